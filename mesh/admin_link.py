@@ -1,0 +1,92 @@
+"""What every server but admin needs of admin: its keys, and a token for the server itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import orjson
+import structlog
+
+from artstore.v1 import admin_pb2, admin_pb2_grpc
+from mesh.background import Background
+from mesh.channels import open_mesh_channel
+from mesh.credentials import ServiceToken
+from mesh.errors import ArtStoreError
+from mesh.settings import MeshSettings
+from mesh.status import from_rpc_error
+from mesh.tokens import KeySet, TokenVerifier
+
+CALL_TIMEOUT_SECONDS = 2.0
+KEYS_INTERVAL_SECONDS = 30.0
+KEYS_RETRY_SECONDS = 1.0
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class AdminLink:
+    """The connection to admin and what is kept of its answers.
+
+    Attributes:
+        channel: for stubs of admin's services.
+        keys: admin's public keys; known from disk when admin is away.
+        verifier: for `MeshServer`.
+        account: this server's own token, for calls to others.
+    """
+
+    channel: grpc.aio.Channel
+    keys: KeySet
+    verifier: TokenVerifier
+    account: ServiceToken
+
+
+@asynccontextmanager
+async def link_to_admin(settings: MeshSettings, background: Background) -> AsyncIterator[AdminLink]:
+    """Open the link; it works in the background and never waits for admin."""
+    channel = open_mesh_channel(settings.admin_address, settings)
+    stub = admin_pb2_grpc.TokenServiceStub(channel)
+
+    async def fetch_keys() -> Mapping[str, Any]:
+        try:
+            answer = await stub.GetJwks(admin_pb2.GetJwksRequest(), timeout=CALL_TIMEOUT_SECONDS)
+        except grpc.aio.AioRpcError as exc:
+            raise from_rpc_error(exc) from exc
+        keys: Mapping[str, Any] = orjson.loads(answer.jwks_json)
+        return keys
+
+    async def issue_token() -> tuple[str, float]:
+        request = admin_pb2.IssueTokenRequest(
+            client_id=settings.client_id, client_secret=settings.client_secret.get_secret_value()
+        )
+        try:
+            answer = await stub.IssueToken(request, timeout=CALL_TIMEOUT_SECONDS)
+        except grpc.aio.AioRpcError as exc:
+            raise from_rpc_error(exc) from exc
+        return answer.access_token, float(answer.expires_in_seconds)
+
+    keys = await asyncio.to_thread(KeySet, settings.keys_file, fetch_keys)
+    account = ServiceToken(issue_token)
+
+    async def follow_keys() -> None:
+        while True:
+            try:
+                await keys.refresh()
+                await asyncio.sleep(KEYS_INTERVAL_SECONDS)
+            except ArtStoreError as exc:
+                _log.debug(
+                    "signing keys not refreshed", reason=exc.message, cause=repr(exc.__cause__)
+                )
+                await asyncio.sleep(KEYS_RETRY_SECONDS)
+
+    background.start("signing keys", follow_keys)
+    if settings.client_id:
+        background.start("own access token", account.renew)
+    try:
+        yield AdminLink(channel, keys, TokenVerifier(keys), account)
+    finally:
+        await channel.close()

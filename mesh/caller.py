@@ -1,0 +1,79 @@
+"""Who is calling: verified by the authentication interceptor, read anywhere below it."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+ALL_NAMESPACES = "*"
+DEFAULT_NAMESPACE = "default"
+
+
+class Role(StrEnum):
+    """What an account is for. No role includes another: `mesh.roles` lists each one."""
+
+    ANONYMOUS = "ANONYMOUS"
+    READONLY = "READONLY"
+    USER = "USER"
+    AUDITOR = "AUDITOR"
+    SERVICE = "SERVICE"
+    ADMIN = "ADMIN"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """One verified identity.
+
+    Attributes:
+        subject: account name, what created_by records.
+        role: its only role.
+        namespaces_read: namespaces it may read; `"*"` means all.
+        namespaces_write: namespaces it may write; `"*"` means all.
+        token: the raw access token, to be passed on as metadata; empty when anonymous.
+    """
+
+    subject: str
+    role: Role
+    namespaces_read: frozenset[str] = frozenset()
+    namespaces_write: frozenset[str] = frozenset()
+    token: str = field(default="", repr=False, compare=False)
+
+    def may_read(self, namespace: str) -> bool:
+        """Whether files of `namespace` may be seen; an empty name is `default`."""
+        allowed = self.namespaces_read
+        return ALL_NAMESPACES in allowed or (namespace or DEFAULT_NAMESPACE) in allowed
+
+    def may_write(self, namespace: str) -> bool:
+        """Whether files of `namespace` may be made or changed; an empty name is `default`."""
+        allowed = self.namespaces_write
+        return ALL_NAMESPACES in allowed or (namespace or DEFAULT_NAMESPACE) in allowed
+
+
+ANONYMOUS = Caller(subject="anonymous", role=Role.ANONYMOUS)
+
+_caller: ContextVar[Caller] = ContextVar("artstore_caller", default=ANONYMOUS)
+_peer: ContextVar[Caller] = ContextVar("artstore_peer", default=ANONYMOUS)
+_upload_token: ContextVar[str] = ContextVar("artstore_upload_token", default="")
+
+
+def current_caller() -> Caller:
+    """On whose behalf the call is made; what created_by and namespaces go by."""
+    return _caller.get()
+
+
+def current_peer() -> Caller:
+    """Who holds the bearer token of this call: a server passing a user's call on, or the user."""
+    return _peer.get()
+
+
+def current_upload_token() -> str:
+    """The raw `artstore-upload-token` of this call, empty if none was sent."""
+    return _upload_token.get()
+
+
+def set_current(caller: Caller, peer: Caller, upload_token: str = "") -> None:
+    """Make these the identities of the current task. Each call runs in a task of its own."""
+    _caller.set(caller)
+    _peer.set(peer)
+    _upload_token.set(upload_token)

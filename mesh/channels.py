@@ -1,0 +1,122 @@
+"""Channels to other servers: few, long-lived, and quick to notice that a server is back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import cache
+
+import grpc
+
+from mesh.settings import MeshSettings
+
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024 + 64 * 1024
+LOOKAHEAD_BYTES = 1024 * 1024
+
+# Calls that may be sent twice without harm. Streams are left out: a retry would replay them.
+IDEMPOTENT: dict[str, tuple[str, ...]] = {
+    "artstore.v1.StorageService": (
+        "GetFile",
+        "BatchGetFiles",
+        "ListFiles",
+        "GetElement",
+        "GetUpload",
+    ),
+    "artstore.v1.CacheService": ("ListLocks",),
+    "artstore.v1.IngestService": ("GetUpload", "GetFinalization"),
+    "artstore.v1.QueryService": ("SearchFiles", "GetFile", "GetSyncStatus"),
+    "artstore.v1.TokenService": ("IssueToken", "GetJwks"),
+    "artstore.v1.ServiceAccountService": ("ListServiceAccounts",),
+    "artstore.v1.StorageElementService": (
+        "RegisterStorageElement",
+        "GetStorageElement",
+        "ListStorageElements",
+    ),
+    "artstore.v1.FileRegistryService": ("GetFile", "ListFiles"),
+    "artstore.v1.LifecycleService": ("ListCollections",),
+    "artstore.v1.AuditService": ("ListAuditEvents", "VerifyAuditEvents"),
+}
+
+
+@cache
+def service_config(health_service: str | None = "") -> str:
+    """The channel's service config as JSON.
+
+    Args:
+        health_service: name asked of the server's health service, "" for the server as a
+            whole; None switches health checking off.
+    """
+    config: dict[str, object] = {
+        "loadBalancingConfig": [{"round_robin": {}}],
+        "methodConfig": [
+            {
+                "name": [
+                    {"service": service, "method": method}
+                    for service, methods in IDEMPOTENT.items()
+                    for method in methods
+                ],
+                "retryPolicy": {
+                    "maxAttempts": 3,
+                    "initialBackoff": "0.05s",
+                    "maxBackoff": "0.5s",
+                    "backoffMultiplier": 3,
+                    "retryableStatusCodes": ["UNAVAILABLE"],
+                },
+            }
+        ],
+        "retryThrottling": {"maxTokens": 20, "tokenRatio": 0.5},
+    }
+    if health_service is not None:
+        config["healthCheckConfig"] = {"serviceName": health_service}
+    return json.dumps(config)
+
+
+def channel_options(health_service: str | None = "") -> list[tuple[str, str | int]]:
+    """Options of every channel between our servers."""
+    return [
+        ("grpc.service_config", service_config(health_service)),
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", LOOKAHEAD_BYTES),
+        ("grpc.keepalive_time_ms", 20_000),
+        ("grpc.keepalive_timeout_ms", 5_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", 1_000),
+        ("grpc.max_reconnect_backoff_ms", 1_000),
+        # Channels of one process to one server do not share a connection otherwise wanted apart.
+        ("grpc.use_local_subchannel_pool", 1),
+    ]
+
+
+def open_channel(
+    endpoint: str,
+    *,
+    credentials: grpc.ChannelCredentials | None = None,
+    health_service: str | None = "",
+    interceptors: Sequence[grpc.aio.ClientInterceptor] | None = None,
+) -> grpc.aio.Channel:
+    """A channel to `endpoint` (host:port); connects in the background, close it when done.
+
+    A server that answers NOT_SERVING for `health_service` gets no calls. Give each call a
+    timeout: the channel sets none.
+    """
+    options = channel_options(health_service)
+    if credentials is None:
+        return grpc.aio.insecure_channel(endpoint, options=options, interceptors=interceptors)
+    return grpc.aio.secure_channel(
+        endpoint, credentials, options=options, interceptors=interceptors
+    )
+
+
+def open_mesh_channel(
+    endpoint: str, settings: MeshSettings, *, health_service: str | None = ""
+) -> grpc.aio.Channel:
+    """`open_channel` with TLS as the settings say: on when certificates are configured."""
+    from mesh.tls import channel_credentials
+
+    return open_channel(
+        endpoint, credentials=channel_credentials(settings), health_service=health_service
+    )

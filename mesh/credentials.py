@@ -1,0 +1,104 @@
+"""The server's own access token, renewed before it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from mesh.caller import Caller
+from mesh.errors import ArtStoreError, Unavailable
+from mesh.interceptors.authentication import AUTHORIZATION_KEY, CALLER_KEY, UPLOAD_TOKEN_KEY
+
+FIRST_RETRY_SECONDS = 0.25
+MAX_RETRY_SECONDS = 5.0
+# Renewed after this share of its life, so admin may be away for the rest of it.
+RENEW_AFTER = 0.6
+
+# Answers (access token, seconds it lives).
+Issue = Callable[[], Awaitable[tuple[str, float]]]
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+class ServiceToken:
+    """Holds the token of this server's account; run `renew` as a background task.
+
+    Args:
+        issue: asks admin for a token; raises ArtStoreError when it cannot.
+    """
+
+    def __init__(self, issue: Issue) -> None:
+        self._issue = issue
+        self._token = ""
+        self._expires_at = 0.0
+        self._obtained = asyncio.Event()
+        self._wanted = asyncio.Event()
+
+    @property
+    def valid(self) -> bool:
+        """Whether there is a token that has not expired."""
+        return bool(self._token) and time.monotonic() < self._expires_at
+
+    async def ready(self, timeout: float) -> None:
+        """Wait for the first token.
+
+        Raises:
+            Unavailable: none came within `timeout` seconds.
+        """
+        try:
+            await asyncio.wait_for(self._obtained.wait(), timeout)
+        except TimeoutError as exc:
+            raise Unavailable("no access token from admin yet") from exc
+
+    def metadata(
+        self, on_behalf_of: Caller | None = None, upload_token: str = ""
+    ) -> tuple[tuple[str, str], ...]:
+        """Metadata for a call to another server.
+
+        Args:
+            on_behalf_of: whose call it is; its token travels along as `artstore-caller`.
+            upload_token: passed on as `artstore-upload-token`.
+
+        Raises:
+            Unavailable: admin has given no token, or the last one has expired.
+        """
+        if not self.valid:
+            self._wanted.set()
+            raise Unavailable("this server has no valid access token; admin is not answering")
+        pairs = [(AUTHORIZATION_KEY, f"Bearer {self._token}")]
+        if on_behalf_of is not None and on_behalf_of.token:
+            pairs.append((CALLER_KEY, on_behalf_of.token))
+        if upload_token:
+            pairs.append((UPLOAD_TOKEN_KEY, upload_token))
+        return tuple(pairs)
+
+    def refused(self) -> None:
+        """Another server answered UNAUTHENTICATED: get a new token at once."""
+        self._wanted.set()
+
+    async def renew(self) -> None:
+        """Get a token, and a new one each time before the last one ends, until cancelled."""
+        retry = FIRST_RETRY_SECONDS
+        while True:
+            self._wanted.clear()
+            try:
+                token, seconds = await self._issue()
+            except ArtStoreError as exc:
+                level = "warning" if retry >= MAX_RETRY_SECONDS else "info"
+                getattr(_log, level)("no access token from admin", reason=exc.message)
+                await asyncio.sleep(retry)
+                retry = min(retry * 2, MAX_RETRY_SECONDS)
+                continue
+            self._token = token
+            self._expires_at = time.monotonic() + seconds
+            self._obtained.set()
+            retry = FIRST_RETRY_SECONDS
+            try:
+                await asyncio.wait_for(self._wanted.wait(), seconds * RENEW_AFTER)
+                # Asked for out of turn; not more often than this, whoever asks.
+                await asyncio.sleep(FIRST_RETRY_SECONDS)
+            except TimeoutError:
+                continue

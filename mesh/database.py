@@ -1,0 +1,362 @@
+"""A PostgreSQL pool that outlives PostgreSQL: it starts while the server is down, gives up in
+time while the server is silent, and works again as soon as the server does."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any, TypeVar
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import asyncpg
+import structlog
+
+from mesh.errors import Unavailable
+
+T = TypeVar("T")
+
+DEFAULT_TIMEOUT_SECONDS = 3.0
+PROBE_SECONDS = 1.0
+PROBE_INTERVAL_SECONDS = 0.25
+
+_log = structlog.stdlib.get_logger(__name__)
+
+# What says "the server is not there", as opposed to "the statement is wrong".
+_GONE: tuple[type[BaseException], ...] = (
+    OSError,
+    TimeoutError,
+    asyncio.TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.DatabaseDroppedError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.QueryCanceledError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.InvalidCachedStatementError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.InternalClientError,
+)
+
+
+class Connection(asyncpg.Connection):
+    """A pooled connection; giving it back costs no round trip to the server.
+
+    So nothing may be left on it: no session lock, no LISTEN, no SET outside a transaction.
+    Those need a connection of their own (`Database.connect`).
+    """
+
+    def get_reset_query(self) -> str:
+        """Nothing to reset, see the class."""
+        return ""
+
+
+def is_gone(error: BaseException) -> bool:
+    """Whether `error` means that the server is down, silent or full, not that a call is wrong."""
+    if isinstance(error, asyncpg.InterfaceError):
+        return re.search(r"clos|lost|terminat", str(error)) is not None
+    return isinstance(error, _GONE)
+
+
+class Database:
+    """One database. Every call ends within its timeout, with `Unavailable` if need be.
+
+    Args:
+        url: libpq URI, TCP or unix socket (`postgresql://u@/db?host=/run/pg`).
+        max_size: connections at most; none is opened before the first call.
+        timeout_seconds: for getting a connection, and again for each statement.
+        name: in log lines and messages; the database's name by default.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        max_size: int = 8,
+        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        name: str = "",
+        application_name: str = "artstore",
+    ) -> None:
+        self.url = url
+        self.name = name or database_name(url)
+        self.timeout_seconds = timeout_seconds
+        self._max_size = max_size
+        self._server_settings = {
+            "application_name": application_name,
+            # A query whose client has gone ends by itself, and lets go of its locks.
+            "client_connection_check_interval": "1000",
+            "idle_in_transaction_session_timeout": "60000",
+        }
+        self._pool: asyncpg.Pool[Any] | None = None
+        self._opening = asyncio.Lock()
+        self._probe: asyncio.Task[None] | None = None
+        self._down = False
+        self._closed = False
+
+    @property
+    def available(self) -> bool:
+        """False from a failed probe until one succeeds; calls fail at once meanwhile."""
+        return not self._down
+
+    async def fetch(
+        self, query: str, *arguments: object, timeout: float | None = None
+    ) -> list[asyncpg.Record]:
+        """All rows. Repeated once if the connection was found dead: use it for reads only."""
+        return await self._twice(lambda c: c.fetch(query, *arguments, timeout=timeout))
+
+    async def fetchrow(
+        self, query: str, *arguments: object, timeout: float | None = None
+    ) -> asyncpg.Record | None:
+        """The first row or None. Repeated once like `fetch`."""
+        return await self._twice(lambda c: c.fetchrow(query, *arguments, timeout=timeout))
+
+    async def fetchval(self, query: str, *arguments: object, timeout: float | None = None) -> Any:
+        """The first column of the first row or None. Repeated once like `fetch`."""
+        return await self._twice(lambda c: c.fetchval(query, *arguments, timeout=timeout))
+
+    async def execute(self, query: str, *arguments: object, timeout: float | None = None) -> str:
+        """Run a statement, never twice. Answers its command tag, as `"UPDATE 1"`.
+
+        `Unavailable` leaves open whether it was done.
+        """
+        async with self.connection() as connection:
+            return str(await connection.execute(query, *arguments, timeout=timeout))
+
+    async def executemany(
+        self, query: str, rows: Iterable[Sequence[object]], timeout: float | None = None
+    ) -> None:
+        """Run a statement for each row, all or none, never twice."""
+        async with self.connection() as connection:
+            await connection.executemany(query, rows, timeout=timeout)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[asyncpg.Connection[Any]]:
+        """A pooled connection; errors of the server inside the block become `Unavailable`."""
+        pool, held = await self._acquire()
+        connection: Any = held
+        try:
+            yield connection
+        except BaseException as exc:
+            if is_gone(exc):
+                # Its state is unknown, and closing it politely could wait for ever.
+                _cut(connection)
+                raise self._unavailable(exc) from exc
+            raise
+        finally:
+            await self._release(pool, connection)
+
+    @asynccontextmanager
+    async def transaction(
+        self, *, isolation: str | None = None, readonly: bool = False
+    ) -> AsyncIterator[asyncpg.Connection[Any]]:
+        """A transaction: committed at the end of the block, rolled back if it raises.
+
+        `Unavailable` raised by the commit itself leaves open whether it was done.
+        """
+        async with self.connection() as connection:
+            transaction = connection.transaction(
+                isolation=isolation,  # type: ignore[arg-type]
+                readonly=readonly,
+            )
+            await transaction.start()
+            try:
+                yield connection
+            except BaseException as exc:
+                await _roll_back(connection, transaction, gone=is_gone(exc))
+                raise
+            await transaction.commit()
+
+    async def connect(self, *, timeout: float | None = None) -> asyncpg.Connection[Any]:
+        """A connection outside the pool, for LISTEN and session locks; the caller closes it."""
+        try:
+            return await asyncpg.connect(
+                self.url,
+                timeout=timeout or self.timeout_seconds,
+                command_timeout=self.timeout_seconds,
+                server_settings=self._server_settings,
+            )
+        except Exception as exc:
+            if is_gone(exc):
+                raise self._unavailable(exc) from exc
+            raise
+
+    async def ping(self, timeout: float = PROBE_SECONDS) -> None:
+        """Ask the server for a sign of life on a fresh connection.
+
+        Raises:
+            Unavailable: none came in time.
+        """
+        connection = await self.connect(timeout=timeout)
+        try:
+            async with asyncio.timeout(timeout):
+                await connection.execute("SELECT 1")
+        except Exception as exc:
+            raise self._unavailable(exc) from exc
+        finally:
+            connection.terminate()
+
+    async def close(self) -> None:
+        """Close all connections; those that do not answer are cut off after a second."""
+        self._closed = True
+        if self._probe is not None:
+            self._probe.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._probe
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            try:
+                await asyncio.wait_for(pool.close(), 1.0)
+            except Exception:
+                pool.terminate()
+
+    async def _twice(self, call: Callable[[asyncpg.Connection[Any]], Awaitable[T]]) -> T:
+        try:
+            async with self.connection() as connection:
+                return await call(connection)
+        except Unavailable as exc:
+            if not isinstance(exc.__cause__, asyncpg.ConnectionDoesNotExistError):
+                raise
+        async with self.connection() as connection:
+            return await call(connection)
+
+    async def _acquire(self) -> tuple[asyncpg.Pool[Any], Any]:
+        if self._down:
+            raise Unavailable(f"database {self.name} is not answering")
+        pool = self._pool or await self._open()
+        try:
+            # Not acquire(timeout=...), which costs a task for each call.
+            async with asyncio.timeout(self.timeout_seconds):
+                return pool, await pool.acquire()
+        except Exception as exc:
+            if is_gone(exc):
+                raise self._unavailable(exc) from exc
+            raise
+
+    async def _open(self) -> asyncpg.Pool[Any]:
+        async with self._opening:
+            if self._closed:
+                raise Unavailable(f"database {self.name} is closed")
+            if self._pool is None:
+                self._pool = await asyncpg.create_pool(
+                    self.url,
+                    min_size=0,
+                    max_size=self._max_size,
+                    timeout=self.timeout_seconds,
+                    command_timeout=self.timeout_seconds,
+                    server_settings=self._server_settings,
+                    connection_class=Connection,
+                )
+            return self._pool
+
+    async def _release(self, pool: asyncpg.Pool[Any], connection: Any) -> None:
+        try:
+            await pool.release(connection, timeout=1.0)
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            _cut(connection)
+
+    def _unavailable(self, error: BaseException) -> Unavailable:
+        if self._probe is None and not self._closed:
+            self._probe = asyncio.get_running_loop().create_task(self._watch(repr(error)))
+        return Unavailable(f"database {self.name} is not answering")
+
+    async def _watch(self, reason: str) -> None:
+        """After a failure: find out whether the server is gone, and until when."""
+        try:
+            while not self._closed:
+                try:
+                    connection = await asyncpg.connect(
+                        self.url, timeout=PROBE_SECONDS, command_timeout=PROBE_SECONDS
+                    )
+                except Exception as exc:
+                    if not self._down:
+                        self._down = True
+                        _log.warning("database is down", database=self.name, reason=reason)
+                    reason = repr(exc)
+                    await asyncio.sleep(PROBE_INTERVAL_SECONDS)
+                    continue
+                connection.terminate()
+                if self._down:
+                    _log.info("database is back", database=self.name)
+                return
+        finally:
+            self._down = False
+            self._probe = None
+
+
+async def _roll_back(connection: Any, transaction: Any, *, gone: bool) -> None:
+    if gone or connection.is_closed():
+        _cut(connection)
+        return
+    try:
+        await asyncio.shield(asyncio.wait_for(transaction.rollback(), 1.0))
+    except BaseException:
+        # Not rolled back in time: the server does it when the connection drops.
+        _cut(connection)
+
+
+def _cut(connection: Any) -> None:
+    """Drop a pooled connection without a word; one that was dropped before stays so."""
+    with suppress(asyncpg.InterfaceError):
+        connection.terminate()
+
+
+def database_name(url: str) -> str:
+    """The database that a libpq URI names."""
+    return urlsplit(url).path.lstrip("/")
+
+
+def with_database(url: str, name: str) -> str:
+    """`url` for another database of the same server and account."""
+    parts = urlsplit(url)
+    changed = urlunsplit(parts._replace(path=f"/{quote(name)}"))
+    # urlunsplit drops the empty authority of socket URLs (postgresql:///db?host=/run).
+    if not parts.netloc and "://" not in changed:
+        changed = changed.replace(":", "://", 1)
+    return changed
+
+
+async def create_database_if_missing(
+    url: str, name: str, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
+) -> bool:
+    """Create database `name` on the server of `url`; True if it was not there.
+
+    Reached through `url`'s own database, or `postgres` when that is the one missing.
+
+    Raises:
+        Unavailable: the server does not answer.
+    """
+    database = Database(url, timeout_seconds=timeout_seconds)
+    maintenance = Database(with_database(url, "postgres"), timeout_seconds=timeout_seconds)
+    try:
+        for candidate in (maintenance, database):
+            try:
+                connection = await candidate.connect()
+            except (Unavailable, asyncpg.PostgresError):
+                if candidate is database:
+                    raise
+                continue
+            try:
+                return await _create_database(connection, name)
+            finally:
+                connection.terminate()
+    finally:
+        await database.close()
+        await maintenance.close()
+    return False
+
+
+async def _create_database(connection: asyncpg.Connection[Any], name: str) -> bool:
+    if await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", name):
+        return False
+    quoted = '"' + name.replace('"', '""') + '"'
+    try:
+        await connection.execute(f"CREATE DATABASE {quoted} ENCODING 'UTF8'", timeout=30.0)
+    except (asyncpg.DuplicateDatabaseError, asyncpg.UniqueViolationError):
+        return False
+    return True

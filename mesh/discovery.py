@@ -1,0 +1,99 @@
+"""Which storage elements there are and where: from Valkey, else from admin, else as last known."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import grpc.aio
+import structlog
+from google.protobuf import json_format
+from redis.asyncio import Redis
+
+from artstore.v1 import admin_pb2
+from artstore.v1.admin_pb2_grpc import StorageElementServiceStub
+from artstore.v1.types_pb2 import StorageElement
+from mesh.credentials import ServiceToken
+from mesh.errors import ArtStoreError, Unavailable
+from mesh.redis import translated
+from mesh.status import from_rpc_error
+
+if TYPE_CHECKING:
+    from artstore.v1.admin_pb2_grpc import StorageElementServiceAsyncStub
+
+REPORT_KEY_PREFIX = "artstore:element:"
+REPORT_CHANNEL = "artstore:elements"
+CHANGES_CHANNEL = "artstore:changes"
+INTERVAL_SECONDS = 1.0
+CALL_SECONDS = 2.0
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+async def reports_in_redis(redis: Redis) -> list[StorageElement]:
+    """What the elements last reported to Valkey; reports expire there by themselves."""
+    client: Any = redis
+    with translated():
+        keys = [key async for key in client.scan_iter(match=REPORT_KEY_PREFIX + "*", count=100)]
+        values = await client.mget(keys) if keys else []
+    found = []
+    for value in values:
+        if value is not None:
+            with suppress(json_format.ParseError):
+                found.append(json_format.Parse(value, StorageElement(), ignore_unknown_fields=True))
+    return found
+
+
+async def reports_of_admin(
+    stub: StorageElementServiceAsyncStub, metadata: Sequence[tuple[str, str]]
+) -> list[StorageElement]:
+    """The elements that admin knows, with its verdict on their health."""
+    request = admin_pb2.ListStorageElementsRequest(page_size=1000)
+    try:
+        answer = await stub.ListStorageElements(
+            request, metadata=tuple(metadata), timeout=CALL_SECONDS
+        )
+    except grpc.aio.AioRpcError as error:
+        raise from_rpc_error(error) from error
+    return list(answer.elements)
+
+
+class ElementDirectory:
+    """Keeps the elements' addresses; run `watch` as a background task."""
+
+    def __init__(self, *, redis: Redis, admin: grpc.aio.Channel, account: ServiceToken) -> None:
+        self._redis = redis
+        self._admin: StorageElementServiceAsyncStub = StorageElementServiceStub(admin)
+        self._account = account
+        self._elements: dict[str, StorageElement] = {}
+
+    def endpoints(self) -> Mapping[str, str]:
+        """Element id -> host:port, of every element heard of since the start."""
+        return {name: element.endpoint for name, element in self._elements.items()}
+
+    async def watch(self) -> None:
+        """Look about once a second until cancelled."""
+        while True:
+            try:
+                await self.look()
+            except ArtStoreError as error:
+                _log.debug("storage elements not looked up", reason=error.message)
+            await asyncio.sleep(INTERVAL_SECONDS)
+
+    async def look(self) -> None:
+        """Look now.
+
+        Raises:
+            Unavailable: neither Valkey nor admin told of any element.
+        """
+        try:
+            found = await reports_in_redis(self._redis)
+        except Unavailable:
+            found = []
+        if len(found) < len(self._elements) or not found:
+            found = [*await reports_of_admin(self._admin, self._account.metadata()), *found]
+        for element in found:
+            if element.endpoint:
+                self._elements[element.storage_element_id] = element

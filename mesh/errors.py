@@ -1,0 +1,131 @@
+"""The exceptions of ArtStore, one for each status a caller can meet.
+
+    ArtStoreError
+    ├── InvalidArgument      a field of the request is wrong (`field` names it)
+    ├── NotFound
+    ├── AlreadyExists
+    ├── FailedPrecondition   mode, legal hold, wrong state
+    ├── Aborted              lock held, pre-empted, taken over, revision conflict
+    ├── OutOfRange           offset
+    ├── ResourceExhausted    space, file or message too large, rate
+    ├── DataLoss             size or checksum differ from what was declared
+    ├── Unavailable          a dependency is down or silent
+    ├── Unauthenticated
+    ├── PermissionDenied
+    └── Unimplemented
+
+The domain and the adapters raise these and never see a gRPC context; `mesh.status` has the
+one table that turns them into statuses. Messages reach the caller: they say what to do, and
+hold no secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+class ArtStoreError(Exception):
+    """Base of all errors that are meant for the caller.
+
+    Args:
+        message: what happened and what the caller can do about it.
+        reason: UPPER_SNAKE_CASE for machines; becomes ErrorInfo.reason.
+        metadata: becomes ErrorInfo.metadata (holder, operation, since, expires ...).
+    """
+
+    default_reason = ""
+
+    def __init__(
+        self, message: str, *, reason: str = "", metadata: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.reason = reason or self.default_reason
+        self.metadata = dict(metadata or {})
+
+
+class InvalidArgument(ArtStoreError):
+    """A field of the request is wrong. `field` is its path, as in BadRequest."""
+
+    default_reason = "INVALID_ARGUMENT"
+
+    def __init__(self, message: str, *, field: str = "", reason: str = "") -> None:
+        super().__init__(message, reason=reason)
+        self.field = field
+
+
+class NotFound(ArtStoreError):
+    """No such file, upload, element, operation or account."""
+
+    default_reason = "NOT_FOUND"
+
+
+class AlreadyExists(ArtStoreError):
+    """The name or request id is taken by something else."""
+
+    default_reason = "ALREADY_EXISTS"
+
+
+class FailedPrecondition(ArtStoreError):
+    """The mode, a legal hold or the state of the thing forbids the call."""
+
+    default_reason = "FAILED_PRECONDITION"
+
+
+class Aborted(ArtStoreError):
+    """Somebody else has it, took it over, or changed it first."""
+
+    default_reason = "ABORTED"
+
+
+class OutOfRange(ArtStoreError):
+    """An offset leaves a gap or lies beyond the end."""
+
+    default_reason = "OUT_OF_RANGE"
+
+
+class ResourceExhausted(ArtStoreError):
+    """No space, or too large, or too many."""
+
+    default_reason = "RESOURCE_EXHAUSTED"
+
+
+class DataLoss(ArtStoreError):
+    """Bytes differ from what was declared or recorded."""
+
+    default_reason = "DATA_LOSS"
+
+
+class Unavailable(ArtStoreError):
+    """A dependency is down or silent; the call may be repeated after `retry_after_seconds`."""
+
+    default_reason = "UNAVAILABLE"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after_seconds: float = 1.0,
+        reason: str = "",
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message, reason=reason, metadata=metadata)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Unauthenticated(ArtStoreError):
+    """No token, or one that does not verify."""
+
+    default_reason = "UNAUTHENTICATED"
+
+
+class PermissionDenied(ArtStoreError):
+    """The token is good; its role or namespaces do not reach."""
+
+    default_reason = "PERMISSION_DENIED"
+
+
+class Unimplemented(ArtStoreError):
+    """The call is part of the contract and not served yet."""
+
+    default_reason = "UNIMPLEMENTED"

@@ -1,0 +1,70 @@
+"""Where a follower is in one element's feed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """A place in a feed: everything up to `sequence` of `epoch` is applied.
+
+    Attributes:
+        epoch: the feed's history; empty before the first snapshot.
+        sequence: last change applied.
+        change_id: random id of that change: an element restored from a backup may use the
+            same sequence again for another change.
+    """
+
+    epoch: str = ""
+    sequence: int = 0
+    change_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """What the leading process knows when it takes or renews the lead.
+
+    Attributes:
+        wanted: number of the last snapshot that somebody asked for.
+        done: number of the last one that was applied; lower than `wanted` while one is due.
+        snapshot_age_seconds: since the last snapshot was applied; None before the first.
+    """
+
+    cursor: Cursor
+    wanted: int
+    done: int
+    snapshot_age_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class SyncStatus:
+    """How far the table follows one element, as kept beside the table.
+
+    Attributes:
+        element_id: se-01.
+        cursor: what is applied.
+        head: last sequence the element told of.
+        behind_since: since when the table may lack a change; None at the head.
+        complete: a whole snapshot of this epoch was applied.
+        last_error: what went wrong last, empty while all is well.
+        failures: how often following went wrong, ever.
+        last_contact_at: when something was last heard from the element.
+        wanted, done: numbers of the last snapshot asked for and applied.
+        snapshot_files: files read so far by the snapshot under way, or by the last one.
+        read_at: the database's time of this reading.
+    """
+
+    element_id: str
+    cursor: Cursor
+    head: int
+    behind_since: datetime | None
+    complete: bool
+    last_error: str
+    failures: int
+    last_contact_at: datetime | None
+    wanted: int
+    done: int
+    snapshot_files: int
+    read_at: datetime

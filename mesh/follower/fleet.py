@@ -1,0 +1,184 @@
+"""One follower for each storage element there is."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import grpc.aio
+import structlog
+
+from artstore.v1.storage_pb2_grpc import StorageServiceStub
+from mesh.errors import NotFound, Unavailable
+from mesh.follower.cursor import SyncStatus
+from mesh.follower.follower import ElementFollower
+from mesh.follower.progress import Progress
+from mesh.follower.replicas import ReplicaTable
+from mesh.follower.snapshot import Metadata
+
+if TYPE_CHECKING:
+    from artstore.v1.storage_pb2_grpc import StorageServiceAsyncStub
+
+log = structlog.get_logger("mesh.follower")
+
+DISCOVERY_SECONDS = 1.0
+LOOK_SECONDS = 0.1
+# A snapshot that was asked for is given up after so many failures, or so long without progress.
+FAILURES = 3
+PATIENCE_SECONDS = 15.0
+
+
+@dataclass(slots=True)
+class _Followed:
+    endpoint: str
+    channel: grpc.aio.Channel
+    follower: ElementFollower
+    task: asyncio.Task[None]
+
+
+class FollowerFleet:
+    """Keeps a follower for every element that discovery knows.
+
+    Args:
+        table: what the followers write.
+        elements: id -> host:port of the elements known now.
+        open_channel: makes a channel to an address. It must not ask for health: the feed
+            needs PostgreSQL only, and goes on while the element's storage is down.
+        metadata: gives the metadata of a call (the server's own token).
+        refused: told that an element does not take that token.
+        reconcile_seconds: between whole snapshots of an element.
+    """
+
+    def __init__(
+        self,
+        *,
+        table: ReplicaTable,
+        elements: Callable[[], Mapping[str, str]],
+        open_channel: Callable[[str], grpc.aio.Channel],
+        metadata: Metadata,
+        refused: Callable[[], None],
+        reconcile_seconds: float = 3600.0,
+    ) -> None:
+        self.table = table
+        self.progress = Progress(table)
+        self._elements = elements
+        self._open_channel = open_channel
+        self._metadata = metadata
+        self._refused = refused
+        self._reconcile_seconds = reconcile_seconds
+        self._followed: dict[str, _Followed] = {}
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        try:
+            while True:
+                for element_id, endpoint in self._elements().items():
+                    await self._ensure(element_id, endpoint)
+                await asyncio.sleep(DISCOVERY_SECONDS)
+        finally:
+            await self._stop()
+
+    def wake(self, element_id: str = "") -> None:
+        """One element (or any) has news: its follower tries again if following broke off."""
+        for name, followed in self._followed.items():
+            if element_id in ("", name):
+                followed.follower.wake()
+
+    async def complete(self, max_age_seconds: float = 0.0) -> bool:
+        """Whether every element that was ever heard of was read whole."""
+        statuses = await self.progress.statuses(max_age_seconds)
+        complete = {status.element_id for status in statuses if status.complete}
+        known = {status.element_id for status in statuses} | set(self._elements())
+        return bool(known) and known <= complete
+
+    async def resync(self, element_id: str = "", *, seconds: float) -> dict[str, int]:
+        """Read whole snapshots of one element or of all; the files read from each.
+
+        Whichever process leads reads them, whatever the cursors say.
+
+        Args:
+            seconds: the caller waits no longer.
+
+        Raises:
+            NotFound: no such element is known.
+            Unavailable: an element cannot be read, or not in time; it says which and why.
+        """
+        statuses = await self.progress.statuses()
+        known = {status.element_id for status in statuses} | set(self._elements())
+        if element_id and element_id not in known:
+            raise NotFound(f"storage element {element_id[:64]!r} is not known")
+        wanted = [element_id] if element_id else sorted(known)
+        deadline = time.monotonic() + seconds
+        counts = await asyncio.gather(*(self._resync(name, deadline) for name in wanted))
+        return dict(zip(wanted, counts, strict=True))
+
+    async def _resync(self, element_id: str, deadline: float) -> int:
+        number = await self.table.want_snapshot(element_id)
+        if element_id in self._followed:
+            self._followed[element_id].follower.ask()
+        first: SyncStatus | None = None
+        last, moved_at = None, time.monotonic()
+        while True:
+            status = await self._status(element_id)
+            if status is not None:
+                if status.done >= number:
+                    return status.snapshot_files
+                first = first or status
+                sign = (status.snapshot_files, status.last_contact_at)
+                if sign != last:
+                    last, moved_at = sign, time.monotonic()
+                failed = status.failures - first.failures >= FAILURES
+                stuck = time.monotonic() - moved_at > PATIENCE_SECONDS
+                if failed or stuck or time.monotonic() >= deadline:
+                    reason = status.last_error or "its snapshot is not applied yet"
+                    raise Unavailable(f"storage element {element_id}: {reason}")
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _status(self, element_id: str) -> SyncStatus | None:
+        for status in await self.progress.statuses(LOOK_SECONDS / 2):
+            if status.element_id == element_id:
+                return status
+        return None
+
+    async def _ensure(self, element_id: str, endpoint: str) -> None:
+        known = self._followed.get(element_id)
+        if known is not None and known.endpoint == endpoint and not known.task.done():
+            return
+        await self._end(element_id)
+        channel = self._open_channel(endpoint)
+        stub: StorageServiceAsyncStub = StorageServiceStub(channel)
+        follower = ElementFollower(
+            element_id=element_id,
+            stub=stub,
+            metadata=self._metadata,
+            refused=self._refused,
+            table=self.table,
+            reconcile_seconds=self._reconcile_seconds,
+            on_cursor=self.progress.reached,
+        )
+        task = asyncio.create_task(follower.run(), name=f"follow {element_id}")
+        task.add_done_callback(_report)
+        self._followed[element_id] = _Followed(endpoint, channel, follower, task)
+
+    async def _end(self, element_id: str) -> None:
+        followed = self._followed.pop(element_id, None)
+        if followed is not None:
+            followed.task.cancel()
+            await asyncio.gather(followed.task, return_exceptions=True)
+            await followed.channel.close()
+
+    async def _stop(self) -> None:
+        for element_id in list(self._followed):
+            await self._end(element_id)
+            with suppress(Unavailable):
+                # Else it expires by itself.
+                await self.table.resign(element_id)
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.error("follower crashed, it is started again", exc_info=task.exception())

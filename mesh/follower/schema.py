@@ -1,0 +1,74 @@
+"""The tables of a follower, for the migrations of the servers that have one."""
+
+from __future__ import annotations
+
+
+def create_statements(table: str, prefix: str) -> list[str]:
+    """SQL that makes the replica table `table` and its cursors `{prefix}_cursors`.
+
+    A row is a file on one element; a file is visible while any of its rows is not deleted.
+    `{prefix}_seen` holds the ids met by a snapshot that is being read; it may be lost.
+    """
+    return [
+        f"""
+        CREATE TABLE {table} (
+            file_id text NOT NULL,
+            storage_element_id text NOT NULL,
+            sequence bigint NOT NULL,
+            revision bigint NOT NULL,
+            state text NOT NULL,
+            namespace text NOT NULL,
+            original_filename text NOT NULL,
+            storage_filename text NOT NULL,
+            storage_path text NOT NULL,
+            size_bytes bigint NOT NULL,
+            content_type text NOT NULL,
+            sha256 text NOT NULL,
+            crc32c bigint,
+            created_at timestamptz NOT NULL,
+            created_by text NOT NULL,
+            updated_at timestamptz NOT NULL,
+            request_id text NOT NULL,
+            description text NOT NULL,
+            version text NOT NULL,
+            tags text[] NOT NULL,
+            attributes jsonb NOT NULL,
+            retention_policy text NOT NULL,
+            retention_days integer NOT NULL,
+            expires_at timestamptz,
+            finalized_at timestamptz,
+            finalized_to text NOT NULL,
+            legal_hold boolean NOT NULL,
+            PRIMARY KEY (file_id, storage_element_id)
+        )
+        """,
+        f"CREATE INDEX ON {table} (storage_element_id, file_id)",
+        f"""
+        CREATE TABLE {prefix}_cursors (
+            storage_element_id text PRIMARY KEY,
+            epoch text NOT NULL DEFAULT '',
+            sequence bigint NOT NULL DEFAULT 0,
+            change_id text NOT NULL DEFAULT '',
+            head bigint NOT NULL DEFAULT 0,
+            behind_since timestamptz,
+            complete boolean NOT NULL DEFAULT false,
+            last_error text NOT NULL DEFAULT '',
+            failures bigint NOT NULL DEFAULT 0,
+            snapshots_wanted bigint NOT NULL DEFAULT 0,
+            snapshots_done bigint NOT NULL DEFAULT 0,
+            snapshot_files bigint NOT NULL DEFAULT 0,
+            snapshot_at timestamptz,
+            last_contact_at timestamptz,
+            leader text NOT NULL DEFAULT '',
+            leader_until timestamptz NOT NULL DEFAULT '-infinity'
+        )
+        """,
+        f"""
+        CREATE UNLOGGED TABLE {prefix}_seen (
+            storage_element_id text NOT NULL,
+            snapshot_id text NOT NULL,
+            file_id text NOT NULL,
+            PRIMARY KEY (storage_element_id, snapshot_id, file_id)
+        )
+        """,
+    ]

@@ -1,0 +1,32 @@
+"""What happens around every call, one module for each concern, in this order:
+
+request id -> log line -> metrics -> errors -> authentication -> authorization -> handler.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mesh.interceptors.authentication import Authentication
+from mesh.interceptors.authorization import authorize
+from mesh.interceptors.errors import turn_errors_into_statuses
+from mesh.interceptors.logging import log_call
+from mesh.interceptors.metrics import CallMetrics
+from mesh.interceptors.request_ids import give_request_id
+from mesh.interceptors.wrapping import Interceptor, Interceptors
+from mesh.tokens import TokenVerifier
+
+__all__ = ["Interceptors", "standard_interceptors"]
+
+
+def standard_interceptors(verifier: TokenVerifier, metrics: CallMetrics) -> Interceptors:
+    """The interceptors of every ArtStore server, as one for `grpc.aio.server`."""
+    chain: Sequence[Interceptor] = (
+        give_request_id,
+        log_call,
+        metrics,
+        turn_errors_into_statuses,
+        Authentication(verifier),
+        authorize,
+    )
+    return Interceptors(chain)

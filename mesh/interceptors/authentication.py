@@ -1,0 +1,69 @@
+"""Who calls: the bearer token, and the token of the user on whose behalf a server calls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mesh.caller import ANONYMOUS, Caller, Role, set_current
+from mesh.errors import ArtStoreError, Unauthenticated
+from mesh.interceptors.wrapping import Call, Proceed
+from mesh.roles import roles_for
+from mesh.tokens import TokenVerifier
+
+AUTHORIZATION_KEY = "authorization"
+CALLER_KEY = "artstore-caller"
+UPLOAD_TOKEN_KEY = "artstore-upload-token"
+
+_MAY_SPEAK_FOR_OTHERS = frozenset({Role.SERVICE, Role.ADMIN})
+
+
+class Authentication:
+    """Verifies `authorization: Bearer ...` and sets the current caller.
+
+    With a bearer of role SERVICE or ADMIN and metadata `artstore-caller`, that token's holder
+    is the caller (created_by, namespaces) and the bearer the peer (what the role table is
+    asked about).
+    """
+
+    def __init__(self, verifier: TokenVerifier) -> None:
+        self._verifier = verifier
+
+    async def __call__(self, call: Call, request: Any, *, proceed: Proceed) -> Any:
+        """Authenticate one call."""
+        metadata = call.metadata
+        peer = await self._bearer(call, metadata.get(AUTHORIZATION_KEY))
+        caller = peer
+        on_behalf = metadata.get(CALLER_KEY)
+        if on_behalf and peer.role in _MAY_SPEAK_FOR_OTHERS:
+            caller = await self._verify(_bearer_token(on_behalf))
+        call.peer, call.caller = peer, caller
+        set_current(caller, peer, metadata.get(UPLOAD_TOKEN_KEY, ""))
+        return await proceed(call, request)
+
+    async def _bearer(self, call: Call, header: Any) -> Caller:
+        anonymous_may = Role.ANONYMOUS in roles_for(call.method)
+        if not header:
+            if anonymous_may:
+                return ANONYMOUS
+            raise Unauthenticated(
+                "no access token: send metadata `authorization: Bearer <token>`",
+                reason="TOKEN_MISSING",
+            )
+        if anonymous_may:
+            # Health and login must work for whoever still holds an outdated token.
+            try:
+                return await self._verify(_bearer_token(header))
+            except ArtStoreError:
+                return ANONYMOUS
+        if not header[:7].lower() == "bearer ":
+            raise Unauthenticated(
+                "authorization must be `Bearer <token>`", reason="TOKEN_MALFORMED"
+            )
+        return await self._verify(_bearer_token(header))
+
+    async def _verify(self, raw: str) -> Caller:
+        return self._verifier.cached(raw) or await self._verifier.verify(raw)
+
+
+def _bearer_token(header: str) -> str:
+    return header[7:].strip() if header[:7].lower() == "bearer " else header

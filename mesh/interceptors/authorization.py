@@ -1,0 +1,18 @@
+"""Who may: the bearer's role against the role table, before the handler runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mesh.errors import PermissionDenied
+from mesh.interceptors.wrapping import Call, Proceed
+from mesh.roles import roles_for
+
+
+async def authorize(call: Call, request: Any, *, proceed: Proceed) -> Any:
+    """Let the call through if the table says so; a method it does not know is denied to all."""
+    if call.peer.role not in roles_for(call.method):
+        raise PermissionDenied(
+            f"role {call.peer.role} may not call {call.method}", reason="ROLE_DENIED"
+        )
+    return await proceed(call, request)

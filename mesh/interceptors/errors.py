@@ -1,0 +1,100 @@
+"""Exceptions become statuses here and nowhere else."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import grpc
+import structlog
+
+from mesh.errors import ArtStoreError, Unimplemented
+from mesh.interceptors.request_ids import REQUEST_ID_KEY
+from mesh.interceptors.wrapping import Call, Proceed
+from mesh.status import INTERNAL_TEXT, UNFORESEEN, from_rpc_error, rule_for, to_trailing_metadata
+
+# A status that is sent while the client still writes is lost: the client sees INTERNAL
+# instead. So its stream is read on for a little, until it pauses, ends, or has had its share.
+DRAIN_BYTES = 8 * 1024 * 1024
+DRAIN_SECONDS = 2.0
+DRAIN_PAUSE_SECONDS = 0.06
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+async def turn_errors_into_statuses(call: Call, request: Any, *, proceed: Proceed) -> Any:
+    """End the call with the status of whatever was raised inside."""
+    try:
+        return await proceed(call, request)
+    except (asyncio.CancelledError, grpc.aio.AbortError):
+        raise
+    except ArtStoreError as exc:
+        error = exc
+    except grpc.aio.AioRpcError as exc:
+        error = from_rpc_error(exc)
+        error.__cause__ = exc
+    except NotImplementedError:
+        # What generated servicers raise in methods that nobody has filled.
+        error = Unimplemented("this server does not offer the call")
+    except (grpc.aio.InternalError, grpc.aio.UsageError) as exc:
+        if _client_is_gone(call):
+            # Writing to a client that left raises this; the call is over either way.
+            raise asyncio.CancelledError from exc
+        return await _abort_unforeseen(call, exc)
+    except Exception as exc:
+        return await _abort_unforeseen(call, exc)
+    rule = rule_for(error)
+    call.cause = _cause_of(error)
+    message = error.message.encode("utf-8", "replace").decode()
+    trailing = to_trailing_metadata(error)
+    return await _abort(call, rule.code, message, level=rule.level, trailing=trailing)
+
+
+def _cause_of(error: ArtStoreError) -> str:
+    """What lies behind `error`: for the log only, it may name addresses and queries."""
+    cause = error.__cause__
+    if isinstance(cause, grpc.aio.AioRpcError):
+        return f"{cause.code().name}: {cause.details()}"
+    return repr(cause) if cause is not None else ""
+
+
+def _client_is_gone(call: Call) -> bool:
+    context = call.context
+    return bool(context.cancelled() or context.done())
+
+
+async def _abort_unforeseen(call: Call, error: Exception) -> None:
+    _log.error("unforeseen exception", method=call.method, exc_info=error)
+    await _abort(call, UNFORESEEN.code, INTERNAL_TEXT, level=logging.INFO, trailing=())
+
+
+async def _abort(
+    call: Call,
+    code: grpc.StatusCode,
+    message: str,
+    *,
+    level: int,
+    trailing: tuple[tuple[str, bytes], ...],
+) -> None:
+    call.code, call.details, call.level = code, message[:256], level
+    if call.request_streaming:
+        await _drain(call.context)
+    await call.context.abort(
+        code, message[:1024], trailing_metadata=((REQUEST_ID_KEY, call.request_id), *trailing)
+    )
+
+
+async def _drain(context: Any) -> None:
+    left = DRAIN_BYTES
+    try:
+        async with asyncio.timeout(DRAIN_SECONDS):
+            while left > 0:
+                async with asyncio.timeout(DRAIN_PAUSE_SECONDS):
+                    message = await context.read()
+                if message is grpc.aio.EOF:
+                    return
+                left -= len(message) if isinstance(message, bytes) else message.ByteSize()
+    except (TimeoutError, grpc.aio.BaseError, ArtStoreError):
+        # It paused, had its share, or nothing more can be read: the status goes out now.
+        return

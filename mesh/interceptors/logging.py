@@ -1,0 +1,52 @@
+"""One log line for each call."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+import grpc
+import structlog
+
+from mesh.interceptors.wrapping import Call, Proceed
+
+_log = structlog.stdlib.get_logger("mesh.calls")
+
+MAX_CAUSE_CHARACTERS = 500
+
+# Asked every second by machines: of no interest unless something is wrong.
+_QUIET = ("/grpc.health.v1.Health/", "/grpc.reflection.")
+
+
+async def log_call(call: Call, request: Any, *, proceed: Proceed) -> Any:
+    """Log method, peer, caller, status and duration once the call has ended."""
+    try:
+        return await proceed(call, request)
+    except asyncio.CancelledError:
+        call.code = grpc.StatusCode.CANCELLED
+        raise
+    finally:
+        _log_end(call)
+
+
+def _log_end(call: Call) -> None:
+    code = call.status_code()
+    level = call.level or logging.INFO
+    if level == logging.INFO and call.method.startswith(_QUIET):
+        level = logging.DEBUG
+    fields: dict[str, Any] = {
+        "method": call.method,
+        "peer": call.context.peer(),
+        "caller": call.caller.subject,
+        "status": code.name,
+        "duration_seconds": round(time.perf_counter() - call.started, 6),
+    }
+    if call.peer is not call.caller:
+        fields["on_behalf_by"] = call.peer.subject
+    if call.details:
+        fields["details"] = call.details
+    if call.cause:
+        fields["cause"] = call.cause[:MAX_CAUSE_CHARACTERS]
+    _log.log(level, "call", **fields)

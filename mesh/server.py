@@ -1,0 +1,260 @@
+"""The gRPC server that every part of the mesh is: start, health, reflection, graceful stop."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, suppress
+from typing import Any, NoReturn, TypeVar
+
+import grpc
+import structlog
+from grpc_channelz.v1 import channelz, channelz_pb2
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from prometheus_client import start_http_server
+
+from mesh import logs
+from mesh.background import Background
+from mesh.channels import LOOKAHEAD_BYTES, MAX_MESSAGE_BYTES
+from mesh.errors import ArtStoreError
+from mesh.interceptors import standard_interceptors
+from mesh.interceptors.metrics import CallMetrics
+from mesh.loop_lag import LoopLag
+from mesh.settings import MeshSettings, SettingsError, load, resolved
+from mesh.tls import CertificateFiles, certificate_files, server_credentials
+from mesh.tokens import TokenVerifier
+
+S = TypeVar("S", bound=MeshSettings)
+
+DRAIN_SECONDS = 10.0
+BEAT_SECONDS = 0.2
+CERTIFICATE_CHECK_SECONDS = 10.0
+
+SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
+    # Two processes on one port would share calls without a word.
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_metadata_size", 16 * 1024),
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", LOOKAHEAD_BYTES),
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 1_000),
+    ("grpc.http2.max_ping_strikes", 0),
+)
+
+_log = structlog.stdlib.get_logger(__name__)
+
+_STATUS = health_pb2.HealthCheckResponse
+
+
+class MeshServer:
+    """A `grpc.aio` server with our interceptors, health, reflection and channelz.
+
+    Made by a server's `app.py`, which adds its servicers; started and stopped by `run`, or
+    by a test. `start` before use, `stop` exactly once at the end.
+
+    Args:
+        settings: where to listen, TLS, metrics port.
+        verifier: knows the keys that access tokens are signed with.
+        name: in log lines.
+    """
+
+    def __init__(
+        self, settings: MeshSettings, verifier: TokenVerifier, *, name: str = "artstore"
+    ) -> None:
+        self.settings = settings
+        self.name = name
+        self.port = 0
+        self.metrics = CallMetrics()
+        self.loop_lag = LoopLag()
+        self._health = health.aio.HealthServicer()
+        self._background = Background()
+        self._services: list[str] = []
+        self._stopping: asyncio.Task[None] | None = None
+        self._server = grpc.aio.server(
+            interceptors=[standard_interceptors(verifier, self.metrics)],
+            options=list(SERVER_OPTIONS),
+        )
+
+    @property
+    def endpoint(self) -> str:
+        """host:port that others reach this server at; known once started."""
+        return self.settings.advertised_endpoint or f"{self.settings.host}:{self.port}"
+
+    def add(
+        self, service: str, register: Callable[[Any, grpc.aio.Server], None], servicer: object
+    ) -> None:
+        """Serve `service` (full name, as `artstore.v1.StorageService`).
+
+        Args:
+            register: the generated `add_..._to_server`.
+        """
+        register(servicer, self._server)
+        self._services.append(service)
+
+    async def start(self) -> None:
+        """Listen. Each added service is SERVING until `set_serving` says otherwise.
+
+        Raises:
+            SettingsError: the port is taken, or the address is not one of this host.
+        """
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        channelz.add_channelz_servicer(self._server)
+        own = [service.full_name for service in _own_services()]
+        reflection.enable_server_reflection(
+            [*self._services, *own, reflection.SERVICE_NAME], self._server
+        )
+        self._bind()
+        for service in ("", *self._services):
+            await self._health.set(service, _STATUS.SERVING)
+        await self._server.start()
+        self._background.start("event loop lag", self.loop_lag.watch)
+        self._serve_metrics()
+        _log.info("listening", endpoint=self.endpoint, services=self._services)
+
+    async def set_serving(self, service: str, serving: bool) -> None:
+        """Set the health of one service; "" is the server as a whole."""
+        await self._health.set(service, _STATUS.SERVING if serving else _STATUS.NOT_SERVING)
+
+    async def stop(self, drain_seconds: float = DRAIN_SECONDS) -> None:
+        """NOT_SERVING, no new calls, let those in flight end, at most `drain_seconds`."""
+        if self._stopping is None:
+            self._stopping = asyncio.create_task(self._stop(drain_seconds))
+        await asyncio.shield(self._stopping)
+
+    async def _stop(self, drain_seconds: float) -> None:
+        await self._health.enter_graceful_shutdown()
+        # Clients that watch health turn to others before the listener closes.
+        await asyncio.sleep(BEAT_SECONDS)
+        closing = asyncio.create_task(self._server.stop(drain_seconds))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(drain_seconds):
+                await self.metrics.idle()
+        # Open watches would hold the first stop for all of its grace.
+        await self._server.stop(0.1)
+        await closing
+        await self._background.stop()
+        _log.info("stopped", in_flight=self.metrics.in_flight)
+
+    def _bind(self) -> None:
+        address = f"{self.settings.host}:{self.settings.listen_port}"
+        files = certificate_files(self.settings)
+        try:
+            if files is None:
+                self.port = self._server.add_insecure_port(address)
+            else:
+                self.port = self._server.add_secure_port(address, server_credentials(files))
+        except RuntimeError as exc:
+            raise SettingsError(f"ARTSTORE_PORT: cannot listen on {address}: {exc}") from exc
+        if files is not None:
+            self._background.every(
+                "certificate files", CERTIFICATE_CHECK_SECONDS, lambda: _reread(files)
+            )
+
+    def _serve_metrics(self) -> None:
+        port = self.settings.listen_metrics_port
+        if not port:
+            return
+        try:
+            start_http_server(port, addr=self.settings.host)
+        except OSError as exc:
+            # Figures are worth less than the service.
+            _log.warning("metrics page not served", metrics_port=port, reason=str(exc))
+
+
+def _own_services() -> list[Any]:
+    return [
+        health_pb2.DESCRIPTOR.services_by_name["Health"],
+        channelz_pb2.DESCRIPTOR.services_by_name["Channelz"],
+    ]
+
+
+async def _reread(files: CertificateFiles) -> None:
+    if await asyncio.to_thread(files.refresh):
+        _log.info("certificate read again")
+
+
+Build = Callable[[S], AbstractAsyncContextManager[MeshServer]]
+
+
+def run(name: str, settings_type: type[S], build: Build[S]) -> NoReturn:
+    """`main` of a server: `python -m storage_server [--check-config]`.
+
+    Args:
+        name: the server's name in messages and logs.
+        settings_type: read from the environment.
+        build: async context manager that wires everything and yields a server not yet
+            started; what it opened it closes on the way out, after the last call has ended.
+
+    Exits 0 after a stop by SIGTERM or SIGINT, 2 on wrong settings, 1 on anything else.
+    """
+    parser = argparse.ArgumentParser(prog=name)
+    parser.add_argument(
+        "--check-config", action="store_true", help="print the resolved settings and exit"
+    )
+    arguments = parser.parse_args()
+    try:
+        settings = load(settings_type)
+    except SettingsError as exc:
+        print(f"{name}: wrong settings\n{exc}", file=sys.stderr)
+        sys.exit(2)
+    if arguments.check_config:
+        print(resolved(settings))
+        sys.exit(0)
+    logs.configure(server=name, level=settings.log_level, path=settings.log_path)
+    try:
+        asyncio.run(serve(settings, build))
+    except ArtStoreError as exc:
+        _log.error("could not start", reason=exc.message)
+        sys.exit(1)
+    except Exception:
+        _log.exception("ended by an unforeseen exception")
+        sys.exit(1)
+    sys.exit(0)
+
+
+async def serve(settings: S, build: Build[S]) -> None:
+    """Build, start, serve until SIGTERM or SIGINT, drain, close.
+
+    A signal before the server has started, and a second one while it drains, cut short.
+    """
+    stop = asyncio.Event()
+    started = asyncio.Event()
+    work = asyncio.create_task(_serve_until(settings, build, started, stop))
+
+    def on_signal() -> None:
+        if stop.is_set() or not started.is_set():
+            work.cancel()
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    try:
+        await work
+    except asyncio.CancelledError:
+        if not stop.is_set():
+            raise
+
+
+async def _serve_until(
+    settings: S, build: Build[S], started: asyncio.Event, stop: asyncio.Event
+) -> None:
+    async with build(settings) as server:
+        await server.start()
+        started.set()
+        # What lives as long as the process need not be looked at by the collector again.
+        gc.collect()
+        gc.freeze()
+        try:
+            await stop.wait()
+        finally:
+            await server.stop()

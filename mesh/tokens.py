@@ -1,0 +1,294 @@
+"""Access tokens: their claims, and how every server verifies them from memory.
+
+Admin signs (see `admin_server`), everybody else verifies with admin's public keys, which are
+kept on disk so that a server restarts without admin.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any
+
+import jwt
+import structlog
+
+from mesh.caller import DEFAULT_NAMESPACE, Caller, Role
+from mesh.errors import ArtStoreError, PermissionDenied, Unauthenticated, Unavailable
+
+ISSUER = "artstore"
+AUDIENCE = "artstore"
+TOKEN_TYPE = "at+jwt"
+ALGORITHMS = ("EdDSA", "ES256")
+CLAIM_ROLE = "role"
+CLAIM_READ = "ns_read"
+CLAIM_WRITE = "ns_write"
+REQUIRED_CLAIMS = ("exp", "iat", "sub", "aud", "iss", CLAIM_ROLE)
+
+CLOCK_SKEW_SECONDS = 10
+MAX_CACHED_TOKENS = 4096
+MAX_TOKEN_BYTES = 8192
+MIN_REFRESH_SECONDS = 2.0
+REFRESH_TIMEOUT_SECONDS = 2.0
+
+Fetcher = Callable[[], Awaitable[Mapping[str, Any]]]
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+class KeySet:
+    """The public keys that tokens may be signed with, by kid.
+
+    Args:
+        path: JWKS file the keys survive a restart in; None keeps them in memory only.
+        fetch: asks admin for its JWKS; may raise any ArtStoreError.
+    """
+
+    def __init__(self, path: Path | None = None, fetch: Fetcher | None = None) -> None:
+        self._path = path
+        self._fetch = fetch
+        self._keys: dict[str, jwt.PyJWK] = {}
+        self._stored: Mapping[str, Any] = {}
+        self._asked_at = -MIN_REFRESH_SECONDS
+        self._asking: asyncio.Task[None] | None = None
+        self.version = 0
+        if path is not None:
+            self._load(path)
+        self._kept_version = self.version
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    @property
+    def jwks(self) -> Mapping[str, Any]:
+        """The JWKS as it was taken over last; empty when no key is known."""
+        return self._stored
+
+    def get(self, kid: str) -> jwt.PyJWK | None:
+        """The key of that id, or None."""
+        return self._keys.get(kid)
+
+    def replace(self, jwks: Mapping[str, Any]) -> None:
+        """Take over a JWKS as admin publishes it; an empty one is taken for a fault, and ignored.
+
+        Keys of other algorithms than ours, or without a kid, are left out.
+        """
+        keys: dict[str, jwt.PyJWK] = {}
+        for entry in jwks.get("keys", ()):
+            try:
+                key = jwt.PyJWK.from_dict(entry)
+            except jwt.PyJWTError as exc:
+                _log.warning("signing key not understood", reason=str(exc))
+                continue
+            if key.key_id and key.algorithm_name in ALGORITHMS:
+                keys[key.key_id] = key
+        if not keys or jwks == self._stored:
+            return
+        self._keys = keys
+        self._stored = dict(jwks)
+        self.version += 1
+
+    async def refresh(self) -> None:
+        """Ask admin for its keys and keep them on disk.
+
+        Raises:
+            Unavailable: admin does not answer; the keys known so far stay.
+            OSError: they cannot be kept on disk; they are used all the same.
+        """
+        if self._fetch is None:
+            return
+        try:
+            async with asyncio.timeout(REFRESH_TIMEOUT_SECONDS):
+                jwks = await self._fetch()
+        except TimeoutError as exc:
+            raise Unavailable("admin does not answer with its signing keys") from exc
+        self.replace(jwks)
+        if self._path is not None and self._kept_version != self.version:
+            version, text = self.version, json.dumps(dict(self._stored))
+            await asyncio.to_thread(_write_private, self._path, text)
+            self._kept_version = version
+
+    async def refresh_for(self, kid: str) -> jwt.PyJWK | None:
+        """The key `kid`, asking admin for it if need be, at most every two seconds.
+
+        Raises:
+            Unavailable: no key at all is known, so nothing can be said about any token.
+        """
+        key = self._keys.get(kid)
+        if key is not None:
+            return key
+        if self._asking is None and time.monotonic() - self._asked_at >= MIN_REFRESH_SECONDS:
+            self._asked_at = time.monotonic()
+            self._asking = asyncio.create_task(self._refresh_quietly())
+        if self._asking is not None:
+            await asyncio.shield(self._asking)
+        if not self._keys:
+            raise Unavailable("admin's signing keys are not known yet: tokens cannot be verified")
+        return self._keys.get(kid)
+
+    async def _refresh_quietly(self) -> None:
+        try:
+            await self.refresh()
+        except ArtStoreError as exc:
+            _log.warning("signing keys not refreshed", reason=exc.message)
+        except Exception:
+            # Whoever waits is told about their token, from the keys there are.
+            _log.exception("signing keys not refreshed")
+        finally:
+            self._asking = None
+
+    def _load(self, path: Path) -> None:
+        try:
+            self.replace(json.loads(path.read_bytes()))
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, AttributeError) as exc:
+            _log.warning("kept signing keys not readable", path=str(path), reason=str(exc))
+
+
+def _write_private(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # NamedTemporaryFile makes it 0600; several servers may share the file, so each its own name.
+    with NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        try:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+            Path(file.name).replace(path)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
+
+
+class TokenVerifier:
+    """Turns raw access tokens into callers; a token seen before costs a dictionary lookup."""
+
+    def __init__(self, keys: KeySet) -> None:
+        self._keys = keys
+        self._cached: dict[str, tuple[Caller, float]] = {}
+        self._cached_version = keys.version
+
+    def cached(self, raw: str) -> Caller | None:
+        """The caller of a token verified before and still valid, else None."""
+        if self._cached_version != self._keys.version:
+            self._cached.clear()
+            self._cached_version = self._keys.version
+            return None
+        found = self._cached.get(raw)
+        if found is None or found[1] <= time.time():
+            return None
+        return found[0]
+
+    async def verify(self, raw: str) -> Caller:
+        """The caller that `raw` names. A stream outlives its token: it holds at the start.
+
+        Raises:
+            Unauthenticated: malformed, expired, signed by nobody we know, or for others.
+            PermissionDenied: good, but of a role that is not known here.
+            Unavailable: no signing key is known yet.
+        """
+        caller = self.cached(raw)
+        if caller is not None:
+            return caller
+        key = await self._key_for(raw)
+        claims = _decode(raw, key)
+        caller = _caller_of(claims, raw)
+        self._remember(raw, caller, float(claims["exp"]))
+        return caller
+
+    async def _key_for(self, raw: str) -> jwt.PyJWK:
+        if len(raw) > MAX_TOKEN_BYTES:
+            raise Unauthenticated("access token is too long", reason="TOKEN_MALFORMED")
+        try:
+            header = jwt.get_unverified_header(raw)
+        except jwt.PyJWTError as exc:
+            raise Unauthenticated(
+                "access token is not a JWT; get one from TokenService.IssueToken",
+                reason="TOKEN_MALFORMED",
+            ) from exc
+        if header.get("alg") not in ALGORITHMS:
+            raise Unauthenticated(
+                f"access token must be signed with {' or '.join(ALGORITHMS)}",
+                reason="TOKEN_ALGORITHM",
+            )
+        if str(header.get("typ", "")).lower() != TOKEN_TYPE:
+            raise Unauthenticated(
+                f"not an access token: its typ is not {TOKEN_TYPE}", reason="TOKEN_TYPE"
+            )
+        kid = header.get("kid")
+        key = await self._keys.refresh_for(kid) if isinstance(kid, str) and kid else None
+        if key is None or key.algorithm_name != header["alg"]:
+            raise Unauthenticated(
+                "access token is signed with an unknown key; get a new one", reason="TOKEN_KEY"
+            )
+        return key
+
+    def _remember(self, raw: str, caller: Caller, expires: float) -> None:
+        if len(self._cached) >= MAX_CACHED_TOKENS:
+            now = time.time()
+            self._cached = {k: v for k, v in self._cached.items() if v[1] > now}
+            while len(self._cached) >= MAX_CACHED_TOKENS:
+                del self._cached[next(iter(self._cached))]
+        self._cached[raw] = (caller, expires)
+
+
+def _decode(raw: str, key: jwt.PyJWK) -> dict[str, Any]:
+    try:
+        claims: dict[str, Any] = jwt.decode(
+            raw,
+            key.key,
+            algorithms=[key.algorithm_name],
+            audience=AUDIENCE,
+            issuer=ISSUER,
+            options={"require": list(REQUIRED_CLAIMS), "verify_iat": False, "verify_nbf": False},
+        )
+    except jwt.ExpiredSignatureError as exc:
+        raise Unauthenticated(
+            "access token has expired; get a new one", reason="TOKEN_EXPIRED"
+        ) from exc
+    except jwt.InvalidAudienceError as exc:
+        raise Unauthenticated(
+            f"access token is not for audience {AUDIENCE}", reason="TOKEN_AUDIENCE"
+        ) from exc
+    except jwt.InvalidSignatureError as exc:
+        raise Unauthenticated(
+            "access token's signature is wrong", reason="TOKEN_SIGNATURE"
+        ) from exc
+    except jwt.PyJWTError as exc:
+        raise Unauthenticated(
+            f"access token is not valid: {type(exc).__name__}", reason="TOKEN_INVALID"
+        ) from exc
+    # Clocks of servers differ a little, so "not yet" has a tolerance and "expired" has none.
+    latest = time.time() + CLOCK_SKEW_SECONDS
+    for claim in ("iat", "nbf"):
+        value = claims.get(claim, 0)
+        if not isinstance(value, int | float) or value > latest:
+            raise Unauthenticated("access token is not valid yet", reason="TOKEN_NOT_YET_VALID")
+    return claims
+
+
+def _caller_of(claims: Mapping[str, Any], raw: str) -> Caller:
+    try:
+        role = Role(claims[CLAIM_ROLE])
+    except ValueError as exc:
+        raise PermissionDenied("the token's role is not known here", reason="UNKNOWN_ROLE") from exc
+    if role is Role.ANONYMOUS:
+        raise PermissionDenied("ANONYMOUS is no role of an account", reason="UNKNOWN_ROLE")
+    return Caller(
+        subject=str(claims["sub"]),
+        role=role,
+        namespaces_read=_namespaces(claims.get(CLAIM_READ)),
+        namespaces_write=_namespaces(claims.get(CLAIM_WRITE)),
+        token=raw,
+    )
+
+
+def _namespaces(claim: object) -> frozenset[str]:
+    if not isinstance(claim, list) or not claim:
+        return frozenset({DEFAULT_NAMESPACE})
+    return frozenset(name for name in claim if isinstance(name, str))
