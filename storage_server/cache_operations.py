@@ -1,0 +1,159 @@
+"""Check, rebuilds and cleanup of one element: under their locks, seen and stopped as operations."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol, TypeVar
+
+import structlog
+from prometheus_client import Gauge
+
+from mesh.errors import InvalidArgument, Unavailable
+from storage_server.catalog.catalog import Catalog
+from storage_server.catalog.fences import Fence, Guard
+from storage_server.consistency.check import Check
+from storage_server.consistency.report import Finding, Level, Report
+from storage_server.locks import ElementLocks, HeldLock, LockEntry, LockKind
+from storage_server.operations import Operation, Operations
+from storage_server.repair.dropping import DEFAULT_MAX_DELETE_RATIO
+from storage_server.repair.rebuild import Rebuild
+from storage_server.repair.result import RebuildResult
+
+log = structlog.get_logger("storage_server.cache")
+
+T = TypeVar("T")
+
+PERCENTAGE = Gauge("artstore_cache_inconsistency_percentage", "Of the last check", ["element"])
+FOUND = Gauge("artstore_cache_findings", "Of the last check, by kind", ["element", "kind"])
+EXPIRED = Gauge("artstore_cache_expired_rows", "Of the last check", ["element"])
+
+
+@dataclass(frozen=True, slots=True)
+class Cleaned:
+    """What a cleanup did."""
+
+    deleted_count: int
+    duration_seconds: float
+
+
+class Writer(Protocol):
+    """Whether this process is the one that may write to the element."""
+
+    @property
+    def is_writer(self) -> bool:
+        """False for a standby."""
+
+
+class CacheOperations:
+    """What CacheService offers, as plain Python. Every call goes on when its caller leaves."""
+
+    def __init__(
+        self,
+        *,
+        element_id: str,
+        catalog: Catalog,
+        locks: ElementLocks,
+        check: Check,
+        rebuild: Rebuild,
+        operations: Operations,
+        writer: Writer,
+    ) -> None:
+        self._element_id = element_id
+        self._catalog = catalog
+        self._locks = locks
+        self._check = check
+        self._rebuild = rebuild
+        self._writer = writer
+        self.operations = operations
+
+    async def check(
+        self, level: Level, *, wait_seconds: float = 0.0, operation_id: str = ""
+    ) -> Report:
+        """Compare rows with sidecars."""
+
+        async def work(operation: Operation, held: HeldLock) -> Report:
+            report = await self._check.run(operation, level)
+            self._measure(report)
+            return report
+
+        return await self._run(LockKind.MANUAL_CHECK, "check", wait_seconds, operation_id, work)
+
+    async def rebuild(
+        self,
+        *,
+        full: bool,
+        wait_seconds: float = 0.0,
+        max_delete_ratio: float | None = None,
+        operation_id: str = "",
+    ) -> RebuildResult:
+        """Make rows equal to sidecars; incremental removes nothing."""
+        ratio = DEFAULT_MAX_DELETE_RATIO if max_delete_ratio is None else max_delete_ratio
+        if not 0 <= ratio <= 1:
+            raise InvalidArgument("a share from 0 to 1", field="max_delete_ratio")
+
+        async def work(operation: Operation, held: HeldLock) -> RebuildResult:
+            fence = Fence(Guard.REBUILD, held.fence)
+            result, verified = await self._rebuild.run(
+                operation, fence, full=full, max_delete_ratio=ratio
+            )
+            self._check.remember(verified)
+            return result
+
+        name = "full" if full else "incremental"
+        return await self._run(LockKind.MANUAL_REBUILD, name, wait_seconds, operation_id, work)
+
+    async def cleanup(self, *, wait_seconds: float = 0.0, operation_id: str = "") -> Cleaned:
+        """Remove expired rows; their files stay readable."""
+
+        async def work(operation: Operation, held: HeldLock) -> Cleaned:
+            started, now, deleted = time.monotonic(), datetime.now(UTC), 0
+            fence = Fence(Guard.CLEANUP, held.fence)
+            operation.begin("dropping")
+            while batch := await self._catalog.merge.delete_expired(fence=fence, now=now):
+                deleted += batch
+                operation.advance(batch)
+            return Cleaned(deleted, time.monotonic() - started)
+
+        return await self._run(
+            LockKind.BACKGROUND_CLEANUP, "cleanup", wait_seconds, operation_id, work
+        )
+
+    async def list_locks(self) -> Sequence[LockEntry]:
+        """The locks held on the element."""
+        return await self._locks.list_locks()
+
+    async def release_lock(self, kind: LockKind, *, file_id: str, fence: int) -> bool:
+        """Take a lock away from its holder; False when there was none."""
+        if (kind is LockKind.LAZY_REBUILD) != bool(file_id):
+            raise InvalidArgument("a LAZY_REBUILD has a file_id, others none", field="file_id")
+        return await self._locks.seize(kind, file_id=file_id, fence=fence)
+
+    async def _run(
+        self,
+        kind: LockKind,
+        name: str,
+        wait_seconds: float,
+        operation_id: str,
+        work: Callable[[Operation, HeldLock], Awaitable[T]],
+    ) -> T:
+        if not 0 <= wait_seconds <= 3600:
+            raise InvalidArgument("0 to 3600 seconds", field="wait_seconds")
+        if not self._writer.is_writer:
+            raise Unavailable("this process is a standby of the element; ask the writing one")
+
+        async def locked(operation: Operation) -> T:
+            async with self._locks.hold(
+                kind, operation_id=operation.operation_id, wait_seconds=wait_seconds
+            ) as held:
+                return await work(operation, held)
+
+        return await self.operations.run(name, operation_id, locked)
+
+    def _measure(self, report: Report) -> None:
+        PERCENTAGE.labels(self._element_id).set(report.inconsistency_percentage)
+        EXPIRED.labels(self._element_id).set(report.expired_count)
+        for finding in Finding:
+            FOUND.labels(self._element_id, finding.value).set(report.count(finding))

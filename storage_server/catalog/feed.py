@@ -1,0 +1,178 @@
+"""The change feed: entries in commit order without gaps, content joined from the rows."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import asyncpg
+
+from mesh.database import Database
+from storage_server.catalog.kinds import ChangeKind
+from storage_server.catalog.rows import FileRow, columns, from_record
+from storage_server.catalog.tables import Tables
+
+SNAPSHOT_BATCH = 2000
+TRIM_BATCH = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The feed's head and the counters beside it.
+
+    Attributes:
+        complete: False when rows were cleaned or the tables are new: a repair must find the
+            files without a row before a snapshot is served.
+    """
+
+    epoch: str
+    sequence: int
+    used_bytes: int
+    file_count: int
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A feed entry. `row` is the file as it is now; None when it has no row."""
+
+    sequence: int
+    change_id: str
+    kind: ChangeKind
+    file_id: str
+    changed_at: datetime
+    row: FileRow | None
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """Entries after a place, with the epoch and head of the very moment they were read."""
+
+    epoch: str
+    head: int
+    changes: Sequence[Change]
+
+
+class Feed:
+    """Every call raises Unavailable when PostgreSQL does not answer in time."""
+
+    def __init__(self, database: Database, tables: Tables) -> None:
+        self._database = database
+        self._tables = tables
+
+    async def head(self) -> Head:
+        """Epoch, last sequence and counters, read in one statement."""
+        record = await self._database.fetchrow(
+            f"SELECT epoch, seq, used_bytes, file_count, complete FROM {self._tables.feed_head}"
+        )
+        if record is None:
+            raise RuntimeError(f"{self._tables.feed_head} has lost its row")
+        return Head(
+            record["epoch"],
+            record["seq"],
+            record["used_bytes"],
+            record["file_count"],
+            record["complete"],
+        )
+
+    async def read(self, after: int, *, limit: int = 1000) -> Sequence[Change]:
+        """Entries with a sequence above `after`, in order."""
+        return (await self.tail(after, limit=limit)).changes
+
+    async def tail(self, after: int, *, limit: int = 1000) -> Tail:
+        """Entries above `after` in order, epoch and head; all of one moment.
+
+        Tables made anew between two statements would otherwise pass for a later piece of the
+        history that they replace.
+        """
+        records = await self._database.fetch(
+            f"SELECT h.epoch, h.seq AS head, e.sequence AS entry, e.change_id, e.kind,"
+            f" e.file_id AS subject, e.created_at AS changed_at, {columns('f')}"
+            f" FROM {self._tables.feed_head} h LEFT JOIN LATERAL"
+            f" (SELECT * FROM {self._tables.feed} WHERE sequence > $1"
+            "   ORDER BY sequence LIMIT $2) e ON true"
+            f" LEFT JOIN {self._tables.files} f USING (file_id) ORDER BY e.sequence",
+            after,
+            limit,
+        )
+        if not records:
+            raise RuntimeError(f"{self._tables.feed_head} has lost its row")
+        changes = [_change(record) for record in records if record["entry"] is not None]
+        return Tail(records[0]["epoch"], records[0]["head"], changes)
+
+    async def oldest(self) -> int | None:
+        """Sequence of the oldest entry that is kept, None when there is none."""
+        oldest: int | None = await self._database.fetchval(
+            f"SELECT min(sequence) FROM {self._tables.feed}"
+        )
+        return oldest
+
+    async def change_id_at(self, sequence: int) -> str | None:
+        """The random id of an entry, None when it is not kept or never was."""
+        change_id = await self._database.fetchval(
+            f"SELECT change_id FROM {self._tables.feed} WHERE sequence = $1", sequence
+        )
+        return None if change_id is None else str(change_id)
+
+    async def trim(self, keep: int) -> int:
+        """Drop all but the last `keep` entries, piece by piece; how many went."""
+        dropped = 0
+        while True:
+            tag = await self._database.execute(
+                f"DELETE FROM {self._tables.feed} WHERE sequence <= least("
+                f" (SELECT seq FROM {self._tables.feed_head}) - $1,"
+                f" (SELECT min(sequence) FROM {self._tables.feed}) + {TRIM_BATCH - 1})",
+                keep,
+            )
+            gone = int(tag.rpartition(" ")[2])
+            dropped += gone
+            if gone < TRIM_BATCH:
+                return dropped
+
+    async def rows_in_batches(
+        self, *, batch_size: int = SNAPSHOT_BATCH
+    ) -> AsyncIterator[Sequence[FileRow]]:
+        """All rows, tombstones too, by file id: the body of a snapshot.
+
+        The caller notes `head()` first. Each batch is a query of its own, so that a slow
+        follower holds no transaction: a row is as it was at the head or newer, and what
+        changed meanwhile comes again with the feed after that head.
+        """
+        after = ""
+        while True:
+            records = await self._database.fetch(
+                f"SELECT {columns()} FROM {self._tables.files} WHERE file_id > $1"
+                " ORDER BY file_id LIMIT $2",
+                after,
+                batch_size,
+            )
+            if not records:
+                return
+            yield [from_record(record) for record in records]
+            after = records[-1]["file_id"]
+
+    async def total_rows(self) -> int:
+        """All rows, tombstones too."""
+        return int(await self._database.fetchval(f"SELECT count(*) FROM {self._tables.files}"))
+
+    async def rows_lost(self) -> bool:
+        """Whether files may lack a row: cleaned, dropped by an operator, or tables just made."""
+        return bool(
+            await self._database.fetchval(
+                "SELECT NOT complete OR file_count >"
+                f" (SELECT count(*) FROM {self._tables.files} WHERE state <> 'deleted')"
+                f" FROM {self._tables.feed_head}"
+            )
+        )
+
+
+def _change(record: asyncpg.Record) -> Change:
+    return Change(
+        record["entry"],
+        str(record["change_id"]),
+        ChangeKind(record["kind"]),
+        record["subject"],
+        record["changed_at"],
+        None if record["revision"] is None else from_record(record),
+    )

@@ -1,0 +1,19 @@
+"""What happened to a file: the kinds of feed entries and of pending writes."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class ChangeKind(StrEnum):
+    """As written in the tables; the same words, in capitals, as in the contract.
+
+    CREATED: uploaded, or found by a repair. DROPPED: a repair dropped the row, its sidecar is
+    gone; a follower asks before it removes anything.
+    """
+
+    CREATED = "created"
+    UPDATED = "updated"
+    DELETED = "deleted"
+    UNDELETED = "undeleted"
+    DROPPED = "dropped"

@@ -1,0 +1,353 @@
+"""What a repair writes: rows read from sidecars, set by set, in short guarded transactions.
+
+The rule of all of it: a repair notes the feed's head S0 before it lists or reads anything,
+and changes or drops only rows with a sequence of at most S0. A direct write that came later
+has a higher one and wins. Revisions decide nothing: a store restored from a backup has lower
+ones and is the truth all the same.
+
+Each transaction takes the fence, then `feed_head` FOR UPDATE, and computes its set only in
+the next statement, whose snapshot therefore has every write that came before in the feed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+
+from mesh.database import Database
+from storage_server.catalog.expiry import expired_sql
+from storage_server.catalog.fences import Fence, Fences
+from storage_server.catalog.rows import (
+    CACHE_COLUMNS,
+    WRITTEN_COLUMNS,
+    intact,
+    row_hash,
+    to_values,
+)
+from storage_server.catalog.tables import Tables
+from storage_server.catalog.writes import MAX_COUNTER
+from storage_server.sidecar import Sidecar
+from storage_server.store.port import Identity
+
+BATCH = 2000
+_TIMEOUT_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFile:
+    """A sidecar as a repair has read it.
+
+    Attributes:
+        blob_present: whether its blob was listed; matters for tombstones only.
+    """
+
+    sidecar: Sidecar
+    identity: Identity
+    blob_present: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What a batch did.
+
+    Attributes:
+        created, updated: rows written anew, told to the feed.
+        renewed: rows that say the same; only identity and cache_updated_at were set.
+        newer: ids left alone: a direct write changed the row after S0, or an upload of it is
+            between its sidecar and its row, which it will write itself.
+    """
+
+    created: int = 0
+    updated: int = 0
+    renewed: int = 0
+    newer: tuple[str, ...] = ()
+
+    def __add__(self, other: Merged) -> Merged:
+        return Merged(
+            self.created + other.created,
+            self.updated + other.updated,
+            self.renewed + other.renewed,
+            self.newer + other.newer,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RenewedPage:
+    """How many rows of a page were renewed, and its last file id: None after the last page."""
+
+    renewed: int
+    last_id: str | None
+
+
+def _values(
+    files: Sequence[FoundFile], now: datetime, cache_ttl_hours: int
+) -> list[tuple[Any, ...]]:
+    return [
+        to_values(
+            found.sidecar,
+            found.identity,
+            cache_updated_at=now,
+            cache_ttl_hours=cache_ttl_hours,
+            blob_present=found.blob_present,
+        )
+        for found in files
+    ]
+
+
+class Merge:
+    """Every call raises Unavailable when PostgreSQL does not answer, Aborted when fenced out.
+
+    After Unavailable it is open whether a batch was written; repeating it is harmless.
+    """
+
+    def __init__(self, database: Database, tables: Tables, fences: Fences) -> None:
+        self._database = database
+        self._tables = tables
+        self._fences = fences
+        self._stage = f"{tables.prefix}stage"
+
+    async def merge(
+        self,
+        files: Sequence[FoundFile],
+        *,
+        s0: int,
+        fence: Fence,
+        now: datetime,
+        cache_ttl_hours: int,
+        insert_only: bool = False,
+    ) -> Merged:
+        """Make the rows of these files say what their sidecars say; at most BATCH of them.
+
+        A missing row is inserted; a row that differs from the sidecar, or is damaged, is
+        written anew; one that says the same is renewed.
+
+        Args:
+            files: distinct file ids.
+            s0: the feed's head as noted before the first of them was read.
+            insert_only: leave the rows that exist as they are.
+        """
+        values = await asyncio.to_thread(_values, files, now, cache_ttl_hours)
+        async with self._database.transaction() as connection:
+            await self._fill_stage(connection, values)
+            await self._begin(connection, fence)
+            (record,) = await connection.fetch(
+                self._merge_statement(insert_only), s0, timeout=_TIMEOUT_SECONDS
+            )
+        return Merged(
+            record["created"], record["updated"], record["renewed"], tuple(record["newer"])
+        )
+
+    async def drop(self, file_ids: Sequence[str], *, s0: int, fence: Fence) -> Sequence[str]:
+        """Drop rows whose sidecars are proved to be gone; at most BATCH of them.
+
+        The caller has a complete listing without them and a direct stat of each path that
+        says absent. Answers the ids that were dropped; rows changed after S0 stay.
+        """
+        async with self._database.transaction() as connection:
+            await self._begin(connection, fence)
+            records = await connection.fetch(
+                f"""
+                WITH gone AS (
+                    DELETE FROM {self._tables.files}
+                    WHERE file_id = ANY($1::text[]) AND sequence <= $2 RETURNING file_id
+                ),
+                numbered AS (SELECT file_id, row_number() OVER (ORDER BY file_id) AS n FROM gone),
+                head AS (
+                    UPDATE {self._tables.feed_head} h
+                    SET seq = h.seq + (SELECT count(*) FROM gone)
+                    RETURNING h.seq - (SELECT count(*) FROM gone) AS base
+                )
+                INSERT INTO {self._tables.feed} (sequence, kind, file_id)
+                SELECT base + n, 'dropped', file_id FROM numbered, head
+                RETURNING file_id
+                """,
+                list(file_ids),
+                s0,
+                timeout=_TIMEOUT_SECONDS,
+            )
+        return [record["file_id"] for record in records]
+
+    async def renew_page(
+        self,
+        after: str,
+        exceptions: Sequence[str],
+        *,
+        s0: int,
+        fence: Fence,
+        now: datetime,
+        cache_ttl_hours: int,
+    ) -> RenewedPage:
+        """Renew the next BATCH rows by file id, but for `exceptions` and rows changed after S0.
+
+        Only cache_updated_at and the TTL are set; the feed is told nothing.
+
+        Args:
+            after: `last_id` of the page before; empty at first.
+        """
+        async with self._database.transaction() as connection:
+            await self._begin(connection, fence)
+            (record,) = await connection.fetch(
+                f"""
+                WITH page AS (
+                    SELECT file_id FROM {self._tables.files} WHERE file_id > $1
+                    ORDER BY file_id LIMIT {BATCH}
+                ),
+                renewed AS (
+                    UPDATE {self._tables.files} f
+                    SET cache_updated_at = $2, cache_ttl_hours = $3
+                    FROM page LEFT JOIN unnest($4::text[]) AS e(file_id) USING (file_id)
+                    WHERE f.file_id = page.file_id AND e.file_id IS NULL
+                      AND f.sequence <= $5 AND f.cache_updated_at < $2
+                    RETURNING f.file_id
+                )
+                SELECT (SELECT count(*) FROM renewed) AS renewed,
+                       (SELECT max(file_id) FROM page) AS last_id
+                """,
+                after,
+                now,
+                cache_ttl_hours,
+                list(exceptions),
+                s0,
+                timeout=_TIMEOUT_SECONDS,
+            )
+        return RenewedPage(record["renewed"], record["last_id"])
+
+    async def recount(self, *, fence: Fence) -> int:
+        """Set the counters from the rows, after a repair has made them equal to the sidecars.
+
+        Answers how many rows are no tombstones.
+
+        No write commits meanwhile: each needs `feed_head`. An upload that has no row yet is
+        counted when its intent ends.
+        """
+        async with self._database.transaction() as connection:
+            await self._begin(connection, fence)
+            await connection.execute("SET LOCAL synchronous_commit = on")
+            counted = await connection.fetchval(
+                f"""
+                UPDATE {self._tables.feed_head} SET (used_bytes, file_count) = (
+                    SELECT least({MAX_COUNTER},
+                                 coalesce(sum(f.size_bytes) FILTER (WHERE f.blob_present), 0)),
+                           count(*) FILTER (WHERE f.state <> 'deleted')
+                    FROM {self._tables.files} f),
+                    complete = true
+                RETURNING file_count
+                """,
+                timeout=_TIMEOUT_SECONDS,
+            )
+        return int(counted)
+
+    async def delete_expired(self, *, fence: Fence, now: datetime) -> int:
+        """Remove up to BATCH expired rows and answer how many; 0 when none is left.
+
+        Their files stay readable from the sidecars, so the feed is told nothing; the head
+        remembers that rows are missing. Tombstones and files with an intent stay.
+        """
+        async with self._database.transaction() as connection:
+            await self._begin(connection, fence)
+            tag = await connection.execute(
+                f"""
+                DELETE FROM {self._tables.files} WHERE file_id IN (
+                    SELECT f.file_id FROM {self._tables.files} f
+                    WHERE f.state <> 'deleted' AND {expired_sql("f", "$1")}
+                      AND NOT EXISTS (
+                          SELECT FROM {self._tables.pending} p WHERE p.file_id = f.file_id)
+                    LIMIT {BATCH}
+                )
+                """,
+                now,
+                timeout=_TIMEOUT_SECONDS,
+            )
+            deleted = int(tag.rpartition(" ")[2])
+            if deleted:
+                await connection.execute(
+                    f"UPDATE {self._tables.feed_head} SET complete = false WHERE complete"
+                )
+        return deleted
+
+    async def _begin(self, connection: asyncpg.Connection[Any], fence: Fence) -> None:
+        # A batch that a crash of PostgreSQL loses is found again: the recount that ends a repair
+        # is durable, and all before it with it. Rows are looked up by index, however many the
+        # planner believes there are: a scan for each batch would be quadratic.
+        await connection.execute(
+            "SET LOCAL synchronous_commit = off; SET LOCAL random_page_cost = 1"
+        )
+        await self._fences.require(connection, fence)
+        await connection.fetchval(f"SELECT seq FROM {self._tables.feed_head} FOR UPDATE")
+
+    async def _fill_stage(
+        self, connection: asyncpg.Connection[Any], values: Sequence[tuple[Any, ...]]
+    ) -> None:
+        fields = ", ".join(f"{name} {kind}" for name, kind in WRITTEN_COLUMNS.items())
+        await connection.execute(f"CREATE TEMP TABLE {self._stage} ({fields}) ON COMMIT DROP")
+        await connection.copy_records_to_table(
+            self._stage,
+            records=values,
+            columns=list(WRITTEN_COLUMNS),
+            schema_name="pg_temp",
+            timeout=_TIMEOUT_SECONDS,
+        )
+
+    def _merge_statement(self, insert_only: bool) -> str:
+        files, names = self._tables.files, ", ".join(WRITTEN_COLUMNS)
+        changes = ", ".join(
+            f"{name} = excluded.{name}"
+            for name in (*WRITTEN_COLUMNS, "row_hash", "sequence")
+            if name != "file_id"
+        )
+        renewals = ", ".join(f"{name} = s.{name}" for name in CACHE_COLUMNS if name != "digest")
+        staged = ", ".join(f"s.{name}" for name in WRITTEN_COLUMNS)
+        uploading = (
+            f"EXISTS (SELECT FROM {self._tables.pending} p"
+            " WHERE p.file_id = s.file_id AND p.kind = 'created')"
+        )
+        same = f"(f.digest = s.digest AND {intact('f')})"
+        return f"""
+        WITH compared AS MATERIALIZED (
+            SELECT s.file_id, f.file_id IS NULL AS missing,
+                   CASE WHEN f.file_id IS NULL THEN NOT {uploading}
+                        ELSE f.sequence <= $1 END AS old,
+                   coalesce({same}, false) AS same
+            FROM pg_temp.{self._stage} s LEFT JOIN LATERAL (
+                SELECT f.* FROM {files} f WHERE f.file_id = s.file_id OFFSET 0) f ON true
+        ),
+        todo AS (
+            SELECT file_id, missing, row_number() OVER (ORDER BY file_id) AS n FROM compared
+            WHERE old AND (missing OR NOT same AND NOT {insert_only})
+        ),
+        head AS (
+            UPDATE {self._tables.feed_head} h SET seq = h.seq + (SELECT count(*) FROM todo)
+            WHERE EXISTS (SELECT FROM todo)
+            RETURNING h.seq - (SELECT count(*) FROM todo) AS base
+        ),
+        written AS (
+            INSERT INTO {files} ({names}, row_hash, sequence)
+            SELECT {staged}, {row_hash("s")}, head.base + todo.n
+            FROM head, todo JOIN pg_temp.{self._stage} s USING (file_id)
+            ON CONFLICT (file_id) DO UPDATE SET {changes}
+        ),
+        salt AS MATERIALIZED (SELECT gen_random_uuid()::text AS value),
+        told AS (
+            INSERT INTO {self._tables.feed} (sequence, change_id, kind, file_id)
+            SELECT head.base + todo.n, md5(salt.value || todo.n)::uuid,
+                   CASE WHEN s.state = 'deleted' THEN 'deleted'
+                        WHEN todo.missing THEN 'created' ELSE 'updated' END,
+                   todo.file_id
+            FROM salt, head, todo JOIN pg_temp.{self._stage} s USING (file_id)
+        ),
+        renewed AS (
+            UPDATE {files} f SET {renewals}
+            FROM pg_temp.{self._stage} s JOIN compared c USING (file_id)
+            WHERE f.file_id = s.file_id AND c.old AND c.same AND NOT {insert_only}
+            RETURNING f.file_id
+        )
+        SELECT (SELECT count(*) FROM todo WHERE missing) AS created,
+               (SELECT count(*) FROM todo WHERE NOT missing) AS updated,
+               (SELECT count(*) FROM renewed) AS renewed,
+               ARRAY(SELECT file_id FROM compared WHERE NOT old) AS newer
+        """

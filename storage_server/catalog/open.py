@@ -1,0 +1,80 @@
+"""Making sure that an element's tables are there, and all of them."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from mesh.database import Database
+from mesh.migrations import upgrade
+from storage_server.catalog.tables import Tables
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """`created`: the tables are new and empty, with a new epoch; files are in the store only."""
+
+    created: bool
+    epoch: str
+
+
+async def open_tables(database: Database, tables: Tables) -> Opened:
+    """Migrate an element's tables, and make them anew if some are missing.
+
+    A feed whose history is lost must not go on under its old epoch: when a table is missing
+    although the version table knows the element, all of them are dropped and made again.
+
+    Raises:
+        Unavailable: PostgreSQL does not answer.
+    """
+    known = await _exists(database, f"public.{tables.version}")
+    created = not known
+    if not known:
+        await _drop(database, tables)
+    await _upgrade(database, tables)
+    epoch = await _epoch(database, tables)
+    if epoch is None:
+        created = True
+        await _drop(database, tables)
+        await _upgrade(database, tables)
+        epoch = await _epoch(database, tables)
+    return Opened(created=created, epoch=str(epoch))
+
+
+async def tables_present(database: Database, tables: Tables) -> bool:
+    """Whether all tables of the element are there now."""
+    return all([await _exists(database, name) for name in (*tables.all(), tables.fence_sequence)])
+
+
+async def _exists(database: Database, name: str) -> bool:
+    return bool(await database.fetchval("SELECT to_regclass($1::text) IS NOT NULL", name))
+
+
+async def _epoch(database: Database, tables: Tables) -> str | None:
+    """The feed's epoch; None when anything that the element needs is missing."""
+    if not await tables_present(database, tables):
+        return None
+    if not await database.fetchval(f"SELECT count(*) FROM {tables.fences}"):
+        return None
+    epoch: str | None = await database.fetchval(f"SELECT epoch FROM {tables.feed_head}")
+    return epoch
+
+
+async def _upgrade(database: Database, tables: Tables) -> None:
+    await upgrade(
+        database.url,
+        script_location=_MIGRATIONS,
+        version_table=tables.version,
+        attributes={"prefix": tables.prefix},
+        lock_key=zlib.crc32(tables.prefix.encode()),
+    )
+
+
+async def _drop(database: Database, tables: Tables) -> None:
+    async with database.transaction() as connection:
+        for table in (*tables.all(), f"public.{tables.version}"):
+            await connection.execute(f"DROP TABLE IF EXISTS {table} CASCADE")
+        await connection.execute(f"DROP SEQUENCE IF EXISTS {tables.fence_sequence}")

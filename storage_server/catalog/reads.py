@@ -1,0 +1,155 @@
+"""Reading rows: one, many, a page, and counts."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from mesh.database import Database
+from mesh.errors import InvalidArgument
+from storage_server.catalog.expiry import expired_sql
+from storage_server.catalog.rows import FileRow, columns, from_record
+from storage_server.catalog.tables import Tables
+
+MAX_PAGE_SIZE = 1000
+DEFAULT_PAGE_SIZE = 100
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of files. `next_page_token` is empty on the last one."""
+
+    rows: Sequence[FileRow]
+    next_page_token: str
+    total_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Rows that are no tombstones, and how many of them have expired."""
+
+    rows: int
+    expired: int
+
+
+class Reads:
+    """Every call raises Unavailable when PostgreSQL does not answer in time."""
+
+    def __init__(self, database: Database, tables: Tables) -> None:
+        self._database = database
+        self._tables = tables
+        self._select = (
+            f"SELECT {columns('f')}, EXISTS (SELECT FROM {tables.pending} p"
+            f" WHERE p.file_id = f.file_id) AS pending FROM {tables.files} f"
+        )
+
+    async def get(self, file_id: str) -> FileRow | None:
+        """The row of a file in any state, with `pending` set if a write is under way."""
+        record = await self._database.fetchrow(f"{self._select} WHERE f.file_id = $1", file_id)
+        return None if record is None else from_record(record)
+
+    async def get_many(self, file_ids: Sequence[str]) -> dict[str, FileRow]:
+        """Rows by id; ids without a row are left out."""
+        records = await self._database.fetch(
+            f"{self._select} WHERE f.file_id = ANY($1::text[])", list(file_ids)
+        )
+        return {record["file_id"]: from_record(record) for record in records}
+
+    async def list_files(
+        self,
+        *,
+        namespaces: Sequence[str] | None = None,
+        page_size: int = 0,
+        page_token: str = "",
+    ) -> Page:
+        """Active files by (created_at, file_id); pages stay right while files come and go.
+
+        Args:
+            namespaces: only these; None means all.
+            page_size: 0 means 100; more than 1,000 is lowered.
+            page_token: of the page before.
+
+        Raises:
+            InvalidArgument: a negative page_size, or a page_token that is none.
+        """
+        if page_size < 0:
+            raise InvalidArgument("page_size is negative", field="page_size")
+        size = min(page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
+        after_time, after_id = decode_page_token(page_token) if page_token else (_EPOCH, "")
+        allowed = None if namespaces is None else list(namespaces)
+        listed = "f.state = 'active' AND ($1::text[] IS NULL OR f.namespace = ANY($1::text[]))"
+        records = await self._database.fetch(
+            f"{self._select} WHERE {listed}"
+            " AND (f.created_at, f.file_id) > ($2::timestamptz, $3::text)"
+            " ORDER BY f.created_at, f.file_id LIMIT $4",
+            allowed,
+            after_time,
+            after_id,
+            size + 1,
+        )
+        total = await self._database.fetchval(
+            f"SELECT count(*) FROM {self._tables.files} f WHERE {listed}", allowed
+        )
+        rows = [from_record(record) for record in records[:size]]
+        token = ""
+        if len(records) > size:
+            token = encode_page_token(rows[-1].sidecar.created_at, rows[-1].sidecar.file_id)
+        return Page(rows, token, total)
+
+    async def find_by_request(
+        self, created_by: str, request_id: str, *, since: datetime
+    ) -> FileRow | None:
+        """The first file, in any state, that this account uploaded with this request id."""
+        record = await self._database.fetchrow(
+            f"{self._select} WHERE f.created_by = $1 AND f.request_id = $2"
+            " AND f.request_id <> '' AND f.created_at >= $3"
+            " ORDER BY f.created_at, f.file_id LIMIT 1",
+            created_by,
+            request_id,
+            since,
+        )
+        return None if record is None else from_record(record)
+
+    async def counts(self, now: datetime) -> Counts:
+        """Rows and expired rows, tombstones left out."""
+        record = await self._database.fetchrow(
+            f"SELECT count(*) AS rows, count(*) FILTER (WHERE {expired_sql('f', '$1')})"
+            f" AS expired FROM {self._tables.files} f WHERE f.state <> 'deleted'",
+            now,
+        )
+        return Counts(record["rows"], record["expired"]) if record else Counts(0, 0)
+
+    async def expired_ids(self, now: datetime, *, limit: int = 10) -> Sequence[str]:
+        """Ids of some expired rows, tombstones left out."""
+        records = await self._database.fetch(
+            f"SELECT f.file_id FROM {self._tables.files} f WHERE f.state <> 'deleted'"
+            f" AND {expired_sql('f', '$1')} ORDER BY f.file_id LIMIT $2",
+            now,
+            limit,
+        )
+        return [record["file_id"] for record in records]
+
+
+def encode_page_token(created_at: datetime, file_id: str) -> str:
+    """The place after a file in the order of `list_files`."""
+    microseconds = (created_at - _EPOCH) // _MICROSECOND
+    return base64.urlsafe_b64encode(f"{microseconds}.{file_id}".encode()).decode().rstrip("=")
+
+
+def decode_page_token(page_token: str) -> tuple[datetime, str]:
+    """Undo `encode_page_token`; InvalidArgument for anything else."""
+    try:
+        padded = page_token + "=" * (-len(page_token) % 4)
+        text = base64.b64decode(padded, altchars=b"-_", validate=True).decode()
+        microseconds, _, file_id = text.partition(".")
+        if "\0" in file_id or not file_id:
+            raise ValueError(page_token)
+        return _EPOCH + int(microseconds) * _MICROSECOND, file_id
+    except (ValueError, OverflowError, binascii.Error, UnicodeError):
+        raise InvalidArgument("not a page_token of this list", field="page_token") from None

@@ -1,0 +1,190 @@
+"""Resumable uploads: what survives a restart of client, ingest and element."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import asyncpg
+import orjson
+
+from mesh.database import Database
+from storage_server.catalog.tables import Tables
+from storage_server.store.port import StagedState
+
+_COLUMNS = (
+    "upload_id, file_id, path, state, created_by, request_id, header, token_hash,"
+    " reserved_bytes, stage_key, committed_size_bytes, parts, created_at, touched_at"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadRow:
+    """A resumable upload.
+
+    Attributes:
+        path: where its blob will be placed.
+        header: the encoded header, as the caller of `create` gave it.
+        token_hash: SHA-256 of the upload token.
+        reserved_bytes: room it holds.
+        stage: what the store needs to go on; `committed_size_bytes` is the recorded offset.
+        committed: the file exists; the row stays so that a second commit finds it.
+    """
+
+    upload_id: str
+    file_id: str
+    path: str
+    created_by: str
+    request_id: str
+    header: bytes
+    token_hash: bytes
+    reserved_bytes: int
+    stage: StagedState
+    created_at: datetime
+    touched_at: datetime
+    committed: bool = False
+
+
+class Uploads:
+    """Every call raises Unavailable when PostgreSQL does not answer in time."""
+
+    def __init__(self, database: Database, tables: Tables) -> None:
+        self._database = database
+        self._tables = tables
+
+    async def create(self, upload: UploadRow) -> None:
+        """Put a new upload on record. The id must be new."""
+        await self._database.execute(
+            f"INSERT INTO {self._tables.uploads} ({_COLUMNS})"
+            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12::jsonb, $13, $14)",
+            upload.upload_id,
+            upload.file_id,
+            upload.path,
+            "committed" if upload.committed else "open",
+            upload.created_by,
+            upload.request_id,
+            upload.header,
+            upload.token_hash,
+            upload.reserved_bytes,
+            upload.stage.key,
+            upload.stage.committed_size_bytes,
+            _parts(upload.stage),
+            upload.created_at,
+            upload.touched_at,
+        )
+
+    async def get(self, upload_id: str) -> UploadRow | None:
+        """An upload, open or committed."""
+        record = await self._database.fetchrow(
+            f"SELECT {_COLUMNS} FROM {self._tables.uploads} WHERE upload_id = $1", upload_id
+        )
+        return None if record is None else _row(record)
+
+    async def find_by_request(
+        self, created_by: str, request_id: str, *, since: datetime
+    ) -> UploadRow | None:
+        """The latest upload of this account with this request id."""
+        record = await self._database.fetchrow(
+            f"SELECT {_COLUMNS} FROM {self._tables.uploads}"
+            " WHERE created_by = $1 AND request_id = $2 AND request_id <> ''"
+            " AND created_at >= $3 ORDER BY created_at DESC LIMIT 1",
+            created_by,
+            request_id,
+            since,
+        )
+        return None if record is None else _row(record)
+
+    async def record_progress(
+        self, upload_id: str, stage: StagedState, *, reserved_bytes: int, now: datetime
+    ) -> bool:
+        """What a checkpoint has made durable. False when the upload is not open any more."""
+        tag = await self._database.execute(
+            f"UPDATE {self._tables.uploads} SET stage_key = $2, committed_size_bytes = $3,"
+            " parts = $4::jsonb, reserved_bytes = $5, touched_at = $6"
+            " WHERE upload_id = $1 AND state = 'open'",
+            upload_id,
+            stage.key,
+            stage.committed_size_bytes,
+            _parts(stage),
+            reserved_bytes,
+            now,
+        )
+        return tag == "UPDATE 1"
+
+    async def replace_token(self, upload_id: str, token_hash: bytes, *, now: datetime) -> bool:
+        """A new token for an upload that is still open; the old one stops working."""
+        tag = await self._database.execute(
+            f"UPDATE {self._tables.uploads} SET token_hash = $2, touched_at = $3"
+            " WHERE upload_id = $1",
+            upload_id,
+            token_hash,
+            now,
+        )
+        return tag == "UPDATE 1"
+
+    async def finish(self, upload_id: str, *, now: datetime) -> None:
+        """The file is committed: give its room back and keep the row. Idempotent."""
+        await self._database.execute(
+            f"UPDATE {self._tables.uploads} SET state = 'committed', reserved_bytes = 0,"
+            " touched_at = $2 WHERE upload_id = $1",
+            upload_id,
+            now,
+        )
+
+    async def delete(self, upload_id: str) -> None:
+        """Forget an upload. Idempotent."""
+        await self._database.execute(
+            f"DELETE FROM {self._tables.uploads} WHERE upload_id = $1", upload_id
+        )
+
+    async def list_open(self) -> Sequence[UploadRow]:
+        """All open uploads, oldest first."""
+        records = await self._database.fetch(
+            f"SELECT {_COLUMNS} FROM {self._tables.uploads} WHERE state = 'open'"
+            " ORDER BY created_at, upload_id"
+        )
+        return [_row(record) for record in records]
+
+    async def list_idle(self, touched_before: datetime, *, limit: int = 100) -> Sequence[UploadRow]:
+        """Uploads, open or committed, that nobody has touched since then."""
+        records = await self._database.fetch(
+            f"SELECT {_COLUMNS} FROM {self._tables.uploads} WHERE touched_at < $1"
+            " ORDER BY touched_at LIMIT $2",
+            touched_before,
+            limit,
+        )
+        return [_row(record) for record in records]
+
+    async def reserved_total(self) -> int:
+        """Room that open uploads hold, in bytes."""
+        return int(
+            await self._database.fetchval(
+                "SELECT coalesce(sum(reserved_bytes), 0)::bigint"
+                f" FROM {self._tables.uploads} WHERE state = 'open'"
+            )
+        )
+
+
+def _parts(stage: StagedState) -> str:
+    return orjson.dumps([list(part) for part in stage.parts]).decode()
+
+
+def _row(record: asyncpg.Record) -> UploadRow:
+    parts = tuple(
+        (number, etag, size, crc) for number, etag, size, crc in orjson.loads(record["parts"])
+    )
+    return UploadRow(
+        upload_id=record["upload_id"],
+        file_id=record["file_id"],
+        path=record["path"],
+        created_by=record["created_by"],
+        request_id=record["request_id"],
+        header=record["header"],
+        token_hash=record["token_hash"],
+        reserved_bytes=record["reserved_bytes"],
+        stage=StagedState(record["stage_key"], record["committed_size_bytes"], parts),
+        created_at=record["created_at"],
+        touched_at=record["touched_at"],
+        committed=record["state"] == "committed",
+    )

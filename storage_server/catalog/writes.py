@@ -1,0 +1,242 @@
+"""Direct writes: row, feed entry, counters and the end of the intent in one statement.
+
+Every statement takes `feed_head` before rows. The head's lock orders commits, so that
+sequence order is commit order and has no gaps.
+
+The counters: `file_count` counts files that are no tombstones; `used_bytes` counts blobs that
+exist, so a tombstone's until its trash is removed. Both move only with direct writes (a file
+is counted when the intent of its upload ends) and are set anew by a repair that has seen a
+complete listing (`Merge.recount`); that rows come and go by cleanup and repair changes neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from mesh.database import Database
+from storage_server.catalog.bell import Bell
+from storage_server.catalog.kinds import ChangeKind
+from storage_server.catalog.rows import (
+    WRITTEN_COLUMNS,
+    FileRow,
+    columns,
+    from_record,
+    row_hash,
+    signed,
+    to_values,
+)
+from storage_server.catalog.tables import Tables
+from storage_server.sidecar import Sidecar
+from storage_server.store.port import Identity
+
+# A sidecar written by hand may claim any size; the counter then stays at the top.
+MAX_COUNTER = (1 << 63) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """Where a write stands in the feed: the content of its change token."""
+
+    epoch: str
+    sequence: int
+    change_id: str
+
+
+class Writes:
+    """Every call raises Unavailable when PostgreSQL does not answer in time."""
+
+    def __init__(self, database: Database, tables: Tables, bell: Bell) -> None:
+        self._database = database
+        self._tables = tables
+        self._bell = bell
+        self._commit = _commit_statement(tables)
+
+    async def commit_row(
+        self,
+        sidecar: Sidecar,
+        identity: Identity,
+        kind: ChangeKind,
+        *,
+        now: datetime,
+        cache_ttl_hours: int,
+        blob_present: bool = True,
+    ) -> Committed:
+        """Write what the sidecar now says to row and feed, and end the file's intents.
+
+        The caller holds the file's lock and has just written or read the sidecar. A repeat
+        (after Unavailable, which leaves open whether it was done) writes the same row and
+        counts nothing twice; it takes one more sequence.
+
+        Args:
+            now: becomes cache_updated_at.
+            blob_present: False for a tombstone whose blob has gone.
+        """
+        values = to_values(
+            sidecar,
+            identity,
+            cache_updated_at=now,
+            cache_ttl_hours=cache_ttl_hours,
+            blob_present=blob_present,
+        )
+        async with self._database.connection() as connection:
+            (record,) = await connection.fetch(self._commit, *values, kind.value)
+        self._bell.ring()
+        return Committed(record["epoch"], record["sequence"], str(record["change_id"]))
+
+    async def renew(
+        self,
+        file_id: str,
+        *,
+        sequence: int,
+        identity: Identity,
+        now: datetime,
+        cache_ttl_hours: int,
+    ) -> bool:
+        """The sidecar was looked at and the row still says the same: only renew it.
+
+        Takes no sequence and tells the feed nothing. False when the row has changed since
+        `sequence` or is gone.
+        """
+        tag = await self._database.execute(
+            f"UPDATE {self._tables.files} SET cache_updated_at = $3, cache_ttl_hours = $4,"
+            " sidecar_mtime_ns = $5, sidecar_size = $6, sidecar_inode = $7, sidecar_etag = $8"
+            " WHERE file_id = $1 AND sequence = $2",
+            file_id,
+            sequence,
+            now,
+            cache_ttl_hours,
+            identity.mtime_ns,
+            identity.size,
+            signed(identity.inode),
+            identity.etag,
+        )
+        return tag == "UPDATE 1"
+
+    async def set_cache_ttl(self, cache_ttl_hours: int) -> None:
+        """After a change of mode: the TTL of all rows, in short statements."""
+        after = ""
+        while True:
+            last = await self._set_cache_ttl_of_batch(after, cache_ttl_hours)
+            if last is None:
+                return
+            after = last
+
+    async def _set_cache_ttl_of_batch(self, after: str, cache_ttl_hours: int) -> str | None:
+        async with self._database.transaction() as connection:
+            await connection.execute(f"SELECT seq FROM {self._tables.feed_head} FOR UPDATE")
+            last: str | None = await connection.fetchval(
+                f"WITH batch AS (SELECT file_id FROM {self._tables.files} WHERE file_id > $1"
+                " ORDER BY file_id LIMIT 2000), changed AS ("
+                f"UPDATE {self._tables.files} f SET cache_ttl_hours = $2 FROM batch"
+                " WHERE f.file_id = batch.file_id AND f.cache_ttl_hours <> $2)"
+                " SELECT max(file_id) FROM batch",
+                after,
+                cache_ttl_hours,
+            )
+        return last
+
+    # --- trash and tombstones ------------------------------------------------------------
+
+    async def list_trash(self, deleted_before: datetime, *, limit: int = 100) -> Sequence[FileRow]:
+        """Tombstones deleted before then whose blob has not been removed yet."""
+        return await self._tombstones("blob_present", deleted_before, limit)
+
+    async def blob_removed(self, file_id: str) -> bool:
+        """The blob of a tombstone is gone from the store: give its bytes back, once.
+
+        False when that was on record already, or the row is no tombstone any more.
+        """
+        async with self._database.connection() as connection:
+            given_back = await connection.fetchval(
+                f"WITH head AS (SELECT id FROM {self._tables.feed_head} FOR UPDATE), gone AS ("
+                f" UPDATE {self._tables.files} f SET blob_present = false FROM head"
+                " WHERE f.file_id = $1 AND f.blob_present AND f.state = 'deleted'"
+                " RETURNING f.size_bytes)"
+                f" UPDATE {self._tables.feed_head} h SET used_bytes ="
+                " greatest(0, h.used_bytes - gone.size_bytes)"
+                " FROM gone RETURNING gone.size_bytes",
+                file_id,
+            )
+        return given_back is not None
+
+    async def list_old_tombstones(
+        self, deleted_before: datetime, *, limit: int = 100
+    ) -> Sequence[FileRow]:
+        """Tombstones older than that whose blob is gone: ready to be purged."""
+        return await self._tombstones("NOT blob_present", deleted_before, limit)
+
+    async def purge_tombstone(self, file_id: str, *, sequence: int) -> bool:
+        """Drop a tombstone's row once its sidecar is gone; False when it has changed since."""
+        tag = await self._database.execute(
+            f"DELETE FROM {self._tables.files}"
+            " WHERE file_id = $1 AND sequence = $2 AND state = 'deleted'",
+            file_id,
+            sequence,
+        )
+        return tag == "DELETE 1"
+
+    async def _tombstones(
+        self, condition: str, deleted_before: datetime, limit: int
+    ) -> Sequence[FileRow]:
+        records = await self._database.fetch(
+            f"SELECT {columns()} FROM {self._tables.files} WHERE state = 'deleted'"
+            f" AND {condition} AND updated_at < $1 ORDER BY updated_at LIMIT $2",
+            deleted_before,
+            limit,
+        )
+        return [from_record(record) for record in records]
+
+
+def _commit_statement(tables: Tables) -> str:
+    parameters = ", ".join(
+        f"${number}::{kind} AS {name}"
+        for number, (name, kind) in enumerate(WRITTEN_COLUMNS.items(), start=1)
+    )
+    names = ", ".join(WRITTEN_COLUMNS)
+    changes = ", ".join(
+        f"{name} = excluded.{name}"
+        for name in (*WRITTEN_COLUMNS, "row_hash", "sequence")
+        if name != "file_id"
+    )
+    kind = f"${len(WRITTEN_COLUMNS) + 1}::text"
+    return f"""
+    WITH new AS (SELECT {parameters}),
+    intents AS (
+        DELETE FROM {tables.pending} p USING new WHERE p.file_id = new.file_id
+        RETURNING p.kind
+    ),
+    old AS (
+        SELECT f.size_bytes, f.state FROM {tables.files} f JOIN new USING (file_id)
+    ),
+    uploaded AS (
+        SELECT NOT EXISTS (SELECT FROM old)
+           AND EXISTS (SELECT FROM intents WHERE kind = 'created') AS yes
+    ),
+    head AS (
+        UPDATE {tables.feed_head} h SET
+            seq = h.seq + 1,
+            used_bytes = least({MAX_COUNTER}, greatest(0, h.used_bytes::numeric + coalesce(
+                (SELECT new.size_bytes - old.size_bytes FROM old),
+                CASE WHEN uploaded.yes THEN new.size_bytes ELSE 0 END
+            ))),
+            file_count = greatest(0, h.file_count + coalesce(
+                (SELECT (new.state <> 'deleted')::int - (old.state <> 'deleted')::int FROM old),
+                CASE WHEN uploaded.yes THEN (new.state <> 'deleted')::int
+                     WHEN {kind} = 'deleted' THEN -1
+                     WHEN {kind} = 'undeleted' THEN 1
+                     ELSE 0 END
+            ))
+        FROM new, uploaded
+        RETURNING h.epoch, h.seq
+    ),
+    written AS (
+        INSERT INTO {tables.files} ({names}, row_hash, sequence)
+        SELECT new.*, {row_hash("new")}, head.seq FROM new, head
+        ON CONFLICT (file_id) DO UPDATE SET {changes}
+    )
+    INSERT INTO {tables.feed} (sequence, kind, file_id)
+    SELECT head.seq, {kind}, new.file_id FROM head, new
+    RETURNING sequence, change_id, (SELECT epoch FROM head) AS epoch
+    """

@@ -1,0 +1,1 @@
+"""How rows and sidecars agree: the check and its report."""

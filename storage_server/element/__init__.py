@@ -1,0 +1,1 @@
+"""The element itself: identity, mode, the one writer, room, and its reports."""

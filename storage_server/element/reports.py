@@ -1,0 +1,139 @@
+"""Telling Redis every two seconds, and admin every five, how the element is.
+
+A standby stays silent as long as the writer is heard of: both have the element's name, and
+uploads must not be sent to the one that cannot take them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import structlog
+from google.protobuf import json_format
+
+from artstore.v1 import admin_pb2, types_pb2
+from artstore.v1.admin_pb2_grpc import StorageElementServiceStub
+from mesh.credentials import ServiceToken
+from mesh.discovery import REPORT_CHANNEL, REPORT_KEY_PREFIX
+from mesh.errors import ArtStoreError, Unavailable
+from mesh.redis import translated
+from mesh.status import from_rpc_error
+from storage_server.element.description import Description
+from storage_server.element.state import Element
+
+if TYPE_CHECKING:
+    from artstore.v1.admin_pb2_grpc import StorageElementServiceAsyncStub
+
+INTERVAL_SECONDS = 2.0
+LIFE_SECONDS = 10
+ADMIN_INTERVAL_SECONDS = 5.0
+CALL_SECONDS = 2.0
+# A burst of changes becomes one report.
+BURST_SECONDS = 0.05
+START_SECONDS = 0.02
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+class Reports:
+    """Run `to_redis` and `to_admin` as background tasks."""
+
+    def __init__(
+        self,
+        element: Element,
+        description: Description,
+        *,
+        redis: Any,
+        admin: grpc.aio.Channel,
+        account: ServiceToken,
+    ) -> None:
+        self._element = element
+        self._description = description
+        self._redis = redis
+        self._admin: StorageElementServiceAsyncStub = StorageElementServiceStub(admin)
+        self._account = account
+        self._key = REPORT_KEY_PREFIX + element.element_id
+        self._other_writer_until = 0.0
+        self._told: dict[str, str] = {}
+
+    async def to_redis(self) -> None:
+        """Report every two seconds and on each change, until cancelled."""
+        await self._listening()
+        while True:
+            changed = self._element.changed.is_set()
+            self._element.changed.clear()
+            await self._description.look()
+            await self._tolerate("redis", self._set_report(changed=changed))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(INTERVAL_SECONDS):
+                    await self._element.changed.wait()
+                    await asyncio.sleep(BURST_SECONDS)
+
+    async def to_admin(self) -> None:
+        """Register every five seconds until cancelled."""
+        await self._listening()
+        while True:
+            known = True
+            if self._speaks():
+                known = await self._tolerate("admin", self._register())
+            await asyncio.sleep(ADMIN_INTERVAL_SECONDS if known else 1.0)
+
+    async def _listening(self) -> None:
+        """Nobody should be told of an address before it can be called."""
+        while not self._description.endpoint:  # noqa: ASYNC110 - nothing announces it
+            await asyncio.sleep(START_SECONDS)
+
+    def _speaks(self) -> bool:
+        return self._element.is_writer or time.monotonic() >= self._other_writer_until
+
+    async def _set_report(self, *, changed: bool) -> None:
+        message = self._description.message()
+        with translated("the element's report"):
+            if not self._element.is_writer:
+                await self._listen_for_writer(message.endpoint)
+                if not self._speaks():
+                    return
+            report = json_format.MessageToJson(
+                message, preserving_proto_field_name=True, indent=None
+            )
+            await self._redis.set(self._key, report, ex=LIFE_SECONDS)
+            if changed:
+                await self._redis.publish(REPORT_CHANNEL, report)
+
+    async def _listen_for_writer(self, endpoint: str) -> None:
+        value = await self._redis.get(self._key)
+        if value is None:
+            return
+        other = types_pb2.StorageElement()
+        with suppress(json_format.ParseError, UnicodeDecodeError):
+            json_format.Parse(value, other, ignore_unknown_fields=True)
+        if other.is_writer and other.endpoint != endpoint:
+            self._other_writer_until = time.monotonic() + LIFE_SECONDS
+
+    async def _register(self) -> None:
+        request = admin_pb2.RegisterStorageElementRequest(element=self._description.message())
+        try:
+            await self._admin.RegisterStorageElement(
+                request, metadata=self._account.metadata(), timeout=CALL_SECONDS
+            )
+        except grpc.aio.AioRpcError as exc:
+            if exc.code() == grpc.StatusCode.UNAUTHENTICATED:
+                self._account.refused()
+            raise from_rpc_error(exc) from exc
+
+    async def _tolerate(self, whom: str, report: Any) -> bool:
+        """Await `report`; a failure is logged once until it works again."""
+        try:
+            await report
+        except ArtStoreError as exc:
+            if whom not in self._told:
+                level = "info" if isinstance(exc, Unavailable) else "warning"
+                getattr(_log, level)("report not taken", whom=whom, reason=exc.message)
+            self._told[whom] = exc.message
+            return False
+        self._told.pop(whom, None)
+        return True

@@ -1,0 +1,31 @@
+"""Telling the mesh by Valkey that the feed has moved: followers that wait try again at once."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from mesh.discovery import CHANGES_CHANNEL
+from mesh.errors import Unavailable
+from mesh.redis import translated
+from storage_server.catalog.bell import Bell
+
+# A burst of changes becomes one hint.
+DEBOUNCE_SECONDS = 0.1
+QUIET_SECONDS = 60.0
+
+
+async def publish_hints(redis: Any, bell: Bell, element_id: str) -> None:
+    """Publish `element_id` after each change of this process, until cancelled.
+
+    A hint that is lost costs nothing but time: followers read the feed, never the hints.
+    """
+    while True:
+        if not await bell.next_ring().wait(QUIET_SECONDS):
+            continue
+        try:
+            with translated("a hint of changes"):
+                await redis.publish(CHANGES_CHANNEL, element_id)
+        except Unavailable:
+            await asyncio.sleep(1.0)
+        await asyncio.sleep(DEBOUNCE_SECONDS)

@@ -1,0 +1,186 @@
+"""Snapshot and tail of one element's feed, for one follower."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import asyncpg
+import structlog
+
+from mesh.errors import Unavailable
+from storage_server.catalog.catalog import Catalog
+from storage_server.catalog.feed import Change, Head
+from storage_server.catalog.rows import FileRow
+
+log = structlog.get_logger("storage_server.feed")
+
+HEARTBEAT_SECONDS = 3.0
+# Writes of this process ring; repairs and other processes are found by looking.
+POLL_SECONDS = 0.25
+READ_BATCH = 1000
+MAX_REPAIRS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class FeedCursor:
+    """What a follower has applied; an empty epoch asks for a snapshot."""
+
+    epoch: str
+    sequence: int
+    change_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotBegins:
+    """Every file follows, as it is now or was at `head` or later."""
+
+    epoch: str
+    head: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotEnds:
+    """The snapshot is complete; go on from here."""
+
+    epoch: str
+    head: int
+    change_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeEvent:
+    """A change; `change` is None for a file of a snapshot, `row` for one that has no row."""
+
+    change: Change | None
+    row: FileRow | None
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """A sign of life, and how far the feed is."""
+
+    epoch: str
+    head: int
+
+
+FeedEvent = SnapshotBegins | SnapshotEnds | ChangeEvent | Beat
+
+
+class ChangeWatch:
+    """Serves followers of one element.
+
+    Args:
+        catalog: of the element.
+        make_complete: finds files that lack a row; called before a snapshot when rows were
+            cleaned or lost, since a file without a row would never reach a new follower.
+            Followers that wait for it share one call.
+    """
+
+    def __init__(self, catalog: Catalog, *, make_complete: Callable[[], Awaitable[object]]) -> None:
+        self._catalog = catalog
+        self._make_complete = make_complete
+        self._completing: asyncio.Task[object] | None = None
+
+    async def follow(self, cursor: FeedCursor) -> AsyncGenerator[FeedEvent, None]:
+        """The feed from `cursor` on, for ever; a snapshot first when the cursor is of no use.
+
+        Raises:
+            Unavailable: PostgreSQL does not answer, the tables are being made anew, or a
+                needed repair could not run.
+        """
+        try:
+            while True:
+                head = await self._catalog.feed.head()
+                if not await self._known(cursor, head):
+                    async for event in self._snapshot():
+                        yield event
+                        if isinstance(event, SnapshotEnds):
+                            cursor = FeedCursor(event.epoch, event.head, event.change_id)
+                async for event in self._tail(cursor):
+                    yield event
+                # The history is not the cursor's any more: made anew, restored, or trimmed.
+                cursor = FeedCursor("", 0, "")
+        except asyncpg.UndefinedTableError as exc:
+            raise Unavailable("the element's tables are being made anew") from exc
+
+    async def stop(self) -> None:
+        """Leave a repair that is under way to itself."""
+        if self._completing is not None:
+            self._completing.cancel()
+            await asyncio.gather(self._completing, return_exceptions=True)
+
+    async def _tail(self, cursor: FeedCursor) -> AsyncIterator[FeedEvent]:
+        """Changes after the cursor as they come; ends when they are not to be had."""
+        after, beaten = cursor.sequence, 0.0
+        while True:
+            ring = self._catalog.bell.next_ring()
+            tail = await self._catalog.feed.tail(after, limit=READ_BATCH)
+            if tail.epoch != cursor.epoch or tail.head < after:
+                return
+            if tail.head > after and (not tail.changes or tail.changes[0].sequence != after + 1):
+                return
+            if time.monotonic() - beaten > HEARTBEAT_SECONDS:
+                beaten = time.monotonic()
+                yield Beat(tail.epoch, tail.head)
+            for change in tail.changes:
+                yield ChangeEvent(change, change.row)
+                after = change.sequence
+            if not tail.changes:
+                await ring.wait(POLL_SECONDS)
+
+    async def _known(self, cursor: FeedCursor, head: Head) -> bool:
+        """Whether the cursor is a place in this feed's kept history."""
+        if cursor.epoch != head.epoch or not 0 <= cursor.sequence <= head.sequence:
+            return False
+        if cursor.sequence == 0:
+            return head.sequence == 0 or await self._catalog.feed.oldest() == 1
+        # The entry itself must be there: without it nothing tells that the history is the same.
+        return await self._catalog.feed.change_id_at(cursor.sequence) == cursor.change_id
+
+    async def _snapshot(self) -> AsyncIterator[FeedEvent]:
+        feed = self._catalog.feed
+        async for beat in self._completed():
+            yield beat
+        head = await feed.head()
+        change_id = await feed.change_id_at(head.sequence) or ""
+        yield SnapshotBegins(head.epoch, head.sequence, await feed.total_rows())
+        async for batch in feed.rows_in_batches():
+            for row in batch:
+                yield ChangeEvent(None, row)
+        # Rows cleaned before their turn came are put back, and reach the follower by the tail.
+        async for beat in self._completed():
+            yield beat
+        if (await feed.head()).epoch != head.epoch:
+            raise Unavailable("the element's tables were made anew during a snapshot")
+        yield SnapshotEnds(head.epoch, head.sequence, change_id)
+
+    async def _completed(self) -> AsyncIterator[Beat]:
+        """Beats until no file lacks a row."""
+        for _ in range(MAX_REPAIRS):
+            if not await self._catalog.feed.rows_lost():
+                return
+            if self._completing is None or self._completing.done():
+                log.info("rows were lost: files without one are looked for before a snapshot")
+                self._completing = asyncio.create_task(_outcome(self._make_complete()))
+            repair = self._completing
+            while not repair.done():
+                with suppress(Unavailable):
+                    head = await self._catalog.feed.head()
+                    yield Beat(head.epoch, head.sequence)
+                await asyncio.wait((repair,), timeout=HEARTBEAT_SECONDS)
+            if isinstance(error := repair.result(), Exception):
+                raise error
+        raise Unavailable("rows are lost faster than they can be put back")
+
+
+async def _outcome(work: Awaitable[object]) -> object:
+    """What `work` answers or raises; nobody may be left to be told."""
+    try:
+        return await work
+    except Exception as exc:
+        return exc

@@ -1,0 +1,65 @@
+"""File ids: UUIDv7 (RFC 9562), written canonically: 36 characters, lower case.
+
+The first 48 bits are the milliseconds since 1970 at which the upload started. Folder, the
+timestamp in the name and `created_at` come from them, so a file is found from its id with
+no database.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import uuid
+from datetime import UTC, datetime, timedelta
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+_CANONICAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_VERSION_7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+
+EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
+"""No ArtStore is older, so no id is."""
+
+CLOCK_SKEW = timedelta(days=1)
+"""How far in the future an id may lie, since elements' clocks differ."""
+
+
+def new_file_id(now: datetime) -> str:
+    """A new id whose time is `now` (aware), cut to milliseconds. 74 bits of it are random."""
+    milliseconds = (now - _EPOCH) // _MILLISECOND
+    if not 0 <= milliseconds < 1 << 48:
+        raise ValueError(f"{now.isoformat()} does not fit a UUIDv7")
+    noise = int.from_bytes(os.urandom(10), "big")
+    value = milliseconds << 80 | 0x7 << 76 | (noise >> 62 & 0xFFF) << 64 | 0b10 << 62
+    return str(uuid.UUID(int=value | noise & (1 << 62) - 1))
+
+
+def is_canonical(file_id: str) -> bool:
+    """True for a UUID of any version in canonical lower-case form (adopted stores have others)."""
+    return _CANONICAL.fullmatch(file_id) is not None
+
+
+def time_of(file_id: str) -> datetime:
+    """When the upload of `file_id` started: aware UTC, whole milliseconds.
+
+    Raises:
+        ValueError: `file_id` is not a canonical UUIDv7.
+    """
+    if _VERSION_7.fullmatch(file_id) is None:
+        raise ValueError(f"{file_id!r} is not a canonical UUIDv7")
+    milliseconds = int(file_id[:8] + file_id[9:13], 16)
+    return _EPOCH + timedelta(milliseconds=milliseconds)
+
+
+def plausible(file_id: str, now: datetime) -> bool:
+    """Whether an element could have made `file_id`: a canonical UUIDv7 of a sensible time.
+
+    An id that is not plausible is NOT_FOUND without asking any store.
+    """
+    if _VERSION_7.fullmatch(file_id) is None:
+        return False
+    try:
+        made = time_of(file_id)
+    except OverflowError:
+        return False
+    return EARLIEST <= made <= now + CLOCK_SKEW

@@ -1,0 +1,1 @@
+"""Files of an element: describe, list, update, delete, bring back, download."""

@@ -1,0 +1,219 @@
+"""Update, delete, undelete: each rereads the sidecar, writes it, then row and feed.
+
+All of it happens under the file's lock and goes on to its end once begun. The sidecar decides:
+expected_revision is compared with it, not with the row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from mesh.caller import Caller, Role
+from mesh.errors import Aborted, ArtStoreError, NotFound, PermissionDenied
+from storage_server.catalog.catalog import Catalog
+from storage_server.catalog.kinds import ChangeKind
+from storage_server.element.state import Element
+from storage_server.file_id import is_canonical
+from storage_server.files.locate import Located, locate
+from storage_server.files.locks import KeyedLocks
+from storage_server.files.lookup import not_found
+from storage_server.files.recording import Recording, SidecarUncertain
+from storage_server.files.view import FileView, of_sidecar
+from storage_server.modes import Operation
+from storage_server.naming import blob_path
+from storage_server.sidecar import FileState, Sidecar, tombstoned, undeleted, updated
+from storage_server.store.port import Store
+from storage_server.unbroken import Unbroken
+
+_log = structlog.stdlib.get_logger(__name__)
+
+Change = Callable[[Sidecar, datetime], Sidecar]
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A change as asked for."""
+
+    file_id: str
+    caller: Caller
+    operation: Operation
+    kind: ChangeKind
+    change: Change
+    expected_revision: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Changes files of the element.
+
+    Attributes:
+        keep_trash: False when a deleted file's bytes go at once.
+    """
+
+    element: Element
+    catalog: Catalog
+    recording: Recording
+    file_locks: KeyedLocks
+    unbroken: Unbroken
+    keep_trash: bool
+
+    async def update(
+        self,
+        file_id: str,
+        values: Mapping[str, Any],
+        caller: Caller,
+        *,
+        expected_revision: int | None,
+    ) -> FileView:
+        """Give some fields new values; see `storage_server.sidecar.UPDATABLE`.
+
+        Raises:
+            NotFound: no such file, or the caller may not read it.
+            PermissionDenied: no right to write, or a legal hold is changed by a non-ADMIN.
+            Aborted: reason REVISION_CONFLICT.
+            FailedPrecondition: mode or state.
+            InvalidArgument: a value.
+            Unavailable: storage or database; the change may have been made.
+        """
+
+        def change(sidecar: Sidecar, now: datetime) -> Sidecar:
+            _check_legal_hold(sidecar, values, caller)
+            return updated(sidecar, values, now)
+
+        return await self._run(
+            _Wanted(
+                file_id, caller, Operation.UPDATE, ChangeKind.UPDATED, change, expected_revision
+            )
+        )
+
+    async def delete(
+        self, file_id: str, caller: Caller, *, expected_revision: int | None
+    ) -> FileView:
+        """Write a tombstone; the bytes wait in the trash.
+
+        Raises: as `update`; FailedPrecondition also for a legal hold.
+        """
+        return await self._run(
+            _Wanted(
+                file_id, caller, Operation.DELETE, ChangeKind.DELETED, tombstoned, expected_revision
+            )
+        )
+
+    async def undelete(
+        self, file_id: str, caller: Caller, *, expected_revision: int | None
+    ) -> FileView:
+        """Take a tombstone back; an active file is answered as it is.
+
+        Raises: as `update`; NotFound also when the bytes are gone.
+        """
+        return await self._run(
+            _Wanted(
+                file_id,
+                caller,
+                Operation.DELETE,
+                ChangeKind.UNDELETED,
+                undeleted,
+                expected_revision,
+            )
+        )
+
+    async def _run(self, wanted: _Wanted) -> FileView:
+        store = self.element.require_writer()
+        if not is_canonical(wanted.file_id):
+            raise not_found(wanted.file_id)
+        return await self.unbroken.run(self._locked(store, wanted))
+
+    async def _locked(self, store: Store, wanted: _Wanted) -> FileView:
+        kind = wanted.kind
+        async with self.file_locks.hold(wanted.file_id):
+            located = await self._locate(store, wanted.file_id)
+            sidecar = located.sidecar
+            _check_caller(sidecar, wanted.caller, deleted_is_there=kind is ChangeKind.UNDELETED)
+            self.element.require(wanted.operation)
+            _check_revision(sidecar, wanted.expected_revision)
+            if kind is ChangeKind.UNDELETED:
+                if sidecar.state is not FileState.DELETED:
+                    return await self._as_is(located)
+                await self._require_blob(store, sidecar)
+            changed = wanted.change(sidecar, datetime.now(UTC))
+            view = await self._write(store, located, changed, kind)
+            if kind is ChangeKind.DELETED and not self.keep_trash:
+                view = await self._empty_trash(store, view)
+            return view
+
+    async def _locate(self, store: Store, file_id: str) -> Located:
+        row = await self.catalog.reads.get(file_id)
+        located = await locate(store, file_id, row.path if row is not None else "")
+        if located is None:
+            await self.element.prove()
+            raise not_found(file_id)
+        return located
+
+    async def _write(
+        self, store: Store, located: Located, changed: Sidecar, kind: ChangeKind
+    ) -> FileView:
+        pending_id = await self.recording.intend(changed, kind)
+        try:
+            identity = await self.recording.write_sidecar(store, changed, expected=located.identity)
+        except SidecarUncertain:
+            raise
+        except ArtStoreError:
+            await self.recording.drop_intent(pending_id)
+            raise
+        return await self.recording.write_row(changed, identity, kind)
+
+    async def _as_is(self, located: Located) -> FileView:
+        row = await self.catalog.reads.get(located.sidecar.file_id)
+        view = of_sidecar(located.sidecar, self.recording.ttl_hours, stale=False)
+        if row is None:
+            return view
+        return replace(view, cache_updated_at=row.cache_updated_at, sequence=row.sequence)
+
+    async def _require_blob(self, store: Store, sidecar: Sidecar) -> None:
+        path = blob_path(sidecar.storage_path, sidecar.storage_filename)
+        if await store.stat_blob(path) is None:
+            raise NotFound(f"the bytes of file {sidecar.file_id} are gone", reason="BLOB_GONE")
+
+    async def _empty_trash(self, store: Store, view: FileView) -> FileView:
+        try:
+            await remove_blob(store, self.catalog, view.sidecar)
+        except ArtStoreError as exc:
+            _log.warning("bytes stay in the trash for now", reason=exc.message)
+            return view
+        return replace(view, blob_present=False)
+
+
+async def remove_blob(store: Store, catalog: Catalog, tombstone: Sidecar) -> None:
+    """Remove the bytes of a deleted file for good. The caller holds its lock."""
+    await store.delete_blob(blob_path(tombstone.storage_path, tombstone.storage_filename))
+    await catalog.writes.blob_removed(tombstone.file_id)
+
+
+def _check_caller(sidecar: Sidecar, caller: Caller, *, deleted_is_there: bool) -> None:
+    gone = sidecar.state is FileState.DELETED and not deleted_is_there
+    if gone or not caller.may_read(sidecar.namespace):
+        raise not_found(sidecar.file_id)
+    if not caller.may_write(sidecar.namespace):
+        raise PermissionDenied(
+            f"the token may not write to namespace {sidecar.namespace}", reason="NAMESPACE"
+        )
+
+
+def _check_revision(sidecar: Sidecar, expected: int | None) -> None:
+    if expected is not None and expected != sidecar.revision:
+        raise Aborted(
+            f"the file has revision {sidecar.revision}, {expected} was expected; read it again",
+            reason="REVISION_CONFLICT",
+            metadata={"revision": str(sidecar.revision)},
+        )
+
+
+def _check_legal_hold(sidecar: Sidecar, values: Mapping[str, Any], caller: Caller) -> None:
+    changes = "legal_hold" in values and values["legal_hold"] != sidecar.legal_hold
+    if changes and caller.role is not Role.ADMIN:
+        raise PermissionDenied("only an ADMIN changes a legal hold", reason="LEGAL_HOLD")

@@ -1,0 +1,82 @@
+"""Bytes of a file, or a range of them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import cast
+
+from mesh.caller import Caller
+from mesh.errors import InvalidArgument, OutOfRange
+from storage_server.element.state import Element
+from storage_server.files.lookup import Lookup
+from storage_server.files.view import FileView
+from storage_server.modes import Operation
+from storage_server.naming import blob_path
+
+CHUNK_BYTES = 512 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """What a download will send: `chunks` starts reading when it is first asked."""
+
+    view: FileView
+    offset: int
+    length: int
+    chunks: AsyncGenerator[bytes, None] | None
+
+
+class Downloads:
+    """Opens ranges of files for reading."""
+
+    def __init__(self, element: Element, lookup: Lookup) -> None:
+        self._element = element
+        self._lookup = lookup
+
+    async def open(
+        self,
+        file_id: str,
+        caller: Caller,
+        *,
+        offset: int,
+        length: int,
+        seconds_left: float | None = None,
+    ) -> Range:
+        """The range; the caller closes its `chunks`.
+
+        Args:
+            offset: first byte.
+            length: how many; 0 means to the end, and what lies beyond it is left out.
+
+        Raises:
+            NotFound: no such file, or the caller may not read it.
+            OutOfRange: `offset` lies beyond the end.
+            FailedPrecondition: the element is in mode ar.
+            Unavailable: the storage is down.
+        """
+        if offset < 0:
+            raise InvalidArgument("offset is negative", field="offset")
+        if length < 0:
+            raise InvalidArgument("length is negative", field="length")
+        view = await self._lookup.get(file_id, caller, seconds_left=seconds_left)
+        self._element.require(Operation.READ)
+        sidecar = view.sidecar
+        if offset > sidecar.size_bytes:
+            raise OutOfRange(
+                f"offset {offset} is beyond the end, {sidecar.size_bytes}",
+                reason="OFFSET",
+                metadata={"size_bytes": str(sidecar.size_bytes)},
+            )
+        rest = sidecar.size_bytes - offset
+        length = min(length, rest) if length else rest
+        store = self._element.store
+        if not length:
+            return Range(view, offset, 0, None)
+        chunks = store.read_blob(
+            blob_path(sidecar.storage_path, sidecar.storage_filename),
+            offset=offset,
+            length=length,
+            chunk_size=CHUNK_BYTES,
+        )
+        return Range(view, offset, length, cast("AsyncGenerator[bytes, None]", chunks))

@@ -1,0 +1,192 @@
+"""Describing files: one, many, a page of them. What a caller may not read is not there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from mesh.caller import ALL_NAMESPACES, Caller
+from mesh.errors import InvalidArgument, NotFound, PermissionDenied, Unavailable
+from storage_server.catalog.reads import Reads
+from storage_server.catalog.rows import FileRow
+from storage_server.element.state import Element
+from storage_server.file_id import is_canonical
+from storage_server.files.refresh import DEADLINE_SECONDS, Refresh
+from storage_server.files.view import FileView, of_row
+from storage_server.sidecar import FileState
+
+MAX_BATCH = 1000
+# More than a silent database takes to be given up, and a refresh.
+_PATIENT_SECONDS = 5.0
+_AT_A_TIME = 8
+# As many listings as a store takes.
+_SEARCHES_AT_A_TIME = 2
+
+
+@dataclass(frozen=True, slots=True)
+class FilePage:
+    """A page of files."""
+
+    files: Sequence[FileView]
+    next_page_token: str
+    total_size: int
+
+
+class Lookup:
+    """Answers from the cache, and from the sidecar where the cache cannot."""
+
+    def __init__(self, element: Element, reads: Reads, refresh: Refresh) -> None:
+        self._element = element
+        self._reads = reads
+        self._refresh = refresh
+
+    async def get(
+        self, file_id: str, caller: Caller, *, seconds_left: float | None = None
+    ) -> FileView:
+        """One file that `caller` may read.
+
+        Args:
+            seconds_left: until the caller's deadline, None when it has none.
+
+        Raises:
+            NotFound: no sidecar, a tombstone, or a namespace the caller may not read.
+            Unavailable: neither cache nor storage answers.
+        """
+        if seconds_left is None or seconds_left > _PATIENT_SECONDS:
+            view = await self.find(file_id)
+        else:
+            view = await self._find_soon(file_id, max(0.05, seconds_left / 3))
+        return visible(view, file_id, caller)
+
+    async def find(
+        self, file_id: str, *, deadline_seconds: float = DEADLINE_SECONDS
+    ) -> FileView | None:
+        """The file in any state and of any namespace; None when there is none."""
+        if not is_canonical(file_id):
+            return None
+        try:
+            self._element.require_tables()
+            row = await self._reads.get(file_id)
+        except Unavailable:
+            return await self._refresh.from_sidecar(file_id)
+        now = datetime.now(UTC)
+        if row is not None and not row.cache_expired(now):
+            return of_row(row, now)
+        return await self._refresh.refreshed(file_id, row, deadline_seconds=deadline_seconds)
+
+    async def _find_soon(self, file_id: str, seconds: float) -> FileView | None:
+        """`find` for a caller that does not wait as long as a silent database takes to fail."""
+        cached = asyncio.ensure_future(self.find(file_id, deadline_seconds=seconds))
+        try:
+            await asyncio.wait({cached}, timeout=seconds * 1.5)
+            if cached.done():
+                return cached.result()
+            return await self._refresh.from_sidecar(file_id)
+        finally:
+            cached.cancel()
+
+    async def get_many(
+        self, file_ids: Sequence[str], caller: Caller
+    ) -> tuple[Sequence[FileView], Sequence[str]]:
+        """Those of the files that are there and that `caller` may read, and the other ids.
+
+        Raises:
+            InvalidArgument: more than 1,000 ids.
+            Unavailable: it cannot be told of some id whether it is there.
+        """
+        if len(file_ids) > MAX_BATCH:
+            raise InvalidArgument(f"at most {MAX_BATCH} file_ids", field="file_ids")
+        wanted = [file_id for file_id in dict.fromkeys(file_ids) if is_canonical(file_id)]
+        known = await self._found_in_cache(wanted)
+        slots = asyncio.Semaphore(_AT_A_TIME), asyncio.Semaphore(_SEARCHES_AT_A_TIME)
+        views = dict(
+            zip(
+                wanted,
+                await asyncio.gather(*(self._one_of_many(i, known, slots) for i in wanted)),
+                strict=True,
+            )
+        )
+        found, missing = [], []
+        for file_id in file_ids:
+            view = views.get(file_id)
+            if view is not None and _is_visible(view, caller):
+                found.append(view)
+            else:
+                missing.append(file_id)
+        return found, missing
+
+    async def list_files(
+        self, caller: Caller, *, namespace: str, page_size: int, page_token: str
+    ) -> FilePage:
+        """Active files of the namespaces that `caller` may read, oldest first, from the cache.
+
+        Raises:
+            InvalidArgument: page_size or page_token.
+            PermissionDenied: a namespace the caller may not read.
+            Unavailable: the database does not answer.
+        """
+        if "\0" in namespace:
+            raise InvalidArgument("namespace holds NUL", field="namespace")
+        if namespace and not caller.may_read(namespace):
+            raise PermissionDenied(f"the token may not read namespace {namespace}")
+        namespaces: Sequence[str] | None
+        if namespace:
+            namespaces = [namespace]
+        elif ALL_NAMESPACES in caller.namespaces_read:
+            namespaces = None
+        else:
+            namespaces = sorted(caller.namespaces_read)
+        self._element.require_tables()
+        page = await self._reads.list_files(
+            namespaces=namespaces, page_size=page_size, page_token=page_token
+        )
+        now = datetime.now(UTC)
+        return FilePage(
+            [of_row(row, now) for row in page.rows], page.next_page_token, page.total_size
+        )
+
+    async def _found_in_cache(self, file_ids: Sequence[str]) -> dict[str, FileRow] | None:
+        """Rows by id; None when the database does not answer."""
+        try:
+            self._element.require_tables()
+            return await self._reads.get_many(file_ids)
+        except Unavailable:
+            return None
+
+    async def _one_of_many(
+        self,
+        file_id: str,
+        known: dict[str, FileRow] | None,
+        slots: tuple[asyncio.Semaphore, asyncio.Semaphore],
+    ) -> FileView | None:
+        refreshes, searches = slots
+        row = known.get(file_id) if known is not None else None
+        if row is None:
+            async with searches:
+                if known is None:
+                    return await self._refresh.from_sidecar(file_id)
+                return await self._refresh.refreshed(file_id, None)
+        now = datetime.now(UTC)
+        if not row.cache_expired(now):
+            return of_row(row, now)
+        async with refreshes:
+            return await self._refresh.refreshed(file_id, row)
+
+
+def visible(view: FileView | None, file_id: str, caller: Caller) -> FileView:
+    """`view` if the caller may see it; NotFound, whatever the reason, if not."""
+    if view is None or not _is_visible(view, caller):
+        raise not_found(file_id)
+    return view
+
+
+def not_found(file_id: str) -> NotFound:
+    """The one answer for a file that is not there, or not for this caller."""
+    return NotFound(f"no file {file_id[:64]!r}")
+
+
+def _is_visible(view: FileView, caller: Caller) -> bool:
+    sidecar = view.sidecar
+    return sidecar.state is not FileState.DELETED and caller.may_read(sidecar.namespace)

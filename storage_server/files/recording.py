@@ -1,0 +1,151 @@
+"""How every write is recorded: intent, sidecar, then row and feed in one statement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import partial
+
+import structlog
+
+from mesh.errors import Aborted, ArtStoreError, Unavailable
+from storage_server.catalog.catalog import Catalog
+from storage_server.catalog.kinds import ChangeKind
+from storage_server.element.state import Element
+from storage_server.element.writer import WriterLock
+from storage_server.files.view import FileView
+from storage_server.modes import Mode
+from storage_server.naming import sidecar_path
+from storage_server.sidecar import Sidecar, encode
+from storage_server.store.port import Identity, Store
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+class SidecarUncertain(Unavailable):
+    """It is open whether the sidecar was written: keep blob and intent, the replay decides."""
+
+
+class Recording:
+    """Writes sidecars and rows in the right order. The caller holds the file's lock.
+
+    Args:
+        ttl_hours: of new rows, by mode.
+    """
+
+    def __init__(
+        self,
+        element: Element,
+        catalog: Catalog,
+        writer: WriterLock,
+        *,
+        ttl_hours: Callable[[Mode], int],
+    ) -> None:
+        self._element = element
+        self._catalog = catalog
+        self._writer = writer
+        self._ttl_hours = ttl_hours
+
+    @property
+    def ttl_hours(self) -> int:
+        """Hours that a row written now counts as fresh."""
+        return self._ttl_hours(self._element.mode)
+
+    async def intend(self, sidecar: Sidecar, kind: ChangeKind) -> int:
+        """Commit the intent to write `sidecar`; answers its id."""
+        path = sidecar_path(sidecar.storage_path, sidecar.storage_filename)
+        return await self._catalog.pending.begin_write(
+            sidecar.file_id, path, kind, sidecar.request_id
+        )
+
+    async def drop_intent(self, pending_id: int) -> None:
+        """The sidecar was certainly not touched. A failure leaves it to the replay."""
+        with suppress(ArtStoreError):
+            await self._catalog.pending.end_pending(pending_id)
+
+    async def write_sidecar(
+        self, store: Store, sidecar: Sidecar, *, expected: Identity | None
+    ) -> Identity:
+        """Write it, and find out what happened if the store does not say.
+
+        Raises:
+            SidecarUncertain: it may have been written.
+            Aborted: somebody else changed it (reason REVISION_CONFLICT).
+            ArtStoreError: it was not written.
+        """
+        path = sidecar_path(sidecar.storage_path, sidecar.storage_filename)
+        content = encode(sidecar)
+        if not store.conditional_put:
+            await self._writer.check()
+        try:
+            return await store.write_sidecar(path, content, expected=expected)
+        except (Unavailable, Aborted) as exc:
+            # The answer may have been lost, and a repeat then meets its own work.
+            return await self._find_out(store, path, content, exc)
+
+    async def _find_out(
+        self, store: Store, path: str, content: bytes, error: ArtStoreError
+    ) -> Identity:
+        try:
+            found = await store.read_sidecar(path)
+        except ArtStoreError:
+            found = None
+        if found is not None and found[0] == content:
+            return found[1]
+        if isinstance(error, Aborted):
+            raise error
+        raise SidecarUncertain(
+            f"{error.message}; the write may still happen", reason=error.reason
+        ) from error
+
+    async def write_row(
+        self,
+        sidecar: Sidecar,
+        identity: Identity,
+        kind: ChangeKind,
+        *,
+        blob_present: bool = True,
+    ) -> FileView:
+        """Row, feed and the end of the file's intents.
+
+        Args:
+            blob_present: False for a tombstone whose blob has gone.
+
+        Raises:
+            Unavailable: the row is not certain; the intent stays and will be replayed.
+        """
+        now = datetime.now(UTC)
+        ttl = self.ttl_hours
+        write = partial(
+            self._catalog.writes.commit_row,
+            sidecar,
+            identity,
+            kind,
+            now=now,
+            cache_ttl_hours=ttl,
+            blob_present=blob_present,
+        )
+        try:
+            committed = await write()
+        except Unavailable:
+            # A connection that died meanwhile fails once; a repeat counts nothing twice.
+            try:
+                committed = await write()
+            except Unavailable as exc:
+                _log.warning("row waits for the database", file_id=sidecar.file_id)
+                raise Unavailable(
+                    f"file {sidecar.file_id} is stored as asked, but its row waits for the "
+                    "database; repeat the call with the same request_id, or read the file",
+                    reason="ROW_PENDING",
+                    metadata={"file_id": sidecar.file_id},
+                ) from exc
+        self._element.epoch = committed.epoch
+        return FileView(
+            sidecar,
+            now,
+            ttl,
+            cache_expired=False,
+            sequence=committed.sequence,
+            blob_present=blob_present,
+        )

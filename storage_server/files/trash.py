@@ -1,0 +1,68 @@
+"""Emptying the trash: bytes of files that were deleted long enough ago."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from mesh.errors import ArtStoreError
+from storage_server.catalog.catalog import Catalog
+from storage_server.catalog.rows import FileRow
+from storage_server.element.state import Element
+from storage_server.files.changes import remove_blob
+from storage_server.files.locate import locate
+from storage_server.files.locks import KeyedLocks
+from storage_server.modes import Operation, allows
+from storage_server.sidecar import FileState
+
+_BATCH = 100
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+class Trash:
+    """Removes blobs of tombstones; the tombstones themselves stay.
+
+    Args:
+        keep: how long a deleted file can be brought back.
+    """
+
+    def __init__(
+        self, element: Element, catalog: Catalog, file_locks: KeyedLocks, *, keep: timedelta
+    ) -> None:
+        self._element = element
+        self._catalog = catalog
+        self._file_locks = file_locks
+        self._keep = keep
+
+    async def empty(self) -> None:
+        """Remove what has been there for too long, as long as there is any."""
+        if not allows(self._element.mode, Operation.DELETE):
+            return
+        self._element.require_writer()
+        removed = _BATCH
+        while removed:
+            rows = await self._catalog.writes.list_trash(datetime.now(UTC) - self._keep)
+            removed = sum([await self._remove(row) for row in rows])
+
+    async def _remove(self, row: FileRow) -> bool:
+        """Remove one blob, if its sidecar, read again, still says that it may go."""
+        file_id = row.sidecar.file_id
+        store = self._element.require_writer()
+        try:
+            async with self._file_locks.hold(file_id):
+                located = await locate(store, file_id, row.path)
+                if located is None:
+                    await self._element.prove()
+                    return False
+                sidecar = located.sidecar
+                old = sidecar.updated_at < datetime.now(UTC) - self._keep
+                if sidecar.state is not FileState.DELETED or not old:
+                    return False
+                await remove_blob(store, self._catalog, sidecar)
+        except ArtStoreError as exc:
+            _log.warning("bytes not removed", file_id=file_id, reason=exc.message)
+            return False
+        _log.info("bytes of a deleted file removed", file_id=file_id)
+        return True

@@ -1,0 +1,89 @@
+"""What the writer does by itself: replay, sweep, drop idle uploads, empty the trash."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import structlog
+
+from mesh.errors import ArtStoreError
+from storage_server.element.state import Element
+from storage_server.files.trash import Trash
+from storage_server.repair.replay import INTERVAL_SECONDS, Replay
+from storage_server.sweep import Sweeper
+from storage_server.uploads.intake import Intake
+from storage_server.uploads.sessions import Sessions
+
+SELDOM_SECONDS = 600.0
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Maintenance:
+    """Run both watches as background tasks; `started` when this process has become the writer."""
+
+    element: Element
+    replay: Replay
+    sessions: Sessions
+    intake: Intake
+    sweeper: Sweeper
+    trash: Trash
+    stream_idle_seconds: float
+    _due: asyncio.Event = field(default_factory=asyncio.Event)
+    _first: bool = True
+    _seldom_at: float = 0.0
+
+    def started(self) -> None:
+        """Do at once what earlier writers left."""
+        self._first = True
+        self._due.set()
+
+    async def watch(self) -> None:
+        """Every ten seconds, and at once when due, until cancelled."""
+        while True:
+            self._due.clear()
+            if self.element.is_writer and self.element.writing_ready:
+                await self._round()
+            try:
+                async with asyncio.timeout(INTERVAL_SECONDS):
+                    await self._due.wait()
+            except TimeoutError:
+                continue
+
+    async def watch_streams(self) -> None:
+        """End streams that have fallen silent, until cancelled."""
+        while True:
+            await asyncio.sleep(min(INTERVAL_SECONDS, self.stream_idle_seconds / 4))
+            self.intake.interrupt_idle(self.stream_idle_seconds)
+            self.sessions.interrupt_idle(self.stream_idle_seconds)
+
+    async def _round(self) -> None:
+        done = await self._try("replay", self.replay.all)
+        await self._try("idle sessions", self.sessions.close_idle)
+        if self._first and done:
+            swept = await self._try("first sweep", self._first_sweep)
+            self._first = not swept
+        now = asyncio.get_running_loop().time()
+        if now - self._seldom_at >= SELDOM_SECONDS or not self._seldom_at:
+            self._seldom_at = now
+            await self._try("sweep", self._sweep)
+            await self._try("idle uploads", self.sessions.drop_idle)
+        await self._try("trash", self.trash.empty)
+
+    async def _first_sweep(self) -> None:
+        await self.sessions.settle_open()
+        await self.sweeper.sweep(grace_seconds=0)
+
+    async def _sweep(self) -> None:
+        await self.sweeper.sweep()
+
+    async def _try(self, what: str, work: Callable[[], Awaitable[None]]) -> bool:
+        try:
+            await work()
+        except ArtStoreError as exc:
+            _log.info("left for later", work=what, reason=exc.message)
+            return False
+        return True

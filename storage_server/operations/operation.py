@@ -1,0 +1,104 @@
+"""One operation and how far it is."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import time
+from datetime import UTC, datetime
+
+import structlog
+
+log = structlog.get_logger("storage_server.operations")
+
+RATE_WINDOW_SECONDS = 2.0
+LOG_SECONDS = 5.0
+
+
+class State(enum.StrEnum):
+    """Where an operation is."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    PREEMPTED = "preempted"
+
+    @property
+    def ended(self) -> bool:
+        """It will not change any more."""
+        return self not in (State.WAITING, State.RUNNING)
+
+
+class Operation:
+    """What is told of an operation; the work moves it, watchers wait for it to move.
+
+    Attributes:
+        operation_id: as given by the caller, or made.
+        operation_type: check, full, incremental or cleanup.
+        phase: what it does now.
+        done, total: files dealt with in this phase, and how many there are (0: unknown).
+        rate: files a second over the last moments.
+        findings: things found wrong so far.
+    """
+
+    def __init__(self, operation_id: str, operation_type: str) -> None:
+        self.operation_id = operation_id
+        self.operation_type = operation_type
+        self.state = State.WAITING
+        self.phase = "waiting"
+        self.done = 0
+        self.total = 0
+        self.rate = 0.0
+        self.findings = 0
+        self.error = ""
+        self.started_at = datetime.now(UTC)
+        self._mark = (time.monotonic(), 0)
+        self._logged = time.monotonic()
+        self._moved = asyncio.Event()
+
+    def begin(self, phase: str, total: int = 0) -> None:
+        """Enter a phase."""
+        self.state = State.RUNNING
+        self.phase, self.total, self.done, self.rate = phase, total, 0, 0.0
+        self._mark = (time.monotonic(), 0)
+        self._touch()
+
+    def advance(self, files: int, findings: int = 0) -> None:
+        """So many more files are dealt with."""
+        self.done += files
+        self.findings += findings
+        now = time.monotonic()
+        since, before = self._mark
+        if now > since:
+            self.rate = (self.done - before) / (now - since)
+        if now - since > RATE_WINDOW_SECONDS:
+            self._mark = (now, self.done)
+        if now - self._logged > LOG_SECONDS:
+            self._logged = now
+            log.info(
+                "operation goes on",
+                operation_id=self.operation_id,
+                operation=self.operation_type,
+                phase=self.phase,
+                done=self.done,
+                total=self.total,
+                findings=self.findings,
+            )
+        self._touch()
+
+    def end(self, state: State, error: str = "") -> None:
+        """It is over."""
+        self.state, self.error = state, error
+        if state is State.SUCCEEDED:
+            self.phase = "done"
+        self._touch()
+
+    def next_move(self) -> asyncio.Event:
+        """Set at its next move; take it before looking, so that none is missed."""
+        return self._moved
+
+    def _touch(self) -> None:
+        self._moved.set()
+        self._moved = asyncio.Event()

@@ -1,0 +1,1 @@
+"""Making rows equal to sidecars: replay, lazy refresh, incremental and full rebuild."""

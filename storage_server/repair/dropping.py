@@ -1,0 +1,64 @@
+"""Dropping rows that have no sidecar: last, after a complete listing, and proved."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from mesh.errors import FailedPrecondition
+from storage_server.catalog.catalog import Catalog
+from storage_server.repair.decisions import may_drop
+from storage_server.repair.reading import look_at
+from storage_server.repair.run import RebuildRun
+from storage_server.store.port import Store
+
+BATCH = 2000
+DELETE_RATIO_FROM = 100
+DEFAULT_MAX_DELETE_RATIO = 0.1
+
+
+async def drop_proved(
+    run: RebuildRun,
+    store: Store,
+    catalog: Catalog,
+    prove: Callable[[], Awaitable[object]],
+    max_delete_ratio: float,
+) -> None:
+    """Drop the suspects of which a direct look says that they have no sidecar.
+
+    Args:
+        prove: that the store is the element's; asked before and after the look.
+
+    Raises:
+        FailedPrecondition: they are more than 100 and more than `max_delete_ratio` of the
+            rows (reason MAX_DELETE_RATIO); none was dropped.
+        Unavailable: the store or PostgreSQL does not answer, or the store is not the element's.
+        Aborted: somebody with a higher fence took over.
+    """
+    run.operation.begin("dropping", total=len(run.suspects))
+    await prove()
+    ids = []
+    for start in range(0, len(run.suspects), BATCH):
+        ids += await _gone(run, store, catalog, start)
+    before = run.result.cache_entries_before
+    if len(ids) > DELETE_RATIO_FROM and len(ids) > max_delete_ratio * max(before, 1):
+        raise FailedPrecondition(
+            f"{len(ids)} of {before} rows have no sidecar any more, which is more than "
+            f"max_delete_ratio {max_delete_ratio}: look at the store, and repeat with a higher "
+            "ratio if they are really gone",
+            reason="MAX_DELETE_RATIO",
+        )
+    await prove()
+    for start in range(0, len(ids), BATCH):
+        dropped = await catalog.merge.drop(ids[start : start + BATCH], s0=run.s0, fence=run.fence)
+        run.result.entries_deleted += len(dropped)
+
+
+async def _gone(run: RebuildRun, store: Store, catalog: Catalog, start: int) -> list[str]:
+    """Ids of a batch of suspects that have no sidecar, as their rows are by now."""
+    suspects = run.suspects[start : start + BATCH]
+    rows = await catalog.summaries.rows_by_id([row.file_id for row in suspects])
+    found = await look_at(store, list(rows.values()))
+    run.operation.advance(len(suspects))
+    return [
+        file_id for file_id, row in rows.items() if may_drop(row.sequence, run.s0, found[file_id])
+    ]

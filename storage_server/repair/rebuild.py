@@ -1,0 +1,139 @@
+"""Full and incremental rebuild: rows made equal to sidecars while the service runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import aclosing
+from datetime import UTC, datetime
+from typing import Protocol
+
+from storage_server.catalog.catalog import Catalog
+from storage_server.catalog.fences import Fence
+from storage_server.operations import Operation
+from storage_server.repair.dropping import DEFAULT_MAX_DELETE_RATIO, drop_proved
+from storage_server.repair.merging import Merging
+from storage_server.repair.reading import InvalidAttr
+from storage_server.repair.result import RebuildResult
+from storage_server.repair.run import RebuildRun
+from storage_server.repair.survey import (
+    Differences,
+    EqualFolder,
+    Verified,
+    blobs_complete,
+    survey,
+)
+from storage_server.store.port import Store
+
+RENEW_EXCEPTIONS = 2000
+
+
+class Proof(Protocol):
+    """Proves that the store is this element's, not an unmounted folder."""
+
+    async def prove(self) -> object:
+        """Read `element.json`; Unavailable when it is missing or foreign."""
+
+
+class Rebuild:
+    """Rebuilds the rows of one element.
+
+    Args:
+        store, catalog: of the element.
+        proof: that the store is the element's.
+        cache_ttl_hours: of rows in the present mode.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        catalog: Catalog,
+        proof: Proof,
+        cache_ttl_hours: Callable[[], int],
+    ) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._proof = proof
+        self._cache_ttl_hours = cache_ttl_hours
+
+    async def run(
+        self,
+        operation: Operation,
+        fence: Fence,
+        *,
+        full: bool,
+        max_delete_ratio: float = DEFAULT_MAX_DELETE_RATIO,
+    ) -> tuple[RebuildResult, Mapping[str, Verified]]:
+        """Rebuild; the result, and the folders that were found equal.
+
+        Raises:
+            FailedPrecondition: more rows would go than `max_delete_ratio` allows (reason
+                MAX_DELETE_RATIO); everything else is done.
+            Unavailable: the store can't be proved or listed, or PostgreSQL does not answer.
+            Aborted: somebody with a higher fence took over.
+        """
+        await self._proof.prove()
+        head = await self._catalog.feed.head()
+        now = datetime.now(UTC)
+        result = RebuildResult("full" if full else "incremental", operation.operation_id, now)
+        run = RebuildRun(result, operation, fence, head.sequence, now, full)
+        operation.begin("listing", total=head.file_count)
+        await self._walk(run)
+        if full:
+            await self._renew(run)
+            await drop_proved(run, self._store, self._catalog, self._proof.prove, max_delete_ratio)
+        result.cache_entries_after = await self._catalog.merge.recount(fence=fence)
+        result.completed_at = datetime.now(UTC)
+        return result, run.verified
+
+    async def _walk(self, run: RebuildRun) -> None:
+        merging = Merging(run, self._store, self._catalog, self._cache_ttl_hours)
+        async with aclosing(survey(self._store, self._catalog.summaries, s0=run.s0)) as walk:
+            async for batch in walk:
+                for part in batch:
+                    if isinstance(part, EqualFolder):
+                        await asyncio.to_thread(_note_equal, run, part)
+                    else:
+                        _note_different(run, part)
+                        await merging.read_and_merge(part)
+        await merging.merge_strays()
+
+    async def _renew(self, run: RebuildRun) -> None:
+        """Rows that were found to say what their sidecars say were verified just now."""
+        run.operation.begin("merging", total=run.result.cache_entries_before)
+        exceptions = sorted(run.unsettled)
+        after: str | None = ""
+        while after is not None:
+            # A page is no longer than this, so no later exception can be in it.
+            exceptions = [file_id for file_id in exceptions if file_id > after]
+            page = await self._catalog.merge.renew_page(
+                after,
+                exceptions[:RENEW_EXCEPTIONS],
+                s0=run.s0,
+                fence=run.fence,
+                now=run.now,
+                cache_ttl_hours=self._cache_ttl_hours(),
+            )
+            after = page.last_id
+            run.operation.advance(page.renewed)
+
+
+def _note_equal(run: RebuildRun, folder: EqualFolder) -> None:
+    summary, listing = folder.summary, folder.listing
+    run.result.attr_files_scanned += summary.live_rows
+    run.result.cache_entries_before += summary.live_rows
+    if blobs_complete(folder):
+        run.verified[listing.path] = Verified(listing.stamp, summary.rows, summary.newest_sequence)
+    run.operation.advance(summary.rows)
+
+
+def _note_different(run: RebuildRun, found: Differences) -> None:
+    run.result.attr_files_scanned += found.agreeing_live + len(found.unreadable)
+    run.result.cache_entries_before += found.live_rows
+    for path in found.unreadable:
+        run.result.note(InvalidAttr(path, "not a regular file"))
+    rows = [row for some in found.claims.values() for row in some] + found.suspects
+    run.unsettled.update(row.file_id for row in rows)
+    run.suspects += found.suspects
+    run.operation.advance(len(found.agreeing), len(found.unreadable))

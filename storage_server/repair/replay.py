@@ -1,0 +1,120 @@
+"""Replay of intents: a write that was cut off between its sidecar and its row gets its row."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from mesh.errors import ArtStoreError
+from storage_server.catalog.kinds import ChangeKind
+from storage_server.catalog.pending import Pending, PendingWrite
+from storage_server.catalog.uploads import Uploads
+from storage_server.element.state import Element
+from storage_server.files.locks import KeyedLocks
+from storage_server.files.recording import Recording
+from storage_server.sidecar import FileState, InvalidSidecar, Sidecar, decode
+from storage_server.store.port import SIDECAR_SUFFIX, Store
+
+INTERVAL_SECONDS = 10.0
+# How long a sidecar that was sent may still arrive after its sender gave up.
+LANDING_TIME = timedelta(seconds=30)
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+class Replay:
+    """Replays from the sidecar, under the file's lock."""
+
+    def __init__(
+        self,
+        element: Element,
+        pending: Pending,
+        recording: Recording,
+        file_locks: KeyedLocks,
+        uploads: Uploads,
+    ) -> None:
+        self._element = element
+        self._pending = pending
+        self._recording = recording
+        self._file_locks = file_locks
+        self._uploads = uploads
+        self._started_at = datetime.now(UTC)
+
+    async def all(self) -> None:
+        """Replay what there is; one that fails leaves the others alone."""
+        for write in await self._pending.list_pending():
+            if self._file_locks.is_held(write.file_id):
+                # Under way, and perhaps for long: a large resumed upload is read again.
+                continue
+            try:
+                await self._replay(write)
+            except ArtStoreError as exc:
+                _log.warning("write not replayed", file_id=write.file_id, reason=exc.message)
+
+    async def of_request(self, request_id: str) -> None:
+        """Replay uploads with this request id, so that a repeat finds their files."""
+        for write in await self._pending.list_pending():
+            if write.request_id == request_id:
+                await self._replay(write)
+
+    async def of_file(self, file_id: str) -> None:
+        """Replay what is pending for one file. The caller does not hold its lock."""
+        for write in await self._pending.list_pending():
+            if write.file_id == file_id:
+                await self._replay(write)
+
+    async def _replay(self, write: PendingWrite) -> None:
+        async with self._file_locks.hold(write.file_id):
+            if write.file_id not in await self._pending.pending_ids():
+                return
+            store = self._element.require_writer()
+            found = await store.read_sidecar(write.path)
+            if found is None:
+                await self._element.prove()
+                await self._without_sidecar(store, write)
+                return
+            content, identity = found
+            try:
+                sidecar = decode(content)
+            except InvalidSidecar as exc:
+                _log.warning("invalid sidecar not replayed", path=write.path, reason=str(exc))
+                await self._pending.end_pending(write.pending_id)
+                return
+            await self._recording.write_row(
+                sidecar,
+                identity,
+                _kind(write.kind, sidecar),
+                blob_present=await _has_blob(store, write, sidecar),
+            )
+            _log.info("write replayed", file_id=write.file_id, kind=write.kind)
+
+    async def _without_sidecar(self, store: Store, write: PendingWrite) -> None:
+        """The write did not happen: end its intent, and leave no blob that nobody can reach."""
+        if write.kind is ChangeKind.CREATED:
+            if self._may_still_land(write):
+                return
+            # An open upload can still be committed, and its blob may be in place already.
+            if not any(u.file_id == write.file_id for u in await self._uploads.list_open()):
+                await store.delete_blob(write.path.removesuffix(SIDECAR_SUFFIX))
+        await self._pending.end_pending(write.pending_id)
+
+    def _may_still_land(self, write: PendingWrite) -> bool:
+        """A sidecar sent by this process lately; those of dead processes have landed."""
+        age = datetime.now(UTC) - write.created_at
+        return write.created_at >= self._started_at and age < LANDING_TIME
+
+
+def _kind(kind: ChangeKind, sidecar: Sidecar) -> ChangeKind:
+    """What to tell the feed: an intent that was not carried out left the file as it was."""
+    if kind is ChangeKind.DELETED and sidecar.state is not FileState.DELETED:
+        return ChangeKind.UPDATED
+    if kind is ChangeKind.UNDELETED and sidecar.state is FileState.DELETED:
+        return ChangeKind.UPDATED
+    return kind
+
+
+async def _has_blob(store: Store, write: PendingWrite, sidecar: Sidecar) -> bool:
+    if sidecar.state is not FileState.DELETED:
+        return True
+    return await store.stat_blob(write.path.removesuffix(SIDECAR_SUFFIX)) is not None

@@ -1,0 +1,37 @@
+"""The state of one rebuild, shared by its steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from storage_server.catalog.fences import Fence
+from storage_server.catalog.summaries import RowSummary
+from storage_server.operations import Operation
+from storage_server.repair.result import RebuildResult
+from storage_server.repair.survey import Verified
+
+
+@dataclass(slots=True)
+class RebuildRun:
+    """One rebuild.
+
+    Attributes:
+        s0: head of the feed before anything was listed or read: rows with a higher sequence
+            are left alone.
+        now: becomes cache_updated_at.
+        verified: folders that were found equal.
+        unsettled: ids of rows that did not say what the listing shows. Those that are merged
+            are renewed by that, the others must not be.
+        suspects: rows that seem to have no sidecar.
+    """
+
+    result: RebuildResult
+    operation: Operation
+    fence: Fence
+    s0: int
+    now: datetime
+    full: bool
+    verified: dict[str, Verified] = field(default_factory=dict)
+    unsettled: set[str] = field(default_factory=set)
+    suspects: list[RowSummary] = field(default_factory=list)

@@ -1,0 +1,1 @@
+"""Servicers: each handler turns a message into a call of plain Python and back."""

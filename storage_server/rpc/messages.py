@@ -1,0 +1,167 @@
+"""Messages of StorageService to plain Python and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from artstore.v1 import storage_pb2, types_pb2
+from mesh import change_token
+from mesh.errors import InvalidArgument
+from storage_server.catalog.kinds import ChangeKind
+from storage_server.element.description import MODES
+from storage_server.files.view import FileView
+from storage_server.modes import Mode
+from storage_server.sidecar import UPDATABLE, FileState, RetentionPolicy
+from storage_server.uploads.header import Header
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+_STATES: Mapping[FileState, types_pb2.FileState.ValueType] = {
+    FileState.ACTIVE: types_pb2.FILE_STATE_ACTIVE,
+    FileState.DELETED: types_pb2.FILE_STATE_DELETED,
+    FileState.MOVED: types_pb2.FILE_STATE_MOVED,
+}
+_POLICIES: Mapping[RetentionPolicy, types_pb2.RetentionPolicy.ValueType] = {
+    RetentionPolicy.TEMPORARY: types_pb2.RETENTION_POLICY_TEMPORARY,
+    RetentionPolicy.PERMANENT: types_pb2.RETENTION_POLICY_PERMANENT,
+}
+_POLICY_OF: Mapping[int, RetentionPolicy] = {
+    types_pb2.RETENTION_POLICY_UNSPECIFIED: RetentionPolicy.TEMPORARY,
+    **{number: policy for policy, number in _POLICIES.items()},
+}
+_MODE_OF: Mapping[int, Mode] = {number: mode for mode, number in MODES.items()}
+CHANGE_KINDS: Mapping[ChangeKind, storage_pb2.ChangeKind.ValueType] = {
+    ChangeKind.CREATED: storage_pb2.CHANGE_KIND_CREATED,
+    ChangeKind.UPDATED: storage_pb2.CHANGE_KIND_UPDATED,
+    ChangeKind.DELETED: storage_pb2.CHANGE_KIND_DELETED,
+    ChangeKind.UNDELETED: storage_pb2.CHANGE_KIND_UNDELETED,
+    ChangeKind.DROPPED: storage_pb2.CHANGE_KIND_DROPPED,
+}
+
+
+def timestamp(at: datetime | None) -> Timestamp | None:
+    """`at` to the microsecond; None stays unset."""
+    if at is None:
+        return None
+    seconds, microseconds = divmod((at - _EPOCH) // _MICROSECOND, 1_000_000)
+    return Timestamp(seconds=seconds, nanos=microseconds * 1000)
+
+
+def file_message(view: FileView, element_id: str) -> types_pb2.File:
+    """A file as answered by `element_id`."""
+    sidecar = view.sidecar
+    return types_pb2.File(
+        file_id=sidecar.file_id,
+        revision=sidecar.revision,
+        state=_STATES[sidecar.state],
+        namespace=sidecar.namespace,
+        original_filename=sidecar.original_filename,
+        storage_filename=sidecar.storage_filename,
+        storage_path=sidecar.storage_path,
+        size_bytes=sidecar.size_bytes,
+        content_type=sidecar.content_type,
+        sha256=sidecar.sha256,
+        crc32c=sidecar.crc32c,
+        created_at=timestamp(sidecar.created_at),
+        created_by=sidecar.created_by,
+        updated_at=timestamp(sidecar.updated_at),
+        request_id=sidecar.request_id,
+        description=sidecar.description,
+        version=sidecar.version,
+        tags=sidecar.tags,
+        attributes=sidecar.attributes,
+        retention_policy=_POLICIES[sidecar.retention_policy],
+        retention_days=sidecar.retention_days or 0,
+        expires_at=timestamp(sidecar.expires_at),
+        finalized_at=timestamp(sidecar.finalized_at),
+        finalized_to=sidecar.finalized_to,
+        legal_hold=sidecar.legal_hold,
+        storage_element_id=element_id,
+        cache_updated_at=timestamp(view.cache_updated_at),
+        cache_ttl_hours=view.cache_ttl_hours,
+        cache_expired=view.cache_expired,
+        cache_stale=view.cache_stale,
+    )
+
+
+def token_of(view: FileView, element_id: str, epoch: str) -> str:
+    """The change token of a file's last change; empty when its place in the feed is not known."""
+    if not view.sequence or not epoch:
+        return ""
+    return change_token.encode(element_id, epoch, view.sequence)
+
+
+def header_of(message: types_pb2.UploadHeader) -> Header:
+    """The header as sent; `uploads.header.checked` says whether it is good.
+
+    Raises:
+        InvalidArgument: a retention policy that this server does not know.
+    """
+    policy = _POLICY_OF.get(message.retention_policy)
+    if policy is None:
+        raise InvalidArgument("unknown retention_policy", field="retention_policy")
+    return Header(
+        original_filename=message.original_filename,
+        content_type=message.content_type,
+        size_bytes=message.size_bytes if message.HasField("size_bytes") else None,
+        sha256=message.sha256 if message.HasField("sha256") else None,
+        description=message.description,
+        version=message.version,
+        tags=tuple(message.tags),
+        attributes=dict(message.attributes),
+        namespace=message.namespace,
+        retention_policy=policy,
+        retention_days=message.retention_days,
+        request_id=message.request_id,
+    )
+
+
+def mode_of(number: int) -> Mode:
+    """The mode of an enum value.
+
+    Raises:
+        InvalidArgument: unspecified or unknown.
+    """
+    mode = _MODE_OF.get(number)
+    if mode is None:
+        raise InvalidArgument("mode is not given or not known", field="mode")
+    return mode
+
+
+def changes_of(request: storage_pb2.UpdateFileRequest) -> dict[str, Any]:
+    """The new values that an update asks for, by field.
+
+    Raises:
+        InvalidArgument: the mask names what cannot be changed, or nothing is to be changed.
+    """
+    file = request.file
+    names = list(dict.fromkeys(request.update_mask.paths))
+    for name in names:
+        if name not in UPDATABLE:
+            raise InvalidArgument(f"{name[:64]!r} cannot be updated", field="update_mask")
+    if not names:
+        names = [field.name for field, _ in file.ListFields() if field.name in UPDATABLE]
+    if not names:
+        raise InvalidArgument("nothing to update", field="update_mask")
+    return {name: _value(file, name) for name in names}
+
+
+def _value(file: types_pb2.File, name: str) -> Any:
+    value = getattr(file, name)
+    if name == "tags":
+        return tuple(value)
+    if name == "attributes":
+        return dict(value)
+    if name == "content_type":
+        return value or "application/octet-stream"
+    return value
+
+
+def optional(message: Any, name: str) -> Any:
+    """An optional field: None when it is not set."""
+    return getattr(message, name) if message.HasField(name) else None

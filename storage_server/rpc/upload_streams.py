@@ -1,0 +1,172 @@
+"""The request streams of uploads: read, handed on piece by piece, ended from either side.
+
+A stream that ends without `finish` commits nothing: cancel, deadline and a dead client look
+like its end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import grpc
+
+from artstore.v1 import storage_pb2, types_pb2
+from mesh.errors import ArtStoreError, InvalidArgument
+from storage_server.files.view import FileView
+from storage_server.rpc.messages import optional
+from storage_server.unbroken import Unbroken
+from storage_server.uploads.session import Session, Writer
+from storage_server.uploads.streaming import StreamedUpload
+
+T = TypeVar("T")
+
+ACCEPTED = (("artstore-accepted", "1"),)
+"""Initial metadata that says: accepted, send the bytes. A refused call has none."""
+
+# A stream that is sending meets its interruption at its next message by itself; only then
+# does the client certainly see the status. One that is silent is ended from outside.
+NOTICE_SECONDS = 0.1
+DISCARD_SECONDS = 1.0
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+async def receive(stream: StreamedUpload, context: Context, unbroken: Unbroken) -> FileView:
+    """Everything after the header of an Upload; leaves nothing unless there was a `finish`."""
+    try:
+        await context.send_initial_metadata(ACCEPTED)
+        reader = _Reader(context)
+        return await reader.until_interrupted(_receive(stream, reader), stream.interrupted)
+    finally:
+        if not stream.ended.is_set():
+            unbroken.begin(stream.discard())
+            # A storage that is silent holds up the removal, not the status.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(DISCARD_SECONDS):
+                    await stream.ended.wait()
+
+
+async def _receive(stream: StreamedUpload, reader: _Reader) -> FileView:
+    read, write = reader.read, stream.write
+    while True:
+        message = await read()
+        if message is grpc.aio.EOF:
+            raise InvalidArgument(
+                "the stream ended without `finish`; nothing was stored", field="finish"
+            )
+        kind = message.WhichOneof("payload")
+        if kind == "chunk":
+            chunk = message.chunk
+            await write(chunk.offset, chunk.data, _crc32c(chunk))
+        elif kind == "finish":
+            finish = message.finish
+            return await stream.finish(optional(finish, "size_bytes"), optional(finish, "sha256"))
+        else:
+            raise InvalidArgument("expected `chunk` or `finish`", field="payload")
+
+
+async def receive_more(
+    first: storage_pb2.StorageServiceWriteUploadRequest,
+    session: Session,
+    writer: Writer,
+    context: Context,
+    unbroken: Unbroken,
+) -> int:
+    """A WriteUpload from its first message on; answers the bytes on record at its end."""
+    try:
+        await context.send_initial_metadata(ACCEPTED)
+        reader = _Reader(context)
+        await reader.until_interrupted(
+            _receive_more(first, session, writer, reader), writer.interrupted
+        )
+    except BaseException:
+        # What came is kept, however the stream ended; its own error is the one to tell.
+        unbroken.begin(_end_quietly(session, writer))
+        raise
+    return await unbroken.run(session.end(writer))
+
+
+async def _receive_more(message: Any, session: Session, writer: Writer, reader: _Reader) -> None:
+    upload_id = session.upload_id
+    read, write = reader.read, session.write
+    while message is not grpc.aio.EOF:
+        if message.upload_id and message.upload_id != upload_id:
+            raise InvalidArgument("a stream is of one upload", field="upload_id")
+        if message.HasField("chunk"):
+            chunk = message.chunk
+            await write(writer, chunk.offset, chunk.data, _crc32c(chunk))
+        message = await read()
+
+
+async def _end_quietly(session: Session, writer: Writer) -> None:
+    try:
+        await session.end(writer)
+    except ArtStoreError:
+        return
+
+
+class _Reader:
+    """Reads a stream, and stops its work between two messages.
+
+    A write is never cancelled half-way: what of it the stage has taken would not be known.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._read = context.read
+        self._reading = False
+        self._stopped = False
+
+    async def read(self) -> Any:
+        """The next message, or EOF."""
+        if self._stopped:
+            raise asyncio.CancelledError
+        self._reading = True
+        try:
+            return await self._read()
+        finally:
+            self._reading = False
+
+    async def until_interrupted(
+        self, work: Coroutine[Any, Any, T], interrupted: asyncio.Future[ArtStoreError]
+    ) -> T:
+        """The result of `work`, which reads here, or the error it is interrupted with."""
+        task = asyncio.ensure_future(work)
+        try:
+            either: list[asyncio.Future[Any]] = [task, interrupted]
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                await asyncio.wait({task}, timeout=NOTICE_SECONDS)
+            if task.done():
+                return task.result()
+            raise interrupted.result()
+        finally:
+            await self._stop(task)
+
+    async def _stop(self, task: asyncio.Task[T]) -> None:
+        self._stopped = True
+        if not task.done():
+            if self._reading:
+                task.cancel()
+            await asyncio.wait({task})
+        if not task.cancelled():
+            # Looked at: a caller that left does not fetch it.
+            task.exception()
+
+
+def _crc32c(chunk: types_pb2.Chunk) -> int | None:
+    return chunk.crc32c if chunk.HasField("crc32c") else None
+
+
+async def first_message(context: Context, what: str) -> Any:
+    """The first message of a stream.
+
+    Raises:
+        InvalidArgument: there is none.
+    """
+    message = await context.read()
+    if message is grpc.aio.EOF:
+        raise InvalidArgument(f"the stream ended before its {what}", field=what)
+    return message

@@ -1,0 +1,381 @@
+"""The one codec of sidecars (`*.attr.json`), and the rules by which they change.
+
+The sidecar is the truth about a file: whatever a table says is a copy of it. It is one JSON
+object, schema_version 1, at most 4,096 bytes, of which what the user supplies is at most
+3,072, so that the system's own changes always fit. Fields of later versions or other tools
+are kept byte for byte in `Sidecar.unknown`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+import orjson
+
+from mesh.errors import FailedPrecondition, InvalidArgument
+from storage_server import sidecar_members as read
+from storage_server.sidecar_scan import InvalidSidecar, unknown_members
+from storage_server.user_part import MAX_FILENAME_BYTES, MAX_USER_PART_BYTES, check_user_part
+
+__all__ = [
+    "MAX_CREATED_BY_BYTES",
+    "MAX_FILENAME_BYTES",
+    "MAX_SIDECAR_BYTES",
+    "MAX_USER_PART_BYTES",
+    "SCHEMA_VERSION",
+    "UPDATABLE",
+    "FileState",
+    "InvalidSidecar",
+    "RetentionPolicy",
+    "Sidecar",
+    "check_user_part",
+    "decode",
+    "digest",
+    "encode",
+    "moved",
+    "tombstoned",
+    "undeleted",
+    "updated",
+]
+
+SCHEMA_VERSION = 1
+MAX_SIDECAR_BYTES = 4096
+MAX_CREATED_BY_BYTES = 128
+
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class FileState(StrEnum):
+    """`moved` serves bytes and refuses updates; `deleted` is a tombstone."""
+
+    ACTIVE = "active"
+    DELETED = "deleted"
+    MOVED = "moved"
+
+
+class RetentionPolicy(StrEnum):
+    """Temporary files expire after `retention_days`, permanent ones never."""
+
+    TEMPORARY = "temporary"
+    PERMANENT = "permanent"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sidecar:
+    """All fields of a sidecar. Times are aware UTC datetimes with microseconds.
+
+    Attributes:
+        revision: 1 at the upload, one more at each change.
+        storage_path: the blob's folder `YYYY/MM/DD/HH`.
+        storage_filename: the blob's name in it.
+        sha256: of the blob, lower-case hex.
+        crc32c: of the blob, as an unsigned 32-bit number; None when unknown.
+        created_at: the time in the file id.
+        retention_days, expires_at: None for permanent files.
+        finalized_at, finalized_to: when and to which element the file was moved.
+        legal_hold: a held file neither expires nor goes.
+        unknown: raw JSON text of the members this version does not know, joined by commas.
+    """
+
+    file_id: str
+    revision: int = 1
+    state: FileState = FileState.ACTIVE
+    namespace: str = "default"
+    original_filename: str
+    storage_filename: str
+    storage_path: str
+    size_bytes: int
+    content_type: str = "application/octet-stream"
+    sha256: str
+    crc32c: int | None = None
+    created_at: datetime
+    created_by: str
+    updated_at: datetime
+    request_id: str = ""
+    description: str = ""
+    version: str = ""
+    tags: tuple[str, ...] = ()
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    retention_policy: RetentionPolicy = RetentionPolicy.TEMPORARY
+    retention_days: int | None = None
+    expires_at: datetime | None = None
+    finalized_at: datetime | None = None
+    finalized_to: str = ""
+    legal_hold: bool = False
+    schema_version: int = SCHEMA_VERSION
+    unknown: str = ""
+
+
+# --- writing -----------------------------------------------------------------------------
+
+
+def encode(sidecar: Sidecar) -> bytes:
+    """The bytes of a sidecar: compact JSON, fields in a fixed order, attributes sorted.
+
+    Raises:
+        FailedPrecondition: more than 4,096 bytes, which only unknown fields can cause once
+            `check_user_part` has passed.
+    """
+    encoded = _canonical(sidecar)
+    if len(encoded) > MAX_SIDECAR_BYTES:
+        raise FailedPrecondition(
+            f"the sidecar of {sidecar.file_id} would be {len(encoded)} bytes long, "
+            f"more than {MAX_SIDECAR_BYTES}",
+            reason="SIDECAR_TOO_LARGE",
+        )
+    return encoded
+
+
+def digest(sidecar: Sidecar) -> bytes:
+    """16 bytes that differ whenever any field does, the same from a sidecar and from its row."""
+    return hashlib.blake2b(_canonical(sidecar), digest_size=16).digest()
+
+
+def _canonical(sidecar: Sidecar) -> bytes:
+    attributes = sidecar.attributes
+    body = orjson.dumps(
+        {
+            "schema_version": sidecar.schema_version,
+            "file_id": sidecar.file_id,
+            "revision": sidecar.revision,
+            "state": sidecar.state.value,
+            "namespace": sidecar.namespace,
+            "original_filename": sidecar.original_filename,
+            "storage_filename": sidecar.storage_filename,
+            "storage_path": sidecar.storage_path,
+            "size_bytes": sidecar.size_bytes,
+            "content_type": sidecar.content_type,
+            "sha256": sidecar.sha256,
+            "crc32c": sidecar.crc32c,
+            "created_at": _time_text(sidecar.created_at),
+            "created_by": sidecar.created_by,
+            "updated_at": _time_text(sidecar.updated_at),
+            "request_id": sidecar.request_id,
+            "description": sidecar.description,
+            "version": sidecar.version,
+            "tags": sidecar.tags,
+            "attributes": dict(sorted(attributes.items())) if attributes else {},
+            "retention_policy": sidecar.retention_policy.value,
+            "retention_days": sidecar.retention_days,
+            "expires_at": _time_text(sidecar.expires_at),
+            "finalized_at": _time_text(sidecar.finalized_at),
+            "finalized_to": sidecar.finalized_to,
+            "legal_hold": sidecar.legal_hold,
+        }
+    )
+    return body[:-1] + b"," + sidecar.unknown.encode() + b"}" if sidecar.unknown else body
+
+
+def _time_text(at: datetime | None) -> str | None:
+    if at is None:
+        return None
+    if at.tzinfo is not UTC:
+        at = at.astimezone(UTC)
+    return at.isoformat(timespec="microseconds")[:-6] + "Z"
+
+
+# --- reading -----------------------------------------------------------------------------
+
+_KNOWN = frozenset(name for name in Sidecar.__dataclass_fields__ if name != "unknown")
+_STATES = {state.value: state for state in FileState}
+_POLICIES = {policy.value: policy for policy in RetentionPolicy}
+
+
+def decode(data: bytes) -> Sidecar:
+    """Read a sidecar strictly: what it accepts can be stored in a row without loss.
+
+    Raises:
+        InvalidSidecar: not JSON, not an object, over 4,096 bytes, a newer schema_version, a
+            required field missing, a wrong type or value, NUL or a lone surrogate in a text,
+            an integer of more than 64 bits, a name that occurs twice, deep nesting.
+    """
+    if len(data) > MAX_SIDECAR_BYTES:
+        raise InvalidSidecar(f"longer than {MAX_SIDECAR_BYTES} bytes")
+    try:
+        members = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise InvalidSidecar(f"not JSON: {error}") from None
+    if type(members) is not dict:
+        raise InvalidSidecar("not a JSON object")
+    version = members.get("schema_version")
+    if type(version) is not int or version < 1:
+        raise InvalidSidecar("schema_version is missing or no number")
+    if version > SCHEMA_VERSION:
+        raise InvalidSidecar(f"schema_version {version} is newer than {SCHEMA_VERSION}")
+    unknown = "" if _is_plain(data, members) else unknown_members(data.decode(), _KNOWN)
+    return _sidecar(members, unknown)
+
+
+def _is_plain(data: bytes, members: dict[str, Any]) -> bool:
+    """No unknown field, no name twice, no NUL: told from counts, wrong only towards doubt.
+
+    Each name is followed by `":` unless there is space in between. A text may hold `":` as
+    well, which only raises the count; so as many of them as there are distinct names means
+    that none occurs twice.
+    """
+    attributes = members.get("attributes")
+    names = len(members) + (len(attributes) if type(attributes) is dict else 0)
+    return (
+        data.count(b'":') == names
+        and members.keys() <= _KNOWN
+        and b"\\u0000" not in data
+        and b'" ' not in data
+        and b'"\n' not in data
+        and b'"\t' not in data
+        and b'"\r' not in data
+    )
+
+
+def _sidecar(members: dict[str, Any], unknown: str) -> Sidecar:
+    created_at = read.time(members, "created_at")
+    if created_at is None:
+        raise InvalidSidecar("created_at is missing")
+    return Sidecar(
+        file_id=read.file_id(members),
+        revision=read.required(read.integer(members, "revision", 1, read.MAX_INT64), "revision"),
+        state=read.word(members, "state", _STATES),
+        namespace=read.text(members, "namespace"),
+        original_filename=read.text(members, "original_filename"),
+        storage_filename=read.storage_filename(members),
+        storage_path=read.storage_path(members),
+        size_bytes=read.required(
+            read.integer(members, "size_bytes", 0, read.MAX_INT64), "size_bytes"
+        ),
+        content_type=read.text(members, "content_type", "application/octet-stream"),
+        sha256=read.sha256(members),
+        crc32c=read.integer(members, "crc32c", 0, 0xFFFFFFFF),
+        created_at=created_at,
+        created_by=read.text(members, "created_by"),
+        updated_at=read.time(members, "updated_at") or created_at,
+        request_id=read.text(members, "request_id", ""),
+        description=read.text(members, "description", ""),
+        version=read.text(members, "version", ""),
+        tags=read.tags(members),
+        attributes=read.attributes(members),
+        retention_policy=read.word(members, "retention_policy", _POLICIES),
+        retention_days=read.integer(members, "retention_days", 0, read.MAX_INT32),
+        expires_at=read.time(members, "expires_at"),
+        finalized_at=read.time(members, "finalized_at"),
+        finalized_to=read.text(members, "finalized_to", ""),
+        legal_hold=read.boolean(members, "legal_hold"),
+        schema_version=members["schema_version"],
+        unknown=unknown,
+    )
+
+
+# --- how a sidecar changes ---------------------------------------------------------------
+
+UPDATABLE = frozenset(
+    {
+        "original_filename",
+        "content_type",
+        "description",
+        "version",
+        "tags",
+        "attributes",
+        "retention_days",
+        "legal_hold",
+    }
+)
+"""Fields that UpdateFile may name in its mask."""
+
+
+def updated(sidecar: Sidecar, changes: Mapping[str, Any], now: datetime) -> Sidecar:
+    """`sidecar` with the user's changes, one revision on.
+
+    `retention_days` moves `expires_at`, counted from created_at, and is only for temporary
+    files. The name in the store stays when original_filename changes.
+
+    Args:
+        changes: new values by the names in UPDATABLE.
+
+    Raises:
+        InvalidArgument: a field that cannot be updated, or what `check_user_part` refuses.
+        FailedPrecondition: the file is deleted or moved.
+    """
+    if sidecar.state is not FileState.ACTIVE:
+        raise _wrong_state(sidecar, "updated")
+    for name in changes:
+        if name not in UPDATABLE:
+            raise InvalidArgument(f"{name} cannot be updated", field=name)
+    values = dict(changes)
+    if "tags" in values:
+        values["tags"] = tuple(values["tags"])
+    if "attributes" in values:
+        values["attributes"] = dict(values["attributes"])
+    if "retention_days" in values:
+        values["expires_at"] = _expiry(sidecar, values["retention_days"])
+    changed = _next(sidecar, now, **values)
+    check_user_part(
+        original_filename=changed.original_filename,
+        content_type=changed.content_type,
+        description=changed.description,
+        version=changed.version,
+        tags=changed.tags,
+        attributes=changed.attributes,
+        namespace=changed.namespace,
+        request_id=changed.request_id,
+    )
+    return changed
+
+
+def tombstoned(sidecar: Sidecar, now: datetime) -> Sidecar:
+    """`sidecar` as the tombstone that a delete writes; updated_at is when it was deleted.
+
+    Raises:
+        FailedPrecondition: it is one already, or the file is under legal hold.
+    """
+    if sidecar.state is FileState.DELETED:
+        raise _wrong_state(sidecar, "deleted")
+    if sidecar.legal_hold:
+        raise FailedPrecondition(f"file {sidecar.file_id} is under legal hold", reason="LEGAL_HOLD")
+    return _next(sidecar, now, state=FileState.DELETED)
+
+
+def undeleted(sidecar: Sidecar, now: datetime) -> Sidecar:
+    """A tombstone taken back: the state it had before.
+
+    Raises:
+        FailedPrecondition: the file is not deleted.
+    """
+    if sidecar.state is not FileState.DELETED:
+        raise _wrong_state(sidecar, "undeleted")
+    before = FileState.ACTIVE if sidecar.finalized_at is None else FileState.MOVED
+    return _next(sidecar, now, state=before)
+
+
+def moved(sidecar: Sidecar, finalized_to: str, now: datetime) -> Sidecar:
+    """The source of a finalization: serves bytes, refuses updates.
+
+    Raises:
+        FailedPrecondition: the file is not active.
+    """
+    if sidecar.state is not FileState.ACTIVE:
+        raise _wrong_state(sidecar, "finalized")
+    return _next(sidecar, now, state=FileState.MOVED, finalized_at=now, finalized_to=finalized_to)
+
+
+def _next(sidecar: Sidecar, now: datetime, **values: Any) -> Sidecar:
+    updated_at = max(now.astimezone(UTC), sidecar.updated_at + _MICROSECOND)
+    return replace(sidecar, revision=sidecar.revision + 1, updated_at=updated_at, **values)
+
+
+def _expiry(sidecar: Sidecar, retention_days: Any) -> datetime:
+    if sidecar.retention_policy is not RetentionPolicy.TEMPORARY:
+        raise InvalidArgument("a permanent file has no retention_days", field="retention_days")
+    if type(retention_days) is not int or not 1 <= retention_days <= 36_500:
+        raise InvalidArgument("retention_days is 1 to 36,500", field="retention_days")
+    return sidecar.created_at + timedelta(days=retention_days)
+
+
+def _wrong_state(sidecar: Sidecar, verb: str) -> FailedPrecondition:
+    return FailedPrecondition(
+        f"file {sidecar.file_id} is {sidecar.state.value} and cannot be {verb}",
+        reason="FILE_STATE",
+        metadata={"state": sidecar.state.value},
+    )

@@ -1,0 +1,1 @@
+"""Blobs, sidecars and element.json behind one port."""

@@ -1,0 +1,206 @@
+"""A blob on its way into a local store: a file in `.staging` until it is whole."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+
+from mesh.errors import DataLoss, FailedPrecondition, OutOfRange
+from storage_server.store import durable
+from storage_server.store.digest import RunningDigest
+from storage_server.store.folders import Handle
+from storage_server.store.local_files import LocalFiles
+from storage_server.store.pipeline import Pipeline
+from storage_server.store.port import SealedBlob, StagedState
+from storage_server.store.threads import Threads
+
+_WRITEBACK_BYTES = 4 << 20
+_MAX_DIRTY_BYTES = 64 << 20
+_REREAD_STEP_BYTES = 64 << 20
+_READ_BYTES = 1 << 20
+
+
+class LocalStage:
+    """See `storage_server.store.port.Stage`.
+
+    Args:
+        handle: the staging file, or the blob itself when `placed`.
+        offset: its size; bytes before it came from an earlier process when it is not 0.
+        patient_seconds: deadline of what may have to wait for a slow disk to take much.
+        forget: called once, when this stage is closed or discarded.
+    """
+
+    def __init__(
+        self,
+        files: LocalFiles,
+        threads: Threads,
+        *,
+        key: str,
+        path: str,
+        handle: Handle,
+        offset: int,
+        placed: bool,
+        patient_seconds: float,
+        forget: Callable[[LocalStage], None],
+    ) -> None:
+        self.key = key
+        self._path = path
+        self._files = files
+        self._threads = threads
+        self._handle = handle
+        self._offset = offset
+        self._placed = placed
+        self._patient_seconds = patient_seconds
+        self._forget = forget
+        self._what = f"stage {key}"
+        self._pipeline = Pipeline(threads, self._append, what=self._what)
+        self._digest = RunningDigest() if offset == 0 else None
+        self._written = offset
+        self._writeback_begun = offset
+        self._writeback_done = offset
+        self._entry_durable = offset > 0
+        self._sealed: SealedBlob | None = None
+        self._closed = False
+
+    @property
+    def offset(self) -> int:
+        """Bytes accepted so far."""
+        return self._offset
+
+    async def write(self, data: bytes) -> None:
+        """Append; see the port."""
+        self._require_open()
+        if self._placed:
+            raise FailedPrecondition("the blob is complete and in place", reason="SEALED")
+        if data:
+            self._sealed = None
+            self._offset += len(data)
+            await self._pipeline.write(data)
+
+    async def checkpoint(self) -> StagedState:
+        """Make all accepted bytes durable."""
+        self._require_open()
+        await self._pipeline.drain()
+        await self._threads.run_within(self._patient_seconds, self._what, self._keep)
+        return StagedState(self.key, self._offset)
+
+    async def truncate(self, offset: int) -> None:
+        """Cut; the digest of what stays is computed again at the end."""
+        self._require_open()
+        if not 0 <= offset <= self._offset:
+            raise OutOfRange(f"offset {offset} is beyond the end, {self._offset}")
+        if self._placed:
+            raise FailedPrecondition("the blob is complete and in place", reason="SEALED")
+        await self._pipeline.drain()
+        if offset == self._offset:
+            return
+        await self._threads.run(self._what, self._cut, offset)
+        self._sealed = None
+        self._offset = self._written = offset
+        self._writeback_begun = min(self._writeback_begun, offset)
+        self._writeback_done = min(self._writeback_done, offset)
+        self._digest = RunningDigest() if offset == 0 else None
+
+    async def seal(self) -> SealedBlob:
+        """fsync, then set the time to now, since rename keeps it and a sweeper looks at it."""
+        self._require_open()
+        await self._pipeline.drain()
+        if self._sealed is None:
+            digest = self._digest or await self._reread()
+            await self._threads.run_within(self._patient_seconds, self._what, self._finish)
+            self._sealed = digest.result()
+        return self._sealed
+
+    async def place(self) -> None:
+        """Rename into the folder, and force the folder and its new parents to the disk."""
+        self._require_open()
+        if self._sealed is None:
+            raise FailedPrecondition("the stage is not sealed", reason="NOT_SEALED")
+        await self._threads.run_within(
+            self._patient_seconds, self._what, self._files.place, self.key, self._path
+        )
+        self._placed = True
+
+    async def discard(self) -> None:
+        """Remove the file, wherever it is by now."""
+        removal = asyncio.ensure_future(self._discard())
+        await asyncio.shield(removal)
+
+    async def close(self) -> None:
+        """Let go of the file and leave it where it is."""
+        if not self._closed:
+            self._closed = True
+            try:
+                await self._pipeline.settle()
+                self._threads.start(self._handle.close)
+            finally:
+                # A thread that is still at it holds the handle; the last to let go closes it.
+                del self._handle
+                self._forget(self)
+
+    async def _discard(self) -> None:
+        await self.close()
+        path = self._path if self._placed or self._sealed is not None else ""
+        await self._threads.run(self._what, self._files.discard_stage, self.key, path)
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise FailedPrecondition(
+                "this stage is closed: another stream went on with the upload", reason="TAKEN_OVER"
+            )
+
+    async def _reread(self) -> RunningDigest:
+        digest = RunningDigest()
+        while digest.size_bytes < self._offset:
+            await self._threads.run_within(
+                self._patient_seconds, self._what, self._hash_step, digest
+            )
+        return digest
+
+    # --- in a thread ---------------------------------------------------------------
+
+    def _append(self, batch: Sequence[bytes]) -> None:
+        handle = self._handle
+        self._written = durable.append(handle.fd, batch, self._written)
+        if self._digest is not None:
+            for data in batch:
+                self._digest.update(data)
+        if self._written - self._writeback_begun >= _WRITEBACK_BYTES:
+            length = self._written - self._writeback_begun
+            durable.start_writeback(handle.fd, self._writeback_begun, length)
+            self._writeback_begun = self._written
+        if self._writeback_begun - self._writeback_done >= _MAX_DIRTY_BYTES:
+            length = self._writeback_begun - self._writeback_done - _MAX_DIRTY_BYTES // 2
+            durable.finish_writeback(handle.fd, self._writeback_done, length)
+            self._writeback_done += length
+
+    def _cut(self, offset: int) -> None:
+        handle = self._handle
+        durable.truncate(handle.fd, offset)
+
+    def _keep(self) -> None:
+        handle = self._handle
+        durable.fdatasync(handle.fd)
+        if not self._entry_durable:
+            self._files.keep_stage()
+            self._entry_durable = True
+
+    def _finish(self) -> None:
+        handle = self._handle
+        size = os.fstat(handle.fd).st_size
+        if size < self._offset:
+            raise DataLoss(f"{self._what} has {size} bytes instead of {self._offset}")
+        if size > self._offset:
+            durable.truncate(handle.fd, self._offset)
+        durable.fsync(handle.fd)
+        durable.touch(handle.fd)
+
+    def _hash_step(self, digest: RunningDigest) -> None:
+        handle = self._handle
+        end = min(self._offset, digest.size_bytes + _REREAD_STEP_BYTES)
+        while digest.size_bytes < end:
+            data = os.pread(handle.fd, min(_READ_BYTES, end - digest.size_bytes), digest.size_bytes)
+            if not data:
+                raise DataLoss(f"{self._what} ends at {digest.size_bytes}, not at {self._offset}")
+            digest.update(data)

@@ -1,0 +1,186 @@
+"""Finding a sidecar by its file's id, without a database: an index of names per folder.
+
+Listings are shared by those who wait for them, and at most two run at a time, so asking for
+ids that do not exist stays cheap. An answer is never older than the question: what was
+written and acknowledged before `find` was called is found.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from mesh.errors import Unavailable
+from storage_server.file_id import time_of
+from storage_server.naming import file_id_in_name
+from storage_server.store.port import SIDECAR_SUFFIX
+
+MAX_LISTINGS = 2
+MAX_KEPT_NAMES = 200_000
+_CLOCK_SKEW_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class FolderNames:
+    """Names in a folder, as one listing saw them.
+
+    Attributes:
+        stamp: the folder's stamp from before the listing; empty when it cannot be trusted.
+        by_id: names of the sidecars by the file id in them; see `names_by_id`.
+    """
+
+    stamp: str
+    by_id: Mapping[str, Sequence[str]]
+
+
+@dataclass(slots=True)
+class _Index:
+    stamp: str
+    began: float
+    began_wall: float
+    by_id: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+class NameIndex:
+    """Indexes of the folders asked for last.
+
+    Args:
+        list_names: lists one folder; None when there is no such folder.
+        current_stamp: the folder's stamp now. None for a store without stamps: there an index
+            lives for `life_seconds` and proves no absence of an id younger than itself.
+        life_seconds: see `current_stamp`.
+    """
+
+    def __init__(
+        self,
+        list_names: Callable[[str], Awaitable[FolderNames | None]],
+        *,
+        current_stamp: Callable[[str], Awaitable[str]] | None = None,
+        life_seconds: float = 5.0,
+    ) -> None:
+        self._list_names = list_names
+        self._current_stamp = current_stamp
+        self._life_seconds = life_seconds
+        self._kept: OrderedDict[str, _Index] = OrderedDict()
+        self._flights: dict[str, tuple[float, asyncio.Task[_Index]]] = {}
+        self._changed: dict[str, float] = {}
+
+    async def find(self, file_id: str, folder: str) -> Sequence[str]:
+        """Paths of the sidecars of `file_id` in `folder`.
+
+        Raises:
+            Unavailable: two other folders are being listed, or the storage failed.
+        """
+        asked = time.monotonic()
+        index = await self._kept_index(folder, file_id)
+        while index is None:
+            began, flight = self._flight(folder)
+            found = await _landed(flight)
+            if began >= asked or file_id in found.by_id:
+                index = found
+        return [f"{folder}/{name}" for name in index.by_id.get(file_id, ())]
+
+    def changed(self, folder: str) -> None:
+        """This process wrote or removed a sidecar in `folder`."""
+        self._kept.pop(folder, None)
+        if folder in self._flights:
+            self._changed[folder] = time.monotonic()
+
+    async def close(self) -> None:
+        """End the listings under way."""
+        flights = [flight for _, flight in self._flights.values()]
+        for flight in flights:
+            flight.cancel()
+        await asyncio.gather(*flights, return_exceptions=True)
+
+    async def _kept_index(self, folder: str, file_id: str) -> _Index | None:
+        index = self._kept.get(folder)
+        if index is None:
+            return None
+        if self._current_stamp is not None:
+            fresh = bool(index.stamp) and await self._current_stamp(folder) == index.stamp
+        else:
+            fresh = time.monotonic() - index.began < self._life_seconds and (
+                file_id in index.by_id or _older_than(file_id, index.began_wall)
+            )
+        if not fresh:
+            self._kept.pop(folder, None)
+            return None
+        if folder in self._kept:
+            self._kept.move_to_end(folder)
+        return index
+
+    def _flight(self, folder: str) -> tuple[float, asyncio.Task[_Index]]:
+        under_way = self._flights.get(folder)
+        if under_way is not None:
+            return under_way
+        if len(self._flights) >= MAX_LISTINGS:
+            raise Unavailable(
+                "too many files are being looked for at once", retry_after_seconds=0.5
+            )
+        began = time.monotonic()
+        flight = asyncio.create_task(self._list(folder, began))
+        flight.add_done_callback(_ignore_error)
+        self._flights[folder] = (began, flight)
+        return began, flight
+
+    async def _list(self, folder: str, began: float) -> _Index:
+        try:
+            index = _Index("", began, time.time())
+            listed = await self._list_names(folder)
+            if listed is not None:
+                index.stamp = listed.stamp
+                index.by_id = listed.by_id
+            if self._changed.pop(folder, -1.0) < began and self._may_be_kept(index):
+                self._keep(folder, index)
+            return index
+        finally:
+            self._changed.pop(folder, None)
+            del self._flights[folder]
+
+    def _may_be_kept(self, index: _Index) -> bool:
+        return self._current_stamp is None or bool(index.stamp)
+
+    def _keep(self, folder: str, index: _Index) -> None:
+        self._kept[folder] = index
+        while sum(len(each.by_id) for each in self._kept.values()) > MAX_KEPT_NAMES:
+            self._kept.popitem(last=False)
+
+
+async def _landed(flight: asyncio.Task[_Index]) -> _Index:
+    try:
+        return await asyncio.shield(flight)
+    except asyncio.CancelledError:
+        if flight.cancelled():
+            raise Unavailable("the store is closed", reason="STORAGE_DOWN") from None
+        raise
+
+
+def _ignore_error(flight: asyncio.Task[_Index]) -> None:
+    """Whoever waited has met the error; nobody may be waiting any more."""
+    if not flight.cancelled():
+        flight.exception()
+
+
+def names_by_id(names: Iterable[str]) -> Mapping[str, Sequence[str]]:
+    """The sidecars among `names` by their file id. For a thread, since there may be many."""
+    by_id: dict[str, list[str]] = {}
+    for name in names:
+        if name.endswith(SIDECAR_SUFFIX) and not name.startswith("."):
+            file_id = file_id_in_name(name)
+            if file_id is not None:
+                by_id.setdefault(file_id, []).append(name)
+    return by_id
+
+
+def _older_than(file_id: str, wall_seconds: float) -> bool:
+    try:
+        made = time_of(file_id)
+    except (ValueError, OverflowError):
+        return False
+    limit = datetime.fromtimestamp(wall_seconds - _CLOCK_SKEW_SECONDS, UTC)
+    return made < limit

@@ -1,0 +1,41 @@
+"""Paths of a store: relative, by `/`, and never out of the root."""
+
+from __future__ import annotations
+
+import re
+
+from mesh.errors import InvalidArgument
+
+ELEMENT_FILE = "element.json"
+LOCK_FILE = "element.lock"
+STAGING = ".staging"
+
+_KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
+
+
+def split(path: str) -> tuple[str, str]:
+    """(folder, name) of a blob or sidecar; the folder of one at the root is empty.
+
+    Raises:
+        InvalidArgument: the path is empty, absolute, climbs, or has a part that begins with a
+            dot: such a path was not made by this service.
+    """
+    check(path)
+    folder, _, name = path.rpartition("/")
+    return folder, name
+
+
+def check(path: str) -> None:
+    """Refuse a path that could leave the root; see `split`."""
+    if "\0" in path or any(not part or part.startswith(".") for part in path.split("/")):
+        raise InvalidArgument(f"{path!r} is not a path of this store", field="path")
+
+
+def check_key(key: str) -> None:
+    """Refuse a stage's key that is not a plain name.
+
+    Raises:
+        InvalidArgument: it is empty, too long, begins with a dot or has odd characters.
+    """
+    if _KEY.fullmatch(key) is None:
+        raise InvalidArgument(f"{key!r} is not the key of a stage", field="key")

@@ -1,0 +1,107 @@
+"""Bytes on their way from the event loop to a thread, one batch behind the other.
+
+While a thread hashes and writes one batch, the next one fills; so receiving, hashing and
+writing go on side by side, and a call costs a hop between threads once per batch at most.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from mesh.errors import Unavailable
+from storage_server.store.os_errors import translated
+from storage_server.store.threads import Threads, silent
+
+BATCH_BYTES = 1 << 20
+
+
+class Pipeline:
+    """Feeds a sink in the order of writing. At most two batches are held.
+
+    Args:
+        sink: runs in a thread, never twice at the same time.
+        what: names the stream in errors.
+    """
+
+    def __init__(
+        self, threads: Threads, sink: Callable[[Sequence[bytes]], None], *, what: str
+    ) -> None:
+        self._threads = threads
+        self._sink = sink
+        self._what = what
+        self._filling: list[bytes] = []
+        self._filling_bytes = 0
+        self._job: asyncio.Future[None] | None = None
+        self._error: Exception | None = None
+
+    async def write(self, data: bytes) -> None:
+        """Hand `data` over; waits only when the thread is a whole batch behind.
+
+        Raises:
+            ArtStoreError: this or an earlier batch failed; so will every later call.
+        """
+        self._raise_error()
+        self._filling.append(data)
+        self._filling_bytes += len(data)
+        if self._job is None:
+            self._begin_batch()
+        elif self._filling_bytes >= BATCH_BYTES:
+            await self._wait(self._job)
+            self._raise_error()
+
+    async def drain(self) -> None:
+        """Wait until the sink has had everything.
+
+        Raises:
+            ArtStoreError: some batch failed.
+        """
+        while self._job is not None and self._error is None:
+            await self._wait(self._job)
+        self._raise_error()
+
+    async def settle(self) -> None:
+        """Wait until no thread is at it any more, whatever the outcome.
+
+        Raises:
+            Unavailable: the thread did not come back within the deadline.
+        """
+        self._filling = []
+        if self._job is not None:
+            await self._wait(self._job)
+
+    def _begin_batch(self) -> None:
+        batch, self._filling, self._filling_bytes = self._filling, [], 0
+        self._job = self._threads.start(self._sink, batch)
+        self._job.add_done_callback(self._batch_ended)
+
+    def _batch_ended(self, job: asyncio.Future[None]) -> None:
+        self._job = None
+        if job.cancelled():
+            self._error = Unavailable("the store is closed", reason="STORAGE_DOWN")
+        elif (error := job.exception()) is not None:
+            self._error = self._error or _as_error(error, self._what)
+        elif self._filling and self._error is None:
+            try:
+                self._begin_batch()
+            except Unavailable as exc:
+                self._error = exc
+
+    async def _wait(self, job: asyncio.Future[None]) -> None:
+        seconds = self._threads.deadline_seconds
+        done, _ = await asyncio.wait({job}, timeout=seconds)
+        if not done:
+            self._error = silent(self._what, seconds)
+            raise self._error
+
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+
+def _as_error(error: BaseException, what: str) -> Exception:
+    if isinstance(error, OSError):
+        translation = translated(error, what)
+        translation.__cause__ = error
+        return translation
+    return error if isinstance(error, Exception) else RuntimeError(f"{what}: {error!r}")

@@ -1,0 +1,363 @@
+"""The store in a bucket. See `storage_server.store.port` for what it promises."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from mesh.errors import Aborted, ArtStoreError, DataLoss, InvalidArgument
+from storage_server.store import s3_listing
+from storage_server.store.name_index import FolderNames, NameIndex, names_by_id
+from storage_server.store.paths import ELEMENT_FILE, check, split
+from storage_server.store.port import (
+    MAX_SIDECAR_BYTES,
+    SIDECAR_SUFFIX,
+    Identity,
+    ListedFolder,
+    Stage,
+    StagedState,
+)
+from storage_server.store.s3_client import Refused, S3Client
+from storage_server.store.s3_config import S3Config
+from storage_server.store.s3_probe import honours_conditions, make_bucket
+from storage_server.store.s3_read import read_blob
+from storage_server.store.s3_stage import Part, S3Stage, abort_upload
+from storage_server.store.side_by_side import side_by_side
+from storage_server.store.threads import Threads
+
+_THREADS = 4
+_READS_IN_FLIGHT = 16
+# Not implemented, or how rclone says that there are none.
+_NO_UPLOADS_STATUSES = frozenset({404, 501})
+_CONFLICT_STATUSES = frozenset({409, 412})
+
+
+class S3Store:
+    """One element's prefix of a bucket. Opened by `open`."""
+
+    backend = "s3"
+
+    def __init__(self, client: S3Client, prefix: str, *, conditional_put: bool) -> None:
+        self._client = client
+        self._prefix = prefix + "/"
+        self._conditional_put = conditional_put
+        self._threads = Threads("s3", count=_THREADS, deadline_seconds=client.deadline_seconds)
+        self._index = NameIndex(self._list_names)
+        self._stages: dict[str, S3Stage] = {}
+
+    @classmethod
+    async def open(cls, config: S3Config) -> S3Store:
+        """Make the bucket if it is missing, and find out whether PUT can be conditional.
+
+        Raises:
+            Unavailable: the server is down, silent, or refuses the credentials.
+        """
+        client = await S3Client.open(config)
+        try:
+            await make_bucket(client, config.region)
+            conditional = await honours_conditions(client, config.prefix)
+        except BaseException:
+            await client.close()
+            raise
+        return cls(client, config.prefix, conditional_put=conditional)
+
+    @property
+    def conditional_put(self) -> bool:
+        """Whether the server refused a PUT with a wrong condition when it was tried."""
+        return self._conditional_put
+
+    async def close(self) -> None:
+        """Close stages (their parts stay), connections and threads."""
+        await self._index.close()
+        for stage in list(self._stages.values()):
+            with contextlib.suppress(ArtStoreError):
+                await stage.close()
+        await self._client.close()
+        self._threads.close()
+
+    # --- the element ---------------------------------------------------------------
+
+    async def read_element(self) -> bytes | None:
+        """`element.json`, or None."""
+        found = await self._get(ELEMENT_FILE, 1 << 20)
+        return found[0] if found is not None else None
+
+    async def write_element(self, content: bytes) -> None:
+        """Write `element.json`."""
+        await self._expect("put_object", ELEMENT_FILE, Body=content)
+
+    async def is_empty(self) -> bool:
+        """Whether nothing of an element is here."""
+        async with contextlib.aclosing(
+            s3_listing.pages(self._client, self._threads, self._prefix)
+        ) as found:
+            async for page in found:
+                if any(_belongs_to_element(entry.path) for entry in page):
+                    return False
+        return True
+
+    async def acquire_writer(self) -> bool:
+        """True: the catalog's advisory lock decides."""
+        return True
+
+    async def free_bytes(self) -> int | None:
+        """None: a bucket knows no limit."""
+        return None
+
+    # --- blobs ---------------------------------------------------------------------
+
+    async def open_stage(
+        self, path: str, *, key: str = "", resume: StagedState | None = None
+    ) -> Stage:
+        """A multipart upload, begun when the first part is full; see the port."""
+        check(path)
+        if (older := self._stages.get(path)) is not None:
+            await older.close()
+        upload_id = ""
+        parts: Sequence[Part] = ()
+        placed: int | None = None
+        if resume is not None and resume.key:
+            upload_id = resume.key
+            parts, placed = await self._resumed(path, resume)
+        stage = S3Stage(
+            self._client,
+            self._threads,
+            key=self._prefix + path,
+            upload_id=upload_id,
+            parts=parts,
+            placed_bytes=placed,
+            forget=self._forget_stage,
+        )
+        self._stages[path] = stage
+        return stage
+
+    async def list_stages(self) -> Sequence[tuple[str, str, float]]:
+        """The multipart uploads below the prefix; none where the server cannot list them."""
+        now = datetime.now(UTC)
+        found: list[tuple[str, str, float]] = []
+        marker: dict[str, Any] = {}
+        while True:
+            try:
+                answer = await self._client.call(
+                    "list_multipart_uploads", Prefix=self._prefix, **marker
+                )
+            except Refused as exc:
+                if exc.status in _NO_UPLOADS_STATUSES:
+                    return found
+                raise self._client.unexpected(exc, "listing uploads") from exc
+            for upload in answer.get("Uploads", ()):
+                age = (now - upload["Initiated"]).total_seconds()
+                path = str(upload["Key"]).removeprefix(self._prefix)
+                found.append((str(upload["UploadId"]), path, max(0.0, age)))
+            if not answer.get("IsTruncated"):
+                return found
+            marker = {
+                "KeyMarker": answer.get("NextKeyMarker", ""),
+                "UploadIdMarker": answer.get("NextUploadIdMarker", ""),
+            }
+
+    async def discard_stage(self, key: str, path: str) -> None:
+        """Abort a multipart upload."""
+        check(path)
+        if key:
+            await abort_upload(self._client, self._prefix + path, key)
+
+    def read_blob(
+        self, path: str, *, offset: int, length: int, chunk_size: int
+    ) -> AsyncIterator[bytes]:
+        """The bytes of a blob; see the port."""
+        check(path)
+        return read_blob(
+            self._client, self._prefix + path, offset=offset, length=length, chunk_size=chunk_size
+        )
+
+    async def stat_blob(self, path: str) -> int | None:
+        """Its size, or None."""
+        found = await self._head(path)
+        return found.size if found is not None else None
+
+    async def delete_blob(self, path: str) -> None:
+        """Remove it."""
+        await self._delete(path)
+
+    # --- sidecars ------------------------------------------------------------------
+
+    async def read_sidecar(self, path: str) -> tuple[bytes, Identity] | None:
+        """Bytes and identity, or None."""
+        return await self._get(path, MAX_SIDECAR_BYTES + 1)
+
+    async def read_sidecars(self, paths: Sequence[str]) -> Sequence[tuple[bytes, Identity] | None]:
+        """Many, some at a time."""
+        found: list[tuple[bytes, Identity] | None] = [None] * len(paths)
+        numbered = iter(enumerate(paths))
+
+        async def read_some() -> None:
+            for index, path in numbered:
+                found[index] = await self.read_sidecar(path)
+
+        await side_by_side([read_some() for _ in range(min(_READS_IN_FLIGHT, len(paths)))])
+        return found
+
+    async def stat_sidecar(self, path: str) -> Identity | None:
+        """Its identity now, or None."""
+        return await self._head(path)
+
+    async def write_sidecar(
+        self, path: str, content: bytes, *, expected: Identity | None
+    ) -> Identity:
+        """PUT, conditional where the server honours that."""
+        folder, _ = split(path)
+        if len(content) > MAX_SIDECAR_BYTES:
+            raise InvalidArgument(f"the sidecar has more than {MAX_SIDECAR_BYTES} bytes")
+        condition: dict[str, Any] = {}
+        if self._conditional_put:
+            condition = {"IfMatch": f'"{expected.etag}"'} if expected else {"IfNoneMatch": "*"}
+        try:
+            answer = await self._client.call(
+                "put_object", self._prefix + path, Body=content, **condition
+            )
+        except Refused as exc:
+            if exc.status in _CONFLICT_STATUSES or (condition and exc.missing):
+                return await self._same_or_conflict(path, content, exc)
+            raise self._client.unexpected(exc, f"writing {path}") from exc
+        finally:
+            self._index.changed(folder)
+        if etag := str(answer.get("ETag", "")).strip('"'):
+            return Identity(size=len(content), etag=etag)
+        return await self._same_or_conflict(path, content, None)
+
+    async def delete_sidecar(self, path: str) -> None:
+        """Remove it."""
+        try:
+            await self._delete(path)
+        finally:
+            self._index.changed(split(path)[0])
+
+    async def find_sidecars(self, file_id: str, folder: str) -> Sequence[str]:
+        """Paths of the sidecars of `file_id` in `folder`."""
+        check(folder)
+        return await self._index.find(file_id, folder)
+
+    # --- listing -------------------------------------------------------------------
+
+    async def scan(
+        self, *, known_stamps: Mapping[str, str] | None = None, blob_sizes: bool = False
+    ) -> AsyncIterator[ListedFolder]:
+        """Every folder. There are no stamps on S3, and sizes come with the listing anyway."""
+        del known_stamps, blob_sizes
+        grouping = s3_listing.Grouping()
+        async with contextlib.aclosing(
+            s3_listing.pages(self._client, self._threads, self._prefix)
+        ) as found:
+            async for page in found:
+                for folder in await self._threads.run("a listing", grouping.add, page):
+                    yield folder
+        for folder in await self._threads.run("a listing", grouping.finish):
+            yield folder
+
+    # --- inside --------------------------------------------------------------------
+
+    async def _list_names(self, folder: str) -> FolderNames:
+        start = len(folder) + 1
+        names: list[str] = []
+        async with contextlib.aclosing(
+            s3_listing.pages(self._client, self._threads, self._prefix, folder + "/", patient=False)
+        ) as found:
+            async for page in found:
+                names += [entry.path[start:] for entry in page if "/" not in entry.path[start:]]
+        return FolderNames("", await self._threads.run(folder, names_by_id, names))
+
+    async def _resumed(self, path: str, state: StagedState) -> tuple[tuple[Part, ...], int | None]:
+        """The parts of `state` if the server has them, or the size of the finished object."""
+        listed = await self._list_parts(path, state.key)
+        if listed is None:
+            found = await self._head(path)
+            if found is None or found.size < state.committed_size_bytes:
+                raise DataLoss("the bytes sent so far are gone", reason="STAGE_LOST")
+            return (), found.size
+        for number, etag, size, _ in state.parts:
+            if listed.get(number) != (etag.strip('"'), size):
+                raise DataLoss(f"part {number} of the upload is gone", reason="STAGE_LOST")
+        return tuple(state.parts), None
+
+    async def _list_parts(self, path: str, upload_id: str) -> dict[int, tuple[str, int]] | None:
+        """Etag and size of each part by number; None when there is no such upload."""
+        found: dict[int, tuple[str, int]] = {}
+        marker = 0
+        while True:
+            try:
+                answer = await self._client.call(
+                    "list_parts", self._prefix + path, UploadId=upload_id, PartNumberMarker=marker
+                )
+            except Refused as exc:
+                if exc.status == 404:
+                    return None
+                raise self._client.unexpected(exc, f"listing parts of {path}") from exc
+            for part in answer.get("Parts", ()):
+                found[part["PartNumber"]] = (str(part["ETag"]).strip('"'), int(part["Size"]))
+            if not answer.get("IsTruncated"):
+                return found
+            marker = int(answer["NextPartNumberMarker"])
+
+    async def _same_or_conflict(
+        self, path: str, content: bytes, refusal: Refused | None
+    ) -> Identity:
+        """The identity of a sidecar that an earlier try, whose answer was lost, has written."""
+        found = await self.read_sidecar(path)
+        if found is None or found[0] != content:
+            raise Aborted("the file was changed meanwhile", reason="REVISION_CONFLICT") from refusal
+        return found[1]
+
+    async def _get(self, path: str, limit: int) -> tuple[bytes, Identity] | None:
+        check(path)
+        key = self._prefix + path
+        try:
+            async with self._client.streaming(key) as answer:
+                content = await self._client.read(key, answer["Body"], limit)
+                return content, _identity(answer)
+        except Refused as exc:
+            self._require_missing(exc, f"reading {path}")
+            return None
+
+    async def _head(self, path: str) -> Identity | None:
+        check(path)
+        try:
+            return _identity(await self._client.call("head_object", self._prefix + path))
+        except Refused as exc:
+            self._require_missing(exc, f"looking at {path}")
+            return None
+
+    async def _delete(self, path: str) -> None:
+        check(path)
+        try:
+            await self._client.call("delete_object", self._prefix + path)
+        except Refused as exc:
+            self._require_missing(exc, f"removing {path}")
+
+    async def _expect(self, operation: str, path: str, **parameters: Any) -> None:
+        try:
+            await self._client.call(operation, self._prefix + path, **parameters)
+        except Refused as exc:
+            raise self._client.unexpected(exc, f"{operation} of {path}") from exc
+
+    def _require_missing(self, refusal: Refused, what: str) -> None:
+        if not refusal.missing:
+            raise self._client.unexpected(refusal, what) from refusal
+
+    def _forget_stage(self, stage: S3Stage) -> None:
+        path = stage.key.removeprefix(self._prefix)
+        if self._stages.get(path) is stage:
+            del self._stages[path]
+
+
+def _identity(answer: dict[str, Any]) -> Identity:
+    return Identity(size=int(answer["ContentLength"]), etag=str(answer.get("ETag", "")).strip('"'))
+
+
+def _belongs_to_element(path: str) -> bool:
+    name = path.rpartition("/")[2]
+    if not name or name.startswith("."):
+        return False
+    return path == ELEMENT_FILE or name.endswith(SIDECAR_SUFFIX) or path[:1].isdigit()

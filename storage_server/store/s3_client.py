@@ -1,0 +1,245 @@
+"""The one place that talks to an S3 server: one bucket, deadlines, errors translated.
+
+A refusal that a caller may expect (no such key, precondition failed) is `Refused`, with S3's
+own code; everything else leaves as `mesh.errors` naming bucket and key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import aioboto3
+import aiohttp
+from aiobotocore.config import AioConfig
+from botocore.exceptions import BotoCoreError, ClientError
+
+from mesh.errors import ArtStoreError, ResourceExhausted, Unavailable
+from storage_server.store.s3_config import S3Config
+from storage_server.store.threads import silent
+
+_CONNECT_SECONDS = 2.0
+_READ_SECONDS = 5.0
+
+_MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
+_FULL = frozenset(
+    {
+        "QuotaExceeded",
+        "InsufficientStorage",
+        "EntityTooLarge",
+        "XMinioStorageFull",
+        "XMinioAdminBucketQuotaExceeded",
+    }
+)
+_EXPECTED_STATUSES = frozenset({404, 409, 412, 416, 501})
+
+
+class Refused(Exception):
+    """The server said no, in a way that the caller may have expected."""
+
+    def __init__(self, code: str, status: int) -> None:
+        super().__init__(code)
+        self.code = code
+        self.status = status
+
+    @property
+    def missing(self) -> bool:
+        """There is no such object (not: no such bucket or upload)."""
+        return self.code in _MISSING
+
+
+class S3Client:
+    """Calls on one bucket. Keys are whole keys, with the element's prefix.
+
+    Args:
+        quick: for whatever may be repeated: two attempts, short time-outs.
+        patient: for what may take the server long and must not be repeated unseen.
+    """
+
+    def __init__(self, config: S3Config, quick: Any, patient: Any, stack: AsyncExitStack) -> None:
+        self.bucket = config.bucket
+        self.deadline_seconds = config.deadline_seconds
+        self.patient_seconds = config.patient_seconds
+        self._quick = quick
+        self._patient = patient
+        self._stack = stack
+        self._slots = asyncio.Semaphore(config.max_connections)
+        # Slow readers must not keep everybody else from the server.
+        self._stream_slots = asyncio.Semaphore(max(1, config.max_connections * 3 // 4))
+
+    @classmethod
+    async def open(cls, config: S3Config) -> S3Client:
+        """A client; it connects when it is first used.
+
+        Raises:
+            Unavailable: the configuration or the credentials cannot be used.
+        """
+        stack = AsyncExitStack()
+        try:
+            quick = await stack.enter_async_context(_client(config, _READ_SECONDS, attempts=2))
+            patient = await stack.enter_async_context(
+                _client(config, config.patient_seconds, attempts=1)
+            )
+        except (BotoCoreError, ValueError) as exc:
+            await stack.aclose()
+            raise Unavailable(f"no S3 client can be made: {exc}", reason="STORAGE_DOWN") from exc
+        for client in (quick, patient):
+            client.meta.events.register_first("before-parse.s3.ListObjectsV2", _keep_raw_listing)
+        return cls(config, quick, patient, stack)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._stack.aclose()
+
+    async def call(
+        self, operation: str, key: str = "", *, seconds: float | None = None, **parameters: Any
+    ) -> dict[str, Any]:
+        """One call on the bucket, and on `key` if given, within `seconds` (default: the deadline).
+
+        Raises:
+            Refused: see the class.
+            Unavailable: the server is down, silent or refuses for another reason.
+            ResourceExhausted: the server is full.
+        """
+        return await self._call(self._quick, operation, key, seconds, parameters)
+
+    async def call_once(self, operation: str, key: str = "", **parameters: Any) -> dict[str, Any]:
+        """`call` without a repetition and with the patient deadline."""
+        return await self._call(self._patient, operation, key, self.patient_seconds, parameters)
+
+    async def list_page(self, prefix: str, token: str, *, patient: bool) -> bytes:
+        """One page of ListObjectsV2 as XML, not parsed: that takes long and belongs in a thread.
+
+        Args:
+            patient: nobody waits for this page alone. Some servers look through the whole
+                bucket for each page, which takes them seconds.
+        """
+        more: dict[str, Any] = {"ContinuationToken": token} if token else {}
+        try:
+            call = self.call_once if patient else self.call
+            answer = await call("list_objects_v2", Prefix=prefix, **more)
+        except Refused as exc:
+            raise self.unexpected(exc, f"listing {prefix}") from exc
+        return bytes(answer["RawBody"])
+
+    @asynccontextmanager
+    async def streaming(self, key: str, byte_range: str = "") -> AsyncIterator[dict[str, Any]]:
+        """GetObject; its connection is free again when the context ends."""
+        more: dict[str, Any] = {"Range": byte_range} if byte_range else {}
+        async with self._slot(self._stream_slots, key):
+            answer = await self.call("get_object", key, **more)
+            try:
+                yield answer
+            finally:
+                answer["Body"].close()
+
+    async def read(self, key: str, body: Any, size: int) -> bytes:
+        """Up to `size` bytes of a body; less only at its end."""
+        parts: list[bytes] = []
+        while size > 0:
+            async with self._translating(f"reading {key}", self.deadline_seconds):
+                data = await body.read(size)
+            if not data:
+                break
+            parts.append(data)
+            size -= len(data)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def name(self, key: str) -> str:
+        """How errors name an object."""
+        return f"s3://{self.bucket}/{key}"
+
+    def unexpected(self, refusal: Refused, what: str) -> ArtStoreError:
+        """What to raise for a refusal that nobody expected."""
+        if refusal.code in _FULL or refusal.status == 507:
+            return ResourceExhausted(
+                f"the storage is full: {what} in bucket {self.bucket}", reason="STORAGE_FULL"
+            )
+        return Unavailable(
+            f"S3 refuses {what} in bucket {self.bucket}: {refusal.code}", reason="STORAGE_DOWN"
+        )
+
+    # --- inside --------------------------------------------------------------------
+
+    async def _call(
+        self, client: Any, operation: str, key: str, seconds: float | None, parameters: Any
+    ) -> dict[str, Any]:
+        if key:
+            parameters["Key"] = key
+        what = f"{operation} of {self.name(key)}"
+        try:
+            async with self._translating(what, seconds or self.deadline_seconds), self._slots:
+                answer: dict[str, Any] = await getattr(client, operation)(
+                    Bucket=self.bucket, **parameters
+                )
+                return answer
+        except Refused as exc:
+            if exc.status not in _EXPECTED_STATUSES or exc.code == "NoSuchBucket":
+                raise self.unexpected(exc, f"{operation} of {key or 'the bucket'}") from exc
+            raise
+
+    @asynccontextmanager
+    async def _slot(self, slots: asyncio.Semaphore, key: str) -> AsyncIterator[None]:
+        async with self._translating(f"waiting to read {key}", self.deadline_seconds):
+            await slots.acquire()
+        try:
+            yield
+        finally:
+            slots.release()
+
+    @asynccontextmanager
+    async def _translating(self, what: str, seconds: float) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(seconds) as deadline:
+                yield
+        except ClientError as exc:
+            status = int(exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+            raise Refused(str(exc.response.get("Error", {}).get("Code", status)), status) from exc
+        except (BotoCoreError, aiohttp.ClientError, OSError) as exc:
+            if deadline.expired():
+                raise silent(what, seconds) from exc
+            raise Unavailable(
+                f"S3 does not answer: {what}: {type(exc).__name__}", reason="STORAGE_DOWN"
+            ) from exc
+
+
+@functools.cache
+def _session() -> aioboto3.Session:
+    """Kept, since it reads the description of S3 from disk, which takes a while."""
+    return aioboto3.Session()
+
+
+def _client(config: S3Config, read_seconds: float, *, attempts: int) -> Any:
+    return _session().client(
+        "s3",
+        endpoint_url=config.endpoint_url or None,
+        region_name=config.region or _session().region_name or "us-east-1",
+        aws_access_key_id=config.access_key or None,
+        aws_secret_access_key=config.secret_key or None,
+        config=AioConfig(
+            signature_version="s3v4",
+            s3={
+                "addressing_style": "path" if config.endpoint_url else "auto",
+                "payload_signing_enabled": False,
+            },
+            connect_timeout=_CONNECT_SECONDS,
+            read_timeout=read_seconds,
+            retries={"total_max_attempts": attempts, "mode": "standard"},
+            max_pool_connections=config.max_connections,
+            # Other servers than Amazon's refuse the checksum headers that are the default.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        ),
+    )
+
+
+def _keep_raw_listing(
+    response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any
+) -> None:
+    """Hand a listing on as it came; the client's own parser would stop the event loop."""
+    if response_dict["status_code"] == 200:
+        customized_response_dict["RawBody"] = response_dict["body"]
+        response_dict["body"] = b"<ListBucketResult/>"

@@ -1,0 +1,30 @@
+"""Where an S3 store is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class S3Config:
+    """One element's place in a bucket.
+
+    Attributes:
+        endpoint_url: of the server; empty means Amazon's own.
+        prefix: of all keys, without a slash at the end: `storage_element_01`.
+        access_key, secret_key, region: empty means the usual AWS_ variables and files.
+        max_connections: to the server, for everything together.
+        deadline_seconds: for a call, its repetition included.
+        patient_seconds: for moving the bytes of a part, completing an upload, and a page of
+            the whole store's listing.
+    """
+
+    endpoint_url: str
+    bucket: str
+    prefix: str
+    access_key: str = ""
+    secret_key: str = field(default="", repr=False)
+    region: str = ""
+    max_connections: int = 64
+    deadline_seconds: float = 8.0
+    patient_seconds: float = 30.0

@@ -1,0 +1,60 @@
+"""Reading a blob from S3, over a broken connection too."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from mesh.errors import DataLoss, Unavailable
+from storage_server.store.s3_client import Refused, S3Client
+
+_MAX_FAILURES = 2
+
+
+async def read_blob(
+    client: S3Client, key: str, *, offset: int, length: int, chunk_size: int
+) -> AsyncIterator[bytes]:
+    """See `storage_server.store.port.Store.read_blob`. A stream that breaks is opened again."""
+    end = offset + length if length else None
+    failures = 0
+    while end is None or offset < end:
+        try:
+            async with client.streaming(key, _range(offset, end)) as answer:
+                _check_range(answer, offset, client.name(key))
+                if end is None:
+                    end = offset + int(answer["ContentLength"])
+                while data := await client.read(key, answer["Body"], min(chunk_size, end - offset)):
+                    offset += len(data)
+                    failures = 0
+                    yield data
+        except Refused as exc:
+            if exc.missing:
+                raise DataLoss(
+                    f"the bytes of {client.name(key)} are gone", reason="BLOB_MISSING"
+                ) from exc
+            if exc.status != 416:
+                raise client.unexpected(exc, f"reading {key}") from exc
+            end = offset if end is None else end
+            break
+        except Unavailable:
+            failures += 1
+            if failures > _MAX_FAILURES:
+                raise
+        else:
+            break
+    if end is not None and offset < end:
+        raise DataLoss(
+            f"the bytes of {client.name(key)} end at {offset}, not at {end}", reason="BLOB_SHORT"
+        )
+
+
+def _range(offset: int, end: int | None) -> str:
+    if end is None:
+        return f"bytes={offset}-" if offset else ""
+    return f"bytes={offset}-{end - 1}"
+
+
+def _check_range(answer: dict[str, Any], offset: int, name: str) -> None:
+    # By the header, since rclone answers a range with status 200.
+    if offset and not str(answer.get("ContentRange", "")).startswith(f"bytes {offset}-"):
+        raise Unavailable(f"S3 ignores the range asked of {name}")

@@ -1,0 +1,345 @@
+"""A blob on its way into S3: a multipart upload, or one PUT when it fits into one part.
+
+Bytes gather into parts in memory; full parts are sent side by side while the next one fills,
+and a thread hashes. What is committed is what whole parts the server has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Callable, Sequence
+
+from mesh.errors import (
+    ArtStoreError,
+    DataLoss,
+    FailedPrecondition,
+    OutOfRange,
+    ResourceExhausted,
+    Unavailable,
+)
+from storage_server.store.digest import RunningDigest, crc32c
+from storage_server.store.pipeline import Pipeline
+from storage_server.store.port import SIDECAR_SUFFIX, SealedBlob, StagedState
+from storage_server.store.s3_client import Refused, S3Client
+from storage_server.store.s3_read import read_blob
+from storage_server.store.threads import Threads
+
+MIN_PART_BYTES = 8 << 20
+_PARTS_OF_ONE_SIZE = 2500
+_MAX_PARTS = 10_000
+_IN_FLIGHT_BYTES = 24 << 20
+_COMPLETE_TRIES = 3
+_REREAD_BYTES = 1 << 20
+
+Part = tuple[int, str, int, int]
+
+
+def part_bytes(number: int) -> int:
+    """Size of part `number` (from 1). It doubles on the way, since parts are limited in number.
+
+    Raises:
+        ResourceExhausted: the blob is too large for S3 (300 GiB).
+    """
+    if number > _MAX_PARTS:
+        raise ResourceExhausted("the file is too large for the storage", reason="FILE_TOO_LARGE")
+    return MIN_PART_BYTES << (number - 1) // _PARTS_OF_ONE_SIZE
+
+
+class S3Stage:
+    """See `storage_server.store.port.Stage`.
+
+    Args:
+        key: of the object, with the element's prefix.
+        upload_id: of the multipart upload; empty while there is none.
+        parts: what the server has of it, checked.
+        placed_bytes: size of the object, when it is complete already.
+        forget: called once, when this stage is closed or discarded.
+    """
+
+    def __init__(
+        self,
+        client: S3Client,
+        threads: Threads,
+        *,
+        key: str,
+        upload_id: str = "",
+        parts: Sequence[Part] = (),
+        placed_bytes: int | None = None,
+        forget: Callable[[S3Stage], None],
+    ) -> None:
+        self.key = key
+        self._client = client
+        self._threads = threads
+        self._upload_id = upload_id
+        self._sent = {number: (etag, size) for number, etag, size, _ in parts}
+        self._crcs = {number: crc for number, _, _, crc in parts}
+        self._complete_bytes = placed_bytes
+        self._put_tried = placed_bytes is not None
+        self._forget = forget
+        start = sum(part[2] for part in parts) if placed_bytes is None else placed_bytes
+        self._offset = start
+        self._number = len(parts) + 1
+        self._tail: list[bytes] = []
+        self._tail_bytes = 0
+        self._sending: set[asyncio.Task[None]] = set()
+        self._error: ArtStoreError | None = None
+        self._pipeline = Pipeline(threads, self._hash, what=client.name(key))
+        self._digest = RunningDigest() if start == 0 else None
+        self._hashing = (self._number, 0, 0)
+        self._sealed: SealedBlob | None = None
+        self._closed = False
+
+    @property
+    def offset(self) -> int:
+        """Bytes accepted so far."""
+        return self._offset
+
+    async def write(self, data: bytes) -> None:
+        """Append; a full part is sent, and waits when too much is under way."""
+        self._require_writable()
+        while data:
+            room = part_bytes(self._number) - self._tail_bytes
+            piece, data = data[:room], data[room:]
+            await self._pipeline.write(piece)
+            self._tail.append(piece)
+            self._tail_bytes += len(piece)
+            self._offset += len(piece)
+            if len(piece) == room:
+                await self._send_tail()
+
+    async def checkpoint(self) -> StagedState:
+        """Wait for the parts under way. The tail below a part stays in memory."""
+        self._require_open()
+        await self._pipeline.drain()
+        await self._all_sent()
+        parts = tuple(
+            (number, *self._sent[number], self._crcs[number]) for number in sorted(self._sent)
+        )
+        return StagedState(self._upload_id, sum(part[2] for part in parts), parts)
+
+    async def truncate(self, offset: int) -> None:
+        """Go back within the tail, or to the border of a part."""
+        self._require_writable()
+        if not 0 <= offset <= self._offset:
+            raise OutOfRange(f"offset {offset} is beyond the end, {self._offset}")
+        await self._pipeline.drain()
+        await self._all_sent()
+        if offset == self._offset:
+            return
+        start = self._offset - self._tail_bytes
+        if offset >= start:
+            self._tail = [b"".join(self._tail)[: offset - start]]
+        else:
+            self._tail = []
+            while start > offset:
+                self._number -= 1
+                start -= self._sent.pop(self._number)[1]
+                self._crcs.pop(self._number, None)
+            if not self._sent:
+                # Begun anew, since not every server lets a part be sent again with other bytes.
+                await abort_upload(self._client, self.key, self._upload_id)
+                self._upload_id = ""
+        self._tail_bytes = sum(map(len, self._tail))
+        self._offset = start + self._tail_bytes
+        self._digest = RunningDigest() if self._offset == 0 else None
+        self._hashing = (self._number, 0, 0)
+        await self._threads.run("a part", self._hash, [piece for piece in self._tail if piece])
+
+    async def seal(self) -> SealedBlob:
+        """Send the rest and make the object. A resumed one is read again for its digests."""
+        self._require_open()
+        if self._sealed is None:
+            if self._complete_bytes is None:
+                await self._pipeline.drain()
+                await self._all_sent()
+                await self._make_object()
+                self._complete_bytes = self._offset
+            digest = self._digest or await self._reread()
+            self._sealed = digest.result()
+        return self._sealed
+
+    async def place(self) -> None:
+        """Check that the object is there, whole: sealing has put it in place."""
+        self._require_open()
+        if self._sealed is None:
+            raise FailedPrecondition("the stage is not sealed", reason="NOT_SEALED")
+        size = await self._object_size()
+        if size != self._sealed.size_bytes:
+            raise DataLoss(
+                f"{self._client.name(self.key)} has {size} bytes instead of"
+                f" {self._sealed.size_bytes}",
+                reason="BLOB_SHORT",
+            )
+
+    async def discard(self) -> None:
+        """Abort the upload, or remove the object unless it has a sidecar."""
+        removal = asyncio.ensure_future(self._discard())
+        await asyncio.shield(removal)
+
+    async def close(self) -> None:
+        """Stop sending; the parts that the server has stay."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            for task in self._sending:
+                task.cancel()
+            await asyncio.gather(*self._sending, return_exceptions=True)
+            await self._pipeline.settle()
+        finally:
+            self._tail = []
+            self._forget(self)
+
+    # --- inside --------------------------------------------------------------------
+
+    async def _discard(self) -> None:
+        await self.close()
+        if self._upload_id and self._complete_bytes is None:
+            await abort_upload(self._client, self.key, self._upload_id)
+        if self._put_tried:
+            try:
+                await self._client.call("head_object", self.key + SIDECAR_SUFFIX)
+            except Refused as exc:
+                if not exc.missing:
+                    raise self._client.unexpected(exc, f"discarding {self.key}") from exc
+                await self._client.call("delete_object", self.key)
+
+    async def _send_tail(self) -> None:
+        number, self._number = self._number, self._number + 1
+        chunks, size = self._tail, self._tail_bytes
+        self._tail, self._tail_bytes = [], 0
+        if not self._upload_id:
+            answer = await self._expect("create_multipart_upload")
+            self._upload_id = str(answer["UploadId"])
+        while len(self._sending) >= max(1, _IN_FLIGHT_BYTES // size):
+            await asyncio.wait(self._sending, return_when=asyncio.FIRST_COMPLETED)
+        self._raise_error()
+        task = asyncio.create_task(self._send(number, chunks, size))
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+
+    async def _send(self, number: int, chunks: list[bytes], size: int) -> None:
+        try:
+            body = await self._threads.run("a part", b"".join, chunks)
+            chunks.clear()
+            answer = await self._expect(
+                "upload_part",
+                seconds=self._client.patient_seconds,
+                PartNumber=number,
+                UploadId=self._upload_id,
+                Body=io.BytesIO(body),
+            )
+            self._sent[number] = (str(answer["ETag"]), size)
+        except ArtStoreError as exc:
+            self._error = self._error or exc
+
+    async def _all_sent(self) -> None:
+        if self._sending:
+            await asyncio.wait(self._sending)
+        self._raise_error()
+
+    async def _make_object(self) -> None:
+        if not self._upload_id or self._offset == 0:
+            if self._upload_id:
+                await abort_upload(self._client, self.key, self._upload_id)
+                self._upload_id = ""
+            self._put_tried = True
+            body = await self._threads.run("a blob", b"".join, self._tail)
+            await self._expect(
+                "put_object", seconds=self._client.patient_seconds, Body=io.BytesIO(body)
+            )
+        else:
+            if self._tail_bytes:
+                await self._send_tail()
+                await self._all_sent()
+            await self._complete()
+        self._tail = []
+
+    async def _complete(self) -> None:
+        """Complete the multipart upload, looking before it is tried again: a completion whose
+        answer was lost has happened all the same.
+        """
+        self._put_tried = True
+        parts = [{"PartNumber": n, "ETag": self._sent[n][0]} for n in sorted(self._sent)]
+        for attempt in range(_COMPLETE_TRIES):
+            try:
+                await self._client.call_once(
+                    "complete_multipart_upload",
+                    self.key,
+                    UploadId=self._upload_id,
+                    MultipartUpload={"Parts": parts},
+                )
+                return
+            except (Refused, Unavailable) as exc:
+                if await self._object_size() == self._offset:
+                    return
+                if attempt + 1 == _COMPLETE_TRIES:
+                    if isinstance(exc, Refused):
+                        raise self._client.unexpected(exc, f"completing {self.key}") from exc
+                    raise
+                await asyncio.sleep(0.2 * 4**attempt)
+
+    async def _reread(self) -> RunningDigest:
+        digest = RunningDigest()
+        chunks = read_blob(
+            self._client, self.key, offset=0, length=self._offset, chunk_size=_REREAD_BYTES
+        )
+        async for chunk in chunks:
+            await self._threads.run("a digest", digest.update, chunk)
+        return digest
+
+    async def _object_size(self) -> int | None:
+        try:
+            answer = await self._client.call("head_object", self.key)
+        except Refused as exc:
+            if exc.missing:
+                return None
+            raise self._client.unexpected(exc, f"looking at {self.key}") from exc
+        return int(answer["ContentLength"])
+
+    async def _expect(
+        self, operation: str, *, seconds: float | None = None, **parameters: object
+    ) -> dict[str, object]:
+        try:
+            return await self._client.call(operation, self.key, seconds=seconds, **parameters)
+        except Refused as exc:
+            raise self._client.unexpected(exc, f"{operation} of {self.key}") from exc
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise FailedPrecondition(
+                "this stage is closed: another stream went on with the upload", reason="TAKEN_OVER"
+            )
+        self._raise_error()
+
+    def _require_writable(self) -> None:
+        self._require_open()
+        if self._complete_bytes is not None:
+            raise FailedPrecondition("the blob is complete and in place", reason="SEALED")
+
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    # --- in a thread ---------------------------------------------------------------
+
+    def _hash(self, batch: Sequence[bytes]) -> None:
+        number, size, crc = self._hashing
+        for data in batch:
+            if self._digest is not None:
+                self._digest.update(data)
+            size, crc = size + len(data), crc32c(data, crc)
+            if size == part_bytes(number):
+                self._crcs[number] = crc
+                number, size, crc = number + 1, 0, 0
+        self._hashing = (number, size, crc)
+
+
+async def abort_upload(client: S3Client, key: str, upload_id: str) -> None:
+    """Abort a multipart upload. One that is gone is fine."""
+    try:
+        await client.call("abort_multipart_upload", key, UploadId=upload_id)
+    except Refused as exc:
+        if exc.status != 404:
+            raise client.unexpected(exc, f"aborting an upload of {key}") from exc

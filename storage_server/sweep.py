@@ -1,0 +1,97 @@
+"""Sweeping: stages that belong to nothing (correctness 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+import structlog
+
+from mesh.errors import ArtStoreError
+from storage_server.catalog.catalog import Catalog
+from storage_server.element.state import Element
+from storage_server.files.locks import KeyedLocks
+from storage_server.naming import file_id_in_name
+from storage_server.store.port import SIDECAR_SUFFIX
+
+GRACE_SECONDS = 3600.0
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+class Sweeper:
+    """Removes stages that no running upload, open upload or intent names.
+
+    Args:
+        running: file ids of the streamed uploads that have a stage now.
+    """
+
+    def __init__(
+        self,
+        element: Element,
+        catalog: Catalog,
+        file_locks: KeyedLocks,
+        *,
+        running: Callable[[], Collection[str]],
+    ) -> None:
+        self._element = element
+        self._catalog = catalog
+        self._file_locks = file_locks
+        self._running = running
+
+    async def sweep(self, *, grace_seconds: float = GRACE_SECONDS) -> int:
+        """Remove dead stages and answer how many.
+
+        Args:
+            grace_seconds: younger ones stay; 0 just after this process became the writer, when
+                all stages but the named ones are of dead processes.
+        """
+        store = self._element.require_writer()
+        stages = await store.list_stages()
+        old = [(key, path) for key, path, age_seconds in stages if age_seconds >= grace_seconds]
+        if not old:
+            return 0
+        names = await self._names()
+        removed = 0
+        for key, path in old:
+            if names.has(key, path):
+                continue
+            try:
+                async with self._file_locks.hold(file_id_in_name(path or key) or key):
+                    if (await self._names()).has(key, path):
+                        continue
+                    await store.discard_stage(key, path)
+                removed += 1
+            except ArtStoreError as exc:
+                _log.warning("stage not swept", stage=key, reason=exc.message)
+        if removed:
+            _log.info("dead stages swept", count=removed)
+        return removed
+
+    async def _names(self) -> _Names:
+        uploads = await self._catalog.uploads.list_open()
+        writes = await self._catalog.pending.list_pending()
+        running = frozenset(self._running())
+        return _Names(
+            keys=running
+            | {upload.upload_id for upload in uploads}
+            | {upload.stage.key for upload in uploads}
+            | {write.file_id for write in writes},
+            paths={upload.path for upload in uploads}
+            | {write.path.removesuffix(SIDECAR_SUFFIX) for write in writes},
+            running=running,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """What stages are named by now."""
+
+    keys: Collection[str]
+    paths: Collection[str]
+    running: Collection[str]
+
+    def has(self, key: str, path: str) -> bool:
+        if key in self.keys or (path and path in self.paths):
+            return True
+        return bool(path) and file_id_in_name(path) in self.running

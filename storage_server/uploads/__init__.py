@@ -1,0 +1,1 @@
+"""Uploads: in one stream, and resumable, from the header to the commit."""

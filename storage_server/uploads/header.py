@@ -1,0 +1,190 @@
+"""What is said of a file before its bytes: checked, remembered, and made into a sidecar."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import orjson
+
+from mesh.caller import DEFAULT_NAMESPACE
+from mesh.errors import InvalidArgument
+from storage_server import naming
+from storage_server.file_id import time_of
+from storage_server.sidecar import (
+    MAX_CREATED_BY_BYTES,
+    RetentionPolicy,
+    Sidecar,
+    check_user_part,
+    encode,
+)
+from storage_server.store.port import SealedBlob
+
+DEFAULT_CONTENT_TYPE = "application/octet-stream"
+DEFAULT_RETENTION_DAYS = 30
+MAX_RETENTION_DAYS = 36_500
+MAX_REQUEST_ID_BYTES = 128
+MAX_SIZE_BYTES = 1 << 60
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """A checked header, defaults filled in. Two of them are equal when they say the same.
+
+    Attributes:
+        size_bytes, sha256: None when not declared.
+        retention_days: None for permanent files.
+    """
+
+    original_filename: str
+    content_type: str = DEFAULT_CONTENT_TYPE
+    size_bytes: int | None = None
+    sha256: str | None = None
+    description: str = ""
+    version: str = ""
+    tags: tuple[str, ...] = ()
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    namespace: str = DEFAULT_NAMESPACE
+    retention_policy: RetentionPolicy = RetentionPolicy.TEMPORARY
+    retention_days: int | None = DEFAULT_RETENTION_DAYS
+    request_id: str = ""
+
+    def to_bytes(self) -> bytes:
+        """For the catalog."""
+        return orjson.dumps(asdict(self))
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Header:
+        """Undo `to_bytes`."""
+        members: dict[str, Any] = orjson.loads(data)
+        members["tags"] = tuple(members["tags"])
+        members["retention_policy"] = RetentionPolicy(members["retention_policy"])
+        return cls(**members)
+
+
+def checked(header: Header, created_by: str) -> Header:
+    """`header` with defaults filled in, after every check that needs no byte of the file.
+
+    Raises:
+        InvalidArgument: naming the field.
+    """
+    filled = replace(
+        header,
+        content_type=header.content_type or DEFAULT_CONTENT_TYPE,
+        namespace=header.namespace or DEFAULT_NAMESPACE,
+        retention_days=_retention_days(header),
+    )
+    check_user_part(
+        original_filename=filled.original_filename,
+        content_type=filled.content_type,
+        description=filled.description,
+        version=filled.version,
+        tags=filled.tags,
+        attributes=filled.attributes,
+        namespace=filled.namespace,
+        request_id=filled.request_id,
+    )
+    check_declared(filled.size_bytes, filled.sha256)
+    if len(filled.request_id.encode()) > MAX_REQUEST_ID_BYTES:
+        raise InvalidArgument(
+            f"request_id is longer than {MAX_REQUEST_ID_BYTES} bytes", field="request_id"
+        )
+    if len(created_by.encode()) > MAX_CREATED_BY_BYTES:
+        raise InvalidArgument(f"the account's name is longer than {MAX_CREATED_BY_BYTES} bytes")
+    return filled
+
+
+def check_declared(size_bytes: int | None, sha256: str | None) -> None:
+    """Raise InvalidArgument unless size and digest, where declared, can be true of a file."""
+    if size_bytes is not None and not 0 <= size_bytes <= MAX_SIZE_BYTES:
+        raise InvalidArgument("size_bytes is negative or absurd", field="size_bytes")
+    if sha256 is not None and _SHA256.fullmatch(sha256) is None:
+        raise InvalidArgument("sha256 is not 64 lower-case hex digits", field="sha256")
+
+
+def _retention_days(header: Header) -> int | None:
+    days = header.retention_days or 0
+    if header.retention_policy is RetentionPolicy.PERMANENT:
+        if days:
+            raise InvalidArgument("a permanent file has no retention_days", field="retention_days")
+        return None
+    if not 0 <= days <= MAX_RETENTION_DAYS:
+        raise InvalidArgument(
+            f"retention_days is 1 to {MAX_RETENTION_DAYS}", field="retention_days"
+        )
+    return days or DEFAULT_RETENTION_DAYS
+
+
+def draft(header: Header, file_id: str, created_by: str) -> Sidecar:
+    """The sidecar of the file to be, still without size and digests.
+
+    Everything in it follows from the arguments: a commit that is repeated after a crash
+    writes the same bytes again.
+
+    Raises:
+        FailedPrecondition: it could not be written; no byte should be taken.
+    """
+    created_at = time_of(file_id)
+    sidecar = Sidecar(
+        file_id=file_id,
+        namespace=header.namespace,
+        original_filename=header.original_filename,
+        storage_filename=naming.storage_filename(
+            header.original_filename, created_by, created_at, file_id
+        ),
+        storage_path=naming.folder_of(created_at),
+        size_bytes=MAX_SIZE_BYTES,
+        content_type=header.content_type,
+        sha256="0" * 64,
+        crc32c=0xFFFFFFFF,
+        created_at=created_at,
+        created_by=created_by,
+        updated_at=created_at,
+        request_id=header.request_id,
+        description=header.description,
+        version=header.version,
+        tags=header.tags,
+        attributes=header.attributes,
+        retention_policy=header.retention_policy,
+        retention_days=header.retention_days,
+        expires_at=_expires_at(created_at, header.retention_days),
+    )
+    encode(sidecar)
+    return sidecar
+
+
+def completed(sidecar: Sidecar, blob: SealedBlob) -> Sidecar:
+    """`draft` with what is known once all bytes are there."""
+    return replace(sidecar, size_bytes=blob.size_bytes, sha256=blob.sha256, crc32c=blob.crc32c)
+
+
+def describes(header: Header, sidecar: Sidecar) -> bool:
+    """Whether `sidecar` is of a file uploaded with this very header.
+
+    Of a file that was changed since, only what no update can change is compared.
+    """
+    same = (
+        header.namespace == sidecar.namespace
+        and header.retention_policy is sidecar.retention_policy
+        and header.size_bytes in (None, sidecar.size_bytes)
+        and header.sha256 in (None, sidecar.sha256)
+    )
+    if not same or sidecar.revision > 1:
+        return same
+    return (
+        header.original_filename == sidecar.original_filename
+        and header.content_type == sidecar.content_type
+        and header.description == sidecar.description
+        and header.version == sidecar.version
+        and header.tags == sidecar.tags
+        and dict(header.attributes) == dict(sidecar.attributes)
+        and header.retention_days == sidecar.retention_days
+    )
+
+
+def _expires_at(created_at: datetime, days: int | None) -> datetime | None:
+    return None if days is None else created_at + timedelta(days=days)

@@ -1,0 +1,210 @@
+"""The door of uploads: headers are checked here, and repeats of a request recognised."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from mesh.caller import Caller
+from mesh.errors import Aborted, AlreadyExists, ArtStoreError, PermissionDenied, Unavailable
+from storage_server.catalog.catalog import Catalog
+from storage_server.catalog.uploads import UploadRow
+from storage_server.file_id import new_file_id
+from storage_server.files.locks import KeyedLocks
+from storage_server.files.view import FileView, of_row
+from storage_server.modes import Operation
+from storage_server.naming import blob_path
+from storage_server.repair.replay import Replay
+from storage_server.uploads.header import Header, checked, describes, draft
+from storage_server.uploads.sessions import Find, Opened, Sessions
+from storage_server.uploads.streaming import StreamedUpload, UploadParts
+
+REQUEST_LIFE = timedelta(days=7)
+TAKE_OVER_SECONDS = 60.0
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """The request was served before: this is its file."""
+
+    view: FileView
+
+
+class Intake:
+    """Begins uploads of both kinds.
+
+    A request_id belongs to one account. Within this process, which alone writes the element,
+    a lock for each makes looking and beginning one step.
+    """
+
+    def __init__(
+        self, parts: UploadParts, catalog: Catalog, sessions: Sessions, replay: Replay, find: Find
+    ) -> None:
+        self._parts = parts
+        self._catalog = catalog
+        self._sessions = sessions
+        self._replay = replay
+        self._find = find
+        self._request_locks = KeyedLocks()
+        self._running: dict[str, StreamedUpload] = {}
+        self._by_request: dict[tuple[str, str], StreamedUpload] = {}
+
+    @property
+    def running(self) -> frozenset[str]:
+        """File ids of the streamed uploads that have a stage now."""
+        return frozenset(self._running)
+
+    async def begin(self, header: Header, caller: Caller) -> StreamedUpload | Repeated:
+        """Accept the header of a streamed upload: reserve its room, open its stage.
+
+        Raises:
+            InvalidArgument, PermissionDenied, FailedPrecondition, ResourceExhausted,
+            AlreadyExists, Unavailable: nothing was begun.
+        """
+        header = self._checked(header, caller)
+        if not header.request_id:
+            return await self._begin_stream(header, caller.subject)
+        key = (caller.subject, header.request_id)
+        async with self._request_locks.hold(key):
+            await self._take_over_stream(key, header)
+            view, upload = await self._served(key, header)
+            if view is not None:
+                return Repeated(view)
+            if upload is not None:
+                await self._sessions_end(upload)
+            stream = await self._begin_stream(header, caller.subject)
+            self._by_request[key] = stream
+            return stream
+
+    async def start(self, header: Header, caller: Caller) -> Opened:
+        """Open a resumable upload, or answer the one that this request has opened before.
+
+        Raises: as `begin`.
+        """
+        header = self._checked(header, caller)
+        if not header.request_id:
+            return await self._start_session(header, caller.subject)
+        key = (caller.subject, header.request_id)
+        async with self._request_locks.hold(key):
+            await self._take_over_stream(key, header)
+            view, upload = await self._served(key, header)
+            if upload is not None:
+                return await self._sessions.reopen(upload)
+            if view is not None:
+                return await self._sessions.open_for_file(header, view.sidecar)
+            return await self._start_session(header, caller.subject)
+
+    # --- for the element -------------------------------------------------------------
+
+    async def interrupt_all(self, error: ArtStoreError) -> None:
+        """End all streamed uploads that are not past that, and wait until they have ended."""
+        running = list(self._running.values())
+        for upload in running:
+            upload.interrupt(error)
+        if running:
+            waits = [asyncio.ensure_future(upload.ended.wait()) for upload in running]
+            await asyncio.wait(waits, timeout=TAKE_OVER_SECONDS)
+
+    def interrupt_idle(self, idle_seconds: float) -> None:
+        """End the streamed uploads that have been silent for so long."""
+        limit = time.monotonic() - idle_seconds
+        for upload in list(self._running.values()):
+            if upload.active_at < limit:
+                upload.interrupt(
+                    Aborted(f"nothing came for {idle_seconds:g} s; begin again", reason="IDLE")
+                )
+
+    # --- inside ----------------------------------------------------------------------
+
+    def _checked(self, header: Header, caller: Caller) -> Header:
+        self._parts.element.require_writer()
+        if not self._catalog.database.available:
+            raise Unavailable("the database does not answer, so no upload could be committed")
+        header = checked(header, caller.subject)
+        if not caller.may_write(header.namespace):
+            raise PermissionDenied(
+                f"the token may not write to namespace {header.namespace}", reason="NAMESPACE"
+            )
+        return header
+
+    async def _take_over_stream(self, key: tuple[str, str], header: Header) -> None:
+        """End the running stream of the same request, if there is one, and wait for its end."""
+        stream = self._by_request.get(key)
+        if stream is None:
+            return
+        if stream.header != header:
+            raise _other_header(key[1])
+        stream.interrupt(Aborted("a newer call with the same request_id", reason="TAKEN_OVER"))
+        try:
+            async with asyncio.timeout(TAKE_OVER_SECONDS):
+                await stream.ended.wait()
+        except TimeoutError as exc:
+            raise Unavailable("the first upload with this request_id is still ending") from exc
+
+    async def _served(
+        self, key: tuple[str, str], header: Header
+    ) -> tuple[FileView | None, UploadRow | None]:
+        """The file and the resumable upload of this request, where there are such.
+
+        Raises:
+            AlreadyExists: of another header.
+        """
+        since = datetime.now(UTC) - REQUEST_LIFE
+        # A commit that was cut off has an intent and no row yet.
+        await self._replay.of_request(header.request_id)
+        row = await self._catalog.reads.find_by_request(*key, since=since)
+        upload = await self._catalog.uploads.find_by_request(*key, since=since)
+        view = None if row is None else of_row(row, datetime.now(UTC))
+        if upload is None:
+            if view is not None and not describes(header, view.sidecar):
+                raise _other_header(key[1])
+            return view, None
+        if Header.from_bytes(upload.header) != header:
+            raise _other_header(key[1])
+        if view is None and upload.committed:
+            # Its row was cleaned away; the sidecar is still there.
+            view = await self._find(upload.file_id)
+        return view, upload
+
+    async def _begin_stream(self, header: Header, created_by: str) -> StreamedUpload:
+        parts = self._parts
+        parts.element.require(Operation.CREATE)
+        store = parts.element.require_writer()
+        sidecar = draft(header, new_file_id(datetime.now(UTC)), created_by)
+        parts.space.take(sidecar.file_id, header.size_bytes)
+        path = blob_path(sidecar.storage_path, sidecar.storage_filename)
+        try:
+            stage = await store.open_stage(path, key=sidecar.file_id)
+        except BaseException:
+            parts.space.release(sidecar.file_id)
+            raise
+        stream = StreamedUpload(parts, header, sidecar, stage, on_end=self._ended)
+        self._running[sidecar.file_id] = stream
+        return stream
+
+    async def _start_session(self, header: Header, created_by: str) -> Opened:
+        self._parts.element.require(Operation.CREATE)
+        return await self._sessions.open(header, new_file_id(datetime.now(UTC)), created_by)
+
+    async def _sessions_end(self, upload: UploadRow) -> None:
+        session = await self._sessions.load_session(upload.upload_id)
+        if session is not None:
+            await self._sessions.end(session)
+
+    def _ended(self, stream: StreamedUpload) -> None:
+        self._running.pop(stream.file_id, None)
+        key = (stream.sidecar.created_by, stream.header.request_id)
+        if self._by_request.get(key) is stream:
+            del self._by_request[key]
+
+
+def _other_header(request_id: str) -> AlreadyExists:
+    return AlreadyExists(
+        f"request_id {request_id!r} was used with another header", reason="REQUEST_ID"
+    )

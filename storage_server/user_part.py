@@ -1,0 +1,89 @@
+"""What the user supplies of a sidecar, checked before any byte is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from mesh.errors import InvalidArgument
+
+MAX_USER_PART_BYTES = 3072
+MAX_FILENAME_BYTES = 1024
+MAX_NAMESPACE_BYTES = 128
+
+
+def check_user_part(
+    *,
+    original_filename: str,
+    content_type: str = "",
+    description: str = "",
+    version: str = "",
+    tags: Sequence[str] = (),
+    attributes: Mapping[str, str] | None = None,
+    namespace: str = "default",
+    request_id: str = "",
+) -> None:
+    """Refuse what no sidecar should hold, before any byte is stored.
+
+    Raises:
+        InvalidArgument: an empty name or one over 1,024 bytes, NUL or a lone surrogate in
+            any text, a namespace that tokens cannot name, more than 3,072 bytes in all
+            (encoded, names of the fields included). `field` names the field, for the last
+            the largest one.
+    """
+    part: dict[str, Any] = {
+        "original_filename": original_filename,
+        "content_type": content_type,
+        "description": description,
+        "version": version,
+        "tags": list(tags),
+        "attributes": dict(attributes or {}),
+        "namespace": namespace,
+        "request_id": request_id,
+    }
+    for name, value in part.items():
+        _check_texts(name, value)
+    if not original_filename.strip():
+        raise InvalidArgument("original_filename is empty", field="original_filename")
+    if len(original_filename.encode()) > MAX_FILENAME_BYTES:
+        raise InvalidArgument(
+            f"original_filename is longer than {MAX_FILENAME_BYTES} bytes",
+            field="original_filename",
+        )
+    _check_namespace(namespace)
+    sizes = {name: len(orjson.dumps(value)) for name, value in part.items()}
+    size = len(orjson.dumps(part))
+    if size > MAX_USER_PART_BYTES:
+        largest = max(sizes, key=sizes.__getitem__)
+        raise InvalidArgument(
+            f"what you supply is {size} bytes long, more than {MAX_USER_PART_BYTES}; "
+            f"the largest field is {largest}",
+            field=largest,
+        )
+
+
+def _check_texts(name: str, value: str | list[str] | dict[str, str]) -> None:
+    if isinstance(value, str):
+        texts: list[str] = [value]
+    elif isinstance(value, list):
+        texts = value
+    else:
+        texts = [*value.keys(), *value.values()]
+    for text in texts:
+        if "\0" in text:
+            raise InvalidArgument(f"{name} holds NUL", field=name)
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise InvalidArgument(f"{name} is no valid Unicode", field=name) from None
+
+
+def _check_namespace(namespace: str) -> None:
+    usable = namespace.strip() == namespace and namespace.isprintable() and "*" not in namespace
+    if not namespace or not usable or len(namespace.encode()) > MAX_NAMESPACE_BYTES:
+        raise InvalidArgument(
+            f"namespace is 1 to {MAX_NAMESPACE_BYTES} bytes of printable text without `*`",
+            field="namespace",
+        )
