@@ -1,0 +1,1 @@
+"""The way in: chooses a storage element for each upload and passes the bytes through."""

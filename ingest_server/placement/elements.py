@@ -1,0 +1,193 @@
+"""The view of the elements, kept fresh in the background: an upload never waits for it.
+
+Redis is read every second, admin's list every five, or every second while Redis gives
+nothing. Both are merged: the younger report of an element wins, and the priority is the one
+that admin's list says. An element that was once seen keeps its endpoint here, so that its
+resumable uploads are found while its reports are missing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Collection, Iterable
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, Protocol
+
+import orjson
+import structlog
+
+from ingest_server.placement.selection import Element
+from mesh.discovery import REPORT_CHANNEL
+from mesh.errors import ArtStoreError, Unavailable
+from mesh.redis import translated
+
+REDIS_INTERVAL_SECONDS = 1.0
+ADMIN_INTERVAL_SECONDS = 5.0
+WALK_INTERVAL_SECONDS = 30.0
+# A burst of hints becomes one reading.
+HINT_PAUSE_SECONDS = 0.02
+HINT_WAIT_SECONDS = 5.0
+MAX_HINTED = 100
+_ELEMENT_ID = re.compile(r"[a-z0-9-]{1,64}")
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+class Reports(Protocol):
+    """Reports by element id, as Redis has them."""
+
+    async def read(self, element_ids: Collection[str]) -> list[Element]:
+        """The reports of these elements."""
+
+    async def find_ids(self) -> set[str]:
+        """Ids of all elements that have a report."""
+
+
+class Registry(Protocol):
+    """All elements, as admin has them."""
+
+    async def read(self) -> list[Element]:
+        """All elements with their last reports."""
+
+
+class Elements:
+    """What is known of the elements now. Run `follow_...` as background tasks."""
+
+    def __init__(self, reports: Reports, registry: Registry) -> None:
+        self._reports = reports
+        self._registry = registry
+        self._elements: dict[str, Element] = {}
+        self._priorities: dict[str, int] = {}
+        self._hinted: set[str] = set()
+        self._known = asyncio.Event()
+        self._wanted = asyncio.Event()
+        self._reports_work = False
+        self._registry_works = False
+        self._walked_at = float("-inf")
+
+    def all(self) -> list[Element]:
+        """Every element ever seen, with its last report, however old that is."""
+        return list(self._elements.values())
+
+    def count_fresh(self) -> int:
+        """How many elements have reported lately."""
+        now = time.time()
+        return sum(element.is_fresh(now) for element in self.all())
+
+    async def find(self, element_id: str, *, timeout: float = 2.0) -> Element | None:
+        """The element, however old its report; None when nobody knows it.
+
+        Raises:
+            Unavailable: it is not known here, and admin, which knows all, is not answering.
+        """
+        await self.ready(timeout)
+        element = self._elements.get(element_id)
+        if element is None and not self._registry_works:
+            raise Unavailable(f"storage element {element_id} is not known while admin is away")
+        return element
+
+    async def ready(self, timeout: float = 2.0) -> None:
+        """Wait, just after the start, until any element is known.
+
+        Raises:
+            Unavailable: none is, after `timeout` seconds.
+        """
+        if self._elements:
+            return
+        try:
+            async with asyncio.timeout(timeout):
+                await self._known.wait()
+        except TimeoutError as exc:
+            raise Unavailable("no storage element is known yet") from exc
+
+    def hint(self, element_id: str = "") -> None:
+        """Something changed: read the reports now."""
+        if _ELEMENT_ID.fullmatch(element_id) and len(self._hinted) < MAX_HINTED:
+            self._hinted.add(element_id)
+        self._wanted.set()
+
+    async def follow_reports(self) -> None:
+        """Read Redis again and again until cancelled."""
+        while True:
+            self._wanted.clear()
+            self._reports_work = await self._read_reports()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(REDIS_INTERVAL_SECONDS):
+                    await self._wanted.wait()
+                    await asyncio.sleep(HINT_PAUSE_SECONDS)
+
+    async def follow_registry(self) -> None:
+        """Read admin's list again and again until cancelled."""
+        while True:
+            self._registry_works = await self._read_registry()
+            calm = self._reports_work and self._registry_works
+            await asyncio.sleep(ADMIN_INTERVAL_SECONDS if calm else REDIS_INTERVAL_SECONDS)
+
+    async def _read_reports(self) -> bool:
+        try:
+            self._merge(await self._reports.read(self._elements.keys() | self._hinted))
+            self._hinted -= self._elements.keys()
+            # Admin's list names new elements too; without it they must be looked for.
+            due = time.monotonic() - self._walked_at > WALK_INTERVAL_SECONDS
+            if not self._elements or (due and not self._registry_works):
+                self._walked_at = time.monotonic()
+                new = await self._reports.find_ids() - self._elements.keys()
+                self._merge(await self._reports.read(new))
+        except ArtStoreError as exc:
+            if self._reports_work:
+                _log.warning("element reports: Redis is not answering", reason=exc.message)
+            return False
+        return self.count_fresh() > 0
+
+    async def _read_registry(self) -> bool:
+        try:
+            elements = await self._registry.read()
+        except ArtStoreError as exc:
+            level = "warning" if self._registry_works else "debug"
+            getattr(_log, level)("element reports: admin is not answering", reason=exc.message)
+            return False
+        self._priorities = {element.element_id: element.priority for element in elements}
+        self._merge(elements)
+        return True
+
+    def _merge(self, elements: Iterable[Element]) -> None:
+        for element in elements:
+            old = self._elements.get(element.element_id)
+            best = element if old is None or element.reported_at >= old.reported_at else old
+            priority = self._priorities.get(best.element_id, best.priority)
+            self._elements[best.element_id] = replace(best, priority=priority)
+            if old is None:
+                _log.info("storage element found", element=best.element_id, endpoint=best.endpoint)
+        if self._elements:
+            self._known.set()
+
+
+async def follow_hints(client: Any, elements: Elements) -> None:
+    """Read the reports whenever an element says on Redis that it changed, until cancelled.
+
+    A hint may get lost: the reports are read every second anyway.
+
+    Raises:
+        Unavailable: the connection broke; start again.
+    """
+    with translated("hints of elements"):
+        async with client.pubsub(ignore_subscribe_messages=True) as subscription:
+            await subscription.subscribe(REPORT_CHANNEL)
+            while True:
+                message = await subscription.get_message(timeout=HINT_WAIT_SECONDS)
+                if message is not None:
+                    elements.hint(_element_id(message.get("data")))
+
+
+def _element_id(data: object) -> str:
+    """The id in a hint: the bare id, or JSON that has it."""
+    text = data.decode(errors="replace") if isinstance(data, bytes) else str(data or "")
+    if not text.startswith("{"):
+        return text
+    try:
+        return str(orjson.loads(text).get("storage_element_id", ""))
+    except orjson.JSONDecodeError:
+        return ""

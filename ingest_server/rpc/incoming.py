@@ -1,0 +1,26 @@
+"""A client's stream as the uploads see it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+
+ACCEPTED = (("artstore-accepted", "1"),)
+"""Initial metadata that says: the header is accepted, send the bytes. A refused call has none."""
+
+
+class ClientStream:
+    """The request stream of a call whose messages are left serialized."""
+
+    def __init__(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        self._context = context
+
+    async def read(self) -> bytes | None:
+        """The next message; None at the end, which a client that went away looks like."""
+        message = await self._context.read()
+        return None if message is grpc.aio.EOF else message
+
+    async def accept(self) -> None:
+        """Send initial metadata."""
+        await self._context.send_initial_metadata(ACCEPTED)

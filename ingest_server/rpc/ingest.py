@@ -1,0 +1,95 @@
+"""IngestService, in the order of its proto."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+from google.protobuf import message_factory
+
+from artstore.v1 import ingest_pb2
+from ingest_server.rpc.incoming import ClientStream
+from ingest_server.uploads.resumable import ResumableUploads
+from ingest_server.uploads.streaming import StreamedUploads
+from mesh.errors import Unimplemented
+
+SERVICE = "artstore.v1.IngestService"
+
+_RAW = frozenset({"Upload", "WriteUpload"})
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class IngestServicer:
+    """Turns calls into calls of the uploads. The two streams take and answer raw bytes."""
+
+    def __init__(self, streamed: StreamedUploads, resumable: ResumableUploads) -> None:
+        self._streamed = streamed
+        self._resumable = resumable
+
+    async def Upload(self, requests: object, context: Context) -> bytes:
+        """Store a file in one stream."""
+        return await self._streamed.upload(ClientStream(context))
+
+    async def StartUpload(
+        self, request: ingest_pb2.IngestServiceStartUploadRequest, context: Context
+    ) -> ingest_pb2.IngestServiceStartUploadResponse:
+        """Open a resumable upload."""
+        return await self._resumable.start(request)
+
+    async def WriteUpload(self, requests: object, context: Context) -> bytes:
+        """Pass bytes on to the element that has the upload."""
+        return await self._resumable.write(ClientStream(context))
+
+    async def GetUpload(
+        self, request: ingest_pb2.IngestServiceGetUploadRequest, context: Context
+    ) -> ingest_pb2.IngestServiceGetUploadResponse:
+        """Say how far an upload is."""
+        return await self._resumable.get(request)
+
+    async def CommitUpload(
+        self, request: ingest_pb2.IngestServiceCommitUploadRequest, context: Context
+    ) -> ingest_pb2.IngestServiceCommitUploadResponse:
+        """Make the file of a resumable upload."""
+        return await self._resumable.commit(request)
+
+    async def AbortUpload(
+        self, request: ingest_pb2.IngestServiceAbortUploadRequest, context: Context
+    ) -> ingest_pb2.IngestServiceAbortUploadResponse:
+        """End a resumable upload."""
+        return await self._resumable.abort(request)
+
+    async def FinalizeFile(
+        self, request: ingest_pb2.FinalizeFileRequest, context: Context
+    ) -> ingest_pb2.FinalizeFileResponse:
+        """Not served yet."""
+        raise Unimplemented("finalization is not served yet")
+
+    async def GetFinalization(
+        self, request: ingest_pb2.GetFinalizationRequest, context: Context
+    ) -> ingest_pb2.GetFinalizationResponse:
+        """Not served yet."""
+        raise Unimplemented("finalization is not served yet")
+
+
+def add_to_server(servicer: IngestServicer, server: grpc.aio.Server) -> None:
+    """Register every method of the service, as the generated function would, but leave the
+    messages of the upload streams serialized."""
+    handlers = {
+        method.name: _handler(getattr(servicer, method.name), method)
+        for method in ingest_pb2.DESCRIPTOR.services_by_name["IngestService"].methods
+    }
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+    server.add_registered_method_handlers(SERVICE, handlers)
+
+
+def _handler(behaviour: Any, method: Any) -> grpc.RpcMethodHandler[Any, Any]:
+    if method.name in _RAW:
+        return grpc.stream_unary_rpc_method_handler(behaviour)
+    request = message_factory.GetMessageClass(method.input_type)
+    response = message_factory.GetMessageClass(method.output_type)
+    return grpc.unary_unary_rpc_method_handler(
+        behaviour,
+        request_deserializer=request.FromString,
+        response_serializer=response.SerializeToString,
+    )

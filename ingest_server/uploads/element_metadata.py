@@ -1,0 +1,19 @@
+"""Metadata of ingest's calls to elements: its own token, and on whose behalf it calls."""
+
+from __future__ import annotations
+
+from ingest_server.uploads.element_stream import Metadata
+from mesh.caller import current_caller, current_upload_token
+from mesh.credentials import ServiceToken
+from mesh.interceptors.request_ids import REQUEST_ID_KEY
+from mesh.logs import current_request_id
+
+
+def metadata_for_element(account: ServiceToken) -> Metadata:
+    """Metadata that passes the current call on.
+
+    Raises:
+        Unavailable: ingest has no valid token of its own.
+    """
+    own = account.metadata(current_caller(), current_upload_token())
+    return (*own, (REQUEST_ID_KEY, current_request_id.get()))

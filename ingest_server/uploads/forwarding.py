@@ -1,0 +1,121 @@
+"""Passes the messages of a client's stream on to an element, one at a time.
+
+A message is read only when the one before has been taken by gRPC towards the element, so a
+slow element holds back the client by flow control, and memory stays flat.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from ingest_server.metrics import forwarded_bytes
+from ingest_server.uploads.element_stream import ElementStream
+from mesh.errors import Aborted, InvalidArgument
+
+# Field 3 (finish), length-delimited: how a message that holds it begins.
+_FINISH_TAG = b"\x1a"
+
+
+class Incoming(Protocol):
+    """A client's stream of serialized messages."""
+
+    async def read(self) -> bytes | None:
+        """The next message; None at the end, which a client that went away looks like."""
+
+    async def accept(self) -> None:
+        """Tell the client that it may send on."""
+
+
+class Forwarding:
+    """One stream on its way from a client to an element.
+
+    Args:
+        idle_seconds: how long the client may send nothing.
+        ends_by_finish: True for Upload, where only `finish` ends the stream in good order;
+            False for WriteUpload, where any end does.
+
+    `finish_sent` says whether the element may have committed the file.
+    """
+
+    def __init__(self, incoming: Incoming, *, idle_seconds: float, ends_by_finish: bool) -> None:
+        self.finish_sent = False
+        self._incoming = incoming
+        self._idle_seconds = idle_seconds
+        self._ends_by_finish = ends_by_finish
+        self._reading: asyncio.Timeout | None = None
+
+    async def first(self) -> bytes | None:
+        """The client's first message; None if there is none.
+
+        Raises:
+            Aborted: it did not come in time.
+        """
+        return await self._read()
+
+    def element_ended(self) -> None:
+        """The element's call has ended: stop waiting for the client's next message."""
+        # One that is expiring at this very moment need not be told.
+        if self._reading is not None and not self._reading.expired():
+            self._reading.reschedule(asyncio.get_running_loop().time())
+
+    async def run(self, stream: ElementStream) -> bytes:
+        """Forward until the end and return the element's serialized answer.
+
+        Raises:
+            ArtStoreError: what the element raised, or what became of it.
+            InvalidArgument: the client's stream ended without `finish`.
+            Aborted: the client was idle too long.
+        """
+        while not stream.ended:
+            message = await self._next(stream)
+            if stream.ended:
+                break
+            if message is None:
+                self._check_end()
+                await stream.half_close()
+                break
+            last = self._ends_by_finish and is_finish(message)
+            # Before the write: once it is under way, the element may have it.
+            self.finish_sent = last
+            if not await stream.write(message):
+                break
+            forwarded_bytes.inc(len(message))
+            if last:
+                await stream.half_close()
+                break
+        return await stream.answer()
+
+    async def _next(self, stream: ElementStream) -> bytes | None:
+        try:
+            return await self._read()
+        except Aborted:
+            if stream.ended:
+                return None
+            raise
+
+    async def _read(self) -> bytes | None:
+        try:
+            async with asyncio.timeout(self._idle_seconds) as self._reading:
+                return await self._incoming.read()
+        except TimeoutError:
+            raise Aborted(
+                f"the client sent nothing for {self._idle_seconds} s", reason="IDLE"
+            ) from None
+        finally:
+            self._reading = None
+
+    def _check_end(self) -> None:
+        # A broken connection looks like an end, so the element must not see one.
+        if self._ends_by_finish:
+            raise InvalidArgument(
+                "the stream ended without `finish`; nothing was stored", field="finish"
+            )
+
+
+def is_finish(message: bytes) -> bool:
+    """Whether a serialized message of an upload stream is `finish`, by its first byte.
+
+    A message that only looks like it does no harm: the element decides what it commits.
+    """
+    return message[:1] == _FINISH_TAG

@@ -1,0 +1,168 @@
+"""Asks one element after the other until one takes the upload."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import structlog
+
+from artstore.v1 import types_pb2
+from ingest_server.metrics import refusals
+from ingest_server.placement.breaker import Breaker
+from ingest_server.placement.elements import Elements
+from ingest_server.placement.selection import Element, choose
+from ingest_server.uploads.header import declared_size, mode_for
+from ingest_server.uploads.pins import Pin, Pins
+from mesh.errors import (
+    Aborted,
+    ArtStoreError,
+    FailedPrecondition,
+    ResourceExhausted,
+    Unavailable,
+)
+
+T = TypeVar("T")
+
+# What says "not here" and leaves open that another element takes it. Whatever else an element
+# answers, every element would.
+_REFUSALS = (ResourceExhausted, FailedPrecondition, Unavailable)
+_ROUNDS = 3
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Placed(Generic[T]):
+    """An upload that an element has taken.
+
+    Attributes:
+        opened: what the attempt answered.
+        pin: that of its request_id; None when it has none, or Redis is away.
+    """
+
+    element: Element
+    opened: T
+    pin: Pin | None
+
+
+class Placement:
+    """Sequential Fill, as it goes: the view's order, refusals, and pinned requests."""
+
+    def __init__(self, elements: Elements, pins: Pins, breaker: Breaker) -> None:
+        self._elements = elements
+        self._pins = pins
+        self._breaker = breaker
+
+    async def place(
+        self,
+        header: types_pb2.UploadHeader,
+        subject: str,
+        attempt: Callable[[Element], Awaitable[T]],
+        discard: Callable[[T], Awaitable[None]],
+    ) -> Placed[T]:
+        """Open an upload on the first element that takes it.
+
+        Args:
+            subject: whose request_id it is.
+            attempt: opens the upload on an element, or raises what that answered.
+            discard: ends an opened upload that turned out to belong elsewhere.
+
+        Raises:
+            ResourceExhausted: no element has room.
+            Unavailable: no element is healthy, or those that are did not take it, or the one
+                that may have the file of this request_id does not answer.
+            ArtStoreError: an element answered what every element would.
+        """
+        pinned = ""
+        if header.request_id:
+            pinned = await self._pins.find(subject, header.request_id)
+        for _ in range(_ROUNDS):
+            element, opened = await self._first_willing(header, pinned, attempt)
+            if not header.request_id:
+                return Placed(element, opened, None)
+            instead_of = pinned if element.element_id != pinned else ""
+            try:
+                pin = await self._pins.take(
+                    subject, header.request_id, element.element_id, instead_of=instead_of
+                )
+            except BaseException:
+                await discard(opened)
+                raise
+            if pin is None or pin.element_id == element.element_id:
+                return Placed(element, opened, pin)
+            await discard(opened)
+            pinned = pin.element_id
+        raise Aborted("other uploads with this request_id are under way", reason="TAKEN_OVER")
+
+    async def unpin(self, pin: Pin) -> None:
+        """Free the request_id of an upload of which nothing was stored."""
+        await self._pins.release(pin)
+
+    async def _first_willing(
+        self,
+        header: types_pb2.UploadHeader,
+        pinned: str,
+        attempt: Callable[[Element], Awaitable[T]],
+    ) -> tuple[Element, T]:
+        refused: list[tuple[Element, ArtStoreError]] = []
+        for element in await self._order(header, pinned):
+            try:
+                opened = await attempt(element)
+            except _REFUSALS as exc:
+                self._note(element, exc)
+                if element.element_id == pinned and isinstance(exc, Unavailable):
+                    raise Unavailable(
+                        f"storage element {pinned} may have the file of this request_id "
+                        f"and does not take the call: {exc.message}"
+                    ) from exc
+                refused.append((element, exc))
+                continue
+            self._breaker.mend(element)
+            return element, opened
+        raise _nobody_took(refused, declared_size(header))
+
+    async def _order(self, header: types_pb2.UploadHeader, pinned: str) -> Sequence[Element]:
+        await self._elements.ready()
+        mode, size = mode_for(header), declared_size(header)
+        known = self._elements.all()
+        choice = choose(
+            known,
+            mode=mode,
+            size_bytes=size,
+            now=time.time(),
+            suspects=self._breaker.suspects(known),
+        )
+        first = await self._elements.find(pinned) if pinned else None
+        if first is not None:
+            others = [e for e in choice.candidates if e.element_id != pinned]
+            return [first, *others]
+        if choice.candidates:
+            return choice.candidates
+        if choice.any_healthy:
+            raise _no_room(size)
+        raise Unavailable(f"no healthy storage element in mode {mode} is known")
+
+    def _note(self, element: Element, error: ArtStoreError) -> None:
+        refusals.labels(element.element_id, error.default_reason).inc()
+        _log.info(
+            "storage element refused an upload", element=element.element_id, reason=error.message
+        )
+        if isinstance(error, Unavailable):
+            self._breaker.trip(element, error.message)
+
+
+def _no_room(size_bytes: int | None) -> ResourceExhausted:
+    wanted = "an upload of unknown size" if size_bytes is None else f"{size_bytes} bytes"
+    return ResourceExhausted(f"no element has room for {wanted}", reason="NO_SPACE")
+
+
+def _nobody_took(
+    refused: Sequence[tuple[Element, ArtStoreError]], size_bytes: int | None
+) -> ArtStoreError:
+    if all(isinstance(error, ResourceExhausted) for _, error in refused):
+        return _no_room(size_bytes)
+    told = "; ".join(f"{element.element_id}: {error.message}" for element, error in refused)
+    return Unavailable(f"no storage element took the upload ({told})")

@@ -1,0 +1,187 @@
+"""Resumable uploads: opened on an element that has room, then passed on to that element.
+
+Ingest keeps nothing of them: an upload_id begins with the id of its element.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from artstore.v1 import ingest_pb2
+from ingest_server.metrics import uploads
+from ingest_server.placement.elements import Elements
+from ingest_server.placement.selection import Element
+from ingest_server.uploads.element_calls import ElementCalls, ElementConnections
+from ingest_server.uploads.element_metadata import metadata_for_element
+from ingest_server.uploads.element_stream import ElementStream, Metadata
+from ingest_server.uploads.forwarding import Forwarding, Incoming
+from ingest_server.uploads.header import check_header
+from ingest_server.uploads.placing import Placement
+from ingest_server.uploads.streaming import Limits
+from mesh.caller import current_caller
+from mesh.credentials import ServiceToken
+from mesh.errors import InvalidArgument, NotFound, ResourceExhausted, Unauthenticated
+from mesh.status import from_rpc_error
+
+CALL_SECONDS = 5.0
+# A commit on S3 after a restart of the element reads the whole object again.
+COMMIT_SECONDS = 600.0
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+
+
+class ResumableUploads:
+    """Serves StartUpload, WriteUpload, GetUpload, CommitUpload and AbortUpload."""
+
+    def __init__(
+        self,
+        placement: Placement,
+        elements: Elements,
+        connections: ElementConnections,
+        account: ServiceToken,
+        limits: Limits,
+    ) -> None:
+        self._placement = placement
+        self._elements = elements
+        self._connections = connections
+        self._account = account
+        self._limits = limits
+
+    async def start(
+        self, request: ingest_pb2.IngestServiceStartUploadRequest
+    ) -> ingest_pb2.IngestServiceStartUploadResponse:
+        """Open a resumable upload.
+
+        Raises:
+            ArtStoreError: see `Placement.place`.
+        """
+        check_header(request.header)
+        metadata = metadata_for_element(self._account)
+
+        async def attempt(
+            element: Element,
+        ) -> ingest_pb2.IngestServiceStartUploadResponse:
+            calls = self._connections.to(element.endpoint)
+            response = await self._call(calls.start_upload, request, metadata, self._limits.accept)
+            # An element that names no address is reached at the one it reported.
+            response.endpoint = response.endpoint or element.endpoint
+            return response
+
+        async def discard(response: ingest_pb2.IngestServiceStartUploadResponse) -> None:
+            """Leave it: idle uploads are dropped, and aborting one could hit a repeat's."""
+
+        try:
+            placed = await self._placement.place(
+                request.header, current_caller().subject, attempt, discard
+            )
+        except ResourceExhausted:
+            uploads.labels("StartUpload", "refused").inc()
+            raise
+        except Exception:
+            uploads.labels("StartUpload", "failed").inc()
+            raise
+        uploads.labels("StartUpload", "started").inc()
+        return placed.opened
+
+    async def write(self, incoming: Incoming) -> bytes:
+        """Pass the bytes of a resumable upload on and return the element's serialized answer.
+
+        Raises:
+            ArtStoreError: what the element raised, or what became of it.
+        """
+        forwarding = Forwarding(incoming, idle_seconds=self._limits.idle, ends_by_finish=False)
+        first = await forwarding.first()
+        element = await self._element_of(_upload_id_in(first))
+        stream = ElementStream(
+            element.element_id,
+            self._connections.to(element.endpoint).write_upload,
+            metadata_for_element(self._account),
+            stall_seconds=self._limits.stall,
+            on_end=forwarding.element_ended,
+        )
+        try:
+            if await stream.open(first or b"", self._limits.accept):
+                await incoming.accept()
+                return await forwarding.run(stream)
+            return await stream.answer()
+        except Unauthenticated:
+            self._account.refused()
+            raise
+        finally:
+            stream.cancel()
+
+    async def get(
+        self, request: ingest_pb2.IngestServiceGetUploadRequest
+    ) -> ingest_pb2.IngestServiceGetUploadResponse:
+        """Ask the element how far an upload is."""
+        calls = await self._calls_for(request.upload_id)
+        return await self._pass_on(calls.get_upload, request, CALL_SECONDS)
+
+    async def commit(
+        self, request: ingest_pb2.IngestServiceCommitUploadRequest
+    ) -> ingest_pb2.IngestServiceCommitUploadResponse:
+        """Have the element make the file."""
+        calls = await self._calls_for(request.upload_id)
+        return await self._pass_on(calls.commit_upload, request, COMMIT_SECONDS)
+
+    async def abort(
+        self, request: ingest_pb2.IngestServiceAbortUploadRequest
+    ) -> ingest_pb2.IngestServiceAbortUploadResponse:
+        """Have the element drop an upload."""
+        calls = await self._calls_for(request.upload_id)
+        return await self._pass_on(calls.abort_upload, request, CALL_SECONDS)
+
+    async def _pass_on(
+        self,
+        method: grpc.aio.UnaryUnaryMultiCallable[Request, Response],
+        request: Request,
+        timeout: float,
+    ) -> Response:
+        return await self._call(method, request, metadata_for_element(self._account), timeout)
+
+    async def _call(
+        self,
+        method: grpc.aio.UnaryUnaryMultiCallable[Request, Response],
+        request: Request,
+        metadata: Metadata,
+        timeout: float,
+    ) -> Response:
+        try:
+            return await method(request, metadata=grpc.aio.Metadata(*metadata), timeout=timeout)
+        except grpc.aio.AioRpcError as exc:
+            if exc.code() == grpc.StatusCode.UNAUTHENTICATED:
+                self._account.refused()
+            raise from_rpc_error(exc) from exc
+
+    async def _calls_for(self, upload_id: str) -> ElementCalls:
+        element = await self._element_of(upload_id)
+        return self._connections.to(element.endpoint)
+
+    async def _element_of(self, upload_id: str) -> Element:
+        """The element that an upload_id names.
+
+        Raises:
+            InvalidArgument: there is no upload_id.
+            NotFound: no element has that name.
+            Unavailable: the element is not known here, and admin is away.
+        """
+        if not upload_id:
+            raise InvalidArgument("upload_id is empty", field="upload_id")
+        element_id, dot, _ = upload_id.partition(".")
+        element = await self._elements.find(element_id) if dot else None
+        if element is None:
+            raise NotFound("there is no such upload")
+        return element
+
+
+def _upload_id_in(message: bytes | None) -> str:
+    request = ingest_pb2.IngestServiceWriteUploadRequest()
+    try:
+        request.ParseFromString(message or b"")
+    except DecodeError:
+        raise InvalidArgument("the first message cannot be read", field="upload_id") from None
+    return request.upload_id

@@ -1,0 +1,137 @@
+"""Upload: a file in one stream, from the client through to an element."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from ingest_server.metrics import uploads
+from ingest_server.placement.selection import Element
+from ingest_server.uploads.element_calls import ElementConnections
+from ingest_server.uploads.element_metadata import metadata_for_element
+from ingest_server.uploads.element_stream import ElementStream, Metadata
+from ingest_server.uploads.forwarding import Forwarding, Incoming
+from ingest_server.uploads.header import header_of
+from ingest_server.uploads.placing import Placed, Placement
+from mesh.background import Background
+from mesh.caller import current_caller
+from mesh.credentials import ServiceToken
+from mesh.errors import Aborted, ArtStoreError, ResourceExhausted, Unauthenticated, Unavailable
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long ingest waits in the course of a stream, in seconds.
+
+    Attributes:
+        accept: for an element to accept an upload.
+        stall: for an element to take a message.
+        idle: for a client to send one.
+    """
+
+    accept: float
+    stall: float
+    idle: float
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A stream whose first message the element has; `answer` if it has answered already."""
+
+    stream: ElementStream
+    answer: bytes | None
+
+
+class StreamedUploads:
+    """Serves IngestService.Upload."""
+
+    def __init__(
+        self,
+        placement: Placement,
+        connections: ElementConnections,
+        account: ServiceToken,
+        background: Background,
+        limits: Limits,
+    ) -> None:
+        self._placement = placement
+        self._connections = connections
+        self._account = account
+        self._background = background
+        self._limits = limits
+
+    async def upload(self, incoming: Incoming) -> bytes:
+        """Pass one upload through and return the element's serialized answer.
+
+        The client is told to go on once an element has accepted the header; until then
+        refusals by elements are between ingest and them.
+
+        Raises:
+            ArtStoreError: see `Placement.place`; later, what the element raised.
+            InvalidArgument: the client's stream ended without `finish`.
+            Aborted: the client was idle too long.
+        """
+        outcome = "failed"
+        try:
+            answer = await self._upload(incoming)
+            outcome = "stored"
+            return answer
+        except ResourceExhausted:
+            outcome = "refused"
+            raise
+        except asyncio.CancelledError:
+            outcome = "cut"
+            raise
+        finally:
+            uploads.labels("Upload", outcome).inc()
+
+    async def _upload(self, incoming: Incoming) -> bytes:
+        forwarding = Forwarding(incoming, idle_seconds=self._limits.idle, ends_by_finish=True)
+        first = await forwarding.first()
+        header = header_of(first)
+        metadata = metadata_for_element(self._account)
+
+        async def attempt(element: Element) -> Opened:
+            return await self._open(element, first or b"", metadata, forwarding)
+
+        placed = await self._placement.place(header, current_caller().subject, attempt, _discard)
+        opened = placed.opened
+        try:
+            if opened.answer is not None:
+                return opened.answer
+            await incoming.accept()
+            return await forwarding.run(opened.stream)
+        except BaseException as exc:
+            self._unpin(placed, forwarding, exc)
+            raise
+        finally:
+            opened.stream.cancel()
+
+    async def _open(
+        self, element: Element, first: bytes, metadata: Metadata, forwarding: Forwarding
+    ) -> Opened:
+        stream = ElementStream(
+            element.element_id,
+            self._connections.to(element.endpoint).upload,
+            metadata,
+            stall_seconds=self._limits.stall,
+            on_end=forwarding.element_ended,
+        )
+        try:
+            if await stream.open(first, self._limits.accept):
+                return Opened(stream, None)
+            return Opened(stream, await stream.answer())
+        except BaseException as exc:
+            if isinstance(exc, Unauthenticated):
+                self._account.refused()
+            stream.cancel()
+            raise
+
+    def _unpin(self, placed: Placed[Opened], forwarding: Forwarding, error: BaseException) -> None:
+        """Free the request_id for any element, if surely nothing was stored."""
+        answered = isinstance(error, ArtStoreError) and not isinstance(error, Unavailable | Aborted)
+        if placed.pin is not None and (answered or not forwarding.finish_sent):
+            self._background.once("release pin", self._placement.unpin(placed.pin))
+
+
+async def _discard(opened: Opened) -> None:
+    opened.stream.cancel()
