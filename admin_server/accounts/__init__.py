@@ -1,0 +1,1 @@
+"""Service accounts: who may log in, as what, and with which secret."""

@@ -1,0 +1,1 @@
+"""The storage elements of the mesh: what they report, what admin decides, who is healthy."""

@@ -1,0 +1,116 @@
+"""A storage element as admin knows it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+
+from mesh.errors import InvalidArgument
+
+REPORT_INTERVAL_SECONDS = 5.0
+# Three reports missed.
+HEALTHY_FOR = timedelta(seconds=15)
+
+MODES = ("edit", "rw", "ro", "ar")
+# An element that cannot reach its database does not know how full it is.
+FILL_LEVELS = ("", "ok", "warning", "critical", "full")
+BACKENDS = ("local", "s3")
+
+_ELEMENT_ID = re.compile(r"[a-z][a-z0-9-]{0,31}")
+_ENDPOINT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]{1,253}):([0-9]{1,5})")
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_MAX_EPOCH_CHARACTERS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What an element says of itself; fields as in the message, enums as their short words."""
+
+    storage_element_id: str
+    store_id: str
+    endpoint: str
+    mode: str
+    priority: int
+    capacity_bytes: int
+    used_bytes: int
+    reserved_bytes: int
+    file_count: int
+    fill_level: str
+    writable: bool
+    is_writer: bool
+    backend: str
+    epoch: str
+    sequence: int
+
+    def check(self) -> None:
+        """
+        Raises:
+            InvalidArgument: a field cannot be true of an element.
+        """
+        self._match("storage_element_id", _ELEMENT_ID, "a name like se-01")
+        self._match("store_id", _UUID, "a UUID in lower case")
+        self._match("endpoint", _ENDPOINT, "host:port")
+        self._among("mode", MODES)
+        self._among("fill_level", FILL_LEVELS)
+        self._among("backend", BACKENDS)
+        if len(self.epoch) > _MAX_EPOCH_CHARACTERS or not self.epoch.isprintable():
+            raise _wrong("epoch", f"at most {_MAX_EPOCH_CHARACTERS} printable characters")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if type(value) is int and value < 0:
+                raise _wrong(field.name, "0 or more")
+
+    def _match(self, name: str, pattern: re.Pattern[str], what: str) -> None:
+        if pattern.fullmatch(getattr(self, name)) is None:
+            raise _wrong(name, what)
+
+    def _among(self, name: str, words: tuple[str, ...]) -> None:
+        if getattr(self, name) not in words:
+            raise _wrong(name, " or ".join(filter(None, words)))
+
+
+def _wrong(name: str, what: str) -> InvalidArgument:
+    return InvalidArgument(f"element.{name} must be {what}", field=f"element.{name}")
+
+
+def is_element_id(text: str) -> bool:
+    """Whether an element could have that id."""
+    return _ELEMENT_ID.fullmatch(text) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """The last report of an element and what admin adds to it.
+
+    Attributes:
+        decided_priority: goes before the reported one; None while nobody has decided.
+    """
+
+    report: Report
+    reported_at: datetime
+    registered_at: datetime
+    decided_priority: int | None = None
+
+    @property
+    def storage_element_id(self) -> str:
+        """Its name."""
+        return self.report.storage_element_id
+
+    @property
+    def priority(self) -> int:
+        """Its place in Sequential Fill."""
+        return self.report.priority if self.decided_priority is None else self.decided_priority
+
+    @property
+    def order(self) -> tuple[int, str]:
+        """Sort key of lists."""
+        return self.priority, self.storage_element_id
+
+    def is_healthy(self, now: datetime) -> bool:
+        """Whether it has reported within 15 s; a report from the future is none."""
+        return abs(now - self.reported_at) < HEALTHY_FOR
+
+    def says_the_same(self, other: Element) -> bool:
+        """Whether nothing differs but the time of the report."""
+        return (self.report, self.decided_priority) == (other.report, other.decided_priority)

@@ -1,0 +1,70 @@
+"""Table `signing_keys`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+
+import asyncpg
+import structlog
+
+from admin_server.keys.ring import KeyRing
+from admin_server.keys.signing_key import SigningKey, UnusableKey, signing_key_from_pem
+from mesh.database import Database
+
+_SELECT = "SELECT kid, public_key, private_key, signs_from FROM signing_keys"
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+class KeyTable:
+    """Reads and writes the keys; every call raises `Unavailable` while the database is down."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._unusable: set[str] = set()
+
+    async def read(self) -> KeyRing:
+        """All keys that can be used; one that cannot is logged once and left out."""
+        return KeyRing(self._keys(await self._database.fetch(_SELECT)))
+
+    async def change(
+        self, decide: Callable[[KeyRing], tuple[Sequence[SigningKey], Sequence[SigningKey]]]
+    ) -> KeyRing:
+        """Add and remove keys while no other admin does; answers what is then there.
+
+        Args:
+            decide: from what is there, what to (add, remove).
+        """
+        async with self._database.transaction() as connection:
+            await connection.execute("LOCK TABLE signing_keys IN SHARE ROW EXCLUSIVE MODE")
+            added, removed = decide(KeyRing(self._keys(await connection.fetch(_SELECT))))
+            for key in added:
+                await connection.execute(
+                    "INSERT INTO signing_keys (kid, public_key, private_key, signs_from)"
+                    " VALUES ($1, $2, $3, $4)",
+                    key.kid,
+                    key.public_pem(),
+                    key.private_pem(),
+                    key.signs_from,
+                )
+            await connection.execute(
+                "DELETE FROM signing_keys WHERE kid = ANY($1)", [key.kid for key in removed]
+            )
+            return KeyRing(self._keys(await connection.fetch(_SELECT)))
+
+    def _keys(self, rows: Iterable[asyncpg.Record]) -> list[SigningKey]:
+        keys: list[SigningKey] = []
+        for row in rows:
+            signs_from: datetime | None = row["signs_from"]
+            try:
+                key = signing_key_from_pem(
+                    row["kid"], row["public_key"], row["private_key"], signs_from
+                )
+            except UnusableKey as exc:
+                if row["kid"] not in self._unusable:
+                    _log.warning("signing key left out", kid=row["kid"], reason=str(exc))
+                    self._unusable.add(row["kid"])
+                continue
+            keys.append(key)
+        return keys

@@ -1,0 +1,68 @@
+"""Admin's database: made, migrated and filled with its first accounts before it is used."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import structlog
+
+from mesh.database import Database, create_database_if_missing
+from mesh.errors import Unavailable
+from mesh.migrations import upgrade
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+MIGRATION_LOCK_KEY = 0x6172_7473_6164_6D31
+MIGRATION_SECONDS = 10.0
+# Callers of IssueToken wait for two seconds.
+TIMEOUT_SECONDS = 1.5
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+class PreparedDatabase(Database):
+    """A database whose calls answer `Unavailable` until `prepare` has gone through once."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url, timeout_seconds=TIMEOUT_SECONDS, application_name="artstore-admin")
+        self.prepared = False
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[asyncpg.Connection[Any]]:
+        """As in `Database`, once the tables are there."""
+        if not self.prepared:
+            raise Unavailable(f"database {self.name} is not ready yet")
+        async with super().connection() as connection:
+            yield connection
+
+    async def prepare(
+        self, maintenance_url: str, fill: Callable[[Database], Awaitable[None]]
+    ) -> None:
+        """Make the database, bring it to the newest revision, fill it, open it to all calls.
+
+        Args:
+            maintenance_url: another database of the same server.
+            fill: given a database that is open already; nobody else sees what it does before
+                it is done.
+
+        Raises:
+            Unavailable: PostgreSQL does not answer; try again.
+        """
+        if await create_database_if_missing(maintenance_url, self.name):
+            _log.info("database created", database=self.name)
+        await upgrade(
+            self.url,
+            script_location=MIGRATIONS,
+            version_table="alembic_version",
+            lock_key=MIGRATION_LOCK_KEY,
+            timeout_seconds=MIGRATION_SECONDS,
+        )
+        opened = Database(self.url, application_name="artstore-admin")
+        try:
+            await fill(opened)
+        finally:
+            await opened.close()
+        self.prepared = True

@@ -1,0 +1,1 @@
+"""Which element has which file, followed from the elements' change feeds."""

@@ -1,0 +1,79 @@
+"""Follows every element into the registry, with a token that admin gives itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+
+from admin_server.accounts.account import Account
+from admin_server.clock import Clock
+from admin_server.elements.directory import ElementDirectory
+from admin_server.keys.issuer import TokenIssuer
+from admin_server.registry.registry import CURSORS, TABLE
+from admin_server.settings import AdminSettings
+from mesh.caller import ALL_NAMESPACES, Role
+from mesh.channels import open_mesh_channel
+from mesh.database import Database
+from mesh.errors import Unavailable
+from mesh.follower import FollowerFleet, ReplicaTable, process_name
+
+RENEW_SHARE = 0.5
+
+
+class OwnToken:
+    """A SERVICE token for admin's own calls, made anew after half of its life."""
+
+    def __init__(self, issuer: TokenIssuer, client_id: str, *, now: Clock) -> None:
+        moment = now()
+        self._issuer = issuer
+        self._account = Account(
+            client_id=client_id,
+            role=Role.SERVICE,
+            namespaces=(ALL_NAMESPACES,),
+            read_namespaces=(),
+            description="admin itself",
+            suspended=False,
+            created_at=moment,
+            created_by="admin",
+            rotated_at=moment,
+        )
+        self._token = ""
+        self._renew_at = 0.0
+
+    def refused(self) -> None:
+        """An element does not take the token, perhaps since the key was changed: a new one."""
+        self._renew_at = 0.0
+
+    async def metadata(self) -> Sequence[tuple[str, str]]:
+        """Metadata of a call.
+
+        Raises:
+            Unavailable: there is no signing key yet.
+        """
+        if time.monotonic() >= self._renew_at:
+            issued = self._issuer.issue(self._account)
+            self._token = issued.access_token
+            self._renew_at = time.monotonic() + issued.expires_in_seconds * RENEW_SHARE
+        return (("authorization", f"Bearer {self._token}"),)
+
+
+def registry_fleet(
+    settings: AdminSettings, database: Database, elements: ElementDirectory, token: OwnToken
+) -> FollowerFleet:
+    """The followers of all registered elements."""
+
+    def endpoints() -> Mapping[str, str]:
+        try:
+            known = elements.list()
+        except Unavailable:
+            return {}
+        return {one.report.storage_element_id: one.report.endpoint for one in known}
+
+    return FollowerFleet(
+        table=ReplicaTable(database, table=TABLE, prefix=CURSORS, leader=process_name()),
+        elements=endpoints,
+        open_channel=lambda endpoint: open_mesh_channel(endpoint, settings, health_service=None),
+        metadata=token.metadata,
+        refused=token.refused,
+        reconcile_seconds=settings.reconcile_seconds,
+    )

@@ -1,0 +1,87 @@
+"""The file registry as admin reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from mesh.caller import ALL_NAMESPACES, Caller
+from mesh.database import Database
+from mesh.errors import NotFound
+
+TABLE = "file_registry"
+CURSORS = "registry"
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryPage:
+    """Files, oldest first.
+
+    Attributes:
+        rows: one for each file, of the replica that serves it.
+        more: there are files after these.
+        total: on all pages.
+    """
+
+    rows: Sequence[Row]
+    more: bool
+    total: int
+
+
+class FileRegistry:
+    """Files by id and in order. A file is visible while any replica of it is active or moved."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def replicas(self, file_id: str, caller: Caller) -> Sequence[Row]:
+        """All rows of a file, the one that serves it first.
+
+        Raises:
+            NotFound: no replica is visible to the caller.
+        """
+        rows = []
+        if "\0" not in file_id:
+            rows = await self._database.fetch(
+                f"SELECT * FROM {TABLE} WHERE file_id = $1"
+                " ORDER BY state = 'active' DESC, state = 'moved' DESC, updated_at DESC",
+                file_id,
+            )
+        if not rows or rows[0]["state"] == "deleted" or not caller.may_read(rows[0]["namespace"]):
+            raise NotFound(f"no file {file_id[:64]!r} is registered")
+        return [dict(row) for row in rows]
+
+    async def list_files(
+        self,
+        caller: Caller,
+        *,
+        element_id: str,
+        namespace: str,
+        size: int,
+        after: tuple[datetime, str] | None,
+    ) -> RegistryPage:
+        """A page of files that the caller may read."""
+        everything = ALL_NAMESPACES in caller.namespaces_read
+        readable = None if everything else sorted(caller.namespaces_read)
+        visible = (
+            "state = 'active' AND ($1::text[] IS NULL OR namespace = ANY($1::text[]))"
+            " AND ($2 = '' OR storage_element_id = $2) AND ($3 = '' OR namespace = $3)"
+        )
+        moment, file_id = after or (datetime.fromisoformat("0001-01-01T00:00:00+00:00"), "")
+        rows = await self._database.fetch(
+            f"SELECT * FROM {TABLE} WHERE {visible} AND (created_at, file_id) > ($4, $5)"
+            f" ORDER BY created_at, file_id LIMIT {size + 1}",
+            readable,
+            element_id,
+            namespace,
+            moment,
+            file_id,
+        )
+        total = await self._database.fetchval(
+            f"SELECT count(*) FROM {TABLE} WHERE {visible}", readable, element_id, namespace
+        )
+        return RegistryPage([dict(row) for row in rows[:size]], len(rows) > size, total)

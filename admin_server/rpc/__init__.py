@@ -1,0 +1,1 @@
+"""Servicers: a message becomes a call, its result a message."""

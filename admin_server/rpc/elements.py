@@ -1,0 +1,143 @@
+"""StorageElementService."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from admin_server.elements.directory import ElementDirectory
+from admin_server.elements.element import REPORT_INTERVAL_SECONDS, Element, Report
+from admin_server.paging import decode_page_token, encode_page_token, page_size_of
+from admin_server.rpc.times import timestamp
+from artstore.v1 import admin_pb2, admin_pb2_grpc, types_pb2
+from mesh.errors import InvalidArgument
+
+_LISTING = "elements"
+
+
+class ElementServicer(admin_pb2_grpc.StorageElementServiceServicer):
+    """The storage elements of the mesh."""
+
+    def __init__(self, directory: ElementDirectory) -> None:
+        self._directory = directory
+
+    async def RegisterStorageElement(
+        self, request: admin_pb2.RegisterStorageElementRequest, context: Any
+    ) -> admin_pb2.RegisterStorageElementResponse:
+        """Note a report."""
+        if not request.HasField("element"):
+            raise InvalidArgument("element is missing", field="element")
+        element = await self._directory.register(_report(request.element))
+        return admin_pb2.RegisterStorageElementResponse(
+            element=self._message(element), report_interval_seconds=REPORT_INTERVAL_SECONDS
+        )
+
+    async def GetStorageElement(
+        self, request: admin_pb2.GetStorageElementRequest, context: Any
+    ) -> admin_pb2.GetStorageElementResponse:
+        """Describe one."""
+        element = self._directory.get(request.storage_element_id)
+        return admin_pb2.GetStorageElementResponse(element=self._message(element))
+
+    async def ListStorageElements(
+        self, request: admin_pb2.ListStorageElementsRequest, context: Any
+    ) -> admin_pb2.ListStorageElementsResponse:
+        """List them in the order they are filled in."""
+        size = page_size_of(request.page_size)
+        after = decode_page_token(_LISTING, request.page_token, int, str)
+        elements = self._directory.list(_mode(request.mode))
+        rest = [e for e in elements if after is None or e.order > after]
+        return admin_pb2.ListStorageElementsResponse(
+            elements=[self._message(element) for element in rest[:size]],
+            next_page_token=(
+                encode_page_token(_LISTING, *rest[size - 1].order) if len(rest) > size else ""
+            ),
+            total_size=len(elements),
+        )
+
+    async def UpdateStorageElement(
+        self, request: admin_pb2.UpdateStorageElementRequest, context: Any
+    ) -> admin_pb2.UpdateStorageElementResponse:
+        """Change its place in the order."""
+        if request.HasField("priority"):
+            element = await self._directory.decide_priority(
+                request.storage_element_id, request.priority
+            )
+        else:
+            element = self._directory.get(request.storage_element_id)
+        return admin_pb2.UpdateStorageElementResponse(element=self._message(element))
+
+    async def WatchStorageElements(
+        self, request: admin_pb2.WatchStorageElementsRequest, context: Any
+    ) -> AsyncIterator[admin_pb2.WatchStorageElementsResponse]:
+        """Follow them."""
+        async for element in self._directory.watch():
+            yield admin_pb2.WatchStorageElementsResponse(element=self._message(element))
+
+    def _message(self, element: Element) -> types_pb2.StorageElement:
+        report = element.report
+        return types_pb2.StorageElement(
+            storage_element_id=report.storage_element_id,
+            store_id=report.store_id,
+            endpoint=report.endpoint,
+            mode=_MODE_VALUES[report.mode],
+            priority=element.priority,
+            capacity_bytes=report.capacity_bytes,
+            used_bytes=report.used_bytes,
+            reserved_bytes=report.reserved_bytes,
+            file_count=report.file_count,
+            fill_level=_FILL_LEVEL_VALUES[report.fill_level],
+            writable=report.writable,
+            is_writer=report.is_writer,
+            backend=report.backend,
+            epoch=report.epoch,
+            sequence=report.sequence,
+            reported_at=timestamp(element.reported_at),
+            registered_at=timestamp(element.registered_at),
+            healthy=self._directory.is_healthy(element),
+        )
+
+
+def _report(message: types_pb2.StorageElement) -> Report:
+    return Report(
+        storage_element_id=message.storage_element_id,
+        store_id=message.store_id,
+        endpoint=message.endpoint,
+        mode=_mode(message.mode),
+        priority=message.priority,
+        capacity_bytes=message.capacity_bytes,
+        used_bytes=message.used_bytes,
+        reserved_bytes=message.reserved_bytes,
+        file_count=message.file_count,
+        fill_level=_FILL_LEVELS.get(message.fill_level, "unknown"),
+        writable=message.writable,
+        is_writer=message.is_writer,
+        backend=message.backend,
+        epoch=message.epoch,
+        sequence=message.sequence,
+    )
+
+
+_MODES: dict[int, str] = {
+    value: name.removeprefix("ELEMENT_MODE_").lower()
+    for name, value in types_pb2.ElementMode.items()
+    if value != types_pb2.ELEMENT_MODE_UNSPECIFIED
+}
+_FILL_LEVELS: dict[int, str] = {
+    value: name.removeprefix("FILL_LEVEL_").lower() if value else ""
+    for name, value in types_pb2.FillLevel.items()
+}
+_MODE_VALUES = {word: types_pb2.ElementMode.ValueType(value) for value, word in _MODES.items()}
+_FILL_LEVEL_VALUES = {
+    word: types_pb2.FillLevel.ValueType(value) for value, word in _FILL_LEVELS.items()
+}
+
+
+def _mode(value: int) -> str:
+    """The mode as a word, empty for UNSPECIFIED."""
+    if value == types_pb2.ELEMENT_MODE_UNSPECIFIED:
+        return ""
+    word = _MODES.get(value)
+    if word is None:
+        raise InvalidArgument(f"mode {value} is not known", field="mode")
+    return word
