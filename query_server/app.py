@@ -1,0 +1,105 @@
+"""Wires the query server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from artstore.v1.query_pb2_grpc import add_QueryServiceServicer_to_server
+from mesh.admin_link import link_to_admin
+from mesh.background import Background
+from mesh.channels import open_mesh_channel
+from mesh.database import create_database_if_missing
+from mesh.discovery import ElementDirectory
+from mesh.follower import FollowerFleet, ReplicaTable, process_name
+from mesh.follower.hints import wake_on_hints
+from mesh.health import HealthWatcher
+from mesh.migrations import upgrade
+from mesh.redis import open_redis
+from mesh.server import MeshServer
+from query_server.downloads import Downloads
+from query_server.files import IndexedFiles
+from query_server.index_database import IndexDatabase
+from query_server.rpc.query import QueryServicer
+from query_server.search.index import TABLE, SearchIndex
+from query_server.settings import QuerySettings
+from query_server.sync import IndexSync
+from query_server.tables import IndexTables
+
+SERVICE = "artstore.v1.QueryService"
+MIGRATIONS = Path(__file__).parent / "migrations"
+# Searches in flight at once; each of them takes two at the most.
+DATABASE_CONNECTIONS = 12
+# A database that answers is prepared before the port opens; one that does not, behind it.
+PREPARE_SECONDS = 10.0
+MIGRATION_LOCK = 0x41525451  # "ARTQ"
+
+
+@asynccontextmanager
+async def build(settings: QuerySettings) -> AsyncIterator[MeshServer]:
+    """Open what the server needs, and close it in the reverse order."""
+    async with AsyncExitStack() as stack:
+        background = await stack.enter_async_context(Background())
+        admin = await stack.enter_async_context(link_to_admin(settings, background))
+        redis = open_redis(settings.redis_url)
+        stack.push_async_callback(redis.aclose)
+        url = settings.index_url
+        database = IndexDatabase(
+            url, max_size=DATABASE_CONNECTIONS, application_name="artstore query"
+        )
+        stack.push_async_callback(database.close)
+        directory = ElementDirectory(redis=redis, admin=admin.channel, account=admin.account)
+
+        async def metadata() -> Sequence[tuple[str, str]]:
+            return admin.account.metadata()
+
+        fleet = FollowerFleet(
+            table=ReplicaTable(database, table=TABLE, prefix="sync", leader=process_name()),
+            elements=directory.endpoints,
+            open_channel=lambda endpoint: open_mesh_channel(
+                endpoint, settings, health_service=None
+            ),
+            metadata=metadata,
+            refused=admin.account.refused,
+            reconcile_seconds=settings.reconcile_seconds,
+        )
+        downloads = Downloads(settings)
+        stack.push_async_callback(downloads.close)
+
+        async def make_tables() -> None:
+            await create_database_if_missing(settings.database_url, settings.index_name)
+            await upgrade(
+                url,
+                script_location=MIGRATIONS,
+                version_table="query_alembic_version",
+                lock_key=MIGRATION_LOCK,
+            )
+
+        tables = IndexTables(database, make_tables)
+
+        async def follow() -> None:
+            await tables.ready.wait()
+            await fleet.run()
+
+        server = MeshServer(settings, admin.verifier, name="query")
+        server.add(
+            SERVICE,
+            add_QueryServiceServicer_to_server,
+            QueryServicer(
+                index=SearchIndex(database),
+                files=IndexedFiles(database),
+                sync=IndexSync(database, fleet),
+                downloads=downloads,
+                directory=directory,
+                account=admin.account,
+            ),
+        )
+        await tables.first(PREPARE_SECONDS)
+        health = HealthWatcher(server, [(SERVICE, database.ping)])
+        background.start("storage elements", directory.watch)
+        background.start("index follower", follow)
+        background.start("index tables", tables.watch)
+        background.start("change hints", lambda: wake_on_hints(settings.redis_url, fleet))
+        background.start("health", health.watch)
+        yield server

@@ -1,0 +1,38 @@
+"""Files of the index by id."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mesh.caller import Caller
+from mesh.database import Database
+from mesh.errors import NotFound
+from query_server.search.index import TABLE
+
+
+class IndexedFiles:
+    """Looks files up by id."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def replicas(self, file_id: str, caller: Caller) -> Sequence[Mapping[str, Any]]:
+        """The rows of a file that serve it, the best one first.
+
+        Raises:
+            NotFound: there is none, or none that the caller may read.
+        """
+        rows = [] if "\0" in file_id else await self._rows(file_id)
+        seen = [row for row in rows if caller.may_read(row["namespace"])]
+        if not seen:
+            raise NotFound(f"no file {file_id[:64]!r} is known")
+        return seen
+
+    async def _rows(self, file_id: str) -> Sequence[Mapping[str, Any]]:
+        found = await self._database.fetch(
+            f"SELECT * FROM {TABLE} WHERE file_id = $1 AND state <> 'deleted'"
+            " ORDER BY state = 'active' DESC, updated_at DESC",
+            file_id,
+        )
+        return [dict(row) for row in found]

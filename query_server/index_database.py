@@ -1,0 +1,32 @@
+"""The index's database, whose tables may be dropped at any time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+
+from mesh.database import Database
+from mesh.errors import Unavailable
+
+_BEING_MADE = (
+    asyncpg.UndefinedTableError,
+    asyncpg.UndefinedFunctionError,
+    asyncpg.UndefinedColumnError,
+    asyncpg.UndefinedObjectError,
+)
+
+
+class IndexDatabase(Database):
+    """A `Database` that takes missing tables for an outage: they are made again."""
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[asyncpg.Connection[Any]]:
+        """See `Database.connection`."""
+        try:
+            async with super().connection() as connection:
+                yield connection
+        except _BEING_MADE as exc:
+            raise Unavailable("the index is being made anew") from exc

@@ -1,0 +1,147 @@
+"""Messages of QueryService to plain Python and back."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from artstore.v1 import query_pb2 as pb
+from mesh.caller import ALL_NAMESPACES, Caller
+from mesh.errors import InvalidArgument
+from mesh.follower.cursor import SyncStatus
+from mesh.follower.rows import POLICIES, to_file
+from query_server.search.index import Hit, Page
+from query_server.search.request import (
+    DEFAULT_PAGE_SIZE,
+    MAX_PAGE_SIZE,
+    Filters,
+    SearchQuery,
+    check_text,
+    parse_order,
+)
+
+_TIMES = (
+    "created_after_at",
+    "created_before_at",
+    "updated_after_at",
+    "updated_before_at",
+    "expires_before_at",
+)
+_LISTS = (
+    "storage_element_ids",
+    "namespaces",
+    "created_by",
+    "content_types",
+    "extensions",
+    "tags",
+)
+
+
+def _moment(filters: pb.SearchFilters, field: str) -> datetime | None:
+    if not filters.HasField(field):  # type: ignore[arg-type]
+        return None
+    stamp: Timestamp = getattr(filters, field)
+    try:
+        return stamp.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
+        raise InvalidArgument("not a time", field=f"filters.{field}") from error
+
+
+def _plain(field: str, values: list[str]) -> list[str]:
+    if any("\0" in value for value in values):
+        raise InvalidArgument("must not hold NUL", field=f"filters.{field}")
+    return values
+
+
+def to_filters(message: pb.SearchFilters) -> Filters:
+    """The filters of a request.
+
+    Raises:
+        InvalidArgument: naming the field.
+    """
+    found: dict[str, Any] = {name: _plain(name, list(getattr(message, name))) for name in _LISTS}
+    found |= {name: _moment(message, name) for name in _TIMES}
+    attributes = dict(message.attributes)
+    _plain("attributes", [*attributes.keys(), *attributes.values()])
+    return Filters(
+        **found,
+        attributes=attributes,
+        min_size_bytes=message.min_size_bytes if message.HasField("min_size_bytes") else None,
+        max_size_bytes=message.max_size_bytes if message.HasField("max_size_bytes") else None,
+        retention_policies=[
+            POLICIES[number] for number in message.retention_policies if number in POLICIES
+        ],
+    )
+
+
+def readable(caller: Caller) -> frozenset[str] | None:
+    """The namespaces a caller may read; None means all."""
+    return None if ALL_NAMESPACES in caller.namespaces_read else caller.namespaces_read
+
+
+def to_query(request: pb.SearchFilesRequest, caller: Caller) -> SearchQuery:
+    """The search of a request.
+
+    Raises:
+        InvalidArgument: naming the field.
+    """
+    text = check_text(request.query)
+    order, descending = parse_order(request.order_by, has_text=bool(text))
+    if request.page_size < 0:
+        raise InvalidArgument("page_size must not be negative", field="page_size")
+    return SearchQuery(
+        text=text,
+        filters=to_filters(request.filters),
+        order=order,
+        descending=descending,
+        page_size=min(request.page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE),
+        page_token=request.page_token,
+        readable=readable(caller),
+    )
+
+
+def _result(hit: Hit) -> pb.SearchResult:
+    result = pb.SearchResult(file=to_file(hit.row), score=hit.score)
+    result.highlights.update(hit.highlights)
+    return result
+
+
+def from_page(page: Page, *, complete: bool) -> pb.SearchFilesResponse:
+    """The answer to a search."""
+    return pb.SearchFilesResponse(
+        results=[_result(hit) for hit in page.hits],
+        total_count=page.total,
+        total_size=page.total,
+        total_is_exact=page.exact,
+        facets=[
+            pb.Facet(
+                field=name,
+                values=[pb.FacetValue(value=value, count=count) for value, count in values],
+            )
+            for name, values in page.facets.items()
+        ],
+        next_page_token=page.next_page_token,
+        index_complete=complete,
+    )
+
+
+def from_status(status: SyncStatus, file_count: int, now: datetime) -> pb.ElementSyncStatus:
+    """How far one element is followed."""
+    lag = max(0, status.head - status.cursor.sequence)
+    behind = (now - status.behind_since).total_seconds() if status.behind_since else 0.0
+    message = pb.ElementSyncStatus(
+        storage_element_id=status.element_id,
+        epoch=status.cursor.epoch,
+        cursor_sequence=status.cursor.sequence,
+        head_sequence=max(status.head, status.cursor.sequence),
+        lag_changes=lag,
+        lag_seconds=max(0.0, behind) if lag or status.last_error else 0.0,
+        last_error=status.last_error,
+        complete=status.complete,
+        file_count=file_count,
+    )
+    if status.last_contact_at is not None:
+        message.last_contact_at.FromDatetime(status.last_contact_at)
+    return message

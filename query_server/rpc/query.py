@@ -1,0 +1,101 @@
+"""QueryService: each call is turned into one of plain Python."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from prometheus_client import Histogram
+
+from artstore.v1 import query_pb2 as pb
+from artstore.v1.query_pb2_grpc import QueryServiceServicer
+from mesh.caller import current_caller
+from mesh.credentials import ServiceToken
+from mesh.discovery import ElementDirectory
+from mesh.follower.rows import to_file
+from query_server.downloads import Downloads
+from query_server.files import IndexedFiles
+from query_server.rpc import messages
+from query_server.search.index import SearchIndex
+from query_server.sync import IndexSync
+
+SEARCH_SECONDS = Histogram(
+    "artstore_search_seconds",
+    "Time of a search, waits for change tokens left out",
+    buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5),
+)
+
+
+@dataclass(slots=True)
+class QueryServicer(QueryServiceServicer):
+    """Handlers in the order of the proto."""
+
+    index: SearchIndex
+    files: IndexedFiles
+    sync: IndexSync
+    downloads: Downloads
+    directory: ElementDirectory
+    account: ServiceToken
+
+    async def SearchFiles(
+        self, request: pb.SearchFilesRequest, context: Any
+    ) -> pb.SearchFilesResponse:
+        """See the proto."""
+        query = messages.to_query(request, current_caller())
+        await self.sync.wait_for(request.min_change_tokens)
+        # Asked before the search: what it finds may be more complete than it says, never less.
+        complete = await self.sync.complete()
+        with SEARCH_SECONDS.time():
+            page = await self.index.search(query)
+        return messages.from_page(page, complete=complete)
+
+    async def GetFile(
+        self, request: pb.QueryServiceGetFileRequest, context: Any
+    ) -> pb.QueryServiceGetFileResponse:
+        """See the proto."""
+        rows = await self.files.replicas(request.file_id, current_caller())
+        return pb.QueryServiceGetFileResponse(file=to_file(rows[0]))
+
+    async def DownloadFile(
+        self, request: pb.DownloadFileRequest, context: Any
+    ) -> AsyncIterator[pb.DownloadFileResponse]:
+        """See the proto."""
+        caller = current_caller()
+        rows = await self.files.replicas(request.file_id, caller)
+        parts = self.downloads.stream(
+            request,
+            elements=[row["storage_element_id"] for row in rows],
+            endpoints=self.directory.endpoints(),
+            metadata=self.account.metadata(on_behalf_of=caller),
+        )
+        async for part in parts:
+            yield part
+
+    async def SyncIndex(self, request: pb.SyncIndexRequest, context: Any) -> pb.SyncIndexResponse:
+        """See the proto."""
+        started = time.monotonic()
+        counts = await self.sync.snapshot(request.storage_element_id, context.time_remaining())
+        return pb.SyncIndexResponse(
+            elements=await self._statuses(request.storage_element_id),
+            file_count=sum(counts.values()),
+            duration_seconds=time.monotonic() - started,
+        )
+
+    async def GetSyncStatus(
+        self, request: pb.GetSyncStatusRequest, context: Any
+    ) -> pb.GetSyncStatusResponse:
+        """See the proto."""
+        return pb.GetSyncStatusResponse(
+            elements=await self._statuses(request.storage_element_id),
+            index_complete=await self.sync.complete(),
+        )
+
+    async def _statuses(self, element_id: str) -> list[pb.ElementSyncStatus]:
+        now = datetime.now(UTC)
+        return [
+            messages.from_status(status, count, now)
+            for status, count in await self.sync.statuses(element_id)
+        ]

@@ -1,0 +1,1 @@
+"""Searching the index: text, filters, order, pages, facets, highlights."""

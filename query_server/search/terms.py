@@ -1,0 +1,35 @@
+"""The text of a query as conditions of PostgreSQL's full text search.
+
+The text is data: it is cut into words here, and a word holds letters and digits only, so no
+operator, quote or wildcard of tsquery can come from outside.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+MAX_WORDS = 16
+_WORD = re.compile(r"[^\W_]+")
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text, lower case, without repeats; at most MAX_WORDS of them."""
+    seen: dict[str, None] = {}
+    for match in _WORD.finditer(text.lower()):
+        seen.setdefault(match.group()[:100])
+    return list(seen)[:MAX_WORDS]
+
+
+def tsquery(words: Sequence[str], first_parameter: int) -> tuple[str, list[str]]:
+    """SQL of a tsquery that wants every word, as a prefix or by its stem.
+
+    Returns the expression and its parameters, numbered from `first_parameter`.
+    """
+    pieces: list[str] = []
+    parameters: list[str] = []
+    for word in words:
+        number = first_parameter + len(parameters)
+        pieces.append(f"(to_tsquery('simple', ${number}) || to_tsquery('russian', ${number + 1}))")
+        parameters += [f"'{word}':*", f"'{word}'"]
+    return " && ".join(pieces), parameters

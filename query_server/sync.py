@@ -1,0 +1,80 @@
+"""How far the index follows the elements, and waiting for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from mesh import change_token
+from mesh.database import Database
+from mesh.errors import InvalidArgument
+from mesh.follower import FollowerFleet, SyncStatus
+from query_server.search.index import TABLE
+
+MAX_TOKENS = 1000
+# A search says whether the index is complete as of this long ago at most.
+COMPLETE_AGE_SECONDS = 0.5
+# Without a deadline of the caller.
+SNAPSHOT_SECONDS = 3600.0
+# The answer still has to reach the caller.
+MARGIN_SECONDS = 0.3
+
+
+class IndexSync:
+    """The index as a follower of the elements."""
+
+    def __init__(self, database: Database, fleet: FollowerFleet) -> None:
+        self._database = database
+        self._fleet = fleet
+
+    async def wait_for(self, tokens: Sequence[str]) -> None:
+        """Wait until the index has these changes; the caller's deadline ends it.
+
+        Nothing of the database is held meanwhile.
+
+        Raises:
+            InvalidArgument: not a change token, or too many.
+            Unavailable: the database is down or silent.
+        """
+        if len(tokens) > MAX_TOKENS:
+            raise InvalidArgument(f"at most {MAX_TOKENS} tokens", field="min_change_tokens")
+        wanted: dict[tuple[str, str], int] = {}
+        for token in filter(None, tokens):
+            one = change_token.decode(token)
+            place = (one.element_id, one.epoch)
+            wanted[place] = max(one.sequence, wanted.get(place, 0))
+        for (element_id, epoch), sequence in wanted.items():
+            await self._fleet.progress.wait_for(element_id, epoch, sequence)
+
+    async def snapshot(self, element_id: str, seconds: float | None) -> dict[str, int]:
+        """Read whole snapshots of one element or of (empty) all; the files read from each.
+
+        Args:
+            seconds: until the caller's deadline; None without one.
+
+        Raises:
+            NotFound: no such element is known.
+            Unavailable: an element cannot be read, or not in time.
+        """
+        limit = SNAPSHOT_SECONDS if seconds is None else max(0.0, seconds - MARGIN_SECONDS)
+        return await self._fleet.resync(element_id, seconds=limit)
+
+    async def statuses(self, element_id: str = "") -> list[tuple[SyncStatus, int]]:
+        """(status, files in the index) of one element or of all."""
+        statuses, rows = await asyncio.gather(
+            self._fleet.table.statuses(),
+            self._database.fetch(
+                f"SELECT storage_element_id, count(*) FROM {TABLE}"
+                " WHERE state <> 'deleted' GROUP BY 1"
+            ),
+        )
+        counts = {row["storage_element_id"]: row["count"] for row in rows}
+        return [
+            (status, counts.get(status.element_id, 0))
+            for status in statuses
+            if element_id in ("", status.element_id)
+        ]
+
+    async def complete(self) -> bool:
+        """Every element that was ever heard of was read whole once."""
+        return await self._fleet.complete(COMPLETE_AGE_SECONDS)
