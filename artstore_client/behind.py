@@ -1,0 +1,47 @@
+"""Work in a thread that follows a stream, instead of stopping it at each piece."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+BATCH_BYTES = 2 * 1024 * 1024
+
+
+class Behind:
+    """Gathers pieces, and gives each batch to `work` in a thread, one batch at a time and in order.
+
+    At most two batches are held: one that is worked on, one that is gathered. What `work` raises
+    is raised by the next call. Call `finish` at the end, or `leave` when all is lost.
+    """
+
+    def __init__(self, work: Callable[[list[bytes]], None]) -> None:
+        self._work = work
+        self._gathered: list[bytes] = []
+        self._size = 0
+        self._running: asyncio.Future[None] | None = None
+
+    async def put(self, piece: bytes) -> None:
+        """Take a piece; waits while the batch before is not done and this one is full."""
+        self._gathered.append(piece)
+        self._size += len(piece)
+        if self._size >= BATCH_BYTES:
+            await self._next()
+
+    async def finish(self) -> None:
+        """Wait until everything is done."""
+        if self._gathered:
+            await self._next()
+        if self._running is not None:
+            await self._running
+
+    async def leave(self) -> None:
+        """Wait for the thread only, so that what it uses can be closed."""
+        if self._running is not None:
+            await asyncio.wait([self._running])
+
+    async def _next(self) -> None:
+        if self._running is not None:
+            await asyncio.shield(self._running)
+        batch, self._gathered, self._size = self._gathered, [], 0
+        self._running = asyncio.get_running_loop().run_in_executor(None, self._work, batch)

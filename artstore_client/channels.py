@@ -1,0 +1,119 @@
+"""Channels to the servers of a mesh: one for each endpoint, kept until the client closes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+
+_MIB = 1024 * 1024
+
+# Repeating one of these does no harm. WriteUpload, Upload and whatever changes a file are not
+# among them: what to do after those have failed is decided by this library, not by the channel.
+IDEMPOTENT_CALLS: dict[str, tuple[str, ...]] = {
+    "artstore.v1.StorageService": (
+        "GetUpload",
+        "CommitUpload",
+        "GetFile",
+        "BatchGetFiles",
+        "ListFiles",
+        "GetElement",
+    ),
+    "artstore.v1.IngestService": ("GetUpload", "CommitUpload", "GetFinalization"),
+    "artstore.v1.QueryService": ("SearchFiles", "GetFile", "GetSyncStatus"),
+    "artstore.v1.TokenService": ("IssueToken", "GetJwks"),
+    "artstore.v1.StorageElementService": ("GetStorageElement", "ListStorageElements"),
+    "artstore.v1.CacheService": ("ListLocks",),
+}
+
+
+def service_config() -> str:
+    """Retry of idempotent unary calls, turns between addresses, none that is not healthy.
+
+    The health asked for is that of the whole server (the empty name): a service that is down
+    answers with a status that says why, a server that leaves is passed over.
+    """
+    names = [
+        {"service": service, "method": method}
+        for service, methods in IDEMPOTENT_CALLS.items()
+        for method in methods
+    ]
+    return json.dumps(
+        {
+            "loadBalancingConfig": [{"round_robin": {}}],
+            "healthCheckConfig": {"serviceName": ""},
+            "methodConfig": [
+                {
+                    "name": names,
+                    "retryPolicy": {
+                        "maxAttempts": 4,
+                        "initialBackoff": "0.1s",
+                        "maxBackoff": "1s",
+                        "backoffMultiplier": 2.0,
+                        "retryableStatusCodes": ["UNAVAILABLE"],
+                    },
+                }
+            ],
+        }
+    )
+
+
+def channel_options() -> list[tuple[str, Any]]:
+    """Options of every channel.
+
+    Without the probe of the bandwidth-delay product a stalled stream holds 64 KiB instead of
+    megabytes; a stream reads ahead what `lookahead_bytes` says.
+    """
+    return [
+        ("grpc.service_config", service_config()),
+        ("grpc.enable_retries", 1),
+        ("grpc.keepalive_time_ms", 20_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 0),
+        ("grpc.max_receive_message_length", 4 * _MIB),
+        ("grpc.max_send_message_length", 4 * _MIB),
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", _MIB),
+        ("grpc.use_local_subchannel_pool", 1),
+        ("grpc.initial_reconnect_backoff_ms", 200),
+        ("grpc.min_reconnect_backoff_ms", 5_000),
+        ("grpc.max_reconnect_backoff_ms", 3_000),
+    ]
+
+
+class Channels:
+    """Opens each endpoint's channel at its first use.
+
+    Args:
+        tls_ca_file: PEM roots to verify servers with; None means no TLS.
+    """
+
+    def __init__(self, tls_ca_file: Path | None = None) -> None:
+        self._credentials = (
+            None
+            if tls_ca_file is None
+            else grpc.ssl_channel_credentials(root_certificates=tls_ca_file.read_bytes())
+        )
+        self._open: dict[str, grpc.aio.Channel] = {}
+
+    def to(self, endpoint: str) -> grpc.aio.Channel:
+        """The channel to `endpoint` (host:port)."""
+        channel = self._open.get(endpoint)
+        if channel is None:
+            options = channel_options()
+            if self._credentials is None:
+                channel = grpc.aio.insecure_channel(endpoint, options=options)
+            else:
+                channel = grpc.aio.secure_channel(endpoint, self._credentials, options=options)
+            self._open[endpoint] = channel
+        return channel
+
+    async def close(self) -> None:
+        """End all calls and connections."""
+        channels = list(self._open.values())
+        self._open.clear()
+        for channel in channels:
+            await channel.close()

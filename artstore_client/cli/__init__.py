@@ -1,0 +1,15 @@
+"""The `artstore` command: one module for each group of commands."""
+
+from __future__ import annotations
+
+import os
+
+
+def main() -> None:
+    """Run the command with the arguments of the process, and exit with its code."""
+    # Core writes about each connection to standard error; ours are the only lines there.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    # Imported here, so that importing this package costs nothing.
+    from artstore_client.cli.app import run
+
+    raise SystemExit(run())

@@ -1,0 +1,55 @@
+"""Puts the commands together and runs them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from artstore_client.cli import cache, exit_codes, files, get, mesh, put, search
+from artstore_client.cli.output import print_error
+
+app = typer.Typer(
+    name="artstore",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help=(
+        "Store files and get them back. The mesh and the account come from ARTSTORE_* variables "
+        "or from .artstore/mesh.json, which `make run` writes."
+    ),
+    epilog=exit_codes.HELP,
+)
+app.command()(put.put)
+app.command()(get.get)
+app.command()(files.stat)
+app.command()(files.ls)
+app.command()(files.update)
+app.command()(files.rm)
+app.command()(files.restore)
+app.command()(search.search)
+app.command()(search.sync)
+app.command()(mesh.elements)
+app.command()(mesh.mode)
+app.command()(mesh.token)
+app.add_typer(cache.app, name="cache")
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; answers its exit code.
+
+    Args:
+        arguments: default those of the process.
+    """
+    try:
+        app(args=None if arguments is None else list(arguments), prog_name="artstore")
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else exit_codes.FAILURE
+    except KeyboardInterrupt:
+        print_error("interrupted")
+        return exit_codes.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the answers has gone; nothing more can be told.
+        sys.stderr.close()
+        return exit_codes.FAILURE
+    return exit_codes.OK

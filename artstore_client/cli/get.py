@@ -1,0 +1,71 @@
+"""`artstore get`: a file out of the store."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from artstore_client import Client
+from artstore_client.cli.output import human_size, print_json, print_line
+from artstore_client.cli.progress import transfer_bar
+from artstore_client.cli.session import run_command
+from artstore_client.output_name import output_name
+
+STANDARD_OUTPUT = "-"
+
+
+def get(
+    file_id: Annotated[str, typer.Argument(help="Id of the file.")],
+    *,
+    output: Annotated[
+        str, typer.Option("-o", "--output", help="File or folder to write; `-`: standard output.")
+    ] = "",
+    offset: Annotated[int, typer.Option(min=0, help="First byte.")] = 0,
+    length: Annotated[int, typer.Option(min=0, help="Number of bytes; 0: to the end.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite a file.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+) -> None:
+    """Download a file under the name it had, verified, and resumed if it breaks off."""
+    if json and output == STANDARD_OUTPUT:
+        raise typer.BadParameter("standard output is for one of them", param_hint="--json")
+    into_folder = _is_folder(output)
+
+    async def command(client: Client) -> None:
+        if output == STANDARD_OUTPUT:
+            out = sys.stdout.buffer
+            await client.download(file_id, out, offset=offset, length=length)
+            out.flush()
+            return
+        target = Path(output)
+        if into_folder:
+            file = await client.stat(file_id)
+            target /= output_name(file.original_filename, file.file_id)
+        if target.exists() and not force:
+            raise FileExistsError(f"{target} exists: use --force, or -o with another name")
+        with transfer_bar(target.name, quiet=json) as progress:
+            result = await client.download(
+                file_id, target, offset=offset, length=length, progress=progress
+            )
+        written = target.stat().st_size
+        if json:
+            print_json(
+                {
+                    "file_id": result.file.file_id,
+                    "path": str(target),
+                    "size_bytes": written,
+                    "sha256": result.file.sha256,
+                    "verified": result.verified,
+                }
+            )
+        else:
+            checked = "verified" if result.verified else "a part, not verified as a whole"
+            print_line(f"{target}  ({human_size(written)}, {checked})")
+
+    run_command(command)
+
+
+def _is_folder(output: str) -> bool:
+    return not output or output.endswith("/") or Path(output).is_dir()

@@ -1,0 +1,158 @@
+"""`artstore search`, `sync`: the search index."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from artstore.v1 import query_pb2
+from artstore_client import Client
+from artstore_client.cli.output import (
+    human_size,
+    human_time,
+    print_error,
+    print_json,
+    print_line,
+    printable,
+    stdout_console,
+)
+from artstore_client.cli.put import parse_attributes
+from artstore_client.cli.session import run_command
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+MATCH_BEGIN, MATCH_END = "\u0002", "\u0003"
+
+_JSON = typer.Option("--json", help="One JSON document.")
+
+
+def search(
+    words: Annotated[list[str] | None, typer.Argument(help="Words or beginnings of words.")] = None,
+    *,
+    element: Annotated[list[str] | None, typer.Option(help="On this element.")] = None,
+    namespace: Annotated[list[str] | None, typer.Option(help="In this namespace.")] = None,
+    by: Annotated[list[str] | None, typer.Option(help="Uploaded by this account.")] = None,
+    content_type: Annotated[list[str] | None, typer.Option(help="Such as image/*.")] = None,
+    ext: Annotated[list[str] | None, typer.Option(help="Extension, without the dot.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="With this tag.")] = None,
+    attr: Annotated[list[str] | None, typer.Option(metavar="K=V", help="With this.")] = None,
+    min_size: Annotated[int | None, typer.Option(min=0, help="In bytes.")] = None,
+    max_size: Annotated[int | None, typer.Option(min=0, help="In bytes.")] = None,
+    order_by: Annotated[str, typer.Option(help='Such as "created_at desc".')] = "",
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Results of a page.")] = 20,
+    page_token: Annotated[str, typer.Option(help="next_page_token of the page before.")] = "",
+    after: Annotated[
+        list[str] | None, typer.Option(metavar="CHANGE_TOKEN", help="Wait for this change.")
+    ] = None,
+    json: Annotated[bool, _JSON] = False,
+) -> None:
+    """Find files by words of name, description, tags and attributes."""
+    filters = query_pb2.SearchFilters(
+        storage_element_ids=element or [],
+        namespaces=namespace or [],
+        created_by=by or [],
+        content_types=content_type or [],
+        extensions=ext or [],
+        tags=tag or [],
+        attributes=parse_attributes(attr or []),
+        min_size_bytes=min_size,
+        max_size_bytes=max_size,
+    )
+
+    async def command(client: Client) -> None:
+        page = await client.search(
+            " ".join(words or []),
+            filters=filters,
+            order_by=order_by,
+            page_size=limit,
+            page_token=page_token,
+            min_change_tokens=after or [],
+        )
+        if json:
+            print_json(page)
+        else:
+            _print_page(page)
+
+    run_command(command)
+
+
+def sync(
+    element: Annotated[str, typer.Argument(help="Id of the element; all if left out.")] = "",
+    status: Annotated[bool, typer.Option("--status", help="Only show how far it is.")] = False,
+    json: Annotated[bool, _JSON] = False,
+) -> None:
+    """Read the elements into the index again (ADMIN), or show how far it follows them."""
+
+    async def command(client: Client) -> None:
+        answer = await (client.sync_status(element) if status else client.sync(element))
+        if json:
+            print_json(answer)
+            return
+        _print_elements(list(answer.elements))
+        if isinstance(answer, query_pb2.SyncIndexResponse):
+            print_line(f"{answer.file_count} files in {answer.duration_seconds:.1f} s")
+        elif not answer.index_complete:
+            print_line("the index is not complete yet")
+
+    run_command(command)
+
+
+def _print_page(page: query_pb2.SearchFilesResponse) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name in ("id", "element", "size", "created", "name"):
+        table.add_column(name, overflow="fold", justify="right" if name == "size" else "left")
+    for result in page.results:
+        file = result.file
+        name_cell = highlighted(result.highlights.get("original_filename", file.original_filename))
+        for field, text in sorted(result.highlights.items()):
+            if field != "original_filename":
+                name_cell.append(f"\n{field}: ", style="dim").append_text(highlighted(text))
+        cells = (file.file_id, file.storage_element_id, human_size(file.size_bytes))
+        table.add_row(*map(Text, cells), Text(human_time(file.created_at)), name_cell)
+    stdout_console().print(table)
+    about = "" if page.total_is_exact else "at least "
+    print_line(f"{len(page.results)} of {about}{page.total_count}")
+    if page.next_page_token:
+        print_line(f"more: --page-token {page.next_page_token}")
+    if not page.index_complete:
+        print_error("the index is not complete yet: files may be missing")
+
+
+def highlighted(text: str) -> Text:
+    """The text with its matches in bold."""
+    from rich.text import Text
+
+    shown = Text()
+    for number, part in enumerate(text.split(MATCH_BEGIN)):
+        match, end, rest = part.partition(MATCH_END) if number else ("", "", part)
+        if number and not end:
+            match, rest = "", part
+        shown.append(printable(match), style="bold yellow").append(printable(rest))
+    return shown
+
+
+def _print_elements(elements: list[query_pb2.ElementSyncStatus]) -> None:
+    from artstore_client.cli.output import print_table
+
+    print_table(
+        ("element", ">files", ">cursor", ">head", ">lag", ">lag s", "complete", "last error"),
+        [
+            (
+                status.storage_element_id,
+                str(status.file_count),
+                str(status.cursor_sequence),
+                str(status.head_sequence),
+                str(status.lag_changes),
+                f"{status.lag_seconds:.1f}",
+                "yes" if status.complete else "no",
+                status.last_error,
+            )
+            for status in elements
+        ],
+    )

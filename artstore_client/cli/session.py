@@ -1,0 +1,61 @@
+"""Runs one command: connects, turns errors into lines and exit codes, ends cleanly on Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import typer
+
+from artstore_client import Client, ConfigurationError, errors
+from artstore_client.cli import exit_codes
+from artstore_client.cli.output import print_error
+
+Command = Callable[[Client], Awaitable[int | None]]
+
+
+def run_command(command: Command) -> None:
+    """Run `command` with a connected client.
+
+    Raises:
+        typer.Exit: with the code it answered, or that of the error it raised.
+    """
+    try:
+        code = asyncio.run(_connected(command))
+    except (errors.ArtStoreError, OSError) as error:
+        print_error(error)
+        raise typer.Exit(exit_codes.code_of(error)) from None
+    if code:
+        raise typer.Exit(code)
+
+
+async def _connected(command: Command) -> int | None:
+    async with Client.connect() as client:
+        return await command(client)
+
+
+async def one_element(client: Client, element_id: str | None) -> list[str]:
+    """The element that was named, else all.
+
+    Raises:
+        ConfigurationError: none such is known.
+    """
+    known = await client.element_ids()
+    if element_id is None:
+        return known
+    if element_id not in known:
+        raise ConfigurationError(f"no storage element {element_id!r}; known are {', '.join(known)}")
+    return [element_id]
+
+
+async def each(items: list[str], work: Callable[[str], Awaitable[None]]) -> int:
+    """Do `work` for every item, go on after errors, answer the exit code of all."""
+    codes = []
+    for item in items:
+        try:
+            await work(item)
+            codes.append(exit_codes.OK)
+        except (errors.ArtStoreError, OSError) as error:
+            print_error(error, about=item)
+            codes.append(exit_codes.code_of(error))
+    return exit_codes.worst(codes)

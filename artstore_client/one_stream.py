@@ -1,0 +1,99 @@
+"""Small and unrepeatable uploads: one stream through ingest."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from artstore.v1 import ingest_pb2, ingest_pb2_grpc, types_pb2
+from artstore_client import errors, retry
+from artstore_client.calls import Calls
+from artstore_client.digest import RunningDigest
+from artstore_client.outgoing import outgoing_chunks
+from artstore_client.results import Progress, UploadedFile
+from artstore_client.sending import send_stream
+from artstore_client.sources import Source
+from artstore_client.verification import check_answer, check_repeat
+
+# Elements fill up one after the other; more refusals in a row mean something else.
+MOST_REFUSALS = 3
+
+
+class OneStreamUpload:
+    """Sends a source with IngestService.Upload, again from the start where that is possible.
+
+    `header.request_id` must be set: it makes the repeats harmless.
+    """
+
+    def __init__(
+        self,
+        calls: Calls,
+        ingest: ingest_pb2_grpc.IngestServiceAsyncStub,
+        source: Source,
+        header: types_pb2.UploadHeader,
+        progress: Progress | None = None,
+    ) -> None:
+        self._calls = calls
+        self._ingest = ingest
+        self._source = source
+        self._header = header
+        self._progress = progress
+        self._digest = RunningDigest()
+        self._sent = 0
+        self._finished = False
+
+    async def run(self) -> UploadedFile:
+        """Upload it.
+
+        Raises:
+            ArtStoreError: it was refused, or all tries failed.
+            OSError: the source can't be read.
+        """
+        patience = retry.Patience(self._calls.timeouts.retry_for)
+        refusals = renewals = 0
+        while True:
+            try:
+                return await self._once()
+            except errors.ArtStoreError as error:
+                step = retry.after_stream(error, bytes_sent=self._sent)
+                renewals += step is retry.Next.RENEW_TOKEN
+                refusals += not isinstance(error, errors.Unavailable | errors.Internal)
+                if step is retry.Next.FAIL or not self._source.can_restart:
+                    raise
+                if renewals > 1 or refusals > MOST_REFUSALS:
+                    raise
+                delay = patience.next_delay(error)
+                if delay is None:
+                    raise
+            await asyncio.sleep(delay)
+
+    async def _once(self) -> UploadedFile:
+        self._sent, self._finished = 0, False
+        response = await send_stream(
+            self._calls,
+            self._ingest.Upload,
+            ingest_pb2.IngestServiceUploadRequest(header=self._header),
+            self._rest(),
+            doing="Upload on ingest",
+        )
+        if self._finished:
+            check_answer(response.file, self._sent, self._digest.sha256)
+        else:
+            # The answer came before all was sent: the request id has its file already.
+            await check_repeat(self._source, response.file, self._header.request_id)
+        return UploadedFile(response.file, response.change_token)
+
+    async def _rest(self) -> AsyncGenerator[ingest_pb2.IngestServiceUploadRequest, None]:
+        async with aclosing(outgoing_chunks(self._source, 0, self._digest)) as outgoing:
+            async for chunk in outgoing:
+                request = ingest_pb2.IngestServiceUploadRequest()
+                chunk.fill(request.chunk)
+                yield request
+                self._sent = chunk.end
+                if self._progress is not None:
+                    self._progress(self._sent, self._source.size_bytes)
+        self._finished = True
+        yield ingest_pb2.IngestServiceUploadRequest(
+            finish=types_pb2.UploadFinish(size_bytes=self._sent, sha256=self._digest.sha256)
+        )

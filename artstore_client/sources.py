@@ -1,0 +1,214 @@
+"""Where an upload's bytes come from: paths, file objects, bytes, iterators."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from artstore_client.errors import InvalidArgument, SourceChanged
+
+PIECE_BYTES = 512 * 1024
+# Several pieces are read at a time, since each change of thread costs.
+BLOCK_PIECES = 4
+
+UploadSource = (
+    str | os.PathLike[str] | BinaryIO | bytes | bytearray | Iterable[bytes] | AsyncIterable[bytes]
+)
+
+
+class Source(ABC):
+    """Bytes of one upload.
+
+    Attributes:
+        name: a file name if the source has one, else empty.
+        size_bytes: None when it is not known before the end.
+        seekable: `blocks` may be called again, from any offset.
+    """
+
+    name = ""
+    size_bytes: int | None = None
+    seekable = False
+
+    @abstractmethod
+    def blocks(self, offset: int, piece_bytes: int) -> AsyncGenerator[list[bytes], None]:
+        """The bytes from `offset` to the end: up to `BLOCK_PIECES` pieces at a time.
+
+        A piece has at most `piece_bytes` and is never empty.
+        """
+
+    @property
+    def can_restart(self) -> bool:
+        """`blocks` still gives every byte."""
+        return self.seekable
+
+    def check_unchanged(self) -> None:
+        """Called when all was read.
+
+        Raises:
+            SourceChanged: it has been written to meanwhile.
+        """
+        return
+
+    def close(self) -> None:
+        """Give back what this source opened itself."""
+        return
+
+
+class FileSource(Source):
+    """A seekable binary file object, from where it stands to its end."""
+
+    seekable = True
+
+    def __init__(self, file: BinaryIO, *, name: str = "") -> None:
+        self._file = file
+        self._start = file.tell()
+        # A thread whose caller was cancelled may still read when the next try begins.
+        self._lock = threading.Lock()
+        self.size_bytes = file.seek(0, io.SEEK_END) - self._start
+        file.seek(self._start)
+        self.name = name or _name_of(file)
+
+    async def blocks(self, offset: int, piece_bytes: int) -> AsyncGenerator[list[bytes], None]:
+        loop = asyncio.get_running_loop()
+        position = offset
+        while block := await loop.run_in_executor(None, self._read, position, piece_bytes):
+            yield block
+            position += sum(map(len, block))
+
+    def _read(self, position: int, piece_bytes: int) -> list[bytes]:
+        size = self.size_bytes or 0
+        block: list[bytes] = []
+        with self._lock:
+            self._file.seek(self._start + position)
+            # One that grows is read to the size that was declared, and then found to have changed.
+            while position < size and len(block) < BLOCK_PIECES:
+                piece = self._file.read(min(piece_bytes, size - position))
+                if not piece:
+                    name = self.name or "the source"
+                    raise SourceChanged(f"{name} ended at byte {position} of {size}")
+                block.append(piece)
+                position += len(piece)
+        return block
+
+
+class PathSource(FileSource):
+    """A file on disk; `path` and `stat` are those at the start."""
+
+    def __init__(self, path: Path) -> None:
+        opened = path.open("rb", buffering=0)
+        try:
+            super().__init__(opened, name=printable(path.name))
+        except BaseException:
+            opened.close()
+            raise
+        self._opened = opened
+        self.path = path.resolve()
+        self.stat = os.fstat(opened.fileno())
+
+    def check_unchanged(self) -> None:
+        now = os.fstat(self._opened.fileno())
+        if (now.st_size, now.st_mtime_ns) != (self.stat.st_size, self.stat.st_mtime_ns):
+            raise SourceChanged(f"{self.path} changed while it was read")
+
+    def close(self) -> None:
+        self._opened.close()
+
+
+class StreamSource(Source):
+    """Bytes that come once: an iterator, or a file that can't be sought."""
+
+    def __init__(self, parts: AsyncIterator[bytes], *, name: str = "") -> None:
+        self._parts = parts
+        self._touched = False
+        self.name = name
+
+    @property
+    def can_restart(self) -> bool:
+        return not self._touched
+
+    async def blocks(self, offset: int, piece_bytes: int) -> AsyncGenerator[list[bytes], None]:
+        if self._touched or offset:
+            raise InvalidArgument("this source can be read only once; give a path or bytes instead")
+        self._touched = True
+        kept = bytearray()
+        async for part in self._parts:
+            kept += part
+            while len(kept) >= piece_bytes:
+                yield [bytes(kept[:piece_bytes])]
+                del kept[:piece_bytes]
+        if kept:
+            yield [bytes(kept)]
+
+
+class PipeSource(StreamSource):
+    """A binary file object that can't be sought: a pipe, standard input."""
+
+    def __init__(self, file: BinaryIO, *, owned: bool = False) -> None:
+        super().__init__(_from_file(file), name=_name_of(file))
+        self._file = file
+        self._owned = owned
+
+    def close(self) -> None:
+        if self._owned:
+            self._file.close()
+
+
+def open_source(source: UploadSource) -> Source:
+    """The source for whatever the caller gave; close it when done.
+
+    Raises:
+        OSError: a path can't be opened.
+        TypeError: it is nothing that gives bytes.
+    """
+    if isinstance(source, str | os.PathLike):
+        return _open_path(Path(source))
+    if isinstance(source, bytes | bytearray):
+        return FileSource(io.BytesIO(source))
+    if hasattr(source, "read"):
+        file = cast("BinaryIO", source)
+        return FileSource(file) if file.seekable() else PipeSource(file)
+    if isinstance(source, AsyncIterable):
+        return StreamSource(aiter(source))
+    if isinstance(source, Iterable):
+        return StreamSource(_from_iterator(iter(source)))
+    raise TypeError(
+        f"upload takes a path, a binary file, bytes or an iterator of bytes, not {type(source)}"
+    )
+
+
+def _open_path(path: Path) -> Source:
+    if path.is_file():
+        return PathSource(path)
+    # A pipe or a device has no end to seek to.
+    return PipeSource(path.open("rb", buffering=0), owned=True)
+
+
+def printable(name: str) -> str:
+    """`name` as text that UTF-8 can hold: bytes that were none in the file system become U+FFFD."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _name_of(file: BinaryIO) -> str:
+    name = getattr(file, "name", "")
+    if not isinstance(name, str) or name.startswith("<"):
+        return ""
+    return printable(Path(name).name)
+
+
+async def _from_file(file: BinaryIO) -> AsyncIterator[bytes]:
+    loop = asyncio.get_running_loop()
+    while block := await loop.run_in_executor(None, file.read, PIECE_BYTES):
+        yield block
+
+
+async def _from_iterator(parts: Iterator[bytes]) -> AsyncIterator[bytes]:
+    loop = asyncio.get_running_loop()
+    # next() may wait for a disk or a network; StopIteration can't pass through a future.
+    while (part := await loop.run_in_executor(None, next, parts, None)) is not None:
+        yield part

@@ -1,0 +1,230 @@
+"""The client for programs without asyncio: the same calls, each waiting for its answer."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncGenerator, Coroutine, Iterator, Sequence
+from types import TracebackType
+from typing import Any, BinaryIO, Self, TypeVar
+
+from artstore.v1 import cache_pb2, query_pb2, types_pb2
+from artstore_client.cache import CacheCalls
+from artstore_client.client import DEFAULT_PAGE_SIZE, Client
+from artstore_client.results import DownloadedFile, ElementReport, UploadedFile
+from artstore_client.sources import UploadSource
+
+T = TypeVar("T")
+
+
+class _LoopThread:
+    """An event loop of its own in a background thread."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="artstore-client", daemon=True
+        )
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Wait for `work`; when the waiting is interrupted, `work` is cancelled and ends first."""
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except KeyboardInterrupt:
+            future.cancel()
+            raise
+
+    def iterate(self, generator: AsyncGenerator[T, None]) -> Iterator[T]:
+        """The items of `generator`, one hand-over for each; leaving the loop closes it."""
+        try:
+            while True:
+                try:
+                    yield self.run(_step(generator))
+                except StopAsyncIteration:
+                    return
+        finally:
+            self.run(generator.aclose())
+
+    def stop(self) -> None:
+        """End the loop and its thread."""
+        if self._loop.is_closed():
+            return
+        self.run(_settle())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+async def _step(generator: AsyncGenerator[T, None]) -> T:
+    return await anext(generator)
+
+
+async def _settle() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    await asyncio.get_running_loop().shutdown_asyncgens()
+    await asyncio.get_running_loop().shutdown_default_executor()
+
+
+class SyncClient:
+    """`Client` for scripts; safe to use from several threads.
+
+    Take the arguments, the meaning and the errors of each method from `Client`.
+    """
+
+    def __init__(self, client: Client, loop: _LoopThread) -> None:
+        self._client = client
+        self._loop = loop
+
+    @classmethod
+    def connect(cls, **options: Any) -> Self:
+        """A client; takes what `Client.connect` takes. Use it with `with`, or call `close`."""
+        client = Client.connect(**options)
+        return cls(client, _LoopThread())
+
+    def close(self) -> None:
+        """End all calls, connections and the background thread."""
+        self._loop.run(self._client.close())
+        self._loop.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def upload(self, source: UploadSource, **said: Any) -> UploadedFile:
+        """`Client.upload`."""
+        return self._loop.run(self._client.upload(source, **said))
+
+    def download(
+        self, file_id: str, target: str | os.PathLike[str] | BinaryIO, **options: Any
+    ) -> DownloadedFile:
+        """`Client.download` to a path or file object."""
+
+        async def work() -> DownloadedFile:
+            return await self._client.download(file_id, target, **options)
+
+        return self._loop.run(work())
+
+    def read(self, file_id: str, *, offset: int = 0, length: int = 0) -> Iterator[bytes]:
+        """`Client.download` without a target: the bytes, piece by piece."""
+        return self._loop.iterate(self._client.download(file_id, offset=offset, length=length))
+
+    def stat(self, file_id: str) -> types_pb2.File:
+        """`Client.stat`."""
+        return self._loop.run(self._client.stat(file_id))
+
+    def get_many(self, file_ids: Sequence[str]) -> dict[str, types_pb2.File]:
+        """`Client.get_many`."""
+        return self._loop.run(self._client.get_many(file_ids))
+
+    def list_files(
+        self, element_id: str = "", *, namespace: str = "", page_size: int = DEFAULT_PAGE_SIZE
+    ) -> Iterator[types_pb2.File]:
+        """`Client.list_files`."""
+        return self._loop.iterate(
+            self._client.list_files(element_id, namespace=namespace, page_size=page_size)
+        )
+
+    def update(
+        self, file_id: str, *, expected_revision: int | None = None, **changes: object
+    ) -> types_pb2.File:
+        """`Client.update`."""
+        return self._loop.run(
+            self._client.update(file_id, expected_revision=expected_revision, **changes)
+        )
+
+    def delete(self, file_id: str, *, expected_revision: int | None = None) -> types_pb2.File:
+        """`Client.delete`."""
+        return self._loop.run(self._client.delete(file_id, expected_revision=expected_revision))
+
+    def undelete(self, file_id: str, *, expected_revision: int | None = None) -> types_pb2.File:
+        """`Client.undelete`."""
+        return self._loop.run(self._client.undelete(file_id, expected_revision=expected_revision))
+
+    def elements(self) -> list[ElementReport]:
+        """`Client.elements`."""
+        return self._loop.run(self._client.elements())
+
+    def set_mode(
+        self, element_id: str, mode: types_pb2.ElementMode.ValueType, *, confirm: bool = False
+    ) -> types_pb2.StorageElement:
+        """`Client.set_mode`."""
+        return self._loop.run(self._client.set_mode(element_id, mode, confirm=confirm))
+
+    def access_token(self) -> str:
+        """`Client.access_token`."""
+        return self._loop.run(self._client.access_token())
+
+    def cache(self, element_id: str) -> SyncCacheCalls:
+        """`Client.cache`."""
+        return SyncCacheCalls(self._client.cache(element_id), self._loop)
+
+    def search(self, query: str = "", **options: Any) -> query_pb2.SearchFilesResponse:
+        """`Client.search`."""
+        return self._loop.run(self._client.search(query, **options))
+
+    def search_all(self, query: str = "", **options: Any) -> Iterator[query_pb2.SearchResult]:
+        """`Client.search_all`."""
+        return self._loop.iterate(self._client.search_all(query, **options))
+
+    def sync(self, element_id: str = "") -> query_pb2.SyncIndexResponse:
+        """`Client.sync`."""
+        return self._loop.run(self._client.sync(element_id))
+
+    def sync_status(self, element_id: str = "") -> query_pb2.GetSyncStatusResponse:
+        """`Client.sync_status`."""
+        return self._loop.run(self._client.sync_status(element_id))
+
+
+class SyncCacheCalls:
+    """`CacheCalls` for scripts."""
+
+    def __init__(self, calls: CacheCalls, loop: _LoopThread) -> None:
+        self._calls = calls
+        self._loop = loop
+
+    def check(
+        self, level: cache_pb2.CheckLevel.ValueType = cache_pb2.CHECK_LEVEL_FULL, **options: Any
+    ) -> cache_pb2.ConsistencyReport:
+        """`CacheCalls.check`."""
+        return self._loop.run(self._calls.check(level, **options))
+
+    def rebuild(self, **options: Any) -> cache_pb2.RebuildResult:
+        """`CacheCalls.rebuild`."""
+        return self._loop.run(self._calls.rebuild(**options))
+
+    def incremental(self, **options: Any) -> cache_pb2.RebuildResult:
+        """`CacheCalls.incremental`."""
+        return self._loop.run(self._calls.incremental(**options))
+
+    def cleanup(self, **options: Any) -> cache_pb2.CleanupExpiredResponse:
+        """`CacheCalls.cleanup`."""
+        return self._loop.run(self._calls.cleanup(**options))
+
+    def watch(self, operation_id: str = "") -> Iterator[cache_pb2.WatchOperationResponse]:
+        """`CacheCalls.watch`."""
+        return self._loop.iterate(self._calls.watch(operation_id))
+
+    def cancel(self, operation_id: str) -> cache_pb2.OperationState.ValueType:
+        """`CacheCalls.cancel`."""
+        return self._loop.run(self._calls.cancel(operation_id))
+
+    def locks(self) -> list[cache_pb2.Lock]:
+        """`CacheCalls.locks`."""
+        return self._loop.run(self._calls.locks())
+
+    def release(self, kind: cache_pb2.LockKind.ValueType, **options: Any) -> bool:
+        """`CacheCalls.release`."""
+        return self._loop.run(self._calls.release(kind, **options))

@@ -1,0 +1,109 @@
+"""The two ways to a resumable upload: straight to its element, or through ingest."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from artstore.v1 import ingest_pb2, ingest_pb2_grpc, storage_pb2, storage_pb2_grpc, types_pb2
+from artstore_client.calls import Calls
+from artstore_client.outgoing import Outgoing
+from artstore_client.results import UploadedFile
+from artstore_client.sending import send_stream
+from artstore_client.upload_state import Session
+
+
+@dataclass(frozen=True, slots=True)
+class UploadRoute:
+    """Calls on an upload; the messages of both services have the same fields.
+
+    Build it with `direct` or `through_ingest`.
+    """
+
+    name: str
+    calls: Calls
+    stub: Any
+    messages: ModuleType
+    service: str
+
+    @classmethod
+    def direct(
+        cls, name: str, calls: Calls, stub: storage_pb2_grpc.StorageServiceAsyncStub
+    ) -> UploadRoute:
+        """To the element `name`."""
+        return cls(name, calls, stub, storage_pb2, "StorageService")
+
+    @classmethod
+    def through_ingest(
+        cls, calls: Calls, stub: ingest_pb2_grpc.IngestServiceAsyncStub
+    ) -> UploadRoute:
+        """Through ingest, when the element can't be reached from here."""
+        return cls("ingest", calls, stub, ingest_pb2, "IngestService")
+
+    def _request(self, verb: str, **values: object) -> Any:
+        return getattr(self.messages, f"{self.service}{verb}Request")(**values)
+
+    async def position(self, session: Session) -> tuple[int, types_pb2.File | None]:
+        """Bytes that the element has, and the file if it is committed.
+
+        Raises:
+            ArtStoreError: NotFound when the upload is gone, and whatever a call may raise.
+        """
+        answer = await self.calls.unary(
+            self.stub.GetUpload,
+            self._request("GetUpload", upload_id=session.upload_id),
+            doing=f"GetUpload on {self.name}",
+            upload_token=session.upload_token,
+        )
+        return answer.committed_size_bytes, answer.file if answer.HasField("file") else None
+
+    async def write(self, session: Session, chunks: AsyncGenerator[Outgoing, None]) -> int:
+        """Send `chunks`; answers the bytes that the element has for sure."""
+        answer = await send_stream(
+            self.calls,
+            self.stub.WriteUpload,
+            # Without a chunk: the server accepts the upload before any byte is on its way.
+            self._request("WriteUpload", upload_id=session.upload_id),
+            self._writes(chunks),
+            doing=f"WriteUpload on {self.name}",
+            upload_token=session.upload_token,
+        )
+        return int(answer.committed_size_bytes)
+
+    async def _writes(self, chunks: AsyncGenerator[Outgoing, None]) -> AsyncGenerator[Any, None]:
+        try:
+            async for chunk in chunks:
+                request = self._request("WriteUpload")
+                chunk.fill(request.chunk)
+                yield request
+        finally:
+            await chunks.aclose()
+
+    async def commit(self, session: Session, size_bytes: int, sha256: str) -> UploadedFile:
+        """Make the file.
+
+        Raises:
+            DataLoss: size or digest are not what the element has.
+            OutOfRange: the element has not got all bytes yet.
+        """
+        answer = await self.calls.unary(
+            self.stub.CommitUpload,
+            self._request(
+                "CommitUpload", upload_id=session.upload_id, size_bytes=size_bytes, sha256=sha256
+            ),
+            doing=f"CommitUpload on {self.name}",
+            upload_token=session.upload_token,
+            timeout_seconds=self.calls.timeouts.commit,
+        )
+        return UploadedFile(answer.file, answer.change_token)
+
+    async def abort(self, session: Session) -> None:
+        """End the upload and free its room."""
+        await self.calls.unary(
+            self.stub.AbortUpload,
+            self._request("AbortUpload", upload_id=session.upload_id),
+            doing=f"AbortUpload on {self.name}",
+            upload_token=session.upload_token,
+        )

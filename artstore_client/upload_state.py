@@ -1,0 +1,135 @@
+"""What a client must remember of an upload, so that another process can go on with it.
+
+One file for each upload in `~/.cache/artstore/uploads` (or below XDG_CACHE_HOME), for its owner
+only, since it holds the upload's token. It is written before the upload is opened, so that the
+request id survives; it is locked while it is used, and removed when the file is committed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+# The server drops an upload that is idle for 7 days, and forgets its request id then.
+KEPT_SECONDS = 7 * 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """An upload that is open on an element, or about to be opened when `upload_id` is empty."""
+
+    request_id: str
+    upload_id: str = ""
+    upload_token: str = ""
+    storage_element_id: str = ""
+    endpoint: str = ""
+    chunk_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class UploadKey:
+    """What makes two uploads the same one: if any of these differs, nothing is resumed."""
+
+    path: str
+    mtime_ns: int
+    size_bytes: int
+    mesh_id: str
+    header: bytes
+
+    @property
+    def file_name(self) -> str:
+        """Name of the state file."""
+        told = "\0".join((self.path, str(self.mtime_ns), str(self.size_bytes), self.mesh_id))
+        return hashlib.sha256(told.encode("utf-8", "surrogateescape") + self.header).hexdigest()
+
+
+def default_folder() -> Path:
+    """`artstore/uploads` in the user's cache folder."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "artstore" / "uploads"
+
+
+class UploadState:
+    """The state file of one upload, locked; use `open_state`."""
+
+    def __init__(self, path: Path, descriptor: int, clock: Callable[[], float]) -> None:
+        self._path = path
+        self._descriptor = descriptor
+        self._clock = clock
+
+    def read(self) -> Session | None:
+        """What an earlier process left; None when there is nothing usable."""
+        try:
+            content = json.loads(os.pread(self._descriptor, 64 * 1024, 0))
+            age = self._clock() - float(content["saved_at"])
+            session = Session(**{item.name: content[item.name] for item in fields(Session)})
+        except (ValueError, KeyError, TypeError):
+            return None
+        return session if 0 <= age < KEPT_SECONDS and session.request_id else None
+
+    def save(self, session: Session) -> None:
+        """Replace what is remembered. A save cut short is read as nothing."""
+        content = json.dumps(asdict(session) | {"saved_at": self._clock()}).encode()
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, content, 0)
+
+    def forget(self) -> None:
+        """Remember nothing: the upload is committed, or can't be gone on with."""
+        os.ftruncate(self._descriptor, 0)
+
+    def close(self) -> None:
+        """Give the lock back. What was saved stays; a file with nothing in it goes."""
+        if self._descriptor < 0:
+            return
+        if os.fstat(self._descriptor).st_size == 0:
+            self._path.unlink(missing_ok=True)
+        os.close(self._descriptor)
+        self._descriptor = -1
+
+
+def open_state(
+    folder: Path, key: UploadKey, clock: Callable[[], float] = time.time
+) -> UploadState | None:
+    """Lock the state file of `key`; None when another process has it or the folder is unusable.
+
+    Without it an upload works as well; it only can't be taken up by a later process.
+    """
+    path = folder / f"{key.file_name}.json"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        while True:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
+                    return UploadState(path, descriptor, clock)
+            except BaseException:
+                os.close(descriptor)
+                raise
+            # Its last owner removed it between our open and our lock.
+            os.close(descriptor)
+    except OSError:
+        return None
+
+
+def sweep(folder: Path, clock: Callable[[], float] = time.time) -> None:
+    """Remove state files of uploads that no server remembers any more."""
+    try:
+        left = [path for path in folder.glob("*.json") if _age(path, clock) > KEPT_SECONDS]
+        for path in left:
+            path.unlink(missing_ok=True)
+    except OSError:
+        return
+
+
+def _age(path: Path, clock: Callable[[], float]) -> float:
+    try:
+        return clock() - path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
