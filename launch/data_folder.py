@@ -1,0 +1,118 @@
+"""The data folder: what lies where, who may use it, and what a killed run left behind."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from launch import processes
+from launch.private_file import write_private
+from launch.processes import Identity
+
+# Servers are ended before what they stand on.
+INFRASTRUCTURE = ("valkey", "postgres")
+_SERVERS_GRACE_SECONDS = 3.0
+_INFRASTRUCTURE_GRACE_SECONDS = 10.0
+_LOG_LIMIT_BYTES = 16 * 2**20
+
+
+class AlreadyRunning(RuntimeError):
+    """Another launcher uses this folder."""
+
+
+class DataFolder:
+    """One `.artstore`. Everything in it belongs to ArtStore."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.mesh_file = path / "mesh.json"
+        self.credentials_file = path / "credentials.json"
+        self.processes_file = path / "processes.json"
+        self.lock_file = path / "launch.lock"
+        self.logs = path / "logs"
+        self.postgres = path / "postgres"
+        self.valkey = path / "valkey"
+
+    def entries(self, stores: Iterable[str]) -> list[str]:
+        """Return the names in the folder that are ours, but for the lock.
+
+        Args:
+            stores: names of the elements' stores.
+        """
+        ours = {
+            *stores,
+            "credentials.json",
+            "keys",
+            "logs",
+            "mesh.json",
+            "postgres",
+            "postgres.new",
+            "postgres.socket",
+            "processes.json",
+            "valkey",
+        }
+        found = [path.name for path in self.path.iterdir()]
+        written_halfway = (".mesh.json.", ".credentials.json.", ".processes.json.")
+        return [name for name in found if name in ours or name.startswith(written_halfway)]
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the folder for this process; the kernel lets go when the process ends.
+
+        Raises:
+            AlreadyRunning: somebody else holds it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.logs.mkdir(exist_ok=True)
+        descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.read(descriptor, 20).decode(errors="replace").strip() or "unknown"
+                raise AlreadyRunning(
+                    f"a mesh runs in {self.path} already (launcher's pid {holder}): stop it, "
+                    "or set ARTSTORE_DATA_DIR and ARTSTORE_PORT_OFFSET for a second one"
+                ) from None
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def record(self, running: Mapping[str, Identity]) -> None:
+        """Remember which processes belong to this run."""
+        text = {
+            name: {"pid": identity.pid, "started_at": identity.started_at}
+            for name, identity in running.items()
+        }
+        write_private(self.processes_file, json.dumps(text))
+
+    def end_leftovers(self) -> list[str]:
+        """End what a killed run left behind and return the names. Blocks for up to 15 s."""
+        try:
+            found = json.loads(self.processes_file.read_text())
+            known = {name: Identity(**entry) for name, entry in found.items()}
+        except (OSError, ValueError, TypeError):
+            return []
+        servers = [identity for name, identity in known.items() if name not in INFRASTRUCTURE]
+        below = [known[name] for name in INFRASTRUCTURE if name in known]
+        ended = processes.end(servers, signal.SIGTERM, grace_seconds=_SERVERS_GRACE_SECONDS)
+        ended += processes.end(below, signal.SIGINT, grace_seconds=_INFRASTRUCTURE_GRACE_SECONDS)
+        self.processes_file.unlink(missing_ok=True)
+        return [name for name, identity in known.items() if identity.pid in ended]
+
+    def log_of(self, name: str) -> Path:
+        """Return the log of one process, after putting an overgrown one aside as `.1`."""
+        path = self.logs / f"{name}.log"
+        try:
+            if path.stat().st_size > _LOG_LIMIT_BYTES:
+                path.replace(path.with_suffix(".log.1"))
+        except FileNotFoundError:
+            pass
+        return path

