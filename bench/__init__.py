@@ -1,0 +1,1 @@
+"""Benchmarks: ArtStore against a bare gRPC stream, BuildGrid and a bare listing, in one run."""

@@ -1,0 +1,42 @@
+"""A running mesh as the benchmarks reach it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from artstore_client import Client
+
+
+@dataclass(frozen=True, slots=True)
+class Mesh:
+    """Addresses, data and a client of one mesh."""
+
+    client: Client
+    ingest: str
+    query: str
+    storage: Mapping[str, str]
+    database_url: str
+    data_dir: Path
+    processes: Mapping[str, int]
+
+    @classmethod
+    def of(cls, mesh_file: Path) -> Mesh:
+        """The mesh that a mesh.json describes."""
+        described = json.loads(mesh_file.read_text())
+        endpoints = described["endpoints"]
+        return cls(
+            client=Client.connect(mesh_file=mesh_file),
+            ingest=endpoints["ingest"],
+            query=endpoints["query"],
+            storage=endpoints["storage"],
+            database_url=described["database_url"],
+            data_dir=Path(described["data_dir"]),
+            processes=described["processes"],
+        )
+
+    async def metadata(self) -> tuple[tuple[str, str], ...]:
+        """Metadata of a call by the first account."""
+        return (("authorization", f"Bearer {await self.client.access_token()}"),)

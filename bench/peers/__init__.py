@@ -1,0 +1,1 @@
+"""What ArtStore is measured against."""

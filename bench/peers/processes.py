@@ -1,0 +1,119 @@
+"""Starts peers as processes and ends them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+START_SECONDS = 60.0
+
+BUILDGRID_CONFIG = """
+server:
+  - !channel
+    address: {address}
+    insecure-mode: true
+description: bench
+storages:
+  - !disk-storage &cas
+    path: {folder}
+instances:
+  - name: ''
+    services:
+      - !cas
+        storage: *cas
+      - !bytestream
+        storage: *cas
+"""
+
+
+@contextmanager
+def bare_server() -> Iterator[str]:
+    """A bare gRPC server; its address."""
+    command = [sys.executable, "-m", "bench.peers.bare"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield process.stdout.readline().strip()
+        finally:
+            process.kill()
+
+
+@contextmanager
+def buildgrid(folder: Path) -> Iterator[str]:
+    """BuildGrid's ByteStream on a disk storage in `folder`; its address.
+
+    It lives in a virtual environment of its own (`BENCH_BUILDGRID`, made by `make bench`).
+
+    Raises:
+        FileNotFoundError: that environment is not there.
+    """
+    program = Path(os.environ.get("BENCH_BUILDGRID", ".venv-bench/bin/bgd"))
+    if not program.exists():
+        raise FileNotFoundError(f"{program}: run `make bench`, which installs BuildGrid")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    config = folder.with_suffix(".yml")
+    config.write_text(BUILDGRID_CONFIG.format(address=address, folder=folder))
+    with subprocess.Popen(
+        [str(program), "server", "start", str(config)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        try:
+            _wait_for(address)
+            yield address
+        finally:
+            process.kill()
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def mesh(data_dir: Path, port_offset: int, **environment: str) -> Iterator[Path]:
+    """A whole mesh of its own in `data_dir`; the path of its mesh.json."""
+    shutil.rmtree(data_dir, ignore_errors=True)
+    data_dir.mkdir(parents=True)
+    described = data_dir / "mesh.json"
+    env = {
+        **os.environ,
+        "ARTSTORE_DATA_DIR": str(data_dir),
+        "ARTSTORE_PORT_OFFSET": str(port_offset),
+        **environment,
+    }
+    with subprocess.Popen(
+        [sys.executable, "-m", "launch"], env=env, stdout=subprocess.DEVNULL
+    ) as process:
+        try:
+            deadline = time.monotonic() + START_SECONDS
+            while not described.exists():
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"the mesh in {data_dir} did not start; see its logs")
+                time.sleep(0.1)
+            yield described
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(30)
+            shutil.rmtree(data_dir, ignore_errors=True)
+
+
+def _wait_for(address: str) -> None:
+    host, _, port = address.partition(":")
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            socket.create_connection((host, int(port)), 1).close()
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
