@@ -1,0 +1,103 @@
+"""The mesh over its life: first start, stop, death of everything, reset."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import psutil
+
+from tests.acceptance.outside import Outside
+from tests.mesh_process import REPOSITORY, MeshProcess, wait_gone
+
+StartMesh = Callable[..., MeshProcess]
+FIRST_START_SECONDS = 20.0
+
+
+def everyone(mesh: MeshProcess) -> list[int]:
+    """Return the pids of the launcher and all below it."""
+    below = psutil.Process(mesh.pid).children(recursive=True)
+    return [mesh.pid, *(process.pid for process in below)]
+
+
+def put(mesh: MeshProcess, content: bytes) -> str:
+    """Upload a file to se-01 and return its id."""
+    with Outside(mesh.file) as outside:
+        file_id: str = outside.upload(content, "life.txt").file_id
+        return file_id
+
+
+def read(mesh: MeshProcess, file_id: str) -> bytes:
+    """Download a file of se-01."""
+    with Outside(mesh.file) as outside:
+        return outside.download("se-01", file_id)[1]
+
+
+def test_first_start_is_quick_and_the_next_finds_the_data(own_mesh: StartMesh) -> None:
+    began = time.monotonic()
+    mesh = own_mesh()
+    assert time.monotonic() - began < FIRST_START_SECONDS
+    account = mesh.file.client_id, mesh.file.client_secret
+    first = put(mesh, b"before Ctrl-C")
+    pids = everyone(mesh)
+    assert mesh.stop() == 0
+    wait_gone(pids, 1.0)
+
+    mesh.start()
+    assert (mesh.file.client_id, mesh.file.client_secret) == account
+    assert read(mesh, first) == b"before Ctrl-C"
+    second = put(mesh, b"before kill -9")
+    mesh.kill()
+
+    mesh.start()
+    assert (mesh.file.client_id, mesh.file.client_secret) == account
+    assert read(mesh, first) == b"before Ctrl-C"
+    assert read(mesh, second) == b"before kill -9"
+
+
+def test_reset_makes_the_next_start_a_first_start(own_mesh: StartMesh) -> None:
+    mesh = own_mesh()
+    secret = mesh.file.client_secret
+    put(mesh, b"to be forgotten")
+    refused = _reset(mesh)
+    assert refused.returncode == 2
+    assert "a mesh runs in" in refused.stderr
+    mesh.stop()
+    assert _reset(mesh).returncode == 0
+    assert [path.name for path in mesh.data_dir.iterdir()] == ["launch.lock"]
+    mesh.start()
+    assert mesh.file.client_secret != secret
+    with Outside(mesh.file) as outside:
+        for element in ("se-01", "se-02", "se-03"):
+            assert outside.list(element).total_size == 0
+
+
+def _reset(mesh: MeshProcess) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "launch.reset"],
+        cwd=REPOSITORY,
+        env=mesh.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_file_is_readable_again_after_each_process_was_killed(own_mesh: StartMesh) -> None:
+    mesh = own_mesh()
+    file_id = put(mesh, b"survives")
+    for name in sorted(mesh.file.processes):
+        pid = mesh.kill_one(name)
+        mesh.wait_restarted(name, pid, 3.0)
+    deadline = time.monotonic() + 15
+    while True:
+        try:
+            assert read(mesh, file_id) == b"survives"
+            assert read(mesh, put(mesh, b"new")) == b"new"
+            return
+        except Exception:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)

@@ -1,0 +1,98 @@
+"""What a newcomer is told to paste works when pasted: the README's lines and the launcher's."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from launch import topology
+from tests.mesh_process import REPOSITORY, MeshProcess
+from tests.services import clean_environment
+
+README = REPOSITORY / "README.md"
+SECONDS_PER_BLOCK = 60
+
+
+def shell_blocks(text: str) -> list[str]:
+    """Return the blocks that are marked as shell, in order."""
+    return re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def hint_lines(output: str) -> list[str]:
+    """Return the commands that the launcher printed when all answered."""
+    shown = output.rpartition("in this folder:")[2].partition("Logs are in")[0]
+    return [line for line in shown.splitlines() if line.strip()]
+
+
+@pytest.fixture
+def folder(mesh_local: MeshProcess, tmp_path: Path) -> Path:
+    """A folder that looks like the checkout in which the mesh was started."""
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
+    (tmp_path / ".artstore").symlink_to(mesh_local.data_dir)
+    shutil.copy(README, tmp_path)
+    shutil.copytree(REPOSITORY / "docs", tmp_path / "docs")
+    return tmp_path
+
+
+def run(script: str, folder: Path) -> str:
+    """Run a script as a shell would and return what it printed; fails if a line fails."""
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=folder,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=SECONDS_PER_BLOCK,
+        check=False,
+    )
+    assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def at_this_mesh(script: str, mesh: MeshProcess) -> str:
+    """Move the ports that the README names to those of the test's mesh."""
+    for plan in topology.SERVERS:
+        script = script.replace(f":{plan.port} ", f":{plan.port + mesh.port_offset} ")
+    return script
+
+
+def test_commands_of_the_readme_work(mesh_local: MeshProcess, folder: Path) -> None:
+    blocks = shell_blocks(README.read_text())
+    assert len(blocks) == 5
+    # One shell for all blocks, since a later one uses what an earlier one set.
+    printed = run(at_this_mesh("\n".join(blocks), mesh_local), folder)
+    assert "README.md" in printed
+    assert "artstore.v1.StorageService" in printed
+    assert (folder / "copy.md").read_bytes() == README.read_bytes()
+
+
+def test_lines_printed_at_start_work(mesh_local: MeshProcess, folder: Path) -> None:
+    lines = hint_lines(mesh_local.output)
+    assert any("artstore put" in line for line in lines)
+    assert any("grpcurl" in line for line in lines)
+    printed = run("\n".join(lines), folder)
+    assert "se-01" in printed
+
+
+def test_two_commands_are_make_targets() -> None:
+    makefile = (REPOSITORY / "Makefile").read_text()
+    for target in re.findall(r"`?make ([a-z-]+)", README.read_text()):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_every_variable_of_the_launcher_is_in_the_table() -> None:
+    read = set(re.findall(r"ARTSTORE_[A-Z0-9_]+", (REPOSITORY / "launch/topology.py").read_text()))
+    internal = {
+        "ARTSTORE_ADMIN_DATABASE", "ARTSTORE_ADMIN_ENDPOINT", "ARTSTORE_BOOTSTRAP_FILE",
+        "ARTSTORE_CAPACITY_BYTES", "ARTSTORE_CLIENT_ID", "ARTSTORE_CLIENT_SECRET",
+        "ARTSTORE_ELEMENT_ID", "ARTSTORE_MODE", "ARTSTORE_PORT", "ARTSTORE_PRIORITY",
+        "ARTSTORE_QUERY_DATABASE", "ARTSTORE_", "ARTSTORE_SE_",
+    }  # fmt: skip
+    table = set(re.findall(r"`(ARTSTORE_[A-Z0-9_]+)`", README.read_text()))
+    assert read - internal <= table

@@ -1,0 +1,133 @@
+"""Fixtures that every test may use: real services, and fresh ones for tests that break them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.mesh_fixture import mesh, mesh_local, mesh_s3, own_mesh
+from tests.services import MotoProcess, PostgresProcess, S3Account, S3Process, ValkeyProcess
+
+__all__ = ["mesh", "mesh_local", "mesh_s3", "own_mesh"]
+
+
+@pytest.fixture(scope="session")
+def service_folder() -> Iterator[Path]:
+    """A short path, since Unix sockets live below it."""
+    with tempfile.TemporaryDirectory(prefix="artstore-tests-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres(service_folder: Path) -> Iterator[PostgresProcess]:
+    """A PostgreSQL for all tests; never freeze or stop this one."""
+    server = PostgresProcess(service_folder / "postgres")
+    try:
+        server.start()
+        yield server
+    finally:
+        server.discard()
+
+
+@pytest.fixture(scope="session")
+def postgres_url(postgres: PostgresProcess) -> str:
+    """URI of the shared server's database `postgres`."""
+    return postgres.url
+
+
+@pytest.fixture
+def database_url(postgres: PostgresProcess) -> Iterator[str]:
+    """URI of an empty database that is dropped after the test."""
+    url = postgres.create_database()
+    yield url
+    postgres.drop_database(url)
+
+
+@pytest.fixture(scope="session")
+def valkey(service_folder: Path) -> Iterator[ValkeyProcess]:
+    """A Valkey for all tests; never freeze or stop this one."""
+    server = ValkeyProcess(service_folder / "valkey")
+    try:
+        server.start()
+        yield server
+    finally:
+        server.discard()
+
+
+@pytest.fixture
+def redis_url(valkey: ValkeyProcess) -> str:
+    """URL of a Valkey that has nothing in it."""
+    valkey.flush()
+    return valkey.url
+
+
+@pytest.fixture(scope="session")
+def s3_server(service_folder: Path) -> Iterator[S3Process]:
+    """rclone's S3 for all tests; never freeze or stop this one."""
+    server = S3Process(service_folder / "s3")
+    try:
+        server.start()
+        yield server
+    finally:
+        server.discard()
+
+
+@pytest.fixture
+def s3(s3_server: S3Process) -> S3Account:
+    """An empty bucket on rclone's S3, which ignores conditional PUT."""
+    return s3_server.create_bucket()
+
+
+@pytest.fixture(scope="session")
+def moto_server(service_folder: Path) -> Iterator[MotoProcess]:
+    """moto's S3 for all tests; never freeze or stop this one."""
+    server = MotoProcess(service_folder / "moto")
+    try:
+        server.start()
+        yield server
+    finally:
+        server.discard()
+
+
+@pytest.fixture
+def moto_s3(moto_server: MotoProcess) -> S3Account:
+    """An empty bucket on moto, which honours conditional PUT."""
+    return moto_server.create_bucket()
+
+
+@pytest.fixture
+def own_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresProcess]:
+    """A PostgreSQL that this test alone has: it may freeze, stop and kill it."""
+    with tempfile.TemporaryDirectory(prefix="artstore-pg-") as folder:
+        server = PostgresProcess(Path(folder) / "own")
+        try:
+            server.start()
+            yield server
+        finally:
+            server.discard()
+
+
+@pytest.fixture
+def own_valkey(tmp_path: Path) -> Iterator[ValkeyProcess]:
+    """A Valkey that this test alone has: it may freeze, stop and kill it."""
+    server = ValkeyProcess(tmp_path / "own-valkey")
+    try:
+        server.start()
+        yield server
+    finally:
+        server.discard()
+
+
+@pytest.fixture
+def own_s3(tmp_path: Path) -> Iterator[S3Process]:
+    """An rclone S3 that this test alone has: it may freeze, stop and kill it."""
+    server = S3Process(tmp_path / "own-s3")
+    try:
+        server.start()
+        yield server
+    finally:
+        server.discard()

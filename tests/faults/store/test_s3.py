@@ -1,0 +1,242 @@
+"""An S3 server that is dead, frozen, or goes away in the middle."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from mesh.errors import Unavailable
+from storage_server.file_id import new_file_id
+from storage_server.store.open import StoreConfig, open_store
+from storage_server.store.port import Store
+from tests.contract.store.blobs import BLOB, CHUNK, MIB, feed, read, sealed, some_bytes, store_blob
+from tests.contract.store.places import FOLDER
+from tests.faults.store.eventually import eventually, no_stages, some_stage
+from tests.faults.store.test_disk import every_read
+from tests.services import S3Account, S3Process
+
+SIDECAR = BLOB + ".attr.json"
+DEADLINE = 0.6
+
+
+def config(account: S3Account) -> StoreConfig:
+    return StoreConfig(
+        endpoint_url=account.endpoint_url,
+        bucket=account.bucket,
+        prefix="storage_element_01",
+        access_key=account.access_key,
+        secret_key=account.secret_key,
+        deadline_seconds=DEADLINE,
+        patient_seconds=2 * DEADLINE,
+    )
+
+
+@pytest.fixture
+def account(own_s3: S3Process) -> S3Account:
+    return own_s3.create_bucket()
+
+
+@pytest.fixture
+async def store(account: S3Account) -> AsyncIterator[Store]:
+    opened = await open_store(config(account))
+    yield opened
+    await opened.close()
+
+
+async def assert_all_unavailable(store: Store, seconds: float) -> None:
+    """Every call ends as Unavailable, within `seconds` each."""
+
+    async def scan() -> None:
+        async for _ in store.scan():
+            pass
+
+    began = time.monotonic()
+    errors = await every_read(store)
+    writes = (
+        scan,
+        store.read_element,
+        lambda: store.write_element(b"{}"),
+        store.is_empty,
+        store.list_stages,
+        lambda: store.write_sidecar(SIDECAR, b"{}", expected=None),
+        lambda: store.delete_sidecar(SIDECAR),
+    )
+    for write in writes:
+        try:
+            await write()
+        except Exception as exc:
+            errors.append(exc)
+        else:
+            errors.append(None)
+    assert [type(error) for error in errors] == [Unavailable] * 14, errors
+    assert time.monotonic() - began < seconds * 14
+    for error in errors:
+        assert isinstance(error, Unavailable)
+        assert "secret" not in error.message
+
+
+async def test_dead_server_is_unavailable_at_once(store: Store, own_s3: S3Process) -> None:
+    own_s3.kill()
+    await assert_all_unavailable(store, DEADLINE + 0.5)
+
+
+async def test_frozen_server_is_unavailable_within_the_deadline_and_comes_back(
+    store: Store, own_s3: S3Process
+) -> None:
+    own_s3.freeze()
+    try:
+        # Reading opens a broken stream again: twice at most.
+        await assert_all_unavailable(store, DEADLINE + 0.5)
+    finally:
+        own_s3.thaw()
+    # Another path: what was sent to the frozen server may be done now.
+    written = await store.write_sidecar(f"{FOLDER}/b.attr.json", b"{}", expected=None)
+    assert await store.read_sidecar(f"{FOLDER}/b.attr.json") == (b"{}", written)
+
+
+async def test_store_on_a_dead_server_is_not_opened(own_s3: S3Process, account: S3Account) -> None:
+    own_s3.kill()
+    with pytest.raises(Unavailable):
+        await open_store(config(account))
+
+
+async def test_wrong_secret_is_unavailable_and_not_told(account: S3Account) -> None:
+
+    with pytest.raises(Unavailable) as caught:
+        await open_store(replace(config(account), secret_key="not the secret"))
+    assert "not the secret" not in str(caught.value)
+    assert account.bucket in caught.value.message
+
+
+async def test_missing_bucket_is_made(own_s3: S3Process, account: S3Account) -> None:
+
+    store = await open_store(replace(config(account), bucket="a-new-bucket"))
+    assert await store.is_empty()
+    await store.close()
+    assert (own_s3.root / "a-new-bucket").is_dir()
+
+
+async def test_bucket_that_is_gone_is_no_proof_of_absence(
+    store: Store, own_s3: S3Process, account: S3Account
+) -> None:
+    own_s3.client().delete_bucket(Bucket=account.bucket)
+    for call in (store.read_element, store.is_empty, lambda: store.read_sidecar(SIDECAR)):
+        with pytest.raises(Unavailable):
+            await call()
+    with pytest.raises(Unavailable):
+        async for _ in store.scan():
+            pass
+
+
+async def test_download_goes_on_over_a_restart_of_the_server(
+    store: Store, own_s3: S3Process
+) -> None:
+    data = some_bytes(24 * MIB)
+    await store_blob(store, data)
+    chunks = store.read_blob(BLOB, offset=0, length=0, chunk_size=CHUNK)
+    got = [await anext(chunks)]
+    own_s3.kill()
+    own_s3.start()
+    got += [chunk async for chunk in chunks]
+    assert b"".join(got) == data
+
+
+async def test_upload_that_breaks_ends_unavailable_and_can_begin_again(
+    store: Store, own_s3: S3Process
+) -> None:
+    data = some_bytes(20 * MIB)
+    stage = await store.open_stage(BLOB, key="upload-1")
+    await feed(stage, data[: 9 * MIB])
+    own_s3.kill()
+    with pytest.raises(Unavailable):
+        await feed(stage, data[9 * MIB :])
+        await stage.seal()
+    own_s3.start()
+    await stage.discard()
+    await store_blob(store, data)
+    assert await read(store) == data
+
+
+async def test_completion_whose_answer_is_lost_is_not_repeated_unseen(
+    store: Store, own_s3: S3Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = some_bytes(9 * MIB)
+    stage = await store.open_stage(BLOB, key="upload-1")
+    await feed(stage, data)
+    client = stage._client  # type: ignore[attr-defined]
+    real, calls = client.call_once, 0
+
+    async def lost(*args: object, **more: object) -> dict[str, object]:
+        nonlocal calls
+        calls += 1
+        await real(*args, **more)
+        raise Unavailable("the answer was lost")
+
+    monkeypatch.setattr(client, "call_once", lost)
+    assert await stage.seal() == sealed(data)
+    assert calls == 1
+    await stage.place()
+    assert await read(store) == data
+
+
+async def test_cancelled_upload_leaves_no_parts(store: Store, own_s3: S3Process) -> None:
+    stage = await store.open_stage(BLOB, key="upload-1")
+    data = some_bytes(17 * MIB)
+
+    async def upload() -> None:
+        try:
+            await feed(stage, data)
+            await asyncio.Event().wait()
+        finally:
+            await stage.discard()
+
+    uploading = asyncio.create_task(upload())
+    await eventually(lambda: some_stage(store))
+    uploading.cancel()
+    await asyncio.gather(uploading, return_exceptions=True)
+    await eventually(lambda: no_stages(store))
+
+
+async def test_listing_does_not_stop_the_event_loop(store: Store, own_s3: S3Process) -> None:
+    folder = own_s3.root / own_bucket(own_s3) / "storage_element_01" / FOLDER
+    folder.mkdir(parents=True)
+    for number in range(3000):
+        (folder / f"{number:05}_{new_file_id_of(number)}.attr.json").write_bytes(b"{}")
+    longest = 0.0
+    listing = True
+
+    async def watch() -> None:
+        nonlocal longest
+        while listing:
+            # Of this thread alone, since other work on the machine is not the store's.
+            began = time.thread_time()
+            await asyncio.sleep(0.001)
+            longest = max(longest, time.thread_time() - began)
+
+    # What the other tests left is not to be gone through by the collector meanwhile.
+    gc.collect()
+    gc.freeze()
+    watching = asyncio.create_task(watch())
+    found = sum([len(each.sidecars) async for each in store.scan()])
+    listing = False
+    await watching
+    gc.unfreeze()
+    assert found == 3000
+    # The client's own parser takes 200 ms for a page of 1,000 keys.
+    assert longest < 0.1
+
+
+def own_bucket(server: S3Process) -> str:
+    (bucket,) = [path.name for path in server.root.iterdir()]
+    return bucket
+
+
+def new_file_id_of(number: int) -> str:
+
+    return new_file_id(datetime(2026, 11, 24, 3, tzinfo=UTC) + timedelta(seconds=number))

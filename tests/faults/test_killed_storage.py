@@ -1,0 +1,265 @@
+"""`kill -9` of a storage server at random moments of uploads, updates and deletes at once.
+
+Afterwards every write that was acknowledged is there, every one that was not is there as a whole
+or not at all, and nobody had to check or rebuild anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+import grpc
+import pytest
+from google.protobuf import field_mask_pb2
+
+from artstore.v1 import storage_pb2, types_pb2
+from tests.faults.caller import Caller, Refused, sha256_of, until
+from tests.faults.stores import SIDECAR, active_sidecars, local_files, store_folder
+from tests.mesh_process import MeshProcess
+
+pytestmark = pytest.mark.timeout(180)
+
+ELEMENT = "se-01"
+UPLOADERS, CHANGERS = 4, 4
+SIZES = (0, 1, 1000, 700_000, 3_000_000)
+
+
+@dataclass
+class Known:
+    """What may be true of a file by what its callers were told.
+
+    Attributes:
+        descriptions: the acknowledged one, and those of updates whose end nobody knows.
+        present: None when a delete was sent and its end is not known.
+    """
+
+    sha256: str
+    descriptions: set[str] = field(default_factory=lambda: {""})
+    present: bool | None = True
+    revision: int = 1
+    busy: bool = False
+
+
+class Traffic:
+    """Callers who upload, change and delete as fast as they can, and note what they were told."""
+
+    def __init__(self, caller: Caller, seed: int) -> None:
+        self.caller = caller
+        self.files: dict[str, Known] = {}
+        self.unsure_uploads: dict[str, bytes] = {}
+        self.acknowledged = 0
+        self._chance = random.Random(seed)
+        self._stopping = False
+
+    async def run(self, until_done: asyncio.Event) -> None:
+        """Go on until told otherwise."""
+        stopping = asyncio.create_task(until_done.wait())
+        workers = [
+            *(asyncio.create_task(self._forever(self._upload)) for _ in range(UPLOADERS)),
+            *(asyncio.create_task(self._forever(self._change)) for _ in range(CHANGERS)),
+        ]
+        await stopping
+        self._stopping = True
+        await asyncio.gather(*workers)
+
+    async def _forever(self, step: Callable[[], Any]) -> None:
+        while not self._stopping:
+            try:
+                await step()
+            except (grpc.aio.AioRpcError, Refused):
+                await asyncio.sleep(0.02)
+
+    async def _upload(self) -> None:
+        content = self._chance.randbytes(self._chance.choice(SIZES))
+        request_id = f"r{self._chance.getrandbits(64):x}"
+        self.unsure_uploads[request_id] = content
+        try:
+            file = await self.caller.put(
+                content, f"{request_id}.bin", target=ELEMENT, request_id=request_id
+            )
+        except Refused:
+            # Mostly because nobody listens: nothing was sent.
+            del self.unsure_uploads[request_id]
+            raise
+        del self.unsure_uploads[request_id]
+        self.files[file.file_id] = Known(sha256_of(content))
+        self.acknowledged += 1
+
+    async def _change(self) -> None:
+        able = [i for i, known in self.files.items() if known.present and not known.busy]
+        if not able:
+            await asyncio.sleep(0.01)
+            return
+        file_id = self._chance.choice(able)
+        known = self.files[file_id]
+        known.busy = True
+        try:
+            if self._chance.random() < 0.3:
+                await self._delete(file_id, known)
+            else:
+                await self._update(file_id, known)
+        finally:
+            known.busy = False
+
+    async def _delete(self, file_id: str, known: Known) -> None:
+        known.present = None
+        request = storage_pb2.DeleteFileRequest(file_id=file_id)
+        try:
+            await self.caller.storage(ELEMENT).DeleteFile(request, **self.caller.auth)
+        except grpc.aio.AioRpcError as error:
+            _expect_broken(error)
+            raise
+        known.present = False
+        self.acknowledged += 1
+
+    async def _update(self, file_id: str, known: Known) -> None:
+        told = f"{self._chance.getrandbits(32):x}"
+        known.descriptions.add(told)
+        request = storage_pb2.UpdateFileRequest(
+            file_id=file_id,
+            file=types_pb2.File(description=told),
+            update_mask=field_mask_pb2.FieldMask(paths=["description"]),
+        )
+        try:
+            answer = await self.caller.storage(ELEMENT).UpdateFile(request, **self.caller.auth)
+        except grpc.aio.AioRpcError as error:
+            _expect_broken(error)
+            raise
+        assert answer.file.revision > known.revision
+        known.revision, known.descriptions = answer.file.revision, {told}
+        self.acknowledged += 1
+
+
+def _expect_broken(error: grpc.aio.AioRpcError) -> None:
+    assert error.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}, error
+
+
+async def _kill_and_wait(mesh: MeshProcess, traffic: Traffic, chance: random.Random) -> float:
+    """Let some writes be acknowledged, kill the server, and wait until the next ones are."""
+    before = traffic.acknowledged
+
+    async def busy() -> bool:
+        return traffic.acknowledged > before + 3
+
+    await until(busy, 30, "writes are acknowledged again")
+    await asyncio.sleep(chance.random() * 0.6)
+    began = time.monotonic()
+    pid = mesh.kill_one(ELEMENT)
+    await asyncio.to_thread(mesh.wait_restarted, ELEMENT, pid, 30.0)
+    before = traffic.acknowledged
+
+    async def answers() -> bool:
+        return traffic.acknowledged > before
+
+    await until(answers, 30, "the restarted server takes writes")
+    return time.monotonic() - began
+
+
+@pytest.mark.parametrize(
+    "kills", [10, pytest.param(50, marks=[pytest.mark.full, pytest.mark.timeout(900)])]
+)
+async def test_acknowledged_writes_survive_kills_at_random_moments(
+    broken_local: MeshProcess, kills: int, record_property: Callable[[str, object], None]
+) -> None:
+    seed = random.randrange(2**32)
+    record_property("seed", seed)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    async with Caller(broken_local.file) as caller:
+        traffic, done = Traffic(caller, seed), asyncio.Event()
+        running = asyncio.create_task(traffic.run(done))
+        restarts: list[float] = []
+        try:
+            while len(restarts) < kills:
+                restarts.append(await _kill_and_wait(broken_local, traffic, chance))
+        finally:
+            done.set()
+            await running
+        record_property("restart_seconds", sorted(restarts)[len(restarts) // 2])
+        print(f"{traffic.acknowledged} acknowledged, restarts {[round(s, 1) for s in restarts]}")
+        await _repeat_uploads(traffic)
+        await _everything_is_whole(broken_local, caller, traffic)
+
+
+async def _repeat_uploads(traffic: Traffic) -> None:
+    """Send each upload again whose end nobody knows: it makes one file, not two."""
+    for request_id, content in traffic.unsure_uploads.items():
+        file = await traffic.caller.put(
+            content, f"{request_id}.bin", target=ELEMENT, request_id=request_id
+        )
+        traffic.files[file.file_id] = Known(sha256_of(content))
+
+
+async def _everything_is_whole(mesh: MeshProcess, caller: Caller, traffic: Traffic) -> None:
+    root = mesh.data_dir / store_folder(ELEMENT)
+    # Intents are replayed at start and every ten seconds; no row waits for longer.
+    await until(lambda: _no_intents(mesh), 15, "no write is pending")
+    listed = await caller.listed(ELEMENT)
+    sidecars = await asyncio.to_thread(active_sidecars, root)
+    assert listed.keys() == sidecars.keys()
+    assert listed.keys() <= traffic.files.keys(), "a file that no caller made"
+    for file_id, known in traffic.files.items():
+        if known.present is False:
+            assert file_id not in listed, "an acknowledged delete was lost"
+        elif known.present:
+            assert file_id in listed, "an acknowledged file was lost"
+        if file_id in listed:
+            file = listed[file_id]
+            assert file.sha256 == known.sha256
+            assert file.description in known.descriptions, "an acknowledged update was lost"
+            assert file.revision >= known.revision
+            assert sidecars[file_id]["description"] == file.description
+            assert sidecars[file_id]["revision"] == file.revision
+    await _bytes_are_whole(caller, listed)
+    await _no_leftovers(mesh, caller)
+
+
+async def _bytes_are_whole(caller: Caller, listed: dict[str, types_pb2.File]) -> None:
+    slots = asyncio.Semaphore(8)
+
+    async def check(file: types_pb2.File) -> None:
+        async with slots:
+            digest = hashlib.sha256()
+            async for part in caller.parts(ELEMENT, file.file_id):
+                digest.update(part)
+            assert digest.hexdigest() == file.sha256
+            got = await caller.get(ELEMENT, file.file_id)
+            assert (got.revision, got.description) == (file.revision, file.description)
+
+    await asyncio.gather(*(check(file) for file in listed.values()))
+
+
+async def _no_intents(mesh: MeshProcess) -> bool:
+    connection = await asyncpg.connect(mesh.file.database_url)
+    try:
+        count = "SELECT count(*) FROM public.storage_elem_01_pending_writes"
+        return not await connection.fetchval(count)
+    finally:
+        await connection.close()
+
+
+async def _no_leftovers(mesh: MeshProcess, caller: Caller) -> None:
+    """No stage, no half-written sidecar, no blob without a sidecar, no room promised."""
+    root = mesh.data_dir / store_folder(ELEMENT)
+
+    def strays() -> list[str]:
+        paths = {path for path, _ in local_files(root)}
+        return sorted(
+            path for path in paths if not path.endswith(SIDECAR) and f"{path}{SIDECAR}" not in paths
+        )
+
+    async def clean() -> bool:
+        found = await asyncio.to_thread(strays)
+        return not found and (await caller.element(ELEMENT)).reserved_bytes == 0
+
+    try:
+        await until(clean, 20, "nothing but files is in the store")
+    except TimeoutError:
+        raise AssertionError(f"left in the store: {strays()}") from None

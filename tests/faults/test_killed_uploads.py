@@ -1,0 +1,220 @@
+"""Uploads whose client, ingest or storage server is killed at a random byte.
+
+A resumable upload ends with the right bytes all the same; a stream that was cut before its
+`finish` leaves nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import random
+import subprocess
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import grpc
+import pytest
+
+from artstore_client import Client, UploadedFile
+from launch import processes
+from tests.faults.caller import INGEST, Caller, until
+from tests.faults.command import Command, make_file
+from tests.faults.stores import holdings, nothing_left
+from tests.mesh_process import MeshProcess
+
+# The first test of each kind also starts its mesh.
+pytestmark = pytest.mark.timeout(180)
+
+MEBIBYTE = 2**20
+ELEMENT = "se-01"
+# Two checkpoints of the element and a bit.
+SIZE = 150 * MEBIBYTE
+BACK_SECONDS = 20.0
+
+
+@pytest.fixture
+def seed(record_property: Callable[[str, object], None]) -> int:
+    """Seeds the choice of the byte; in the report when the test fails."""
+    found = random.randrange(2**32)
+    record_property("seed", found)
+    print(f"seed {found}")
+    return found
+
+
+@pytest.fixture
+async def caller(broken_mesh: MeshProcess) -> AsyncIterator[Caller]:
+    """A caller of the mesh that is broken, when it is whole."""
+    async with Caller(broken_mesh.file) as found:
+        await whole(found)
+        yield found
+
+
+async def whole(caller: Caller) -> None:
+    """Wait until an upload through ingest goes to the first element again."""
+
+    async def writes() -> bool:
+        return (await caller.element(ELEMENT)).writable and await caller.health(INGEST)
+
+    await until(writes, BACK_SECONDS, "the mesh is whole")
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+async def downloaded(caller: Caller, file_id: str) -> str:
+    """SHA-256 of what the element gives back."""
+    digest = hashlib.sha256()
+    async for part in caller.parts(ELEMENT, file_id):
+        digest.update(part)
+    return digest.hexdigest()
+
+
+async def test_upload_of_a_killed_client_is_resumed_by_the_next_one(
+    broken_mesh: MeshProcess, caller: Caller, tmp_path: Path, seed: int
+) -> None:
+    source, chance = tmp_path / "big.bin", random.Random(seed)
+    sha256 = await asyncio.to_thread(make_file, source, SIZE, seed)
+    before = await caller.listed(ELEMENT)
+    for lowest in (8, 70):
+        byte = chance.randrange(lowest * MEBIBYTE, (lowest + 50) * MEBIBYTE)
+        command = Command(broken_mesh, tmp_path, "put", "--json", str(source))
+        await asyncio.to_thread(command.kill_at, source, byte)
+        assert (await caller.listed(ELEMENT)).keys() == before.keys()
+    result = await asyncio.to_thread(
+        Command(broken_mesh, tmp_path, "put", "--json", str(source)).result
+    )
+    assert result["sha256"] == sha256
+    # What the second client had sent lay on the element; the last pieces may still be in its pipe.
+    assert result["resumed_at_bytes"] > 50 * MEBIBYTE
+    assert await downloaded(caller, result["file_id"]) == sha256
+    assert (await caller.listed(ELEMENT)).keys() == {*before, result["file_id"]}
+    assert list((tmp_path / "artstore" / "uploads").iterdir()) == []
+
+
+class KillsOnTheWay:
+    """A progress callback that kills a process of the mesh each time a byte is passed."""
+
+    def __init__(self, mesh: MeshProcess, name: str, at: list[int]) -> None:
+        self._mesh = mesh
+        self._name = name
+        self._at = sorted(at, reverse=True)
+        self.kills = 0
+
+    def __call__(self, sent: int, _: int | None) -> None:
+        if self._at and sent >= self._at[-1]:
+            self._at.pop()
+            # A process that is just starting again has another pid than the file says.
+            with contextlib.suppress(KeyError):
+                self._mesh.kill_one(self._name)
+            self.kills += 1
+
+
+async def test_upload_goes_on_when_the_storage_server_is_killed(
+    broken_mesh: MeshProcess, caller: Caller, tmp_path: Path, seed: int
+) -> None:
+    source, chance = tmp_path / "big.bin", random.Random(seed)
+    sha256 = await asyncio.to_thread(make_file, source, SIZE, seed)
+    kills = KillsOnTheWay(
+        broken_mesh,
+        ELEMENT,
+        [chance.randrange(MEBIBYTE, 60 * MEBIBYTE), chance.randrange(80 * MEBIBYTE, SIZE)],
+    )
+    async with Client.connect(mesh_file=broken_mesh.mesh_file, state_folder=tmp_path) as client:
+        uploaded = await client.upload(source, progress=kills)
+    assert kills.kills == 2
+    assert uploaded.file.sha256 == sha256
+    assert await downloaded(caller, uploaded.file_id) == sha256
+
+
+async def test_upload_goes_on_when_ingest_is_killed(
+    broken_mesh: MeshProcess, caller: Caller, tmp_path: Path, seed: int
+) -> None:
+    source, chance = tmp_path / "big.bin", random.Random(seed)
+    sha256 = await asyncio.to_thread(make_file, source, 100 * MEBIBYTE, seed)
+    kills = KillsOnTheWay(broken_mesh, INGEST, [chance.randrange(MEBIBYTE, 90 * MEBIBYTE)])
+    # The element's own address leads nowhere from here, so that all bytes go through ingest.
+    nowhere = {ELEMENT: f"127.0.0.1:{processes.free_port()}"}
+    async with Client.connect(
+        mesh_file=broken_mesh.mesh_file, storage=nowhere, state_folder=tmp_path
+    ) as client:
+        uploaded = await client.upload(source, progress=kills)
+    assert kills.kills == 1
+    assert uploaded.file.sha256 == sha256
+    assert await downloaded(caller, uploaded.file_id) == sha256
+
+
+@pytest.mark.parametrize("victim", [INGEST, ELEMENT])
+async def test_small_upload_in_one_stream_is_sent_again(
+    broken_mesh: MeshProcess, caller: Caller, tmp_path: Path, seed: int, victim: str
+) -> None:
+    content = random.Random(seed).randbytes(8 * MEBIBYTE)
+    before = await caller.listed(ELEMENT)
+    kills = KillsOnTheWay(broken_mesh, victim, [random.Random(seed).randrange(8 * MEBIBYTE)])
+    async with Client.connect(mesh_file=broken_mesh.mesh_file, state_folder=tmp_path) as client:
+        uploaded: UploadedFile = await client.upload(content, name="small.bin", progress=kills)
+    assert kills.kills == 1
+    element = uploaded.file.storage_element_id
+    await whole(caller)
+    assert await caller.read(element, uploaded.file_id) == content
+    new = (await caller.listed(ELEMENT)).keys() - before.keys()
+    assert new == ({uploaded.file_id} if element == ELEMENT else set())
+
+
+@pytest.mark.parametrize("target", [INGEST, ELEMENT])
+@pytest.mark.parametrize("how", ["half-closed", "cancelled"])
+async def test_stream_cut_before_finish_leaves_nothing(
+    broken_mesh: MeshProcess, caller: Caller, target: str, how: str
+) -> None:
+    before = await holdings(broken_mesh, caller)
+    async with caller.upload_to(target) as upload:
+        await upload.header(original_filename="cut.bin")
+        await upload.send(random.randbytes(20 * MEBIBYTE))
+        during = (await holdings(broken_mesh, caller)).beyond(before)
+        assert during["reserved"] >= 20 * MEBIBYTE
+        if how == "cancelled":
+            upload.cancel()
+        else:
+            with pytest.raises(grpc.aio.AioRpcError):
+                await upload.answer()
+    await nothing_left(broken_mesh, caller, before)
+
+
+async def test_stream_of_a_killed_client_leaves_nothing(
+    broken_mesh: MeshProcess, caller: Caller, tmp_path: Path
+) -> None:
+    before = await holdings(broken_mesh, caller)
+    command = Command(broken_mesh, tmp_path, "put", "-", "--name", "cut.bin", stdin=subprocess.PIPE)
+    feed = command.process.stdin
+    assert feed is not None
+    # A pipe cannot be sought, so it goes in one stream; what the pipe has taken was mostly sent.
+    await asyncio.to_thread(feed.write, random.randbytes(20 * MEBIBYTE))
+
+    async def under_way() -> bool:
+        return "reserved" in (await holdings(broken_mesh, caller)).beyond(before)
+
+    await until(under_way, 10, "the upload has begun")
+    command.kill()
+    await nothing_left(broken_mesh, caller, before)
+
+
+@pytest.mark.parametrize("victim", [INGEST, ELEMENT])
+async def test_stream_through_a_killed_server_leaves_nothing(
+    broken_mesh: MeshProcess, caller: Caller, victim: str
+) -> None:
+    before = await holdings(broken_mesh, caller)
+    async with caller.upload_to(INGEST) as upload:
+        await upload.header(original_filename="cut.bin")
+        await upload.send(random.randbytes(12 * MEBIBYTE))
+        pid = broken_mesh.kill_one(victim)
+        with pytest.raises(grpc.aio.AioRpcError) as broken:
+            await upload.send(random.randbytes(12 * MEBIBYTE), offset=12 * MEBIBYTE)
+            await upload.finish()
+        assert broken.value.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL}
+    await asyncio.to_thread(broken_mesh.wait_restarted, victim, pid)
+    await whole(caller)
+    await nothing_left(broken_mesh, caller, before, seconds=15)

@@ -1,0 +1,37 @@
+"""An admin server that the tests of a module share, and a fresh one for those that need it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest_asyncio
+
+from tests.integration.admin.running import ManualClock, RunningAdmin, running_admin
+from tests.services import PostgresProcess
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def shared_admin(
+    postgres: PostgresProcess, tmp_path_factory: object
+) -> AsyncIterator[RunningAdmin]:
+    """One admin for the module; leave its accounts alone and make your own."""
+    url = postgres.create_database()
+    folder: Path = tmp_path_factory.mktemp("admin")  # type: ignore[attr-defined]
+    async with running_admin(url, folder) as admin:
+        yield admin
+    postgres.drop_database(url)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def admin(
+    database_url: str, tmp_path: Path, clock: ManualClock
+) -> AsyncIterator[RunningAdmin]:
+    """An admin of the test's own, whose clock the test may put forward."""
+    async with running_admin(database_url, tmp_path, now=clock) as running:
+        yield running

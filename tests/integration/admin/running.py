@@ -1,0 +1,146 @@
+"""An admin server in this process, on a free port, with what a test needs to talk to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from admin_server.app import build
+from admin_server.clock import Clock, utc_now
+from admin_server.settings import AdminSettings
+from artstore.v1 import admin_pb2, admin_pb2_grpc, types_pb2
+from mesh.server import MeshServer
+
+SECRET = "a secret of the bootstrap file"
+ADMIN = {
+    "client_id": "admin",
+    "client_secret": SECRET,
+    "role": "ADMIN",
+    "namespaces": ["*"],
+    "first": True,
+}
+SERVICE = {"client_id": "storage-se-01", "client_secret": SECRET, "role": "SERVICE"}
+USER = {"client_id": "alice", "client_secret": SECRET, "role": "USER"}
+AUDITOR = {"client_id": "auditor", "client_secret": SECRET, "role": "AUDITOR"}
+EVERYBODY: Sequence[dict[str, Any]] = (ADMIN, SERVICE, USER, AUDITOR)
+
+Metadata = tuple[tuple[str, str], ...]
+
+
+class ManualClock:
+    """The time of day, as far ahead as a test has put it."""
+
+    def __init__(self) -> None:
+        self._ahead = timedelta()
+
+    def __call__(self) -> datetime:
+        return utc_now() + self._ahead
+
+    def advance(self, seconds: float) -> None:
+        self._ahead += timedelta(seconds=seconds)
+
+
+class RunningAdmin:
+    """Stubs of a started admin, and logins remembered by account."""
+
+    def __init__(self, server: MeshServer, channel: grpc.aio.Channel) -> None:
+        self.server = server
+        self.channel = channel
+        self.tokens: Any = admin_pb2_grpc.TokenServiceStub(channel)
+        self.accounts: Any = admin_pb2_grpc.ServiceAccountServiceStub(channel)
+        self.elements: Any = admin_pb2_grpc.StorageElementServiceStub(channel)
+        self._metadata: dict[str, Metadata] = {}
+
+    async def issue(self, client_id: str, client_secret: str = SECRET) -> str:
+        """Log in and answer the raw token."""
+        request = admin_pb2.IssueTokenRequest(client_id=client_id, client_secret=client_secret)
+        answer = await self.tokens.IssueToken(request, timeout=10)
+        return str(answer.access_token)
+
+    async def as_(self, client_id: str) -> dict[str, Any]:
+        """Keywords of a call made by that account."""
+        if client_id not in self._metadata:
+            self._metadata[client_id] = bearer(await self.issue(client_id))
+        return {"metadata": self._metadata[client_id], "timeout": 10}
+
+    async def jwks(self) -> dict[str, Any]:
+        answer = await self.tokens.GetJwks(admin_pb2.GetJwksRequest(), timeout=10)
+        found: dict[str, Any] = json.loads(answer.jwks_json)
+        return found
+
+    async def accepts(self, token: str) -> bool:
+        """Whether admin's own interceptor takes the token."""
+        request = admin_pb2.ListStorageElementsRequest()
+        try:
+            await self.elements.ListStorageElements(request, metadata=bearer(token), timeout=10)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.UNAUTHENTICATED:
+                return False
+            raise
+        return True
+
+
+def bearer(token: str) -> Metadata:
+    return (("authorization", f"Bearer {token}"),)
+
+
+def write_bootstrap_file(path: Path, accounts: Sequence[dict[str, Any]]) -> Path:
+    path.write_text(json.dumps({"accounts": list(accounts)}))
+    path.chmod(0o600)
+    return path
+
+
+def settings_of(database_url: str, folder: Path, **changes: Any) -> AdminSettings:
+    values: dict[str, Any] = {
+        "host": "localhost",
+        "port": 0,
+        "metrics_port": 0,
+        "database_url": database_url,
+        "data_dir": folder,
+    }
+    return AdminSettings(**{**values, **changes})
+
+
+@asynccontextmanager
+async def running_admin(
+    database_url: str,
+    folder: Path,
+    *,
+    accounts: Sequence[dict[str, Any]] = EVERYBODY,
+    now: Clock = utc_now,
+    **changes: Any,
+) -> AsyncIterator[RunningAdmin]:
+    """Start admin with these accounts and stop it at the end."""
+    bootstrap_file = write_bootstrap_file(folder / "bootstrap.json", accounts)
+    settings = settings_of(database_url, folder, bootstrap_file=bootstrap_file, **changes)
+    async with build(settings, now) as server:
+        await server.start()
+        try:
+            async with grpc.aio.insecure_channel(f"localhost:{server.port}") as channel:
+                yield RunningAdmin(server, channel)
+        finally:
+            await server.stop(drain_seconds=0.5)
+
+
+def report(storage_element_id: str = "se-01", **changes: Any) -> types_pb2.StorageElement:
+    """What a healthy element in mode edit says of itself."""
+    values: dict[str, Any] = {
+        "storage_element_id": storage_element_id,
+        "store_id": "3f2b0c1e-7c65-4f9f-9b58-0d0a6d9c1a01",
+        "endpoint": "127.0.0.1:8010",
+        "mode": types_pb2.ELEMENT_MODE_EDIT,
+        "priority": 100,
+        "capacity_bytes": 10**9,
+        "fill_level": types_pb2.FILL_LEVEL_OK,
+        "writable": True,
+        "is_writer": True,
+        "backend": "local",
+        "epoch": "e1",
+    }
+    return types_pb2.StorageElement(**{**values, **changes})

@@ -1,0 +1,177 @@
+"""Admin without its database: stopped, frozen, or not there yet when admin starts."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from artstore.v1 import admin_pb2
+from mesh.status import DETAILS_KEY
+from tests.integration.admin.running import RunningAdmin, report, running_admin
+from tests.services import PostgresProcess
+
+RECOVERS_SECONDS = 10.0
+# What a server of the mesh waits for admin.
+ANSWERS_SECONDS = 2.0
+
+
+async def refused(call: Awaitable[Any]) -> grpc.aio.AioRpcError:
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await call
+    return error.value
+
+
+def retry_seconds(error: grpc.aio.AioRpcError) -> float:
+    """What RetryInfo says; the detail must be there."""
+    metadata = dict(error.trailing_metadata() or ())
+    status = status_pb2.Status.FromString(metadata[DETAILS_KEY])  # type: ignore[arg-type]
+    retry = error_details_pb2.RetryInfo()
+    assert any(detail.Unpack(retry) for detail in status.details)
+    return retry.retry_delay.ToNanoseconds() / 1e9
+
+
+async def eventually(call: Callable[[], Awaitable[Any]]) -> Any:
+    """The first answer that is not UNAVAILABLE."""
+    deadline = time.monotonic() + RECOVERS_SECONDS
+    while True:
+        try:
+            return await call()
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.UNAVAILABLE or time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.1)
+
+
+async def health_of(admin: RunningAdmin, service: str) -> int:
+    stub: Any = health_pb2_grpc.HealthStub(admin.channel)
+    request = health_pb2.HealthCheckRequest(service=service and f"artstore.v1.{service}")
+    return int((await stub.Check(request, timeout=5)).status)
+
+
+async def eventually_health(admin: RunningAdmin, service: str, wanted: int) -> None:
+    async with asyncio.timeout(RECOVERS_SECONDS):
+        while await health_of(admin, service) != wanted:  # noqa: ASYNC110 - nothing announces it
+            await asyncio.sleep(0.1)
+
+
+async def register(admin: RunningAdmin, **changes: Any) -> Any:
+    request = admin_pb2.RegisterStorageElementRequest(element=report(**changes))
+    return await admin.elements.RegisterStorageElement(request, **await admin.as_("storage-se-01"))
+
+
+async def listed(admin: RunningAdmin) -> Any:
+    request = admin_pb2.ListStorageElementsRequest()
+    return await admin.elements.ListStorageElements(request, **await admin.as_("alice"))
+
+
+@pytest.fixture(params=["stopped", "frozen"])
+def outage(
+    request: pytest.FixtureRequest, own_postgres: PostgresProcess
+) -> tuple[Callable[[], None], Callable[[], None]]:
+    """(begin, end) of an outage of PostgreSQL."""
+    if request.param == "stopped":
+        return own_postgres.stop, own_postgres.start
+    return own_postgres.freeze, own_postgres.thaw
+
+
+async def test_without_the_database_only_what_needs_it_fails_and_comes_back(
+    own_postgres: PostgresProcess,
+    outage: tuple[Callable[[], None], Callable[[], None]],
+    tmp_path: Path,
+) -> None:
+    begin, end = outage
+    async with running_admin(own_postgres.create_database(), tmp_path) as admin:
+        token = await admin.issue("alice")
+        await register(admin, used_bytes=1)
+        create = admin_pb2.CreateServiceAccountRequest(role=admin_pb2.ROLE_USER)
+        as_admin = await admin.as_("admin")
+        await listed(admin)
+
+        await asyncio.to_thread(begin)
+        try:
+            for _ in range(3):
+                started = time.monotonic()
+                error = await refused(admin.issue("alice"))
+                assert error.code() is grpc.StatusCode.UNAVAILABLE
+                assert retry_seconds(error) > 0
+                assert time.monotonic() - started < ANSWERS_SECONDS
+            error = await refused(admin.accounts.CreateServiceAccount(create, **as_admin))
+            assert error.code() is grpc.StatusCode.UNAVAILABLE
+
+            assert (await admin.jwks())["keys"]
+            assert await admin.accepts(token)
+            assert (await register(admin, used_bytes=2)).element.used_bytes == 2
+            assert (await listed(admin)).elements[0].healthy
+            error = await refused(register(admin, storage_element_id="se-02"))
+            assert error.code() is grpc.StatusCode.UNAVAILABLE
+
+            not_serving = health_pb2.HealthCheckResponse.NOT_SERVING
+            serving = health_pb2.HealthCheckResponse.SERVING
+            await eventually_health(admin, "ServiceAccountService", not_serving)
+            for service in ("", "TokenService", "StorageElementService"):
+                assert await health_of(admin, service) == serving
+        finally:
+            await asyncio.to_thread(end)
+
+        assert await eventually(lambda: admin.issue("alice"))
+        await eventually(lambda: register(admin, storage_element_id="se-02"))
+        await eventually(lambda: admin.accounts.CreateServiceAccount(create, **as_admin))
+        await eventually_health(admin, "ServiceAccountService", serving)
+
+
+async def test_admin_restarts_without_its_database_and_recovers(
+    own_postgres: PostgresProcess,
+    outage: tuple[Callable[[], None], Callable[[], None]],
+    tmp_path: Path,
+) -> None:
+    begin, end = outage
+    url = own_postgres.create_database()
+    async with running_admin(url, tmp_path) as admin:
+        token = await admin.issue("alice")
+        jwks = await admin.jwks()
+        await register(admin, used_bytes=1)
+
+    await asyncio.to_thread(begin)
+    try:
+        async with running_admin(url, tmp_path) as admin:
+            assert await admin.jwks() == jwks
+            as_alice = {"metadata": (("authorization", f"Bearer {token}"),), "timeout": 5}
+            request = admin_pb2.ListStorageElementsRequest()
+            # The token is good; what the table holds is not known yet, so nothing is invented.
+            error = await refused(admin.elements.ListStorageElements(request, **as_alice))
+            assert error.code() is grpc.StatusCode.UNAVAILABLE
+            error = await refused(admin.issue("alice"))
+            assert error.code() is grpc.StatusCode.UNAVAILABLE
+            assert retry_seconds(error) > 0
+
+            await asyncio.to_thread(end)
+            assert await eventually(lambda: admin.issue("alice"))
+            answer = await eventually(
+                lambda: admin.elements.ListStorageElements(request, **as_alice)
+            )
+            assert answer.elements[0].used_bytes == 1
+    finally:
+        own_postgres.thaw()
+
+
+async def test_a_first_start_before_postgresql_makes_everything_once_it_is_there(
+    own_postgres: PostgresProcess, tmp_path: Path
+) -> None:
+    url = own_postgres.create_database()
+    await asyncio.to_thread(own_postgres.stop)
+    async with running_admin(url, tmp_path) as admin:
+        error = await refused(admin.jwks())
+        assert error.code() is grpc.StatusCode.UNAVAILABLE
+        error = await refused(admin.issue("admin"))
+        assert error.code() is grpc.StatusCode.UNAVAILABLE
+        await asyncio.to_thread(own_postgres.start)
+        token = await eventually(lambda: admin.issue("admin"))
+        assert await admin.accepts(token)

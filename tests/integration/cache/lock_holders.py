@@ -1,0 +1,51 @@
+"""Holders of locks that behave badly, and ways to wait for what locks do."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from storage_server.locks import ElementLocks, HeldLock, LockKind
+
+
+async def abandon(locks: ElementLocks, kind: LockKind, *, file_id: str = "") -> HeldLock:
+    """Take a lock as a process does that is killed or paused at once: it is never renewed."""
+    held, _ = await locks._acquire(kind, file_id, "abandoned", 0.0)
+    await locks._announce(held)
+    return held
+
+
+@asynccontextmanager
+async def held_by_a_task(
+    locks: ElementLocks, kind: LockKind, *, file_id: str = ""
+) -> AsyncIterator[asyncio.Task[HeldLock]]:
+    """Another task holds a lock and does nothing, until the block ends or it is stopped."""
+    taken = asyncio.Event()
+
+    async def hold() -> HeldLock:
+        async with locks.hold(kind, operation_id="holding", file_id=file_id) as held:
+            taken.set()
+            await asyncio.Event().wait()
+        return held
+
+    task = asyncio.create_task(hold())
+    waiter = asyncio.create_task(taken.wait())
+    await asyncio.wait({task, waiter}, return_when=asyncio.FIRST_COMPLETED)
+    waiter.cancel()
+    if task.done():
+        task.result()
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 5.0) -> None:
+    """Wait for what another process does, which sets no event here."""
+    deadline = time.monotonic() + seconds
+    while not await condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        await asyncio.sleep(0.01)

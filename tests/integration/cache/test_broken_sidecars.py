@@ -1,0 +1,227 @@
+"""A sidecar that can't be used is reported, stops nothing, and costs no row."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import pytest
+
+from storage_server.consistency.report import Finding, Level
+from storage_server.file_id import new_file_id
+from storage_server.sidecar import Sidecar, encode
+from storage_server.store.port import SIDECAR_SUFFIX
+from tests.integration.cache.backdoor import LocalBackdoor
+from tests.integration.cache.rig import CacheRig, a_sidecar, path_of, utc_now
+
+Break = Callable[[bytes], bytes]
+
+
+def with_member(name: str, value: Any) -> Break:
+    return lambda content: orjson.dumps({**orjson.loads(content), name: value})
+
+
+def with_text(old: str, new: str) -> Break:
+    return lambda content: content.replace(old.encode(), new.encode(), 1)
+
+
+BREAKS: dict[str, Break] = {
+    "truncated": lambda content: content[: len(content) // 2],
+    "not JSON": lambda content: b"\x00\xff not json",
+    "not UTF-8": lambda content: content.replace(b"alice", b"al\xffce"),
+    "a list": lambda content: b"[" + content + b"]",
+    "wrong type": with_member("size_bytes", "many"),
+    "wrong type in a list": with_member("tags", ["a", 7]),
+    "a required field missing": with_text('"sha256":', '"sha-256":'),
+    "NUL in a text": with_text('"description":""', '"description":"a\\u0000b"'),
+    "a lone surrogate": with_text('"description":""', '"description":"\\ud800"'),
+    "an integer over 64 bit": with_text('"revision":1', '"revision":36893488147419103232'),
+    "a huge integer": with_text('"revision":1', '"revision":' + "9" * 1000),
+    "an unknown integer over 64 bit": with_text('{"schema', '{"x":36893488147419103232,"schema'),
+    "a name twice": with_text('"version":""', '"version":"","version":"2"'),
+    "deep nesting": with_text('{"schema', '{"x":' + "[" * 900 + "]" * 900 + ',"schema'),
+    "too large": lambda content: content[:-1] + b',"x":"' + b"y" * 5000 + b'"}',
+    "another file's id": with_member("file_id", new_file_id(utc_now())),
+    "an id that is none": with_member("file_id", "7"),
+    "another place": with_member("storage_path", "2020/01/01/01"),
+    "a newer schema": with_member("schema_version", 2),
+    "no bytes": lambda content: b"",
+    "an unknown state": with_member("state", "lost"),
+    "no time": with_member("created_at", "yesterday"),
+}
+
+
+@pytest.fixture
+def broken_folders(rig: CacheRig) -> Callable[[Sidecar], str]:
+    """Puts a folder where a sidecar should be; S3 has no folders."""
+
+    def make(sidecar: Sidecar) -> str:
+        path = path_of(sidecar)
+        assert isinstance(rig.backdoor, LocalBackdoor)
+        with contextlib.suppress(FileNotFoundError):
+            rig.backdoor.remove(path)
+        (rig.backdoor.root / path).mkdir(parents=True)
+        return path
+
+    return make
+
+
+async def test_each_is_reported_none_stops_others_and_none_removes_a_row(rig: CacheRig) -> None:
+    good = await rig.upload_many(3)
+    known = {name: await rig.upload(description="") for name in BREAKS}
+    new = {name: a_sidecar(description="") for name in BREAKS}
+    before = await rig.rows()
+    for name, spoil in BREAKS.items():
+        for sidecar in (known[name], new[name]):
+            rig.backdoor.write(path_of(sidecar), spoil(encode(sidecar)))
+    await rig.lose_row(good[0])
+    del before[good[0].file_id]
+    broken = {path_of(one) for some in (known, new) for one in some.values()}
+
+    for level in Level:
+        report = await rig.check(level)
+        assert report.count(Finding.INVALID_ATTR) == len(broken), report.details(
+            Finding.INVALID_ATTR
+        )
+        assert report.count(Finding.ORPHAN_ATTR) == 1
+        assert report.count(Finding.ORPHAN_CACHE) == 0
+        assert report.count(Finding.STALE) == 0
+        assert report.total_attr_files == len(broken) + 3
+        # Good ones, broken ones with a row, and broken ones without, of which each counts once.
+        wrong, union = len(broken) + 1, len(broken) + 3
+        assert report.inconsistency_percentage == pytest.approx(100 * wrong / union)
+
+    for full in (False, True):
+        result = await rig.process.cache.rebuild(full=full)
+        assert result.error_count == len(broken)
+        assert len(result.errors) == 10
+        assert all(error.partition(":")[0] in broken for error in result.errors)
+        assert result.entries_created == (0 if full else 1)
+        assert result.attr_files_scanned == len(broken) + 3
+        after = await rig.rows()
+        assert after.pop(good[0].file_id).sidecar == good[0]
+        assert after.keys() == before.keys()
+        for file_id, row in before.items():
+            assert (after[file_id].sidecar, after[file_id].sequence) == (row.sidecar, row.sequence)
+
+
+async def test_a_folder_called_like_a_sidecar_is_reported_and_costs_no_row(
+    rig: CacheRig, broken_folders: Callable[[Sidecar], str]
+) -> None:
+    kept, good = await rig.upload_many(2)
+    paths = {broken_folders(kept), broken_folders(a_sidecar())}
+    for level in Level:
+        report = await rig.check(level)
+        assert report.count(Finding.INVALID_ATTR) == 2
+        assert report.findings == 2
+        assert report.total_attr_files == 3
+        assert report.inconsistency_percentage == pytest.approx(200 / 3)
+    for full in (False, True):
+        result = await rig.process.cache.rebuild(full=full)
+        assert result.error_count == 2
+        assert {error.partition(":")[0] for error in result.errors} == paths
+        assert result.attr_files_scanned == 3
+    assert (await rig.rows()).keys() == {kept.file_id, good.file_id}
+
+
+async def test_of_two_with_one_id_the_one_that_the_row_names_wins(rig: CacheRig) -> None:
+    sidecar = await rig.upload()
+    copy = a_sidecar(
+        file_id=sidecar.file_id, storage_path="2026/01/02/03", description="a copy elsewhere"
+    )
+    rig.backdoor.write(path_of(copy), encode(copy))
+    # The row names the one that is not at home.
+    await rig.full()
+    assert (await rig.rows())[sidecar.file_id].sidecar == sidecar
+    for _ in range(2):
+        report = await rig.check()
+        assert report.count(Finding.INVALID_ATTR) == 1
+        assert path_of(copy) in report.details(Finding.INVALID_ATTR)[0]
+        assert path_of(sidecar) in report.details(Finding.INVALID_ATTR)[0]
+        result = await rig.full()
+        assert result.error_count == 1
+        assert path_of(copy) in result.errors[0]
+        assert path_of(sidecar) in result.errors[0]
+        assert (await rig.rows())[sidecar.file_id].sidecar == sidecar
+
+
+async def test_of_two_with_one_id_and_no_row_the_one_in_its_home_folder_wins(
+    rig: CacheRig,
+) -> None:
+    home = await rig.upload()
+    copies = []
+    for folder in ("2026/01/02/03", "2999/01/02/03"):
+        copy = a_sidecar(file_id=home.file_id, storage_path=folder, description=folder)
+        rig.backdoor.write(path_of(copy), encode(copy))
+        copies.append(copy)
+    await rig.lose_row(home)
+    report = await rig.check()
+    assert report.count(Finding.ORPHAN_ATTR) == 1
+    assert report.details(Finding.ORPHAN_ATTR) == [path_of(home)]
+    assert report.count(Finding.INVALID_ATTR) == 2
+    result = await rig.full()
+    assert (result.entries_created, result.error_count) == (1, 2)
+    assert (await rig.rows())[home.file_id].sidecar == home
+
+
+async def test_a_row_that_names_a_copy_away_from_home_keeps_it(rig: CacheRig) -> None:
+    home = await rig.upload()
+    away = a_sidecar(file_id=home.file_id, storage_path="2026/01/02/03", description="away")
+    rig.backdoor.write(path_of(away), encode(away))
+    rig.backdoor.remove(path_of(home))
+    assert (await rig.check()).count(Finding.STALE) == 1
+    await rig.full()
+    assert (await rig.rows())[home.file_id].sidecar == away
+    rig.backdoor.write(path_of(home), encode(home))
+    report = await rig.check()
+    assert path_of(home) in report.details(Finding.INVALID_ATTR)[0]
+    await rig.full()
+    assert (await rig.rows())[home.file_id].sidecar == away
+    rig.backdoor.remove(path_of(away))
+    await rig.full()
+    assert (await rig.rows())[home.file_id].sidecar == home
+
+
+async def test_a_broken_sidecar_keeps_its_row_although_a_valid_copy_lies_elsewhere(
+    rig: CacheRig,
+) -> None:
+    home = await rig.upload()
+    copy = a_sidecar(file_id=home.file_id, storage_path="2026/01/02/03", description="a copy")
+    rig.backdoor.write(path_of(copy), encode(copy))
+    rig.backdoor.write(path_of(home), b"{")
+    for level in Level:
+        report = await rig.check(level)
+        assert report.count(Finding.INVALID_ATTR) == 2
+        assert report.findings == 2
+    result = await rig.full()
+    assert result.error_count == 2
+    assert (await rig.rows())[home.file_id].sidecar == home
+
+
+async def test_an_adopted_sidecar_without_an_id_in_its_name_is_taken(rig: CacheRig) -> None:
+    adopted = a_sidecar(
+        file_id="2f8e3d0a-0000-4000-8000-00000000000a",
+        storage_filename="plain.pdf",
+        storage_path="2019/01/02/03",
+        created_at=utc_now(),
+        updated_at=utc_now(),
+        expires_at=None,
+        retention_days=None,
+    )
+    rig.backdoor.write("2019/01/02/03/plain.pdf" + SIDECAR_SUFFIX, encode(adopted))
+    rig.backdoor.write("2019/01/02/03/plain.pdf", b"hello")
+    assert (await rig.check()).count(Finding.ORPHAN_ATTR) == 1
+    assert (await rig.full()).entries_created == 1
+    assert (await rig.check()).is_consistent
+
+
+async def test_details_name_the_first_ten_and_counts_all(rig: CacheRig) -> None:
+    for sidecar in await rig.upload_many(13):
+        rig.backdoor.write(path_of(sidecar), b"{")
+    for level in (Level.FULL, Level.DEEP):
+        report = await rig.check(level)
+        assert report.count(Finding.INVALID_ATTR) == 13
+        assert len(report.details(Finding.INVALID_ATTR)) == 10
+        assert report.inconsistency_percentage == 100

@@ -1,0 +1,61 @@
+"""Files as uploads make them, for tests of the catalog."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from storage_server import naming
+from storage_server.catalog.catalog import Catalog
+from storage_server.catalog.kinds import ChangeKind
+from storage_server.catalog.writes import Committed
+from storage_server.file_id import new_file_id, time_of
+from storage_server.sidecar import Sidecar
+from storage_server.store.port import Identity
+
+TTL_HOURS = 24
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def a_sidecar(*, at: datetime | None = None, **fields: Any) -> Sidecar:
+    file_id = new_file_id(at or now())
+    created_at = time_of(file_id)
+    name = fields.pop("original_filename", "report.pdf")
+    values: dict[str, Any] = {
+        "file_id": file_id,
+        "original_filename": name,
+        "storage_filename": naming.storage_filename(name, "alice", created_at, file_id),
+        "storage_path": naming.folder_of(created_at),
+        "size_bytes": 100,
+        "sha256": "ab" * 32,
+        "crc32c": 7,
+        "created_at": created_at,
+        "created_by": "alice",
+        "updated_at": created_at,
+        "tags": ("quarterly", "отчёт"),
+        "attributes": {"project": "apollo"},
+        "retention_days": 30,
+    }
+    return Sidecar(**{**values, **fields})
+
+
+def an_identity(number: int = 1) -> Identity:
+    return Identity(size=900, mtime_ns=1_700_000_000_000_000_000 + number, inode=number)
+
+
+async def upload(catalog: Catalog, sidecar: Sidecar, identity: Identity | None = None) -> Committed:
+    """As an upload does: intent, then row and feed."""
+    path = naming.sidecar_path(sidecar.storage_path, sidecar.storage_filename)
+    await catalog.pending.begin_write(sidecar.file_id, path, ChangeKind.CREATED)
+    return await commit(catalog, sidecar, ChangeKind.CREATED, identity)
+
+
+async def commit(
+    catalog: Catalog, sidecar: Sidecar, kind: ChangeKind, identity: Identity | None = None
+) -> Committed:
+    return await catalog.writes.commit_row(
+        sidecar, identity or an_identity(), kind, now=now(), cache_ttl_hours=TTL_HOURS
+    )

@@ -1,0 +1,70 @@
+"""The feed as followers need it."""
+
+from __future__ import annotations
+
+from storage_server.catalog.catalog import Catalog
+from storage_server.catalog.kinds import ChangeKind
+from storage_server.sidecar import tombstoned, updated
+from tests.integration.catalog.files import a_sidecar, commit, now, upload
+
+
+async def test_an_entry_shows_the_file_as_it_is_now(catalog: Catalog) -> None:
+    sidecar = a_sidecar()
+    await upload(catalog, sidecar)
+    changed = updated(sidecar, {"version": "2"}, now())
+    await commit(catalog, changed, ChangeKind.UPDATED)
+    first, second = await catalog.feed.read(0)
+    assert (first.kind, second.kind) == (ChangeKind.CREATED, ChangeKind.UPDATED)
+    assert first.row == second.row
+    assert first.row is not None
+    assert first.row.sidecar == changed
+
+
+async def test_an_entry_of_a_file_without_row_names_the_file(catalog: Catalog) -> None:
+    sidecar = a_sidecar()
+    await upload(catalog, sidecar)
+    await catalog.database.execute(f"DELETE FROM {catalog.tables.files}")
+    (change,) = await catalog.feed.read(0)
+    assert (change.file_id, change.row) == (sidecar.file_id, None)
+
+
+async def test_a_cursor_is_known_by_its_change_id(catalog: Catalog) -> None:
+    committed = await upload(catalog, a_sidecar())
+    assert await catalog.feed.change_id_at(1) == committed.change_id
+    assert await catalog.feed.change_id_at(2) is None
+
+
+async def test_trimming_keeps_the_latest_entries(catalog: Catalog) -> None:
+    assert await catalog.feed.oldest() is None
+    for _ in range(5):
+        await upload(catalog, a_sidecar())
+    assert await catalog.feed.trim(2) == 3
+    assert await catalog.feed.trim(2) == 0
+    assert await catalog.feed.oldest() == 4
+    assert [change.sequence for change in await catalog.feed.read(0)] == [4, 5]
+    assert (await catalog.feed.head()).sequence == 5
+
+
+async def test_a_snapshot_and_the_feed_after_its_head_miss_nothing(catalog: Catalog) -> None:
+    files = [a_sidecar() for _ in range(9)]
+    for sidecar in files:
+        await upload(catalog, sidecar)
+    head = await catalog.feed.head()
+    seen = {}
+    late = a_sidecar()
+    async for batch in catalog.feed.rows_in_batches(batch_size=2):
+        if not seen:
+            await commit(catalog, tombstoned(files[0], now()), ChangeKind.DELETED)
+            await commit(catalog, tombstoned(files[8], now()), ChangeKind.DELETED)
+            await upload(catalog, late)
+        seen |= {row.sidecar.file_id: row.sidecar for row in batch}
+    for change in await catalog.feed.read(head.sequence):
+        assert change.row is not None
+        seen[change.file_id] = change.row.sidecar
+    expected = await catalog.reads.get_many([one.file_id for one in (*files, late)])
+    assert seen == {file_id: row.sidecar for file_id, row in expected.items()}
+    assert await catalog.feed.total_rows() == 10
+
+
+async def test_new_tables_are_not_complete(catalog: Catalog) -> None:
+    assert await catalog.feed.rows_lost()

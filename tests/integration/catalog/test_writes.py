@@ -1,0 +1,154 @@
+"""Row, feed entry and counters go together."""
+
+from __future__ import annotations
+
+import asyncio
+
+from storage_server.catalog.catalog import Catalog
+from storage_server.catalog.kinds import ChangeKind
+from storage_server.sidecar import tombstoned, undeleted, updated
+from tests.integration.catalog.files import a_sidecar, an_identity, commit, now, upload
+
+
+async def test_a_committed_upload_is_a_row_a_feed_entry_and_no_intent(catalog: Catalog) -> None:
+    sidecar = a_sidecar()
+    committed = await upload(catalog, sidecar)
+    row = await catalog.reads.get(sidecar.file_id)
+    assert row is not None
+    assert row.sidecar == sidecar
+    assert row.identity == an_identity()
+    assert row.sequence == committed.sequence == 1
+    assert not row.pending
+    (change,) = await catalog.feed.read(0)
+    assert (change.sequence, change.change_id) == (1, committed.change_id)
+    assert change.kind is ChangeKind.CREATED
+    assert change.row == row
+    assert await catalog.pending.list_pending() == []
+    head = await catalog.feed.head()
+    assert (head.epoch, head.sequence) == (committed.epoch, 1)
+    assert (head.used_bytes, head.file_count) == (100, 1)
+
+
+async def test_eight_writers_leave_no_gap_in_the_sequence(catalog: Catalog) -> None:
+    async def write_twenty() -> list[int]:
+        return [(await upload(catalog, a_sidecar())).sequence for _ in range(20)]
+
+    drawn = await asyncio.gather(*(write_twenty() for _ in range(8)))
+    assert sorted(number for numbers in drawn for number in numbers) == list(range(1, 161))
+    changes = await catalog.feed.read(0)
+    assert [change.sequence for change in changes] == list(range(1, 161))
+    assert all(change.row and change.row.sequence == change.sequence for change in changes)
+    head = await catalog.feed.head()
+    assert (head.used_bytes, head.file_count) == (16_000, 160)
+
+
+async def test_a_sequence_is_visible_only_after_all_lower_ones(catalog: Catalog) -> None:
+    done = asyncio.Event()
+
+    async def follow() -> None:
+        after = 0
+        while not done.is_set():
+            for change in await catalog.feed.read(after):
+                assert change.sequence == after + 1
+                after = change.sequence
+
+    follower = asyncio.create_task(follow())
+    await asyncio.gather(*(upload(catalog, a_sidecar()) for _ in range(80)))
+    done.set()
+    await follower
+
+
+async def test_committing_twice_counts_once(catalog: Catalog) -> None:
+    sidecar = a_sidecar()
+    await upload(catalog, sidecar)
+    again = await upload(catalog, sidecar)
+    assert again.sequence == 2
+    head = await catalog.feed.head()
+    assert (head.used_bytes, head.file_count) == (100, 1)
+
+
+async def test_a_tombstone_keeps_its_bytes_until_its_blob_is_removed(catalog: Catalog) -> None:
+    sidecar = a_sidecar()
+    await upload(catalog, sidecar)
+    tombstone = tombstoned(sidecar, now())
+    await commit(catalog, tombstone, ChangeKind.DELETED)
+    head = await catalog.feed.head()
+    assert (head.used_bytes, head.file_count) == (100, 0)
+    (trash,) = await catalog.writes.list_trash(now())
+    assert trash.sidecar == tombstone
+    assert await catalog.writes.blob_removed(sidecar.file_id)
+    assert not await catalog.writes.blob_removed(sidecar.file_id)
+    assert (await catalog.feed.head()).used_bytes == 0
+    assert await catalog.writes.list_trash(now()) == []
+    (old,) = await catalog.writes.list_old_tombstones(now())
+    assert await catalog.writes.purge_tombstone(sidecar.file_id, sequence=old.sequence)
+    assert await catalog.reads.get(sidecar.file_id) is None
+
+
+async def test_an_undeleted_file_counts_again(catalog: Catalog) -> None:
+    sidecar = a_sidecar()
+    await upload(catalog, sidecar)
+    tombstone = tombstoned(sidecar, now())
+    await commit(catalog, tombstone, ChangeKind.DELETED)
+    await commit(catalog, undeleted(tombstone, now()), ChangeKind.UNDELETED)
+    head = await catalog.feed.head()
+    assert (head.used_bytes, head.file_count) == (100, 1)
+
+
+async def test_a_file_whose_row_was_cleaned_is_not_counted_again(catalog: Catalog) -> None:
+    sidecar = a_sidecar()
+    await upload(catalog, sidecar)
+    await catalog.database.execute(f"DELETE FROM {catalog.tables.files}")
+    await commit(catalog, updated(sidecar, {"version": "2"}, now()), ChangeKind.UPDATED)
+    head = await catalog.feed.head()
+    assert (head.used_bytes, head.file_count) == (100, 1)
+
+
+async def test_an_upload_replayed_after_a_crash_is_counted(catalog: Catalog) -> None:
+    sidecar = a_sidecar()
+    await catalog.pending.begin_write(sidecar.file_id, "path", ChangeKind.CREATED)
+    changed = updated(sidecar, {"version": "2"}, now())
+    await catalog.pending.begin_write(sidecar.file_id, "path", ChangeKind.UPDATED)
+    await commit(catalog, changed, ChangeKind.UPDATED)
+    head = await catalog.feed.head()
+    assert (head.used_bytes, head.file_count) == (100, 1)
+    assert await catalog.pending.pending_ids() == frozenset()
+
+
+async def test_renewing_takes_no_sequence(catalog: Catalog) -> None:
+    sidecar = a_sidecar()
+    committed = await upload(catalog, sidecar)
+    later = now()
+    assert await catalog.writes.renew(
+        sidecar.file_id,
+        sequence=committed.sequence,
+        identity=an_identity(2),
+        now=later,
+        cache_ttl_hours=168,
+    )
+    row = await catalog.reads.get(sidecar.file_id)
+    assert row is not None
+    assert (row.cache_updated_at, row.cache_ttl_hours) == (later, 168)
+    assert row.identity == an_identity(2)
+    assert (await catalog.feed.head()).sequence == 1
+
+
+async def test_a_row_that_changed_meanwhile_is_not_renewed(catalog: Catalog) -> None:
+    sidecar = a_sidecar()
+    committed = await upload(catalog, sidecar)
+    await commit(catalog, updated(sidecar, {"version": "2"}, now()), ChangeKind.UPDATED)
+    assert not await catalog.writes.renew(
+        sidecar.file_id,
+        sequence=committed.sequence,
+        identity=an_identity(),
+        now=now(),
+        cache_ttl_hours=24,
+    )
+
+
+async def test_a_change_of_mode_sets_the_ttl_of_all_rows(catalog: Catalog) -> None:
+    for _ in range(3):
+        await upload(catalog, a_sidecar())
+    await catalog.writes.set_cache_ttl(168)
+    page = await catalog.reads.list_files()
+    assert [row.cache_ttl_hours for row in page.rows] == [168] * 3

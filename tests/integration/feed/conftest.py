@@ -1,0 +1,40 @@
+"""Small meshes: one that tests share, and one's own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.feed.small_mesh import SmallMesh, small_mesh
+from tests.services import PostgresProcess, ValkeyProcess
+
+
+@pytest.fixture(scope="module")
+async def shared_mesh(
+    tmp_path_factory: pytest.TempPathFactory, postgres: PostgresProcess, valkey: ValkeyProcess
+) -> AsyncIterator[SmallMesh]:
+    url = postgres.create_database()
+    async with small_mesh(tmp_path_factory.mktemp("mesh"), url, valkey.url) as mesh:
+        yield mesh
+    postgres.drop_database(url)
+
+
+@pytest.fixture
+async def mesh(
+    shared_mesh: SmallMesh,
+) -> AsyncIterator[SmallMesh]:
+    """Shared; registry, index and element agree after each test."""
+    yield shared_mesh
+    await shared_mesh.agree()
+
+
+@pytest.fixture
+async def own_small_mesh(
+    tmp_path: Path, database_url: str, redis_url: str
+) -> AsyncIterator[SmallMesh]:
+    """A mesh that this test alone has; registry, index and element agree after it."""
+    async with small_mesh(tmp_path, database_url, redis_url) as mesh:
+        yield mesh
+        await mesh.agree()

@@ -1,0 +1,121 @@
+"""What is stored is found, by all its words, from the moment its upload was answered."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+
+import grpc
+import pytest
+
+from artstore.v1 import query_pb2, storage_pb2, types_pb2
+from tests.integration.feed.small_mesh import SmallMesh
+
+
+async def test_an_upload_is_found_by_name_prefix_description_tag_and_attribute(
+    mesh: SmallMesh,
+) -> None:
+    stored = await mesh.elements["se-01"].upload(
+        b"content",
+        original_filename="Квартальный_отчёт-2026.final.pdf",
+        description="Signed invoices и копии договоров",
+        tags=["срочно"],
+        attributes={"customer": "Acme"},
+    )
+    for text in ("квартальный", "отч", "FIN", "2026", "invoice", "договор", "срочно", "acme"):
+        page = await mesh.search(text, min_change_tokens=[stored.change_token])
+        assert [result.file.file_id for result in page.results] == [stored.file.file_id], text
+        assert page.index_complete
+
+
+async def test_a_download_through_query_gives_the_same_bytes_and_ranges(mesh: SmallMesh) -> None:
+    content = os.urandom(2_000_000)
+    stored = await mesh.elements["se-01"].upload(content, original_filename="big.bin")
+    await mesh.search(min_change_tokens=[stored.change_token])
+
+    async def read(offset: int = 0, length: int = 0) -> bytes:
+        call = mesh.query.DownloadFile(
+            query_pb2.DownloadFileRequest(
+                file_id=stored.file.file_id, offset=offset, length=length
+            ),
+            metadata=mesh.bearer(),
+            timeout=10,
+        )
+        return b"".join([part.chunk.data async for part in call])
+
+    assert hashlib.md5(await read()).digest() == hashlib.md5(content).digest()
+    assert await read(1_000_000, 500) == content[1_000_000:1_000_500]
+    with pytest.raises(grpc.aio.AioRpcError) as beyond:
+        await read(2_000_001)
+    assert beyond.value.code() is grpc.StatusCode.OUT_OF_RANGE
+
+
+async def test_update_delete_and_undelete_show_at_once(mesh: SmallMesh) -> None:
+    node = mesh.elements["se-01"]
+    stored = await node.upload(original_filename="changing.txt", description="before")
+    file_id = stored.file.file_id
+    changed = await node.call(
+        "UpdateFile",
+        storage_pb2.UpdateFileRequest(file_id=file_id, file=types_pb2.File(description="zebra")),
+    )
+    assert await mesh.found("zebra", min_change_tokens=[changed.change_token]) == ["changing.txt"]
+    deleted = await node.call("DeleteFile", storage_pb2.DeleteFileRequest(file_id=file_id))
+    assert await mesh.found("zebra", min_change_tokens=[deleted.change_token]) == []
+    with pytest.raises(grpc.aio.AioRpcError) as gone:
+        await mesh.query.GetFile(
+            query_pb2.QueryServiceGetFileRequest(file_id=file_id),
+            metadata=mesh.bearer(),
+            timeout=5,
+        )
+    assert gone.value.code() is grpc.StatusCode.NOT_FOUND
+    back = await node.call("UndeleteFile", storage_pb2.UndeleteFileRequest(file_id=file_id))
+    assert await mesh.found("zebra", min_change_tokens=[back.change_token]) == ["changing.txt"]
+
+
+async def test_a_token_of_a_change_that_never_comes_ends_with_the_callers_deadline(
+    mesh: SmallMesh,
+) -> None:
+    stored = await mesh.elements["se-01"].upload()
+    element_id, epoch, sequence = stored.change_token.split(".")
+    ahead = f"{element_id}.{epoch}.{int(sequence) + 1000}"
+    waiting = [
+        asyncio.create_task(mesh.search("x", timeout=1.0, min_change_tokens=[ahead]))
+        for _ in range(50)
+    ]
+    # Those that wait hold nothing that others need.
+    await mesh.search("x", timeout=1.0)
+    for outcome in await asyncio.gather(*waiting, return_exceptions=True):
+        assert isinstance(outcome, grpc.aio.AioRpcError)
+        assert outcome.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+@pytest.mark.parametrize("token", ["x", "se-01.e.1.2.three", "\0", "se-01..5", "." * 300])
+async def test_what_is_no_change_token_is_refused(mesh: SmallMesh, token: str) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await mesh.search(min_change_tokens=[token])
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_caller_sees_what_its_namespaces_allow(mesh: SmallMesh) -> None:
+    node = mesh.elements["se-01"]
+    secret = await node.upload(original_filename="salaries.txt", namespace="hr")
+    reader = await mesh.admin.issue("reader")
+    answer = await mesh.query.SearchFiles(
+        query_pb2.SearchFilesRequest(query="salaries", min_change_tokens=[secret.change_token]),
+        metadata=mesh.bearer(reader),
+        timeout=10,
+    )
+    assert (answer.total_count, len(answer.results)) == (0, 0)
+    assert await mesh.found("salaries") == ["salaries.txt"]
+    for method, request in (
+        ("GetFile", query_pb2.QueryServiceGetFileRequest(file_id=secret.file.file_id)),
+        ("DownloadFile", query_pb2.DownloadFileRequest(file_id=secret.file.file_id)),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as hidden:
+            call = getattr(mesh.query, method)(request, metadata=mesh.bearer(reader), timeout=5)
+            if method == "GetFile":
+                await call
+            else:
+                [part async for part in call]
+        assert hidden.value.code() is grpc.StatusCode.NOT_FOUND

@@ -1,0 +1,285 @@
+"""Small storage elements and an admin that do what a test tells them to, on real servers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from inspect import isawaitable
+from typing import Any
+
+import grpc
+from google.protobuf import json_format
+
+from artstore.v1 import (
+    admin_pb2,
+    admin_pb2_grpc,
+    storage_pb2,
+    storage_pb2_grpc,
+    types_pb2,
+)
+from mesh.caller import current_caller, current_peer, current_upload_token
+from mesh.errors import ArtStoreError, Unavailable
+from mesh.server import MeshServer
+from mesh.settings import MeshSettings
+from mesh.tokens import KeySet, TokenVerifier
+from tests.unit.mesh.signing import Signer
+
+GIB = 2**30
+
+
+class FakeElement(storage_pb2_grpc.StorageServiceServicer):
+    """A storage element in memory.
+
+    Set before a call: `refuses` (an error instead of accepting), `silent` (never accepts),
+    `flow` (cleared: takes no message), `fails_after` (messages, error), `hangs_after_finish`.
+    Look at afterwards: `headers`, `callers`, `peers`, `files`, `cut`.
+    """
+
+    def __init__(self, element_id: str, *, mode: str = "EDIT", priority: int = 100) -> None:
+        self.report = types_pb2.StorageElement(
+            storage_element_id=element_id,
+            store_id=f"store of {element_id}",
+            mode=types_pb2.ElementMode.Value(f"ELEMENT_MODE_{mode}"),
+            priority=priority,
+            capacity_bytes=100 * GIB,
+            fill_level=types_pb2.FILL_LEVEL_OK,
+            writable=True,
+            is_writer=True,
+            healthy=True,
+        )
+        self.server: Any = None
+        self.refuses: ArtStoreError | None = None
+        self.silent = False
+        self.flow = asyncio.Event()
+        self.flow.set()
+        self.fails_after: tuple[int, ArtStoreError] | None = None
+        self.hangs_after_finish = False
+        self.entered = asyncio.Event()
+        self.finished = asyncio.Event()
+        self.left = asyncio.Event()
+        self.headers: list[types_pb2.UploadHeader] = []
+        self.callers: list[str] = []
+        self.peers: list[str] = []
+        self.upload_tokens: list[str] = []
+        self.request_ids: list[str] = []
+        self.files: dict[str, tuple[types_pb2.File, bytes]] = {}
+        self.sessions: dict[str, bytearray] = {}
+        self.taken_bytes = 0
+        self.cut = 0
+
+    @property
+    def element_id(self) -> str:
+        return self.report.storage_element_id
+
+    def as_json(self) -> str:
+        """The report as an element writes it to Redis."""
+        self.report.reported_at.GetCurrentTime()
+        return json_format.MessageToJson(self.report, preserving_proto_field_name=True)
+
+    async def Upload(self, request_iterator: Any, context: Any) -> Any:
+        messages = aiter(request_iterator)
+        header = (await anext(messages)).header
+        self._see(context, header)
+        try:
+            known = [f for f, _ in self.files.values() if f.request_id == header.request_id]
+            if header.request_id and known:
+                return storage_pb2.StorageServiceUploadResponse(file=known[0])
+            await self._accept_or_refuse()
+            await context.send_initial_metadata((("artstore-accepted", "1"),))
+            return await self._take(header, messages)
+        finally:
+            self.left.set()
+
+    async def _take(self, header: types_pb2.UploadHeader, messages: Any) -> Any:
+        data = bytearray()
+        count = 0
+        while True:
+            await self.flow.wait()
+            message = await anext(messages, None)
+            if message is None:
+                self.cut += 1
+                raise Unavailable("the stream ended without finish")
+            count += 1
+            if self.fails_after is not None and count > self.fails_after[0]:
+                raise self.fails_after[1]
+            if message.WhichOneof("payload") == "finish":
+                self.finished.set()
+                if self.hangs_after_finish:
+                    await asyncio.Event().wait()
+                return storage_pb2.StorageServiceUploadResponse(
+                    file=self._store(header, bytes(data)), change_token="1"
+                )
+            data += message.chunk.data
+            self.taken_bytes += len(message.chunk.data)
+
+    async def StartUpload(self, request: Any, context: Any) -> Any:
+        self._see(context, request.header)
+        await self._accept_or_refuse()
+        upload_id = f"{self.element_id}.{secrets.token_hex(8)}"
+        self.sessions[upload_id] = bytearray()
+        return storage_pb2.StorageServiceStartUploadResponse(
+            upload_id=upload_id,
+            storage_element_id=self.element_id,
+            endpoint=self.report.endpoint,
+            upload_token="secret",
+            chunk_size_bytes=524288,
+        )
+
+    async def WriteUpload(self, request_iterator: Any, context: Any) -> Any:
+        self._see(context)
+        upload_id = ""
+        async for message in request_iterator:
+            if not upload_id:
+                upload_id = message.upload_id
+                await context.send_initial_metadata((("artstore-accepted", "1"),))
+            self.sessions[upload_id][message.chunk.offset :] = message.chunk.data
+        return storage_pb2.StorageServiceWriteUploadResponse(
+            committed_size_bytes=len(self.sessions[upload_id])
+        )
+
+    async def GetUpload(self, request: Any, context: Any) -> Any:
+        self._see(context)
+        return storage_pb2.StorageServiceGetUploadResponse(
+            committed_size_bytes=len(self.sessions[request.upload_id])
+        )
+
+    async def CommitUpload(self, request: Any, context: Any) -> Any:
+        self._see(context)
+        header = types_pb2.UploadHeader(original_filename="resumed")
+        data = bytes(self.sessions[request.upload_id])
+        return storage_pb2.StorageServiceCommitUploadResponse(
+            file=self._store(header, data), change_token="2"
+        )
+
+    async def AbortUpload(self, request: Any, context: Any) -> Any:
+        self._see(context)
+        self.sessions.pop(request.upload_id, None)
+        return storage_pb2.StorageServiceAbortUploadResponse()
+
+    async def _accept_or_refuse(self) -> None:
+        if self.silent:
+            await asyncio.Event().wait()
+        if self.refuses is not None:
+            raise self.refuses
+
+    def _see(self, context: Any, header: types_pb2.UploadHeader | None = None) -> None:
+        if header is not None:
+            self.headers.append(header)
+        self.callers.append(current_caller().subject)
+        self.peers.append(current_peer().subject)
+        self.upload_tokens.append(current_upload_token())
+        self.request_ids.append(dict(context.invocation_metadata()).get("x-request-id", ""))
+        self.entered.set()
+
+    def _store(self, header: types_pb2.UploadHeader, data: bytes) -> types_pb2.File:
+        file = types_pb2.File(
+            file_id=secrets.token_hex(8),
+            original_filename=header.original_filename,
+            size_bytes=len(data),
+            created_by=current_caller().subject,
+            request_id=header.request_id,
+            storage_element_id=self.element_id,
+        )
+        self.files[file.file_id] = (file, data)
+        return file
+
+
+class FakeTokens(admin_pb2_grpc.TokenServiceServicer):
+    """Gives out tokens of role SERVICE to whoever asks."""
+
+    def __init__(self, signer: Signer) -> None:
+        self.signer = signer
+
+    async def IssueToken(self, request: Any, context: Any) -> Any:
+        token = self.signer.token(sub=request.client_id, role="SERVICE", ns_write=["*"])
+        return admin_pb2.IssueTokenResponse(
+            access_token=token, token_type="Bearer", expires_in_seconds=900
+        )
+
+    async def GetJwks(self, request: Any, context: Any) -> Any:
+        return admin_pb2.GetJwksResponse(jwks_json=json.dumps(self.signer.jwks()))
+
+
+class FakeRegistry(admin_pb2_grpc.StorageElementServiceServicer):
+    """Lists the elements of a test. `down` has it refuse, `silent` never answer."""
+
+    def __init__(self) -> None:
+        self.elements: list[FakeElement] = []
+        self.down = False
+        self.silent = False
+
+    async def ListStorageElements(self, request: Any, context: Any) -> Any:
+        if self.down:
+            raise Unavailable("the registry is down")
+        if self.silent:
+            await asyncio.Event().wait()
+        reports = []
+        for element in self.elements:
+            element.report.reported_at.GetCurrentTime()
+            reports.append(element.report)
+        return admin_pb2.ListStorageElementsResponse(elements=reports)
+
+
+@asynccontextmanager
+async def fake_admin(signer: Signer) -> AsyncIterator[tuple[str, FakeRegistry]]:
+    """An admin on a free port; yields its endpoint and its list of elements."""
+    registry = FakeRegistry()
+    server = _server(signer, "admin")
+    server.add(
+        "artstore.v1.TokenService",
+        admin_pb2_grpc.add_TokenServiceServicer_to_server,
+        FakeTokens(signer),
+    )
+    server.add(
+        "artstore.v1.StorageElementService",
+        admin_pb2_grpc.add_StorageElementServiceServicer_to_server,
+        registry,
+    )
+    await server.start()
+    try:
+        yield server.endpoint, registry
+    finally:
+        await server.stop(drain_seconds=0.1)
+
+
+async def serve_element(element: FakeElement, signer: Signer) -> None:
+    """Start the element on a free port and write its address into its report."""
+    server = _server(signer, element.element_id)
+    server.add(
+        "artstore.v1.StorageService",
+        storage_pb2_grpc.add_StorageServiceServicer_to_server,
+        element,
+    )
+    await server.start()
+    element.server = server
+    element.report.endpoint = server.endpoint
+
+
+def _server(signer: Signer, name: str) -> MeshServer:
+    keys = KeySet()
+    keys.replace(signer.jwks())
+    return MeshServer(MeshSettings(host="localhost"), TokenVerifier(keys), name=name)
+
+
+async def until(condition: Callable[[], Any], seconds: float = 5.0) -> None:
+    """Wait for what nothing announces, at most `seconds`; `condition` may be a coroutine."""
+    deadline = time.monotonic() + seconds
+    while True:
+        holds = condition()
+        if await holds if isawaitable(holds) else holds:
+            return
+        assert time.monotonic() < deadline, f"waited {seconds} s in vain"
+        await asyncio.sleep(0.01)
+
+
+async def status_of(call: Any) -> grpc.aio.AioRpcError:
+    """The error that a call ends with."""
+    try:
+        await call
+    except grpc.aio.AioRpcError as exc:
+        return exc
+    raise AssertionError("the call succeeded")

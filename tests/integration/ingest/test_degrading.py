@@ -1,0 +1,151 @@
+"""Redis and admin stopped, or accepting and never answering: uploads go on."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from tests.integration.ingest.conftest import (
+    IngestUnderTest,
+    chunk_message,
+    finish_message,
+    header_message,
+    running_ingest,
+)
+from tests.integration.ingest.fakes import status_of, until
+from tests.services import ValkeyProcess
+from tests.unit.mesh.signing import Signer
+
+
+@pytest.mark.parametrize("how", ["freeze", "stop"])
+async def test_without_redis_uploads_are_placed_through_admin(
+    signer: Signer, own_valkey: ValkeyProcess, tmp_path: Path, element: Any, how: str
+) -> None:
+    async with running_ingest(signer, own_valkey.url, tmp_path) as ingest:
+        first, second = await element("se-01"), await element("se-02", priority=200)
+        await ingest.announce(first)
+        assert (await ingest.upload(b"x", request_id="r-0")).storage_element_id == "se-01"
+        getattr(own_valkey, how)()
+        try:
+            began = time.monotonic()
+            for number in range(5):
+                await ingest.upload(b"x", request_id=f"r-{number + 1}")
+            assert time.monotonic() - began < 2.0
+            # An element that only admin can tell of.
+            ingest.registry.elements.append(second)
+            first.report.writable = False
+
+            async def goes_to_the_second() -> bool:
+                return bool((await ingest.upload(b"x")).storage_element_id == "se-02")
+
+            await until(goes_to_the_second)
+        finally:
+            own_valkey.thaw() if how == "freeze" else own_valkey.start()
+        again = await ingest.upload(b"x", request_id="r-0")
+        assert again.size_bytes == 1
+
+
+async def test_started_without_redis_it_serves_and_finds_redis_later(
+    signer: Signer, own_valkey: ValkeyProcess, tmp_path: Path, element: Any
+) -> None:
+    own_valkey.stop()
+    async with running_ingest(signer, own_valkey.url, tmp_path) as ingest:
+        first = await element("se-01")
+        ingest.registry.elements.append(first)
+        assert (await ingest.upload(b"x")).storage_element_id == "se-01"
+        own_valkey.start()
+        ingest.registry.down = True
+        await ingest.announce(first)
+
+        async def is_remembered() -> bool:
+            await ingest.upload(b"x", request_id="r-1")
+            return bool(await ingest.redis.exists("artstore:request:alice:r-1"))
+
+        await until(is_remembered)
+
+
+@pytest.mark.parametrize("how", ["down", "silent"])
+async def test_without_admins_list_uploads_are_placed_through_redis(
+    ingest: IngestUnderTest, element: Any, how: str
+) -> None:
+    first, second = await element("se-01"), await element("se-02", priority=50)
+    await ingest.announce(first)
+    setattr(ingest.registry, how, True)
+    assert (await ingest.upload(b"x")).storage_element_id == "se-01"
+    await ingest.announce(second)
+    assert (await ingest.upload(b"x")).storage_element_id == "se-02"
+
+
+async def test_without_any_element_the_service_is_not_serving_and_says_unavailable(
+    ingest: IngestUnderTest, element: Any
+) -> None:
+    health = health_pb2_grpc.HealthStub(ingest.channel)
+    request = health_pb2.HealthCheckRequest(service="artstore.v1.IngestService")
+
+    async def serving() -> bool:
+        answer = await health.Check(request)  # type: ignore[misc]
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+    async def not_serving() -> bool:
+        return not await serving()
+
+    await until(not_serving)
+    call = ingest.open()
+    await call.write(header_message())
+    assert (await status_of(call)).code() is grpc.StatusCode.UNAVAILABLE
+    await ingest.announce(await element("se-01"))
+    await until(serving)
+    await ingest.upload(b"x")
+
+
+async def test_a_report_that_is_too_old_counts_for_nothing(
+    ingest: IngestUnderTest, element: Any
+) -> None:
+    first, second = await element("se-01"), await element("se-02", priority=200)
+    await ingest.announce(second)
+    first.as_json()
+    first.report.reported_at.seconds -= 60
+    stale = first.report.SerializeToString()
+    await ingest.redis.set("artstore:element:se-01", _json(stale), ex=10)
+    await ingest.redis.publish("artstore:elements", "se-01")
+    await asyncio.sleep(0.15)
+    assert (await ingest.upload(b"x")).storage_element_id == "se-02"
+
+
+async def test_an_unreadable_report_hides_no_other(ingest: IngestUnderTest, element: Any) -> None:
+    await ingest.redis.set("artstore:element:se-00", b"\xff{not json")
+    await ingest.redis.publish("artstore:elements", "se-00")
+    await ingest.announce(await element("se-01"))
+    assert (await ingest.upload(b"x")).storage_element_id == "se-01"
+
+
+async def test_a_graceful_stop_lets_an_upload_end(
+    signer: Signer, redis_url: str, tmp_path: Path, element: Any
+) -> None:
+    async with running_ingest(signer, redis_url, tmp_path) as ingest:
+        first = await element("se-01")
+        await ingest.announce(first)
+        call = ingest.open()
+        await call.write(header_message())
+        await call.initial_metadata()
+        stopping = asyncio.create_task(ingest.server.stop(5))
+        await asyncio.sleep(0.3)
+        await call.write(chunk_message(0, b"x"))
+        await call.write(finish_message(1))
+        assert (await call).file.size_bytes == 1
+        await stopping
+
+
+def _json(serialized: bytes) -> str:
+    from google.protobuf import json_format
+
+    from artstore.v1 import types_pb2
+
+    report = types_pb2.StorageElement.FromString(serialized)
+    return json_format.MessageToJson(report, preserving_proto_field_name=True)

@@ -1,0 +1,240 @@
+"""The pool against a PostgreSQL that stops, freezes and comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import asyncpg
+import pytest
+
+from mesh.database import (
+    Database,
+    create_database_if_missing,
+    database_name,
+    with_database,
+)
+from mesh.errors import Unavailable
+from tests.integration.mesh.serving import until
+from tests.services import PostgresProcess
+
+
+async def seconds_until_unavailable(database: Database) -> float:
+    started = time.perf_counter()
+    with pytest.raises(Unavailable):
+        await database.fetchval("SELECT 1")
+    return time.perf_counter() - started
+
+
+async def comes_back(database: Database) -> None:
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                assert await database.fetchval("SELECT 1") == 1
+                return
+            except Unavailable:
+                await asyncio.sleep(0.05)
+
+
+async def test_rows_values_and_commands(database_url: str) -> None:
+    database = Database(database_url)
+    await database.execute("CREATE TABLE t (n int)")
+    await database.executemany("INSERT INTO t VALUES ($1)", [(1,), (2,)])
+    assert [row["n"] for row in await database.fetch("SELECT n FROM t ORDER BY n")] == [1, 2]
+    row = await database.fetchrow("SELECT n FROM t WHERE n = $1", 2)
+    assert row is not None
+    assert row["n"] == 2
+    assert await database.fetchrow("SELECT n FROM t WHERE n = 3") is None
+    assert await database.execute("DELETE FROM t") == "DELETE 2"
+    await database.close()
+
+
+async def test_a_transaction_is_whole_or_not_at_all(database_url: str) -> None:
+    database = Database(database_url)
+    await database.execute("CREATE TABLE t (n int)")
+    with pytest.raises(ValueError, match="changed my mind"):
+        async with database.transaction() as connection:
+            await connection.execute("INSERT INTO t VALUES (1)")
+            raise ValueError("changed my mind")
+    async with database.transaction() as connection:
+        await connection.execute("INSERT INTO t VALUES (2)")
+    assert await database.fetchval("SELECT array_agg(n) FROM t") == [2]
+    await database.close()
+
+
+async def test_a_cancelled_transaction_leaves_nothing_and_the_pool_works(
+    database_url: str,
+) -> None:
+    database = Database(database_url, max_size=1)
+    await database.execute("CREATE TABLE t (n int)")
+    entered = asyncio.Event()
+
+    async def work() -> None:
+        async with database.transaction() as connection:
+            await connection.execute("INSERT INTO t VALUES (1)")
+            entered.set()
+            await connection.execute("SELECT pg_sleep(60)", timeout=60)
+
+    task = asyncio.create_task(work())
+    await entered.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await database.fetchval("SELECT count(*) FROM t") == 0
+    await database.close()
+
+
+async def test_a_wrong_statement_is_not_called_unavailable(database_url: str) -> None:
+    database = Database(database_url)
+    with pytest.raises(asyncpg.UndefinedTableError):
+        await database.fetch("SELECT * FROM nowhere")
+    with pytest.raises(asyncpg.InterfaceError):
+        await database.fetch("SELECT $1::int")
+    assert database.available
+    await database.close()
+
+
+async def test_a_slow_statement_ends_in_time_and_does_not_block_others(
+    database_url: str,
+) -> None:
+    database = Database(database_url, timeout_seconds=0.3)
+    started = time.perf_counter()
+    with pytest.raises(Unavailable):
+        await database.execute("SELECT pg_sleep(30)")
+    assert time.perf_counter() - started < 2
+    await comes_back(database)
+    assert database.available
+    await database.close()
+
+
+async def test_a_full_pool_gives_up_in_time(database_url: str) -> None:
+    database = Database(database_url, max_size=1, timeout_seconds=0.3)
+    async with database.connection():
+        assert await seconds_until_unavailable(database) < 2
+    await comes_back(database)
+    await database.close()
+
+
+async def test_a_server_that_restarts_is_found_again(own_postgres: PostgresProcess) -> None:
+    database = Database(own_postgres.url, timeout_seconds=1)
+    await database.fetchval("SELECT 1")
+    await asyncio.to_thread(own_postgres.stop)
+    assert await seconds_until_unavailable(database) < 2
+    await until(lambda: not database.available)
+    assert await seconds_until_unavailable(database) < 0.1
+    await asyncio.to_thread(own_postgres.start)
+    await comes_back(database)
+    await database.close()
+
+
+async def test_a_server_that_is_down_at_first_is_no_obstacle(
+    own_postgres: PostgresProcess,
+) -> None:
+    await asyncio.to_thread(own_postgres.stop)
+    database = Database(own_postgres.url, timeout_seconds=1)
+    assert await seconds_until_unavailable(database) < 2
+    await asyncio.to_thread(own_postgres.start)
+    await comes_back(database)
+    await database.close()
+
+
+async def test_killed_backends_are_not_noticed_by_readers(
+    own_postgres: PostgresProcess,
+) -> None:
+    database = Database(own_postgres.url, max_size=1)
+    await database.fetchval("SELECT 1")
+    other = await asyncpg.connect(own_postgres.url)
+    await other.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+    )
+    await other.close()
+    assert await database.fetchval("SELECT 1") == 1
+    await database.close()
+
+
+async def test_a_frozen_server_is_unavailable_in_time_and_comes_back(
+    own_postgres: PostgresProcess,
+) -> None:
+    database = Database(own_postgres.url, timeout_seconds=1, max_size=4)
+    await asyncio.gather(*(database.fetchval("SELECT pg_sleep(0.05)") for _ in range(4)))
+    own_postgres.freeze()
+    try:
+        started = time.perf_counter()
+        answers = await asyncio.gather(
+            *(database.fetchval("SELECT 1") for _ in range(20)), return_exceptions=True
+        )
+        assert all(isinstance(answer, Unavailable) for answer in answers)
+        assert time.perf_counter() - started < 3.5
+        await until(lambda: not database.available)
+        assert await seconds_until_unavailable(database) < 0.1
+        with pytest.raises(Unavailable):
+            await database.ping(timeout=0.3)
+    finally:
+        own_postgres.thaw()
+    await comes_back(database)
+    async with database.transaction() as connection:
+        await connection.execute("CREATE TABLE t (n int)")
+    await database.close()
+
+
+async def test_a_server_frozen_inside_a_transaction_ends_it_in_time(
+    own_postgres: PostgresProcess,
+) -> None:
+    database = Database(own_postgres.url, timeout_seconds=0.5)
+    await database.execute("CREATE TABLE t (n int)")
+    started = 0.0
+    try:
+        with pytest.raises(Unavailable):
+            async with database.transaction() as connection:
+                await connection.execute("INSERT INTO t VALUES (1)")
+                own_postgres.freeze()
+                started = time.perf_counter()
+                await connection.execute("INSERT INTO t VALUES (2)")
+        assert time.perf_counter() - started < 2
+        closing = time.perf_counter()
+        await database.close()
+        assert time.perf_counter() - closing < 2.5
+    finally:
+        own_postgres.thaw()
+    other = Database(own_postgres.url)
+    await comes_back(other)
+    assert await other.fetchval("SELECT count(*) FROM t") == 0
+    await other.close()
+
+
+async def test_a_database_is_created_if_missing(database_url: str) -> None:
+    name = database_name(database_url) + "_more"
+    url = with_database(database_url, name)
+    assert await create_database_if_missing(database_url, name)
+    assert not await create_database_if_missing(url, name)
+    database = Database(url)
+    assert await database.fetchval("SELECT current_database()") == name
+    await database.close()
+    async with asyncio.timeout(10):
+        maintenance = Database(with_database(database_url, "postgres"))
+        await maintenance.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+        await maintenance.close()
+
+
+async def test_starters_at_the_same_time_create_it_once(database_url: str) -> None:
+    name = database_name(database_url) + "_once"
+    made = await asyncio.gather(*(create_database_if_missing(database_url, name) for _ in range(4)))
+    assert sorted(made) == [False, False, False, True]
+    maintenance = Database(with_database(database_url, "postgres"))
+    await maintenance.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+    await maintenance.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "changed"),
+    [
+        ("postgresql://u:p@h:5432/a", "postgresql://u:p@h:5432/b"),
+        ("postgresql://u@/a?host=/run/pg", "postgresql://u@/b?host=/run/pg"),
+        ("postgresql:///a?host=/run/pg&port=5", "postgresql:///b?host=/run/pg&port=5"),
+        ("postgres://h/a?sslmode=disable", "postgres://h/b?sslmode=disable"),
+        ("postgresql://h", "postgresql://h/b"),
+    ],
+)
+def test_another_database_of_the_same_server(url: str, changed: str) -> None:
+    assert with_database(url, "b") == changed

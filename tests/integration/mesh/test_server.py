@@ -1,0 +1,261 @@
+"""Start, health, graceful stop, and the command line of a server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from artstore.v1 import storage_pb2
+from mesh.channels import open_channel
+from mesh.health import HealthWatcher
+from mesh.settings import SettingsError
+from tests.integration.mesh.serving import STORAGE, serving, until, upload_chunk
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+ROOT = Path(__file__).parents[3]
+
+PROGRAM = """
+from contextlib import asynccontextmanager
+from mesh.server import MeshServer, run
+from mesh.settings import MeshSettings
+from mesh.tokens import KeySet, TokenVerifier
+
+@asynccontextmanager
+async def build(settings):
+    print("opened", flush=True)
+    yield MeshServer(settings, TokenVerifier(KeySet()))
+    print("closed", flush=True)
+
+run("probe", MeshSettings, build)
+"""
+
+
+async def probe(*arguments: str, **environment: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        PROGRAM,
+        *arguments,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT}/gen", **environment},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+async def test_health_of_a_service_follows_its_probe() -> None:
+    async with serving() as mesh:
+        answers = {"up": True}
+
+        async def dependency() -> bool:
+            return answers["up"]
+
+        async def broken() -> bool:
+            if not answers["up"]:
+                raise OSError("no route")
+            return True
+
+        watcher = HealthWatcher(mesh.server, [(STORAGE, dependency), ("other", broken)])
+        health: Any = health_pb2_grpc.HealthStub(mesh.channel)
+        watch = health.Watch(health_pb2.HealthCheckRequest(service=STORAGE))
+        assert (await watch.read()).status == SERVING
+        answers["up"] = False
+        await watcher.look()
+        assert (await watch.read()).status == NOT_SERVING
+        other = await health.Check(health_pb2.HealthCheckRequest(service="other"))
+        whole = await health.Check(health_pb2.HealthCheckRequest(service=""))
+        assert (other.status, whole.status) == (NOT_SERVING, SERVING)
+        answers["up"] = True
+        await watcher.look()
+        assert (await watch.read()).status == SERVING
+        watch.cancel()
+
+
+async def test_a_probe_that_never_answers_counts_as_down(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("mesh.health.PROBE_TIMEOUT_SECONDS", 0.05)
+    verdicts: dict[str, bool] = {}
+
+    class Sink:
+        async def set_serving(self, service: str, serving: bool) -> None:
+            verdicts[service] = serving
+
+    async def silent() -> None:
+        await asyncio.Event().wait()
+
+    await HealthWatcher(Sink(), [("s", silent)]).look()
+    assert verdicts == {"s": False}
+
+
+async def test_a_stop_lets_a_running_upload_end_and_cuts_watches() -> None:
+    async with serving() as mesh:
+        watch = mesh.stub.WatchChanges(
+            storage_pb2.WatchChangesRequest(), metadata=mesh.bearer(role="SERVICE")
+        )
+        await watch.read()
+        mesh.storage.entered.clear()
+        upload = mesh.stub.Upload(metadata=mesh.bearer(role="SERVICE"))
+        await upload.write(upload_chunk())
+        await mesh.storage.entered.wait()
+        stopping = asyncio.create_task(mesh.server.stop(drain_seconds=10))
+        await asyncio.sleep(0.4)
+        assert not stopping.done()
+        await upload.write(upload_chunk())
+        await upload.done_writing()
+        assert (await upload).change_token == "2"
+        started = time.perf_counter()
+        await stopping
+        assert time.perf_counter() - started < 2
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            while True:
+                await watch.read()
+        assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_stop_does_not_wait_for_ever() -> None:
+    async with serving() as mesh:
+        upload = mesh.stub.Upload(metadata=mesh.bearer(role="SERVICE"))
+        await upload.write(upload_chunk())
+        await mesh.storage.entered.wait()
+        async with asyncio.timeout(5):
+            await mesh.server.stop(drain_seconds=0.3)
+        assert await upload.code() == grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_stopping_server_says_not_serving_first() -> None:
+    async with serving() as mesh:
+        health: Any = health_pb2_grpc.HealthStub(mesh.channel)
+        watch = health.Watch(health_pb2.HealthCheckRequest(service=STORAGE))
+        await watch.read()
+        stopping = asyncio.create_task(mesh.server.stop())
+        assert (await watch.read()).status == NOT_SERVING
+        await stopping
+
+
+async def test_two_servers_do_not_share_a_port() -> None:
+    async with serving() as mesh:
+        with pytest.raises(SettingsError, match=str(mesh.server.port)):
+            async with serving(port=mesh.server.port):
+                raise AssertionError("started on a taken port")
+
+
+async def test_our_channel_reaches_it_and_comes_back_after_a_restart() -> None:
+    async with serving() as first:
+        port = first.server.port
+        channel = open_channel(f"localhost:{port}")
+        stub = type(first.stub)(channel)
+        request = storage_pb2.StorageServiceGetFileRequest(file_id="f")
+        await stub.GetFile(request, metadata=first.bearer(), timeout=5)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.GetFile(request, metadata=first.bearer(), timeout=2)
+    assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+    async with serving(port=port) as second:
+        started = time.perf_counter()
+        await stub.GetFile(request, metadata=second.bearer(), timeout=5, wait_for_ready=True)
+        assert time.perf_counter() - started < 3
+    await channel.close()
+
+
+async def test_an_idempotent_unary_call_is_repeated_and_an_update_is_not() -> None:
+    async with serving() as mesh:
+        channel = open_channel(mesh.server.endpoint)
+        stub = type(mesh.stub)(channel)
+
+        async def once_unavailable(context: Any) -> None:
+            if len(mesh.storage.seen) == 1:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "not now")
+
+        mesh.storage.on_call = once_unavailable
+        request = storage_pb2.StorageServiceGetFileRequest(file_id="f")
+        await stub.GetFile(request, metadata=mesh.bearer(), timeout=5)
+        assert len(mesh.storage.seen) == 2
+        mesh.storage.seen.clear()
+        upload = stub.Upload(iter([]), metadata=mesh.bearer(role="ADMIN"), timeout=5)
+        with pytest.raises(grpc.aio.AioRpcError):
+            await upload
+        assert len(mesh.storage.seen) == 1
+        await channel.close()
+
+
+async def test_metrics_are_served_and_move() -> None:
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    async with serving(metrics_port=port) as mesh:
+        request = storage_pb2.StorageServiceGetFileRequest(file_id="f")
+        await mesh.stub.GetFile(request, metadata=mesh.bearer())
+        with pytest.raises(grpc.aio.AioRpcError):
+            await mesh.stub.GetFile(request)
+        page = await asyncio.to_thread(
+            lambda: urllib.request.urlopen(f"http://localhost:{port}/metrics").read().decode()
+        )
+    method = f'method="/{STORAGE}/GetFile"'
+    for line in (
+        f'artstore_calls_total{{code="OK",{method}}}',
+        f'artstore_calls_total{{code="UNAUTHENTICATED",{method}}}',
+        f"artstore_call_duration_seconds_count{{{method}}}",
+        "artstore_calls_in_flight",
+        "artstore_event_loop_lag_seconds_count",
+        'artstore_log_lines_total{level="error"}',
+    ):
+        assert line in page
+
+
+async def test_the_loop_lag_is_noticed() -> None:
+    async with serving() as mesh:
+        lag = mesh.server.loop_lag
+        await until(lambda: lag.percentile_seconds(50) > 0)
+        lag.reset()
+        time.sleep(0.15)  # noqa: ASYNC251 - the fault that is to be seen
+        await until(lambda: lag.max_seconds > 0.1)
+        assert lag.percentile_seconds(100) == lag.max_seconds
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_stops_a_server_in_good_order(number: signal.Signals) -> None:
+    process = await probe(ARTSTORE_PORT="0")
+    assert process.stderr is not None
+    async with asyncio.timeout(20):
+        while b"listening" not in (line := await process.stderr.readline()):
+            assert line, "ended without listening"
+        process.send_signal(number)
+        out, _ = await process.communicate()
+    assert out == b"opened\nclosed\n"
+    assert process.returncode == 0
+
+
+async def test_check_config_prints_settings_without_secrets() -> None:
+    process = await probe(
+        "--check-config",
+        ARTSTORE_CLIENT_SECRET="hush-hush",
+        ARTSTORE_DATABASE_URL="postgresql://u:hush-hush@db/artstore",
+        ARTSTORE_PORT="8010",
+    )
+    out, _ = await process.communicate()
+    assert process.returncode == 0
+    shown = json.loads(out)
+    assert shown["ARTSTORE_PORT"] == 8010
+    assert shown["ARTSTORE_DATABASE_URL"] == "postgresql://u:***@db/artstore"
+    assert b"hush-hush" not in out
+
+
+async def test_wrong_settings_are_named_with_their_values() -> None:
+    process = await probe("--check-config", ARTSTORE_PORT="99999", ARTSTORE_LOG_LEVEL="chatty")
+    _, err = await process.communicate()
+    assert process.returncode == 2
+    assert b"ARTSTORE_PORT='99999'" in err
+    assert b"ARTSTORE_LOG_LEVEL='chatty'" in err

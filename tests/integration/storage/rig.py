@@ -1,0 +1,251 @@
+"""A storage element in this process, on a real port, with clients that speak plain gRPC."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import grpc
+
+from artstore.v1 import storage_pb2 as pb
+from artstore.v1 import storage_pb2_grpc, types_pb2
+from mesh.server import MeshServer
+from storage_server.app import build
+from storage_server.settings import StorageSettings
+from tests.unit.mesh.signing import Signer
+
+ACCEPTED = "artstore-accepted"
+CHUNK = 512 * 1024
+ADMIN_NOWHERE = "127.0.0.1:1"
+
+Metadata = tuple[tuple[str, str], ...]
+
+
+class Rig:
+    """One element and what is needed to start it again."""
+
+    def __init__(self, folder: Path, *, database_url: str, redis_url: str, **settings: Any) -> None:
+        self.folder = folder
+        self.bucket_folder: Path | None = None
+        self.signer = Signer()
+        keys = folder / "jwks.json"
+        keys.write_text(json.dumps(self.signer.jwks()))
+        self.values: dict[str, Any] = {
+            "host": "localhost",
+            "port": 0,
+            "metrics_port": 0,
+            "database_url": database_url,
+            "redis_url": redis_url,
+            "data_dir": folder,
+            "keys_path": keys,
+            "admin_endpoint": ADMIN_NOWHERE,
+            # Whatever the environment of another test says.
+            "s3_endpoint_url": "",
+            "s3_bucket": "",
+            **settings,
+        }
+
+    @property
+    def root(self) -> Path:
+        """The element's folder, or the one that the S3 server makes of its prefix."""
+        return (self.bucket_folder or self.folder) / StorageSettings(**self.values).folder
+
+    @asynccontextmanager
+    async def running(self, *, adopt: bool = False, **changes: Any) -> AsyncIterator[Node]:
+        """The element's server, from start to stop."""
+        settings = StorageSettings(**self.values | changes)
+        async with build(settings, adopt=adopt) as server:
+            await server.start()
+            async with grpc.aio.insecure_channel(f"localhost:{server.port}") as channel:
+                try:
+                    yield Node(self, server, channel)
+                finally:
+                    await server.stop(drain_seconds=0.3)
+
+    def files(self) -> list[str]:
+        """Everything in the store that is no housekeeping, by path."""
+        found = []
+        for path in self.root.rglob("*"):
+            name = path.relative_to(self.root).as_posix()
+            if path.is_file() and name not in ("element.json", "element.lock"):
+                found.append(name)
+        return sorted(found)
+
+
+class Node:
+    """A running element as a client sees it."""
+
+    def __init__(self, rig: Rig, server: MeshServer, channel: grpc.aio.Channel) -> None:
+        self.rig = rig
+        self.server = server
+        self.channel = channel
+        self.stub: Any = storage_pb2_grpc.StorageServiceStub(channel)
+
+    def token(self, **claims: Any) -> str:
+        claims = {"role": "ADMIN", "ns_read": ["*"], "ns_write": ["*"]} | claims
+        return self.rig.signer.token(**claims)
+
+    def bearer(self, upload_token: str = "", **claims: Any) -> Metadata:
+        found = [("authorization", f"Bearer {self.token(**claims)}")]
+        if upload_token:
+            found.append(("artstore-upload-token", upload_token))
+        return tuple(found)
+
+    async def call(self, method: str, request: Any, timeout: float = 10.0, **claims: Any) -> Any:
+        """A unary call."""
+        upload_token = claims.pop("upload_token", "")
+        metadata = self.bearer(upload_token, **claims)
+        return await getattr(self.stub, method)(request, metadata=metadata, timeout=timeout)
+
+    async def upload(
+        self,
+        data: bytes = b"hello",
+        *,
+        finish: types_pb2.UploadFinish | None = None,
+        claims: Mapping[str, Any] | None = None,
+        **header: Any,
+    ) -> pb.StorageServiceUploadResponse:
+        """A whole upload in one stream."""
+        header = {"original_filename": "a.txt"} | header
+        messages = [
+            *(chunk_of(data, at) for at in range(0, len(data), CHUNK)),
+            finish or types_pb2.UploadFinish(),
+        ]
+        return await self.send_upload(
+            types_pb2.UploadHeader(**header), messages, **dict(claims or {})
+        )
+
+    async def send_upload(
+        self, header: types_pb2.UploadHeader, messages: Iterable[Any], /, **claims: Any
+    ) -> pb.StorageServiceUploadResponse:
+        """An upload of just these messages; the stream ends after them."""
+        call = self.open_upload(**claims)
+        await call.write(pb.StorageServiceUploadRequest(header=header))
+        if await accepted(call):
+            for message in messages:
+                kind = "finish" if isinstance(message, types_pb2.UploadFinish) else "chunk"
+                try:
+                    await call.write(pb.StorageServiceUploadRequest(**{kind: message}))
+                except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                    break
+            else:
+                await call.done_writing()
+        return await call
+
+    def open_upload(self, timeout: float = 30.0, **claims: Any) -> Any:
+        return self.stub.Upload(metadata=self.bearer(**claims), timeout=timeout)
+
+    async def start_upload(self, **header: Any) -> pb.StorageServiceStartUploadResponse:
+        claims = header.pop("claims", {})
+        header = {"original_filename": "a.txt"} | header
+        request = pb.StorageServiceStartUploadRequest(header=types_pb2.UploadHeader(**header))
+        return await self.call("StartUpload", request, **claims)
+
+    async def write_upload(
+        self,
+        opened: pb.StorageServiceStartUploadResponse,
+        data: bytes,
+        *,
+        offset: int = 0,
+        chunk_size: int = CHUNK,
+    ) -> int:
+        """Bytes on record after sending `data` from `offset` on in one stream."""
+        call = self.open_write(opened)
+        await call.write(pb.StorageServiceWriteUploadRequest(upload_id=opened.upload_id))
+        if await accepted(call):
+            for at in range(0, len(data), chunk_size):
+                chunk = chunk_of(data, at, size=chunk_size)
+                chunk.offset += offset
+                try:
+                    await call.write(pb.StorageServiceWriteUploadRequest(chunk=chunk))
+                except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                    break
+            else:
+                await call.done_writing()
+        return (await call).committed_size_bytes
+
+    def open_write(self, opened: pb.StorageServiceStartUploadResponse) -> Any:
+        return self.stub.WriteUpload(
+            metadata=self.bearer(opened.upload_token, role="USER"), timeout=30.0
+        )
+
+    async def get_upload(
+        self, opened: pb.StorageServiceStartUploadResponse
+    ) -> pb.StorageServiceGetUploadResponse:
+        return await self.call(
+            "GetUpload",
+            pb.StorageServiceGetUploadRequest(upload_id=opened.upload_id),
+            upload_token=opened.upload_token,
+            role="USER",
+        )
+
+    async def commit_upload(
+        self, opened: pb.StorageServiceStartUploadResponse, **values: Any
+    ) -> pb.StorageServiceCommitUploadResponse:
+        return await self.call(
+            "CommitUpload",
+            pb.StorageServiceCommitUploadRequest(upload_id=opened.upload_id, **values),
+            upload_token=opened.upload_token,
+            role="USER",
+        )
+
+    async def download(
+        self, file_id: str, offset: int = 0, length: int = 0, **claims: Any
+    ) -> bytes:
+        """The bytes of a range, each chunk's place and checksum verified."""
+        request = pb.DownloadRequest(file_id=file_id, offset=offset, length=length)
+        call = self.stub.Download(request, metadata=self.bearer(**claims), timeout=30.0)
+        data = b""
+        header: pb.DownloadHeader | None = None
+        async for part in call:
+            if part.WhichOneof("payload") == "header":
+                header = part.header
+                continue
+            assert part.chunk.offset == offset + len(data)
+            assert part.chunk.crc32c == google_crc32c.value(part.chunk.data)
+            data += part.chunk.data
+        assert header is not None
+        assert header.length == len(data)
+        return data
+
+    async def get(self, file_id: str, **claims: Any) -> types_pb2.File:
+        request = pb.StorageServiceGetFileRequest(file_id=file_id)
+        return (await self.call("GetFile", request, **claims)).file
+
+    async def list(self, **values: Any) -> pb.StorageServiceListFilesResponse:
+        claims = values.pop("claims", {})
+        return await self.call("ListFiles", pb.StorageServiceListFilesRequest(**values), **claims)
+
+    async def element(self) -> types_pb2.StorageElement:
+        return (await self.call("GetElement", pb.GetElementRequest())).element
+
+
+def chunk_of(data: bytes, at: int, size: int = CHUNK) -> types_pb2.Chunk:
+    part = data[at : at + size]
+    return types_pb2.Chunk(offset=at, data=part, crc32c=google_crc32c.value(part))
+
+
+async def accepted(call: Any) -> bool:
+    return any(key == ACCEPTED for key, _ in await call.initial_metadata() or ())
+
+
+def noise(size: int) -> bytes:
+    return secrets.token_bytes(size)
+
+
+async def until(condition: Callable[[], Any], seconds: float = 10.0) -> None:
+    """Wait for what nothing announces, at most `seconds`. Coroutines are awaited."""
+    async with asyncio.timeout(seconds):
+        while True:
+            value = condition()
+            if asyncio.iscoroutine(value):
+                value = await value
+            if value:
+                return
+            await asyncio.sleep(0.02)

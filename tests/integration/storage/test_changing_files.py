@@ -1,0 +1,267 @@
+"""Update, delete, undelete: the sidecar decides, and nothing is half done."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import grpc
+import orjson
+import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from artstore.v1 import storage_pb2 as pb
+from artstore.v1 import types_pb2
+from mesh.errors import Unavailable
+from storage_server.catalog.writes import Writes
+from tests.integration.storage.rig import Node, Rig, until
+
+Code = grpc.StatusCode
+File = types_pb2.File
+
+
+async def _update(node: Node, file_id: str, mask: list[str] | None = None, **values: Any) -> Any:
+    claims = values.pop("claims", {})
+    request = pb.UpdateFileRequest(
+        file_id=file_id,
+        expected_revision=values.pop("expected_revision", None),
+        update_mask=FieldMask(paths=mask or []),
+        file=File(**values),
+    )
+    return await node.call("UpdateFile", request, **claims)
+
+
+async def _delete(node: Node, file_id: str, revision: int | None = None, **claims: Any) -> Any:
+    request = pb.DeleteFileRequest(file_id=file_id, expected_revision=revision)
+    return await node.call("DeleteFile", request, **claims)
+
+
+async def _undelete(node: Node, file_id: str, revision: int | None = None, **claims: Any) -> Any:
+    request = pb.UndeleteFileRequest(file_id=file_id, expected_revision=revision)
+    return await node.call("UndeleteFile", request, **claims)
+
+
+def _sidecar_path(node: Node, file: types_pb2.File) -> Path:
+    return node.rig.root / file.storage_path / f"{file.storage_filename}.attr.json"
+
+
+async def test_an_update_changes_sidecar_and_row(shared: Node) -> None:
+    file = (await shared.upload(description="old", tags=["a"])).file
+    answer = await _update(
+        shared, file.file_id, description="new", tags=["b", "c"], attributes={"k": "v"}
+    )
+    assert answer.change_token
+    assert answer.file.revision == 2
+    found = await shared.get(file.file_id)
+    assert (found.description, list(found.tags)) == ("new", ["b", "c"])
+    assert dict(found.attributes) == {"k": "v"}
+    assert found.storage_filename == file.storage_filename
+    assert await shared.download(file.file_id) == b"hello"
+
+
+async def test_a_mask_can_empty_a_field_and_leaves_the_others(shared_local: Node) -> None:
+    file = (await shared_local.upload(description="old", version="1")).file
+    answer = await _update(shared_local, file.file_id, ["description"], version="2")
+    assert (answer.file.description, answer.file.version) == ("", "1")
+
+
+async def test_a_new_name_is_not_a_new_place(shared_local: Node) -> None:
+    file = (await shared_local.upload(original_filename="old.txt")).file
+    answer = await _update(shared_local, file.file_id, original_filename="new.txt")
+    assert answer.file.original_filename == "new.txt"
+    assert answer.file.storage_filename == file.storage_filename
+
+
+async def test_other_retention_days_move_the_expiry(shared_local: Node) -> None:
+    file = (await shared_local.upload()).file
+    answer = await _update(shared_local, file.file_id, retention_days=60)
+    assert answer.file.expires_at.seconds == file.created_at.seconds + 60 * 86400
+
+
+@pytest.mark.parametrize(
+    ("mask", "values"),
+    [
+        (["sha256"], {}),
+        (["nonsense"], {}),
+        ([], {}),
+        ([], {"sha256": "0" * 64}),
+        (["original_filename"], {}),
+        ([], {"description": "d" * 3072}),
+        ([], {"description": "a\0b"}),
+        ([], {"retention_days": -1}),
+        (["retention_days"], {}),
+    ],
+)
+async def test_a_bad_update_changes_nothing(
+    shared_local: Node, mask: list[str], values: dict[str, Any]
+) -> None:
+    file = (await shared_local.upload()).file
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await _update(shared_local, file.file_id, mask, **values)
+    assert error.value.code() == Code.INVALID_ARGUMENT
+    assert (await shared_local.get(file.file_id)).revision == 1
+
+
+async def test_expected_revision_is_compared_with_the_sidecar_not_the_row(
+    local_rig: Rig,
+) -> None:
+    async with local_rig.running() as node:
+        file = (await node.upload()).file
+        path = _sidecar_path(node, file)
+        path.write_bytes(orjson.dumps(orjson.loads(path.read_bytes()) | {"revision": 7}))
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await _update(node, file.file_id, expected_revision=1, description="x")
+        assert error.value.code() == Code.ABORTED
+        answer = await _update(node, file.file_id, expected_revision=7, description="x")
+        assert answer.file.revision == 8
+
+
+async def test_of_updates_at_the_same_time_with_one_revision_one_wins(shared: Node) -> None:
+    file = (await shared.upload()).file
+    answers = await asyncio.gather(
+        *(
+            _update(shared, file.file_id, expected_revision=1, description=str(number))
+            for number in range(6)
+        ),
+        return_exceptions=True,
+    )
+    won = [answer for answer in answers if not isinstance(answer, BaseException)]
+    assert len(won) == 1
+    codes = {answer.code() for answer in answers if isinstance(answer, grpc.aio.AioRpcError)}
+    assert codes == {Code.ABORTED}
+    assert (await shared.get(file.file_id)).description == won[0].file.description
+
+
+async def test_only_an_admin_changes_a_legal_hold(shared_local: Node) -> None:
+    file = (await shared_local.upload()).file
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await _update(shared_local, file.file_id, legal_hold=True, claims={"role": "USER"})
+    assert error.value.code() == Code.PERMISSION_DENIED
+    assert (await _update(shared_local, file.file_id, legal_hold=True)).file.legal_hold
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await _delete(shared_local, file.file_id)
+    assert error.value.code() == Code.FAILED_PRECONDITION
+    await _update(shared_local, file.file_id, ["legal_hold"])
+    await _delete(shared_local, file.file_id)
+
+
+async def test_a_deleted_file_is_gone_and_comes_back(shared: Node) -> None:
+    file = (await shared.upload(b"precious")).file
+    before = (await shared.list()).total_size
+    tombstone = (await _delete(shared, file.file_id, 1)).file
+    assert tombstone.state == types_pb2.FILE_STATE_DELETED
+    assert tombstone.revision == 2
+    for call in (
+        shared.get(file.file_id),
+        shared.download(file.file_id),
+        _update(shared, file.file_id, description="x"),
+        _delete(shared, file.file_id),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await call
+        assert error.value.code() == Code.NOT_FOUND
+    assert (await shared.list()).total_size == before - 1
+    back = (await _undelete(shared, file.file_id, 2)).file
+    assert (back.state, back.revision) == (types_pb2.FILE_STATE_ACTIVE, 3)
+    assert await shared.download(file.file_id) == b"precious"
+    assert (await _undelete(shared, file.file_id)).file.revision == 3
+
+
+async def test_counters_follow_delete_and_undelete(local_rig: Rig) -> None:
+    async with local_rig.running() as node:
+        file = (await node.upload(b"12345")).file
+        await _delete(node, file.file_id)
+        element = await node.element()
+        assert (element.used_bytes, element.file_count) == (5, 0)
+        await _undelete(node, file.file_id)
+        element = await node.element()
+        assert (element.used_bytes, element.file_count) == (5, 1)
+
+
+async def test_without_trash_the_bytes_go_at_once(local_rig: Rig) -> None:
+    async with local_rig.running(trash_days=0) as node:
+        file = (await node.upload(b"12345")).file
+        await _delete(node, file.file_id)
+        assert local_rig.files() == [f"{file.storage_path}/{file.storage_filename}.attr.json"]
+        assert (await node.element()).used_bytes == 0
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await _undelete(node, file.file_id)
+        assert error.value.code() == Code.NOT_FOUND
+
+
+async def test_the_trash_is_emptied_after_its_time(rig: Rig) -> None:
+    async with rig.running() as node:
+        kept = (await node.upload(b"kept")).file
+        gone = (await node.upload(b"gone")).file
+        await _delete(node, gone.file_id)
+    async with rig.running(trash_days=1e-6) as node:
+
+        async def emptied() -> bool:
+            return (await node.element()).used_bytes == 4
+
+        await until(emptied)
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await _undelete(node, gone.file_id)
+        assert error.value.code() == Code.NOT_FOUND
+        assert await node.download(kept.file_id) == b"kept"
+
+
+async def test_a_file_of_another_namespace_is_not_there(shared_local: Node) -> None:
+    file = (await shared_local.upload(namespace="secret")).file
+    stranger = {"role": "USER", "ns_read": ["default"], "ns_write": ["default"]}
+    for call in (
+        shared_local.get(file.file_id, **stranger),
+        shared_local.download(file.file_id, **stranger),
+        _update(shared_local, file.file_id, description="x", claims=stranger),
+        _delete(shared_local, file.file_id, **stranger),
+        _undelete(shared_local, file.file_id, **stranger),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await call
+        assert error.value.code() == Code.NOT_FOUND
+
+
+async def test_who_may_only_read_may_not_change(shared_local: Node) -> None:
+    file = (await shared_local.upload(namespace="shared")).file
+    reader = {"role": "USER", "ns_read": ["shared"], "ns_write": []}
+    assert (await shared_local.get(file.file_id, **reader)).file_id == file.file_id
+    for call in (
+        _update(shared_local, file.file_id, description="x", claims=reader),
+        _delete(shared_local, file.file_id, **reader),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await call
+        assert error.value.code() == Code.PERMISSION_DENIED
+
+
+async def test_an_update_cut_off_by_the_database_shows_at_once_and_is_replayed(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with rig.running() as node:
+        file = (await node.upload(description="old")).file
+        with monkeypatch.context() as broken:
+
+            async def down(*_: Any, **__: Any) -> Any:
+                raise Unavailable("database artstore is not answering")
+
+            broken.setattr(Writes, "commit_row", down)
+            with pytest.raises(grpc.aio.AioRpcError) as error:
+                await _update(node, file.file_id, description="new")
+            assert error.value.code() == Code.UNAVAILABLE
+            assert (await node.get(file.file_id)).description == "new"
+        # The revision that GetFile shows is the one that an update may expect.
+        found = await node.get(file.file_id)
+        assert (found.revision, found.cache_stale) == (2, False)
+        answer = await _update(node, file.file_id, expected_revision=2, version="3")
+        assert (answer.file.description, answer.file.version) == ("new", "3")
+
+
+async def test_unknown_fields_of_a_sidecar_outlive_an_update(local_rig: Rig) -> None:
+    async with local_rig.running() as node:
+        file = (await node.upload()).file
+        path = _sidecar_path(node, file)
+        text = path.read_bytes().rstrip(b"}") + b',"x_future":{"a":[1,2.50]}}'
+        path.write_bytes(text)
+        await _update(node, file.file_id, description="x")
+        assert b'"x_future":{"a":[1,2.50]}' in path.read_bytes()

@@ -1,0 +1,226 @@
+"""Ranges, lists, batches, and answers from the sidecar where the cache has none."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+import asyncpg
+import grpc
+import pytest
+
+from artstore.v1 import storage_pb2 as pb
+from storage_server.file_id import new_file_id
+from tests.integration.storage.rig import CHUNK, Node, Rig, noise
+
+Code = grpc.StatusCode
+SIZE = 2 * CHUNK + 100
+
+
+@pytest.mark.parametrize(
+    ("offset", "length"),
+    [
+        (0, 0),
+        (0, 1),
+        (1, CHUNK),
+        (CHUNK - 1, 2),
+        (CHUNK, CHUNK),
+        (SIZE - 1, 0),
+        (SIZE, 0),
+        (SIZE, 10),
+        (10, 10 * SIZE),
+    ],
+)
+async def test_a_range_is_exactly_those_bytes(shared: Node, offset: int, length: int) -> None:
+    data = noise(SIZE)
+    file = (await shared.upload(data)).file
+    end = offset + length if length else SIZE
+    assert await shared.download(file.file_id, offset, length) == data[offset:end]
+
+
+@pytest.mark.parametrize(
+    ("offset", "length", "code"),
+    [
+        (6, 0, Code.OUT_OF_RANGE),
+        (-1, 0, Code.INVALID_ARGUMENT),
+        (0, -1, Code.INVALID_ARGUMENT),
+    ],
+)
+async def test_a_bad_range_is_refused(
+    shared_local: Node, offset: int, length: int, code: Code
+) -> None:
+    file = (await shared_local.upload(b"12345")).file
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await shared_local.download(file.file_id, offset, length)
+    assert error.value.code() == code
+
+
+async def test_a_missing_or_short_blob_is_data_loss(local_rig: Rig) -> None:
+    async with local_rig.running() as node:
+        file = (await node.upload(b"12345")).file
+        blob = local_rig.root / file.storage_path / file.storage_filename
+        blob.write_bytes(b"123")
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await node.download(file.file_id)
+        assert error.value.code() == Code.DATA_LOSS
+        blob.unlink()
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await node.download(file.file_id)
+        assert error.value.code() == Code.DATA_LOSS
+
+
+async def test_a_download_that_is_left_lets_go_of_the_blob(shared: Node) -> None:
+    file = (await shared.upload(noise(8 * 1024 * 1024))).file
+    for _ in range(80):
+        call = shared.stub.Download(
+            pb.DownloadRequest(file_id=file.file_id), metadata=shared.bearer(), timeout=10
+        )
+        await call.read()
+        await call.read()
+        call.cancel()
+    assert len(await shared.download(file.file_id)) == 8 * 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    "file_id",
+    [
+        "",
+        "nonsense",
+        "../../etc/passwd",
+        "a\0b",
+        "x" * 10_000,
+        "01890000-0000-4000-8000-000000000000",
+        "ffffffff-ffff-7fff-8fff-ffffffffffff",
+        new_file_id(datetime.now(UTC)),
+        new_file_id(datetime(2021, 5, 5, tzinfo=UTC)),
+    ],
+)
+async def test_an_id_that_is_not_there_is_not_found(shared: Node, file_id: str) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await shared.get(file_id)
+    assert error.value.code() == Code.NOT_FOUND
+
+
+async def test_a_list_pages_through_all_files_oldest_first(local_rig: Rig) -> None:
+    async with local_rig.running() as node:
+        ids = [(await node.upload(original_filename=f"{n}.txt")).file.file_id for n in range(7)]
+        seen: list[str] = []
+        token = ""
+        while True:
+            page = await node.list(page_size=3, page_token=token)
+            assert page.total_size == 7
+            seen += [file.file_id for file in page.files]
+            token = page.next_page_token
+            if not token:
+                break
+        assert seen == ids
+        assert not page.files[0].cache_expired
+        assert page.files[0].HasField("cache_updated_at")
+        for wrong in ({"page_size": -1}, {"page_token": "nonsense"}):
+            with pytest.raises(grpc.aio.AioRpcError) as error:
+                await node.list(**wrong)
+            assert error.value.code() == Code.INVALID_ARGUMENT
+        assert len((await node.list(page_size=100_000)).files) == 7
+
+
+async def test_a_list_shows_the_namespaces_that_the_token_reads(shared_local: Node) -> None:
+    for namespace in ("list-a", "list-b", "list-c"):
+        await shared_local.upload(namespace=namespace)
+    reader = {"role": "READONLY", "ns_read": ["list-a", "list-b"]}
+    page = await shared_local.list(claims=reader)
+    assert {file.namespace for file in page.files} == {"list-a", "list-b"}
+    page = await shared_local.list(namespace="list-b", claims=reader)
+    assert [file.namespace for file in page.files] == ["list-b"]
+    assert page.total_size == 1
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await shared_local.list(namespace="list-c", claims=reader)
+    assert error.value.code() == Code.PERMISSION_DENIED
+
+
+async def test_a_batch_answers_in_order_and_names_what_is_missing(shared: Node) -> None:
+    ids = [(await shared.upload()).file.file_id for _ in range(3)]
+    missing = new_file_id(datetime.now(UTC))
+    asked = [ids[2], missing, ids[0], "nonsense", ids[2]]
+    answer = await shared.call("BatchGetFiles", pb.BatchGetFilesRequest(file_ids=asked))
+    assert [file.file_id for file in answer.files] == [ids[2], ids[0], ids[2]]
+    assert list(answer.missing_file_ids) == [missing, "nonsense"]
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await shared.call("BatchGetFiles", pb.BatchGetFilesRequest(file_ids=ids * 400))
+    assert error.value.code() == Code.INVALID_ARGUMENT
+
+
+async def _sql(node: Node, statement: str, *arguments: object) -> None:
+    connection = await asyncpg.connect(node.rig.values["database_url"])
+    try:
+        await connection.execute(statement, *arguments)
+    finally:
+        await connection.close()
+
+
+async def test_a_missing_row_is_put_back_from_the_sidecar(rig: Rig) -> None:
+    async with rig.running() as node:
+        file = (await node.upload(b"12345", description="kept")).file
+        await _sql(node, "DELETE FROM storage_elem_01_files")
+        found = await node.get(file.file_id)
+        assert (found.description, found.cache_stale) == ("kept", False)
+        assert await node.download(file.file_id) == b"12345"
+        assert (await node.list()).total_size == 1
+        element = await node.element()
+        assert (element.used_bytes, element.file_count) == (5, 1)
+
+
+async def test_an_expired_row_is_read_again_from_the_sidecar(local_rig: Rig) -> None:
+    async with local_rig.running() as node:
+        file = (await node.upload(description="old")).file
+        path = local_rig.root / file.storage_path / f"{file.storage_filename}.attr.json"
+        path.write_bytes(path.read_bytes().replace(b'"old"', b'"by hand"'))
+        assert (await node.get(file.file_id)).description == "old"
+        await _sql(
+            node, "UPDATE storage_elem_01_files SET cache_updated_at = now() - interval '48 h'"
+        )
+        assert (await node.list()).files[0].cache_expired
+        found = await node.get(file.file_id)
+        assert (found.description, found.cache_expired) == ("by hand", False)
+        assert (await node.list()).files[0].description == "by hand"
+
+
+async def test_an_expired_row_that_is_still_right_is_only_renewed(shared: Node) -> None:
+    file = (await shared.upload()).file
+    await _sql(
+        shared,
+        "UPDATE storage_elem_01_files SET cache_updated_at = now() - interval '48 h'"
+        " WHERE file_id = $1",
+        file.file_id,
+    )
+    before = (await shared.element()).sequence
+    found = await shared.get(file.file_id)
+    assert not found.cache_expired
+    assert found.cache_updated_at.seconds > time.time() - 60
+    assert (await shared.element()).sequence == before
+
+
+async def test_a_row_whose_sidecar_is_gone_is_not_found_once_it_is_looked_at(
+    local_rig: Rig,
+) -> None:
+    async with local_rig.running() as node:
+        file = (await node.upload()).file
+        path = local_rig.root / file.storage_path / f"{file.storage_filename}.attr.json"
+        path.unlink()
+        await _sql(
+            node, "UPDATE storage_elem_01_files SET cache_updated_at = now() - interval '48 h'"
+        )
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await node.get(file.file_id)
+        assert error.value.code() == Code.NOT_FOUND
+
+
+async def test_a_damaged_sidecar_leaves_the_row_stale(local_rig: Rig) -> None:
+    async with local_rig.running() as node:
+        file = (await node.upload(description="row")).file
+        path = local_rig.root / file.storage_path / f"{file.storage_filename}.attr.json"
+        path.write_bytes(b"{")
+        await _sql(
+            node, "UPDATE storage_elem_01_files SET cache_updated_at = now() - interval '48 h'"
+        )
+        found = await node.get(file.file_id)
+        assert (found.description, found.cache_stale) == ("row", True)

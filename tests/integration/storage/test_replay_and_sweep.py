@@ -1,0 +1,247 @@
+"""What dead writers leave behind is finished or removed, and nothing else is touched."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import grpc
+import pytest
+
+from artstore.v1 import storage_pb2 as pb
+from artstore.v1 import types_pb2
+from mesh.errors import Unavailable
+from storage_server.catalog.pending import Pending
+from storage_server.catalog.writes import Writes
+from storage_server.files.recording import Recording
+from tests.integration.storage.rig import CHUNK, Node, Rig, accepted, chunk_of, noise, until
+from tests.services import clean_environment
+
+Code = grpc.StatusCode
+
+
+async def _sql(rig: Rig, statement: str, *arguments: object) -> Any:
+    connection = await asyncpg.connect(rig.values["database_url"])
+    try:
+        return await connection.fetchval(statement, *arguments)
+    finally:
+        await connection.close()
+
+
+def _no_intents(rig: Rig) -> Any:
+    async def asked() -> bool:
+        return not await _sql(rig, "SELECT count(*) FROM storage_elem_01_pending_writes")
+
+    return asked
+
+
+async def _down(*_: Any, **__: Any) -> Any:
+    raise Unavailable("database artstore is not answering")
+
+
+@pytest.mark.parametrize("what", ["upload", "update", "delete"])
+async def test_a_write_cut_off_before_its_row_gets_it_after_the_restart(
+    rig: Rig, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with rig.running() as node:
+        file = (await node.upload(b"first")).file
+        calls: dict[str, Any] = {
+            "upload": lambda: node.upload(b"second"),
+            "update": lambda: node.call(
+                "UpdateFile",
+                pb.UpdateFileRequest(file_id=file.file_id, file=types_pb2.File(version="2")),
+            ),
+            "delete": lambda: node.call("DeleteFile", pb.DeleteFileRequest(file_id=file.file_id)),
+        }
+        with monkeypatch.context() as broken:
+            broken.setattr(Writes, "commit_row", _down)
+            with pytest.raises(grpc.aio.AioRpcError) as error:
+                await calls[what]()
+            assert error.value.code() == Code.UNAVAILABLE
+    async with rig.running() as node:
+        await until(_no_intents(rig))
+        listed = await node.list()
+        element = await node.element()
+        assert (listed.total_size, element.file_count, element.used_bytes) == {
+            "upload": (2, 2, 11),
+            "update": (1, 1, 5),
+            "delete": (0, 0, 5),
+        }[what]
+        if what == "update":
+            assert listed.files[0].version == "2"
+
+
+async def test_an_upload_cut_off_before_its_sidecar_leaves_nothing(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with rig.running() as node:
+        with monkeypatch.context() as broken:
+            broken.setattr(Recording, "write_sidecar", _down)
+            # As if killed: nothing is tidied up.
+            broken.setattr("storage_server.uploads.streaming.StreamedUpload._drop", _nothing)
+            broken.setattr(Pending, "end_pending", _nothing)
+            with pytest.raises(grpc.aio.AioRpcError):
+                await node.upload(b"lost")
+        assert not await _no_intents(rig)()
+    async with rig.running() as node:
+        await until(_no_intents(rig))
+        assert rig.files() == []
+        assert (await node.list()).total_size == 0
+        assert (await node.element()).used_bytes == 0
+
+
+async def _nothing(*_: Any, **__: Any) -> None:
+    return None
+
+
+async def test_on_start_dead_stages_go_and_open_uploads_stay(local_rig: Rig) -> None:
+    async with local_rig.running() as node:
+        opened = await node.start_upload()
+        data = noise(3 * CHUNK)
+        await node.write_upload(opened, data[:CHUNK])
+        (local_rig.root / ".staging" / "01890000-0000-7000-8000-000000000000").write_bytes(b"x")
+    async with local_rig.running() as node:
+        await until(lambda: local_rig.files() == [f".staging/{opened.upload_id}"])
+        await node.write_upload(opened, data[CHUNK:], offset=CHUNK)
+        file = (await node.commit_upload(opened)).file
+        assert await node.download(file.file_id) == data
+
+
+async def test_the_sweeper_spares_what_is_under_way(local_rig: Rig) -> None:
+    async with local_rig.running() as node:
+        call = node.open_upload()
+        header = types_pb2.UploadHeader(original_filename="a.txt")
+        await call.write(pb.StorageServiceUploadRequest(header=header))
+        assert await accepted(call)
+        await call.write(pb.StorageServiceUploadRequest(chunk=chunk_of(noise(CHUNK), 0)))
+        await until(lambda: len(local_rig.files()) == 1)
+        async with local_rig.running():
+            # A standby sweeps nothing.
+            assert len(local_rig.files()) == 1
+        await call.write(pb.StorageServiceUploadRequest(finish=types_pb2.UploadFinish()))
+        assert (await call).file.size_bytes == CHUNK
+
+
+class Process:
+    """`python -m storage_server` on a port of its own."""
+
+    def __init__(self, rig: Rig) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.rig = rig
+        values = rig.values
+        self.environment = clean_environment() | {
+            "ARTSTORE_DATABASE_URL": values["database_url"],
+            "ARTSTORE_REDIS_URL": values["redis_url"],
+            "ARTSTORE_DATA_DIR": str(values["data_dir"]),
+            "ARTSTORE_KEYS_PATH": str(values["keys_path"]),
+            "ARTSTORE_ADMIN_ENDPOINT": values["admin_endpoint"],
+            "ARTSTORE_ELEMENT_ID": "se-01",
+            "ARTSTORE_PORT": str(self.port),
+            "ARTSTORE_METRICS_PORT": "0",
+            "ARTSTORE_LOG_PATH": str(rig.folder / "server.log"),
+            "PYTHONPATH": os.pathsep.join(["gen", "."]),
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "storage_server", *arguments],
+            env=self.environment,
+            cwd=Path(__file__).parents[3],
+        )
+        return self.process
+
+    @asynccontextmanager
+    async def node(self) -> AsyncIterator[Node]:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{self.port}") as channel:
+            node = Node(self.rig, None, channel)  # type: ignore[arg-type]
+
+            async def writable() -> bool:
+                try:
+                    return (await node.element()).writable
+                except grpc.aio.AioRpcError:
+                    return False
+
+            await until(writable, 30)
+            yield node
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+
+@pytest.fixture
+def process(local_rig: Rig) -> Any:
+    started = Process(local_rig)
+    yield started
+    started.kill()
+
+
+async def test_killed_in_mid_upload_it_leaves_what_was_acknowledged_and_nothing_else(
+    process: Process,
+) -> None:
+    rig = process.rig
+    process.start()
+    async with process.node() as node:
+        kept = (await node.upload(b"kept")).file
+        data = noise(80 * 1024 * 1024)
+        opened = await node.start_upload(size_bytes=len(data))
+        call = node.open_write(opened)
+        await call.write(pb.StorageServiceWriteUploadRequest(upload_id=opened.upload_id))
+        assert await accepted(call)
+        stream = node.open_upload()
+        header = types_pb2.UploadHeader(original_filename="a.txt")
+        await stream.write(pb.StorageServiceUploadRequest(header=header))
+        assert await accepted(stream)
+        for at in range(0, 72 * 1024 * 1024, CHUNK):
+            chunk = chunk_of(data, at)
+            await call.write(pb.StorageServiceWriteUploadRequest(chunk=chunk))
+            if at < 8 * CHUNK:
+                await stream.write(pb.StorageServiceUploadRequest(chunk=chunk))
+        process.kill()
+    process.start()
+    async with process.node() as node:
+        await until(lambda: len(rig.files()) == 3)
+        assert (await node.list()).total_size == 1
+        assert await node.download(kept.file_id) == b"kept"
+        at = (await node.get_upload(opened)).committed_size_bytes
+        assert 0 < at <= 72 * 1024 * 1024
+        await node.write_upload(opened, data[at:], offset=at)
+        file = (await node.commit_upload(opened)).file
+        assert await node.download(file.file_id) == data
+
+
+async def test_sigterm_ends_it_in_good_order(process: Process) -> None:
+    running = process.start()
+    async with process.node() as node:
+        await node.upload()
+    running.send_signal(signal.SIGTERM)
+    started = time.monotonic()
+    assert running.wait(15) == 0
+    assert time.monotonic() - started < 5
+
+
+def test_check_config_prints_the_settings_and_names_what_is_wrong(process: Process) -> None:
+    command = [sys.executable, "-m", "storage_server", "--check-config"]
+    root = Path(__file__).parents[3]
+    good = subprocess.run(
+        command, env=process.environment, cwd=root, capture_output=True, text=True, check=False
+    )
+    assert good.returncode == 0
+    assert '"ARTSTORE_TRASH_DAYS": 7.0' in good.stdout
+    wrong = process.environment | {"ARTSTORE_ELEMENT_ID": "first", "ARTSTORE_S3_BUCKET": "b"}
+    bad = subprocess.run(command, env=wrong, cwd=root, capture_output=True, text=True, check=False)
+    assert bad.returncode == 2
+    assert "ARTSTORE_ELEMENT_ID" in bad.stderr

@@ -1,0 +1,320 @@
+"""Real PostgreSQL, Valkey and S3 servers for tests, each a process that a test can freeze.
+
+Every process dies with the test run, however that ends: it is stopped by its fixture, and the
+kernel ends it when the run itself is killed (`launch/child.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from launch import processes
+from launch.postgres import PostgresCluster
+from launch.valkey import ValkeyInstance
+
+START_SECONDS = 30.0
+
+
+class ServiceProcess:
+    """One server process. Start is lazy; `stop` ends it, `start` begins it again, same address."""
+
+    name = "service"
+    stop_signal = signal.SIGTERM
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def command(self) -> list[str]:
+        raise NotImplementedError
+
+    def answers(self) -> bool:
+        raise NotImplementedError
+
+    def prepare(self) -> None:
+        """Make what the first start needs."""
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, f"{self.name} is not started"
+        return self._process.pid
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "server.log").read_text(errors="replace")
+
+    def start(self) -> None:
+        """Start, and wait until it answers."""
+        self.prepare()
+        with (self.folder / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                self.command(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                start_new_session=True,
+            )
+        try:
+            wait_until(self._answers_or_died, START_SECONDS, f"{self.name} answers")
+        except BaseException:
+            self.kill()
+            raise
+
+    def _answers_or_died(self) -> bool:
+        assert self._process is not None
+        if self._process.poll() is not None:
+            raise RuntimeError(f"{self.name} ended with {self._process.returncode}:\n{self.log}")
+        return self.answers()
+
+    def freeze(self) -> None:
+        """Stop the process and all its children by SIGSTOP: it accepts and never answers."""
+        processes.signal_family(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let a frozen process go on."""
+        processes.signal_family(self.pid, signal.SIGCONT)
+
+    def stop(self) -> None:
+        """End the process in good order; harmless when it is not running."""
+        if self._process is None or self._process.poll() is not None:
+            return
+        self._process.send_signal(self.stop_signal)
+        self.thaw()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        """Kill the process and all its children at once."""
+        if self._process is None:
+            return
+        if self._process.poll() is None:
+            processes.signal_family(self.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def discard(self) -> None:
+        """End the process, whatever its state, and delete its data."""
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class PostgresProcess(ServiceProcess):
+    """PostgreSQL in a folder. `url` is the libpq URI of its database `postgres`, by TCP."""
+
+    name = "PostgreSQL"
+    stop_signal = signal.SIGINT
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.cluster = PostgresCluster(
+            folder / "data", port=processes.free_port(), password="for tests only"
+        )
+
+    @property
+    def url(self) -> str:
+        return self.cluster.url()
+
+    def database_url(self, database: str) -> str:
+        """Return the libpq URI of one database, by TCP."""
+        return self.cluster.url(database)
+
+    def prepare(self) -> None:
+        self.cluster.prepare(durable=False)
+
+    def command(self) -> list[str]:
+        return self.cluster.command()
+
+    def answers(self) -> bool:
+        return self.cluster.answers()
+
+    def start(self) -> None:
+        super().start()
+        self.cluster.set_password()
+
+    def create_database(self) -> str:
+        """Make a database with a name of its own and return its URI."""
+        name = f"test_{secrets.token_hex(4)}"
+        self.cluster.psql(f"create database {name}")
+        return self.database_url(name)
+
+    def drop_database(self, url: str) -> None:
+        """Drop the database of `create_database` and those whose names begin with its name."""
+        prefix = url.rpartition("/")[2]
+        found = self.cluster.psql(
+            f"select datname from pg_database where starts_with(datname, '{prefix}')"
+        )
+        for name in found.split():
+            self.cluster.psql(f'drop database if exists "{name}" with (force)')
+
+    def discard(self) -> None:
+        # An immediate shutdown lets the postmaster reap its children, which a SIGKILL does not.
+        self.stop_signal = signal.SIGQUIT
+        self.stop()
+        super().discard()
+        self.cluster.remove()
+
+
+class ValkeyProcess(ServiceProcess):
+    """Valkey without a disk. `url` is its redis:// URL."""
+
+    name = "Valkey"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.instance = ValkeyInstance(
+            folder / "data", port=processes.free_port(), password="tests", persistent=False
+        )
+
+    @property
+    def url(self) -> str:
+        return self.instance.url
+
+    def prepare(self) -> None:
+        self.instance.prepare()
+
+    def command(self) -> list[str]:
+        return self.instance.command()
+
+    def answers(self) -> bool:
+        return self.instance.answers()
+
+    def flush(self) -> None:
+        """Forget everything, scripts too."""
+        self.instance.call("SCRIPT", "FLUSH")
+        self.instance.call("FLUSHALL")
+
+
+@dataclass(frozen=True, slots=True)
+class S3Account:
+    """What a client needs to reach one bucket."""
+
+    endpoint_url: str
+    access_key: str
+    secret_key: str
+    bucket: str
+    region: str = "us-east-1"
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that put an ArtStore element on this bucket."""
+        return {
+            "ARTSTORE_S3_ENDPOINT_URL": self.endpoint_url,
+            "ARTSTORE_S3_BUCKET": self.bucket,
+            "AWS_ACCESS_KEY_ID": self.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.secret_key,
+            "AWS_DEFAULT_REGION": self.region,
+        }
+
+
+class S3Process(ServiceProcess):
+    """`rclone serve s3` on a folder: buckets are folders of `root`, objects are files."""
+
+    name = "rclone serve s3"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.port = processes.free_port()
+        self.root = folder / "buckets"
+        self.access_key = "artstore-tests"
+        self.secret_key = "artstore-tests-secret"
+
+    @property
+    def endpoint_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def prepare(self) -> None:
+        self.root.mkdir(exist_ok=True)
+
+    def command(self) -> list[str]:
+        from rclone_api import BINARY_PATH
+
+        return processes.wrapped(
+            [
+                str(BINARY_PATH), "serve", "s3", str(self.root),
+                "--addr", f"127.0.0.1:{self.port}",
+                "--auth-key", f"{self.access_key},{self.secret_key}",
+                "--config", "/dev/null",
+                "--dir-cache-time", "1ms",
+            ]
+        )  # fmt: skip
+
+    def answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(self.endpoint_url, timeout=1):
+                return True
+        except urllib.error.HTTPError:
+            return True
+        except OSError:
+            return False
+
+    def client(self) -> Any:
+        """Return a blocking boto3 client, for setting up and looking at what is stored."""
+        import boto3
+        from botocore.config import Config
+
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint_url,
+            aws_access_key_id=self.access_key,
+            aws_secret_access_key=self.secret_key,
+            region_name="us-east-1",
+            config=Config(
+                s3={"addressing_style": "path"},
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+                retries={"max_attempts": 1},
+            ),
+        )
+
+    def create_bucket(self) -> S3Account:
+        """Make a bucket with a name of its own."""
+        bucket = f"test-{secrets.token_hex(4)}"
+        self.client().create_bucket(Bucket=bucket)
+        return S3Account(self.endpoint_url, self.access_key, self.secret_key, bucket)
+
+
+class MotoProcess(S3Process):
+    """moto's S3, which honours conditional PUT, in memory."""
+
+    name = "moto"
+
+    def command(self) -> list[str]:
+        return processes.wrapped(
+            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
+        )
+
+
+def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    """Poll until `condition` holds.
+
+    Raises:
+        TimeoutError: it did not within `seconds`.
+    """
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {seconds} s in vain: {what}")
+        time.sleep(0.02)
+
+
+def clean_environment() -> dict[str, str]:
+    """Return this process's environment without any ArtStore or AWS setting."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("ARTSTORE_", "AWS_"))
+    }

@@ -1,0 +1,31 @@
+"""What it means when no element gives a file."""
+
+from __future__ import annotations
+
+from artstore_client import errors
+from artstore_client.finding import verdict
+
+
+def test_file_is_missing_only_when_all_say_so() -> None:
+    answer = verdict("id", {"se-01": errors.NotFound("x"), "se-02": errors.NotFound("x")})
+    assert isinstance(answer, errors.NotFound)
+    assert "se-01, se-02" in answer.message
+
+
+def test_silent_element_makes_it_unknown() -> None:
+    failures = {
+        "se-01": errors.NotFound("x"),
+        "se-02": errors.Unavailable("down", retry_after_seconds=7),
+        "se-03": errors.DeadlineExceeded("slow"),
+    }
+    answer = verdict("id", failures)
+    assert isinstance(answer, errors.Unavailable)
+    assert answer.retry_after_seconds == 7
+    assert "se-02: down" in answer.message
+    assert "se-03: slow" in answer.message
+
+
+def test_refusal_is_told_before_silence() -> None:
+    refusal = errors.PermissionDenied("no role")
+    failures = {"se-01": errors.Unavailable("down"), "se-02": refusal}
+    assert verdict("id", failures) is refusal

@@ -1,0 +1,121 @@
+"""Where endpoints and credentials come from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from artstore_client import ConfigurationError
+from artstore_client.settings import load
+
+MESH = {
+    "endpoints": {
+        "admin": "m:8000",
+        "ingest": "m:8020",
+        "query": "m:8030",
+        "storage": {"se-01": "m:8010"},
+    },
+    "client_id": "first",
+    "client_secret": "from-file",
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / ".artstore").mkdir()
+    (tmp_path / ".artstore" / "mesh.json").write_text(json.dumps(MESH))
+    below = tmp_path / "a" / "b"
+    below.mkdir(parents=True)
+    return below
+
+
+def test_mesh_file_is_found_upward(folder: Path) -> None:
+    found = load(environment={}, start_folder=folder)
+    assert found.endpoints.ingest == "m:8020"
+    assert found.endpoints.storage == {"se-01": "m:8010"}
+    assert (found.client_id, found.client_secret) == ("first", "from-file")
+
+
+def test_environment_beats_the_mesh_file_one_by_one(folder: Path) -> None:
+    environment = {
+        "ARTSTORE_INGEST_ENDPOINT": "e:1",
+        "ARTSTORE_STORAGE_ENDPOINTS": "se-01=e:2, se-02=e:3,",
+        "ARTSTORE_CLIENT_SECRET": "from-environment",
+        "ARTSTORE_TOKEN": "t",
+    }
+    found = load(environment=environment, start_folder=folder)
+    assert found.endpoints.admin == "m:8000"
+    assert found.endpoints.ingest == "e:1"
+    assert found.endpoints.storage == {"se-01": "e:2", "se-02": "e:3"}
+    assert (found.client_id, found.client_secret) == ("first", "from-environment")
+    assert found.token == "t"
+
+
+def test_argument_beats_the_environment(folder: Path) -> None:
+    found = load(
+        ingest="a:1",
+        storage={"se-09": "a:2"},
+        environment={
+            "ARTSTORE_INGEST_ENDPOINT": "e:1",
+            "ARTSTORE_STORAGE_ENDPOINTS": "se-01=e:2",
+        },
+        start_folder=folder,
+    )
+    assert found.endpoints.ingest == "a:1"
+    assert found.endpoints.storage == {"se-09": "a:2"}
+
+
+def test_named_mesh_file_beats_the_one_that_is_found(folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps({"endpoints": {"admin": "o:1"}}))
+    found = load(environment={"ARTSTORE_MESH": str(other)}, start_folder=folder)
+    assert found.endpoints.admin == "o:1"
+    assert found.client_id == ""
+
+
+def test_nothing_known_is_no_error_until_it_is_needed(tmp_path: Path) -> None:
+    assert load(environment={}, start_folder=tmp_path).endpoints.admin == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "does not exist"),
+        ("{", "is not JSON"),
+        ("[]", "endpoints"),
+        ('{"endpoints": 1}', "endpoints"),
+    ],
+)
+def test_wrong_mesh_file_is_named_with_what_is_wrong(
+    tmp_path: Path, content: str | None, says: str
+) -> None:
+    path = tmp_path / "mesh.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(ConfigurationError, match=says) as caught:
+        load(mesh_file=path, environment={})
+    assert str(path) in caught.value.message
+
+
+@pytest.mark.parametrize("text", ["se-01", "=host:1", "se-01=host"])
+def test_wrong_storage_endpoints_name_the_variable_and_the_part(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigurationError, match="ARTSTORE_STORAGE_ENDPOINTS") as caught:
+        load(environment={"ARTSTORE_STORAGE_ENDPOINTS": text}, start_folder=tmp_path)
+    assert repr(text) in caught.value.message
+
+
+def test_secrets_are_not_shown(folder: Path) -> None:
+    shown = repr(load(token="hidden-token", environment={}, start_folder=folder))
+    assert "hidden-token" not in shown
+    assert "from-file" not in shown
+
+
+def test_meshes_and_accounts_are_told_apart(folder: Path) -> None:
+    ids = {
+        load(environment={}, start_folder=folder).mesh_id,
+        load(ingest="other:1", environment={}, start_folder=folder).mesh_id,
+        load(client_id="other", environment={}, start_folder=folder).mesh_id,
+    }
+    assert len(ids) == 3

@@ -1,0 +1,109 @@
+"""What a client leaves for the next process."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from artstore_client.upload_state import Session, UploadKey, open_state, sweep
+
+KEY = UploadKey("/data/big.iso", mtime_ns=1, size_bytes=2, mesh_id="m", header=b"h")
+SESSION = Session("request", "se-01.x", "secret", "se-01", "host:1", 65536)
+
+
+def test_saved_session_is_read_by_the_next_process(tmp_path: Path) -> None:
+    first = open_state(tmp_path, KEY)
+    assert first is not None
+    assert first.read() is None
+    first.save(SESSION)
+    first.close()
+    second = open_state(tmp_path, KEY)
+    assert second is not None
+    assert second.read() == SESSION
+    second.close()
+
+
+def test_file_and_folder_are_for_their_owner_only(tmp_path: Path) -> None:
+    state = open_state(tmp_path / "a" / "b", KEY)
+    assert state is not None
+    (path,) = (tmp_path / "a" / "b").iterdir()
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    state.close()
+
+
+def test_second_process_gets_nothing_while_the_first_has_it(tmp_path: Path) -> None:
+    first = open_state(tmp_path, KEY)
+    assert first is not None
+    assert open_state(tmp_path, KEY) is None
+    first.close()
+    again = open_state(tmp_path, KEY)
+    assert again is not None
+    again.close()
+
+
+def test_forgotten_upload_leaves_no_file(tmp_path: Path) -> None:
+    state = open_state(tmp_path, KEY)
+    assert state is not None
+    state.save(SESSION)
+    state.forget()
+    state.close()
+    state.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(KEY, path="/data/other.iso"),
+        replace(KEY, mtime_ns=9),
+        replace(KEY, size_bytes=9),
+        replace(KEY, mesh_id="other"),
+        replace(KEY, header=b"other"),
+    ],
+)
+def test_another_file_mesh_or_description_is_another_upload(
+    tmp_path: Path, other: UploadKey
+) -> None:
+    state = open_state(tmp_path, KEY)
+    assert state is not None
+    state.save(SESSION)
+    other_state = open_state(tmp_path, other)
+    assert other_state is not None
+    assert other_state.read() is None
+    other_state.close()
+    state.close()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"saved_at": 1}', b"\xff\xfe"])
+def test_damaged_file_is_read_as_nothing(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / f"{KEY.file_name}.json").write_bytes(content)
+    state = open_state(tmp_path, KEY)
+    assert state is not None
+    assert state.read() is None
+    state.close()
+
+
+def test_state_older_than_the_server_keeps_uploads_is_nothing_and_is_swept(
+    tmp_path: Path,
+) -> None:
+    now = [1_000_000.0]
+    state = open_state(tmp_path, KEY, clock=lambda: now[0])
+    assert state is not None
+    state.save(SESSION)
+    now[0] += 7 * 24 * 3600 + 1
+    assert state.read() is None
+    state.close()
+    path = tmp_path / f"{KEY.file_name}.json"
+    sweep(tmp_path, clock=lambda: path.stat().st_mtime + 60)
+    assert path.exists()
+    sweep(tmp_path, clock=lambda: path.stat().st_mtime + 7 * 24 * 3600 + 60)
+    assert not path.exists()
+
+
+def test_folder_that_cannot_be_made_only_costs_the_resuming(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert open_state(tmp_path / "file" / "folder", KEY) is None
+    sweep(tmp_path / "file" / "folder")

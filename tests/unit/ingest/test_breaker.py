@@ -1,0 +1,35 @@
+"""Elements that failed a moment ago."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ingest_server.placement.breaker import Breaker
+from tests.unit.ingest.test_selection import an_element
+
+FAILED = an_element()
+REPORTED_SINCE = replace(FAILED, reported_at=FAILED.reported_at + 2)
+
+
+def test_an_element_is_suspect_for_a_while_and_then_tried_again() -> None:
+    now = [100.0]
+    breaker = Breaker(3.0, clock=lambda: now[0])
+    breaker.trip(FAILED, "connection refused")
+    assert breaker.suspects([REPORTED_SINCE, an_element("se-02")]) == {"se-01"}
+    now[0] += 3.1
+    assert breaker.suspects([REPORTED_SINCE]) == frozenset()
+
+
+def test_an_element_that_has_not_reported_since_stays_suspect() -> None:
+    now = [100.0]
+    breaker = Breaker(3.0, clock=lambda: now[0])
+    breaker.trip(FAILED, "silent")
+    now[0] += 3600
+    assert breaker.suspects([FAILED]) == {"se-01"}
+
+
+def test_an_answer_mends_it_at_once() -> None:
+    breaker = Breaker(3.0, clock=lambda: 100.0)
+    breaker.trip(FAILED, "silent")
+    breaker.mend(FAILED)
+    assert breaker.suspects([FAILED]) == frozenset()

@@ -1,0 +1,142 @@
+"""Sequential Fill."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest_server.placement.selection import (
+    MAX_REPORT_AGE_SECONDS,
+    Element,
+    Mode,
+    choose,
+)
+
+NOW = 1_800_000_000.0
+FULL_PERCENT = {Mode.EDIT: 99, Mode.RW: 98}
+
+
+def an_element(element_id: str = "se-01", **changes: Any) -> Element:
+    values: dict[str, Any] = {
+        "element_id": element_id,
+        "endpoint": "localhost:1",
+        "mode": Mode.EDIT,
+        "priority": 100,
+        "capacity_bytes": 1000,
+        "used_bytes": 0,
+        "reserved_bytes": 0,
+        "writable": True,
+        "is_writer": True,
+        "full": False,
+        "reported_at": NOW,
+    }
+    return Element(**values | changes)
+
+
+def ids(elements: Any, **arguments: Any) -> list[str]:
+    values: dict[str, Any] = {"mode": Mode.EDIT, "size_bytes": None, "now": NOW}
+    return [e.element_id for e in choose(elements, **values | arguments).candidates]
+
+
+elements = st.lists(
+    st.builds(
+        Element,
+        element_id=st.integers(0, 9).map(lambda n: f"se-0{n}"),
+        endpoint=st.just("localhost:1"),
+        mode=st.sampled_from(Mode),
+        priority=st.integers(0, 3),
+        capacity_bytes=st.integers(0, 2000),
+        used_bytes=st.integers(0, 1500),
+        reserved_bytes=st.integers(0, 500),
+        writable=st.booleans(),
+        is_writer=st.booleans(),
+        full=st.booleans(),
+        reported_at=st.floats(NOW - 30, NOW + 5),
+    ),
+    max_size=8,
+    unique_by=lambda element: element.element_id,
+)
+modes = st.sampled_from([Mode.EDIT, Mode.RW])
+sizes = st.none() | st.integers(0, 1500)
+
+
+@given(elements, modes, sizes)
+def test_every_candidate_is_healthy_of_the_mode_and_has_room(
+    known: list[Element], mode: Mode, size: int | None
+) -> None:
+    for element in choose(known, mode=mode, size_bytes=size, now=NOW).candidates:
+        assert element.mode is mode
+        assert element.writable
+        assert element.is_writer
+        assert not element.full
+        assert NOW - element.reported_at <= MAX_REPORT_AGE_SECONDS
+        taken = element.used_bytes + element.reserved_bytes + (size or 0)
+        assert taken * 100 <= element.capacity_bytes * FULL_PERCENT[mode]
+
+
+@given(elements, modes, sizes)
+def test_nothing_that_qualifies_is_left_out_and_priority_decides_the_order(
+    known: list[Element], mode: Mode, size: int | None
+) -> None:
+    choice = choose(known, mode=mode, size_bytes=size, now=NOW)
+    qualified = [
+        e
+        for e in known
+        if e.mode is mode
+        and e.writable
+        and e.is_writer
+        and not e.full
+        and NOW - e.reported_at <= MAX_REPORT_AGE_SECONDS
+        and (e.used_bytes + e.reserved_bytes + (size or 0)) * 100
+        <= e.capacity_bytes * FULL_PERCENT[mode]
+    ]
+    assert list(choice.candidates) == sorted(qualified, key=lambda e: (e.priority, e.element_id))
+    assert choice.any_healthy >= bool(choice.candidates)
+
+
+@given(elements, modes, sizes, st.randoms())
+def test_the_order_in_which_elements_are_known_does_not_matter(
+    known: list[Element], mode: Mode, size: int | None, random: Any
+) -> None:
+    shuffled = list(known)
+    random.shuffle(shuffled)
+    assert choose(known, mode=mode, size_bytes=size, now=NOW) == choose(
+        shuffled, mode=mode, size_bytes=size, now=NOW
+    )
+
+
+@given(elements, modes, sizes)
+def test_a_larger_file_never_finds_more_elements(
+    known: list[Element], mode: Mode, size: int | None
+) -> None:
+    smaller = choose(known, mode=mode, size_bytes=size, now=NOW).candidates
+    larger = choose(known, mode=mode, size_bytes=(size or 0) + 100, now=NOW).candidates
+    assert set(larger) <= set(smaller)
+
+
+def test_the_limit_is_full_per_cent_of_the_capacity_reservations_included() -> None:
+    edit = an_element(used_bytes=500, reserved_bytes=400)
+    assert ids([edit], size_bytes=90) == ["se-01"]
+    assert ids([edit], size_bytes=91) == []
+    rw = an_element(mode=Mode.RW, used_bytes=500, reserved_bytes=400)
+    assert ids([rw], mode=Mode.RW, size_bytes=80) == ["se-01"]
+    assert ids([rw], mode=Mode.RW, size_bytes=81) == []
+
+
+def test_suspects_come_last_whatever_their_priority() -> None:
+    known = [an_element("se-01", priority=1), an_element("se-02", priority=2)]
+    assert ids(known, suspects=frozenset({"se-01"})) == ["se-02", "se-01"]
+
+
+def test_a_full_element_is_healthy_and_a_broken_or_silent_one_is_not() -> None:
+    def healthy(element: Element) -> bool:
+        return choose([element], mode=Mode.EDIT, size_bytes=1, now=NOW).any_healthy
+
+    assert healthy(an_element(full=True, writable=False))
+    assert healthy(an_element(used_bytes=1000, writable=False))
+    assert not healthy(an_element(writable=False))
+    assert not healthy(an_element(is_writer=False))
+    assert not healthy(an_element(reported_at=NOW - MAX_REPORT_AGE_SECONDS - 1))
+    assert not healthy(an_element(mode=Mode.OTHER))

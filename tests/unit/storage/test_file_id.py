@@ -1,0 +1,80 @@
+"""Ids carry their time and are told from others without asking anybody."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from storage_server.file_id import is_canonical, new_file_id, plausible, time_of
+
+NOW = datetime(2026, 5, 4, 3, 2, 1, 987654, tzinfo=UTC)
+
+times = st.datetimes(
+    min_value=datetime(1970, 1, 1), max_value=datetime(9999, 1, 1), timezones=st.just(UTC)
+)
+
+
+@given(times)
+def test_an_id_carries_its_time_in_milliseconds(at: datetime) -> None:
+    file_id = new_file_id(at)
+    assert time_of(file_id) == at.replace(microsecond=at.microsecond // 1000 * 1000)
+
+
+def test_an_id_is_a_uuid_of_version_7_as_rfc_9562_has_it() -> None:
+    file_id = new_file_id(NOW)
+    parsed = uuid.UUID(file_id)
+    assert str(parsed) == file_id
+    assert parsed.variant == uuid.RFC_4122
+    assert parsed.version == 7
+
+
+def test_ids_of_one_millisecond_differ() -> None:
+    assert len({new_file_id(NOW) for _ in range(10_000)}) == 10_000
+
+
+def test_ids_sort_by_time() -> None:
+    assert new_file_id(NOW) < new_file_id(NOW + timedelta(milliseconds=1))
+
+
+def test_a_time_zone_makes_no_difference() -> None:
+    elsewhere = NOW.astimezone()
+    assert time_of(new_file_id(elsewhere)) == time_of(new_file_id(NOW))
+
+
+@pytest.mark.parametrize(
+    ("days", "expected"),
+    [(0, True), (-365, True), (0.9, True), (1.1, False), (365, False), (-3000, False)],
+)
+def test_an_id_is_plausible_if_its_time_is(days: float, expected: bool) -> None:
+    assert plausible(new_file_id(NOW + timedelta(days=days)), NOW) is expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "nonsense",
+        str(uuid.UUID(int=0)),
+        "9b2f8a52-7a4c-4d6e-8f00-112233445566",
+        new_file_id(NOW).upper(),
+        new_file_id(NOW) + "\n",
+        " " + new_file_id(NOW),
+        new_file_id(NOW).replace("-", ""),
+        "{" + new_file_id(NOW) + "}",
+        "ffffffff-ffff-7fff-bfff-ffffffffffff",
+        new_file_id(NOW)[:-1] + "１",
+    ],
+)
+def test_what_no_element_makes_is_not_plausible(text: str) -> None:
+    assert not plausible(text, NOW)
+
+
+def test_an_id_of_another_version_has_no_time() -> None:
+    adopted = str(uuid.uuid4())
+    assert is_canonical(adopted)
+    with pytest.raises(ValueError, match="UUIDv7"):
+        time_of(adopted)

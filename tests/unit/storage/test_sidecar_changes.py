@@ -1,0 +1,141 @@
+"""What users may supply, and how a sidecar changes."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from mesh.errors import FailedPrecondition, InvalidArgument
+from storage_server.sidecar import (
+    FileState,
+    RetentionPolicy,
+    check_user_part,
+    moved,
+    tombstoned,
+    undeleted,
+    updated,
+)
+from tests.unit.storage.sidecars import AT, a_sidecar
+
+LATER = AT + timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"original_filename": ""}, "original_filename"),
+        ({"original_filename": "  "}, "original_filename"),
+        ({"original_filename": "ж" * 513}, "original_filename"),
+        ({"original_filename": "a\0b"}, "original_filename"),
+        ({"original_filename": "a\ud800"}, "original_filename"),
+        ({"description": "a\0b"}, "description"),
+        ({"description": "d" * 3072}, "description"),
+        ({"tags": ["t"] * 1000}, "tags"),
+        ({"tags": ["\0"]}, "tags"),
+        ({"attributes": {"\0": ""}}, "attributes"),
+        ({"attributes": {"a": "\udfff"}}, "attributes"),
+        ({"attributes": {"k" * 2000: "v" * 2000}}, "attributes"),
+        ({"content_type": "\0"}, "content_type"),
+        ({"version": "\0"}, "version"),
+        ({"request_id": "\0"}, "request_id"),
+        ({"namespace": ""}, "namespace"),
+        ({"namespace": "*"}, "namespace"),
+        ({"namespace": "a\nb"}, "namespace"),
+        ({"namespace": "n" * 129}, "namespace"),
+    ],
+)
+def test_what_no_sidecar_should_hold_is_refused(fields: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        check_user_part(**{"original_filename": "a.txt", **fields})
+    assert refused.value.field == field
+
+
+@pytest.mark.parametrize("name", ["a", "ж" * 512, "👩‍👩‍👧.png", "../../etc/passwd", "a\nb"])
+def test_users_may_call_their_files_what_they_like(name: str) -> None:
+    check_user_part(original_filename=name)
+
+
+def test_an_update_is_one_revision_on_and_keeps_the_rest() -> None:
+    sidecar = a_sidecar(unknown='"later":1')
+    changed = updated(sidecar, {"description": "new", "tags": ["a"]}, LATER)
+    assert (changed.revision, changed.updated_at) == (2, LATER)
+    assert (changed.description, changed.tags) == ("new", ("a",))
+    assert changed.unknown == sidecar.unknown
+    assert changed.storage_filename == sidecar.storage_filename
+
+
+def test_retention_days_move_the_expiry() -> None:
+    changed = updated(a_sidecar(), {"retention_days": 7}, LATER)
+    assert changed.expires_at == AT + timedelta(days=7)
+
+
+@pytest.mark.parametrize("days", [0, -1, 36_501, True, "7"])
+def test_a_strange_number_of_days_is_refused(days: Any) -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        updated(a_sidecar(), {"retention_days": days}, LATER)
+    assert refused.value.field == "retention_days"
+
+
+def test_a_permanent_file_has_no_days() -> None:
+    permanent = a_sidecar(retention_policy=RetentionPolicy.PERMANENT, retention_days=None)
+    with pytest.raises(InvalidArgument):
+        updated(permanent, {"retention_days": 7}, LATER)
+
+
+@pytest.mark.parametrize("name", ["file_id", "state", "sha256", "namespace", "revision", "nope"])
+def test_the_systems_own_fields_cannot_be_updated(name: str) -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        updated(a_sidecar(), {name: "x"}, LATER)
+    assert refused.value.field == name
+
+
+def test_an_update_that_makes_the_users_part_too_large_is_refused() -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        updated(a_sidecar(), {"description": "d" * 3100}, LATER)
+    assert refused.value.field == "description"
+
+
+def test_updated_at_never_goes_back() -> None:
+    changed = updated(a_sidecar(), {"version": "2"}, AT - timedelta(days=1))
+    assert changed.updated_at > AT
+
+
+def test_deleting_and_undeleting_lead_back() -> None:
+    tombstone = tombstoned(a_sidecar(), LATER)
+    assert (tombstone.state, tombstone.revision) == (FileState.DELETED, 2)
+    back = undeleted(tombstone, LATER)
+    assert (back.state, back.revision) == (FileState.ACTIVE, 3)
+
+
+def test_a_deleted_source_of_a_finalization_comes_back_as_such() -> None:
+    source = moved(a_sidecar(), "se-03", LATER)
+    assert (source.state, source.finalized_to, source.finalized_at) == (
+        FileState.MOVED,
+        "se-03",
+        LATER,
+    )
+    assert undeleted(tombstoned(source, LATER), LATER).state is FileState.MOVED
+
+
+def test_a_held_file_cannot_be_deleted() -> None:
+    with pytest.raises(FailedPrecondition) as refused:
+        tombstoned(a_sidecar(legal_hold=True), LATER)
+    assert refused.value.reason == "LEGAL_HOLD"
+
+
+def test_a_change_in_the_wrong_state_is_refused() -> None:
+    tombstone = tombstoned(a_sidecar(), LATER)
+    source = moved(a_sidecar(), "se-03", LATER)
+    for change in (
+        lambda: updated(tombstone, {}, LATER),
+        lambda: updated(source, {}, LATER),
+        lambda: tombstoned(tombstone, LATER),
+        lambda: undeleted(source, LATER),
+        lambda: undeleted(a_sidecar(), LATER),
+        lambda: moved(tombstone, "se-03", LATER),
+        lambda: moved(source, "se-03", LATER),
+    ):
+        with pytest.raises(FailedPrecondition):
+            change()
