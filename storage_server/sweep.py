@@ -23,7 +23,7 @@ class Sweeper:
     """Removes stages that no running upload, open upload or intent names.
 
     Args:
-        running: file ids of the streamed uploads that have a stage now.
+        running: file ids of the streamed uploads that have a stage, or are about to.
     """
 
     def __init__(

@@ -52,13 +52,14 @@ class Intake:
         self._replay = replay
         self._find = find
         self._request_locks = KeyedLocks()
+        self._opening: set[str] = set()
         self._running: dict[str, StreamedUpload] = {}
         self._by_request: dict[tuple[str, str], StreamedUpload] = {}
 
     @property
     def running(self) -> frozenset[str]:
-        """File ids of the streamed uploads that have a stage now."""
-        return frozenset(self._running)
+        """File ids of the streamed uploads that have a stage, or are about to."""
+        return frozenset(self._running) | self._opening
 
     async def begin(self, header: Header, caller: Caller) -> StreamedUpload | Repeated:
         """Accept the header of a streamed upload: reserve its room, open its stage.
@@ -179,11 +180,15 @@ class Intake:
         sidecar = draft(header, new_file_id(datetime.now(UTC)), created_by)
         parts.space.take(sidecar.file_id, header.size_bytes)
         path = blob_path(sidecar.storage_path, sidecar.storage_filename)
+        # Named before it exists: the sweeper may list it before `open_stage` has returned.
+        self._opening.add(sidecar.file_id)
         try:
             stage = await store.open_stage(path, key=sidecar.file_id)
         except BaseException:
             parts.space.release(sidecar.file_id)
             raise
+        finally:
+            self._opening.discard(sidecar.file_id)
         stream = StreamedUpload(parts, header, sidecar, stage, on_end=self._ended)
         self._running[sidecar.file_id] = stream
         return stream

@@ -23,6 +23,9 @@ from mesh.errors import Unavailable
 from storage_server.catalog.pending import Pending
 from storage_server.catalog.writes import Writes
 from storage_server.files.recording import Recording
+from storage_server.store.local import LocalStore
+from storage_server.store.s3 import S3Store
+from storage_server.sweep import Sweeper
 from tests.integration.storage.rig import CHUNK, Node, Rig, accepted, chunk_of, noise, until
 from tests.services import clean_environment
 
@@ -129,6 +132,35 @@ async def test_the_sweeper_spares_what_is_under_way(local_rig: Rig) -> None:
             assert len(local_rig.files()) == 1
         await call.write(pb.StorageServiceUploadRequest(finish=types_pb2.UploadFinish()))
         assert (await call).file.size_bytes == CHUNK
+
+
+async def test_a_sweep_leaves_a_stage_that_is_just_being_opened(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first sweep, without grace, runs while an upload opens its stage."""
+    sweepers: list[Sweeper] = []
+    swept: list[int] = []
+
+    class Remembered(Sweeper):
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            super().__init__(*arguments, **named)
+            sweepers.append(self)
+
+    def sweeping(opens: Any) -> Any:
+        async def open_stage(*arguments: Any, **named: Any) -> Any:
+            stage = await opens(*arguments, **named)
+            swept.append(await sweepers[0].sweep(grace_seconds=0))
+            return stage
+
+        return open_stage
+
+    monkeypatch.setattr("storage_server.app.Sweeper", Remembered)
+    for store in (LocalStore, S3Store):
+        monkeypatch.setattr(store, "open_stage", sweeping(store.open_stage))
+    async with rig.running() as node:
+        file = (await node.upload(b"kept")).file
+        assert swept == [0]
+        assert await node.download(file.file_id) == b"kept"
 
 
 class Process:
