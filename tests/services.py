@@ -16,6 +16,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,9 +122,15 @@ class PostgresProcess(ServiceProcess):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
+        # A test kills processes, never the machine, so nothing is won by waiting for the disk.
         self.cluster = PostgresCluster(
-            folder / "data", port=processes.free_port(), password="for tests only"
+            folder / "data",
+            port=processes.free_port(),
+            password="for tests only",
+            settings={"fsync": "off", "full_page_writes": "off"},
         )
+        self._dropping = ThreadPoolExecutor(max_workers=1, thread_name_prefix="drop database")
+        self._dropped: list[Future[None]] = []
 
     @property
     def url(self) -> str:
@@ -153,7 +160,14 @@ class PostgresProcess(ServiceProcess):
         return self.database_url(name)
 
     def drop_database(self, url: str) -> None:
-        """Drop the database of `create_database` and those whose names begin with its name."""
+        """Drop the database of `create_database` and those whose names begin with its name.
+
+        In a thread: a drop waits for every backend, and one that waits in mid-handshake for a
+        client of this process would wait for the event loop that a fixture holds up.
+        """
+        self._dropped.append(self._dropping.submit(self._drop, url))
+
+    def _drop(self, url: str) -> None:
         prefix = url.rpartition("/")[2]
         found = self.cluster.psql(
             f"select datname from pg_database where starts_with(datname, '{prefix}')"
@@ -162,6 +176,10 @@ class PostgresProcess(ServiceProcess):
             self.cluster.psql(f'drop database if exists "{name}" with (force)')
 
     def discard(self) -> None:
+        self._dropping.shutdown(cancel_futures=True)
+        for dropped in self._dropped:
+            if not dropped.cancelled():
+                dropped.result()
         # An immediate shutdown lets the postmaster reap its children, which a SIGKILL does not.
         self.stop_signal = signal.SIGQUIT
         self.stop()
