@@ -18,10 +18,11 @@ from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.kinds import ChangeKind
 from storage_server.catalog.rows import FileRow
 from storage_server.element.state import Element
-from storage_server.files.locate import Located, locate
+from storage_server.files.locate import locate
 from storage_server.files.locks import KeyedLocks
 from storage_server.files.recording import Recording
 from storage_server.files.view import FileView, of_row, of_sidecar
+from storage_server.repair.reading import ReadSidecar
 from storage_server.sidecar import FileState, digest
 
 DEADLINE_SECONDS = 1.0
@@ -142,13 +143,13 @@ class Refresh:
             return None
         return of_sidecar(located.sidecar, self._recording.ttl_hours, stale=False)
 
-    async def _locate(self, file_id: str, row: FileRow | None) -> Located | None:
+    async def _locate(self, file_id: str, row: FileRow | None) -> ReadSidecar | None:
         located = await locate(self._element.store, file_id, row.path if row else "")
         if located is None:
             await self._element.prove()
         return located
 
-    async def _write_back(self, located: Located, row: FileRow | None) -> FileView:
+    async def _write_back(self, located: ReadSidecar, row: FileRow | None) -> FileView:
         sidecar, identity = located.sidecar, located.identity
         try:
             if row is not None and not row.pending and row.digest == digest(sidecar):
@@ -166,7 +167,7 @@ class Refresh:
             _log.info("lazy rebuild not written back", reason=exc.message)
             return of_sidecar(sidecar, self._recording.ttl_hours, stale=True)
 
-    async def _renew(self, located: Located, row: FileRow) -> FileView:
+    async def _renew(self, located: ReadSidecar, row: FileRow) -> FileView:
         now, ttl = datetime.now(UTC), self._recording.ttl_hours
         renewed = await self._catalog.writes.renew(
             row.sidecar.file_id,
