@@ -47,6 +47,7 @@ from storage_server.files.trash import Trash
 from storage_server.locks import ElementLocks, LazyLocks
 from storage_server.maintenance import Maintenance
 from storage_server.operations import Operations
+from storage_server.repair.cleanup import Cleanup
 from storage_server.repair.rebuild import Rebuild
 from storage_server.repair.replay import Replay
 from storage_server.rpc.cache import CacheServicer
@@ -236,7 +237,6 @@ class _Parts:
         )
         self.cache = CacheOperations(
             element_id=element.element_id,
-            catalog=catalog,
             locks=self.locks,
             check=Check(
                 store=store,
@@ -251,6 +251,7 @@ class _Parts:
                 proof=element,
                 cache_ttl_hours=lambda: settings.ttl_hours(element.mode),
             ),
+            cleanup=Cleanup(store, catalog, element),
             operations=Operations(),
             writer=element,
         )
