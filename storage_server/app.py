@@ -90,6 +90,7 @@ async def build(settings: StorageSettings, *, adopt: bool = False) -> AsyncItera
             settings.database_url,
             max_size=DATABASE_CONNECTIONS,
             application_name=f"artstore {settings.element_id}",
+            droppable=[*settings.tables.all(), settings.tables.fence_sequence],
         )
         stack.push_async_callback(database.close)
         server = MeshServer(settings, admin.verifier, name=settings.element_id)
@@ -196,9 +197,7 @@ class _Parts:
     def _wire_uploads(self, settings: StorageSettings) -> None:
         element, catalog, space = self.element, self.catalog, self.space
         commit = Commit(element, self.recording, self.file_locks)
-        self.replay = Replay(
-            element, catalog.pending, self.recording, self.file_locks, catalog.uploads
-        )
+        self.replay = Replay(element, catalog, self.recording, self.file_locks)
         self.sessions = Sessions(
             SessionParts(element, space, commit, catalog.uploads, self.unbroken),
             catalog.reads,

@@ -9,8 +9,9 @@ import asyncpg
 import grpc
 import pytest
 
+from artstore.v1 import cache_pb2, cache_pb2_grpc, types_pb2
 from artstore.v1 import storage_pb2 as pb
-from artstore.v1 import types_pb2
+from storage_server.element.opening import Opening
 from storage_server.file_id import new_file_id
 from tests.integration.storage.rig import CHUNK, Node, Rig, noise
 
@@ -281,6 +282,31 @@ async def test_what_a_check_calls_invalid_is_not_answered_as_fresh(
             with pytest.raises(grpc.aio.AioRpcError) as error:
                 await call
             assert error.value.code() == Code.DATA_LOSS
+
+
+async def test_with_its_tables_just_dropped_an_element_answers_from_sidecars(
+    local_rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nothing(_: Opening) -> None:
+        """Nobody has noticed yet."""
+
+    async with local_rig.running() as node:
+        file = (await node.upload(description="kept")).file
+        monkeypatch.setattr(Opening, "_fall_back", nothing)
+        await _sql(
+            node, "DROP TABLE storage_elem_01_files; DROP SEQUENCE storage_elem_01_fence_seq"
+        )
+        found = await node.get(file.file_id)
+        assert (found.description, found.cache_stale) == ("kept", True)
+        cache = cache_pb2_grpc.CacheServiceStub(node.channel)
+        for call in (
+            cache.RebuildCache(cache_pb2.RebuildCacheRequest(), metadata=node.bearer()),
+            node.list(),
+            node.upload(),
+        ):
+            with pytest.raises(grpc.aio.AioRpcError) as error:
+                await call
+            assert error.value.code() == Code.UNAVAILABLE
 
 
 async def test_of_two_sidecars_with_one_id_the_valid_one_is_found(local_rig: Rig) -> None:
