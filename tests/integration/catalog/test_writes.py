@@ -126,6 +126,19 @@ async def test_an_upload_replayed_after_a_crash_is_counted(catalog: Catalog) -> 
     assert await catalog.pending.pending_ids() == frozenset()
 
 
+async def test_an_intent_is_found_however_many_there_are(catalog: Catalog) -> None:
+    await catalog.database.execute(
+        f"INSERT INTO {catalog.tables.pending} (file_id, path, kind, request_id)"
+        " SELECT 'other-' || n, 'path', 'created', '' FROM generate_series(1, 1500) n"
+    )
+    sidecar = a_sidecar()
+    await catalog.pending.begin_write(sidecar.file_id, "path", ChangeKind.CREATED, "r-1")
+    assert len(await catalog.pending.list_pending()) == 1501
+    (of_file,) = await catalog.pending.of_file(sidecar.file_id)
+    assert await catalog.pending.of_request("r-1") == [of_file]
+    assert await catalog.pending.of_request("") == []
+
+
 async def test_renewing_takes_no_sequence(catalog: Catalog) -> None:
     sidecar = a_sidecar()
     committed = await upload(catalog, sidecar)
