@@ -41,6 +41,7 @@ from storage_server.files.changes import Changes
 from storage_server.files.download import Downloads
 from storage_server.files.locks import KeyedLocks
 from storage_server.files.lookup import Lookup
+from storage_server.files.purge import Purge
 from storage_server.files.recording import Recording
 from storage_server.files.refresh import Refresh
 from storage_server.files.trash import Trash
@@ -193,6 +194,14 @@ class _Parts:
         self.trash = Trash(
             element, catalog, self.file_locks, keep=timedelta(days=settings.trash_days)
         )
+        self.purge = Purge(
+            element,
+            catalog,
+            self.file_locks,
+            writer,
+            self.locks,
+            keep=timedelta(days=settings.tombstone_days),
+        )
 
     def _wire_uploads(self, settings: StorageSettings) -> None:
         element, catalog, space = self.element, self.catalog, self.space
@@ -219,6 +228,7 @@ class _Parts:
             self.intake,
             Sweeper(element, catalog, self.file_locks, running=lambda: self.intake.running),
             self.trash,
+            self.purge,
             stream_idle_seconds=settings.stream_idle_seconds,
         )
         self.mode_change = ModeChange(

@@ -177,9 +177,15 @@ class Writes:
 
     # --- trash and tombstones ------------------------------------------------------------
 
-    async def list_trash(self, deleted_before: datetime, *, limit: int = 100) -> Sequence[FileRow]:
-        """Tombstones deleted before then whose blob has not been removed yet."""
-        return await self._tombstones("blob_present", deleted_before, limit)
+    async def list_trash(
+        self, deleted_before: datetime, *, after: FileRow | None = None, limit: int = 100
+    ) -> Sequence[FileRow]:
+        """Tombstones deleted before then whose blob has not been removed yet, oldest first.
+
+        Args:
+            after: the last one of the page before.
+        """
+        return await self._tombstones("blob_present", deleted_before, after, limit)
 
     async def blob_removed(self, file_id: str) -> bool:
         """The blob of a tombstone is gone from the store: give its bytes back, once.
@@ -200,20 +206,28 @@ class Writes:
         return given_back is not None
 
     async def list_old_tombstones(
-        self, deleted_before: datetime, *, limit: int = 100
+        self, deleted_before: datetime, *, after: FileRow | None = None, limit: int = 100
     ) -> Sequence[FileRow]:
-        """Tombstones older than that whose blob is gone: ready to be purged."""
-        return await self._tombstones("NOT blob_present", deleted_before, limit)
+        """Tombstones older than that whose blob is gone: ready to be purged. As `list_trash`."""
+        return await self._tombstones("NOT blob_present", deleted_before, after, limit)
 
-    async def purge_tombstone(self, file_id: str, *, sequence: int) -> bool:
-        """Drop a tombstone's row once its sidecar is gone; False when it has changed since."""
-        tag = await self._database.execute(
-            f"DELETE FROM {self._tables.files}"
-            " WHERE file_id = $1 AND sequence = $2 AND state = 'deleted'",
-            file_id,
-            sequence,
-        )
-        return tag == "DELETE 1"
+    async def purge_tombstone(self, file_id: str, *, sequence: int, fence: Fence) -> bool:
+        """Drop a tombstone's row once its sidecar is gone; False when it has changed since.
+
+        The feed is told nothing: it has told the deletion.
+
+        Raises:
+            Aborted: somebody with a higher fence took over.
+        """
+        async with self._database.transaction() as connection:
+            await self._fences.require(connection, fence)
+            tag = await connection.execute(
+                f"DELETE FROM {self._tables.files}"
+                " WHERE file_id = $1 AND sequence = $2 AND state = 'deleted'",
+                file_id,
+                sequence,
+            )
+        return str(tag) == "DELETE 1"
 
     @asynccontextmanager
     async def _committing(
@@ -234,12 +248,16 @@ class Writes:
             yield connection
 
     async def _tombstones(
-        self, condition: str, deleted_before: datetime, limit: int
+        self, condition: str, deleted_before: datetime, after: FileRow | None, limit: int
     ) -> Sequence[FileRow]:
         records = await self._database.fetch(
             f"SELECT {columns()} FROM {self._tables.files} WHERE state = 'deleted'"
-            f" AND {condition} AND updated_at < $1 ORDER BY updated_at LIMIT $2",
+            f" AND {condition} AND updated_at < $1"
+            " AND ($2::timestamptz IS NULL OR (updated_at, file_id) > ($2, $3::text))"
+            " ORDER BY updated_at, file_id LIMIT $4",
             deleted_before,
+            after.sidecar.updated_at if after else None,
+            after.sidecar.file_id if after else "",
             limit,
         )
         return [from_record(record) for record in records]

@@ -8,6 +8,7 @@ import pytest
 
 from mesh.errors import Aborted
 from storage_server.catalog.catalog import Catalog
+from storage_server.catalog.fences import Fence, Guard
 from storage_server.catalog.kinds import ChangeKind
 from storage_server.sidecar import tombstoned, undeleted, updated
 from tests.integration.catalog.files import (
@@ -92,7 +93,14 @@ async def test_a_tombstone_keeps_its_bytes_until_its_blob_is_removed(catalog: Ca
     assert (await catalog.feed.head()).used_bytes == 0
     assert await catalog.writes.list_trash(now()) == []
     (old,) = await catalog.writes.list_old_tombstones(now())
-    assert await catalog.writes.purge_tombstone(sidecar.file_id, sequence=old.sequence)
+    assert await catalog.writes.list_old_tombstones(now(), after=old) == []
+    number = await catalog.fences.draw()
+    await catalog.fences.raise_cleanup(number)
+    early = Fence(Guard.CLEANUP, number - 1)
+    with pytest.raises(Aborted):
+        await catalog.writes.purge_tombstone(sidecar.file_id, sequence=old.sequence, fence=early)
+    fence = Fence(Guard.CLEANUP, number)
+    assert await catalog.writes.purge_tombstone(sidecar.file_id, sequence=old.sequence, fence=fence)
     assert await catalog.reads.get(sidecar.file_id) is None
 
 
