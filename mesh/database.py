@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -70,6 +70,9 @@ class Database:
         max_size: connections at most; none is opened before the first call.
         timeout_seconds: for getting a connection, and again for each statement.
         name: in log lines and messages; the database's name by default.
+        droppable: names of tables and sequences, as statements name them, that an operator may
+            drop and their owner makes anew: meanwhile a call that needs one is `Unavailable`.
+            Any other missing relation is a wrong statement.
     """
 
     def __init__(
@@ -80,11 +83,13 @@ class Database:
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
         name: str = "",
         application_name: str = "artstore",
+        droppable: Collection[str] = (),
     ) -> None:
         self.url = url
         self.name = name or database_name(url)
         self.timeout_seconds = timeout_seconds
         self._max_size = max_size
+        self._droppable = frozenset(droppable)
         self._server_settings = {
             "application_name": application_name,
             # A query whose client has gone ends by itself, and lets go of its locks.
@@ -145,6 +150,11 @@ class Database:
                 # Its state is unknown, and closing it politely could wait for ever.
                 _cut(connection)
                 raise self._unavailable(exc) from exc
+            if self._is_dropped(exc):
+                raise Unavailable(
+                    f"tables of database {self.name} are missing and will be made anew",
+                    reason="TABLES_MISSING",
+                ) from exc
             raise
         finally:
             await self._release(pool, connection)
@@ -259,6 +269,13 @@ class Database:
             raise
         except Exception:
             _cut(connection)
+
+    def _is_dropped(self, error: BaseException) -> bool:
+        # Only the name is sure: the words around it are in the server's language.
+        named = re.findall(r"[\w.]+", str(error))
+        return isinstance(error, asyncpg.UndefinedTableError) and not (
+            self._droppable.isdisjoint(named)
+        )
 
     def _unavailable(self, error: BaseException) -> Unavailable:
         if self._probe is None and not self._closed:

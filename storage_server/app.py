@@ -41,12 +41,14 @@ from storage_server.files.changes import Changes
 from storage_server.files.download import Downloads
 from storage_server.files.locks import KeyedLocks
 from storage_server.files.lookup import Lookup
+from storage_server.files.purge import Purge
 from storage_server.files.recording import Recording
 from storage_server.files.refresh import Refresh
 from storage_server.files.trash import Trash
 from storage_server.locks import ElementLocks, LazyLocks
 from storage_server.maintenance import Maintenance
 from storage_server.operations import Operations
+from storage_server.repair.cleanup import Cleanup
 from storage_server.repair.rebuild import Rebuild
 from storage_server.repair.replay import Replay
 from storage_server.rpc.cache import CacheServicer
@@ -89,6 +91,7 @@ async def build(settings: StorageSettings, *, adopt: bool = False) -> AsyncItera
             settings.database_url,
             max_size=DATABASE_CONNECTIONS,
             application_name=f"artstore {settings.element_id}",
+            droppable=[*settings.tables.all(), settings.tables.fence_sequence],
         )
         stack.push_async_callback(database.close)
         server = MeshServer(settings, admin.verifier, name=settings.element_id)
@@ -191,13 +194,19 @@ class _Parts:
         self.trash = Trash(
             element, catalog, self.file_locks, keep=timedelta(days=settings.trash_days)
         )
+        self.purge = Purge(
+            element,
+            catalog,
+            self.file_locks,
+            writer,
+            self.locks,
+            keep=timedelta(days=settings.tombstone_days),
+        )
 
     def _wire_uploads(self, settings: StorageSettings) -> None:
         element, catalog, space = self.element, self.catalog, self.space
         commit = Commit(element, self.recording, self.file_locks)
-        self.replay = Replay(
-            element, catalog.pending, self.recording, self.file_locks, catalog.uploads
-        )
+        self.replay = Replay(element, catalog, self.recording, self.file_locks)
         self.sessions = Sessions(
             SessionParts(element, space, commit, catalog.uploads, self.unbroken),
             catalog.reads,
@@ -219,6 +228,7 @@ class _Parts:
             self.intake,
             Sweeper(element, catalog, self.file_locks, running=lambda: self.intake.running),
             self.trash,
+            self.purge,
             stream_idle_seconds=settings.stream_idle_seconds,
         )
         self.mode_change = ModeChange(
@@ -236,7 +246,6 @@ class _Parts:
         )
         self.cache = CacheOperations(
             element_id=element.element_id,
-            catalog=catalog,
             locks=self.locks,
             check=Check(
                 store=store,
@@ -251,6 +260,7 @@ class _Parts:
                 proof=element,
                 cache_ttl_hours=lambda: settings.ttl_hours(element.mode),
             ),
+            cleanup=Cleanup(store, catalog, element),
             operations=Operations(),
             writer=element,
         )

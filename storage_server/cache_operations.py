@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
 import structlog
 from prometheus_client import Gauge
 
 from mesh.errors import InvalidArgument, Unavailable
-from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.fences import Fence, Guard
 from storage_server.consistency.check import Check
 from storage_server.consistency.report import Finding, Level, Report
 from storage_server.locks import ElementLocks, HeldLock, LockEntry, LockKind
 from storage_server.operations import Operation, Operations
+from storage_server.repair.cleanup import Cleaned, Cleanup
 from storage_server.repair.dropping import DEFAULT_MAX_DELETE_RATIO
 from storage_server.repair.rebuild import Rebuild
 from storage_server.repair.result import RebuildResult
@@ -29,14 +26,6 @@ T = TypeVar("T")
 PERCENTAGE = Gauge("artstore_cache_inconsistency_percentage", "Of the last check", ["element"])
 FOUND = Gauge("artstore_cache_findings", "Of the last check, by kind", ["element", "kind"])
 EXPIRED = Gauge("artstore_cache_expired_rows", "Of the last check", ["element"])
-
-
-@dataclass(frozen=True, slots=True)
-class Cleaned:
-    """What a cleanup did."""
-
-    deleted_count: int
-    duration_seconds: float
 
 
 class Writer(Protocol):
@@ -54,18 +43,18 @@ class CacheOperations:
         self,
         *,
         element_id: str,
-        catalog: Catalog,
         locks: ElementLocks,
         check: Check,
         rebuild: Rebuild,
+        cleanup: Cleanup,
         operations: Operations,
         writer: Writer,
     ) -> None:
         self._element_id = element_id
-        self._catalog = catalog
         self._locks = locks
         self._check = check
         self._rebuild = rebuild
+        self._cleanup = cleanup
         self._writer = writer
         self.operations = operations
 
@@ -109,13 +98,7 @@ class CacheOperations:
         """Remove expired rows; their files stay readable."""
 
         async def work(operation: Operation, held: HeldLock) -> Cleaned:
-            started, now, deleted = time.monotonic(), datetime.now(UTC), 0
-            fence = Fence(Guard.CLEANUP, held.fence)
-            operation.begin("dropping")
-            while batch := await self._catalog.merge.delete_expired(fence=fence, now=now):
-                deleted += batch
-                operation.advance(batch)
-            return Cleaned(deleted, time.monotonic() - started)
+            return await self._cleanup.run(operation, Fence(Guard.CLEANUP, held.fence))
 
         return await self._run(
             LockKind.BACKGROUND_CLEANUP, "cleanup", wait_seconds, operation_id, work

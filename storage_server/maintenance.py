@@ -1,4 +1,5 @@
-"""What the writer does by itself: replay, sweep, drop idle uploads, empty the trash."""
+"""What the writer does by itself: replay, sweep, drop idle uploads, empty the trash,
+purge tombstones."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ import structlog
 
 from mesh.errors import ArtStoreError
 from storage_server.element.state import Element
+from storage_server.files.purge import Purge
 from storage_server.files.trash import Trash
 from storage_server.repair.replay import INTERVAL_SECONDS, Replay
 from storage_server.sweep import Sweeper
@@ -31,6 +33,7 @@ class Maintenance:
     intake: Intake
     sweeper: Sweeper
     trash: Trash
+    purge: Purge
     stream_idle_seconds: float
     _due: asyncio.Event = field(default_factory=asyncio.Event)
     _first: bool = True
@@ -66,12 +69,13 @@ class Maintenance:
         if self._first and done:
             swept = await self._try("first sweep", self._first_sweep)
             self._first = not swept
+        await self._try("trash", self.trash.empty)
         now = asyncio.get_running_loop().time()
         if now - self._seldom_at >= SELDOM_SECONDS or not self._seldom_at:
             self._seldom_at = now
             await self._try("sweep", self._sweep)
             await self._try("idle uploads", self.sessions.drop_idle)
-        await self._try("trash", self.trash.empty)
+            await self._try("old tombstones", self.purge.run)
 
     async def _first_sweep(self) -> None:
         await self.sessions.settle_open()

@@ -39,6 +39,11 @@ class StorageSettings(MeshSettings):
     trash_days: float = Field(
         default=7.0, ge=0, description="Days until a deleted file's bytes go; 0: at once."
     )
+    tombstone_days: float = Field(
+        default=30.0,
+        ge=0,
+        description="Days until the record of a deleted file goes, once its bytes are gone.",
+    )
     cache_ttl_hours: int | None = Field(
         default=None,
         ge=1,

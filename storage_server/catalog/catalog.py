@@ -29,11 +29,11 @@ class Catalog:
         self.tables = tables
         self.reads = Reads(database, tables)
         self.bell = Bell()
-        self.writes = Writes(database, tables, self.bell)
+        self.fences = Fences(database, tables)
+        self.writes = Writes(database, tables, self.fences, self.bell)
         self.pending = Pending(database, tables)
         self.uploads = Uploads(database, tables)
         self.feed = Feed(database, tables)
-        self.fences = Fences(database, tables)
         self.summaries = Summaries(database, tables)
         self.merge = Merge(database, tables, self.fences)
 

@@ -29,6 +29,7 @@ from storage_server.catalog.rows import (
     row_hash,
     to_values,
 )
+from storage_server.catalog.summaries import RowSummary
 from storage_server.catalog.tables import Tables
 from storage_server.catalog.writes import MAX_COUNTER
 from storage_server.sidecar import Sidecar
@@ -242,25 +243,28 @@ class Merge:
             )
         return int(counted)
 
-    async def delete_expired(self, *, fence: Fence, now: datetime) -> int:
-        """Remove up to BATCH expired rows and answer how many; 0 when none is left.
+    async def delete_expired(
+        self, rows: Sequence[RowSummary], *, fence: Fence, now: datetime
+    ) -> int:
+        """Remove those rows that are still as they were and expired; how many.
 
-        Their files stay readable from the sidecars, so the feed is told nothing; the head
+        The caller has found their files without them, so the feed is told nothing; the head
         remembers that rows are missing. Tombstones and files with an intent stay.
         """
         async with self._database.transaction() as connection:
             await self._begin(connection, fence)
             tag = await connection.execute(
                 f"""
-                DELETE FROM {self._tables.files} WHERE file_id IN (
-                    SELECT f.file_id FROM {self._tables.files} f
-                    WHERE f.state <> 'deleted' AND {expired_sql("f", "$1")}
-                      AND NOT EXISTS (
-                          SELECT FROM {self._tables.pending} p WHERE p.file_id = f.file_id)
-                    LIMIT {BATCH}
-                )
+                DELETE FROM {self._tables.files} f
+                USING unnest($2::text[], $3::bigint[]) AS seen(file_id, sequence)
+                WHERE f.file_id = seen.file_id AND f.sequence = seen.sequence
+                  AND f.state <> 'deleted' AND {expired_sql("f", "$1")}
+                  AND NOT EXISTS (
+                      SELECT FROM {self._tables.pending} p WHERE p.file_id = f.file_id)
                 """,
                 now,
+                [row.file_id for row in rows],
+                [row.sequence for row in rows],
                 timeout=_TIMEOUT_SECONDS,
             )
             deleted = int(tag.rpartition(" ")[2])

@@ -64,12 +64,23 @@ class Pending:
         records = await self._database.fetch(f"SELECT DISTINCT file_id FROM {self._tables.pending}")
         return frozenset(record["file_id"] for record in records)
 
-    async def list_pending(self, *, limit: int = 1000) -> Sequence[PendingWrite]:
-        """Intents, oldest first."""
+    async def list_pending(self) -> Sequence[PendingWrite]:
+        """All intents, oldest first."""
+        return await self._list("true")
+
+    async def of_file(self, file_id: str) -> Sequence[PendingWrite]:
+        """Intents of one file, oldest first."""
+        return await self._list("file_id = $1", file_id)
+
+    async def of_request(self, request_id: str) -> Sequence[PendingWrite]:
+        """Intents with this request id, of whatever account, oldest first."""
+        return await self._list("request_id = $1 AND request_id <> ''", request_id)
+
+    async def _list(self, condition: str, *arguments: str) -> Sequence[PendingWrite]:
         records = await self._database.fetch(
             "SELECT pending_id, file_id, path, kind, request_id, created_at"
-            f" FROM {self._tables.pending} ORDER BY pending_id LIMIT $1",
-            limit,
+            f" FROM {self._tables.pending} WHERE {condition} ORDER BY pending_id",
+            *arguments,
         )
         return [
             PendingWrite(

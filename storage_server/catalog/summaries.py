@@ -227,6 +227,20 @@ class Summaries:
         )
         return {record["file_id"]: _row_summary(record) for record in records}
 
+    async def expired_rows(self, after: str, *, now: datetime, limit: int) -> Sequence[RowSummary]:
+        """Expired rows with an id above `after`, by id; no tombstones, none with an intent."""
+        records = await self._database.fetch(
+            f"{self._select()} WHERE f.file_id > $1 AND f.state <> 'deleted'"
+            f" AND {expired_sql('f', '$2')} AND NOT EXISTS"
+            f" (SELECT FROM {self._tables.pending} p WHERE p.file_id = f.file_id)"
+            " ORDER BY f.file_id LIMIT $3",
+            after,
+            now,
+            limit,
+            timeout=_SCAN_TIMEOUT_SECONDS,
+        )
+        return [_row_summary(record) for record in records]
+
     async def identities(self) -> AsyncIterator[Sequence[RowSummary]]:
         """All rows by file id in batches, for a merge with a sorted listing."""
         after = ""

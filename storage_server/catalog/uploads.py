@@ -84,11 +84,15 @@ class Uploads:
     async def find_by_request(
         self, created_by: str, request_id: str, *, since: datetime
     ) -> UploadRow | None:
-        """The latest upload of this account with this request id."""
+        """The latest upload of this account with this request id.
+
+        Args:
+            since: those committed before then are left out; open ones count however old.
+        """
         record = await self._database.fetchrow(
             f"SELECT {_COLUMNS} FROM {self._tables.uploads}"
             " WHERE created_by = $1 AND request_id = $2 AND request_id <> ''"
-            " AND created_at >= $3 ORDER BY created_at DESC LIMIT 1",
+            " AND (state = 'open' OR touched_at >= $3) ORDER BY created_at DESC LIMIT 1",
             created_by,
             request_id,
             since,

@@ -11,18 +11,25 @@ complete listing (`Merge.recount`); that rows come and go by cleanup and repair 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
+
+import asyncpg
 
 from mesh.database import Database
+from mesh.errors import Aborted
 from storage_server.catalog.bell import Bell
+from storage_server.catalog.fences import Fence, Fences
 from storage_server.catalog.kinds import ChangeKind
 from storage_server.catalog.rows import (
     WRITTEN_COLUMNS,
     FileRow,
     columns,
     from_record,
+    intact,
     row_hash,
     signed,
     to_values,
@@ -44,12 +51,26 @@ class Committed:
     change_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """What lets a lazy refresh write: no rebuild since its fence, no writer since its reading.
+
+    Attributes:
+        fence: drawn before the lock was taken.
+        sequence: of the row as it was before the sidecar was read; None when there was none.
+    """
+
+    fence: Fence
+    sequence: int | None
+
+
 class Writes:
     """Every call raises Unavailable when PostgreSQL does not answer in time."""
 
-    def __init__(self, database: Database, tables: Tables, bell: Bell) -> None:
+    def __init__(self, database: Database, tables: Tables, fences: Fences, bell: Bell) -> None:
         self._database = database
         self._tables = tables
+        self._fences = fences
         self._bell = bell
         self._commit = _commit_statement(tables)
 
@@ -62,6 +83,7 @@ class Writes:
         now: datetime,
         cache_ttl_hours: int,
         blob_present: bool = True,
+        guarded: Guarded | None = None,
     ) -> Committed:
         """Write what the sidecar now says to row and feed, and end the file's intents.
 
@@ -72,6 +94,11 @@ class Writes:
         Args:
             now: becomes cache_updated_at.
             blob_present: False for a tombstone whose blob has gone.
+            guarded: of a lazy refresh; a direct write has none, and always wins. A refresh ends
+                the intent of an upload, whose file it counts, and leaves others to the replay.
+
+        Raises:
+            Aborted: reason PREEMPTED; what `guarded` stands for holds no more.
         """
         values = to_values(
             sidecar,
@@ -80,8 +107,8 @@ class Writes:
             cache_ttl_hours=cache_ttl_hours,
             blob_present=blob_present,
         )
-        async with self._database.connection() as connection:
-            (record,) = await connection.fetch(self._commit, *values, kind.value)
+        async with self._committing(sidecar.file_id, guarded) as connection:
+            (record,) = await connection.fetch(self._commit, *values, kind.value, guarded is None)
         self._bell.ring()
         return Committed(record["epoch"], record["sequence"], str(record["change_id"]))
 
@@ -89,30 +116,41 @@ class Writes:
         self,
         file_id: str,
         *,
-        sequence: int,
+        guarded: Guarded,
+        digest: bytes,
         identity: Identity,
         now: datetime,
         cache_ttl_hours: int,
     ) -> bool:
-        """The sidecar was looked at and the row still says the same: only renew it.
+        """The sidecar was read: renew the row if it says the same, and is not damaged.
 
-        Takes no sequence and tells the feed nothing. False when the row has changed since
-        `sequence` or is gone.
+        Takes no sequence and tells the feed nothing. False when the row says something else,
+        has been written since it was looked at, or is gone.
+
+        Args:
+            digest: of the sidecar.
+
+        Raises:
+            Aborted: as `commit_row`.
         """
-        tag = await self._database.execute(
-            f"UPDATE {self._tables.files} SET cache_updated_at = $3, cache_ttl_hours = $4,"
-            " sidecar_mtime_ns = $5, sidecar_size = $6, sidecar_inode = $7, sidecar_etag = $8"
-            " WHERE file_id = $1 AND sequence = $2",
-            file_id,
-            sequence,
-            now,
-            cache_ttl_hours,
-            identity.mtime_ns,
-            identity.size,
-            signed(identity.inode),
-            identity.etag,
-        )
-        return tag == "UPDATE 1"
+        async with self._database.transaction() as connection:
+            await self._fences.require(connection, guarded.fence)
+            tag = await connection.execute(
+                f"UPDATE {self._tables.files} f SET cache_updated_at = $4, cache_ttl_hours = $5,"
+                " sidecar_mtime_ns = $6, sidecar_size = $7, sidecar_inode = $8, sidecar_etag = $9"
+                " WHERE f.file_id = $1 AND f.sequence = $2 AND f.digest = $3"
+                f" AND {intact('f')}",
+                file_id,
+                guarded.sequence,
+                digest,
+                now,
+                cache_ttl_hours,
+                identity.mtime_ns,
+                identity.size,
+                signed(identity.inode),
+                identity.etag,
+            )
+        return str(tag) == "UPDATE 1"
 
     async def set_cache_ttl(self, cache_ttl_hours: int) -> None:
         """After a change of mode: the TTL of all rows, in short statements."""
@@ -139,9 +177,15 @@ class Writes:
 
     # --- trash and tombstones ------------------------------------------------------------
 
-    async def list_trash(self, deleted_before: datetime, *, limit: int = 100) -> Sequence[FileRow]:
-        """Tombstones deleted before then whose blob has not been removed yet."""
-        return await self._tombstones("blob_present", deleted_before, limit)
+    async def list_trash(
+        self, deleted_before: datetime, *, after: FileRow | None = None, limit: int = 100
+    ) -> Sequence[FileRow]:
+        """Tombstones deleted before then whose blob has not been removed yet, oldest first.
+
+        Args:
+            after: the last one of the page before.
+        """
+        return await self._tombstones("blob_present", deleted_before, after, limit)
 
     async def blob_removed(self, file_id: str) -> bool:
         """The blob of a tombstone is gone from the store: give its bytes back, once.
@@ -162,28 +206,58 @@ class Writes:
         return given_back is not None
 
     async def list_old_tombstones(
-        self, deleted_before: datetime, *, limit: int = 100
+        self, deleted_before: datetime, *, after: FileRow | None = None, limit: int = 100
     ) -> Sequence[FileRow]:
-        """Tombstones older than that whose blob is gone: ready to be purged."""
-        return await self._tombstones("NOT blob_present", deleted_before, limit)
+        """Tombstones older than that whose blob is gone: ready to be purged. As `list_trash`."""
+        return await self._tombstones("NOT blob_present", deleted_before, after, limit)
 
-    async def purge_tombstone(self, file_id: str, *, sequence: int) -> bool:
-        """Drop a tombstone's row once its sidecar is gone; False when it has changed since."""
-        tag = await self._database.execute(
-            f"DELETE FROM {self._tables.files}"
-            " WHERE file_id = $1 AND sequence = $2 AND state = 'deleted'",
-            file_id,
-            sequence,
-        )
-        return tag == "DELETE 1"
+    async def purge_tombstone(self, file_id: str, *, sequence: int, fence: Fence) -> bool:
+        """Drop a tombstone's row once its sidecar is gone; False when it has changed since.
+
+        The feed is told nothing: it has told the deletion.
+
+        Raises:
+            Aborted: somebody with a higher fence took over.
+        """
+        async with self._database.transaction() as connection:
+            await self._fences.require(connection, fence)
+            tag = await connection.execute(
+                f"DELETE FROM {self._tables.files}"
+                " WHERE file_id = $1 AND sequence = $2 AND state = 'deleted'",
+                file_id,
+                sequence,
+            )
+        return str(tag) == "DELETE 1"
+
+    @asynccontextmanager
+    async def _committing(
+        self, file_id: str, guarded: Guarded | None
+    ) -> AsyncIterator[asyncpg.Connection[Any]]:
+        if guarded is None:
+            async with self._database.connection() as connection:
+                yield connection
+            return
+        async with self._database.transaction() as connection:
+            await self._fences.require(connection, guarded.fence)
+            await connection.fetchval(f"SELECT seq FROM {self._tables.feed_head} FOR UPDATE")
+            sequence = await connection.fetchval(
+                f"SELECT sequence FROM {self._tables.files} WHERE file_id = $1", file_id
+            )
+            if sequence != guarded.sequence:
+                raise Aborted("the file's row was written meanwhile", reason="PREEMPTED")
+            yield connection
 
     async def _tombstones(
-        self, condition: str, deleted_before: datetime, limit: int
+        self, condition: str, deleted_before: datetime, after: FileRow | None, limit: int
     ) -> Sequence[FileRow]:
         records = await self._database.fetch(
             f"SELECT {columns()} FROM {self._tables.files} WHERE state = 'deleted'"
-            f" AND {condition} AND updated_at < $1 ORDER BY updated_at LIMIT $2",
+            f" AND {condition} AND updated_at < $1"
+            " AND ($2::timestamptz IS NULL OR (updated_at, file_id) > ($2, $3::text))"
+            " ORDER BY updated_at, file_id LIMIT $4",
             deleted_before,
+            after.sidecar.updated_at if after else None,
+            after.sidecar.file_id if after else "",
             limit,
         )
         return [from_record(record) for record in records]
@@ -201,10 +275,12 @@ def _commit_statement(tables: Tables) -> str:
         if name != "file_id"
     )
     kind = f"${len(WRITTEN_COLUMNS) + 1}::text"
+    direct = f"${len(WRITTEN_COLUMNS) + 2}::boolean"
     return f"""
     WITH new AS (SELECT {parameters}),
     intents AS (
-        DELETE FROM {tables.pending} p USING new WHERE p.file_id = new.file_id
+        DELETE FROM {tables.pending} p USING new
+        WHERE p.file_id = new.file_id AND ({direct} OR p.kind = 'created')
         RETURNING p.kind
     ),
     old AS (

@@ -19,13 +19,14 @@ from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.kinds import ChangeKind
 from storage_server.element.state import Element
 from storage_server.file_id import is_canonical
-from storage_server.files.locate import Located, locate
+from storage_server.files.locate import locate
 from storage_server.files.locks import KeyedLocks
 from storage_server.files.lookup import not_found
 from storage_server.files.recording import Recording, SidecarUncertain
 from storage_server.files.view import FileView, of_sidecar
 from storage_server.modes import Operation
 from storage_server.naming import blob_path
+from storage_server.repair.reading import ReadSidecar
 from storage_server.sidecar import FileState, Sidecar, tombstoned, undeleted, updated
 from storage_server.store.port import Store
 from storage_server.unbroken import Unbroken
@@ -146,7 +147,7 @@ class Changes:
                 view = await self._empty_trash(store, view)
             return view
 
-    async def _locate(self, store: Store, file_id: str) -> Located:
+    async def _locate(self, store: Store, file_id: str) -> ReadSidecar:
         row = await self.catalog.reads.get(file_id)
         located = await locate(store, file_id, row.path if row is not None else "")
         if located is None:
@@ -155,7 +156,7 @@ class Changes:
         return located
 
     async def _write(
-        self, store: Store, located: Located, changed: Sidecar, kind: ChangeKind
+        self, store: Store, located: ReadSidecar, changed: Sidecar, kind: ChangeKind
     ) -> FileView:
         pending_id = await self.recording.intend(changed, kind)
         try:
@@ -167,7 +168,7 @@ class Changes:
             raise
         return await self.recording.write_row(changed, identity, kind)
 
-    async def _as_is(self, located: Located) -> FileView:
+    async def _as_is(self, located: ReadSidecar) -> FileView:
         row = await self.catalog.reads.get(located.sidecar.file_id)
         view = of_sidecar(located.sidecar, self.recording.ttl_hours, stale=False)
         if row is None:

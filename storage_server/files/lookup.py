@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +24,8 @@ _PATIENT_SECONDS = 5.0
 _AT_A_TIME = 8
 # As many listings as a store takes.
 _SEARCHES_AT_A_TIME = 2
+# A batch is answered from what is known once its refreshes have taken so long together.
+_BATCH_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,25 @@ class FilePage:
     files: Sequence[FileView]
     next_page_token: str
     total_size: int
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What the files of one call share.
+
+    Attributes:
+        known: rows by id; None when the database does not answer.
+        ends: by the clock of `time.monotonic`; nothing is refreshed after it.
+    """
+
+    known: dict[str, FileRow] | None
+    ends: float
+    refreshes: asyncio.Semaphore
+    searches: asyncio.Semaphore
+
+    @property
+    def seconds_left(self) -> float:
+        return min(DEADLINE_SECONDS, self.ends - time.monotonic())
 
 
 class Lookup:
@@ -88,9 +110,14 @@ class Lookup:
             cached.cancel()
 
     async def get_many(
-        self, file_ids: Sequence[str], caller: Caller
+        self, file_ids: Sequence[str], caller: Caller, *, seconds_left: float | None = None
     ) -> tuple[Sequence[FileView], Sequence[str]]:
         """Those of the files that are there and that `caller` may read, and the other ids.
+
+        What cannot be refreshed in time is answered as stale.
+
+        Args:
+            seconds_left: until the caller's deadline, None when it has none.
 
         Raises:
             InvalidArgument: more than 1,000 ids.
@@ -99,12 +126,20 @@ class Lookup:
         if len(file_ids) > MAX_BATCH:
             raise InvalidArgument(f"at most {MAX_BATCH} file_ids", field="file_ids")
         wanted = [file_id for file_id in dict.fromkeys(file_ids) if is_canonical(file_id)]
-        known = await self._found_in_cache(wanted)
-        slots = asyncio.Semaphore(_AT_A_TIME), asyncio.Semaphore(_SEARCHES_AT_A_TIME)
+        seconds = _BATCH_SECONDS
+        if seconds_left is not None:
+            seconds = max(0.05, min(seconds, seconds_left / 3))
+        known = await self._found_in_cache(wanted, max(seconds, DEADLINE_SECONDS))
+        batch = _Batch(
+            known,
+            time.monotonic() + seconds,
+            asyncio.Semaphore(_AT_A_TIME),
+            asyncio.Semaphore(_SEARCHES_AT_A_TIME),
+        )
         views = dict(
             zip(
                 wanted,
-                await asyncio.gather(*(self._one_of_many(i, known, slots) for i in wanted)),
+                await asyncio.gather(*(self._one_of_many(i, batch) for i in wanted)),
                 strict=True,
             )
         )
@@ -147,32 +182,33 @@ class Lookup:
             [of_row(row, now) for row in page.rows], page.next_page_token, page.total_size
         )
 
-    async def _found_in_cache(self, file_ids: Sequence[str]) -> dict[str, FileRow] | None:
+    async def _found_in_cache(
+        self, file_ids: Sequence[str], seconds: float
+    ) -> dict[str, FileRow] | None:
         """Rows by id; None when the database does not answer."""
         try:
             self._element.require_tables()
-            return await self._reads.get_many(file_ids)
-        except Unavailable:
+            async with asyncio.timeout(seconds):
+                return await self._reads.get_many(file_ids)
+        except (Unavailable, TimeoutError):
             return None
 
-    async def _one_of_many(
-        self,
-        file_id: str,
-        known: dict[str, FileRow] | None,
-        slots: tuple[asyncio.Semaphore, asyncio.Semaphore],
-    ) -> FileView | None:
-        refreshes, searches = slots
-        row = known.get(file_id) if known is not None else None
+    async def _one_of_many(self, file_id: str, batch: _Batch) -> FileView | None:
+        row = batch.known.get(file_id) if batch.known is not None else None
         if row is None:
-            async with searches:
-                if known is None:
+            async with batch.searches:
+                seconds = batch.seconds_left
+                if batch.known is None or seconds <= 0:
                     return await self._refresh.from_sidecar(file_id)
-                return await self._refresh.refreshed(file_id, None)
+                return await self._refresh.refreshed(file_id, None, deadline_seconds=seconds)
         now = datetime.now(UTC)
         if not row.cache_expired(now):
             return of_row(row, now)
-        async with refreshes:
-            return await self._refresh.refreshed(file_id, row)
+        async with batch.refreshes:
+            seconds = batch.seconds_left
+            if seconds <= 0:
+                return of_row(row, datetime.now(UTC), stale=True)
+            return await self._refresh.refreshed(file_id, row, deadline_seconds=seconds)
 
 
 def visible(view: FileView | None, file_id: str, caller: Caller) -> FileView:

@@ -12,6 +12,7 @@ import structlog
 from mesh.errors import Aborted, ArtStoreError, Unavailable
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.kinds import ChangeKind
+from storage_server.catalog.writes import Guarded
 from storage_server.element.state import Element
 from storage_server.element.writer import WriterLock
 from storage_server.files.view import FileView
@@ -106,14 +107,17 @@ class Recording:
         kind: ChangeKind,
         *,
         blob_present: bool = True,
+        guarded: Guarded | None = None,
     ) -> FileView:
         """Row, feed and the end of the file's intents.
 
         Args:
             blob_present: False for a tombstone whose blob has gone.
+            guarded: for a lazy refresh, see `Writes.commit_row`.
 
         Raises:
             Unavailable: the row is not certain; the intent stays and will be replayed.
+            Aborted: a lazy refresh was overtaken.
         """
         now = datetime.now(UTC)
         ttl = self.ttl_hours
@@ -125,6 +129,7 @@ class Recording:
             now=now,
             cache_ttl_hours=ttl,
             blob_present=blob_present,
+            guarded=guarded,
         )
         try:
             committed = await write()

@@ -8,20 +8,27 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Protocol
 
 import structlog
+from prometheus_client import Counter
 
 from mesh.errors import Aborted, ArtStoreError, DataLoss, Unavailable
 from storage_server.catalog.catalog import Catalog
+from storage_server.catalog.fences import Fence, Guard
 from storage_server.catalog.kinds import ChangeKind
 from storage_server.catalog.rows import FileRow
+from storage_server.catalog.writes import Guarded
 from storage_server.element.state import Element
-from storage_server.files.locate import Located, locate
+from storage_server.files.breaker import Breaker
+from storage_server.files.locate import locate
 from storage_server.files.locks import KeyedLocks
 from storage_server.files.recording import Recording
 from storage_server.files.view import FileView, of_row, of_sidecar
+from storage_server.repair.reading import ReadSidecar
 from storage_server.sidecar import FileState, digest
 
 DEADLINE_SECONDS = 1.0
@@ -29,11 +36,39 @@ DEADLINE_SECONDS = 1.0
 _log = structlog.stdlib.get_logger(__name__)
 
 
+class Outcome(StrEnum):
+    """How a refresh ended; the last five leave the answer stale."""
+
+    FRESH = "fresh"
+    """Somebody else had renewed the row."""
+    UNCHANGED = "unchanged"
+    """The row said what the sidecar says, and was renewed."""
+    REFRESHED = "refreshed"
+    """The row was written anew."""
+    PUT_BACK = "put_back"
+    """There was no row."""
+    READ_ONLY = "read_only"
+    """Answered from the sidecar, nothing to write: a standby, a tombstone, a pending write."""
+    NOT_FOUND = "not_found"
+    """There is no sidecar."""
+    LOCK = "stale_lock"
+    """A rebuild has the element, or the lock store does not answer."""
+    STORAGE = "stale_storage"
+    DATABASE = "stale_database"
+    INVALID = "stale_invalid"
+    """The sidecar cannot be used."""
+    TIME = "stale_time"
+    """A caller went away with the old answer; the refresh goes on."""
+
+
+REFRESHES = Counter("artstore_lazy_refreshes_total", "Lazy refreshes by outcome", ["outcome"])
+
+
 class LazyLock(Protocol):
     """The element-wide lock that a refresh takes besides the file's own."""
 
-    def hold(self, file_id: str) -> AbstractAsyncContextManager[object]:
-        """Hold it around the refresh of one file.
+    def hold(self, file_id: str) -> AbstractAsyncContextManager[int]:
+        """Hold it around the refresh of one file; answers the fence drawn for it.
 
         Raises:
             Aborted: a rebuild has the element, or another process refreshes this file.
@@ -41,20 +76,18 @@ class LazyLock(Protocol):
         """
 
 
-class NoLazyLock:
-    """For an element that nothing repairs: always free."""
+@dataclass(slots=True)
+class _Progress:
+    """`outcome` is what it would be if nothing more could be done."""
 
-    @asynccontextmanager
-    async def hold(self, file_id: str) -> AsyncIterator[None]:
-        """Free at once."""
-        yield
+    outcome: Outcome = Outcome.LOCK
 
 
 class Refresh:
     """Refreshes rows on demand.
 
     Args:
-        lazy_lock: see `LazyLock`.
+        lazy_lock: see `LazyLock`. While its store does not answer, few refreshes wait for it.
     """
 
     def __init__(
@@ -70,6 +103,7 @@ class Refresh:
         self._recording = recording
         self._file_locks = file_locks
         self._lazy_lock = lazy_lock
+        self._lock_store = Breaker()
         self._flights: dict[str, asyncio.Task[FileView | None]] = {}
 
     async def refreshed(
@@ -99,6 +133,7 @@ class Refresh:
             except (Aborted, Unavailable, DataLoss) as exc:
                 _log.info("lazy rebuild not done", file_id=file_id, reason=exc.message)
         else:
+            REFRESHES.labels(Outcome.TIME).inc()
             _log.info("lazy rebuild takes too long", file_id=file_id)
         if row is not None:
             return of_row(row, datetime.now(UTC), stale=True)
@@ -126,58 +161,124 @@ class Refresh:
             _log.info("Cache entry missing, looking for the sidecar", file_id=file_id)
         else:
             _log.info("Cache entry expired, triggering lazy rebuild", file_id=file_id)
-        if not self._element.is_writer:
-            return await self._read_only(file_id, row)
-        async with self._lazy_lock.hold(file_id), self._file_locks.hold(file_id):
+        progress = _Progress()
+        try:
+            if self._element.is_writer:
+                view = await self._locked(file_id, progress)
+            else:
+                view = await self._read_only(file_id, row, progress)
+        except Aborted:
+            progress.outcome = Outcome.LOCK
+            raise
+        except DataLoss:
+            progress.outcome = Outcome.INVALID
+            raise
+        finally:
+            REFRESHES.labels(progress.outcome).inc()
+        if view is None or not view.cache_stale:
+            _log.info("lazy rebuild done", file_id=file_id, outcome=progress.outcome.value)
+        return view
+
+    async def _locked(self, file_id: str, progress: _Progress) -> FileView | None:
+        async with self._lock(file_id) as fence, self._file_locks.hold(file_id):
+            progress.outcome = Outcome.DATABASE
             row = await self._catalog.reads.get(file_id)
             if row is not None and not row.cache_expired(datetime.now(UTC)):
+                progress.outcome = Outcome.FRESH
                 return of_row(row, datetime.now(UTC))
-            located = await self._locate(file_id, row)
-            return None if located is None else await self._write_back(located, row)
+            located = await self._locate(file_id, row, progress)
+            if located is None:
+                return None
+            guarded = Guarded(Fence(Guard.LAZY, fence), row.sequence if row else None)
+            return await self._write_back(located, row, guarded, progress)
 
-    async def _read_only(self, file_id: str, row: FileRow | None) -> FileView | None:
+    @asynccontextmanager
+    async def _lock(self, file_id: str) -> AsyncIterator[int]:
+        if not self._lock_store.allows():
+            raise Unavailable("the lock store did not answer a moment ago", reason="LOCKS_DOWN")
+        held = False
+        try:
+            async with self._lazy_lock.hold(file_id) as fence:
+                held = True
+                self._lock_store.mend()
+                yield fence
+        except Aborted:
+            self._lock_store.mend()
+            raise
+        except Unavailable:
+            if not held:
+                self._lock_store.trip()
+            raise
+
+    async def _read_only(
+        self, file_id: str, row: FileRow | None, progress: _Progress
+    ) -> FileView | None:
         """On a standby: nothing is written."""
-        located = await self._locate(file_id, row)
+        located = await self._locate(file_id, row, progress)
         if located is None:
             return None
+        progress.outcome = Outcome.READ_ONLY
         return of_sidecar(located.sidecar, self._recording.ttl_hours, stale=False)
 
-    async def _locate(self, file_id: str, row: FileRow | None) -> Located | None:
+    async def _locate(
+        self, file_id: str, row: FileRow | None, progress: _Progress
+    ) -> ReadSidecar | None:
+        progress.outcome = Outcome.STORAGE
         located = await locate(self._element.store, file_id, row.path if row else "")
         if located is None:
             await self._element.prove()
+            progress.outcome = Outcome.NOT_FOUND
         return located
 
-    async def _write_back(self, located: Located, row: FileRow | None) -> FileView:
-        sidecar, identity = located.sidecar, located.identity
+    async def _write_back(
+        self, located: ReadSidecar, row: FileRow | None, guarded: Guarded, progress: _Progress
+    ) -> FileView:
+        sidecar, ttl = located.sidecar, self._recording.ttl_hours
+        tombstone = row is None and sidecar.state is FileState.DELETED
+        if tombstone or (row is not None and row.pending):
+            # Nothing asks for the row of a tombstone, a repair counts and adds it; and what a
+            # pending write may still do to the sidecar is the replay's to find out.
+            progress.outcome = Outcome.READ_ONLY
+            return of_sidecar(sidecar, ttl, stale=False)
+        progress.outcome = Outcome.DATABASE
         try:
-            if row is not None and not row.pending and row.digest == digest(sidecar):
-                return await self._renew(located, row)
-            if row is None and sidecar.state is FileState.DELETED:
-                # Nothing asks for the row of a tombstone; a repair counts and adds it.
-                return of_sidecar(sidecar, self._recording.ttl_hours, stale=False)
-            return await self._recording.write_row(
+            view = await self._renewed(located, row, guarded)
+            if view is not None:
+                progress.outcome = Outcome.UNCHANGED
+                return view
+            view = await self._recording.write_row(
                 sidecar,
-                identity,
+                located.identity,
                 _kind(sidecar.state, row),
                 blob_present=row is None or row.blob_present,
+                guarded=guarded,
             )
         except ArtStoreError as exc:
+            if isinstance(exc, Aborted):
+                progress.outcome = Outcome.LOCK
             _log.info("lazy rebuild not written back", reason=exc.message)
-            return of_sidecar(sidecar, self._recording.ttl_hours, stale=True)
+            return of_sidecar(sidecar, ttl, stale=True)
+        progress.outcome = Outcome.PUT_BACK if row is None else Outcome.REFRESHED
+        return view
 
-    async def _renew(self, located: Located, row: FileRow) -> FileView:
+    async def _renewed(
+        self, located: ReadSidecar, row: FileRow | None, guarded: Guarded
+    ) -> FileView | None:
+        """The row, renewed; None when it does not say what the sidecar says."""
+        found = digest(located.sidecar)
+        if row is None or row.digest != found:
+            return None
         now, ttl = datetime.now(UTC), self._recording.ttl_hours
         renewed = await self._catalog.writes.renew(
             row.sidecar.file_id,
-            sequence=row.sequence,
+            guarded=guarded,
+            digest=found,
             identity=located.identity,
             now=now,
             cache_ttl_hours=ttl,
         )
         if not renewed:
-            # A rebuild wrote the row meanwhile, from this very sidecar.
-            return of_sidecar(located.sidecar, ttl, stale=False)
+            return None
         return FileView(
             located.sidecar,
             now,

@@ -16,8 +16,6 @@ from storage_server.files.locks import KeyedLocks
 from storage_server.modes import Operation, allows
 from storage_server.sidecar import FileState
 
-_BATCH = 100
-
 _log = structlog.stdlib.get_logger(__name__)
 
 
@@ -37,16 +35,18 @@ class Trash:
         self._keep = keep
 
     async def empty(self) -> None:
-        """Remove what has been there for too long, as long as there is any."""
+        """Remove what has been there for too long; what cannot be removed is passed over."""
         if not allows(self._element.mode, Operation.DELETE):
             return
         self._element.require_writer()
-        removed = _BATCH
-        while removed:
-            rows = await self._catalog.writes.list_trash(datetime.now(UTC) - self._keep)
-            removed = sum([await self._remove(row) for row in rows])
+        before = datetime.now(UTC) - self._keep
+        rows = await self._catalog.writes.list_trash(before)
+        while rows:
+            for row in rows:
+                await self._remove(row)
+            rows = await self._catalog.writes.list_trash(before, after=rows[-1])
 
-    async def _remove(self, row: FileRow) -> bool:
+    async def _remove(self, row: FileRow) -> None:
         """Remove one blob, if its sidecar, read again, still says that it may go."""
         file_id = row.sidecar.file_id
         store = self._element.require_writer()
@@ -55,14 +55,13 @@ class Trash:
                 located = await locate(store, file_id, row.path)
                 if located is None:
                     await self._element.prove()
-                    return False
+                    return
                 sidecar = located.sidecar
                 old = sidecar.updated_at < datetime.now(UTC) - self._keep
                 if sidecar.state is not FileState.DELETED or not old:
-                    return False
+                    return
                 await remove_blob(store, self._catalog, sidecar)
         except ArtStoreError as exc:
             _log.warning("bytes not removed", file_id=file_id, reason=exc.message)
-            return False
+            return
         _log.info("bytes of a deleted file removed", file_id=file_id)
-        return True

@@ -16,13 +16,15 @@ class LazyLocks:
         self._locks = locks
 
     @asynccontextmanager
-    async def hold(self, file_id: str) -> AsyncIterator[None]:
-        """Hold the lock of one file; it is never waited for.
+    async def hold(self, file_id: str) -> AsyncIterator[int]:
+        """Hold the lock of one file, and answer its fence; it is never waited for.
 
         Raises:
             Aborted: a rebuild has the element or takes it over, or another process refreshes
                 this file.
             Unavailable: Valkey or PostgreSQL is down or silent.
         """
-        async with self._locks.hold(LockKind.LAZY_REBUILD, operation_id="", file_id=file_id):
-            yield
+        async with self._locks.hold(
+            LockKind.LAZY_REBUILD, operation_id="", file_id=file_id
+        ) as held:
+            yield held.fence

@@ -71,7 +71,7 @@ async def look_at(store: Store, rows: Sequence[RowSummary]) -> dict[str, Found]:
     Raises:
         Unavailable: the store is down or silent.
     """
-    paths = list(dict.fromkeys(row.path for row in rows if _can_hold_a_sidecar(row.path)))
+    paths = list(dict.fromkeys(row.path for row in rows if can_hold_a_sidecar(row.path)))
     contents = await store.read_sidecars(paths)
     return await asyncio.to_thread(_found_at, rows, dict(zip(paths, contents, strict=True)))
 
@@ -85,7 +85,7 @@ def _found_at(
         if content is None:
             found[row.file_id] = Found.ABSENT
             continue
-        read = _validated(row.path, *content)
+        read = validated(row.path, *content)
         if isinstance(read, InvalidAttr):
             found[row.file_id] = Found.INVALID
         else:
@@ -94,23 +94,24 @@ def _found_at(
     return found
 
 
-def _can_hold_a_sidecar(path: str) -> bool:
-    """Whether a listing could show a sidecar there: a damaged row may name any place."""
-    folder, _, name = path.rpartition("/")
-    return is_folder(folder) and not name.startswith(".") and len(name.encode()) <= MAX_NAME_BYTES
-
-
 def _sorted_out(
     paths: Sequence[str], contents: Sequence[tuple[bytes, Identity] | None]
 ) -> list[Read]:
     return [
-        _validated(path, *content)
+        validated(path, *content)
         for path, content in zip(paths, contents, strict=True)
         if content is not None
     ]
 
 
-def _validated(path: str, content: bytes, identity: Identity) -> Read:
+def can_hold_a_sidecar(path: str) -> bool:
+    """Whether a listing could show a sidecar there: a damaged row may name any place."""
+    folder, _, name = path.rpartition("/")
+    return is_folder(folder) and not name.startswith(".") and len(name.encode()) <= MAX_NAME_BYTES
+
+
+def validated(path: str, content: bytes, identity: Identity) -> Read:
+    """What the bytes read at `path` are; check, rebuild and lazy refresh all judge by this."""
     if identity.size == UNREADABLE_SIZE:
         return InvalidAttr(path, "not a regular file")
     try:

@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from mesh.errors import ArtStoreError
+from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.kinds import ChangeKind
-from storage_server.catalog.pending import Pending, PendingWrite
-from storage_server.catalog.uploads import Uploads
+from storage_server.catalog.pending import PendingWrite
 from storage_server.element.state import Element
 from storage_server.files.locks import KeyedLocks
 from storage_server.files.recording import Recording
-from storage_server.sidecar import FileState, InvalidSidecar, Sidecar, decode
+from storage_server.sidecar import FileState, InvalidSidecar, Sidecar, decode, digest
 from storage_server.store.port import SIDECAR_SUFFIX, Store
 
 INTERVAL_SECONDS = 10.0
@@ -29,21 +29,19 @@ class Replay:
     def __init__(
         self,
         element: Element,
-        pending: Pending,
+        catalog: Catalog,
         recording: Recording,
         file_locks: KeyedLocks,
-        uploads: Uploads,
     ) -> None:
         self._element = element
-        self._pending = pending
+        self._catalog = catalog
         self._recording = recording
         self._file_locks = file_locks
-        self._uploads = uploads
         self._started_at = datetime.now(UTC)
 
     async def all(self) -> None:
         """Replay what there is; one that fails leaves the others alone."""
-        for write in await self._pending.list_pending():
+        for write in await self._catalog.pending.list_pending():
             if self._file_locks.is_held(write.file_id):
                 # Under way, and perhaps for long: a large resumed upload is read again.
                 continue
@@ -54,19 +52,17 @@ class Replay:
 
     async def of_request(self, request_id: str) -> None:
         """Replay uploads with this request id, so that a repeat finds their files."""
-        for write in await self._pending.list_pending():
-            if write.request_id == request_id:
-                await self._replay(write)
+        for write in await self._catalog.pending.of_request(request_id):
+            await self._replay(write)
 
     async def of_file(self, file_id: str) -> None:
         """Replay what is pending for one file. The caller does not hold its lock."""
-        for write in await self._pending.list_pending():
-            if write.file_id == file_id:
-                await self._replay(write)
+        for write in await self._catalog.pending.of_file(file_id):
+            await self._replay(write)
 
     async def _replay(self, write: PendingWrite) -> None:
         async with self._file_locks.hold(write.file_id):
-            if write.file_id not in await self._pending.pending_ids():
+            if not await self._catalog.pending.of_file(write.file_id):
                 return
             store = self._element.require_writer()
             found = await store.read_sidecar(write.path)
@@ -79,7 +75,9 @@ class Replay:
                 sidecar = decode(content)
             except InvalidSidecar as exc:
                 _log.warning("invalid sidecar not replayed", path=write.path, reason=str(exc))
-                await self._pending.end_pending(write.pending_id)
+                await self._catalog.pending.end_pending(write.pending_id)
+                return
+            if self._may_still_land(write) and not await self._has_landed(write, sidecar):
                 return
             await self._recording.write_row(
                 sidecar,
@@ -91,13 +89,21 @@ class Replay:
 
     async def _without_sidecar(self, store: Store, write: PendingWrite) -> None:
         """The write did not happen: end its intent, and leave no blob that nobody can reach."""
+        if self._may_still_land(write):
+            return
+        # An open upload can still be committed, and its blob may be in place already.
+        if write.kind is ChangeKind.CREATED and not any(
+            upload.file_id == write.file_id for upload in await self._catalog.uploads.list_open()
+        ):
+            await store.delete_blob(write.path.removesuffix(SIDECAR_SUFFIX))
+        await self._catalog.pending.end_pending(write.pending_id)
+
+    async def _has_landed(self, write: PendingWrite, sidecar: Sidecar) -> bool:
+        """Whether the sidecar is the one that was written: it is not what the row still says."""
         if write.kind is ChangeKind.CREATED:
-            if self._may_still_land(write):
-                return
-            # An open upload can still be committed, and its blob may be in place already.
-            if not any(u.file_id == write.file_id for u in await self._uploads.list_open()):
-                await store.delete_blob(write.path.removesuffix(SIDECAR_SUFFIX))
-        await self._pending.end_pending(write.pending_id)
+            return True
+        row = await self._catalog.reads.get(write.file_id)
+        return row is not None and row.digest != digest(sidecar)
 
     def _may_still_land(self, write: PendingWrite) -> bool:
         """A sidecar sent by this process lately; those of dead processes have landed."""

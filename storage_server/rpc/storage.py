@@ -165,7 +165,9 @@ class StorageServicer(StorageServiceServicer):
         self, request: pb.BatchGetFilesRequest, context: Context
     ) -> pb.BatchGetFilesResponse:
         """See the proto."""
-        found, missing = await self.lookup.get_many(request.file_ids, current_caller())
+        found, missing = await self.lookup.get_many(
+            request.file_ids, current_caller(), seconds_left=context.time_remaining()
+        )
         return pb.BatchGetFilesResponse(
             files=[self._file(view) for view in found], missing_file_ids=missing
         )

@@ -28,6 +28,7 @@ from storage_server.files.locks import KeyedLocks
 from storage_server.locks import ElementLocks
 from storage_server.modes import Mode
 from storage_server.operations import Operations
+from storage_server.repair.cleanup import Cleanup
 from storage_server.repair.rebuild import Rebuild, RebuildResult
 from storage_server.sidecar import Sidecar, decode, encode, tombstoned, updated
 from storage_server.store.port import SIDECAR_SUFFIX, Store
@@ -89,10 +90,10 @@ class CacheRig:
         check = Check(store=store, catalog=catalog, proof=self, element_id=ELEMENT_ID, scrub=scrub)
         cache = CacheOperations(
             element_id=ELEMENT_ID,
-            catalog=catalog,
             locks=locks,
             check=check,
             rebuild=rebuild,
+            cleanup=Cleanup(store, catalog, self),
             operations=Operations(),
             writer=self,
         )

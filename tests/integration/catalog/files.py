@@ -7,10 +7,11 @@ from typing import Any
 
 from storage_server import naming
 from storage_server.catalog.catalog import Catalog
+from storage_server.catalog.fences import Fence, Guard
 from storage_server.catalog.kinds import ChangeKind
-from storage_server.catalog.writes import Committed
+from storage_server.catalog.writes import Committed, Guarded
 from storage_server.file_id import new_file_id, time_of
-from storage_server.sidecar import Sidecar
+from storage_server.sidecar import Sidecar, digest
 from storage_server.store.port import Identity
 
 TTL_HOURS = 24
@@ -54,8 +55,35 @@ async def upload(catalog: Catalog, sidecar: Sidecar, identity: Identity | None =
 
 
 async def commit(
-    catalog: Catalog, sidecar: Sidecar, kind: ChangeKind, identity: Identity | None = None
+    catalog: Catalog,
+    sidecar: Sidecar,
+    kind: ChangeKind,
+    identity: Identity | None = None,
+    guarded: Guarded | None = None,
 ) -> Committed:
     return await catalog.writes.commit_row(
-        sidecar, identity or an_identity(), kind, now=now(), cache_ttl_hours=TTL_HOURS
+        sidecar,
+        identity or an_identity(),
+        kind,
+        now=now(),
+        cache_ttl_hours=TTL_HOURS,
+        guarded=guarded,
+    )
+
+
+async def lazy(catalog: Catalog, sequence: int | None) -> Guarded:
+    """As a refresh begins that meets a row of this sequence."""
+    return Guarded(Fence(Guard.LAZY, await catalog.fences.draw()), sequence)
+
+
+async def renew(
+    catalog: Catalog, sidecar: Sidecar, guarded: Guarded, number: int = 1, hours: int = 24
+) -> bool:
+    return await catalog.writes.renew(
+        sidecar.file_id,
+        guarded=guarded,
+        digest=digest(sidecar),
+        identity=an_identity(number),
+        now=now(),
+        cache_ttl_hours=hours,
     )

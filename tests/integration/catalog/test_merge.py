@@ -285,8 +285,14 @@ async def test_cleanup_removes_expired_rows_only_and_remembers_it(catalog: Catal
     fence = Fence(Guard.CLEANUP, await catalog.fences.draw())
     await catalog.fences.raise_cleanup(fence.number)
     head = await catalog.feed.head()
-    assert await catalog.merge.delete_expired(fence=fence, now=now()) == 1
-    assert await catalog.merge.delete_expired(fence=fence, now=now()) == 0
+    rows = await catalog.summaries.expired_rows("", now=now(), limit=10)
+    assert [row.file_id for row in rows] == [expired.file_id]
+    every = (expired, fresh, writing, deleted)
+    seen = await catalog.summaries.rows_by_id([sidecar.file_id for sidecar in every])
+    deletions = list(seen.values())
+    assert await catalog.merge.delete_expired(deletions, fence=fence, now=now()) == 1
+    assert await catalog.merge.delete_expired(deletions, fence=fence, now=now()) == 0
+    assert not await catalog.summaries.expired_rows("", now=now(), limit=10)
     assert await catalog.reads.get(expired.file_id) is None
     for kept in (fresh, writing, deleted):
         assert await catalog.reads.get(kept.file_id) is not None

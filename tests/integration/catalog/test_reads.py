@@ -13,7 +13,7 @@ from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.kinds import ChangeKind
 from storage_server.sidecar import Sidecar, decode, encode, tombstoned
 from storage_server.store.port import Identity
-from tests.integration.catalog.files import a_sidecar, an_identity, commit, now, upload
+from tests.integration.catalog.files import a_sidecar, commit, lazy, now, renew, upload
 from tests.unit.storage.sidecars import any_sidecar
 
 
@@ -187,9 +187,7 @@ async def test_a_renewal_is_no_damage(catalog: Catalog) -> None:
     await catalog.database.execute(
         f"UPDATE {catalog.tables.files} SET cache_updated_at = now() - interval '1 day'"
     )
-    await catalog.writes.renew(
-        sidecar.file_id, sequence=1, identity=an_identity(9), now=now(), cache_ttl_hours=1
-    )
+    assert await renew(catalog, sidecar, await lazy(catalog, 1), 9)
     assert (await catalog.summaries.rows_by_id([sidecar.file_id]))[sidecar.file_id].intact
 
 

@@ -68,9 +68,16 @@ async def test_a_finished_upload_stays_and_holds_no_room(catalog: Catalog) -> No
 
 
 async def test_a_request_finds_its_latest_upload(catalog: Catalog) -> None:
-    old = an_upload(created_at=now() - timedelta(days=8))
+    old = an_upload(created_at=now() - timedelta(days=9), touched_at=now() - timedelta(days=8))
     await catalog.uploads.create(old)
     week_ago = now() - timedelta(days=7)
+    # It is open, and can still be committed.
+    assert await catalog.uploads.find_by_request("alice", "r-1", since=week_ago) == old
+    await catalog.uploads.finish(old.upload_id, now=now() - timedelta(days=6))
+    found = await catalog.uploads.find_by_request("alice", "r-1", since=week_ago)
+    assert found is not None
+    assert found.committed
+    await catalog.uploads.finish(old.upload_id, now=now() - timedelta(days=8))
     assert await catalog.uploads.find_by_request("alice", "r-1", since=week_ago) is None
     new = an_upload(upload_id="se-01.u2")
     await catalog.uploads.create(new)

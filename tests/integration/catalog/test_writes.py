@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
+from mesh.errors import Aborted
 from storage_server.catalog.catalog import Catalog
+from storage_server.catalog.fences import Fence, Guard
 from storage_server.catalog.kinds import ChangeKind
 from storage_server.sidecar import tombstoned, undeleted, updated
-from tests.integration.catalog.files import a_sidecar, an_identity, commit, now, upload
+from tests.integration.catalog.files import (
+    a_sidecar,
+    an_identity,
+    commit,
+    lazy,
+    now,
+    renew,
+    upload,
+)
 
 
 async def test_a_committed_upload_is_a_row_a_feed_entry_and_no_intent(catalog: Catalog) -> None:
@@ -81,7 +93,14 @@ async def test_a_tombstone_keeps_its_bytes_until_its_blob_is_removed(catalog: Ca
     assert (await catalog.feed.head()).used_bytes == 0
     assert await catalog.writes.list_trash(now()) == []
     (old,) = await catalog.writes.list_old_tombstones(now())
-    assert await catalog.writes.purge_tombstone(sidecar.file_id, sequence=old.sequence)
+    assert await catalog.writes.list_old_tombstones(now(), after=old) == []
+    number = await catalog.fences.draw()
+    await catalog.fences.raise_cleanup(number)
+    early = Fence(Guard.CLEANUP, number - 1)
+    with pytest.raises(Aborted):
+        await catalog.writes.purge_tombstone(sidecar.file_id, sequence=old.sequence, fence=early)
+    fence = Fence(Guard.CLEANUP, number)
+    assert await catalog.writes.purge_tombstone(sidecar.file_id, sequence=old.sequence, fence=fence)
     assert await catalog.reads.get(sidecar.file_id) is None
 
 
@@ -115,20 +134,29 @@ async def test_an_upload_replayed_after_a_crash_is_counted(catalog: Catalog) -> 
     assert await catalog.pending.pending_ids() == frozenset()
 
 
+async def test_an_intent_is_found_however_many_there_are(catalog: Catalog) -> None:
+    await catalog.database.execute(
+        f"INSERT INTO {catalog.tables.pending} (file_id, path, kind, request_id)"
+        " SELECT 'other-' || n, 'path', 'created', '' FROM generate_series(1, 1500) n"
+    )
+    sidecar = a_sidecar()
+    await catalog.pending.begin_write(sidecar.file_id, "path", ChangeKind.CREATED, "r-1")
+    assert len(await catalog.pending.list_pending()) == 1501
+    (of_file,) = await catalog.pending.of_file(sidecar.file_id)
+    assert await catalog.pending.of_request("r-1") == [of_file]
+    assert await catalog.pending.of_request("") == []
+
+
 async def test_renewing_takes_no_sequence(catalog: Catalog) -> None:
     sidecar = a_sidecar()
     committed = await upload(catalog, sidecar)
-    later = now()
-    assert await catalog.writes.renew(
-        sidecar.file_id,
-        sequence=committed.sequence,
-        identity=an_identity(2),
-        now=later,
-        cache_ttl_hours=168,
-    )
+    before = now()
+    guarded = await lazy(catalog, committed.sequence)
+    assert await renew(catalog, sidecar, guarded, 2, hours=168)
     row = await catalog.reads.get(sidecar.file_id)
     assert row is not None
-    assert (row.cache_updated_at, row.cache_ttl_hours) == (later, 168)
+    assert row.cache_updated_at >= before
+    assert row.cache_ttl_hours == 168
     assert row.identity == an_identity(2)
     assert (await catalog.feed.head()).sequence == 1
 
@@ -136,14 +164,59 @@ async def test_renewing_takes_no_sequence(catalog: Catalog) -> None:
 async def test_a_row_that_changed_meanwhile_is_not_renewed(catalog: Catalog) -> None:
     sidecar = a_sidecar()
     committed = await upload(catalog, sidecar)
+    guarded = await lazy(catalog, committed.sequence)
+    changed = updated(sidecar, {"version": "2"}, now())
+    await commit(catalog, changed, ChangeKind.UPDATED)
+    assert not await renew(catalog, sidecar, guarded)
+    assert not await renew(catalog, changed, guarded)
+
+
+async def test_a_damaged_row_is_not_renewed(catalog: Catalog) -> None:
+    sidecar = a_sidecar()
+    committed = await upload(catalog, sidecar)
+    await catalog.database.execute(f"UPDATE {catalog.tables.files} SET description = 'damaged'")
+    assert not await renew(catalog, sidecar, await lazy(catalog, committed.sequence))
+
+
+async def test_a_refresh_writes_only_what_nobody_wrote_since_it_looked(catalog: Catalog) -> None:
+    sidecar = a_sidecar()
+    saw_none = await lazy(catalog, None)
+    committed = await upload(catalog, sidecar)
+    saw_row = await lazy(catalog, committed.sequence)
     await commit(catalog, updated(sidecar, {"version": "2"}, now()), ChangeKind.UPDATED)
-    assert not await catalog.writes.renew(
-        sidecar.file_id,
-        sequence=committed.sequence,
-        identity=an_identity(),
-        now=now(),
-        cache_ttl_hours=24,
-    )
+    for guarded in (saw_none, saw_row):
+        with pytest.raises(Aborted):
+            await commit(catalog, sidecar, ChangeKind.UPDATED, guarded=guarded)
+    row = await catalog.reads.get(sidecar.file_id)
+    assert row is not None
+    assert row.sidecar.version == "2"
+    saw_it = await lazy(catalog, row.sequence)
+    assert (await commit(catalog, sidecar, ChangeKind.UPDATED, guarded=saw_it)).sequence == 3
+
+
+async def test_a_rebuild_shuts_out_the_refreshes_before_it_and_no_direct_write(
+    catalog: Catalog,
+) -> None:
+    sidecar = a_sidecar()
+    committed = await upload(catalog, sidecar)
+    early = await lazy(catalog, committed.sequence)
+    await catalog.fences.raise_rebuild(await catalog.fences.draw())
+    with pytest.raises(Aborted):
+        await renew(catalog, sidecar, early)
+    with pytest.raises(Aborted):
+        await commit(catalog, sidecar, ChangeKind.UPDATED, guarded=early)
+    assert await renew(catalog, sidecar, await lazy(catalog, committed.sequence))
+    await commit(catalog, sidecar, ChangeKind.UPDATED)
+
+
+async def test_a_refresh_ends_the_intent_of_an_upload_only(catalog: Catalog) -> None:
+    sidecar = a_sidecar()
+    for kind in (ChangeKind.CREATED, ChangeKind.UPDATED):
+        await catalog.pending.begin_write(sidecar.file_id, "path", kind)
+    await commit(catalog, sidecar, ChangeKind.CREATED, guarded=await lazy(catalog, None))
+    (left,) = await catalog.pending.list_pending()
+    assert left.kind is ChangeKind.UPDATED
+    assert (await catalog.feed.head()).file_count == 1
 
 
 async def test_a_change_of_mode_sets_the_ttl_of_all_rows(catalog: Catalog) -> None:

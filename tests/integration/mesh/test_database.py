@@ -94,6 +94,24 @@ async def test_a_wrong_statement_is_not_called_unavailable(database_url: str) ->
     await database.close()
 
 
+async def test_only_a_relation_that_may_be_dropped_is_unavailable_while_it_is_missing(
+    database_url: str,
+) -> None:
+    database = Database(database_url, droppable=["public.t", "public.t_seq"])
+    for statement in ("SELECT 1 FROM public.t", "SELECT nextval('public.t_seq'::regclass)"):
+        with pytest.raises(Unavailable):
+            await database.fetchval(statement)
+    assert database.available
+    for statement in ("SELECT 1 FROM public.tt", "SELECT 1 FROM t2"):
+        with pytest.raises(asyncpg.UndefinedTableError):
+            await database.fetchval(statement)
+    with pytest.raises(Unavailable):
+        async with database.transaction() as connection:
+            await connection.execute("DELETE FROM public.t")
+    assert await database.fetchval("SELECT 1") == 1
+    await database.close()
+
+
 async def test_a_slow_statement_ends_in_time_and_does_not_block_others(
     database_url: str,
 ) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import grpc
 import orjson
 import pytest
@@ -205,6 +206,56 @@ async def test_the_trash_is_emptied_after_its_time(rig: Rig) -> None:
             await _undelete(node, gone.file_id)
         assert error.value.code() == Code.NOT_FOUND
         assert await node.download(kept.file_id) == b"kept"
+
+
+async def test_tombstones_are_purged_after_their_time(
+    rig: Rig,
+) -> None:
+    async def rows(node: Node) -> list[str]:
+        connection = await asyncpg.connect(node.rig.values["database_url"])
+        try:
+            found = await connection.fetch("SELECT file_id FROM storage_elem_01_files")
+        finally:
+            await connection.close()
+        return sorted(record["file_id"] for record in found)
+
+    async with rig.running(trash_days=0) as node:
+        kept = (await node.upload(b"kept")).file
+        gone = (await node.upload(b"gone")).file
+        for file in (gone, (await node.upload(b"left")).file):
+            await _delete(node, file.file_id)
+        # As if a purge had been killed between sidecar and row.
+        _sidecar_path(node, file).unlink()
+        assert len(rig.files()) == 3
+        assert len(await rows(node)) == 3
+    async with rig.running(tombstone_days=1e-6) as node:
+
+        async def purged() -> bool:
+            return await rows(node) == [kept.file_id]
+
+        await until(purged)
+        name = f"{kept.storage_path}/{kept.storage_filename}"
+        assert rig.files() == [name, f"{name}.attr.json"]
+        element = await node.element()
+        assert (element.used_bytes, element.file_count) == (4, 1)
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await node.get(gone.file_id)
+        assert error.value.code() == Code.NOT_FOUND
+
+
+async def test_tombstones_without_a_sidecar_do_not_block_the_trash(
+    local_rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Writes.list_trash, "__kwdefaults__", {"after": None, "limit": 2})
+    async with local_rig.running() as node:
+        files = [(await node.upload(b"12345")).file for _ in range(4)]
+        for file in files:
+            await _delete(node, file.file_id)
+        for file in files[:3]:
+            _sidecar_path(node, file).unlink()
+    async with local_rig.running(trash_days=1e-6) as node:
+        last = local_rig.root / files[3].storage_path / files[3].storage_filename
+        await until(lambda: not last.exists())
 
 
 async def test_a_file_of_another_namespace_is_not_there(shared_local: Node) -> None:

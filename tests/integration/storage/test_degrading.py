@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -41,6 +42,17 @@ def _writes(node: Node) -> Any:
         return True
 
     return asked
+
+
+_EXPIRE = "UPDATE storage_elem_01_files SET cache_updated_at = now() - interval '48 h'"
+
+
+async def _sql(node: Node, statement: str) -> None:
+    connection = await asyncpg.connect(node.rig.values["database_url"])
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
 
 
 async def _unavailable(call: Any, seconds: float) -> None:
@@ -133,10 +145,21 @@ async def test_without_redis_everything_but_the_cache_service_works(
 ) -> None:
     rig = Rig(tmp_path, database_url=database_url, redis_url=own_valkey.url)
     async with rig.running() as node:
+        old = [(await node.upload(description="old")).file.file_id for _ in range(40)]
+        lost = (await node.upload(description="sidecar")).file.file_id
+        await _sql(node, _EXPIRE)
+        await _sql(node, f"DELETE FROM storage_elem_01_files WHERE file_id = '{lost}'")
         if how == "stopped":
             await asyncio.to_thread(own_valkey.stop)
         else:
             own_valkey.freeze()
+        request = pb.BatchGetFilesRequest(file_ids=old)
+        answer = await node.call("BatchGetFiles", request, timeout=8)
+        assert [file.file_id for file in answer.files] == old
+        assert {(one.description, one.cache_stale) for one in answer.files} == {("old", True)}
+        found = await node.get(lost)
+        assert (found.description, found.cache_stale) == ("sidecar", True)
+        assert (await node.list()).total_size == len(old)
         file = (await node.upload(b"12345", request_id="r")).file
         assert await node.download(file.file_id) == b"12345"
         await node.call("DeleteFile", pb.DeleteFileRequest(file_id=file.file_id))
@@ -169,12 +192,20 @@ async def test_without_s3_metadata_still_comes_from_the_cache(
     )
     async with rig.running() as node:
         file = (await node.upload(b"12345")).file
+        old = (await node.upload(b"12345")).file
+        await _sql(node, f"{_EXPIRE} WHERE file_id = '{old.file_id}'")
         if how == "stopped":
             await asyncio.to_thread(own_s3.stop)
         else:
             own_s3.freeze()
+        request = pb.StorageServiceGetFileRequest(file_id=old.file_id)
+        stale = (await node.call("GetFile", request, timeout=2.5)).file
+        assert (stale.file_id, stale.cache_stale) == (old.file_id, True)
+        batch = pb.BatchGetFilesRequest(file_ids=[file.file_id, old.file_id])
+        answer = await node.call("BatchGetFiles", batch, timeout=2.5)
+        assert [one.cache_stale for one in answer.files] == [False, True]
         assert (await node.get(file.file_id)).file_id == file.file_id
-        assert (await node.list()).total_size == 1
+        assert (await node.list()).total_size == 2
         await until(_is(node, STORAGE, NOT_SERVING), 15)
         await _unavailable(node.download(file.file_id), 3)
         await _unavailable(node.upload(), 3)

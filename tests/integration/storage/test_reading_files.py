@@ -9,7 +9,9 @@ import asyncpg
 import grpc
 import pytest
 
+from artstore.v1 import cache_pb2, cache_pb2_grpc, types_pb2
 from artstore.v1 import storage_pb2 as pb
+from storage_server.element.opening import Opening
 from storage_server.file_id import new_file_id
 from tests.integration.storage.rig import CHUNK, Node, Rig, noise
 
@@ -226,3 +228,97 @@ async def test_a_damaged_sidecar_leaves_the_row_stale(local_rig: Rig) -> None:
         )
         found = await node.get(file.file_id)
         assert (found.description, found.cache_stale) == ("row", True)
+
+
+EXPIRE = "UPDATE storage_elem_01_files SET cache_updated_at = now() - interval '48 h'"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "storage_path = '../../etc'",
+        "storage_path = ''",
+        "storage_filename = '.'",
+        "storage_filename = repeat('x', 300)",
+    ],
+)
+async def test_a_row_that_names_no_place_of_the_store_is_healed_from_the_id(
+    shared_local: Node, damage: str
+) -> None:
+    file = (await shared_local.upload(b"12345")).file
+    where = f" WHERE file_id = '{file.file_id}'"
+    await _sql(shared_local, f"{EXPIRE}, {damage}{where}")
+    found = await shared_local.get(file.file_id)
+    assert (found.storage_path, found.storage_filename) == (
+        file.storage_path,
+        file.storage_filename,
+    )
+    assert not found.cache_expired
+    await _sql(shared_local, f"UPDATE storage_elem_01_files SET {damage}{where}")
+    request = pb.UpdateFileRequest(file_id=file.file_id, file=types_pb2.File(version="2"))
+    updated = (await shared_local.call("UpdateFile", request)).file
+    assert (updated.version, updated.storage_path) == ("2", file.storage_path)
+    await _sql(shared_local, f"UPDATE storage_elem_01_files SET {damage}{where}")
+    await shared_local.call("DeleteFile", pb.DeleteFileRequest(file_id=file.file_id))
+
+
+@pytest.mark.parametrize("lie", ["storage_path", "file_id"])
+async def test_what_a_check_calls_invalid_is_not_answered_as_fresh(
+    local_rig: Rig, lie: str
+) -> None:
+    async with local_rig.running() as node:
+        file = (await node.upload(description="row")).file
+        path = local_rig.root / file.storage_path / f"{file.storage_filename}.attr.json"
+        truth = getattr(file, lie).encode()
+        other = b"2020/01/01/00" if lie == "storage_path" else new_file_id(_now()).encode()
+        lying = path.read_bytes().replace(b'"%s"' % truth, b'"%s"' % other)
+        path.write_bytes(lying.replace(b'"row"', b'"lie"'))
+        await _sql(node, EXPIRE)
+        found = await node.get(file.file_id)
+        assert (found.description, found.cache_stale) == ("row", True)
+        await _sql(node, "DELETE FROM storage_elem_01_files")
+        for call in (
+            node.get(file.file_id),
+            node.call("DeleteFile", pb.DeleteFileRequest(file_id=file.file_id)),
+        ):
+            with pytest.raises(grpc.aio.AioRpcError) as error:
+                await call
+            assert error.value.code() == Code.DATA_LOSS
+
+
+async def test_with_its_tables_just_dropped_an_element_answers_from_sidecars(
+    local_rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nothing(_: Opening) -> None:
+        """Nobody has noticed yet."""
+
+    async with local_rig.running() as node:
+        file = (await node.upload(description="kept")).file
+        monkeypatch.setattr(Opening, "_fall_back", nothing)
+        await _sql(
+            node, "DROP TABLE storage_elem_01_files; DROP SEQUENCE storage_elem_01_fence_seq"
+        )
+        found = await node.get(file.file_id)
+        assert (found.description, found.cache_stale) == ("kept", True)
+        cache = cache_pb2_grpc.CacheServiceStub(node.channel)
+        for call in (
+            cache.RebuildCache(cache_pb2.RebuildCacheRequest(), metadata=node.bearer()),
+            node.list(),
+            node.upload(),
+        ):
+            with pytest.raises(grpc.aio.AioRpcError) as error:
+                await call
+            assert error.value.code() == Code.UNAVAILABLE
+
+
+async def test_of_two_sidecars_with_one_id_the_valid_one_is_found(local_rig: Rig) -> None:
+    async with local_rig.running() as node:
+        file = (await node.upload(description="good")).file
+        folder = local_rig.root / file.storage_path
+        (folder / f"0_{file.storage_filename}.attr.json").write_bytes(b"{")
+        await _sql(node, "DELETE FROM storage_elem_01_files")
+        assert (await node.get(file.file_id)).description == "good"
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

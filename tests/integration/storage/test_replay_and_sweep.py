@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from mesh.errors import Unavailable
 from storage_server.catalog.pending import Pending
 from storage_server.catalog.writes import Writes
 from storage_server.files.recording import Recording
+from storage_server.repair.replay import Replay
 from storage_server.store.local import LocalStore
 from storage_server.store.s3 import S3Store
 from storage_server.sweep import Sweeper
@@ -100,6 +102,52 @@ async def test_an_upload_cut_off_before_its_sidecar_leaves_nothing(
         assert rig.files() == []
         assert (await node.list()).total_size == 0
         assert (await node.element()).used_bytes == 0
+
+
+@pytest.mark.parametrize("lands", [True, False])
+@pytest.mark.parametrize("what", ["update", "delete"])
+async def test_a_sidecar_that_lands_late_gets_its_row(
+    local_rig: Rig, what: str, lands: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was sent, and nobody heard what became of it."""
+    replays: list[Replay] = []
+    sent: list[Any] = []
+    original = LocalStore.write_sidecar
+
+    class Remembered(Replay):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            replays.append(self)
+
+    async def unheard_of(*arguments: Any, **named: Any) -> Any:
+        sent.append((arguments, named))
+        raise Unavailable("the storage does not answer")
+
+    monkeypatch.setattr("storage_server.app.Replay", Remembered)
+    async with local_rig.running() as node:
+        file = (await node.upload(description="old")).file
+        file_id = file.file_id
+        update = pb.UpdateFileRequest(file_id=file_id, file=types_pb2.File(description="new"))
+        with monkeypatch.context() as broken:
+            broken.setattr(LocalStore, "write_sidecar", unheard_of)
+            with pytest.raises(grpc.aio.AioRpcError):
+                if what == "update":
+                    await node.call("UpdateFile", update)
+                else:
+                    await node.call("DeleteFile", pb.DeleteFileRequest(file_id=file_id))
+        await replays[0].all()
+        found = await node.get(file_id)
+        assert (found.description, found.cache_stale) == ("old", False)
+        assert not await _no_intents(local_rig)()
+        if lands:
+            ((arguments, named),) = sent
+            await original(*arguments, **named)
+        else:
+            monkeypatch.setattr("storage_server.repair.replay.LANDING_TIME", timedelta(0))
+        await replays[0].all()
+        assert await _no_intents(local_rig)()
+        listed = [one.description for one in (await node.list()).files]
+        assert listed == (["old"] if not lands else ["new"] if what == "update" else [])
 
 
 async def _nothing(*_: Any, **__: Any) -> None:
