@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol, TypeVar
@@ -79,7 +79,9 @@ class CacheOperations:
             self._measure(report)
             return report
 
-        return await self._run(LockKind.MANUAL_CHECK, "check", wait_seconds, operation_id, work)
+        return await self._run(
+            LockKind.MANUAL_CHECK, "check", wait_seconds, operation_id, work, asked=level
+        )
 
     async def rebuild(
         self,
@@ -103,7 +105,9 @@ class CacheOperations:
             return result
 
         name = "full" if full else "incremental"
-        return await self._run(LockKind.MANUAL_REBUILD, name, wait_seconds, operation_id, work)
+        return await self._run(
+            LockKind.MANUAL_REBUILD, name, wait_seconds, operation_id, work, asked=ratio
+        )
 
     async def cleanup(self, *, wait_seconds: float = 0.0, operation_id: str = "") -> Cleaned:
         """Remove expired rows; their files stay readable."""
@@ -138,6 +142,8 @@ class CacheOperations:
         wait_seconds: float,
         operation_id: str,
         work: Callable[[Operation, HeldLock], Awaitable[T]],
+        *,
+        asked: Hashable = None,
     ) -> T:
         if not 0 <= wait_seconds <= 3600:
             raise InvalidArgument("0 to 3600 seconds", field="wait_seconds")
@@ -150,7 +156,7 @@ class CacheOperations:
             ) as held:
                 return await work(operation, held)
 
-        return await self.operations.run(name, operation_id, locked)
+        return await self.operations.run(name, operation_id, locked, asked=asked)
 
     def _measure(self, report: Report) -> None:
         PERCENTAGE.labels(self._element_id).set(report.inconsistency_percentage)
