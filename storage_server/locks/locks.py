@@ -19,8 +19,9 @@ import orjson
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
 from redis.asyncio import Redis
+from redis.exceptions import OutOfMemoryError, ReadOnlyError
 
-from mesh.errors import Unavailable
+from mesh.errors import Aborted, Unavailable
 from mesh.redis import translated
 from storage_server.locks import scripts
 from storage_server.locks.entry import LockEntry, entry_of, loss, refusal
@@ -33,6 +34,7 @@ FENCE_MEMORY_SECONDS = 3600
 FIRST_POLL_SECONDS = 0.02
 LONGEST_POLL_SECONDS = 0.25
 RENEW_AGAIN_SECONDS = 0.2
+FENCED = b"FENCED"
 
 ACQUIRE_SECONDS = Histogram(
     "artstore_lock_acquire_seconds", "Time to take a lock, waits included", ["kind"]
@@ -140,23 +142,27 @@ class ElementLocks:
 
         Returns False when nobody held it (or not with this fence).
         """
-        field = field_of(kind, file_id)
-        new = await self._fences.draw()
-        raw = await self._run(
-            scripts.SEIZE,
-            [self._locks_key, self._fences_key, self._fence_prefix + field],
-            [field, fence, new, FENCE_MEMORY_SECONDS * 1000],
-        )
+        field, raw = field_of(kind, file_id), FENCED
+        while raw == FENCED:
+            # Somebody who drew later may have taken the lock before the script ran.
+            new = await self._fences.draw()
+            raw = await self._run(
+                scripts.SEIZE,
+                [self._locks_key, self._fences_key, self._fence_prefix + field],
+                [field, fence, new, FENCE_MEMORY_SECONDS * 1000],
+            )
         if not raw:
             return False
         entry = entry_of(raw)
         log.warning("lock taken away", kind=kind.name, file_id=file_id, holder=entry.holder)
         # Before the fence, which waits for the transactions that the loser has open.
         self._tell_loser(entry.owner, None)
-        if kind is LockKind.MANUAL_REBUILD:
-            await self._fences.raise_rebuild(new)
-        elif kind is LockKind.BACKGROUND_CLEANUP:
-            await self._fences.raise_cleanup(new)
+        # A successor with a higher fence may be on record already; it shuts the loser out, too.
+        with suppress(Aborted):
+            if kind is LockKind.MANUAL_REBUILD:
+                await self._fences.raise_rebuild(new)
+            elif kind is LockKind.BACKGROUND_CLEANUP:
+                await self._fences.raise_cleanup(new)
         return True
 
     async def _acquire(
@@ -263,7 +269,9 @@ class ElementLocks:
                 answer = await asyncio.wait_for(
                     self._run(scripts.RENEW, keys, arguments), deadline - asked
                 )
-            except (Unavailable, TimeoutError):
+            except Exception as error:
+                # Whatever it was: the lock ends at its deadline, and the work with it.
+                log.warning("lock not renewed", kind=held.kind.name, reason=repr(error))
                 pause = RENEW_AGAIN_SECONDS
                 continue
             if answer[0] == b"HELD":
@@ -279,9 +287,10 @@ class ElementLocks:
             log.info("lock given back", kind=held.kind.name, fence=held.fence, lost=held.lost)
 
     async def _give_back(self, field: str, owner: str) -> None:
-        # When the lock store does not answer, the lock ends by itself.
-        with suppress(Unavailable):
+        try:
             await self._run(scripts.RELEASE, [self._locks_key], [field, owner])
+        except Exception as error:
+            log.warning("lock not given back, it will expire", lock=field, reason=repr(error))
 
     def _release_later(self, field: str, owner: str) -> None:
         release = asyncio.create_task(self._give_back(field, owner), name=f"release {field}")
@@ -291,4 +300,7 @@ class ElementLocks:
     async def _run(self, script: str, keys: list[str], arguments: list[str | int]) -> Any:
         run: Callable[..., Awaitable[Any]] = self._redis.eval
         with translated():
-            return await run(script, len(keys), *keys, *arguments)
+            try:
+                return await run(script, len(keys), *keys, *arguments)
+            except (OutOfMemoryError, ReadOnlyError) as error:
+                raise Unavailable(f"the lock store takes no writes: {error}") from error

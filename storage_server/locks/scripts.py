@@ -109,7 +109,8 @@ end
 return 0
 """
 
-# ARGV: field, the fence it must have (0: any), the new fence. Returns the lock taken away, or ''.
+# ARGV: field, the fence it must have (0: any), the new fence, fence_ttl_ms
+# Returns the lock taken away, '' if there is none, 'FENCED' if its fence is above the new one.
 SEIZE = (
     _PRELUDE
     + """
@@ -117,6 +118,7 @@ local lock = live(redis.call('HGET', KEYS[1], ARGV[1]))
 if not lock then return '' end
 local wanted = tonumber(ARGV[2])
 if wanted ~= 0 and lock.fence ~= wanted then return '' end
+if lock.fence >= tonumber(ARGV[3]) then return 'FENCED' end
 redis.call('HDEL', KEYS[1], ARGV[1])
 redis.call('SET', KEYS[3], ARGV[3], 'PX', ARGV[4])
 if lock.kind ~= 3 then redis.call('HSET', KEYS[2], ARGV[1], ARGV[3]) end
