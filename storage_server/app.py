@@ -266,7 +266,9 @@ class _Parts:
         )
         self.watch = ChangeWatch(
             catalog,
-            make_complete=lambda: self.cache.rebuild(full=False, wait_seconds=REPAIR_WAIT_SECONDS),
+            make_complete=lambda: self.cache.rebuild(
+                full=False, wait_seconds=REPAIR_WAIT_SECONDS, takes_over_checks=False
+            ),
         )
 
     def servicer(self) -> StorageServicer:

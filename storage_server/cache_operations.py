@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Protocol, TypeVar
 
 import structlog
@@ -68,7 +68,9 @@ class CacheOperations:
             self._measure(report)
             return report
 
-        return await self._run(LockKind.MANUAL_CHECK, "check", wait_seconds, operation_id, work)
+        return await self._run(
+            LockKind.MANUAL_CHECK, "check", wait_seconds, operation_id, work, asked=level
+        )
 
     async def rebuild(
         self,
@@ -77,8 +79,14 @@ class CacheOperations:
         wait_seconds: float = 0.0,
         max_delete_ratio: float | None = None,
         operation_id: str = "",
+        takes_over_checks: bool = True,
     ) -> RebuildResult:
-        """Make rows equal to sidecars; incremental removes nothing."""
+        """Make rows equal to sidecars; incremental removes nothing.
+
+        Args:
+            takes_over_checks: False for a rebuild that nobody asked for: a check that runs
+                ends first, or refuses it after `wait_seconds`.
+        """
         ratio = DEFAULT_MAX_DELETE_RATIO if max_delete_ratio is None else max_delete_ratio
         if not 0 <= ratio <= 1:
             raise InvalidArgument("a share from 0 to 1", field="max_delete_ratio")
@@ -92,7 +100,15 @@ class CacheOperations:
             return result
 
         name = "full" if full else "incremental"
-        return await self._run(LockKind.MANUAL_REBUILD, name, wait_seconds, operation_id, work)
+        return await self._run(
+            LockKind.MANUAL_REBUILD,
+            name,
+            wait_seconds,
+            operation_id,
+            work,
+            asked=ratio,
+            yields_to=None if takes_over_checks else LockKind.MANUAL_CHECK,
+        )
 
     async def cleanup(self, *, wait_seconds: float = 0.0, operation_id: str = "") -> Cleaned:
         """Remove expired rows; their files stay readable."""
@@ -121,6 +137,9 @@ class CacheOperations:
         wait_seconds: float,
         operation_id: str,
         work: Callable[[Operation, HeldLock], Awaitable[T]],
+        *,
+        asked: Hashable = None,
+        yields_to: LockKind | None = None,
     ) -> T:
         if not 0 <= wait_seconds <= 3600:
             raise InvalidArgument("0 to 3600 seconds", field="wait_seconds")
@@ -129,11 +148,14 @@ class CacheOperations:
 
         async def locked(operation: Operation) -> T:
             async with self._locks.hold(
-                kind, operation_id=operation.operation_id, wait_seconds=wait_seconds
+                kind,
+                operation_id=operation.operation_id,
+                wait_seconds=wait_seconds,
+                yields_to=yields_to,
             ) as held:
                 return await work(operation, held)
 
-        return await self.operations.run(name, operation_id, locked)
+        return await self.operations.run(name, operation_id, locked, asked=asked)
 
     def _measure(self, report: Report) -> None:
         PERCENTAGE.labels(self._element_id).set(report.inconsistency_percentage)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mesh.database import Database
 from storage_server.catalog.bell import Bell
+from storage_server.catalog.counters import Counters
 from storage_server.catalog.feed import Feed
 from storage_server.catalog.fences import Fences
 from storage_server.catalog.merge import Merge
@@ -36,6 +37,7 @@ class Catalog:
         self.feed = Feed(database, tables)
         self.summaries = Summaries(database, tables)
         self.merge = Merge(database, tables, self.fences)
+        self.counters = Counters(database, tables, self.fences)
 
     async def open(self) -> Opened:
         """Make sure that the tables are there; see `open_tables`."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
@@ -22,6 +22,7 @@ import asyncpg
 from mesh.database import Database
 from storage_server.catalog.expiry import expired_sql
 from storage_server.catalog.fences import Fence, Fences
+from storage_server.catalog.guarded import begin_guarded
 from storage_server.catalog.rows import (
     CACHE_COLUMNS,
     WRITTEN_COLUMNS,
@@ -31,7 +32,6 @@ from storage_server.catalog.rows import (
 )
 from storage_server.catalog.summaries import RowSummary
 from storage_server.catalog.tables import Tables
-from storage_server.catalog.writes import MAX_COUNTER
 from storage_server.sidecar import Sidecar
 from storage_server.store.port import Identity
 
@@ -57,7 +57,9 @@ class Merged:
     """What a batch did.
 
     Attributes:
-        created, updated: rows written anew, told to the feed.
+        created, updated, deleted: rows written anew and told to the feed that are no tombstones
+            now and were none before; that were none before only are `deleted`, and a tombstone
+            that stays one is none of them.
         renewed: rows that say the same; only identity and cache_updated_at were set.
         newer: ids left alone: a direct write changed the row after S0, or an upload of it is
             between its sidecar and its row, which it will write itself.
@@ -65,16 +67,9 @@ class Merged:
 
     created: int = 0
     updated: int = 0
+    deleted: int = 0
     renewed: int = 0
     newer: tuple[str, ...] = ()
-
-    def __add__(self, other: Merged) -> Merged:
-        return Merged(
-            self.created + other.created,
-            self.updated + other.updated,
-            self.renewed + other.renewed,
-            self.newer + other.newer,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +115,6 @@ class Merge:
         fence: Fence,
         now: datetime,
         cache_ttl_hours: int,
-        insert_only: bool = False,
     ) -> Merged:
         """Make the rows of these files say what their sidecars say; at most BATCH of them.
 
@@ -130,17 +124,20 @@ class Merge:
         Args:
             files: distinct file ids.
             s0: the feed's head as noted before the first of them was read.
-            insert_only: leave the rows that exist as they are.
         """
         values = await asyncio.to_thread(_values, files, now, cache_ttl_hours)
         async with self._database.transaction() as connection:
             await self._fill_stage(connection, values)
             await self._begin(connection, fence)
             (record,) = await connection.fetch(
-                self._merge_statement(insert_only), s0, timeout=_TIMEOUT_SECONDS
+                self._merge_statement(), s0, timeout=_TIMEOUT_SECONDS
             )
         return Merged(
-            record["created"], record["updated"], record["renewed"], tuple(record["newer"])
+            created=record["created"],
+            updated=record["updated"],
+            deleted=record["deleted"],
+            renewed=record["renewed"],
+            newer=tuple(record["newer"]),
         )
 
     async def drop(self, file_ids: Sequence[str], *, s0: int, fence: Fence) -> Sequence[str]:
@@ -185,7 +182,8 @@ class Merge:
     ) -> RenewedPage:
         """Renew the next BATCH rows by file id, but for `exceptions` and rows changed after S0.
 
-        Only cache_updated_at and the TTL are set; the feed is told nothing.
+        Only cache_updated_at and the TTL are set; the feed is told nothing. Rows that were
+        renewed since `now` keep their time, unless it lies in the future.
 
         Args:
             after: `last_id` of the page before; empty at first.
@@ -203,7 +201,7 @@ class Merge:
                     SET cache_updated_at = $2, cache_ttl_hours = $3
                     FROM page LEFT JOIN unnest($4::text[]) AS e(file_id) USING (file_id)
                     WHERE f.file_id = page.file_id AND e.file_id IS NULL
-                      AND f.sequence <= $5 AND f.cache_updated_at < $2
+                      AND f.sequence <= $5 AND f.cache_updated_at NOT BETWEEN $2 AND $6
                     RETURNING f.file_id
                 )
                 SELECT (SELECT count(*) FROM renewed) AS renewed,
@@ -214,34 +212,10 @@ class Merge:
                 cache_ttl_hours,
                 list(exceptions),
                 s0,
+                max(now, datetime.now(UTC)),
                 timeout=_TIMEOUT_SECONDS,
             )
         return RenewedPage(record["renewed"], record["last_id"])
-
-    async def recount(self, *, fence: Fence) -> int:
-        """Set the counters from the rows, after a repair has made them equal to the sidecars.
-
-        Answers how many rows are no tombstones.
-
-        No write commits meanwhile: each needs `feed_head`. An upload that has no row yet is
-        counted when its intent ends.
-        """
-        async with self._database.transaction() as connection:
-            await self._begin(connection, fence)
-            await connection.execute("SET LOCAL synchronous_commit = on")
-            counted = await connection.fetchval(
-                f"""
-                UPDATE {self._tables.feed_head} SET (used_bytes, file_count) = (
-                    SELECT least({MAX_COUNTER},
-                                 coalesce(sum(f.size_bytes) FILTER (WHERE f.blob_present), 0)),
-                           count(*) FILTER (WHERE f.state <> 'deleted')
-                    FROM {self._tables.files} f),
-                    complete = true
-                RETURNING file_count
-                """,
-                timeout=_TIMEOUT_SECONDS,
-            )
-        return int(counted)
 
     async def delete_expired(
         self, rows: Sequence[RowSummary], *, fence: Fence, now: datetime
@@ -275,14 +249,7 @@ class Merge:
         return deleted
 
     async def _begin(self, connection: asyncpg.Connection[Any], fence: Fence) -> None:
-        # A batch that a crash of PostgreSQL loses is found again: the recount that ends a repair
-        # is durable, and all before it with it. Rows are looked up by index, however many the
-        # planner believes there are: a scan for each batch would be quadratic.
-        await connection.execute(
-            "SET LOCAL synchronous_commit = off; SET LOCAL random_page_cost = 1"
-        )
-        await self._fences.require(connection, fence)
-        await connection.fetchval(f"SELECT seq FROM {self._tables.feed_head} FOR UPDATE")
+        await begin_guarded(connection, self._tables, self._fences, fence)
 
     async def _fill_stage(
         self, connection: asyncpg.Connection[Any], values: Sequence[tuple[Any, ...]]
@@ -297,7 +264,8 @@ class Merge:
             timeout=_TIMEOUT_SECONDS,
         )
 
-    def _merge_statement(self, insert_only: bool) -> str:
+    def _merge_statement(self) -> str:
+        # `compared` is `repair.decisions.merge_action` in SQL.
         files, names = self._tables.files, ", ".join(WRITTEN_COLUMNS)
         changes = ", ".join(
             f"{name} = excluded.{name}"
@@ -316,13 +284,16 @@ class Merge:
             SELECT s.file_id, f.file_id IS NULL AS missing,
                    CASE WHEN f.file_id IS NULL THEN NOT {uploading}
                         ELSE f.sequence <= $1 END AS old,
-                   coalesce({same}, false) AS same
+                   coalesce({same}, false) AS same,
+                   s.state <> 'deleted' AS live,
+                   coalesce(f.state <> 'deleted', false) AS was_live
             FROM pg_temp.{self._stage} s LEFT JOIN LATERAL (
                 SELECT f.* FROM {files} f WHERE f.file_id = s.file_id OFFSET 0) f ON true
         ),
         todo AS (
-            SELECT file_id, missing, row_number() OVER (ORDER BY file_id) AS n FROM compared
-            WHERE old AND (missing OR NOT same AND NOT {insert_only})
+            SELECT file_id, missing, live, was_live, row_number() OVER (ORDER BY file_id) AS n
+            FROM compared
+            WHERE old AND NOT same
         ),
         head AS (
             UPDATE {self._tables.feed_head} h SET seq = h.seq + (SELECT count(*) FROM todo)
@@ -347,11 +318,12 @@ class Merge:
         renewed AS (
             UPDATE {files} f SET {renewals}
             FROM pg_temp.{self._stage} s JOIN compared c USING (file_id)
-            WHERE f.file_id = s.file_id AND c.old AND c.same AND NOT {insert_only}
+            WHERE f.file_id = s.file_id AND c.old AND c.same
             RETURNING f.file_id
         )
-        SELECT (SELECT count(*) FROM todo WHERE missing) AS created,
-               (SELECT count(*) FROM todo WHERE NOT missing) AS updated,
+        SELECT (SELECT count(*) FROM todo WHERE live AND NOT was_live) AS created,
+               (SELECT count(*) FROM todo WHERE live AND was_live) AS updated,
+               (SELECT count(*) FROM todo WHERE was_live AND NOT live) AS deleted,
                (SELECT count(*) FROM renewed) AS renewed,
                ARRAY(SELECT file_id FROM compared WHERE NOT old) AS newer
         """

@@ -76,8 +76,8 @@ class Check:
     async def _walk(self, operation: Operation, report: Report) -> Suspicions:
         met = Suspicions()
         verified = self._verified if report.level is Level.QUICK else None
-        summaries, s0 = self._catalog.summaries, report.sequence
-        async with aclosing(survey(self._store, summaries, s0=s0, verified=verified)) as walk:
+        summaries = self._catalog.summaries
+        async with aclosing(survey(self._store, summaries, verified=verified)) as walk:
             async for batch in walk:
                 operation.advance(await asyncio.to_thread(met.collect, batch, report))
         return met

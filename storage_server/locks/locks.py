@@ -19,8 +19,9 @@ import orjson
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
 from redis.asyncio import Redis
+from redis.exceptions import OutOfMemoryError, ReadOnlyError
 
-from mesh.errors import Unavailable
+from mesh.errors import Aborted, Unavailable
 from mesh.redis import translated
 from storage_server.locks import scripts
 from storage_server.locks.entry import LockEntry, entry_of, loss, refusal
@@ -33,6 +34,7 @@ FENCE_MEMORY_SECONDS = 3600
 FIRST_POLL_SECONDS = 0.02
 LONGEST_POLL_SECONDS = 0.25
 RENEW_AGAIN_SECONDS = 0.2
+FENCED = b"FENCED"
 
 ACQUIRE_SECONDS = Histogram(
     "artstore_lock_acquire_seconds", "Time to take a lock, waits included", ["kind"]
@@ -101,17 +103,24 @@ class ElementLocks:
         operation_id: str,
         file_id: str = "",
         wait_seconds: float = 0.0,
+        yields_to: LockKind | None = None,
     ) -> AsyncIterator[HeldLock]:
         """Hold a lock around a piece of work of the present task.
 
         The work is cancelled when the lock is lost, and that cancellation leaves as `Aborted`.
+
+        Args:
+            yields_to: conflicting holders of this kind or a higher one are not taken over; by
+                default those of an equal or higher kind.
 
         Raises:
             Aborted: LOCK_HELD by an equal or higher kind, for longer than `wait_seconds`;
                 PREEMPTED or LOCK_LOST while the work ran.
             Unavailable: Valkey or PostgreSQL is down or silent.
         """
-        held, deadline = await self._acquire(kind, file_id, operation_id, wait_seconds)
+        held, deadline = await self._acquire(
+            kind, file_id, operation_id, wait_seconds, yields_to=yields_to or kind
+        )
         started = time.monotonic()
         self._mine[held.owner] = held
         HELD.labels(kind.name).inc()
@@ -140,27 +149,37 @@ class ElementLocks:
 
         Returns False when nobody held it (or not with this fence).
         """
-        field = field_of(kind, file_id)
-        new = await self._fences.draw()
-        raw = await self._run(
-            scripts.SEIZE,
-            [self._locks_key, self._fences_key, self._fence_prefix + field],
-            [field, fence, new, FENCE_MEMORY_SECONDS * 1000],
-        )
+        field, raw = field_of(kind, file_id), FENCED
+        while raw == FENCED:
+            # Somebody who drew later may have taken the lock before the script ran.
+            new = await self._fences.draw()
+            raw = await self._run(
+                scripts.SEIZE,
+                [self._locks_key, self._fences_key, self._fence_prefix + field],
+                [field, fence, new, FENCE_MEMORY_SECONDS * 1000],
+            )
         if not raw:
             return False
         entry = entry_of(raw)
         log.warning("lock taken away", kind=kind.name, file_id=file_id, holder=entry.holder)
         # Before the fence, which waits for the transactions that the loser has open.
         self._tell_loser(entry.owner, None)
-        if kind is LockKind.MANUAL_REBUILD:
-            await self._fences.raise_rebuild(new)
-        elif kind is LockKind.BACKGROUND_CLEANUP:
-            await self._fences.raise_cleanup(new)
+        # A successor with a higher fence may be on record already; it shuts the loser out, too.
+        with suppress(Aborted):
+            if kind is LockKind.MANUAL_REBUILD:
+                await self._fences.raise_rebuild(new)
+            elif kind is LockKind.BACKGROUND_CLEANUP:
+                await self._fences.raise_cleanup(new)
         return True
 
     async def _acquire(
-        self, kind: LockKind, file_id: str, operation_id: str, wait_seconds: float
+        self,
+        kind: LockKind,
+        file_id: str,
+        operation_id: str,
+        wait_seconds: float,
+        *,
+        yields_to: LockKind,
     ) -> tuple[HeldLock, float]:
         started = time.monotonic()
         poll, waited = FIRST_POLL_SECONDS, False
@@ -168,7 +187,7 @@ class ElementLocks:
         while True:
             asked = time.monotonic()
             try:
-                result = await self._try(kind, file_id, owner, operation_id)
+                result = await self._try(kind, file_id, owner, operation_id, yields_to=yields_to)
             except BaseException:
                 # It may have been taken all the same: the answer was lost, or nobody waits.
                 self._release_later(field_of(kind, file_id), owner)
@@ -186,7 +205,13 @@ class ElementLocks:
             poll = min(poll * 2, LONGEST_POLL_SECONDS)
 
     async def _try(
-        self, kind: LockKind, file_id: str, owner: str, operation_id: str
+        self,
+        kind: LockKind,
+        file_id: str,
+        owner: str,
+        operation_id: str,
+        *,
+        yields_to: LockKind,
     ) -> HeldLock | LockEntry:
         field = field_of(kind, file_id)
         while True:
@@ -204,6 +229,7 @@ class ElementLocks:
                     self._holder,
                     operation_id,
                     FENCE_MEMORY_SECONDS * 1000,
+                    int(yields_to),
                 ],
             )
             verdict = answer[0].decode()
@@ -263,7 +289,9 @@ class ElementLocks:
                 answer = await asyncio.wait_for(
                     self._run(scripts.RENEW, keys, arguments), deadline - asked
                 )
-            except (Unavailable, TimeoutError):
+            except Exception as error:
+                # Whatever it was: the lock ends at its deadline, and the work with it.
+                log.warning("lock not renewed", kind=held.kind.name, reason=repr(error))
                 pause = RENEW_AGAIN_SECONDS
                 continue
             if answer[0] == b"HELD":
@@ -279,9 +307,10 @@ class ElementLocks:
             log.info("lock given back", kind=held.kind.name, fence=held.fence, lost=held.lost)
 
     async def _give_back(self, field: str, owner: str) -> None:
-        # When the lock store does not answer, the lock ends by itself.
-        with suppress(Unavailable):
+        try:
             await self._run(scripts.RELEASE, [self._locks_key], [field, owner])
+        except Exception as error:
+            log.warning("lock not given back, it will expire", lock=field, reason=repr(error))
 
     def _release_later(self, field: str, owner: str) -> None:
         release = asyncio.create_task(self._give_back(field, owner), name=f"release {field}")
@@ -291,4 +320,7 @@ class ElementLocks:
     async def _run(self, script: str, keys: list[str], arguments: list[str | int]) -> Any:
         run: Callable[..., Awaitable[Any]] = self._redis.eval
         with translated():
-            return await run(script, len(keys), *keys, *arguments)
+            try:
+                return await run(script, len(keys), *keys, *arguments)
+            except (OutOfMemoryError, ReadOnlyError) as error:
+                raise Unavailable(f"the lock store takes no writes: {error}") from error

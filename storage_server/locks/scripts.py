@@ -20,7 +20,8 @@ local function live(raw)
 end
 """
 
-# ARGV: field, kind, file_id, owner, fence, ttl_ms, holder, operation, fence_ttl_ms
+# ARGV: field, kind, file_id, owner, fence, ttl_ms, holder, operation, fence_ttl_ms, and the
+# lowest kind of holder that refuses it
 # Returns {'HELD', lock, losers} | {'REFUSED', holder's lock} | {'FENCED', last fence}
 ACQUIRE = (
     _PRELUDE
@@ -48,7 +49,7 @@ for i = 1, #held, 2 do
   else
     if lock.fence > highest then highest = lock.fence end
     if conflict(lock) then
-      if lock.kind <= kind then return {'REFUSED', held[i + 1]} end
+      if lock.kind <= tonumber(ARGV[10]) then return {'REFUSED', held[i + 1]} end
       losers[#losers + 1] = {field = held[i], owner = lock.owner}
     end
   end
@@ -109,7 +110,8 @@ end
 return 0
 """
 
-# ARGV: field, the fence it must have (0: any), the new fence. Returns the lock taken away, or ''.
+# ARGV: field, the fence it must have (0: any), the new fence, fence_ttl_ms
+# Returns the lock taken away, '' if there is none, 'FENCED' if its fence is above the new one.
 SEIZE = (
     _PRELUDE
     + """
@@ -117,6 +119,7 @@ local lock = live(redis.call('HGET', KEYS[1], ARGV[1]))
 if not lock then return '' end
 local wanted = tonumber(ARGV[2])
 if wanted ~= 0 and lock.fence ~= wanted then return '' end
+if lock.fence >= tonumber(ARGV[3]) then return 'FENCED' end
 redis.call('HDEL', KEYS[1], ARGV[1])
 redis.call('SET', KEYS[3], ARGV[3], 'PX', ARGV[4])
 if lock.kind ~= 3 then redis.call('HSET', KEYS[2], ARGV[1], ARGV[3]) end

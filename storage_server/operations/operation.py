@@ -39,6 +39,7 @@ class Operation:
         operation_type: check, full, incremental or cleanup.
         phase: what it does now.
         done, total: files dealt with in this phase, and how many there are (0: unknown).
+        files: the most files that one of its phases dealt with: each phase meets them again.
         rate: files a second over the last moments.
         findings: things found wrong so far.
     """
@@ -50,6 +51,7 @@ class Operation:
         self.phase = "waiting"
         self.done = 0
         self.total = 0
+        self.files = 0
         self.rate = 0.0
         self.findings = 0
         self.error = ""
@@ -68,6 +70,7 @@ class Operation:
     def advance(self, files: int, findings: int = 0) -> None:
         """So many more files are dealt with."""
         self.done += files
+        self.files = max(self.files, self.done)
         self.findings += findings
         now = time.monotonic()
         since, before = self._mark

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 from uuid import uuid4
 
 import structlog
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 from mesh.errors import Aborted, AlreadyExists, ArtStoreError, InvalidArgument, NotFound
 from storage_server.operations.operation import Operation, State
@@ -18,6 +20,7 @@ from storage_server.operations.operation import Operation, State
 log = structlog.get_logger("storage_server.operations")
 
 KEPT = 100
+ANSWERED_AGAIN_SECONDS = 300.0
 T = TypeVar("T")
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
@@ -30,43 +33,68 @@ SECONDS = Histogram(
 FILES = Counter(
     "artstore_cache_operation_files_total", "Files dealt with by cache operations", ["operation"]
 )
+FILES_PER_SECOND = Gauge(
+    "artstore_cache_operation_files_per_second",
+    "Files dealt with over duration, of the last that succeeded",
+    ["operation"],
+)
+
+
+@dataclass(slots=True)
+class _Entry:
+    """An operation, what was asked, and when it ended (monotonic; None while it runs)."""
+
+    operation: Operation
+    asked: Hashable
+    task: asyncio.Task[Any]
+    ended: float | None = None
 
 
 class Operations:
-    """Runs operations beside their callers: they go on when the caller leaves."""
+    """Runs operations beside their callers: they go on when the caller leaves.
 
-    def __init__(self) -> None:
-        self._operations: OrderedDict[str, tuple[Operation, asyncio.Task[Any]]] = OrderedDict()
+    Args:
+        answered_again_seconds: for how long after a success its id answers with that result.
+    """
+
+    def __init__(self, *, answered_again_seconds: float = ANSWERED_AGAIN_SECONDS) -> None:
+        self._answered_again_seconds = answered_again_seconds
+        self._operations: OrderedDict[str, _Entry] = OrderedDict()
 
     async def run(
         self,
         operation_type: str,
         operation_id: str,
         work: Callable[[Operation], Awaitable[T]],
+        *,
+        asked: Hashable = None,
     ) -> T:
         """Start the work and wait for its result.
 
-        A second call with the id of an operation of the same type waits for that one.
+        While an operation runs, and for some minutes after it succeeded, its id belongs to it:
+        the same request gets its result, so a lost answer can be asked for again. After that,
+        and at once when it failed, the id is free.
+
+        Args:
+            asked: what was asked for besides the type; tells the same request from another.
 
         Raises:
-            AlreadyExists: the id belongs to an operation of another type.
+            AlreadyExists: the id belongs to another request.
             InvalidArgument: the id is not 1 to 128 of letters, digits and `._:-`.
             Aborted: it was cancelled (reason CANCELLED) or pre-empted.
         """
         name = operation_id or uuid4().hex
         if not _ID.fullmatch(name):
             raise InvalidArgument("1 to 128 letters, digits or ._:-", field="operation_id")
-        if name in self._operations:
-            operation, task = self._operations[name]
-            if operation.operation_type != operation_type:
-                raise AlreadyExists(f"operation {name} is a {operation.operation_type}")
-        else:
-            operation = Operation(name, operation_type)
-            task = asyncio.create_task(self._guard(operation, work), name=f"operation {name}")
-            task.add_done_callback(_retrieve)
-            self._operations[name] = (operation, task)
-            self._forget_old()
-        return cast(T, await asyncio.shield(task))
+        entry = self._operations.get(name)
+        if entry is None or self._is_free(entry):
+            entry = self._start(Operation(name, operation_type), asked, work)
+        elif (entry.operation.operation_type, entry.asked) != (operation_type, asked):
+            raise AlreadyExists(
+                f"operation {name} is a {entry.operation.operation_type} that was asked for with "
+                "other parameters; take another operation_id"
+            )
+        return cast(T, await asyncio.shield(entry.task))
 
     def find(self, operation_id: str) -> Operation:
         """An operation; with an empty id the one that runs, else the last one.
@@ -76,9 +104,9 @@ class Operations:
         """
         if operation_id:
             if operation_id in self._operations:
-                return self._operations[operation_id][0]
+                return self._operations[operation_id].operation
         elif self._operations:
-            known = [operation for operation, _ in self._operations.values()]
+            known = [entry.operation for entry in self._operations.values()]
             return next((one for one in reversed(known) if not one.state.ended), known[-1])
         raise NotFound(f"no operation {operation_id or 'has run on this element yet'}")
 
@@ -87,15 +115,37 @@ class Operations:
         operation = self.find(operation_id)
         state = operation.state
         if not state.ended:
-            self._operations[operation.operation_id][1].cancel()
+            # A task that is cancelled before its first step would never tell its end; that step
+            # is in the loop's queue already.
+            task = self._operations[operation.operation_id].task
+            asyncio.get_running_loop().call_soon(task.cancel)
         return state
 
     async def stop(self) -> None:
         """Cancel all and wait for their ends."""
-        tasks = [task for _, task in self._operations.values() if not task.done()]
+        await asyncio.sleep(0)
+        tasks = [entry.task for entry in self._operations.values() if not entry.task.done()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _is_free(self, entry: _Entry) -> bool:
+        if entry.ended is None:
+            return False
+        past = time.monotonic() - entry.ended
+        return entry.operation.state is not State.SUCCEEDED or past >= self._answered_again_seconds
+
+    def _start(
+        self, operation: Operation, asked: Hashable, work: Callable[[Operation], Awaitable[Any]]
+    ) -> _Entry:
+        name = operation.operation_id
+        task = asyncio.create_task(self._guard(operation, work), name=f"operation {name}")
+        entry = _Entry(operation, asked, task)
+        task.add_done_callback(lambda done: _ended(entry, done))
+        self._operations[name] = entry
+        self._operations.move_to_end(name)
+        self._forget_old()
+        return entry
 
     async def _guard(self, operation: Operation, work: Callable[[Operation], Awaitable[T]]) -> T:
         started = asyncio.get_running_loop().time()
@@ -119,11 +169,13 @@ class Operations:
             raise
         else:
             operation.end(State.SUCCEEDED)
+            seconds = asyncio.get_running_loop().time() - started
+            FILES_PER_SECOND.labels(name).set(operation.files / seconds if seconds > 0 else 0)
             return result
         finally:
             seconds = asyncio.get_running_loop().time() - started
             SECONDS.labels(name, operation.state.value).observe(seconds)
-            FILES.labels(name).inc(operation.done)
+            FILES.labels(name).inc(operation.files)
             log.info(
                 "operation ends",
                 operation_id=operation.operation_id,
@@ -136,14 +188,15 @@ class Operations:
     def _forget_old(self) -> None:
         while len(self._operations) > KEPT:
             oldest = next(
-                (name for name, (one, _) in self._operations.items() if one.state.ended), None
+                (name for name, one in self._operations.items() if one.ended is not None), None
             )
             if oldest is None:
                 return
             del self._operations[oldest]
 
 
-def _retrieve(task: asyncio.Task[Any]) -> None:
+def _ended(entry: _Entry, task: asyncio.Task[Any]) -> None:
+    entry.ended = time.monotonic()
     # The caller may have left; the error is logged and kept in the operation.
     if not task.cancelled():
         task.exception()

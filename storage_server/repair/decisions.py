@@ -19,13 +19,26 @@ class Verdict(enum.Enum):
     """What the comparison of a listing with a row asks for."""
 
     NOTHING = "nothing"
-    """Neither side has it, or a direct write has dealt with it since S0."""
+    """Neither side has it."""
     RENEW = "renew"
     """Both agree: only cache_updated_at may move."""
     READ = "read"
     """The sidecar is new, or not the one the row was made from: read it, then merge."""
     SUSPECT = "suspect"
     """A row without a sidecar: look at the path itself before it is dropped."""
+
+
+class MergeAction(enum.Enum):
+    """What a merge does to the row of a sidecar that it has read."""
+
+    LEAVE = "leave"
+    """Somebody who held the file's lock has written it since S0, or is about to: read it again."""
+    INSERT = "insert"
+    """There is no row."""
+    WRITE = "write"
+    """The row says something else, or is damaged."""
+    RENEW = "renew"
+    """The row says the same: only its identity and cache_updated_at move."""
 
 
 class Found(enum.Enum):
@@ -46,27 +59,19 @@ class Found(enum.Enum):
         return self in (Found.ABSENT, Found.OTHERS)
 
 
-def compare(
-    listed: IdentityT | None,
-    row: IdentityT | None,
-    *,
-    row_sequence: int,
-    row_intact: bool,
-    s0: int,
-) -> Verdict:
+def compare(listed: IdentityT | None, row: IdentityT | None, *, row_intact: bool = True) -> Verdict:
     """Compare what the listing has with what the row was made from.
+
+    Rows written since S0 are compared like all others: a direct write may have been undone by
+    hand before the listing. Whether the row may be changed is decided when that is tried.
 
     Args:
         listed: the sidecar's identity in the listing, None when it was not listed.
         row: the identity in the row, None when there is no row.
-        row_sequence: the sequence that wrote the row; ignored without a row.
         row_intact: the row still has the content it was written with.
-        s0: the feed's head before the listing began.
     """
     if row is None:
         return Verdict.NOTHING if listed is None else Verdict.READ
-    if row_sequence > s0:
-        return Verdict.NOTHING
     if listed is None:
         return Verdict.SUSPECT
     if listed != row or not row_intact:
@@ -74,19 +79,32 @@ def compare(
     return Verdict.RENEW
 
 
-def may_change(row_sequence: int | None, s0: int) -> bool:
-    """Whether a merge may write what it read over the row that is there now.
+def merge_action(
+    row_sequence: int | None, s0: int, *, says_the_same: bool, uploading: bool
+) -> MergeAction:
+    """What a merge does with a sidecar read after S0; `catalog.merge` does the same in SQL.
 
-    None stands for no row: then it inserts, and does nothing on a conflict.
+    Args:
+        row_sequence: of the row as it is at the merge, None when there is none.
+        says_the_same: the row is intact and has the sidecar's content.
+        uploading: an upload of the file has its intent on record and no row yet.
     """
-    return row_sequence is None or row_sequence <= s0
+    if row_sequence is None:
+        return MergeAction.LEAVE if uploading else MergeAction.INSERT
+    if row_sequence > s0:
+        return MergeAction.LEAVE
+    return MergeAction.RENEW if says_the_same else MergeAction.WRITE
 
 
 def may_drop(row_sequence: int, s0: int, found: Found) -> bool:
-    """Whether a row may go: not written since S0, and a direct look says that it has no sidecar."""
+    """Whether a row may go: not written since S0, and a direct look says that it has no sidecar.
+
+    Args:
+        s0: the feed's head before that look.
+    """
     return found.disproves_row and row_sequence <= s0
 
 
 def keeps_id(row_sequence: int, s0: int, found: Found) -> bool:
     """Of two sidecars with one id: whether the one that the row names wins over another."""
-    return not found.disproves_row or not may_change(row_sequence, s0)
+    return not found.disproves_row or row_sequence > s0

@@ -6,9 +6,11 @@ from collections.abc import Awaitable, Callable
 
 from mesh.errors import FailedPrecondition
 from storage_server.catalog.catalog import Catalog
+from storage_server.catalog.summaries import RowSummary
 from storage_server.repair.decisions import may_drop
 from storage_server.repair.reading import look_at
 from storage_server.repair.run import RebuildRun
+from storage_server.sidecar import FileState
 from storage_server.store.port import Store
 
 BATCH = 2000
@@ -36,9 +38,12 @@ async def drop_proved(
     """
     run.operation.begin("dropping", total=len(run.suspects))
     await prove()
-    ids = []
+    # Each suspect is looked at after this; a row that is written later is not one any more.
+    s0 = (await catalog.feed.head()).sequence
+    gone: dict[str, RowSummary] = {}
     for start in range(0, len(run.suspects), BATCH):
-        ids += await _gone(run, store, catalog, start)
+        gone |= await _gone(run, store, catalog, start, s0)
+    ids = list(gone)
     before = run.result.cache_entries_before
     if len(ids) > DELETE_RATIO_FROM and len(ids) > max_delete_ratio * max(before, 1):
         raise FailedPrecondition(
@@ -49,16 +54,19 @@ async def drop_proved(
         )
     await prove()
     for start in range(0, len(ids), BATCH):
-        dropped = await catalog.merge.drop(ids[start : start + BATCH], s0=run.s0, fence=run.fence)
-        run.result.entries_deleted += len(dropped)
+        dropped = await catalog.merge.drop(ids[start : start + BATCH], s0=s0, fence=run.fence)
+        live = [one for one in dropped if gone[one].state is not FileState.DELETED]
+        run.result.entries_deleted += len(live)
 
 
-async def _gone(run: RebuildRun, store: Store, catalog: Catalog, start: int) -> list[str]:
-    """Ids of a batch of suspects that have no sidecar, as their rows are by now."""
+async def _gone(
+    run: RebuildRun, store: Store, catalog: Catalog, start: int, s0: int
+) -> dict[str, RowSummary]:
+    """Those of a batch of suspects that have no sidecar, as their rows are by now, by id."""
     suspects = run.suspects[start : start + BATCH]
     rows = await catalog.summaries.rows_by_id([row.file_id for row in suspects])
     found = await look_at(store, list(rows.values()))
     run.operation.advance(len(suspects))
-    return [
-        file_id for file_id, row in rows.items() if may_drop(row.sequence, run.s0, found[file_id])
-    ]
+    return {
+        file_id: row for file_id, row in rows.items() if may_drop(row.sequence, s0, found[file_id])
+    }

@@ -17,6 +17,7 @@ from storage_server.sidecar import FileState
 from storage_server.store.port import Store
 
 READ_BATCH = 1000
+LOOKS_AGAIN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class Merging:
         self._catalog = catalog
         self._cache_ttl_hours = cache_ttl_hours
         self._strays: list[_Candidate] = []
+        self._missed: list[_Candidate] = []
 
     async def read_and_merge(self, found: Differences) -> None:
         """Deal with the differences of some folders; one batch is merged while the next is read."""
@@ -97,7 +99,34 @@ class Merging:
                     )
                 else:
                     winners.append(stray)
-            await self._merge(winners)
+            await self._merge(winners, self._run.s0)
+
+    async def merge_missed(self) -> None:
+        """Read again what a direct write changed after S0, with an S0 of its own.
+
+        Such a write may have been undone by hand before the listing. Files that are written
+        without pause are left to their writers.
+        """
+        for _ in range(LOOKS_AGAIN):
+            missed, self._missed = self._missed, []
+            for start in range(0, len(missed), READ_BATCH):
+                await self._merge_again(missed[start : start + READ_BATCH])
+
+    async def _merge_again(self, missed: Sequence[_Candidate]) -> None:
+        s0 = (await self._catalog.feed.head()).sequence
+        before = {one.read.path: one for one in missed}
+        rows = await self._catalog.summaries.rows_by_id([one.file_id for one in missed])
+        candidates = []
+        for read in await read_files(self._store, list(before)):
+            one = before.pop(read.path)
+            if isinstance(read, InvalidAttr):
+                self._run.result.note(read)
+            elif read.sidecar.file_id == one.file_id:
+                row = rows.get(one.file_id)
+                if row is None or row.path == read.path:
+                    candidates.append(_Candidate(read, one.blob_present))
+        self._run.suspects += [rows[one.file_id] for one in before.values() if one.file_id in rows]
+        await self._merge(candidates, s0)
 
     async def _read(self, found: Differences, paths: Sequence[str]) -> list[_Candidate]:
         result = self._run.result
@@ -125,7 +154,7 @@ class Merging:
 
     async def _merge_read(self, candidates: Sequence[_Candidate]) -> None:
         rows = await self._catalog.summaries.rows_by_id([one.file_id for one in candidates])
-        await self._merge(self._chosen(candidates, rows))
+        await self._merge(self._chosen(candidates, rows), self._run.s0)
         self._run.operation.advance(len(candidates))
 
     def _chosen(
@@ -141,15 +170,22 @@ class Merging:
                 self._strays.append(one)
         return list(chosen.values())
 
-    async def _merge(self, candidates: Sequence[_Candidate]) -> None:
+    async def _merge(self, candidates: Sequence[_Candidate], s0: int) -> None:
         if not candidates:
             return
         merged = await self._catalog.merge.merge(
             [one.file for one in candidates],
-            s0=self._run.s0,
+            s0=s0,
             fence=self._run.fence,
             now=self._run.now,
             cache_ttl_hours=self._cache_ttl_hours(),
         )
         self._run.result.entries_created += merged.created
         self._run.result.entries_updated += merged.updated
+        self._run.result.entries_deleted += merged.deleted
+        newer = set(merged.newer)
+        for one in candidates:
+            if one.file_id in newer:
+                self._missed.append(one)
+            else:
+                self._run.expected[one.read.path.rpartition("/")[0]] += 1

@@ -83,13 +83,15 @@ class Rebuild:
         if full:
             await self._renew(run)
             await drop_proved(run, self._store, self._catalog, self._proof.prove, max_delete_ratio)
-        result.cache_entries_after = await self._catalog.merge.recount(fence=fence)
+        result.cache_entries_after = await self._catalog.counters.recount(
+            fence=fence, expected=run.expected
+        )
         result.completed_at = datetime.now(UTC)
         return result, run.verified
 
     async def _walk(self, run: RebuildRun) -> None:
         merging = Merging(run, self._store, self._catalog, self._cache_ttl_hours)
-        async with aclosing(survey(self._store, self._catalog.summaries, s0=run.s0)) as walk:
+        async with aclosing(survey(self._store, self._catalog.summaries)) as walk:
             async for batch in walk:
                 for part in batch:
                     if isinstance(part, EqualFolder):
@@ -98,6 +100,7 @@ class Rebuild:
                         _note_different(run, part)
                         await merging.read_and_merge(part)
         await merging.merge_strays()
+        await merging.merge_missed()
 
     async def _renew(self, run: RebuildRun) -> None:
         """Rows that were found to say what their sidecars say were verified just now."""
@@ -123,6 +126,7 @@ def _note_equal(run: RebuildRun, folder: EqualFolder) -> None:
     summary, listing = folder.summary, folder.listing
     run.result.attr_files_scanned += summary.live_rows
     run.result.cache_entries_before += summary.live_rows
+    run.expected[listing.path] += summary.rows
     if blobs_complete(folder):
         run.verified[listing.path] = Verified(listing.stamp, summary.rows, summary.newest_sequence)
     run.operation.advance(summary.rows)
@@ -136,4 +140,5 @@ def _note_different(run: RebuildRun, found: Differences) -> None:
     rows = [row for some in found.claims.values() for row in some] + found.suspects
     run.unsettled.update(row.file_id for row in rows)
     run.suspects += found.suspects
+    run.expected.update(found.agreeing_in)
     run.operation.advance(len(found.agreeing), len(found.unreadable))

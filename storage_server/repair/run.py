@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -24,6 +25,8 @@ class RebuildRun:
         unsettled: ids of rows that did not say what the listing shows. Those that are merged
             are renewed by that, the others must not be.
         suspects: rows that seem to have no sidecar.
+        expected: by folder, how many rows were seen to say what their sidecars say, or were
+            made to: fewer at the end mean that somebody has removed some.
     """
 
     result: RebuildResult
@@ -35,3 +38,4 @@ class RebuildRun:
     verified: dict[str, Verified] = field(default_factory=dict)
     unsettled: set[str] = field(default_factory=set)
     suspects: list[RowSummary] = field(default_factory=list)
+    expected: Counter[str] = field(default_factory=Counter)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -56,6 +57,7 @@ class Differences:
         expired: how many of live_rows have expired.
         agreeing: ids of the rows that say what the listing shows.
         agreeing_live: how many of them are no tombstones.
+        agreeing_in: how many of them there are in each folder.
         tombstones: paths of the blobs (perhaps gone) of rows that are tombstones.
         to_read: sidecars that are new, changed, or whose row is damaged.
         unreadable: paths of folders and devices that are called like sidecars.
@@ -70,6 +72,7 @@ class Differences:
     expired: int = 0
     agreeing: list[str] = field(default_factory=list)
     agreeing_live: int = 0
+    agreeing_in: Counter[str] = field(default_factory=Counter)
     tombstones: set[str] = field(default_factory=set)
     to_read: list[ListedSidecar] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
@@ -85,7 +88,6 @@ async def survey(
     store: Store,
     summaries: Summaries,
     *,
-    s0: int,
     verified: Mapping[str, Verified] | None = None,
 ) -> AsyncGenerator[Sequence[Surveyed], None]:
     """Walk the whole store, in batches; a walk that ends without an error was complete.
@@ -93,13 +95,10 @@ async def survey(
     Folders that are rows only come last, after the listing's end. With `verified` (QUICK) a
     folder whose stamp has not moved, and whose rows are as many and as old, counts as equal.
 
-    Args:
-        s0: head of the feed when the walk was begun.
-
     Raises:
         Unavailable: the listing could not be completed, or PostgreSQL does not answer.
     """
-    walk = _Walk(summaries, s0)
+    walk = _Walk(summaries)
     stamps = await walk.begin(verified)
     listed: set[str] = set()
     batch: list[ListedFolder] = []
@@ -123,9 +122,8 @@ async def survey(
 class _Walk:
     """What a walk knows of the rows."""
 
-    def __init__(self, summaries: Summaries, s0: int) -> None:
+    def __init__(self, summaries: Summaries) -> None:
         self._summaries = summaries
-        self._s0 = s0
         self._folders: asyncio.Task[dict[str, FolderSummary]] | None = None
         self._counts: dict[str, FolderSummary] = {}
 
@@ -189,7 +187,7 @@ class _Walk:
         for start in range(0, len(comparison.other_ids), BATCH_ROWS):
             ids = comparison.other_ids[start : start + BATCH_ROWS]
             rows += (await self._summaries.rows_by_id(ids)).values()
-        await asyncio.to_thread(comparison.end, rows, self._s0)
+        await asyncio.to_thread(comparison.end, rows)
         return found
 
 
@@ -212,6 +210,7 @@ class _Comparison:
             if key in self._listed and key not in self._met:
                 self._met.add(key)
                 found.agreeing.append(file_id)
+                found.agreeing_in[self._listed[key].path.rpartition("/")[0]] += 1
             else:
                 self.other_ids.append(file_id)
         found.rows += len(keys.keys)
@@ -220,7 +219,7 @@ class _Comparison:
         found.agreeing_live += len(keys.keys) - len(dead)
         found.tombstones.update(key.rsplit("\t", 4)[0] for key in dead)
 
-    def end(self, others: Sequence[RowSummary], s0: int) -> None:
+    def end(self, others: Sequence[RowSummary]) -> None:
         """Sort the other rows, and the sidecars that no row agrees with."""
         found = self._found
         found.agreeing_live -= len(self.other_ids)
@@ -230,24 +229,22 @@ class _Comparison:
             if row.path in by_path:
                 found.claims.setdefault(row.path, []).append(row)
                 doubtful[row.path] = by_path[row.path]
-            elif _verdict(None, row, s0) is Verdict.SUSPECT:
+            else:
                 found.suspects.append(row)
         for path, sidecar in doubtful.items():
             if sidecar.identity.size == UNREADABLE_SIZE:
                 found.unreadable.append(path)
             elif Verdict.READ in {
-                _verdict(sidecar, row, s0) for row in found.claims.get(path, (None,))
+                _verdict(sidecar, row) for row in found.claims.get(path, (None,))
             }:
                 found.to_read.append(sidecar)
 
 
-def _verdict(sidecar: ListedSidecar | None, row: RowSummary | None, s0: int) -> Verdict:
+def _verdict(sidecar: ListedSidecar, row: RowSummary | None) -> Verdict:
     return compare(
-        sidecar.identity if sidecar else None,
+        sidecar.identity,
         row.identity if row else None,
-        row_sequence=row.sequence if row else 0,
         row_intact=row.intact if row else True,
-        s0=s0,
     )
 
 

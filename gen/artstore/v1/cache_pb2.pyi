@@ -219,7 +219,7 @@ class ConsistencyReport(_message.Message):
     the same id.
     """
     missing_blob_count: _builtins.int
-    """Sidecars whose blob is not there, or of another size (DEEP: or digest)."""
+    """Sidecars whose blob is not there; DEEP also: whose blob has another size or digest."""
     orphan_blob_count: _builtins.int
     """Blobs without a sidecar and no upload that names them."""
     level: Global___CheckLevel.ValueType

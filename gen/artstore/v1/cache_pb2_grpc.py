@@ -35,7 +35,12 @@ class CacheServiceStub:
     UNAVAILABLE means that the lock store, the database or the storage is down, or that the store
     could not be proved to be this element's; nothing is removed then.
 
-    Long calls go on when the caller leaves. Roles: ADMIN; CheckConsistency, WatchOperation and
+    Long calls go on when the caller leaves. An operation_id belongs to its request while that
+    runs and for 5 minutes after it succeeded: the same request with it waits for that result or
+    gets it again, another one (other call, level or max_delete_ratio) is ALREADY_EXISTS. Later,
+    and at once if it failed, the id is free and a call with it runs anew.
+
+    Roles: ADMIN; CheckConsistency, WatchOperation and
     ListLocks also AUDITOR.
     """
 
@@ -97,7 +102,12 @@ class CacheServiceServicer:
     UNAVAILABLE means that the lock store, the database or the storage is down, or that the store
     could not be proved to be this element's; nothing is removed then.
 
-    Long calls go on when the caller leaves. Roles: ADMIN; CheckConsistency, WatchOperation and
+    Long calls go on when the caller leaves. An operation_id belongs to its request while that
+    runs and for 5 minutes after it succeeded: the same request with it waits for that result or
+    gets it again, another one (other call, level or max_delete_ratio) is ALREADY_EXISTS. Later,
+    and at once if it failed, the id is free and a call with it runs anew.
+
+    Roles: ADMIN; CheckConsistency, WatchOperation and
     ListLocks also AUDITOR.
     """
 
@@ -227,7 +237,12 @@ class CacheService:
     UNAVAILABLE means that the lock store, the database or the storage is down, or that the store
     could not be proved to be this element's; nothing is removed then.
 
-    Long calls go on when the caller leaves. Roles: ADMIN; CheckConsistency, WatchOperation and
+    Long calls go on when the caller leaves. An operation_id belongs to its request while that
+    runs and for 5 minutes after it succeeded: the same request with it waits for that result or
+    gets it again, another one (other call, level or max_delete_ratio) is ALREADY_EXISTS. Later,
+    and at once if it failed, the id is free and a call with it runs anew.
+
+    Roles: ADMIN; CheckConsistency, WatchOperation and
     ListLocks also AUDITOR.
     """
 

@@ -12,7 +12,7 @@ from storage_server.locks import ElementLocks, HeldLock, LockKind
 
 async def abandon(locks: ElementLocks, kind: LockKind, *, file_id: str = "") -> HeldLock:
     """Take a lock as a process does that is killed or paused at once: it is never renewed."""
-    held, _ = await locks._acquire(kind, file_id, "abandoned", 0.0)
+    held, _ = await locks._acquire(kind, file_id, "abandoned", 0.0, yields_to=kind)
     await locks._announce(held)
     return held
 

@@ -56,7 +56,8 @@ async def test_a_full_rebuild_restores_every_row_field_by_field(rig: CacheRig) -
     before = await rig.rows()
     await rig.sql("DELETE FROM {files}")
     result = await rig.full()
-    assert (result.entries_created, result.error_count) == (5, 0)
+    assert (result.entries_created, result.entries_deleted, result.error_count) == (4, 0, 0)
+    assert (result.cache_entries_before, result.cache_entries_after) == (0, 4)
     after = await rig.rows()
     assert after.keys() == before.keys()
     for file_id, row in before.items():

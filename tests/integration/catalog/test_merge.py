@@ -136,14 +136,6 @@ async def test_an_upload_between_sidecar_and_row_is_left_to_itself(catalog: Cata
     assert (head.sequence, head.used_bytes, head.file_count) == (1, 100, 1)
 
 
-async def test_an_incremental_merge_can_leave_existing_rows(catalog: Catalog) -> None:
-    first, other = a_sidecar(), a_sidecar()
-    await upload(catalog, first)
-    changed = updated(first, {"version": "2"}, now())
-    assert await merge(catalog, changed, other, insert_only=True) == Merged(created=1)
-    assert await sidecar_in_row(catalog, first.file_id) == first
-
-
 async def test_a_dropped_row_is_told_and_its_sequence_has_no_gap(catalog: Catalog) -> None:
     files = [a_sidecar() for _ in range(3)]
     for sidecar in files:
@@ -274,7 +266,7 @@ async def test_cleanup_removes_expired_rows_only_and_remembers_it(catalog: Catal
     for sidecar in (expired, fresh, writing, deleted):
         await upload(catalog, sidecar)
     await commit(catalog, tombstoned(deleted, now()), ChangeKind.DELETED)
-    await catalog.merge.recount(fence=await rebuild_fence(catalog))
+    await catalog.counters.recount(fence=await rebuild_fence(catalog))
     assert not await catalog.feed.rows_lost()
     await catalog.pending.begin_write(writing.file_id, "path", ChangeKind.UPDATED)
     await catalog.database.execute(
@@ -310,7 +302,7 @@ async def test_a_recount_takes_bytes_of_blobs_and_files_that_are_no_tombstones(
         f"UPDATE {catalog.tables.files} SET blob_present = false WHERE file_id = $1", gone.file_id
     )
     assert (await catalog.feed.head()).used_bytes == 0
-    await catalog.merge.recount(fence=await rebuild_fence(catalog))
+    await catalog.counters.recount(fence=await rebuild_fence(catalog))
     head = await catalog.feed.head()
     assert (head.used_bytes, head.file_count, head.complete) == (200, 1, True)
 
@@ -320,7 +312,7 @@ async def test_a_recount_and_an_upload_that_ends_later_count_it_once(catalog: Ca
     await merge(catalog, repeated)
     for sidecar in (repeated, fresh):
         await catalog.pending.begin_write(sidecar.file_id, "path", ChangeKind.CREATED)
-    await catalog.merge.recount(fence=await rebuild_fence(catalog))
+    await catalog.counters.recount(fence=await rebuild_fence(catalog))
     for sidecar in (repeated, fresh):
         await commit(catalog, sidecar, ChangeKind.CREATED)
     head = await catalog.feed.head()
