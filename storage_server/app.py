@@ -308,7 +308,7 @@ class _Parts:
         self.space.clear()
         await self.sessions.forget()
         await self.sessions.load()
-        self.mode_change.follow()
+        self.mode_change.resume()
         self.maintenance.started()
 
     async def _on_lost(self) -> None:

@@ -75,6 +75,15 @@ class ModeChange:
             _log.info("mode changed", element=element.element_id, before=before, mode=mode)
             self.follow()
 
+    def resume(self) -> None:
+        """This process has just become the writer. Uploads that are open although the mode takes
+        no new ones were being drained when the last writer ended; they get that time anew.
+        """
+        mode = self._element.mode
+        if not allows(mode, Operation.CREATE) and not self._element.drain_seconds_left:
+            self._element.enter_mode(mode, DRAIN_SECONDS)
+        self.follow()
+
     def follow(self) -> None:
         """Do what the present mode asks for: renew the rows' TTL, end uploads after the drain."""
         self._unbroken.begin(self._set_ttl())

@@ -60,6 +60,14 @@ class Recording:
             sidecar.file_id, path, kind, sidecar.request_id
         )
 
+    async def renew_intent(self, sidecar: Sidecar, kind: ChangeKind) -> bool:
+        """Put the intent on record once more, as of now. Whether that was done."""
+        try:
+            await self.intend(sidecar, kind)
+        except ArtStoreError:
+            return False
+        return True
+
     async def drop_intent(self, pending_id: int) -> None:
         """The sidecar was certainly not touched. A failure leaves it to the replay."""
         with suppress(ArtStoreError):

@@ -102,7 +102,7 @@ class LocalStage:
         self._writeback_done = min(self._writeback_done, offset)
         self._digest = RunningDigest() if offset == 0 else None
 
-    async def seal(self) -> SealedBlob:
+    async def seal(self, check: Callable[[SealedBlob], None] = lambda _: None) -> SealedBlob:
         """fsync, then set the time to now, since rename keeps it and a sweeper looks at it."""
         self._require_open()
         await self._pipeline.drain()
@@ -110,6 +110,7 @@ class LocalStage:
             digest = self._digest or await self._reread()
             await self._threads.run_within(self._patient_seconds, self._what, self._finish)
             self._sealed = digest.result()
+        check(self._sealed)
         return self._sealed
 
     async def place(self) -> None:

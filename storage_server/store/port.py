@@ -15,7 +15,7 @@ Errors: a dependency that is down or silent is `mesh.errors.Unavailable`; a full
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -129,11 +129,16 @@ class Stage(Protocol):
             FailedPrecondition: the blob is sealed and its store cannot open it again (S3).
         """
 
-    async def seal(self) -> SealedBlob:
+    async def seal(self, check: Callable[[SealedBlob], None] = ...) -> SealedBlob:
         """All bytes are here: make them durable and give size and digests.
 
         Hash state does not survive a restart, so a resumed stage is read again here.
         Idempotent. Locally the stage may still be cut or written to afterwards.
+
+        Args:
+            check: raises when the blob is not what was declared, and that is raised on. The
+                stage may then still be cut or written to, except on S3 when it was resumed:
+                there an object is complete before it can be read again.
         """
 
     async def place(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import aioboto3
@@ -23,6 +23,8 @@ from storage_server.store.threads import silent
 
 _CONNECT_SECONDS = 2.0
 _READ_SECONDS = 5.0
+# The deadline of each patient call comes first.
+_PATIENT_READ_SECONDS = 24 * 3600.0
 
 _MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
 _FULL = frozenset(
@@ -54,21 +56,24 @@ class Refused(Exception):
 class S3Client:
     """Calls on one bucket. Keys are whole keys, with the element's prefix.
 
+    Whoever finds all connections in use waits for one, before the call's own time begins.
+
     Args:
         quick: for whatever may be repeated: two attempts, short time-outs.
         patient: for what may take the server long and must not be repeated unseen.
     """
 
-    def __init__(self, config: S3Config, quick: Any, patient: Any, stack: AsyncExitStack) -> None:
+    def __init__(
+        self, config: S3Config, quick: _Pool, patient: _Pool, stack: AsyncExitStack
+    ) -> None:
         self.bucket = config.bucket
         self.deadline_seconds = config.deadline_seconds
         self.patient_seconds = config.patient_seconds
         self._quick = quick
         self._patient = patient
         self._stack = stack
-        self._slots = asyncio.Semaphore(config.max_connections)
         # Slow readers must not keep everybody else from the server.
-        self._stream_slots = asyncio.Semaphore(max(1, config.max_connections * 3 // 4))
+        self._reader_slots = asyncio.Semaphore(max(1, quick.size * 3 // 4))
 
     @classmethod
     async def open(cls, config: S3Config) -> S3Client:
@@ -78,17 +83,21 @@ class S3Client:
             Unavailable: the configuration or the credentials cannot be used.
         """
         stack = AsyncExitStack()
+        patient_size = max(1, config.max_connections // 8)
+        quick_size = max(1, config.max_connections - patient_size)
         try:
-            quick = await stack.enter_async_context(_client(config, _READ_SECONDS, attempts=2))
+            quick = await stack.enter_async_context(
+                _client(config, _READ_SECONDS, attempts=2, connections=quick_size)
+            )
             patient = await stack.enter_async_context(
-                _client(config, config.patient_seconds, attempts=1)
+                _client(config, _PATIENT_READ_SECONDS, attempts=1, connections=patient_size)
             )
         except (BotoCoreError, ValueError) as exc:
             await stack.aclose()
             raise Unavailable(f"no S3 client can be made: {exc}", reason="STORAGE_DOWN") from exc
         for client in (quick, patient):
             client.meta.events.register_first("before-parse.s3.ListObjectsV2", _keep_raw_listing)
-        return cls(config, quick, patient, stack)
+        return cls(config, _Pool(quick, quick_size), _Pool(patient, patient_size), stack)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -104,11 +113,16 @@ class S3Client:
             Unavailable: the server is down, silent or refuses for another reason.
             ResourceExhausted: the server is full.
         """
-        return await self._call(self._quick, operation, key, seconds, parameters)
+        async with self._connection(self._quick, key):
+            return await self._call(self._quick, operation, key, seconds, parameters)
 
-    async def call_once(self, operation: str, key: str = "", **parameters: Any) -> dict[str, Any]:
-        """`call` without a repetition and with the patient deadline."""
-        return await self._call(self._patient, operation, key, self.patient_seconds, parameters)
+    async def call_once(
+        self, operation: str, key: str = "", *, seconds: float | None = None, **parameters: Any
+    ) -> dict[str, Any]:
+        """`call` without a repetition, by default with the patient deadline."""
+        seconds = self.patient_seconds if seconds is None else seconds
+        async with self._connection(self._patient, key):
+            return await self._call(self._patient, operation, key, seconds, parameters)
 
     async def list_page(self, prefix: str, token: str, *, patient: bool) -> bytes:
         """One page of ListObjectsV2 as XML, not parsed: that takes long and belongs in a thread.
@@ -126,15 +140,22 @@ class S3Client:
         return bytes(answer["RawBody"])
 
     @asynccontextmanager
-    async def streaming(self, key: str, byte_range: str = "") -> AsyncIterator[dict[str, Any]]:
-        """GetObject; its connection is free again when the context ends."""
+    async def streaming(
+        self, key: str, byte_range: str = "", *, for_reader: bool = False
+    ) -> AsyncIterator[dict[str, Any]]:
+        """GetObject; its connection is free again when the context ends.
+
+        Args:
+            for_reader: a client sets the pace, which may be slow.
+        """
         more: dict[str, Any] = {"Range": byte_range} if byte_range else {}
-        async with self._slot(self._stream_slots, key):
-            answer = await self.call("get_object", key, **more)
-            try:
-                yield answer
-            finally:
-                answer["Body"].close()
+        async with AsyncExitStack() as held:
+            if for_reader:
+                await held.enter_async_context(self._slot(self._reader_slots, key))
+            await held.enter_async_context(self._connection(self._quick, key))
+            answer = await self._call(self._quick, "get_object", key, None, more)
+            held.callback(answer["Body"].close)
+            yield answer
 
     async def read(self, key: str, body: Any, size: int) -> bytes:
         """Up to `size` bytes of a body; less only at its end."""
@@ -165,14 +186,14 @@ class S3Client:
     # --- inside --------------------------------------------------------------------
 
     async def _call(
-        self, client: Any, operation: str, key: str, seconds: float | None, parameters: Any
+        self, pool: _Pool, operation: str, key: str, seconds: float | None, parameters: Any
     ) -> dict[str, Any]:
         if key:
             parameters["Key"] = key
         what = f"{operation} of {self.name(key)}"
         try:
-            async with self._translating(what, seconds or self.deadline_seconds), self._slots:
-                answer: dict[str, Any] = await getattr(client, operation)(
+            async with self._translating(what, seconds or self.deadline_seconds):
+                answer: dict[str, Any] = await getattr(pool.client, operation)(
                     Bucket=self.bucket, **parameters
                 )
                 return answer
@@ -181,9 +202,13 @@ class S3Client:
                 raise self.unexpected(exc, f"{operation} of {key or 'the bucket'}") from exc
             raise
 
+    def _connection(self, pool: _Pool, key: str) -> AbstractAsyncContextManager[None]:
+        return self._slot(pool.slots, key)
+
     @asynccontextmanager
     async def _slot(self, slots: asyncio.Semaphore, key: str) -> AsyncIterator[None]:
-        async with self._translating(f"waiting to read {key}", self.deadline_seconds):
+        what = f"waiting for a connection for {self.name(key)}"
+        async with self._translating(what, self.patient_seconds):
             await slots.acquire()
         try:
             yield
@@ -206,13 +231,22 @@ class S3Client:
             ) from exc
 
 
+class _Pool:
+    """A client and its connections: at most `size` calls and bodies at a time."""
+
+    def __init__(self, client: Any, size: int) -> None:
+        self.client = client
+        self.size = size
+        self.slots = asyncio.Semaphore(size)
+
+
 @functools.cache
 def _session() -> aioboto3.Session:
     """Kept, since it reads the description of S3 from disk, which takes a while."""
     return aioboto3.Session()
 
 
-def _client(config: S3Config, read_seconds: float, *, attempts: int) -> Any:
+def _client(config: S3Config, read_seconds: float, *, attempts: int, connections: int) -> Any:
     return _session().client(
         "s3",
         endpoint_url=config.endpoint_url or None,
@@ -228,7 +262,7 @@ def _client(config: S3Config, read_seconds: float, *, attempts: int) -> Any:
             connect_timeout=_CONNECT_SECONDS,
             read_timeout=read_seconds,
             retries={"total_max_attempts": attempts, "mode": "standard"},
-            max_pool_connections=config.max_connections,
+            max_pool_connections=connections,
             # Other servers than Amazon's refuse the checksum headers that are the default.
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",

@@ -13,7 +13,8 @@ class S3Config:
         endpoint_url: of the server; empty means Amazon's own.
         prefix: of all keys, without a slash at the end: `storage_element_01`.
         access_key, secret_key, region: empty means the usual AWS_ variables and files.
-        max_connections: to the server, for everything together.
+        max_connections: to the server, for everything together; at least 2. Calls that find
+            all of them in use wait.
         deadline_seconds: for a call, its repetition included.
         patient_seconds: for moving the bytes of a part, completing an upload, and a page of
             the whole store's listing.

@@ -19,7 +19,7 @@ async def read_blob(
     failures = 0
     while end is None or offset < end:
         try:
-            async with client.streaming(key, _range(offset, end)) as answer:
+            async with client.streaming(key, _range(offset, end), for_reader=True) as answer:
                 _check_range(answer, offset, client.name(key))
                 if end is None:
                     end = offset + int(answer["ContentLength"])

@@ -26,24 +26,35 @@ from storage_server.store.s3_read import read_blob
 from storage_server.store.threads import Threads
 
 MIN_PART_BYTES = 8 << 20
-_PARTS_OF_ONE_SIZE = 2500
+_PARTS_OF_ONE_SIZE = 1000
+_MAX_DOUBLINGS = 2
 _MAX_PARTS = 10_000
 _IN_FLIGHT_BYTES = 24 << 20
+_MIN_IN_FLIGHT = 2
 _COMPLETE_TRIES = 3
+# Some servers copy the parts together when an upload is completed.
+_ASSEMBLY_BYTES_PER_SECOND = 10 << 20
 _REREAD_BYTES = 1 << 20
 
 Part = tuple[int, str, int, int]
 
 
 def part_bytes(number: int) -> int:
-    """Size of part `number` (from 1). It doubles on the way, since parts are limited in number.
+    """Size of part `number` (from 1): 8, 16, then 32 MiB, since parts are limited in number.
 
     Raises:
-        ResourceExhausted: the blob is too large for S3 (300 GiB).
+        ResourceExhausted: the blob is too large for S3 (273 GiB).
     """
     if number > _MAX_PARTS:
         raise ResourceExhausted("the file is too large for the storage", reason="FILE_TOO_LARGE")
-    return MIN_PART_BYTES << (number - 1) // _PARTS_OF_ONE_SIZE
+    return MIN_PART_BYTES << min(_MAX_DOUBLINGS, (number - 1) // _PARTS_OF_ONE_SIZE)
+
+
+def parts_in_flight(size: int) -> int:
+    """How many parts of `size` are sent side by side: enough to hide a round trip, and few
+    enough for the memory of a server that takes several uploads.
+    """
+    return max(_MIN_IN_FLIGHT, _IN_FLIGHT_BYTES // size)
 
 
 class S3Stage:
@@ -113,9 +124,9 @@ class S3Stage:
         self._require_open()
         await self._pipeline.drain()
         await self._all_sent()
-        parts = tuple(
-            (number, *self._sent[number], self._crcs[number]) for number in sorted(self._sent)
-        )
+        # The last part of a blob that could not be completed is no whole one.
+        whole = sorted(self._sent.keys() & self._crcs.keys())
+        parts = tuple((number, *self._sent[number], self._crcs[number]) for number in whole)
         return StagedState(self._upload_id, sum(part[2] for part in parts), parts)
 
     async def truncate(self, offset: int) -> None:
@@ -146,17 +157,20 @@ class S3Stage:
         self._hashing = (self._number, 0, 0)
         await self._threads.run("a part", self._hash, [piece for piece in self._tail if piece])
 
-    async def seal(self) -> SealedBlob:
+    async def seal(self, check: Callable[[SealedBlob], None] = lambda _: None) -> SealedBlob:
         """Send the rest and make the object. A resumed one is read again for its digests."""
         self._require_open()
         if self._sealed is None:
             if self._complete_bytes is None:
                 await self._pipeline.drain()
                 await self._all_sent()
+                if self._digest is not None:
+                    check(self._digest.result())
                 await self._make_object()
                 self._complete_bytes = self._offset
             digest = self._digest or await self._reread()
             self._sealed = digest.result()
+        check(self._sealed)
         return self._sealed
 
     async def place(self) -> None:
@@ -212,7 +226,7 @@ class S3Stage:
         if not self._upload_id:
             answer = await self._expect("create_multipart_upload")
             self._upload_id = str(answer["UploadId"])
-        while len(self._sending) >= max(1, _IN_FLIGHT_BYTES // size):
+        while len(self._sending) >= parts_in_flight(size):
             await asyncio.wait(self._sending, return_when=asyncio.FIRST_COMPLETED)
         self._raise_error()
         task = asyncio.create_task(self._send(number, chunks, size))
@@ -258,15 +272,20 @@ class S3Stage:
 
     async def _complete(self) -> None:
         """Complete the multipart upload, looking before it is tried again: a completion whose
-        answer was lost has happened all the same.
+        answer was lost has happened all the same. All tries together have time in proportion
+        to the size.
         """
         self._put_tried = True
         parts = [{"PartNumber": n, "ETag": self._sent[n][0]} for n in sorted(self._sent)]
+        now = asyncio.get_running_loop().time
+        patience = self._client.patient_seconds + self._offset / _ASSEMBLY_BYTES_PER_SECOND
+        deadline = now() + patience
         for attempt in range(_COMPLETE_TRIES):
             try:
                 await self._client.call_once(
                     "complete_multipart_upload",
                     self.key,
+                    seconds=deadline - now(),
                     UploadId=self._upload_id,
                     MultipartUpload={"Parts": parts},
                 )
@@ -274,7 +293,7 @@ class S3Stage:
             except (Refused, Unavailable) as exc:
                 if await self._object_size() == self._offset:
                     return
-                if attempt + 1 == _COMPLETE_TRIES:
+                if attempt + 1 == _COMPLETE_TRIES or now() + 1.0 >= deadline:
                     if isinstance(exc, Refused):
                         raise self._client.unexpected(exc, f"completing {self.key}") from exc
                     raise

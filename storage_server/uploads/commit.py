@@ -11,13 +11,16 @@ an intent whose replay finds no sidecar and removes the blob (on S3 sealing puts
 the intent comes before that); after it, an intent whose replay writes the row. A caller that
 got UNAVAILABLE after the sidecar finds the file by repeating the commit or the request_id,
 which replays the intent first.
+
+What was sent to a store that then fell silent may still be done by it: the intent of such an
+upload begins anew, so that the replay looks again once that cannot be any more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from mesh.errors import ArtStoreError, DataLoss
+from mesh.errors import ArtStoreError, DataLoss, Unavailable
 from storage_server.catalog.kinds import ChangeKind
 from storage_server.element.state import Element
 from storage_server.files.locks import KeyedLocks
@@ -49,7 +52,7 @@ class Commit:
 
         Args:
             draft: the sidecar without size and digests.
-            check: raises when the blob is not what was declared.
+            check: raises when the blob is not what was declared; may be called twice.
             on_file: called as soon as the file exists, whatever becomes of its row.
             on_failure: called when there certainly is no file. True says that no blob is left
                 in place that nobody can reach, so that the intent may end.
@@ -63,15 +66,17 @@ class Commit:
         async with self._file_locks.hold(draft.file_id):
             pending_id = await self._recording.intend(draft, ChangeKind.CREATED)
             try:
-                blob = await stage.seal()
-                check(blob)
+                blob = await stage.seal(check)
                 await stage.place()
                 sidecar = completed(draft, blob)
                 identity = await self._recording.write_sidecar(store, sidecar, expected=None)
             except SidecarUncertain:
                 raise
-            except ArtStoreError:
-                if await on_failure():
+            except ArtStoreError as exc:
+                may_end = await on_failure()
+                if may_end and isinstance(exc, Unavailable):
+                    may_end = await self._recording.renew_intent(draft, ChangeKind.CREATED)
+                if may_end:
                     await self._recording.drop_intent(pending_id)
                 raise
             on_file()

@@ -20,7 +20,7 @@ from storage_server.modes import Operation
 from storage_server.naming import blob_path
 from storage_server.repair.replay import Replay
 from storage_server.uploads.header import Header, checked, describes, draft
-from storage_server.uploads.sessions import Find, Opened, Sessions
+from storage_server.uploads.sessions import Find, Opened, Sessions, require_present
 from storage_server.uploads.streaming import StreamedUpload, UploadParts
 
 REQUEST_LIFE = timedelta(days=7)
@@ -155,6 +155,7 @@ class Intake:
 
         Raises:
             AlreadyExists: of another header.
+            NotFound: its file was deleted since.
         """
         since = datetime.now(UTC) - REQUEST_LIFE
         # A commit that was cut off has an intent and no row yet.
@@ -165,12 +166,13 @@ class Intake:
         if upload is None:
             if view is not None and not describes(header, view.sidecar):
                 raise _other_header(key[1])
-            return view, None
-        if Header.from_bytes(upload.header) != header:
+        elif Header.from_bytes(upload.header) != header:
             raise _other_header(key[1])
-        if view is None and upload.committed:
+        elif view is None and upload.committed:
             # Its row was cleaned away; the sidecar is still there.
             view = await self._find(upload.file_id)
+        if view is not None:
+            require_present(view)
         return view, upload
 
     async def _begin_stream(self, header: Header, created_by: str) -> StreamedUpload:

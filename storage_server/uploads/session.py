@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -93,6 +94,11 @@ class Session:
     def busy(self) -> bool:
         """A stream is writing, or something is being changed."""
         return self._writer is not None or self.turn.locked()
+
+    def require_present(self) -> None:
+        """Raise NotFound once it was aborted."""
+        if self._gone:
+            raise NotFound(f"no upload {self.upload_id!r}")
 
     # --- writing ---------------------------------------------------------------------
 
@@ -189,6 +195,10 @@ class Session:
         async def on_failure() -> bool:
             if mismatch:
                 await self._reopen(stage)
+            else:
+                # Closes the stage when it is of no more use; the next call opens another one.
+                with suppress(ArtStoreError):
+                    await self._checkpoint(stage)
             # What is left belongs to the upload, which stays open.
             return True
 
@@ -235,8 +245,7 @@ class Session:
     # --- inside ----------------------------------------------------------------------
 
     def _require_open(self) -> None:
-        if self._gone:
-            raise NotFound(f"no upload {self.upload_id!r}")
+        self.require_present()
         if self.is_file:
             raise FailedPrecondition(
                 "the upload is committed; GetUpload shows the file", reason="COMMITTED"

@@ -26,7 +26,7 @@ from storage_server.files.locks import KeyedLocks
 from storage_server.files.view import FileView
 from storage_server.naming import blob_path
 from storage_server.repair.replay import Replay
-from storage_server.sidecar import Sidecar
+from storage_server.sidecar import FileState, Sidecar
 from storage_server.store.port import StagedState
 from storage_server.uploads.header import Header, check_declared, draft
 from storage_server.uploads.session import Session, SessionParts, Writer, first_key
@@ -132,7 +132,9 @@ class Sessions:
         session = await self._get(upload_id, token)
         await self._settle(session)
         if not session.is_file:
-            return await self._parts.unbroken.run(session.committed_size()), None
+            size = await self._parts.unbroken.run(session.committed_size())
+            session.require_present()
+            return size, None
         view = await self._file_of(session)
         return view.sidecar.size_bytes, view
 
@@ -162,8 +164,11 @@ class Sessions:
         async with session.turn:
             if session.is_file:
                 return
-            self._sessions.pop(session.upload_id, None)
-            await session.abort()
+            try:
+                await session.abort()
+            finally:
+                # Not before: whoever asks meanwhile must not find it on record once more.
+                self._sessions.pop(session.upload_id, None)
 
     # --- for the element -------------------------------------------------------------
 
@@ -327,7 +332,21 @@ class Sessions:
         view = await self._find(session.row.file_id)
         if view is None:
             raise NotFound(f"the upload became file {session.row.file_id}, which is gone")
+        require_present(view)
         return view
+
+
+def require_present(view: FileView) -> None:
+    """Raise NotFound for the file of an earlier upload that was deleted since: an answer that
+    says OK would be taken for a file that is kept.
+    """
+    if view.sidecar.state is FileState.DELETED:
+        raise NotFound(
+            f"the upload became file {view.sidecar.file_id}, which was deleted since; "
+            "UndeleteFile may bring it back, a new request_id makes another file",
+            reason="DELETED",
+            metadata={"file_id": view.sidecar.file_id},
+        )
 
 
 def _new_row(upload_id: str, sidecar: Sidecar, header: Header, token: str, held: int) -> UploadRow:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mesh.errors import Aborted, DataLoss, FailedPrecondition, InvalidArgument, OutOfRange
@@ -77,11 +77,12 @@ class MemoryStage:
         self._sealed = None
         del self._memory.stages[self._key][0][offset:]
 
-    async def seal(self) -> SealedBlob:
+    async def seal(self, check: Callable[[SealedBlob], None] = lambda _: None) -> SealedBlob:
         self._require_open()
         digest = RunningDigest()
         digest.update(self._bytes)
         self._sealed = digest.result()
+        check(self._sealed)
         return self._sealed
 
     async def place(self) -> None:

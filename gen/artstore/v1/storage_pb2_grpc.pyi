@@ -90,6 +90,9 @@ class StorageServiceStub:
 
     OUT_OF_RANGE when size_bytes is more than was sent (resume and send the rest); DATA_LOSS
     when size or digest differ otherwise: nothing becomes visible, and bytes may be sent again.
+    What was sent stays for that, except on S3 after a restart of the server: there only the
+    completed object can be hashed, and after a wrong digest GetUpload answers 0.
+    NOT_FOUND, reason DELETED, when it was committed and its file was deleted since.
     """
     AbortUpload: _grpc.UnaryUnaryMultiCallable[_storage_pb2.StorageServiceAbortUploadRequest, _storage_pb2.StorageServiceAbortUploadResponse]
     """Ends a resumable upload and frees its room. Idempotent; a committed file stays.
@@ -213,6 +216,9 @@ class StorageServiceAsyncStub(StorageServiceStub):
 
     OUT_OF_RANGE when size_bytes is more than was sent (resume and send the rest); DATA_LOSS
     when size or digest differ otherwise: nothing becomes visible, and bytes may be sent again.
+    What was sent stays for that, except on S3 after a restart of the server: there only the
+    completed object can be hashed, and after a wrong digest GetUpload answers 0.
+    NOT_FOUND, reason DELETED, when it was committed and its file was deleted since.
     """
     AbortUpload: _aio.UnaryUnaryMultiCallable[_storage_pb2.StorageServiceAbortUploadRequest, _storage_pb2.StorageServiceAbortUploadResponse]  # type: ignore[assignment]
     """Ends a resumable upload and frees its room. Idempotent; a committed file stays.
@@ -363,6 +369,9 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
 
         OUT_OF_RANGE when size_bytes is more than was sent (resume and send the rest); DATA_LOSS
         when size or digest differ otherwise: nothing becomes visible, and bytes may be sent again.
+        What was sent stays for that, except on S3 after a restart of the server: there only the
+        completed object can be hashed, and after a wrong digest GetUpload answers 0.
+        NOT_FOUND, reason DELETED, when it was committed and its file was deleted since.
         """
 
     @_abc_1.abstractmethod

@@ -374,7 +374,8 @@ class UploadHeader(_message.Message):
     """Days a TEMPORARY file is kept, 1 to 36,500; 0 means 30. Must be 0 for PERMANENT."""
     request_id: _builtins.str
     """Makes a retry harmless: unique per account for 7 days, at most 128 bytes. A repeat with
-    the same header answers the first file; with another header it is ALREADY_EXISTS.
+    the same header answers the first file; with another header it is ALREADY_EXISTS. When the
+    first file was deleted since, a repeat is NOT_FOUND, reason DELETED, and stores nothing.
     """
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

@@ -185,6 +185,116 @@ async def test_completion_whose_answer_is_lost_is_not_repeated_unseen(
     assert await read(store) == data
 
 
+async def test_completion_has_time_in_proportion_to_the_size(
+    store: Store, own_s3: S3Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = some_bytes(20 * MIB)
+    stage = await store.open_stage(BLOB, key="upload-1")
+    await feed(stage, data)
+    api = stage._client._patient.client  # type: ignore[attr-defined]
+    real, calls = api.complete_multipart_upload, 0
+
+    async def slow(**parameters: object) -> dict[str, object]:
+        nonlocal calls
+        calls += 1
+        await asyncio.sleep(3 * DEADLINE)
+        answer: dict[str, object] = await real(**parameters)
+        return answer
+
+    monkeypatch.setattr(api, "complete_multipart_upload", slow)
+    assert await stage.seal() == sealed(data)
+    assert calls == 1
+
+
+async def test_parts_are_sent_side_by_side_two_to_four_at_a_time(
+    store: Store, own_s3: S3Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = some_bytes(56 * MIB)
+    stage = await store.open_stage(BLOB, key="upload-1")
+    api = stage._client._quick.client  # type: ignore[attr-defined]
+    real, sending, most = api.upload_part, 0, 0
+
+    async def counted(**parameters: object) -> dict[str, object]:
+        nonlocal sending, most
+        sending += 1
+        most = max(most, sending)
+        try:
+            await asyncio.sleep(0.1)
+            answer: dict[str, object] = await real(**parameters)
+            return answer
+        finally:
+            sending -= 1
+
+    monkeypatch.setattr(api, "upload_part", counted)
+    await feed(stage, data)
+    assert await stage.seal() == sealed(data)
+    assert 2 <= most <= 4
+
+
+async def test_callers_wait_for_one_of_few_connections(
+    account: S3Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit, seconds = 4, 0.5
+    store = await open_store(
+        replace(
+            config(account),
+            max_connections=limit,
+            deadline_seconds=3 * seconds,
+            patient_seconds=20 * seconds,
+        )
+    )
+    await store_blob(store, b"content")
+    await store.write_sidecar(SIDECAR, b"{}", expected=None)
+    client = store._client  # type: ignore[attr-defined]
+    used, most = 0, 0
+
+    def slowed(real: object) -> object:
+        async def call(**parameters: object) -> object:
+            nonlocal used, most
+            used += 1
+            most = max(most, used)
+            try:
+                await asyncio.sleep(seconds)
+                return await real(**parameters)  # type: ignore[operator]
+            finally:
+                used -= 1
+
+        return call
+
+    for api, operation in (
+        (client._quick.client, "get_object"),
+        (client._quick.client, "head_object"),
+        (client._patient.client, "list_objects_v2"),
+    ):
+        monkeypatch.setattr(api, operation, slowed(getattr(api, operation)))
+    await asyncio.gather(
+        *(store.read_sidecar(SIDECAR) for _ in range(7)),
+        *(store.stat_sidecar(SIDECAR) for _ in range(7)),
+        store.is_empty(),
+    )
+    assert 2 < most <= limit
+    await store.close()
+
+
+async def test_slow_readers_leave_connections_to_others(account: S3Account) -> None:
+    store = await open_store(replace(config(account), max_connections=4))
+    data = some_bytes(20 * MIB)
+    await store_blob(store, data)
+    await store.write_sidecar(SIDECAR, b"{}", expected=None)
+    readers = [store.read_blob(BLOB, offset=0, length=0, chunk_size=CHUNK) for _ in range(3)]
+    begun = [await anext(readers[0]), await anext(readers[1])]
+    # These two wait for their clients, the third one for a connection.
+    third = asyncio.ensure_future(anext(readers[2]))
+    assert (await store.read_sidecar(SIDECAR)) is not None
+    assert not third.done()
+    rest = [chunk async for chunk in readers[0]]
+    assert b"".join([begun[0], *rest]) == data
+    assert await third == begun[0]
+    for reader in readers:
+        await reader.aclose()
+    await store.close()
+
+
 async def test_cancelled_upload_leaves_no_parts(store: Store, own_s3: S3Process) -> None:
     stage = await store.open_stage(BLOB, key="upload-1")
     data = some_bytes(17 * MIB)

@@ -11,6 +11,7 @@ import pytest
 
 from artstore.v1 import storage_pb2 as pb
 from artstore.v1 import types_pb2
+from storage_server.element import mode_change
 from tests.integration.storage.rig import Node, Rig, accepted, chunk_of, noise, until
 
 Code = grpc.StatusCode
@@ -52,6 +53,30 @@ async def test_each_mode_allows_what_the_table_says(rig: Rig) -> None:
         await _refused(node.download(file.file_id))
         assert (await node.get(file.file_id)).description == "x"
         assert (await node.list()).total_size == 1
+
+
+async def test_open_uploads_keep_their_time_over_a_restart(rig: Rig) -> None:
+    async with rig.running(mode="rw") as node:
+        opened = await node.start_upload()
+        await node.write_upload(opened, b"12345")
+        await _set(node, RO, drain_seconds=60)
+    async with rig.running(mode="rw") as node:
+        await node.write_upload(opened, b"12345678")
+        answer = await node.commit_upload(opened, size_bytes=8)
+        assert await node.download(answer.file.file_id) == b"12345678"
+
+
+async def test_after_a_restart_they_are_aborted_when_that_time_has_passed(
+    local_rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with local_rig.running(mode="rw") as node:
+        opened = await node.start_upload()
+        await node.write_upload(opened, b"12345")
+        await _set(node, RO)
+    monkeypatch.setattr(mode_change, "DRAIN_SECONDS", 0.2)
+    async with local_rig.running(mode="rw") as node:
+        await until(lambda: local_rig.files() == [])
+        await _refused(node.commit_upload(opened), Code.NOT_FOUND)
 
 
 async def test_the_mode_is_kept_in_element_json(local_rig: Rig) -> None:

@@ -33,6 +33,31 @@ async def test_a_repeat_with_another_header_already_exists(shared_local: Node) -
     assert error.value.code() == Code.ALREADY_EXISTS
 
 
+@pytest.mark.parametrize("first_by", ["stream", "session"])
+async def test_a_repeat_for_a_file_deleted_since_is_not_found(shared: Node, first_by: str) -> None:
+    """An OK would be taken for a file that is kept."""
+    request_id = f"deleted {first_by}"
+    if first_by == "stream":
+        file = (await shared.upload(b"once", request_id=request_id)).file
+        opened = None
+    else:
+        opened = await shared.start_upload(request_id=request_id)
+        await shared.write_upload(opened, b"once")
+        file = (await shared.commit_upload(opened)).file
+    await shared.call("DeleteFile", pb.DeleteFileRequest(file_id=file.file_id))
+    repeats = [shared.upload(b"once", request_id=request_id)]
+    repeats.append(shared.start_upload(request_id=request_id))
+    if opened is not None:
+        repeats += [shared.commit_upload(opened), shared.get_upload(opened)]
+    for repeat in repeats:
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await repeat
+        assert error.value.code() == Code.NOT_FOUND
+        assert file.file_id in (error.value.details() or "")
+    await shared.call("UndeleteFile", pb.UndeleteFileRequest(file_id=file.file_id))
+    assert (await shared.upload(b"once", request_id=request_id)).file.file_id == file.file_id
+
+
 async def test_a_request_id_belongs_to_one_account(shared_local: Node) -> None:
     first = await shared_local.upload(request_id="mine", claims={"sub": "alice"})
     second = await shared_local.upload(request_id="mine", claims={"sub": "bob"})

@@ -178,6 +178,19 @@ async def test_after_a_wrong_digest_the_bytes_may_be_sent_again(shared: Node) ->
     assert await shared.download(answer.file.file_id) == good
 
 
+async def test_after_a_wrong_digest_at_the_commit_the_offset_stays(shared: Node) -> None:
+    data = noise(17 * MIB)
+    opened = await shared.start_upload()
+    kept = await shared.write_upload(opened, data)
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await shared.commit_upload(opened, sha256="0" * 64)
+    assert error.value.code() == Code.DATA_LOSS
+    assert (await shared.get_upload(opened)).committed_size_bytes == kept >= 16 * MIB
+    # The bytes were right, so nothing need be sent again.
+    answer = await shared.commit_upload(opened, sha256=hashlib.sha256(data).hexdigest())
+    assert await shared.download(answer.file.file_id) == data
+
+
 async def test_more_than_was_declared_is_refused(shared_local: Node) -> None:
     opened = await shared_local.start_upload(size_bytes=4)
     with pytest.raises(grpc.aio.AioRpcError) as error:
