@@ -7,16 +7,18 @@ import asyncio
 import json
 import sys
 import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
-from bench import calls, transfer
+from bench import cache, calls, growth, one_file, transfer
 from bench.figures import Results
 from bench.machine import describe
 from bench.meshes import Mesh
 from bench.peers.processes import mesh as running_mesh
-from bench.report import as_markdown
+from bench.report import GROWTH, as_markdown
 
-PARTS = ("transfer", "memory-disk", "calls")
+REPEATS_OF_ONE_FILE = 40
 
 
 def _arguments() -> argparse.Namespace:
@@ -24,55 +26,76 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--part", action="append", choices=PARTS, help="only this; repeatable")
     parser.add_argument("--rounds", type=int, default=5, help="counted rounds (default 5)")
     parser.add_argument("--size-mib", type=int, default=256, help="of a transfer (default 256)")
+    parser.add_argument("--files", type=int, default=100_000, help="on disk (default 100,000)")
     parser.add_argument("--port-offset", type=int, default=20000, help="of the mesh measured")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="for the results")
     return parser.parse_args()
 
 
-async def _transfer(results: Results, arguments: argparse.Namespace, folder: Path) -> None:
-    size = arguments.size_mib * transfer.MIB
-    with running_mesh(folder / "mesh", arguments.port_offset) as described:
+@asynccontextmanager
+async def _mesh(
+    arguments: argparse.Namespace, folder: Path, **environment: str
+) -> AsyncIterator[Mesh]:
+    with running_mesh(folder / "mesh", arguments.port_offset, **environment) as described:
         mesh = Mesh.of(described)
         async with mesh.client:
-            results.figures += await transfer.uploads(
-                mesh, size=size, rounds=arguments.rounds, folder=folder, label="disk"
-            )
-            results.figures += await transfer.downloads(mesh, size=size, rounds=arguments.rounds)
-            results.figures += await transfer.small_uploads(mesh, rounds=arguments.rounds)
+            yield mesh
 
 
-async def _memory_disk(results: Results, arguments: argparse.Namespace) -> None:
+async def _transfer(results: Results, arguments: argparse.Namespace, folder: Path) -> None:
+    size = arguments.size_mib * transfer.MIB
+    async with _mesh(arguments, folder) as mesh:
+        results.figures += await transfer.uploads(
+            mesh, size=size, rounds=arguments.rounds, folder=folder, label="disk"
+        )
+        results.figures += await transfer.downloads(mesh, size=size, rounds=arguments.rounds)
+        results.figures += await transfer.small_uploads(mesh, rounds=arguments.rounds)
+
+
+async def _memory_disk(results: Results, arguments: argparse.Namespace, _: Path) -> None:
     """The same on a file system in memory, where fsync costs nothing for either side."""
     size = arguments.size_mib * transfer.MIB
     with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="artstore-bench-") as name:
         folder = Path(name)
-        with running_mesh(folder / "mesh", arguments.port_offset) as described:
-            mesh = Mesh.of(described)
-            async with mesh.client:
-                results.figures += await transfer.uploads(
-                    mesh, size=size, rounds=arguments.rounds, folder=folder, label="in memory"
-                )
+        async with _mesh(arguments, folder) as mesh:
+            results.figures += await transfer.uploads(
+                mesh, size=size, rounds=arguments.rounds, folder=folder, label="in memory"
+            )
 
 
 async def _calls(results: Results, arguments: argparse.Namespace, folder: Path) -> None:
-    with running_mesh(folder / "mesh", arguments.port_offset) as described:
-        mesh = Mesh.of(described)
-        async with mesh.client:
-            uploaded = await mesh.client.upload(b"x", name="bench.bin")
-            results.figures += await calls.get_file(mesh, uploaded.file_id, rounds=arguments.rounds)
+    async with _mesh(arguments, folder) as mesh:
+        uploaded = await mesh.client.upload(b"x", name="bench.bin")
+        results.figures += await calls.get_file(mesh, uploaded.file_id, rounds=arguments.rounds)
+
+
+async def _one_file(results: Results, arguments: argparse.Namespace, folder: Path) -> None:
+    async with _mesh(arguments, folder) as mesh:
+        results.figures += await one_file.operations(mesh, repeats=REPEATS_OF_ONE_FILE)
+
+
+async def _cache(results: Results, arguments: argparse.Namespace, folder: Path) -> None:
+    async with _mesh(arguments, folder) as mesh:
+        await cache.local(results, mesh, files=arguments.files, rounds=arguments.rounds)
+
+
+PARTS = {
+    "transfer": _transfer,
+    "memory-disk": _memory_disk,
+    "calls": _calls,
+    "one-file": _one_file,
+    "cache": _cache,
+}
 
 
 async def _run(arguments: argparse.Namespace, folder: Path) -> Results:
-    wanted = arguments.part or PARTS
+    wanted = arguments.part or list(PARTS)
     results = Results(
         describe(folder), {"transfer size": f"{arguments.size_mib} MiB", "parts": ", ".join(wanted)}
     )
-    if "transfer" in wanted:
-        await _transfer(results, arguments, folder)
-    if "memory-disk" in wanted:
-        await _memory_disk(results, arguments)
-    if "calls" in wanted:
-        await _calls(results, arguments, folder)
+    for name, part in PARTS.items():
+        if name in wanted:
+            await part(results, arguments, folder)
     return results
 
 
@@ -84,6 +107,8 @@ def main() -> int:
     page = as_markdown(results)
     (arguments.out / "results.json").write_text(json.dumps(results.as_json(), indent=2) + "\n")
     (arguments.out / "report.md").write_text(page)
+    if results.growth:
+        (arguments.out / GROWTH).write_text(growth.as_svg(results.growth))
     print(page)
     return 0
 
