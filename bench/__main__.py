@@ -11,14 +11,17 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from bench import cache, calls, growth, one_file, transfer
+from bench import cache, calls, growth, memory, one_file, s3, search, transfer
 from bench.figures import Results
 from bench.machine import describe
 from bench.meshes import Mesh
+from bench.peers.object_store import object_store
 from bench.peers.processes import mesh as running_mesh
 from bench.report import GROWTH, as_markdown
 
 REPEATS_OF_ONE_FILE = 40
+READ_SECONDS = 10.0
+UPLOAD_SECONDS = 15.0
 
 
 def _arguments() -> argparse.Namespace:
@@ -27,6 +30,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="counted rounds (default 5)")
     parser.add_argument("--size-mib", type=int, default=256, help="of a transfer (default 256)")
     parser.add_argument("--files", type=int, default=100_000, help="on disk (default 100,000)")
+    parser.add_argument("--s3-files", type=int, default=10_000, help="on S3 (default 10,000)")
+    parser.add_argument("--big-mib", type=int, default=2048, help="of one file (default 2048)")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="searched (default 1,000,000)")
     parser.add_argument("--port-offset", type=int, default=20000, help="of the mesh measured")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="for the results")
     return parser.parse_args()
@@ -76,7 +82,37 @@ async def _one_file(results: Results, arguments: argparse.Namespace, folder: Pat
 
 async def _cache(results: Results, arguments: argparse.Namespace, folder: Path) -> None:
     async with _mesh(arguments, folder) as mesh:
-        await cache.local(results, mesh, files=arguments.files, rounds=arguments.rounds)
+        await cache.local(
+            results,
+            mesh,
+            mesh.data_dir / "storage_element_01",
+            files=arguments.files,
+            rounds=arguments.rounds,
+            read_seconds=READ_SECONDS,
+        )
+
+
+async def _s3(results: Results, arguments: argparse.Namespace, folder: Path) -> None:
+    with object_store(folder / "buckets") as store:
+        async with _mesh(arguments, folder, **store.environment()) as mesh:
+            results.figures += await s3.operations(
+                mesh, store, files=arguments.s3_files, rounds=arguments.rounds
+            )
+            # A quarter: rclone puts an upload's parts together once more.
+            size = arguments.big_mib * transfer.MIB // 4
+            results.figures += await memory.growth(mesh, size=size, label="S3")
+
+
+async def _memory(results: Results, arguments: argparse.Namespace, folder: Path) -> None:
+    async with _mesh(arguments, folder) as mesh:
+        size = arguments.big_mib * transfer.MIB
+        results.figures += await memory.growth(mesh, size=size, label="disk")
+
+
+async def _search(results: Results, arguments: argparse.Namespace, folder: Path) -> None:
+    async with _mesh(arguments, folder) as mesh:
+        results.figures += await search.searchable(mesh, upload_seconds=UPLOAD_SECONDS)
+        results.figures += await search.filtered(mesh, rows=arguments.rows, rounds=arguments.rounds)
 
 
 PARTS = {
@@ -85,6 +121,9 @@ PARTS = {
     "calls": _calls,
     "one-file": _one_file,
     "cache": _cache,
+    "s3": _s3,
+    "memory": _memory,
+    "search": _search,
 }
 
 

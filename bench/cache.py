@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
 
 from artstore.v1.cache_pb2 import CHECK_LEVEL_FULL, CHECK_LEVEL_QUICK
 from bench.calls import at_steady_rate
@@ -18,55 +20,84 @@ from bench.population import HEADER, Population
 
 STEPS = (1_000, 10_000, 100_000)
 READS_PER_SECOND = 100
-READ_SECONDS = 10.0
-# The hour's newest folder is believed unmoved only once its time is older than a clock's tick.
+# A folder is believed unmoved only once its time is older than a tick of the clock.
 REST_SECONDS = 0.1
 
 
-async def local(results: Results, mesh: Mesh, *, files: int, rounds: int) -> None:
-    """All rows of the contract on local files, at `files` files; the curves on the way there."""
+async def local(
+    results: Results, mesh: Mesh, root: Path, *, files: int, rounds: int, read_seconds: float
+) -> None:
+    """The rows of the contract at `files` files, and the curves on the way there.
+
+    Args:
+        root: folder of element se-01.
+        read_seconds: how long GetFile is measured, of each kind.
+    """
     async with Element.of(mesh, "se-01") as element:
         template = await element.upload(HEADER, b"x")
-        population = Population(mesh.data_dir / "storage_element_01", template)
+        await element.settle()
+        population = Population(root, template)
         before = await loop_lag(element.endpoint)
-        for total in (*(step for step in STEPS if step < files), files):
-            await asyncio.to_thread(population.grow, total)
-            measured = await _measure(element, total, rounds)
-            for name, values in measured.items():
-                point = (total, Spread.of(values).median)
-                results.growth.setdefault(name, []).append(point)
-        results.figures += _figures(files, measured)
-        results.figures += await _reads(element, population.file_ids)
+        with followers_frozen(mesh):
+            for total in (*(step for step in STEPS if step < files), files):
+                await asyncio.to_thread(population.grow, total)
+                measured = await _measure(element, total, rounds)
+                for name, values in measured.items():
+                    point = (total, Spread.of(values).median)
+                    results.growth.setdefault(name, []).append(point)
+            results.figures += _figures(files, measured)
+            results.figures += await _reads(element, population.file_ids, read_seconds)
         after = await loop_lag(element.endpoint)
         results.figures += blocked(f"{element.name} in all of this", before, after)
+        results.figures.append(await _followed(element, files))
+
+
+@contextmanager
+def followers_frozen(mesh: Mesh) -> Iterator[None]:
+    """Keep admin and query from following, so that an element has the processor to itself."""
+    followers = [psutil.Process(mesh.processes[name]) for name in ("admin", "query")]
+    for process in followers:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in followers:
+            process.resume()
 
 
 async def _measure(element: Element, total: int, rounds: int) -> dict[str, list[float]]:
-    """Seconds of each operation, alternating; rows are complete before and after."""
+    """Seconds of each operation, alternating; the rows are complete after each."""
     works: dict[str, Callable[[], Awaitable[object]]] = {
+        "rebuild, from nothing": lambda: _from_nothing(element, total),
         "rebuild, unchanged": element.rebuild,
         "check FULL": lambda: element.check(CHECK_LEVEL_FULL),
         "incremental": element.incremental,
         "check QUICK": lambda: element.check(CHECK_LEVEL_QUICK),
     }
-    nothing: list[float] = []
     taken: dict[str, list[float]] = {name: [] for name in works}
-    for number in range(rounds):
+    for _ in range(rounds):
         await element.forget_rows()
-        nothing.append(await seconds(_from_nothing(element, total)))
-        await element.settle()
         await asyncio.sleep(REST_SECONDS)
         for name, work in works.items():
-            took = await seconds(work())
-            if number or rounds == 1:  # the first round warms up
-                taken[name].append(took)
-    return {"rebuild, from nothing": nothing, **taken}
+            taken[name].append(await seconds(work()))
+    return taken
 
 
 async def _from_nothing(element: Element, total: int) -> None:
     statistics = await element.rebuild()
     if statistics.cache_entries_after != total:
         raise RuntimeError(f"{total} files, but a rebuild from nothing found {statistics}")
+
+
+async def _followed(element: Element, files: int) -> Figure:
+    """How long admin and query need for the changes of all that went before.
+
+    They were frozen, and are `files` files behind several times over: they read a snapshot, or
+    a tail of which only the newest state of each file counts.
+    """
+    caught_up = await seconds(element.settle())
+    name = f"admin and query follow the rebuilds of {files:,} files, s"
+    return Figure(name, Spread.of([caught_up]), higher_is_better=False)
 
 
 def _figures(files: int, measured: dict[str, list[float]]) -> list[Figure]:
@@ -88,17 +119,16 @@ def _figures(files: int, measured: dict[str, list[float]]) -> list[Figure]:
     ]  # fmt: skip
 
 
-async def _reads(element: Element, file_ids: Sequence[str]) -> list[Figure]:
+async def _reads(element: Element, file_ids: Sequence[str], read_seconds: float) -> list[Figure]:
     """p99 of GetFile when nothing else happens, and while rebuilds run."""
-    idle = await _p99(element, file_ids)
-    unchanged = await _p99_while(element, file_ids, element.rebuild)
+    idle = await _p99(element, file_ids, read_seconds)
+    unchanged = await _p99_while(element, file_ids, read_seconds, element.rebuild)
 
     async def from_nothing() -> None:
         await element.forget_rows()
         await element.rebuild()
 
-    nothing = await _p99_while(element, file_ids, from_nothing)
-    await element.settle()
+    nothing = await _p99_while(element, file_ids, read_seconds, from_nothing)
     name = f"GetFile p99 at {READS_PER_SECOND}/s"
     floor = 0.06
     return [
@@ -113,29 +143,24 @@ async def _reads(element: Element, file_ids: Sequence[str]) -> list[Figure]:
     ]  # fmt: skip
 
 
-async def _p99(element: Element, file_ids: Sequence[str], at_least: float = READ_SECONDS) -> float:
+async def _p99(element: Element, file_ids: Sequence[str], read_seconds: float) -> float:
     choice = random.Random(4)
     latencies = await at_steady_rate(
         lambda: element.get(choice.choice(file_ids)),
         per_second=READS_PER_SECOND,
-        seconds=at_least,
+        seconds=read_seconds,
     )
     return percentile(latencies, 0.99)
 
 
 async def _p99_while(
-    element: Element, file_ids: Sequence[str], work: Callable[[], Awaitable[object]]
+    element: Element,
+    file_ids: Sequence[str],
+    read_seconds: float,
+    work: Callable[[], Awaitable[object]],
 ) -> float:
-    """p99 while `work` is done over and over; the last one is let end."""
-    ended = time.monotonic() + READ_SECONDS
-
-    async def over_and_over() -> None:
-        while time.monotonic() < ended:
-            await work()
-
-    busy = asyncio.create_task(over_and_over())
-    try:
-        return await _p99(element, file_ids)
-    finally:
-        with suppress(asyncio.CancelledError):
-            await busy
+    """p99 while `work` is done over and over; the last time is let end."""
+    reading = asyncio.create_task(_p99(element, file_ids, read_seconds))
+    while not reading.done():
+        await work()
+    return await reading
