@@ -42,7 +42,8 @@ class Population:
     def __init__(self, root: Path, template: types_pb2.File) -> None:
         self._root = root
         blob = root / template.storage_path / template.storage_filename
-        self._blob = blob.read_bytes()
+        self._content = blob.read_bytes()
+        self._blob = str(blob)
         sidecar: Mapping[str, Any] = orjson.loads(Path(f"{blob}{SIDECAR_SUFFIX}").read_bytes())
         self._sidecar = sidecar
         name = Path(template.storage_filename)
@@ -72,15 +73,23 @@ class Population:
             "created_at": moment,
             "updated_at": moment,
         }
-        place = self._root / folder
-        blob, attributes = place / name, place / (name + SIDECAR_SUFFIX)
+        path = f"{self._root}/{folder}/{name}"
         try:
-            blob.write_bytes(self._blob)
+            os.link(self._blob, path)
         except FileNotFoundError:
-            place.mkdir(parents=True)
-            blob.write_bytes(self._blob)
-        attributes.write_bytes(orjson.dumps(sidecar))
+            self._begin_folder(folder, path)
+        fd = os.open(path + SIDECAR_SUFFIX, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        try:
+            os.write(fd, orjson.dumps(sidecar))
+        finally:
+            os.close(fd)
         return file_id
+
+    def _begin_folder(self, folder: str, blob: str) -> None:
+        """Make a folder with its first blob; the others in it are links to that."""
+        (self._root / folder).mkdir(parents=True)
+        Path(blob).write_bytes(self._content)
+        self._blob = blob
 
 
 def file_id_of(at: datetime) -> str:
