@@ -7,16 +7,23 @@ import asyncio
 import json
 import sys
 import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
-from bench import calls, transfer
+from bench import cache, calls, growth, memory, one_file, s3, search, transfer
 from bench.figures import Results
 from bench.machine import describe
 from bench.meshes import Mesh
+from bench.peers.object_store import object_store
 from bench.peers.processes import mesh as running_mesh
-from bench.report import as_markdown
+from bench.report import GROWTH, as_markdown
 
-PARTS = ("transfer", "memory-disk", "calls")
+REPEATS_OF_ONE_FILE = 40
+# What takes long is repeated less, so that all parts end within twelve minutes.
+LONG_ROUNDS = 3
+READ_SECONDS = 10.0
+UPLOAD_SECONDS = 15.0
 
 
 def _arguments() -> argparse.Namespace:
@@ -24,55 +31,114 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--part", action="append", choices=PARTS, help="only this; repeatable")
     parser.add_argument("--rounds", type=int, default=5, help="counted rounds (default 5)")
     parser.add_argument("--size-mib", type=int, default=256, help="of a transfer (default 256)")
+    parser.add_argument("--files", type=int, default=100_000, help="on disk (default 100,000)")
+    parser.add_argument("--s3-files", type=int, default=10_000, help="on S3 (default 10,000)")
+    parser.add_argument("--big-mib", type=int, default=2048, help="of one file (default 2048)")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="searched (default 1,000,000)")
     parser.add_argument("--port-offset", type=int, default=20000, help="of the mesh measured")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="for the results")
     return parser.parse_args()
 
 
-async def _transfer(results: Results, arguments: argparse.Namespace, folder: Path) -> None:
-    size = arguments.size_mib * transfer.MIB
-    with running_mesh(folder / "mesh", arguments.port_offset) as described:
+@asynccontextmanager
+async def _mesh(
+    arguments: argparse.Namespace, folder: Path, **environment: str
+) -> AsyncIterator[Mesh]:
+    with running_mesh(folder / "mesh", arguments.port_offset, **environment) as described:
         mesh = Mesh.of(described)
         async with mesh.client:
-            results.figures += await transfer.uploads(
-                mesh, size=size, rounds=arguments.rounds, folder=folder, label="disk"
-            )
-            results.figures += await transfer.downloads(mesh, size=size, rounds=arguments.rounds)
-            results.figures += await transfer.small_uploads(mesh, rounds=arguments.rounds)
+            yield mesh
 
 
-async def _memory_disk(results: Results, arguments: argparse.Namespace) -> None:
+async def _transfer(results: Results, arguments: argparse.Namespace, folder: Path) -> None:
+    size = arguments.size_mib * transfer.MIB
+    async with _mesh(arguments, folder) as mesh:
+        results.figures += await transfer.uploads(
+            mesh, size=size, rounds=arguments.rounds, folder=folder, label="disk"
+        )
+        results.figures += await transfer.downloads(mesh, size=size, rounds=arguments.rounds)
+        results.figures += await transfer.small_uploads(mesh, rounds=arguments.rounds)
+
+
+async def _memory_disk(results: Results, arguments: argparse.Namespace, _: Path) -> None:
     """The same on a file system in memory, where fsync costs nothing for either side."""
     size = arguments.size_mib * transfer.MIB
     with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="artstore-bench-") as name:
         folder = Path(name)
-        with running_mesh(folder / "mesh", arguments.port_offset) as described:
-            mesh = Mesh.of(described)
-            async with mesh.client:
-                results.figures += await transfer.uploads(
-                    mesh, size=size, rounds=arguments.rounds, folder=folder, label="in memory"
-                )
+        async with _mesh(arguments, folder) as mesh:
+            results.figures += await transfer.uploads(
+                mesh, size=size, rounds=arguments.rounds, folder=folder, label="in memory"
+            )
 
 
 async def _calls(results: Results, arguments: argparse.Namespace, folder: Path) -> None:
-    with running_mesh(folder / "mesh", arguments.port_offset) as described:
-        mesh = Mesh.of(described)
-        async with mesh.client:
-            uploaded = await mesh.client.upload(b"x", name="bench.bin")
-            results.figures += await calls.get_file(mesh, uploaded.file_id, rounds=arguments.rounds)
+    async with _mesh(arguments, folder) as mesh:
+        uploaded = await mesh.client.upload(b"x", name="bench.bin")
+        results.figures += await calls.get_file(mesh, uploaded.file_id, rounds=arguments.rounds)
+
+
+async def _one_file(results: Results, arguments: argparse.Namespace, folder: Path) -> None:
+    async with _mesh(arguments, folder) as mesh:
+        results.figures += await one_file.operations(mesh, repeats=REPEATS_OF_ONE_FILE)
+
+
+async def _cache(results: Results, arguments: argparse.Namespace, folder: Path) -> None:
+    async with _mesh(arguments, folder) as mesh:
+        await cache.local(
+            results,
+            mesh,
+            mesh.data_dir / "storage_element_01",
+            files=arguments.files,
+            rounds=min(arguments.rounds, LONG_ROUNDS),
+            read_seconds=READ_SECONDS,
+        )
+
+
+async def _s3(results: Results, arguments: argparse.Namespace, folder: Path) -> None:
+    with object_store(folder / "buckets") as store:
+        async with _mesh(arguments, folder, **store.environment()) as mesh:
+            results.figures += await s3.operations(
+                mesh, store, files=arguments.s3_files, rounds=min(arguments.rounds, LONG_ROUNDS)
+            )
+            # A quarter: rclone puts an upload's parts together once more.
+            size = arguments.big_mib * transfer.MIB // 4
+            results.figures += await memory.growth(mesh, size=size, label="S3")
+
+
+async def _memory(results: Results, arguments: argparse.Namespace, folder: Path) -> None:
+    async with _mesh(arguments, folder) as mesh:
+        size = arguments.big_mib * transfer.MIB
+        results.figures += await memory.growth(mesh, size=size, label="disk")
+
+
+async def _search(results: Results, arguments: argparse.Namespace, folder: Path) -> None:
+    async with _mesh(arguments, folder) as mesh:
+        results.figures += await search.searchable(mesh, upload_seconds=UPLOAD_SECONDS)
+        results.figures += await search.filtered(
+            mesh, rows=arguments.rows, rounds=min(arguments.rounds, LONG_ROUNDS)
+        )
+
+
+PARTS = {
+    "transfer": _transfer,
+    "memory-disk": _memory_disk,
+    "calls": _calls,
+    "one-file": _one_file,
+    "cache": _cache,
+    "s3": _s3,
+    "memory": _memory,
+    "search": _search,
+}
 
 
 async def _run(arguments: argparse.Namespace, folder: Path) -> Results:
-    wanted = arguments.part or PARTS
+    wanted = arguments.part or list(PARTS)
     results = Results(
         describe(folder), {"transfer size": f"{arguments.size_mib} MiB", "parts": ", ".join(wanted)}
     )
-    if "transfer" in wanted:
-        await _transfer(results, arguments, folder)
-    if "memory-disk" in wanted:
-        await _memory_disk(results, arguments)
-    if "calls" in wanted:
-        await _calls(results, arguments, folder)
+    for name, part in PARTS.items():
+        if name in wanted:
+            await part(results, arguments, folder)
     return results
 
 
@@ -84,6 +150,8 @@ def main() -> int:
     page = as_markdown(results)
     (arguments.out / "results.json").write_text(json.dumps(results.as_json(), indent=2) + "\n")
     (arguments.out / "report.md").write_text(page)
+    if results.growth:
+        (arguments.out / GROWTH).write_text(growth.as_svg(results.growth))
     print(page)
     return 0
 

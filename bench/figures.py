@@ -59,11 +59,16 @@ class Figure:
 
 @dataclass(slots=True)
 class Results:
-    """All figures of one run, and what they were measured with."""
+    """All figures of one run, and what they were measured with.
+
+    Attributes:
+        growth: seconds of an operation by the number of files: name -> (files, seconds).
+    """
 
     machine: dict[str, str]
     parameters: dict[str, object]
     figures: list[Figure] = field(default_factory=list)
+    growth: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, object]:
         """One document of parameters and results."""
@@ -74,4 +79,5 @@ class Results:
                 asdict(one) | {"floor_met": one.meets(one.floor), "goal_met": one.meets(one.goal)}
                 for one in self.figures
             ],
+            "growth": self.growth,
         }

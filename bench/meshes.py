@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from artstore_client import Client
 
@@ -40,3 +41,7 @@ class Mesh:
     async def metadata(self) -> tuple[tuple[str, str], ...]:
         """Metadata of a call by the first account."""
         return (("authorization", f"Bearer {await self.client.access_token()}"),)
+
+    def database(self, name: str) -> str:
+        """URI of another database of the same server."""
+        return urlsplit(self.database_url)._replace(path=f"/{name}").geturl()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from bench.figures import Figure, Results
 
+GROWTH = "growth.svg"
+
 
 def _bound(figure: Figure, bound: float | None) -> str:
     if bound is None:
@@ -22,4 +24,6 @@ def as_markdown(results: Results) -> str:
         f"| {one.name} | {one.value} | {_bound(one, one.floor)} | {_bound(one, one.goal)} |"
         for one in results.figures
     ]
+    if results.growth:
+        lines += ["", "How the cost grows with the number of files:", "", f"![]({GROWTH})"]
     return "\n".join(lines) + "\n"

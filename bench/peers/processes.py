@@ -60,9 +60,7 @@ def buildgrid(folder: Path) -> Iterator[str]:
         raise FileNotFoundError(f"{program}: run `make bench`, which installs BuildGrid")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = free_address()
     config = folder.with_suffix(".yml")
     config.write_text(BUILDGRID_CONFIG.format(address=address, folder=folder))
     with subprocess.Popen(
@@ -71,7 +69,7 @@ def buildgrid(folder: Path) -> Iterator[str]:
         stderr=subprocess.DEVNULL,
     ) as process:
         try:
-            _wait_for(address)
+            wait_for(address)
             yield address
         finally:
             process.kill()
@@ -106,7 +104,15 @@ def mesh(data_dir: Path, port_offset: int, **environment: str) -> Iterator[Path]
             shutil.rmtree(data_dir, ignore_errors=True)
 
 
-def _wait_for(address: str) -> None:
+def free_address() -> str:
+    """host:port where nobody listened a moment ago."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
+def wait_for(address: str) -> None:
+    """Wait until somebody listens there; OSError when nobody does within START_SECONDS."""
     host, _, port = address.partition(":")
     deadline = time.monotonic() + START_SECONDS
     while True:
