@@ -16,9 +16,9 @@ from artstore.v1.storage_pb2_grpc import StorageServiceStub
 from mesh.errors import NotFound, Unavailable
 from mesh.follower.cursor import SyncStatus
 from mesh.follower.follower import ElementFollower
+from mesh.follower.lookups import Metadata
 from mesh.follower.progress import Progress
 from mesh.follower.replicas import ReplicaTable
-from mesh.follower.snapshot import Metadata
 
 if TYPE_CHECKING:
     from artstore.v1.storage_pb2_grpc import StorageServiceAsyncStub
@@ -128,7 +128,7 @@ class FollowerFleet:
                 if status.done >= number:
                     return status.snapshot_files
                 first = first or status
-                sign = (status.snapshot_files, status.last_contact_at)
+                sign = (status.snapshot_files, status.snapshot_alive_at)
                 if sign != last:
                     last, moved_at = sign, time.monotonic()
                 failed = status.failures - first.failures >= FAILURES
