@@ -21,9 +21,10 @@ from admin_server.elements.table import ElementTable
 from admin_server.keys.issuer import TokenIssuer
 from admin_server.keys.rotation import KeyRotation
 from admin_server.keys.table import KeyTable
-from admin_server.prepared_database import PreparedDatabase
+from admin_server.prepared_database import TIMEOUT_SECONDS, PreparedDatabase
 from admin_server.registry.following import OwnToken, registry_fleet
 from admin_server.registry.registry import FileRegistry
+from admin_server.registry.tables import registry_tables
 from admin_server.rpc.accounts import AccountServicer
 from admin_server.rpc.elements import ElementServicer
 from admin_server.rpc.registry import FileRegistryServicer
@@ -34,13 +35,18 @@ from artstore.v1 import admin_pb2_grpc as stubs
 from mesh.background import Background
 from mesh.database import Database
 from mesh.errors import Unavailable
+from mesh.follower import FollowerFleet
+from mesh.follower.database import ReplicaDatabase
 from mesh.follower.hints import wake_on_hints
+from mesh.follower.tables import RebuildableTables
 from mesh.health import HealthWatcher
 from mesh.server import MeshServer
 from mesh.tokens import KeySet, TokenVerifier
 
 KEYS_SECONDS = 2.0
 PREPARE_RETRY_SECONDS = 1.0
+# Followers and readers of the registry; accounts and elements have a pool of their own.
+REGISTRY_CONNECTIONS = 8
 # A database that answers is prepared before the port opens; one that does not, behind it.
 PREPARE_FIRST_SECONDS = 10.0
 
@@ -56,6 +62,13 @@ async def build(settings: AdminSettings, now: Clock = utc_now) -> AsyncIterator[
     """
     bootstrap = await _bootstrap_accounts(settings)
     database = PreparedDatabase(settings.admin_database_url)
+    registry = ReplicaDatabase(
+        settings.admin_database_url,
+        max_size=REGISTRY_CONNECTIONS,
+        timeout_seconds=TIMEOUT_SECONDS,
+        application_name="artstore-admin registry",
+    )
+    tables = registry_tables(registry)
     hasher = SecretHasher()
     rotation = KeyRotation(KeyTable(database), rotation=settings.key_rotation, now=now)
     keys = await asyncio.to_thread(KeySet, settings.keys_file, rotation.jwks)
@@ -72,7 +85,7 @@ async def build(settings: AdminSettings, now: Clock = utc_now) -> AsyncIterator[
         AccountServicer(AccountDirectory(accounts, hasher, now=now)),
     )
     _add(server, "StorageElementService", ElementServicer(elements))
-    _add(server, "FileRegistryService", FileRegistryServicer(FileRegistry(database)))
+    _add(server, "FileRegistryService", FileRegistryServicer(FileRegistry(registry)))
     _add(server, "LifecycleService", LifecycleServicer())
     _add(server, "AuditService", AuditServicer())
 
@@ -89,8 +102,8 @@ async def build(settings: AdminSettings, now: Clock = utc_now) -> AsyncIterator[
             await _prepare_in(background, prepare)
             _start_chores(background, keys, elements)
             token = OwnToken(issuer, settings.client_id or "admin", now=now)
-            fleet = registry_fleet(settings, database, elements, token)
-            background.start("file registry", fleet.run)
+            fleet = registry_fleet(settings, registry, elements, token)
+            _follow(background, database, tables, fleet)
             if settings.redis_url:
                 background.start("change hints", lambda: wake_on_hints(settings.redis_url, fleet))
             _watch_health(background, server, database, keys, elements)
@@ -99,6 +112,7 @@ async def build(settings: AdminSettings, now: Clock = utc_now) -> AsyncIterator[
             await elements.sync()
     finally:
         hasher.close()
+        await registry.close()
         await database.close()
 
 
@@ -149,6 +163,24 @@ async def _repeat(work: Callable[[], Awaitable[None]], seconds: float) -> None:
         with suppress(Unavailable):
             await work()
         await asyncio.sleep(seconds)
+
+
+def _follow(
+    background: Background,
+    database: PreparedDatabase,
+    tables: RebuildableTables,
+    fleet: FollowerFleet,
+) -> None:
+    async def keep_tables() -> None:
+        await database.prepared.wait()
+        await tables.watch()
+
+    async def follow() -> None:
+        await tables.ready.wait()
+        await fleet.run()
+
+    background.start("registry tables", keep_tables)
+    background.start("file registry", follow)
 
 
 def _watch_health(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -28,12 +29,12 @@ class PreparedDatabase(Database):
 
     def __init__(self, url: str) -> None:
         super().__init__(url, timeout_seconds=TIMEOUT_SECONDS, application_name="artstore-admin")
-        self.prepared = False
+        self.prepared = asyncio.Event()
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[asyncpg.Connection[Any]]:
         """As in `Database`, once the tables are there."""
-        if not self.prepared:
+        if not self.prepared.is_set():
             raise Unavailable(f"database {self.name} is not ready yet")
         async with super().connection() as connection:
             yield connection
@@ -65,4 +66,4 @@ class PreparedDatabase(Database):
             await fill(opened)
         finally:
             await opened.close()
-        self.prepared = True
+        self.prepared.set()

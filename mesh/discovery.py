@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,8 @@ REPORT_CHANNEL = "artstore:elements"
 CHANGES_CHANNEL = "artstore:changes"
 INTERVAL_SECONDS = 1.0
 CALL_SECONDS = 2.0
+# Admin knows of elements that are down, and that Valkey has forgotten or never heard of.
+ASK_ADMIN_SECONDS = 30.0
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -68,6 +71,7 @@ class ElementDirectory:
         self._admin: StorageElementServiceAsyncStub = StorageElementServiceStub(admin)
         self._account = account
         self._elements: dict[str, StorageElement] = {}
+        self._ask_admin_at = float("-inf")
 
     def endpoints(self) -> Mapping[str, str]:
         """Element id -> host:port, of every element heard of since the start."""
@@ -92,8 +96,20 @@ class ElementDirectory:
             found = await reports_in_redis(self._redis)
         except Unavailable:
             found = []
-        if len(found) < len(self._elements) or not found:
-            found = [*await reports_of_admin(self._admin, self._account.metadata()), *found]
+        if len(found) < len(self._elements) or not found or self._admin_is_due():
+            try:
+                found = [*await self._ask_admin(), *found]
+            except ArtStoreError:
+                if not found:
+                    raise
         for element in found:
             if element.endpoint:
                 self._elements[element.storage_element_id] = element
+
+    def _admin_is_due(self) -> bool:
+        return time.monotonic() >= self._ask_admin_at
+
+    async def _ask_admin(self) -> list[StorageElement]:
+        known = await reports_of_admin(self._admin, self._account.metadata())
+        self._ask_admin_at = time.monotonic() + ASK_ADMIN_SECONDS
+        return known

@@ -13,6 +13,7 @@ from mesh.channels import open_mesh_channel
 from mesh.database import create_database_if_missing
 from mesh.discovery import ElementDirectory
 from mesh.follower import FollowerFleet, ReplicaTable, process_name
+from mesh.follower.database import ReplicaDatabase
 from mesh.follower.hints import wake_on_hints
 from mesh.health import HealthWatcher
 from mesh.migrations import upgrade
@@ -20,17 +21,18 @@ from mesh.redis import open_redis
 from mesh.server import MeshServer
 from query_server.downloads import Downloads
 from query_server.files import IndexedFiles
-from query_server.index_database import IndexDatabase
 from query_server.rpc.query import QueryServicer
 from query_server.search.index import TABLE, SearchIndex
 from query_server.settings import QuerySettings
 from query_server.sync import IndexSync
-from query_server.tables import IndexTables
+from query_server.tables import CURSORS, VERSION_TABLE, index_tables
 
 SERVICE = "artstore.v1.QueryService"
 MIGRATIONS = Path(__file__).parent / "migrations"
 # Searches in flight at once; each of them takes two at the most.
 DATABASE_CONNECTIONS = 12
+# Apart from those, so that no burst of searches holds the followers up.
+FOLLOWER_CONNECTIONS = 8
 # A database that answers is prepared before the port opens; one that does not, behind it.
 PREPARE_SECONDS = 10.0
 MIGRATION_LOCK = 0x41525451  # "ARTQ"
@@ -44,18 +46,22 @@ async def build(settings: QuerySettings) -> AsyncIterator[MeshServer]:
         admin = await stack.enter_async_context(link_to_admin(settings, background))
         redis = open_redis(settings.redis_url)
         stack.push_async_callback(redis.aclose)
-        url = settings.index_url
-        database = IndexDatabase(
-            url, max_size=DATABASE_CONNECTIONS, application_name="artstore query"
+        database, followed = (
+            ReplicaDatabase(settings.index_url, max_size=size, application_name=name)
+            for size, name in (
+                (DATABASE_CONNECTIONS, "artstore query"),
+                (FOLLOWER_CONNECTIONS, "artstore query follower"),
+            )
         )
         stack.push_async_callback(database.close)
+        stack.push_async_callback(followed.close)
         directory = ElementDirectory(redis=redis, admin=admin.channel, account=admin.account)
 
         async def metadata() -> Sequence[tuple[str, str]]:
             return admin.account.metadata()
 
         fleet = FollowerFleet(
-            table=ReplicaTable(database, table=TABLE, prefix="sync", leader=process_name()),
+            table=ReplicaTable(followed, table=TABLE, prefix=CURSORS, leader=process_name()),
             elements=directory.endpoints,
             open_channel=lambda endpoint: open_mesh_channel(
                 endpoint, settings, health_service=None
@@ -70,13 +76,13 @@ async def build(settings: QuerySettings) -> AsyncIterator[MeshServer]:
         async def make_tables() -> None:
             await create_database_if_missing(settings.database_url, settings.index_name)
             await upgrade(
-                url,
+                settings.index_url,
                 script_location=MIGRATIONS,
-                version_table="query_alembic_version",
+                version_table=VERSION_TABLE,
                 lock_key=MIGRATION_LOCK,
             )
 
-        tables = IndexTables(database, make_tables)
+        tables = index_tables(followed, make_tables, lock_key=MIGRATION_LOCK)
 
         async def follow() -> None:
             await tables.ready.wait()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -10,11 +12,12 @@ import grpc.aio
 from artstore.v1 import query_pb2, storage_pb2
 from artstore.v1.storage_pb2_grpc import StorageServiceStub
 from mesh.channels import open_mesh_channel
-from mesh.errors import Unavailable
+from mesh.errors import ArtStoreError, Unavailable
 from mesh.settings import MeshSettings
 from mesh.status import from_rpc_error
 
-IDLE_SECONDS = 30.0
+# Of silence of the element while somebody waits for its bytes; callers are more patient.
+IDLE_SECONDS = 10.0
 
 Metadata = Sequence[tuple[str, str]]
 
@@ -40,30 +43,31 @@ class Downloads:
         endpoints: Mapping[str, str],
         metadata: Metadata,
     ) -> AsyncIterator[query_pb2.DownloadFileResponse]:
-        """The parts of a download, from the first element that gives its first part.
+        """The parts of a download: one header, then chunks.
+
+        When an element fails or falls silent, the next one that has the same bytes goes on
+        from the offset reached.
 
         Raises:
             ArtStoreError: what the last element answered; Unavailable when none is known.
         """
-        failure: Exception = Unavailable("no element that has the file is known at the moment")
-        asked = storage_pb2.DownloadRequest(
-            file_id=request.file_id, offset=request.offset, length=request.length
-        )
+        failure: ArtStoreError = Unavailable("no element that has the file is known at the moment")
+        progress = _Progress(request)
         for element_id in elements:
-            endpoint = endpoints.get(element_id)
-            if endpoint is None:
+            if element_id not in endpoints:
                 continue
-            call = StorageServiceStub(self._channel(endpoint)).Download(asked, metadata=metadata)
-            started = False
+            stub: Any = StorageServiceStub(self._channel(endpoints[element_id]))
+            call = stub.Download(progress.remaining(), metadata=metadata)
             try:
-                async for part in call:
-                    started = True
-                    yield _translated(part)
+                parts = aiter(call)
+                while (part := await _next(parts, element_id)) is not None:
+                    if progress.take(part):
+                        yield _translated(part)
                 return
-            except grpc.aio.AioRpcError as error:
-                failure = from_rpc_error(error)
-                if started:
-                    raise failure from error
+            except ArtStoreError as error:
+                failure = error
+                if progress.whole:
+                    return
             finally:
                 call.cancel()
         raise failure
@@ -72,6 +76,74 @@ class Downloads:
         if endpoint not in self._channels:
             self._channels[endpoint] = open_mesh_channel(endpoint, self._settings)
         return self._channels[endpoint]
+
+
+class _Progress:
+    """How much of a download has been passed on, and of which bytes."""
+
+    def __init__(self, request: query_pb2.DownloadFileRequest) -> None:
+        self._file_id = request.file_id
+        self._length = request.length
+        self._header: storage_pb2.DownloadHeader | None = None
+        self._offset = request.offset
+
+    @property
+    def whole(self) -> bool:
+        """Nothing is left to ask for."""
+        return self._header is not None and self._left == 0
+
+    @property
+    def _left(self) -> int:
+        if self._header is None:
+            return self._length
+        return self._header.offset + self._header.length - self._offset
+
+    def remaining(self) -> storage_pb2.DownloadRequest:
+        """What to ask the next element for."""
+        return storage_pb2.DownloadRequest(
+            file_id=self._file_id, offset=self._offset, length=self._left
+        )
+
+    def take(self, part: storage_pb2.DownloadResponse) -> bool:
+        """Note a part; whether it is to be passed on.
+
+        Raises:
+            Unavailable: it does not go on where the last one ended.
+        """
+        if part.HasField("header"):
+            if self._header is None:
+                self._header = part.header
+                return True
+            if _bytes_of(part.header) != _bytes_of(self._header):
+                raise Unavailable("the elements that have the file differ in its bytes")
+            return False
+        if part.chunk.offset != self._offset:
+            raise Unavailable("an element did not go on where it was asked to")
+        self._offset += len(part.chunk.data)
+        return True
+
+
+def _bytes_of(header: storage_pb2.DownloadHeader) -> tuple[str, int]:
+    return header.file.sha256, header.file.size_bytes
+
+
+async def _next(
+    parts: AsyncIterator[storage_pb2.DownloadResponse], element_id: str
+) -> storage_pb2.DownloadResponse | None:
+    """The next part, None after the last.
+
+    Raises:
+        ArtStoreError: what the element answered; Unavailable when it is silent.
+    """
+    try:
+        async with asyncio.timeout(IDLE_SECONDS):
+            return await anext(parts)
+    except StopAsyncIteration:
+        return None
+    except TimeoutError as exc:
+        raise Unavailable(f"storage element {element_id} is silent") from exc
+    except grpc.aio.AioRpcError as error:
+        raise from_rpc_error(error) from error
 
 
 def _translated(part: storage_pb2.DownloadResponse) -> query_pb2.DownloadFileResponse:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from mesh import change_token
 from mesh.database import Database
-from mesh.errors import InvalidArgument
+from mesh.errors import InvalidArgument, Unavailable
 from mesh.follower import FollowerFleet, SyncStatus
 from query_server.search.index import TABLE
 
@@ -18,6 +18,10 @@ COMPLETE_AGE_SECONDS = 0.5
 SNAPSHOT_SECONDS = 3600.0
 # The answer still has to reach the caller.
 MARGIN_SECONDS = 0.3
+# Of a search without a deadline for the changes that it names.
+WAIT_SECONDS = 600.0
+# Of counting a million files.
+COUNT_SECONDS = 20.0
 
 
 class IndexSync:
@@ -33,18 +37,22 @@ class IndexSync:
         Nothing of the database is held meanwhile.
 
         Raises:
-            InvalidArgument: not a change token, or too many.
-            Unavailable: the database is down or silent.
+            InvalidArgument: not a change token, an empty one too, or too many.
+            Unavailable: the database is down or silent, or ten minutes were not enough.
         """
         if len(tokens) > MAX_TOKENS:
             raise InvalidArgument(f"at most {MAX_TOKENS} tokens", field="min_change_tokens")
         wanted: dict[tuple[str, str], int] = {}
-        for token in filter(None, tokens):
+        for token in tokens:
             one = change_token.decode(token)
             place = (one.element_id, one.epoch)
             wanted[place] = max(one.sequence, wanted.get(place, 0))
-        for (element_id, epoch), sequence in wanted.items():
-            await self._fleet.progress.wait_for(element_id, epoch, sequence)
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                for (element_id, epoch), sequence in wanted.items():
+                    await self._fleet.progress.wait_for(element_id, epoch, sequence)
+        except TimeoutError as exc:
+            raise Unavailable("the index does not have these changes yet") from exc
 
     async def snapshot(self, element_id: str, seconds: float | None) -> dict[str, int]:
         """Read whole snapshots of one element or of (empty) all; the files read from each.
@@ -60,12 +68,19 @@ class IndexSync:
         return await self._fleet.resync(element_id, seconds=limit)
 
     async def statuses(self, element_id: str = "") -> list[tuple[SyncStatus, int]]:
-        """(status, files in the index) of one element or of all."""
+        """(status, files in the index) of one element or of all.
+
+        Raises:
+            NotFound: no such element is known.
+            Unavailable: the database is down or silent.
+        """
+        self._fleet.require_known(element_id, await self._fleet.progress.statuses())
         statuses, rows = await asyncio.gather(
             self._fleet.table.statuses(),
             self._database.fetch(
                 f"SELECT storage_element_id, count(*) FROM {TABLE}"
-                " WHERE state <> 'deleted' GROUP BY 1"
+                " WHERE state <> 'deleted' GROUP BY 1",
+                timeout=COUNT_SECONDS,
             ),
         )
         counts = {row["storage_element_id"]: row["count"] for row in rows}

@@ -14,6 +14,9 @@ from mesh.errors import NotFound
 TABLE = "file_registry"
 CURSORS = "registry"
 
+# Of counting a million files.
+COUNT_SECONDS = 10.0
+
 Row = Mapping[str, Any]
 
 
@@ -64,16 +67,26 @@ class FileRegistry:
         size: int,
         after: tuple[datetime, str] | None,
     ) -> RegistryPage:
-        """A page of files that the caller may read."""
+        """A page of files that the caller may read, each once.
+
+        A file that moves from one element to another has two replicas for a moment.
+        """
         everything = ALL_NAMESPACES in caller.namespaces_read
         readable = None if everything else sorted(caller.namespaces_read)
         visible = (
-            "state = 'active' AND ($1::text[] IS NULL OR namespace = ANY($1::text[]))"
+            "state <> 'deleted' AND ($1::text[] IS NULL OR namespace = ANY($1::text[]))"
             " AND ($2 = '' OR storage_element_id = $2) AND ($3 = '' OR namespace = $3)"
+        )
+        best = (
+            f"NOT EXISTS (SELECT FROM {TABLE} o WHERE o.file_id = t.file_id"
+            " AND o.state <> 'deleted' AND ($2 = '' OR o.storage_element_id = $2)"
+            " AND (o.state = 'active', o.updated_at, o.storage_element_id)"
+            " > (t.state = 'active', t.updated_at, t.storage_element_id))"
         )
         moment, file_id = after or (datetime.fromisoformat("0001-01-01T00:00:00+00:00"), "")
         rows = await self._database.fetch(
-            f"SELECT * FROM {TABLE} WHERE {visible} AND (created_at, file_id) > ($4, $5)"
+            f"SELECT * FROM {TABLE} t WHERE {visible} AND {best}"
+            " AND (created_at, file_id) > ($4, $5)"
             f" ORDER BY created_at, file_id LIMIT {size + 1}",
             readable,
             element_id,
@@ -82,6 +95,10 @@ class FileRegistry:
             file_id,
         )
         total = await self._database.fetchval(
-            f"SELECT count(*) FROM {TABLE} WHERE {visible}", readable, element_id, namespace
+            f"SELECT count(DISTINCT file_id) FROM {TABLE} WHERE {visible}",
+            readable,
+            element_id,
+            namespace,
+            timeout=COUNT_SECONDS,
         )
         return RegistryPage([dict(row) for row in rows[:size]], len(rows) > size, total)

@@ -50,9 +50,11 @@ class SyncStatus:
         complete: a whole snapshot of this epoch was applied.
         last_error: what went wrong last, empty while all is well.
         failures: how often following went wrong, ever.
-        last_contact_at: when something was last heard from the element.
+        last_contact_at: when something of the cursor's epoch was last heard from the element.
         wanted, done: numbers of the last snapshot asked for and applied.
         snapshot_files: files read so far by the snapshot under way, or by the last one.
+        snapshot_alive_at: when something was last heard from the element about a snapshot.
+        set_aside: files whose newest state the table could not take.
         read_at: the database's time of this reading.
     """
 
@@ -67,4 +69,6 @@ class SyncStatus:
     wanted: int
     done: int
     snapshot_files: int
+    snapshot_alive_at: datetime | None
+    set_aside: int
     read_at: datetime

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,9 +16,9 @@ from artstore.v1.storage_pb2_grpc import StorageServiceStub
 from mesh.errors import NotFound, Unavailable
 from mesh.follower.cursor import SyncStatus
 from mesh.follower.follower import ElementFollower
+from mesh.follower.lookups import Metadata
 from mesh.follower.progress import Progress
 from mesh.follower.replicas import ReplicaTable
-from mesh.follower.snapshot import Metadata
 
 if TYPE_CHECKING:
     from artstore.v1.storage_pb2_grpc import StorageServiceAsyncStub
@@ -95,6 +95,17 @@ class FollowerFleet:
         known = {status.element_id for status in statuses} | set(self._elements())
         return bool(known) and known <= complete
 
+    def require_known(self, element_id: str, statuses: Sequence[SyncStatus]) -> set[str]:
+        """All elements that were ever heard of.
+
+        Raises:
+            NotFound: `element_id` is none of them; empty is fine.
+        """
+        known = {status.element_id for status in statuses} | set(self._elements())
+        if element_id and element_id not in known:
+            raise NotFound(f"storage element {element_id[:64]!r} is not known")
+        return known
+
     async def resync(self, element_id: str = "", *, seconds: float) -> dict[str, int]:
         """Read whole snapshots of one element or of all; the files read from each.
 
@@ -108,9 +119,7 @@ class FollowerFleet:
             Unavailable: an element cannot be read, or not in time; it says which and why.
         """
         statuses = await self.progress.statuses()
-        known = {status.element_id for status in statuses} | set(self._elements())
-        if element_id and element_id not in known:
-            raise NotFound(f"storage element {element_id[:64]!r} is not known")
+        known = self.require_known(element_id, statuses)
         wanted = [element_id] if element_id else sorted(known)
         deadline = time.monotonic() + seconds
         counts = await asyncio.gather(*(self._resync(name, deadline) for name in wanted))
@@ -128,7 +137,7 @@ class FollowerFleet:
                 if status.done >= number:
                     return status.snapshot_files
                 first = first or status
-                sign = (status.snapshot_files, status.last_contact_at)
+                sign = (status.snapshot_files, status.snapshot_alive_at)
                 if sign != last:
                     last, moved_at = sign, time.monotonic()
                 failed = status.failures - first.failures >= FAILURES

@@ -6,19 +6,21 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import grpc
 import grpc.aio
 import structlog
 
 from artstore.v1 import storage_pb2 as pb
 from mesh.errors import Unavailable
-from mesh.follower.cursor import Cursor
+from mesh.follower.changes import ChangeWriter
+from mesh.follower.cursor import Cursor, Lead
 from mesh.follower.lag import Lag
-from mesh.follower.replicas import CursorMoved, Numbered, ReplicaTable
-from mesh.follower.snapshot import ElementFiles, Metadata, SnapshotReader
+from mesh.follower.lookups import ElementFiles, Metadata
+from mesh.follower.replicas import POISON, CursorMoved, ReplicaTable
+from mesh.follower.snapshot import SnapshotReader
 from mesh.follower.stream import FeedStream
 
 if TYPE_CHECKING:
@@ -33,7 +35,14 @@ MAX_PAUSE_SECONDS = 5.0
 CALM_SECONDS = 10.0
 
 # What following may run into; it is tried again.
-FAILURES = (grpc.aio.AioRpcError, Unavailable, TimeoutError)
+FAILURES = (
+    grpc.aio.AioRpcError,
+    Unavailable,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    *POISON,
+)
 
 
 class ElementFollower:
@@ -67,12 +76,16 @@ class ElementFollower:
         self._table = table
         self._reconcile_seconds = reconcile_seconds
         self._on_cursor = on_cursor
-        self._files = ElementFiles(stub, metadata)
-        self._snapshots = SnapshotReader(element_id, table, self._files)
+        files = ElementFiles(stub, metadata)
+        self._snapshots = SnapshotReader(element_id, table, files)
+        self._changes = ChangeWriter(element_id, table, files)
         self._reading = asyncio.Lock()
-        self._dropped: set[str] = set()
         self._wake = asyncio.Event()
         self._asked = asyncio.Event()
+        # Epoch of the cursor that the tail goes by; None while a snapshot replaces it.
+        self._epoch: str | None = None
+        self._turns = 0
+        self._tidying: asyncio.Task[None] | None = None
         self.lag = Lag(element_id)
 
     def wake(self) -> None:
@@ -95,6 +108,7 @@ class ElementFollower:
                     if lead is None:
                         await self._watch_leader()
                         continue
+                    self._goes_by(lead.cursor.epoch)
                     await _both(self._tail(lead.cursor, lead.wanted), self._keep())
                 except CursorMoved:
                     log.info("another process follows now", element=self.element_id)
@@ -108,6 +122,13 @@ class ElementFollower:
         finally:
             self._on_cursor(self.element_id, None)
             self.lag.close()
+            if self._tidying is not None:
+                self._tidying.cancel()
+                await asyncio.gather(self._tidying, return_exceptions=True)
+
+    def _goes_by(self, epoch: str | None) -> None:
+        self._epoch = epoch
+        self._turns += 1
 
     async def _watch_leader(self) -> None:
         """Another process leads: know how far it is, and be ready to take over."""
@@ -118,15 +139,20 @@ class ElementFollower:
         await asyncio.sleep(RENEW_SECONDS)
 
     async def _note(self, error: Exception) -> None:
+        self.lag.unknown()
+        with suppress(Unavailable, asyncpg.PostgresError):
+            await self._table.note_error(self.element_id, self._told(error))
+
+    def _told(self, error: Exception) -> str:
+        """What went wrong, in words; counted and logged."""
         text = str(error) or repr(error)
         if isinstance(error, grpc.aio.AioRpcError):
             text = f"{error.code().name}: {error.details()}"
             if error.code() is grpc.StatusCode.UNAUTHENTICATED:
                 self._refused()
         log.warning("following broke off", element=self.element_id, reason=text)
-        self.lag.disconnected()
-        with suppress(Unavailable):
-            await self._table.note_error(self.element_id, text)
+        self.lag.failed()
+        return text
 
     async def _watch(self, cursor: Cursor) -> FeedStream:
         request = pb.WatchChangesRequest(
@@ -150,15 +176,20 @@ class ElementFollower:
                 if kind == "change":
                     cursor = await self._apply(cursor, [one.change for one in batch[:length]])
                 elif kind == "heartbeat":
-                    await self._heard(batch[length - 1].heartbeat)
+                    await self._heard(cursor, batch[length - 1].heartbeat)
                 elif kind == "snapshot_begin":
                     cursor = await self._start_over(batch[0].snapshot_begin, stream, wanted)
                 else:
                     raise Unavailable("the element's change feed makes no sense")
 
-    async def _heard(self, heartbeat: pb.Heartbeat) -> None:
-        self.lag.heard(heartbeat.head)
-        await self._table.note_contact(self.element_id, heartbeat.epoch, heartbeat.head)
+    async def _heard(self, cursor: Cursor, heartbeat: pb.Heartbeat) -> None:
+        if heartbeat.epoch == cursor.epoch:
+            self.lag.heard(heartbeat.head)
+        else:
+            self.lag.unknown()
+        epoch = await self._table.note_contact(self.element_id, heartbeat.epoch, heartbeat.head)
+        if epoch != cursor.epoch:
+            raise CursorMoved(f"the cursor of {self.element_id} was lost or moved")
 
     async def _apply(self, cursor: Cursor, changes: Sequence[pb.Change]) -> Cursor:
         fresh = [change for change in changes if change.sequence > cursor.sequence]
@@ -166,55 +197,50 @@ class ElementFollower:
             return cursor
         if fresh[0].sequence != cursor.sequence + 1:
             raise Unavailable("the element's change feed has a gap")
-        last: dict[str, pb.Change] = {change.file.file_id: change for change in fresh}
-        files: list[Numbered] = []
-        dropped: list[str] = []
-        for file_id, change in last.items():
-            if change.kind == pb.ChangeKind.CHANGE_KIND_DROPPED:
-                dropped.append(file_id)
-            else:
-                files.append((change.sequence, change.file))
-        if self._reading.locked():
-            self._dropped.update(dropped)
-        found, gone = await self._files.look_up(dropped)
-        end = fresh[-1]
-        files.extend((end.sequence, file) for file in found)
-        new = Cursor(cursor.epoch, end.sequence, end.change_id)
-        await self._table.apply(
-            self.element_id,
-            cursor,
-            new,
-            files=files,
-            removed=gone,
-            changed_at=end.changed_at.ToDatetime(tzinfo=UTC),
-        )
+        new = await self._changes.write(cursor, fresh)
         self.lag.applied(fresh)
         self._on_cursor(self.element_id, new)
         return new
 
     async def _start_over(self, begin: pb.SnapshotBegin, stream: FeedStream, wanted: int) -> Cursor:
         async with self._reading:
+            self._goes_by(None)
             cursor = await self._snapshots.read(begin, stream, number=wanted, replace=True)
+            self._goes_by(cursor.epoch)
         self.lag.reached(cursor.sequence)
         self._on_cursor(self.element_id, cursor)
+        if self._tidying is None or self._tidying.done():
+            self._tidying = asyncio.create_task(self._tidy())
         return cursor
+
+    async def _tidy(self) -> None:
+        try:
+            await self._table.tidy()
+        except FAILURES as error:
+            log.info("not tidied", table=self._table.table, reason=str(error))
 
     # --- beside the tail -----------------------------------------------------------------
 
     async def _keep(self) -> None:
         """Renew the lead, and read a whole snapshot when one is due or wanted."""
-        reading: asyncio.Task[None] | None = None
+        reading: asyncio.Task[bool] | None = None
+        pause, not_before = FIRST_PAUSE_SECONDS, 0.0
         try:
             while True:
-                lead = await self._table.lead(self.element_id, seconds=LEAD_SECONDS)
-                if lead is None:
-                    raise CursorMoved(f"another process follows {self.element_id} now")
+                lead = await self._renew()
+                if reading is not None and reading.done():
+                    pause = FIRST_PAUSE_SECONDS if reading.result() else pause * 2
+                    pause = min(pause, MAX_PAUSE_SECONDS)
+                    not_before = 0.0 if reading.result() else time.monotonic() + pause
+                    reading = None
                 age = lead.snapshot_age_seconds
                 due = age is not None and age > self._reconcile_seconds
-                if reading is not None and reading.done():
-                    reading.result()
-                    reading = None
-                if reading is None and (due or lead.wanted > lead.done) and lead.cursor.epoch:
+                due = (due or lead.wanted > lead.done) and bool(lead.cursor.epoch)
+                wait = not_before - time.monotonic()
+                if due and reading is None and wait > 0:
+                    await asyncio.sleep(min(wait, RENEW_SECONDS))
+                    continue
+                if due and reading is None:
                     reading = asyncio.create_task(self._reconcile(lead.wanted, lead.cursor.epoch))
                     reading.add_done_callback(lambda _: self._asked.set())
                 await _rest(self._asked, RENEW_SECONDS)
@@ -223,11 +249,26 @@ class ElementFollower:
                 reading.cancel()
                 await asyncio.gather(reading, return_exceptions=True)
 
-    async def _reconcile(self, wanted: int, epoch: str) -> None:
-        """Compare the whole table with the element while the tail goes on."""
+    async def _renew(self) -> Lead:
+        """Renew the lead.
+
+        Raises:
+            CursorMoved: another process has it, or the cursor is not the tail's: somebody
+                made the tables anew.
+        """
+        epoch, turns = self._epoch, self._turns
+        lead = await self._table.lead(self.element_id, seconds=LEAD_SECONDS)
+        if lead is None:
+            raise CursorMoved(f"another process follows {self.element_id} now")
+        if epoch is not None and turns == self._turns and lead.cursor.epoch != epoch:
+            raise CursorMoved(f"the cursor of {self.element_id} was lost")
+        return lead
+
+    async def _reconcile(self, wanted: int, epoch: str) -> bool:
+        """Compare the whole table with the element while the tail goes on; whether it was done."""
         try:
             async with self._reading:
-                self._dropped.clear()
+                dropped = self._changes.dropped = set[str]()
                 async with await self._watch(Cursor()) as stream:
                     begin = await self._snapshot_begin(stream)
                     if begin.epoch != epoch:
@@ -237,12 +278,18 @@ class ElementFollower:
                         stream,
                         number=wanted,
                         replace=False,
-                        dropped=lambda: sorted(self._dropped),
+                        dropped=lambda: sorted(dropped),
                     )
+            return True
         except CursorMoved:
             raise
         except FAILURES as error:
-            await self._note(error)
+            text = self._told(error)
+            with suppress(Unavailable, asyncpg.PostgresError):
+                await self._table.note_snapshot_error(self.element_id, text)
+            return False
+        finally:
+            self._changes.dropped = None
 
     async def _snapshot_begin(self, stream: FeedStream) -> pb.SnapshotBegin:
         while True:
@@ -251,6 +298,7 @@ class ElementFollower:
                 if message.HasField("snapshot_begin"):
                     stream.push_back(batch[position + 1 :])
                     return message.snapshot_begin
+            await self._table.note_snapshot_alive(self.element_id)
 
 
 async def _rest(event: asyncio.Event, seconds: float) -> None:

@@ -24,6 +24,9 @@ FINDINGS = Counter(
 FAILURES = Counter(
     "artstore_follower_failures_total", "Times that following broke off", ["element"]
 )
+SET_ASIDE = Counter(
+    "artstore_follower_set_aside_total", "Changes that the table could not take", ["element"]
+)
 DELAY = Histogram(
     "artstore_follower_delay_seconds",
     "From a change's commit to its application",
@@ -81,9 +84,12 @@ class Lag:
             DELAY.observe(max(0.0, now - at))
         self.reached(changes[-1].sequence, committed[-1])
 
-    def disconnected(self) -> None:
-        """Nothing is known from now on."""
+    def failed(self) -> None:
+        """Something went wrong; what is known stays true."""
         FAILURES.labels(self._element_id).inc()
+
+    def unknown(self) -> None:
+        """What the table lacks is not known from now on."""
         if self._behind_since is None:
             self._behind_since = time.time()
 

@@ -21,14 +21,27 @@ from artstore.v1.types_pb2 import File
 from mesh.database import Database
 from mesh.errors import Aborted
 from mesh.follower import statements
-from mesh.follower.cursor import Cursor, Lead, SyncStatus
+from mesh.follower.cursor import Cursor
+from mesh.follower.cursors import CursorTable
 from mesh.follower.rows import to_row
 
 APPLY_SECONDS = 30.0
+TIDY_SECONDS = 600.0
 CLEAN_BATCH = 20_000
 
 # A file and the sequence of the change that it comes with.
 Numbered = tuple[int, File]
+
+
+# What one row can be guilty of: a value that no column, index or constraint takes.
+POISON = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,
+    orjson.JSONEncodeError,
+    OverflowError,
+    ValueError,
+)
 
 
 def process_name() -> str:
@@ -59,105 +72,25 @@ class SnapshotRun:
     replace: bool
 
 
-class ReplicaTable:
+class ReplicaTable(CursorTable):
     """Rows of files by (file_id, storage_element_id), and cursors, in one database.
 
     Args:
         database: where both are.
         table: the replica table, made by `mesh.follower.schema`.
-        prefix: of `{prefix}_cursors` and `{prefix}_seen`.
+        prefix: of the tables beside it.
         leader: names this process, and no other that ever was.
     """
 
     def __init__(self, database: Database, *, table: str, prefix: str, leader: str) -> None:
-        self.database = database
+        super().__init__(database, prefix=prefix, leader=leader)
         self.table = table
-        self.leader = leader
-        self._cursors = f"{prefix}_cursors"
         self._seen = f"{prefix}_seen"
-        self._apply = statements.apply_changes(table, self._cursors)
-        self._apply_snapshot = statements.apply_snapshot(table, self._cursors, self._seen)
-        self._apply_unseen = statements.apply_unseen(table, self._cursors)
-
-    # --- leadership and cursor -----------------------------------------------------------
-
-    async def lead(self, element_id: str, *, seconds: float) -> Lead | None:
-        """Take or keep the lead on an element; None while another process has it."""
-        row = await self.database.fetchrow(
-            f"""
-            INSERT INTO {self._cursors} AS c (storage_element_id, leader, leader_until)
-            VALUES ($1, $2, now() + make_interval(secs => $3))
-            ON CONFLICT (storage_element_id) DO UPDATE
-            SET leader = excluded.leader, leader_until = excluded.leader_until
-            WHERE c.leader = excluded.leader OR c.leader_until < now()
-            RETURNING epoch, sequence, change_id, snapshots_wanted, snapshots_done,
-                      extract(epoch FROM now() - snapshot_at)::float8 AS age
-            """,
-            element_id,
-            self.leader,
-            seconds,
+        self._apply = statements.apply_changes(table, self._cursors, self._aside)
+        self._apply_snapshot = statements.apply_snapshot(
+            table, self._cursors, self._seen, self._aside
         )
-        if row is None:
-            return None
-        cursor = Cursor(row["epoch"], row["sequence"], row["change_id"])
-        return Lead(cursor, row["snapshots_wanted"], row["snapshots_done"], row["age"])
-
-    async def resign(self, element_id: str) -> None:
-        """Let another process lead at once."""
-        await self.database.execute(
-            f"UPDATE {self._cursors} SET leader_until = '-infinity'"
-            " WHERE storage_element_id = $1 AND leader = $2",
-            element_id,
-            self.leader,
-        )
-
-    async def statuses(self) -> list[SyncStatus]:
-        """How far each element is followed, by id."""
-        rows = await self.database.fetch(
-            f"SELECT *, now() AS read_at FROM {self._cursors} ORDER BY storage_element_id"
-        )
-        return [_status(row) for row in rows]
-
-    async def note_contact(self, element_id: str, epoch: str, head: int) -> None:
-        """Something was heard: the head of the feed `epoch` is `head`."""
-        await self.database.execute(
-            f"""
-            UPDATE {self._cursors}
-            SET last_contact_at = now(), last_error = '',
-                head = CASE WHEN epoch = $3 THEN $2 ELSE head END,
-                behind_since = CASE WHEN epoch = $3 AND sequence >= $2 THEN NULL
-                                    ELSE coalesce(behind_since, now()) END
-            WHERE storage_element_id = $1 AND leader = $4
-            """,
-            element_id,
-            head,
-            epoch,
-            self.leader,
-        )
-
-    async def note_error(self, element_id: str, message: str) -> None:
-        """Following failed; it will be tried again."""
-        await self.database.execute(
-            f"UPDATE {self._cursors} SET last_error = $2, failures = failures + 1,"
-            " behind_since = coalesce(behind_since, now())"
-            " WHERE storage_element_id = $1 AND leader = $3",
-            element_id,
-            message[:500],
-            self.leader,
-        )
-
-    async def want_snapshot(self, element_id: str) -> int:
-        """Ask whoever leads for a snapshot; its number, to be compared with `done`."""
-        async with self.database.connection() as connection:
-            number: int = await connection.fetchval(
-                f"""
-                INSERT INTO {self._cursors} AS c (storage_element_id, snapshots_wanted)
-                VALUES ($1, 1) ON CONFLICT (storage_element_id) DO UPDATE
-                SET snapshots_wanted = c.snapshots_wanted + 1 RETURNING snapshots_wanted
-                """,
-                element_id,
-            )
-        return number
+        self._apply_unseen = statements.apply_unseen(table, self._cursors, self._aside)
 
     # --- changes -------------------------------------------------------------------------
 
@@ -193,25 +126,60 @@ class ReplicaTable:
             new.sequence,
             new.change_id,
             changed_at,
+            [*(file.file_id for _, file in files), *removed],
         )
         if not row["moved"]:
+            raise CursorMoved(f"the cursor of {element_id} was moved by another follower")
+
+    async def set_aside(
+        self, element_id: str, old: Cursor, new: Cursor, file_id: str, error: Exception
+    ) -> None:
+        """Go past a change that cannot be applied: what the table has of the file stays.
+
+        Raises:
+            CursorMoved: as `apply`.
+        """
+        found = await self._fetchval(
+            f"""
+            WITH moved AS (
+                UPDATE {self._cursors}
+                SET sequence = $3, change_id = $5, head = greatest(head, $3)
+                WHERE storage_element_id = $1 AND leader = $6
+                  AND epoch = $7 AND sequence = $8 AND change_id = $9
+                RETURNING 1
+            ),
+            noted AS ({statements.set_aside(self._aside, "moved")})
+            SELECT count(*) FROM moved
+            """,
+            element_id,
+            file_id,
+            new.sequence,
+            _text(error),
+            new.change_id,
+            self.leader,
+            old.epoch,
+            old.sequence,
+            old.change_id,
+        )
+        if not found:
             raise CursorMoved(f"the cursor of {element_id} was moved by another follower")
 
     # --- snapshots -----------------------------------------------------------------------
 
     async def begin_snapshot(self, run: SnapshotRun) -> None:
         """Start; with `replace`, the cursor is given up, so that nothing else comes of it."""
-        await self._clean(run.element_id)
         forget = (
             ", epoch = '', sequence = 0, change_id = '', head = 0, complete = false,"
             " behind_since = coalesce(behind_since, now())"
         )
         led = await self._led(
-            f"UPDATE {self._cursors} SET snapshot_files = 0{forget if run.replace else ''}"
+            f"UPDATE {self._cursors} SET snapshot_files = 0, snapshot_alive_at = now()"
+            f"{forget if run.replace else ''}"
             " WHERE storage_element_id = $1 AND leader = $2 RETURNING 1",
             run.element_id,
         )
         self._require(led, run.element_id)
+        await self._clean(run.element_id)
 
     async def apply_snapshot(self, run: SnapshotRun, files: Sequence[Numbered]) -> int:
         """Write a piece of it; rows that are equal already are left alone. How many differed."""
@@ -226,6 +194,37 @@ class ReplicaTable:
         )
         self._require(row["led"], run.element_id)
         return int(row["differed"])
+
+    async def set_aside_of_snapshot(
+        self, run: SnapshotRun, file_id: str, sequence: int, error: Exception, *, seen: bool
+    ) -> None:
+        """Go past a file of a snapshot that cannot be written.
+
+        Args:
+            seen: the snapshot has it; else the element told of it when it was asked.
+        """
+        count = await self._fetchval(
+            f"""
+            WITH led AS (
+                UPDATE {self._cursors} SET snapshot_files = snapshot_files + $7::int
+                WHERE storage_element_id = $1 AND leader = $5 RETURNING 1
+            ),
+            met AS (
+                INSERT INTO {self._seen} (storage_element_id, snapshot_id, file_id)
+                SELECT $1, $6, $2 FROM led WHERE $7 = 1 ON CONFLICT DO NOTHING
+            ),
+            noted AS ({statements.set_aside(self._aside, "led")})
+            SELECT count(*) FROM led
+            """,
+            run.element_id,
+            file_id,
+            sequence,
+            _text(error),
+            self.leader,
+            run.snapshot_id,
+            int(seen),
+        )
+        self._require(bool(count), run.element_id)
 
     async def seen(self, run: SnapshotRun) -> int:
         """How many files of it are on record. The record is lost when PostgreSQL crashes."""
@@ -268,36 +267,61 @@ class ReplicaTable:
             removed,
             run.head,
             run.replace,
+            [*(file.file_id for file in files), *removed],
         )
         self._require(row["led"], run.element_id)
 
-    async def finish_snapshot(self, run: SnapshotRun, new: Cursor, *, number: int) -> None:
+    async def finish_snapshot(
+        self, run: SnapshotRun, new: Cursor, *, number: int, files: int
+    ) -> None:
         """It is applied as a whole; with `replace`, the cursor is at its end.
 
         Args:
             number: of the last snapshot that was asked for before this one began.
+            files: how many were applied. Tables made anew meanwhile have not counted them.
+
+        Raises:
+            CursorMoved: another process leads, or the tables are not those it was applied to.
         """
         if run.replace:
-            place = "epoch = $4, sequence = $5, change_id = $6, head = $5, behind_since = NULL,"
+            place = "epoch = $5, sequence = $6, change_id = $7, head = $6, behind_since = NULL,"
             condition = ""
             arguments: tuple[object, ...] = (new.epoch, new.sequence, new.change_id)
         else:
-            place, condition, arguments = "", "AND epoch = $4", (new.epoch,)
+            place, condition, arguments = "", "AND epoch = $5", (new.epoch,)
         led = await self._led(
             f"""
             UPDATE {self._cursors}
             SET {place} complete = true, snapshot_at = now(),
                 snapshots_done = greatest(snapshots_done, $3), last_contact_at = now(),
-                last_error = ''
-            WHERE storage_element_id = $1 AND leader = $2 {condition}
+                last_error = '', snapshot_error = ''
+            WHERE storage_element_id = $1 AND leader = $2 AND snapshot_files = $4 {condition}
             RETURNING 1
             """,
             run.element_id,
             number,
+            files,
             *arguments,
         )
         self._require(led, run.element_id)
+        await self.database.execute(
+            f"""
+            DELETE FROM {self._aside} a
+            WHERE storage_element_id = $1 AND ($2 OR sequence <= $3) AND NOT EXISTS (
+                SELECT FROM {self._seen} s WHERE s.storage_element_id = $1
+                AND s.snapshot_id = $4 AND s.file_id = a.file_id)
+            """,
+            run.element_id,
+            run.replace,
+            run.head,
+            run.snapshot_id,
+            timeout=APPLY_SECONDS,
+        )
         await self._clean(run.element_id)
+
+    async def tidy(self) -> None:
+        """Bring the planner's statistics and the visibility map up to date after a load."""
+        await self.database.execute(f"VACUUM (ANALYZE) {self.table}", timeout=TIDY_SECONDS)
 
     # --- statements ----------------------------------------------------------------------
 
@@ -324,11 +348,13 @@ class ReplicaTable:
         return record
 
     async def _led(self, statement: str, element_id: str, *arguments: object) -> bool:
-        async with self.database.connection() as connection:
-            found = await connection.fetchval(
-                statement, element_id, self.leader, *arguments, timeout=APPLY_SECONDS
-            )
+        found = await self._fetchval(statement, element_id, self.leader, *arguments)
         return found is not None
+
+    async def _fetchval(self, statement: str, *arguments: object) -> Any:
+        """The first value of a statement that writes: it is never repeated."""
+        async with self.database.connection() as connection:
+            return await connection.fetchval(statement, *arguments, timeout=APPLY_SECONDS)
 
     def _require(self, led: bool, element_id: str) -> None:
         if not led:
@@ -347,18 +373,5 @@ class ReplicaTable:
                 return
 
 
-def _status(row: Any) -> SyncStatus:
-    return SyncStatus(
-        element_id=row["storage_element_id"],
-        cursor=Cursor(row["epoch"], row["sequence"], row["change_id"]),
-        head=row["head"],
-        behind_since=row["behind_since"],
-        complete=row["complete"],
-        last_error=row["last_error"],
-        failures=row["failures"],
-        last_contact_at=row["last_contact_at"],
-        wanted=row["snapshots_wanted"],
-        done=row["snapshots_done"],
-        snapshot_files=row["snapshot_files"],
-        read_at=row["read_at"],
-    )
+def _text(error: Exception) -> str:
+    return (str(error) or repr(error)).replace("\0", " ")[:500]

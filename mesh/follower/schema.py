@@ -8,6 +8,8 @@ def create_statements(table: str, prefix: str) -> list[str]:
 
     A row is a file on one element; a file is visible while any of its rows is not deleted.
     `{prefix}_seen` holds the ids met by a snapshot that is being read; it may be lost.
+    `{prefix}_set_aside` names files whose newest state the table could not take. Truncating
+    the replica table voids the cursors: what they say would not be there any more.
     """
     return [
         f"""
@@ -42,7 +44,7 @@ def create_statements(table: str, prefix: str) -> list[str]:
             PRIMARY KEY (file_id, storage_element_id)
         )
         """,
-        f"CREATE INDEX ON {table} (storage_element_id, file_id)",
+        f"CREATE INDEX ON {table} (storage_element_id, file_id) INCLUDE (state)",
         f"""
         CREATE TABLE {prefix}_cursors (
             storage_element_id text PRIMARY KEY,
@@ -53,11 +55,13 @@ def create_statements(table: str, prefix: str) -> list[str]:
             behind_since timestamptz,
             complete boolean NOT NULL DEFAULT false,
             last_error text NOT NULL DEFAULT '',
+            snapshot_error text NOT NULL DEFAULT '',
             failures bigint NOT NULL DEFAULT 0,
             snapshots_wanted bigint NOT NULL DEFAULT 0,
             snapshots_done bigint NOT NULL DEFAULT 0,
             snapshot_files bigint NOT NULL DEFAULT 0,
             snapshot_at timestamptz,
+            snapshot_alive_at timestamptz,
             last_contact_at timestamptz,
             leader text NOT NULL DEFAULT '',
             leader_until timestamptz NOT NULL DEFAULT '-infinity'
@@ -71,4 +75,31 @@ def create_statements(table: str, prefix: str) -> list[str]:
             PRIMARY KEY (storage_element_id, snapshot_id, file_id)
         )
         """,
+        f"""
+        CREATE TABLE {prefix}_set_aside (
+            storage_element_id text NOT NULL,
+            file_id text NOT NULL,
+            sequence bigint NOT NULL,
+            error text NOT NULL,
+            set_aside_at timestamptz NOT NULL DEFAULT now(),
+            PRIMARY KEY (storage_element_id, file_id)
+        )
+        """,
+        f"""
+        CREATE OR REPLACE FUNCTION {prefix}_truncated() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            UPDATE {prefix}_cursors
+            SET epoch = '', sequence = 0, change_id = '', head = 0, complete = false;
+            RETURN NULL;
+        END $$
+        """,
+        f"""
+        CREATE TRIGGER {prefix}_truncated AFTER TRUNCATE ON {table}
+        FOR EACH STATEMENT EXECUTE FUNCTION {prefix}_truncated()
+        """,
     ]
+
+
+def table_names(table: str, prefix: str) -> list[str]:
+    """The tables of `create_statements`."""
+    return [table, *(f"{prefix}_{kind}" for kind in ("cursors", "seen", "set_aside"))]

@@ -2,79 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
-import grpc
-import grpc.aio
 import structlog
 
 from artstore.v1 import storage_pb2 as pb
 from artstore.v1.types_pb2 import File
 from mesh.errors import Unavailable
 from mesh.follower.cursor import Cursor
-from mesh.follower.lag import FINDINGS, SNAPSHOTS
-from mesh.follower.replicas import ReplicaTable, SnapshotRun
-from mesh.follower.stream import BATCH, FeedStream
-
-if TYPE_CHECKING:
-    from artstore.v1.storage_pb2_grpc import StorageServiceAsyncStub
+from mesh.follower.lag import FINDINGS, SET_ASIDE, SNAPSHOTS
+from mesh.follower.lookups import ElementFiles
+from mesh.follower.replicas import POISON, Numbered, ReplicaTable, SnapshotRun
+from mesh.follower.stream import FeedStream
 
 log = structlog.get_logger("mesh.follower")
 
-LOOK_UP_SECONDS = 10.0
-LOOK_UPS_IN_FLIGHT = 4
-LOOK_UP_ATTEMPTS = 5
-
-Metadata = Callable[[], Awaitable[Sequence[tuple[str, str]]]]
-
-
-class ElementFiles:
-    """Asks one element about files by id."""
-
-    def __init__(self, stub: StorageServiceAsyncStub, metadata: Metadata) -> None:
-        self._stub = stub
-        self._metadata = metadata
-
-    async def look_up(self, file_ids: Sequence[str]) -> tuple[list[File], list[str]]:
-        """(files that the element has after all, ids that it says are NOT_FOUND).
-
-        Raises:
-            AioRpcError: any other answer; then nothing is known of any of them.
-        """
-        if not file_ids:
-            return [], []
-        slots = asyncio.Semaphore(LOOK_UPS_IN_FLIGHT)
-
-        async def one(file_id: str) -> File | None:
-            async with slots:
-                return await self._get(file_id)
-
-        answers = await asyncio.gather(*(one(file_id) for file_id in file_ids))
-        gone = [i for i, answer in zip(file_ids, answers, strict=True) if answer is None]
-        return [answer for answer in answers if answer is not None], gone
-
-    async def _get(self, file_id: str) -> File | None:
-        for attempt in range(LOOK_UP_ATTEMPTS):
-            try:
-                answer = await self._stub.GetFile(
-                    pb.StorageServiceGetFileRequest(file_id=file_id),
-                    metadata=tuple(await self._metadata()),
-                    timeout=LOOK_UP_SECONDS,
-                )
-            except grpc.aio.AioRpcError as error:
-                if error.code() is grpc.StatusCode.NOT_FOUND:
-                    return None
-                # The element looks for few unknown ids at a time.
-                busy = error.code() is grpc.StatusCode.UNAVAILABLE
-                if not busy or attempt + 1 == LOOK_UP_ATTEMPTS:
-                    raise
-                await asyncio.sleep(0.1 * 2**attempt)
-                continue
-            return answer.file
-        raise AssertionError("the last attempt answers or raises")
+# Fewer than are read at once, so that it shows that they are being asked about.
+LOOK_UP_BATCH = 100
 
 
 class SnapshotReader:
@@ -110,9 +55,10 @@ class SnapshotReader:
         differing += await self._unseen(run)
         await self._ask(run, dropped())
         cursor = Cursor(end.epoch, end.head, end.change_id)
-        await self._table.finish_snapshot(run, cursor, number=number)
+        await self._table.finish_snapshot(run, cursor, number=number, files=count)
         SNAPSHOTS.labels(self._element_id).inc()
-        FINDINGS.labels(self._element_id).inc(differing)
+        if not replace:
+            FINDINGS.labels(self._element_id).inc(differing)
         log.info("snapshot applied", element=self._element_id, files=count, differing=differing)
         return cursor
 
@@ -130,16 +76,29 @@ class SnapshotReader:
                 if message.HasField("change")
             ]
             if files:
-                differing += await self._table.apply_snapshot(run, files)
+                differing += await self._write(run, files)
                 count += len(files)
+            elif any(message.HasField("heartbeat") for message in body):
+                await self._table.note_snapshot_alive(self._element_id)
             if ends:
                 stream.push_back(batch[ends[0] + 1 :])
                 return count, differing, batch[ends[0]].snapshot_end
 
+    async def _write(self, run: SnapshotRun, files: Sequence[Numbered]) -> int:
+        """Write a piece of it. What cannot be written is set aside, and the rest is written."""
+        try:
+            return await self._table.apply_snapshot(run, files)
+        except POISON as error:
+            if len(files) == 1:
+                await self._set_aside(run, files[0], error, seen=True)
+                return 1
+        middle = len(files) // 2
+        return await self._write(run, files[:middle]) + await self._write(run, files[middle:])
+
     async def _unseen(self, run: SnapshotRun) -> int:
         """Ask about each row that the snapshot lacks, and believe NOT_FOUND only."""
         after, total = "", 0
-        while ids := await self._table.unseen(run, after, BATCH):
+        while ids := await self._table.unseen(run, after, LOOK_UP_BATCH):
             after = ids[-1]
             total += len(ids)
             await self._ask(run, ids)
@@ -147,5 +106,33 @@ class SnapshotReader:
 
     async def _ask(self, run: SnapshotRun, ids: Sequence[str]) -> None:
         if ids:
-            found, gone = await self._files.look_up(ids)
-            await self._table.apply_unseen(run, files=found, removed=gone)
+            answers = await self._files.look_up(ids)
+            await self._write_answers(run, answers.found, answers.gone)
+
+    async def _write_answers(
+        self, run: SnapshotRun, files: Sequence[File], removed: Sequence[str]
+    ) -> None:
+        try:
+            await self._table.apply_unseen(run, files=files, removed=removed)
+            return
+        except POISON as error:
+            if len(files) == 1 and not removed:
+                await self._set_aside(run, (run.head, files[0]), error, seen=False)
+                return
+        middle = len(files) // 2
+        await self._write_answers(run, (), removed)
+        for half in filter(None, (files[:middle], files[middle:])):
+            await self._write_answers(run, half, ())
+
+    async def _set_aside(
+        self, run: SnapshotRun, numbered: Numbered, error: Exception, *, seen: bool
+    ) -> None:
+        sequence, file = numbered
+        await self._table.set_aside_of_snapshot(run, file.file_id, sequence, error, seen=seen)
+        SET_ASIDE.labels(self._element_id).inc()
+        log.warning(
+            "a file cannot be taken over",
+            element=self._element_id,
+            file_id=file.file_id,
+            reason=str(error),
+        )

@@ -21,11 +21,19 @@ def _incoming(table: str, source: str) -> str:
     return f"SELECT {_NAMES} FROM json_populate_recordset(NULL::{table}, $1::json), {source}"
 
 
-def apply_changes(table: str, cursors: str) -> str:
+def _cleared(aside: str, ids: str, source: str, condition: str = "true") -> str:
+    """What the table takes, or the element has no more, is not set aside any longer."""
+    return f"""cleared AS (
+            DELETE FROM {aside} a USING {source}
+            WHERE a.storage_element_id = $3 AND a.file_id = ANY({ids}::text[]) AND {condition}
+        )"""
+
+
+def apply_changes(table: str, cursors: str, aside: str) -> str:
     """Changes and the cursor from old to new; answers whether the cursor was the old one.
 
     Parameters: rows, removed ids, element, leader, old epoch, sequence, change id, new
-    sequence, change id, time of the last change.
+    sequence, change id, time of the last change, ids of rows and removed.
     """
     return f"""
         WITH moved AS (
@@ -41,6 +49,7 @@ def apply_changes(table: str, cursors: str) -> str:
             DELETE FROM {table} t USING moved
             WHERE t.storage_element_id = $3 AND t.file_id = ANY($2::text[])
         ),
+        {_cleared(aside, "$11", "moved")},
         written AS (
             INSERT INTO {table} AS t ({_NAMES}) {_incoming(table, "moved")}
             ON CONFLICT ({_KEY}) DO UPDATE SET {_ASSIGN} WHERE t.sequence <= excluded.sequence
@@ -49,7 +58,7 @@ def apply_changes(table: str, cursors: str) -> str:
     """
 
 
-def apply_snapshot(table: str, cursors: str, seen: str) -> str:
+def apply_snapshot(table: str, cursors: str, seen: str, aside: str) -> str:
     """A piece of a snapshot; rows that are equal already stay untouched.
 
     Parameters: rows, their ids, element, leader, snapshot id, the snapshot's head, whether to
@@ -60,7 +69,7 @@ def apply_snapshot(table: str, cursors: str, seen: str) -> str:
         WITH led AS (
             UPDATE {cursors}
             SET snapshot_files = snapshot_files + cardinality($2::text[]),
-                last_contact_at = now(), last_error = ''
+                snapshot_alive_at = now(), last_contact_at = now(), last_error = ''
             WHERE storage_element_id = $3 AND leader = $4
             RETURNING 1
         ),
@@ -68,6 +77,7 @@ def apply_snapshot(table: str, cursors: str, seen: str) -> str:
             INSERT INTO {seen} (storage_element_id, snapshot_id, file_id)
             SELECT $3, $5, id FROM unnest($2::text[]) id, led ON CONFLICT DO NOTHING
         ),
+        {_cleared(aside, "$2", "led", "($7 OR a.sequence <= $6)")},
         incoming AS MATERIALIZED ({_incoming(table, "led")}),
         compared AS MATERIALIZED (
             SELECT i.file_id, t.sequence AS had,
@@ -90,14 +100,15 @@ def apply_snapshot(table: str, cursors: str, seen: str) -> str:
     """
 
 
-def apply_unseen(table: str, cursors: str) -> str:
+def apply_unseen(table: str, cursors: str, aside: str) -> str:
     """What the element said of rows that its snapshot lacked; answers whether this one leads.
 
-    Parameters: rows, removed ids, element, leader, the snapshot's head, whether to replace.
+    Parameters: rows, removed ids, element, leader, the snapshot's head, whether to replace,
+    ids of rows and removed.
     """
     return f"""
         WITH led AS (
-            UPDATE {cursors} SET last_contact_at = now()
+            UPDATE {cursors} SET snapshot_alive_at = now(), last_contact_at = now()
             WHERE storage_element_id = $3 AND leader = $4
             RETURNING 1
         ),
@@ -106,9 +117,24 @@ def apply_unseen(table: str, cursors: str) -> str:
             WHERE t.storage_element_id = $3 AND t.file_id = ANY($2::text[])
               AND ($6 OR t.sequence <= $5)
         ),
+        {_cleared(aside, "$7", "led", "($6 OR a.sequence <= $5)")},
         written AS (
             INSERT INTO {table} AS t ({_NAMES}) {_incoming(table, "led")}
             ON CONFLICT ({_KEY}) DO UPDATE SET {_ASSIGN} WHERE $6 OR t.sequence <= $5
         )
         SELECT EXISTS (SELECT FROM led) AS led
+    """
+
+
+def set_aside(aside: str, source: str) -> str:
+    """The end of a statement that records a file the table cannot take.
+
+    Parameters: $1 element, $2 file, $3 sequence, $4 error. `source` holds a row if it may.
+    """
+    return f"""
+        INSERT INTO {aside} AS a (storage_element_id, file_id, sequence, error)
+        SELECT $1, $2, $3::bigint, $4 FROM {source}
+        ON CONFLICT (storage_element_id, file_id) DO UPDATE
+        SET sequence = excluded.sequence, error = excluded.error, set_aside_at = now()
+        WHERE a.sequence <= excluded.sequence
     """

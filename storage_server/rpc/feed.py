@@ -65,10 +65,8 @@ def _change(event: ChangeEvent, element_id: str) -> pb.Change:
     if change is None:
         return pb.Change(sequence=row.sequence if row else 0, file=file)
     kind = CHANGE_KINDS[change.kind]
-    if file is None:
-        # Its row went since (cleaned, purged): like a dropped one, the follower asks for it.
-        kind = pb.CHANGE_KIND_DROPPED
-    if kind == pb.CHANGE_KIND_DROPPED:
+    if file is None or kind == pb.CHANGE_KIND_DROPPED:
+        # A row that went since was cleaned or purged: the follower asks for the file.
         file = types_pb2.File(file_id=change.file_id, storage_element_id=element_id)
     return pb.Change(
         sequence=change.sequence,

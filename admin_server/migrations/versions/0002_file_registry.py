@@ -2,18 +2,15 @@
 
 from alembic import op
 
-from mesh.follower.schema import create_statements
+from admin_server.registry.tables import registry_statements
 
 revision = "0002"
 down_revision = "0001"
 branch_labels = None
 depends_on = None
 
-TABLE = "file_registry"
-
 
 def upgrade() -> None:
     """Make the tables."""
-    for statement in create_statements(TABLE, "registry"):
+    for statement in registry_statements():
         op.execute(statement)
-    op.execute(f"CREATE INDEX ON {TABLE} (created_at, file_id) WHERE state <> 'deleted'")

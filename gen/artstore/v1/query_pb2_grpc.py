@@ -102,7 +102,8 @@ class QueryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetSyncStatus(self, request, context):
-        """Says how far the index follows each element. Idempotent.
+        """Says how far the index follows each element. Idempotent. NOT_FOUND for an element that was
+        never heard of.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -52,7 +52,9 @@ class QueryServiceStub:
     it is applied. Idempotent. Roles: ADMIN.
     """
     GetSyncStatus: _grpc.UnaryUnaryMultiCallable[_query_pb2.GetSyncStatusRequest, _query_pb2.GetSyncStatusResponse]
-    """Says how far the index follows each element. Idempotent."""
+    """Says how far the index follows each element. Idempotent. NOT_FOUND for an element that was
+    never heard of.
+    """
 
 @_typing.type_check_only
 class QueryServiceAsyncStub(QueryServiceStub):
@@ -78,7 +80,9 @@ class QueryServiceAsyncStub(QueryServiceStub):
     it is applied. Idempotent. Roles: ADMIN.
     """
     GetSyncStatus: _aio.UnaryUnaryMultiCallable[_query_pb2.GetSyncStatusRequest, _query_pb2.GetSyncStatusResponse]  # type: ignore[assignment]
-    """Says how far the index follows each element. Idempotent."""
+    """Says how far the index follows each element. Idempotent. NOT_FOUND for an element that was
+    never heard of.
+    """
 
 class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
     """Finds files. All calls need role READONLY or higher, SyncIndex ADMIN; a caller sees the
@@ -131,6 +135,8 @@ class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _query_pb2.GetSyncStatusRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_query_pb2.GetSyncStatusResponse, _abc.Awaitable[_query_pb2.GetSyncStatusResponse]]:
-        """Says how far the index follows each element. Idempotent."""
+        """Says how far the index follows each element. Idempotent. NOT_FOUND for an element that was
+        never heard of.
+        """
 
 def add_QueryServiceServicer_to_server(servicer: QueryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

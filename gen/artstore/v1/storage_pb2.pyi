@@ -1060,7 +1060,9 @@ class Change(_message.Message):
     """What happened."""
     @_builtins.property
     def file(self) -> _types_pb2.File:
-        """The file as it is now (of DROPPED: file_id and storage_element_id only)."""
+        """The file as it is now; file_id and storage_element_id only, and no state, of DROPPED and of
+        a file whose row went since.
+        """
 
     @_builtins.property
     def changed_at(self) -> _timestamp_pb2.Timestamp:

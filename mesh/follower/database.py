@@ -1,4 +1,4 @@
-"""The index's database, whose tables may be dropped at any time."""
+"""The database of a replica table, whose tables may be dropped at any time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BEING_MADE = (
 )
 
 
-class IndexDatabase(Database):
+class ReplicaDatabase(Database):
     """A `Database` that takes missing tables for an outage: they are made again."""
 
     @asynccontextmanager
@@ -29,4 +29,4 @@ class IndexDatabase(Database):
             async with super().connection() as connection:
                 yield connection
         except _BEING_MADE as exc:
-            raise Unavailable("the index is being made anew") from exc
+            raise Unavailable(f"the tables of {self.name} are being made anew") from exc

@@ -1,0 +1,38 @@
+"""The registry's tables in admin's database: made by a migration, and again when missing."""
+
+from __future__ import annotations
+
+from admin_server.registry.registry import CURSORS, TABLE
+from mesh.database import Database
+from mesh.follower.schema import create_statements, table_names
+from mesh.follower.tables import RebuildableTables
+
+LOCK_KEY = 0x6172_7473_7265_6731
+
+
+def registry_statements() -> list[str]:
+    """SQL that makes them."""
+    return [
+        *create_statements(TABLE, CURSORS),
+        f"CREATE INDEX ON {TABLE} (created_at, file_id) WHERE state <> 'deleted'",
+    ]
+
+
+def registry_tables(database: Database) -> RebuildableTables:
+    """The tables of the registry in `database`, once its migrations have run."""
+    names = table_names(TABLE, CURSORS)
+
+    async def make() -> None:
+        async with database.transaction() as tx:
+            await tx.execute("SELECT pg_advisory_xact_lock($1)", LOCK_KEY)
+            if await tx.fetchval("SELECT to_regclass($1) IS NULL", TABLE):
+                for statement in registry_statements():
+                    await tx.execute(statement)
+
+    return RebuildableTables(
+        database,
+        names=names,
+        drop=(f"DROP TABLE IF EXISTS {', '.join(names)} CASCADE",),
+        make=make,
+        lock_key=LOCK_KEY,
+    )
