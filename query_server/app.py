@@ -22,15 +22,19 @@ from query_server.downloads import Downloads
 from query_server.files import IndexedFiles
 from query_server.index_database import IndexDatabase
 from query_server.rpc.query import QueryServicer
-from query_server.search.index import TABLE, SearchIndex
+from query_server.search import session
+from query_server.search.index import SearchIndex
+from query_server.search.table import TABLE
 from query_server.settings import QuerySettings
 from query_server.sync import IndexSync
 from query_server.tables import IndexTables
 
 SERVICE = "artstore.v1.QueryService"
 MIGRATIONS = Path(__file__).parent / "migrations"
-# Searches in flight at once; each of them takes two at the most.
-DATABASE_CONNECTIONS = 12
+# Searches in flight at once; each of them takes two at the most. They have connections of their
+# own, so that no number of them holds the followers up.
+SEARCH_CONNECTIONS = 12
+DATABASE_CONNECTIONS = 8
 # A database that answers is prepared before the port opens; one that does not, behind it.
 PREPARE_SECONDS = 10.0
 MIGRATION_LOCK = 0x41525451  # "ARTQ"
@@ -49,6 +53,13 @@ async def build(settings: QuerySettings) -> AsyncIterator[MeshServer]:
             url, max_size=DATABASE_CONNECTIONS, application_name="artstore query"
         )
         stack.push_async_callback(database.close)
+        searched = IndexDatabase(
+            url,
+            max_size=SEARCH_CONNECTIONS,
+            application_name="artstore query search",
+            settings=session.SETTINGS,
+        )
+        stack.push_async_callback(searched.close)
         directory = ElementDirectory(redis=redis, admin=admin.channel, account=admin.account)
 
         async def metadata() -> Sequence[tuple[str, str]]:
@@ -75,6 +86,7 @@ async def build(settings: QuerySettings) -> AsyncIterator[MeshServer]:
                 version_table="query_alembic_version",
                 lock_key=MIGRATION_LOCK,
             )
+            await session.check_letters(database)
 
         tables = IndexTables(database, make_tables)
 
@@ -87,7 +99,7 @@ async def build(settings: QuerySettings) -> AsyncIterator[MeshServer]:
             SERVICE,
             add_QueryServiceServicer_to_server,
             QueryServicer(
-                index=SearchIndex(database),
+                index=SearchIndex(searched),
                 files=IndexedFiles(database),
                 sync=IndexSync(database, fleet),
                 downloads=downloads,
