@@ -5,7 +5,15 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -42,6 +50,24 @@ _GONE: tuple[type[BaseException], ...] = (
     asyncpg.InternalClientError,
 )
 
+# For a new database, the first that the server has: the case of every letter is known, whatever
+# the cluster's own locale, and texts are sorted alike everywhere.
+_LOCALES = (
+    *(
+        f"LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8' LC_COLLATE 'C' LC_CTYPE '{ctype}'"
+        for ctype in ("C.UTF-8", "en_US.UTF-8")
+    ),
+    # PostgreSQL 16 and older.
+    *(f"LC_COLLATE 'C' LC_CTYPE '{ctype}'" for ctype in ("C.UTF-8", "en_US.UTF-8")),
+    "",
+)
+_NO_SUCH_LOCALE = (
+    asyncpg.PostgresSyntaxError,
+    asyncpg.WrongObjectTypeError,
+    asyncpg.InvalidObjectDefinitionError,
+    asyncpg.InvalidParameterValueError,
+)
+
 
 class Connection(asyncpg.Connection):
     """A pooled connection; giving it back costs no round trip to the server.
@@ -73,6 +99,7 @@ class Database:
         droppable: names of tables and sequences, as statements name them, that an operator may
             drop and their owner makes anew: meanwhile a call that needs one is `Unavailable`.
             Any other missing relation is a wrong statement.
+        settings: of PostgreSQL, for each pooled connection.
     """
 
     def __init__(
@@ -84,6 +111,7 @@ class Database:
         name: str = "",
         application_name: str = "artstore",
         droppable: Collection[str] = (),
+        settings: Mapping[str, str] | None = None,
     ) -> None:
         self.url = url
         self.name = name or database_name(url)
@@ -95,6 +123,7 @@ class Database:
             # A query whose client has gone ends by itself, and lets go of its locks.
             "client_connection_check_interval": "1000",
             "idle_in_transaction_session_timeout": "60000",
+            **(settings or {}),
         }
         self._pool: asyncpg.Pool[Any] | None = None
         self._opening = asyncio.Lock()
@@ -372,8 +401,16 @@ async def _create_database(connection: asyncpg.Connection[Any], name: str) -> bo
     if await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", name):
         return False
     quoted = '"' + name.replace('"', '""') + '"'
-    try:
-        await connection.execute(f"CREATE DATABASE {quoted} ENCODING 'UTF8'", timeout=30.0)
-    except (asyncpg.DuplicateDatabaseError, asyncpg.UniqueViolationError):
-        return False
-    return True
+    for locale in _LOCALES:
+        try:
+            await connection.execute(
+                f"CREATE DATABASE {quoted} TEMPLATE template0 ENCODING 'UTF8' {locale}",
+                timeout=30.0,
+            )
+            return True
+        except (asyncpg.DuplicateDatabaseError, asyncpg.UniqueViolationError):
+            return False
+        except _NO_SUCH_LOCALE:
+            if locale is _LOCALES[-1]:
+                raise
+    raise AssertionError

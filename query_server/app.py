@@ -22,7 +22,9 @@ from mesh.server import MeshServer
 from query_server.downloads import Downloads
 from query_server.files import IndexedFiles
 from query_server.rpc.query import QueryServicer
-from query_server.search.index import TABLE, SearchIndex
+from query_server.search import session
+from query_server.search.index import SearchIndex
+from query_server.search.table import TABLE
 from query_server.settings import QuerySettings
 from query_server.sync import IndexSync
 from query_server.tables import CURSORS, VERSION_TABLE, index_tables
@@ -30,7 +32,7 @@ from query_server.tables import CURSORS, VERSION_TABLE, index_tables
 SERVICE = "artstore.v1.QueryService"
 MIGRATIONS = Path(__file__).parent / "migrations"
 # Searches in flight at once; each of them takes two at the most.
-DATABASE_CONNECTIONS = 12
+SEARCH_CONNECTIONS = 12
 # Apart from those, so that no burst of searches holds the followers up.
 FOLLOWER_CONNECTIONS = 8
 # A database that answers is prepared before the port opens; one that does not, behind it.
@@ -46,15 +48,19 @@ async def build(settings: QuerySettings) -> AsyncIterator[MeshServer]:
         admin = await stack.enter_async_context(link_to_admin(settings, background))
         redis = open_redis(settings.redis_url)
         stack.push_async_callback(redis.aclose)
-        database, followed = (
-            ReplicaDatabase(settings.index_url, max_size=size, application_name=name)
-            for size, name in (
-                (DATABASE_CONNECTIONS, "artstore query"),
-                (FOLLOWER_CONNECTIONS, "artstore query follower"),
-            )
+        followed = ReplicaDatabase(
+            settings.index_url,
+            max_size=FOLLOWER_CONNECTIONS,
+            application_name="artstore query",
         )
-        stack.push_async_callback(database.close)
         stack.push_async_callback(followed.close)
+        searched = ReplicaDatabase(
+            settings.index_url,
+            max_size=SEARCH_CONNECTIONS,
+            application_name="artstore query search",
+            settings=session.SETTINGS,
+        )
+        stack.push_async_callback(searched.close)
         directory = ElementDirectory(redis=redis, admin=admin.channel, account=admin.account)
 
         async def metadata() -> Sequence[tuple[str, str]]:
@@ -81,6 +87,7 @@ async def build(settings: QuerySettings) -> AsyncIterator[MeshServer]:
                 version_table=VERSION_TABLE,
                 lock_key=MIGRATION_LOCK,
             )
+            await session.check_letters(followed)
 
         tables = index_tables(followed, make_tables, lock_key=MIGRATION_LOCK)
 
@@ -93,16 +100,16 @@ async def build(settings: QuerySettings) -> AsyncIterator[MeshServer]:
             SERVICE,
             add_QueryServiceServicer_to_server,
             QueryServicer(
-                index=SearchIndex(database),
-                files=IndexedFiles(database),
-                sync=IndexSync(database, fleet),
+                index=SearchIndex(searched),
+                files=IndexedFiles(searched),
+                sync=IndexSync(followed, fleet),
                 downloads=downloads,
                 directory=directory,
                 account=admin.account,
             ),
         )
         await tables.first(PREPARE_SECONDS)
-        health = HealthWatcher(server, [(SERVICE, database.ping)])
+        health = HealthWatcher(server, [(SERVICE, followed.ping)])
         background.start("storage elements", directory.watch)
         background.start("index follower", follow)
         background.start("index tables", tables.watch)

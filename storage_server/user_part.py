@@ -12,6 +12,7 @@ from mesh.errors import InvalidArgument
 MAX_USER_PART_BYTES = 3072
 MAX_FILENAME_BYTES = 1024
 MAX_NAMESPACE_BYTES = 128
+MAX_CONTENT_TYPE_BYTES = 255
 
 
 def check_user_part(
@@ -28,10 +29,10 @@ def check_user_part(
     """Refuse what no sidecar should hold, before any byte is stored.
 
     Raises:
-        InvalidArgument: an empty name or one over 1,024 bytes, NUL or a lone surrogate in
-            any text, a namespace that tokens cannot name, more than 3,072 bytes in all
-            (encoded, names of the fields included). `field` names the field, for the last
-            the largest one.
+        InvalidArgument: an empty name or one over 1,024 bytes, a content_type over 255 bytes,
+            NUL or a lone surrogate in any text, a namespace that tokens cannot name, more than
+            3,072 bytes in all (encoded, names of the fields included). `field` names the field,
+            for the last the largest one.
     """
     part: dict[str, Any] = {
         "original_filename": original_filename,
@@ -51,6 +52,10 @@ def check_user_part(
         raise InvalidArgument(
             f"original_filename is longer than {MAX_FILENAME_BYTES} bytes",
             field="original_filename",
+        )
+    if len(content_type.encode()) > MAX_CONTENT_TYPE_BYTES:
+        raise InvalidArgument(
+            f"content_type is longer than {MAX_CONTENT_TYPE_BYTES} bytes", field="content_type"
         )
     _check_namespace(namespace)
     sizes = {name: len(orjson.dumps(value)) for name, value in part.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -55,6 +56,16 @@ def _plain(field: str, values: list[str]) -> list[str]:
     return values
 
 
+def _policies(numbers: Sequence[int]) -> list[str]:
+    unknown = next((number for number in numbers if number not in POLICIES), None)
+    if unknown is not None:
+        # Left out, it would let every file pass.
+        raise InvalidArgument(
+            f"no retention policy has the number {unknown}", field="filters.retention_policies"
+        )
+    return [POLICIES[number] for number in numbers]
+
+
 def to_filters(message: pb.SearchFilters) -> Filters:
     """The filters of a request.
 
@@ -70,9 +81,7 @@ def to_filters(message: pb.SearchFilters) -> Filters:
         attributes=attributes,
         min_size_bytes=message.min_size_bytes if message.HasField("min_size_bytes") else None,
         max_size_bytes=message.max_size_bytes if message.HasField("max_size_bytes") else None,
-        retention_policies=[
-            POLICIES[number] for number in message.retention_policies if number in POLICIES
-        ],
+        retention_policies=_policies(message.retention_policies),
     )
 
 

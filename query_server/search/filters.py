@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
 
 from query_server.search.request import Filters
+from query_server.search.table import KEY_CHARACTERS
 
 
 class Conditions:
@@ -31,30 +33,28 @@ class Conditions:
         return " AND ".join(self.clauses)
 
 
-def _prefix(media_type: str) -> str:
-    escaped = media_type[:-1].replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    return escaped + "%"
-
-
 def apply(conditions: Conditions, filters: Filters, readable: frozenset[str] | None) -> None:
     """Add what the filters and the caller's namespaces ask for."""
     if readable is not None:
-        conditions.add("namespace = ANY({}::text[])", sorted(readable))
+        conditions.clauses.append(_one_of(conditions, "namespace", sorted(readable)))
     for column, values in (
-        ("storage_element_id", filters.storage_element_ids),
         ("namespace", filters.namespaces),
         ("created_by", filters.created_by),
+    ):
+        if values:
+            conditions.clauses.append(_one_of(conditions, column, values))
+    extensions = [name.lower().removeprefix(".") for name in filters.extensions]
+    for column, values in (
+        ("storage_element_id", filters.storage_element_ids),
         ("retention_policy", filters.retention_policies),
+        ("extension", extensions),
     ):
         if values:
             conditions.add(f"{column} = ANY({{}}::text[])", list(values))
-    if filters.extensions:
-        wanted = [name.lower().removeprefix(".") for name in filters.extensions]
-        conditions.add("extension = ANY({}::text[])", wanted)
     if filters.content_types:
-        _content_types(conditions, filters)
+        _content_types(conditions, filters.content_types)
     if filters.tags:
-        conditions.add("tags @> {}::text[]", list(filters.tags))
+        _tags(conditions, filters.tags)
     for clause, value in (
         ("size_bytes >= {}", filters.min_size_bytes),
         ("size_bytes <= {}", filters.max_size_bytes),
@@ -70,12 +70,28 @@ def apply(conditions: Conditions, filters: Filters, readable: frozenset[str] | N
         conditions.add("attributes @> {}::jsonb", orjson.dumps(dict(filters.attributes)).decode())
 
 
-def _content_types(conditions: Conditions, filters: Filters) -> None:
-    exact = [name for name in filters.content_types if not name.endswith("/*")]
-    families = [_prefix(name) for name in filters.content_types if name.endswith("/*")]
+def _one_of(conditions: Conditions, column: str, values: Sequence[str]) -> str:
+    """The column is one of the texts; the index has the beginnings of them."""
+    keys = [value[:KEY_CHARACTERS] for value in values]
+    clause = f"left({column}, {KEY_CHARACTERS}) = ANY({conditions.parameter(keys)}::text[])"
+    if any(len(key) == KEY_CHARACTERS for key in keys):
+        clause += f" AND {column} = ANY({conditions.parameter(list(values))}::text[])"
+    return f"({clause})"
+
+
+def _tags(conditions: Conditions, tags: Sequence[str]) -> None:
+    keys = [tag[:KEY_CHARACTERS] for tag in tags]
+    conditions.add("tag_keys @> {}::text[]", keys)
+    if any(len(key) == KEY_CHARACTERS for key in keys):
+        conditions.add("tags @> {}::text[]", list(tags))
+
+
+def _content_types(conditions: Conditions, names: Sequence[str]) -> None:
+    exact = [name for name in names if not name.endswith("/*")]
+    families = [name[:-2] for name in names if name.endswith("/*")]
     clauses = []
     if exact:
-        clauses.append(f"content_type = ANY({conditions.parameter(exact)}::text[])")
+        clauses.append(_one_of(conditions, "content_type", exact))
     if families:
-        clauses.append(f"content_type LIKE ANY({conditions.parameter(families)}::text[])")
+        clauses.append(f"content_family = ANY({conditions.parameter(families)}::text[])")
     conditions.clauses.append(f"({' OR '.join(clauses)})")

@@ -6,8 +6,8 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -15,29 +15,38 @@ import orjson
 from mesh.errors import InvalidArgument
 from query_server.search.request import Order, SearchQuery
 
+MAX_TOKEN_CHARACTERS = 4096
+_BIGGEST = 2**63 - 1
+
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """The last row of a page, and what was counted on the first one.
+    """The last row of a page, and what was found on the first one.
 
     Attributes:
         key: the sort values of that row, file_id last.
         total: matches on all pages.
         exact: counted to the end.
         fuzzy: the first page found nothing by words and went by similarity.
+        newest: created_at of the newest match then; what came later is not among the ranked
+            matches, else each new file would push one out of them between two pages. None
+            where nothing is ranked.
     """
 
     key: Sequence[Any]
     total: int
     exact: bool
     fuzzy: bool
+    newest: datetime | None = None
 
 
 def fingerprint(query: SearchQuery) -> str:
     """Changes with whatever the order or the set of matches depends on."""
+    # A map of protobuf comes in any order.
+    filters = replace(query.filters, attributes=dict(sorted(query.filters.attributes.items())))
     parts = (
         query.text,
-        repr(query.filters),
+        repr(filters),
         query.order.value,
         query.descending,
         sorted(query.readable) if query.readable is not None else None,
@@ -48,38 +57,75 @@ def fingerprint(query: SearchQuery) -> str:
 def encode(query: SearchQuery, position: Position) -> str:
     """The token of a position."""
     key = [part.isoformat() if isinstance(part, datetime) else part for part in position.key]
-    content = [fingerprint(query), key, position.total, position.exact, position.fuzzy]
+    newest = position.newest.isoformat() if position.newest else None
+    content = [
+        fingerprint(query), key, position.total, position.exact, position.fuzzy, newest,
+    ]  # fmt: skip
     return base64.urlsafe_b64encode(orjson.dumps(content)).decode().rstrip("=")
 
 
 def decode(query: SearchQuery) -> Position | None:
     """The position of `query.page_token`; None for the first page.
 
+    A token is not signed, so each value is checked: none may trouble the database.
+
     Raises:
         InvalidArgument: it is no token, or one of another query.
     """
     if not query.page_token:
         return None
-    wrong = InvalidArgument(
-        "page_token is not one of this query, filters and order", field="page_token"
-    )
     try:
-        padded = query.page_token + "=" * (-len(query.page_token) % 4)
-        made_for, key, total, exact, fuzzy = orjson.loads(base64.urlsafe_b64decode(padded))
-        if made_for != fingerprint(query):
-            raise wrong
-        return Position(_typed(query, key, fuzzy), int(total), bool(exact), bool(fuzzy))
-    except (ValueError, TypeError, binascii.Error) as error:
-        raise wrong from error
+        return _position(query)
+    except (ValueError, TypeError, OverflowError, binascii.Error) as error:
+        raise InvalidArgument(
+            "page_token is not one of this query, filters and order", field="page_token"
+        ) from error
 
 
-def _typed(query: SearchQuery, key: list[Any], fuzzy: bool) -> list[Any]:
+def _position(query: SearchQuery) -> Position:
+    if len(query.page_token) > MAX_TOKEN_CHARACTERS:
+        raise ValueError("too long")
+    padded = query.page_token + "=" * (-len(query.page_token) % 4)
+    made_for, key, total, exact, fuzzy, newest = orjson.loads(base64.urlsafe_b64decode(padded))
+    if made_for != fingerprint(query):
+        raise ValueError("of another query")
+    if not isinstance(exact, bool) or not isinstance(fuzzy, bool):
+        raise TypeError("not a flag")
+    return Position(
+        _key(query, key, fuzzy=fuzzy),
+        _number(total, least=0),
+        exact,
+        fuzzy,
+        None if newest is None else _time(newest),
+    )
+
+
+def _key(query: SearchQuery, key: list[Any], *, fuzzy: bool) -> list[Any]:
     if fuzzy or query.order is Order.RELEVANCE:
         score, created_at, file_id = key
-        return [float(score), datetime.fromisoformat(created_at), str(file_id)]
+        return [float(score), _time(created_at), _text(file_id)]
     value, file_id = key
     if query.order in (Order.CREATED_AT, Order.UPDATED_AT):
-        return [datetime.fromisoformat(value), str(file_id)]
+        return [_time(value), _text(file_id)]
     if query.order is Order.SIZE:
-        return [int(value), str(file_id)]
-    return [str(value), str(file_id)]
+        return [_number(value, least=-_BIGGEST), _text(file_id)]
+    return [_text(value), _text(file_id)]
+
+
+def _number(value: Any, *, least: int) -> int:
+    if type(value) is not int or not least <= value <= _BIGGEST:
+        raise ValueError("not a number of 64 bits")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or "\0" in value:
+        raise ValueError("not a text")
+    return value
+
+
+def _time(value: Any) -> datetime:
+    moment = datetime.fromisoformat(value)
+    if moment.tzinfo is None:
+        raise ValueError("a time without its zone")
+    return moment.astimezone(UTC)

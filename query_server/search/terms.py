@@ -7,6 +7,7 @@ operator, quote or wildcard of tsquery can come from outside.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 
 MAX_WORDS = 16
@@ -16,7 +17,7 @@ _WORD = re.compile(r"[^\W_]+")
 def words_of(text: str) -> list[str]:
     """The words of a text, lower case, without repeats; at most MAX_WORDS of them."""
     seen: dict[str, None] = {}
-    for match in _WORD.finditer(text.lower()):
+    for match in _WORD.finditer(unicodedata.normalize("NFC", text).lower()):
         seen.setdefault(match.group()[:100])
     return list(seen)[:MAX_WORDS]
 
@@ -33,3 +34,20 @@ def tsquery(words: Sequence[str], first_parameter: int) -> tuple[str, list[str]]
         pieces.append(f"(to_tsquery('simple', ${number}) || to_tsquery('russian', ${number + 1}))")
         parameters += [f"'{word}':*", f"'{word}'"]
     return " && ".join(pieces), parameters
+
+
+# Parameters: candidates and the query's words in ASCII, then those in other letters. The
+# dictionaries are those that the configuration `russian` takes for them.
+SAME_STEM = " UNION ALL ".join(
+    f"""
+    SELECT word FROM unnest(${first}::text[]) word
+    WHERE ts_lexize('{dictionary}', word) && ARRAY(
+        SELECT unnest(ts_lexize('{dictionary}', wanted)) FROM unnest(${first + 1}::text[]) wanted)
+    """
+    for first, dictionary in ((1, "english_stem"), (3, "russian_stem"))
+)
+# Parameters: candidates, the query's words.
+SIMILAR_WORDS = """
+    SELECT DISTINCT word FROM unnest($1::text[]) word, unnest($2::text[]) wanted
+    WHERE similarity(word, wanted) >= 0.3
+"""

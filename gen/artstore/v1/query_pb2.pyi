@@ -80,7 +80,7 @@ class SearchFilters(_message.Message):
 
     @_builtins.property
     def content_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Media types; `image/*` takes a whole family."""
+        """Media types as they were given at upload; `image/*` takes a whole family."""
 
     @_builtins.property
     def extensions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -108,7 +108,7 @@ class SearchFilters(_message.Message):
 
     @_builtins.property
     def retention_policies(self) -> _containers.RepeatedScalarFieldContainer[_types_pb2.RetentionPolicy.ValueType]:
-        """Retention policies."""
+        """Retention policies; UNSPECIFIED is INVALID_ARGUMENT."""
 
     @_builtins.property
     def expires_before_at(self) -> _timestamp_pb2.Timestamp:
@@ -166,14 +166,20 @@ class SearchFilesRequest(_message.Message):
     MIN_CHANGE_TOKENS_FIELD_NUMBER: _builtins.int
     query: _builtins.str
     """Words to find in name, description, tags and attributes, in Russian and English; each may
-    be a prefix. Empty matches all. It is data: no operator has a meaning. At most 1,024 bytes.
+    be a prefix. Empty matches all. It is data: no operator has a meaning. At most 1,024 bytes,
+    of which the first 16 distinct words count. When nothing matches, names that resemble it
+    are found instead, the 200 closest.
     """
     order_by: _builtins.str
     """`relevance desc` (default with a query), `created_at`, `updated_at`, `original_filename`
     or `size_bytes`, each with an optional ` desc` (`created_at desc` by default without one).
+    Relevance ranks the newest 10,000 matches as of the first page, and has no pages beyond
+    them; the other orders have pages to the last match.
     """
     page_size: _builtins.int
-    """At most 1,000, 50 by default; more is lowered."""
+    """At most 1,000, 50 by default; more is lowered. A page whose texts would not fit into one
+    message has fewer results, and a next_page_token.
+    """
     page_token: _builtins.str
     """next_page_token of the page before, for the same query, filters and order."""
     @_builtins.property

@@ -355,7 +355,7 @@ class UploadHeader(_message.Message):
     original_filename: _builtins.str
     """Required, at most 1,024 bytes of UTF-8; any characters but NUL."""
     content_type: _builtins.str
-    """Media type; empty means `application/octet-stream`."""
+    """Media type, at most 255 bytes; empty means `application/octet-stream`."""
     size_bytes: _builtins.int
     """Size of the whole file in bytes, if known: space is then reserved before a byte is sent,
     and a different size is DATA_LOSS.

@@ -38,6 +38,7 @@ LATER = AT + timedelta(hours=1)
         ({"attributes": {"a": "\udfff"}}, "attributes"),
         ({"attributes": {"k" * 2000: "v" * 2000}}, "attributes"),
         ({"content_type": "\0"}, "content_type"),
+        ({"content_type": "c" * 256}, "content_type"),
         ({"version": "\0"}, "version"),
         ({"request_id": "\0"}, "request_id"),
         ({"namespace": ""}, "namespace"),

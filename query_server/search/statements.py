@@ -1,0 +1,139 @@
+"""The SQL of a search: a page of rows by column, by rank or by likeness, and the count."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mesh.follower.rows import COLUMNS
+from query_server.search import filters
+from query_server.search.filters import Conditions
+from query_server.search.paging import Position
+from query_server.search.request import Order, SearchQuery
+from query_server.search.table import KEY_CHARACTERS, TABLE
+from query_server.search.terms import tsquery
+
+MATCHES_CAP = 10_000
+FACET_VALUES = 20
+# Names that resemble a text: so many are compared, and so many of the closest are answered.
+SIMILAR_COMPARED = 5_000
+SIMILAR_CAP = 200
+
+_SORT = {
+    Order.CREATED_AT: "created_at",
+    Order.UPDATED_AT: "updated_at",
+    Order.SIZE: "size_bytes",
+    Order.NAME: f"left(lower(original_filename), {KEY_CHARACTERS})",
+}
+_NAMES = [name for name in COLUMNS if name not in ("epoch", "digest")]
+_SELECT = ", ".join(_NAMES)
+_FROM_TABLE = ", ".join(f"t.{name}" for name in _NAMES)
+
+# SQL and its parameters.
+Statement = tuple[str, Sequence[object]]
+
+
+def _conditions(query: SearchQuery, words: Sequence[str]) -> tuple[Conditions, str]:
+    """The conditions of a query, and the SQL of its tsquery ('' without words)."""
+    conditions = Conditions()
+    wanted = ""
+    if words:
+        wanted, parameters = tsquery(words, 1)
+        conditions.parameters.extend(parameters)
+        conditions.clauses.append(f"search_vector @@ ({wanted})")
+    filters.apply(conditions, query.filters, query.readable)
+    return conditions, wanted
+
+
+def count(query: SearchQuery, words: Sequence[str]) -> Statement:
+    """Rows (field, value, count); field '' has the number of matches, cut beyond the cap."""
+    conditions, _ = _conditions(query, words)
+    facets = "".join(
+        f"""
+        UNION ALL (SELECT '{field}', {value}, count(*) FROM matches{more}
+                   GROUP BY 2 ORDER BY 3 DESC, 2 LIMIT {FACET_VALUES})"""
+        for field, value, more in (
+            ("content_type", "content_type", ""),
+            ("storage_element_id", "storage_element_id", ""),
+            ("tag", "tag", ", unnest(tags) tag"),
+        )
+    )
+    return (
+        f"""
+        WITH matches AS MATERIALIZED (
+            SELECT content_type, storage_element_id, tags FROM {TABLE}
+            WHERE {conditions.sql} LIMIT {MATCHES_CAP + 1})
+        SELECT '' AS field, '' AS value, count(*) AS count FROM matches{facets}
+        """,
+        conditions.parameters,
+    )
+
+
+def by_column(query: SearchQuery, words: Sequence[str], position: Position | None) -> Statement:
+    """One row more than the page has, if there are that many, in the order of a column."""
+    conditions, _ = _conditions(query, words)
+    column = _SORT[query.order]
+    sign, direction = ("<", "DESC") if query.descending else (">", "ASC")
+    if position is not None:
+        value, file_id = map(conditions.parameter, position.key)
+        conditions.clauses.append(f"({column}, file_id) {sign} ({value}, {file_id})")
+    return (
+        f"""
+        SELECT {_SELECT}, 0::float8 AS score, {column} AS key_0, file_id AS key_1
+        FROM {TABLE} WHERE {conditions.sql}
+        ORDER BY {column} {direction}, file_id {direction} LIMIT {query.page_size + 1}
+        """,
+        conditions.parameters,
+    )
+
+
+def by_rank(query: SearchQuery, words: Sequence[str], position: Position | None) -> Statement:
+    """As `by_column`, in the order of relevance among the newest MATCHES_CAP matches."""
+    conditions, wanted = _conditions(query, words)
+    if position is not None and position.newest is not None:
+        conditions.add("created_at <= {}", position.newest)
+    inner = f"""
+        SELECT file_id, storage_element_id, created_at,
+               ts_rank(search_vector, {wanted})::float8 AS score
+        FROM (SELECT file_id, storage_element_id, created_at, search_vector
+              FROM {TABLE} WHERE {conditions.sql}
+              ORDER BY created_at DESC, file_id DESC LIMIT {MATCHES_CAP}) newest"""
+    return _ranked(conditions, inner, query.page_size, position)
+
+
+def by_likeness(query: SearchQuery, text: str, position: Position | None) -> Statement:
+    """As `by_column`, names that resemble `text`, the closest first."""
+    conditions = Conditions()
+    wanted = conditions.parameter(text)
+    filters.apply(conditions, query.filters, query.readable)
+    score = f"word_similarity({wanted}, lower(original_filename))::float8"
+    inner = f"""
+        SELECT * FROM (
+            SELECT file_id, storage_element_id, created_at, {score} AS score
+            FROM {TABLE} WHERE {conditions.sql} AND {wanted} <% lower(original_filename)
+            LIMIT {SIMILAR_COMPARED}) compared
+        ORDER BY score DESC, created_at DESC, file_id DESC LIMIT {SIMILAR_CAP}"""
+    return _ranked(conditions, inner, query.page_size, position)
+
+
+def _ranked(
+    conditions: Conditions, inner: str, page_size: int, position: Position | None
+) -> Statement:
+    after = "true"
+    if position is not None:
+        placeholders = ", ".join(conditions.parameter(part) for part in position.key)
+        after = f"(score, created_at, file_id) < ({placeholders})"
+    return (
+        f"""
+        WITH ranked AS MATERIALIZED ({inner}),
+        page AS (
+            SELECT * FROM ranked WHERE {after}
+            ORDER BY score DESC, created_at DESC, file_id DESC LIMIT {page_size + 1})
+        SELECT {_FROM_TABLE}, page.score,
+               page.score AS key_0, page.created_at AS key_1, page.file_id AS key_2,
+               whole.ranked, whole.newest
+        FROM page JOIN {TABLE} t USING (file_id, storage_element_id),
+             (SELECT count(*) AS ranked, max(created_at) AS newest FROM ranked) whole
+        ORDER BY page.score DESC, page.created_at DESC, page.file_id DESC
+        """,
+        conditions.parameters,
+    )
