@@ -24,11 +24,17 @@ def _run(element: ElementProcess, chosen: settings) -> None:
     run_state_machine_as_test(machine, settings=chosen)
 
 
-@pytest.mark.parametrize(
-    "examples", [8, pytest.param(150, marks=[pytest.mark.full, pytest.mark.timeout(3600)])]
-)
-def test_rows_equal_valid_sidecars_after_any_history(
-    element: ElementProcess, examples: int
+def test_rows_equal_valid_sidecars_after_any_history_on_local_files(
+    local_element: ElementProcess,
 ) -> None:
-    chosen = SAME if examples < 100 else QUIET
-    _run(element, settings(chosen, max_examples=examples, stateful_step_count=25))
+    _run(local_element, settings(SAME, max_examples=6, stateful_step_count=20))
+
+
+def test_rows_equal_valid_sidecars_after_any_history_on_s3(s3_element: ElementProcess) -> None:
+    _run(s3_element, settings(SAME, max_examples=3, stateful_step_count=20))
+
+
+@pytest.mark.full
+@pytest.mark.timeout(3600)
+def test_rows_equal_valid_sidecars_after_many_histories(element: ElementProcess) -> None:
+    _run(element, settings(QUIET, max_examples=150, stateful_step_count=30))
