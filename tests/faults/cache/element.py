@@ -72,7 +72,12 @@ class ElementProcess:
         self._process = Process(rig, environment)
         self._loop = asyncio.new_event_loop()
         self._database: asyncpg.Connection[Any] | None = None
-        self.caller = AloneCaller(rig, self._process.port)
+        self._callers = [AloneCaller(rig, self._process.port)]
+
+    @property
+    def caller(self) -> AloneCaller:
+        """A caller of the process that runs."""
+        return self._callers[-1]
 
     @property
     def root(self) -> Path:
@@ -88,9 +93,8 @@ class ElementProcess:
 
     def begin_start(self) -> None:
         """Start without waiting for more than an answer."""
-        # A connection of the last process would wait out its back-off.
-        self.caller.__exit__()
-        self.caller = AloneCaller(self.rig, self._process.port)
+        # A connection to the last process would wait out its back-off.
+        self._callers.append(AloneCaller(self.rig, self._process.port))
         self._process.start()
 
     def kill(self) -> None:
@@ -114,7 +118,8 @@ class ElementProcess:
 
     def close(self) -> None:
         """End everything."""
-        self.caller.__exit__()
+        for caller in self._callers:
+            caller.__exit__()
         self._process.kill()
         if self._database is not None:
             self._loop.run_until_complete(self._database.close())

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import grpc
-from hypothesis import assume
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
@@ -111,8 +110,10 @@ class Histories(RuleBasedStateMachine):
         for _ in range(count):
             self.upload()
 
-    def one(self, pick: int, **wanted: bool) -> Known:
-        """A file that is as wanted: there, broken."""
+    def one(self, pick: int, **wanted: bool) -> Known | None:
+        """A file that is as wanted: there, broken. None if none is: then nothing is done, since
+        what a rule draws must not depend on what others did.
+        """
         able = [
             file
             for file in self.files
@@ -121,8 +122,11 @@ class Histories(RuleBasedStateMachine):
                 for name, value in wanted.items()
             )
         ]
-        assume(able)
-        return able[pick % len(able)]
+        return able[pick % len(able)] if able else None
+
+    def any(self, pick: int) -> Known:
+        """A file; there is always one."""
+        return self.files[pick % len(self.files)]
 
     def text(self) -> str:
         """A text that stands nowhere else."""
@@ -191,7 +195,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(pick=PICK)
     def update(self, pick: int) -> None:
-        file, text = self.one(pick), self.text()
+        file, text = self.any(pick), self.text()
         before = file.sidecar
         answer = self.call(
             self.expected_of(file, deleted=Code.NOT_FOUND),
@@ -203,7 +207,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(pick=PICK)
     def delete(self, pick: int) -> None:
-        file = self.one(pick)
+        file = self.any(pick)
         before = file.sidecar
         may_be = self.expected_of(file, deleted=Code.NOT_FOUND)
         answer = self.call(may_be, self.element.caller.delete, file.file_id)
@@ -213,7 +217,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(pick=PICK)
     def undelete(self, pick: int) -> None:
-        file = self.one(pick)
+        file = self.any(pick)
         before = file.sidecar
         may_be = self.expected_of(file, deleted=None)
         answer = self.call(may_be, self.element.caller.undelete, file.file_id)
@@ -228,7 +232,7 @@ class Histories(RuleBasedStateMachine):
     @rule(pick=PICK)
     def read(self, pick: int) -> None:
         """What the row can't tell, or not any more, the sidecar tells."""
-        file = self.one(pick)
+        file = self.any(pick)
         record = self.element.records().get(file.file_id)
         sidecar = file.sidecar
         row = self.element.rows().get(file.file_id)
@@ -253,14 +257,15 @@ class Histories(RuleBasedStateMachine):
     @rule(pick=PICK)
     def edit(self, pick: int) -> None:
         file = self.one(pick, there=True, broken=False)
+        if file is None or file.sidecar is None:
+            return
         sidecar = file.sidecar
-        assert sidecar is not None
         self.put(file, replace(sidecar, description=self.text(), unknown='"x":[1,2.50]'))
 
     @rule(pick=PICK, which=PICK)
     def restore(self, pick: int, which: int) -> None:
         """An older sidecar from a backup, whose revision is lower."""
-        file = self.one(pick)
+        file = self.any(pick)
         content = file.past[which % len(file.past)]
         there = decode(content)
         if path_of(there) != file.path:
@@ -271,20 +276,22 @@ class Histories(RuleBasedStateMachine):
     def touch(self, pick: int) -> None:
         """The same bytes, written again."""
         file = self.one(pick, there=True)
-        assert file.content is not None
-        self.put(file, file.content)
+        if file is not None and file.content is not None:
+            self.put(file, file.content)
 
     @rule(pick=PICK)
     def remove(self, pick: int) -> None:
-        self.take_away(self.one(pick, there=True))
+        file = self.one(pick, there=True)
+        if file is not None:
+            self.take_away(file)
 
     @rule(pick=PICK)
     def move(self, pick: int) -> None:
         """To a folder that its id does not name."""
         file = self.one(pick, there=True, broken=False)
+        if file is None or file.sidecar is None or file.sidecar.storage_path == AWAY_FOLDER:
+            return
         sidecar = file.sidecar
-        assert sidecar is not None
-        assume(sidecar.storage_path != AWAY_FOLDER)
         self.take_away(file)
         moved = replace(sidecar, storage_path=AWAY_FOLDER)
         file.path, file.unfindable = path_of(moved), True
@@ -293,16 +300,18 @@ class Histories(RuleBasedStateMachine):
     @rule(pick=PICK, how=st.sampled_from(sorted(BREAKS)))
     def spoil(self, pick: int, how: str) -> None:
         file = self.one(pick, there=True, broken=False)
-        row = self.element.rows().get(file.file_id)
-        if row is not None and path_of(row) != file.path:
-            # A row that names another place is not that of a broken sidecar.
+        if file is None or file.content is None:
             return
-        assert file.content is not None
+        # A row that names another place would not be that of the broken sidecar.
+        self.element.sql(
+            "UPDATE {files} SET storage_path = $2 WHERE file_id = $1",
+            file.file_id, file.path.rpartition("/")[0],
+        )  # fmt: skip
         self.put(file, BREAKS[how](file.content))
 
     @rule(pick=PICK, how=st.sampled_from(sorted(DAMAGES)))
     def damage_row(self, pick: int, how: str) -> None:
-        file = self.one(pick)
+        file = self.any(pick)
         self.element.sql(f"{DAMAGES[how]} WHERE file_id = $1", file.file_id)
 
     @rule(how=st.sampled_from([*sorted(DAMAGES), "truncated"]))
@@ -312,6 +321,8 @@ class Histories(RuleBasedStateMachine):
     @rule(pick=PICK)
     def row_names_another_place(self, pick: int) -> None:
         file = self.one(pick, broken=False)
+        if file is None:
+            return
         self.element.sql(
             "UPDATE {files} SET storage_path = '2018/01/02/03' WHERE file_id = $1", file.file_id
         )
@@ -325,7 +336,7 @@ class Histories(RuleBasedStateMachine):
     )
     def kill(self, pick: int, at: str, after_ms: int) -> None:
         """At rest, or in the middle of a rebuild and an update, which is made whole or not."""
-        file, text = self.one(pick), self.text()
+        file, text = self.any(pick), self.text()
         if at != "rest":
             self.work(file, text, after_ms, full=at == "full")
         self.element.restart()
@@ -421,18 +432,21 @@ class Histories(RuleBasedStateMachine):
 
     @rule()
     def cleanup(self) -> None:
+        """What goes is still found, by its id."""
         before = self.element.rows()
-        expired = {file.file_id for file in self.files if self.is_expired(file)}
+        expired = {file.file_id for file in self.files if self.may_be_cleaned(file)}
         assert self.element.caller.cleanup(ELEMENT) == len(expired)
         assert self.element.rows() == {i: row for i, row in before.items() if i not in expired}
 
-    def is_expired(self, file: Known) -> bool:
-        """Its row is older than any row that was not aged by hand."""
+    def may_be_cleaned(self, file: Known) -> bool:
+        """Its row is older than any that was not aged by hand, and its sidecar is at home."""
+        if file.sidecar is None or file.sidecar.storage_path == AWAY_FOLDER:
+            return False
         found = self.element.sql(
-            "SELECT 1 FROM {files} WHERE file_id = $1 AND state <> 'deleted'"
+            "SELECT 1 FROM {files} WHERE file_id = $1 AND state <> 'deleted' AND storage_path = $2"
             " AND cache_updated_at < now() - interval '99 hours'",
-            file.file_id,
-        )
+            file.file_id, file.path.rpartition("/")[0],
+        )  # fmt: skip
         return bool(found)
 
     def teardown(self) -> None:
@@ -460,11 +474,14 @@ def _same(file: types_pb2.File, sidecar: Sidecar) -> None:
     for name in ("file_id", "revision", "description", "size_bytes", "sha256", "storage_path"):
         assert getattr(file, name) == said[name], name
     assert list(file.tags) == said["tags"]
-    assert file.state == {
-        FileState.ACTIVE: types_pb2.FILE_STATE_ACTIVE,
-        FileState.DELETED: types_pb2.FILE_STATE_DELETED,
-        FileState.MOVED: types_pb2.FILE_STATE_MOVED,
-    }[sidecar.state]
+    assert (
+        file.state
+        == {
+            FileState.ACTIVE: types_pb2.FILE_STATE_ACTIVE,
+            FileState.DELETED: types_pb2.FILE_STATE_DELETED,
+            FileState.MOVED: types_pb2.FILE_STATE_MOVED,
+        }[sidecar.state]
+    )
     assert not file.cache_expired
 
 
