@@ -89,7 +89,7 @@ class ElementProcess:
     def start(self) -> None:
         """Start, and wait until it takes writes."""
         self.begin_start()
-        wait_until(lambda: self._says_writable(), START_SECONDS, "the element takes writes")
+        wait_until(self._says_writable, START_SECONDS, "the element takes writes")
 
     def begin_start(self) -> None:
         """Start without waiting for more than an answer."""

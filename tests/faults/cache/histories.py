@@ -27,7 +27,7 @@ from storage_server.sidecar import (
     undeleted,
 )
 from tests.faults.cache.element import ELEMENT, SIDECAR_SUFFIX, ElementProcess, is_live
-from tests.integration.cache.rig import a_sidecar, path_of, utc_now
+from tests.integration.cache.rig import a_sidecar, path_of
 
 Code = grpc.StatusCode
 AWAY_FOLDER = "2019/01/02/03"
@@ -65,8 +65,8 @@ class Known:
         content: of the sidecar; None once it was taken away.
         blob: its bytes.
         past: valid sidecars that it had, of which a backup might be one.
-        unfindable: it may be NOT_FOUND without a row that names it: it is not at home, or an index of names
-            on S3 has not seen it come.
+        unfindable: it may be NOT_FOUND without a row that names it: it is not at home, or an
+            index of names on S3 has not seen it come.
     """
 
     file_id: str

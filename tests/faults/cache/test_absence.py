@@ -1,4 +1,4 @@
-"""What is not shown to be gone is not removed: stores that are away, emptied, foreign, cut short."""
+"""What is not shown to be gone is not removed: stores that are away, emptied, foreign."""
 
 from __future__ import annotations
 
