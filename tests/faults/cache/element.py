@@ -31,7 +31,7 @@ from tests.services import wait_until
 
 ELEMENT = "se-01"
 SIDECAR_SUFFIX = ".attr.json"
-START_SECONDS = 60.0
+START_SECONDS = 100.0
 
 
 class AloneCaller(Outside):
