@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 import structlog
 from prometheus_client import Gauge
 
-from mesh.errors import InvalidArgument, Unavailable
+from mesh.errors import InvalidArgument
 from storage_server.catalog.fences import Fence, Guard
 from storage_server.consistency.check import Check
 from storage_server.consistency.report import Finding, Level, Report
@@ -33,7 +33,10 @@ class Writer(Protocol):
 
     @property
     def is_writer(self) -> bool:
-        """False for a standby."""
+        """False for a standby, and for a process whose store is away."""
+
+    def require_writer(self) -> object:
+        """Raise Unavailable unless it is, saying why not."""
 
 
 class CacheOperations:
@@ -144,7 +147,7 @@ class CacheOperations:
         if not 0 <= wait_seconds <= 3600:
             raise InvalidArgument("0 to 3600 seconds", field="wait_seconds")
         if not self._writer.is_writer:
-            raise Unavailable("this process is a standby of the element; ask the writing one")
+            self._writer.require_writer()
 
         async def locked(operation: Operation) -> T:
             async with self._locks.hold(

@@ -13,6 +13,12 @@ from storage_server.store.port import StagedState
 from tests.integration.cache.rig import CacheRig, a_sidecar, path_of, utc_now
 
 
+@pytest.fixture
+def rig(any_rig: CacheRig) -> CacheRig:
+    """Each test on both stores."""
+    return any_rig
+
+
 def blob_of(sidecar: Sidecar) -> str:
     return blob_path(sidecar.storage_path, sidecar.storage_filename)
 

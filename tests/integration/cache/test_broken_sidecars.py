@@ -13,7 +13,6 @@ from storage_server.consistency.report import Finding, Level
 from storage_server.file_id import new_file_id
 from storage_server.sidecar import Sidecar, encode
 from storage_server.store.port import SIDECAR_SUFFIX
-from tests.integration.cache.backdoor import LocalBackdoor
 from tests.integration.cache.rig import CacheRig, a_sidecar, path_of, utc_now
 
 Break = Callable[[bytes], bytes]
@@ -54,18 +53,18 @@ BREAKS: dict[str, Break] = {
 
 
 @pytest.fixture
-def broken_folders(rig: CacheRig) -> Callable[[Sidecar], str]:
-    """Puts a folder where a sidecar should be; S3 has no folders."""
+def rig(any_rig: CacheRig) -> CacheRig:
+    """Each test on both stores."""
+    return any_rig
 
-    def make(sidecar: Sidecar) -> str:
-        path = path_of(sidecar)
-        assert isinstance(rig.backdoor, LocalBackdoor)
-        with contextlib.suppress(FileNotFoundError):
-            rig.backdoor.remove(path)
-        (rig.backdoor.root / path).mkdir(parents=True)
-        return path
 
-    return make
+def put_folder(rig: CacheRig, sidecar: Sidecar) -> str:
+    """Put a folder with something in it where a sidecar should be, and answer its path."""
+    path = path_of(sidecar)
+    with contextlib.suppress(FileNotFoundError):
+        rig.backdoor.remove(path)
+    rig.backdoor.write(f"{path}/something", b"x")
+    return path
 
 
 async def test_each_is_reported_none_stops_others_and_none_removes_a_row(rig: CacheRig) -> None:
@@ -107,11 +106,9 @@ async def test_each_is_reported_none_stops_others_and_none_removes_a_row(rig: Ca
             assert (after[file_id].sidecar, after[file_id].sequence) == (row.sidecar, row.sequence)
 
 
-async def test_a_folder_called_like_a_sidecar_is_reported_and_costs_no_row(
-    rig: CacheRig, broken_folders: Callable[[Sidecar], str]
-) -> None:
+async def test_a_folder_called_like_a_sidecar_is_reported_and_costs_no_row(rig: CacheRig) -> None:
     kept, good = await rig.upload_many(2)
-    paths = {broken_folders(kept), broken_folders(a_sidecar())}
+    paths = {put_folder(rig, kept), put_folder(rig, a_sidecar())}
     for level in Level:
         report = await rig.check(level)
         assert report.count(Finding.INVALID_ATTR) == 2

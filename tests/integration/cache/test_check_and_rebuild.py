@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from storage_server.consistency.report import Finding, Level
 from tests.integration.cache.rig import CacheRig, path_of
+
+
+@pytest.fixture
+def rig(any_rig: CacheRig) -> CacheRig:
+    """Each test on both stores."""
+    return any_rig
 
 
 async def test_an_empty_element_is_consistent(rig: CacheRig) -> None:

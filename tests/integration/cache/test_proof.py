@@ -70,9 +70,9 @@ async def test_an_unmounted_folder_removes_nothing(rig: CacheRig) -> None:
 
 
 @pytest.fixture
-def half_a_listing(rig: CacheRig, monkeypatch: pytest.MonkeyPatch) -> None:
+def half_a_listing(any_rig: CacheRig, monkeypatch: pytest.MonkeyPatch) -> None:
     """The listing shows the first folder and fails at the second."""
-    scan = rig.store.scan
+    scan = any_rig.store.scan
 
     async def failing(**options: Any) -> AsyncIterator[Any]:
         listed = 0
@@ -82,12 +82,13 @@ def half_a_listing(rig: CacheRig, monkeypatch: pytest.MonkeyPatch) -> None:
             listed += 1
             yield folder
 
-    monkeypatch.setattr(rig.store, "scan", failing)
+    monkeypatch.setattr(any_rig.store, "scan", failing)
 
 
 async def test_a_listing_that_fails_half_way_removes_nothing(
-    rig: CacheRig, half_a_listing: None
+    any_rig: CacheRig, half_a_listing: None
 ) -> None:
+    rig = any_rig
     first = await rig.upload(storage_path="2020/01/01/01")
     second = await rig.upload(storage_path="2020/01/01/02")
     rig.backdoor.remove(path_of(first))

@@ -1,0 +1,66 @@
+"""Elements in processes of their own, on local files and on S3, shared by a module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.faults.cache.element import ElementProcess
+from tests.integration.storage.rig import Rig
+from tests.services import PostgresProcess, S3Account, S3Process, ValkeyProcess
+
+
+@contextmanager
+def _running(
+    folder: Path,
+    postgres: PostgresProcess,
+    valkey: ValkeyProcess,
+    account: S3Account | None = None,
+    bucket_folder: Path | None = None,
+) -> Iterator[ElementProcess]:
+    url = postgres.create_database()
+    valkey.flush()
+    rig = Rig(folder, database_url=url, redis_url=valkey.url)
+    rig.bucket_folder = bucket_folder
+    element = ElementProcess(rig, account.environment() if account else None)
+    try:
+        element.start()
+        yield element
+    finally:
+        element.close()
+        postgres.drop_database(url)
+
+
+@pytest.fixture(scope="module")
+def local_element(
+    tmp_path_factory: pytest.TempPathFactory, postgres: PostgresProcess, valkey: ValkeyProcess
+) -> Iterator[ElementProcess]:
+    """A running element on local files; every test leaves it running."""
+    with _running(tmp_path_factory.mktemp("element"), postgres, valkey) as element:
+        yield element
+
+
+@pytest.fixture(scope="module")
+def s3_element(
+    tmp_path_factory: pytest.TempPathFactory,
+    postgres: PostgresProcess,
+    valkey: ValkeyProcess,
+    s3_server: S3Process,
+) -> Iterator[ElementProcess]:
+    """The same on S3."""
+    account = s3_server.create_bucket()
+    folder = tmp_path_factory.mktemp("element")
+    bucket = s3_server.root / account.bucket
+    with _running(folder, postgres, valkey, account, bucket) as element:
+        yield element
+
+
+@pytest.fixture(params=["local", "s3"])
+def element(request: pytest.FixtureRequest) -> ElementProcess:
+    """An element of each kind, with nothing in it."""
+    found: ElementProcess = request.getfixturevalue(f"{request.param}_element")
+    found.empty()
+    return found
