@@ -134,6 +134,8 @@ class Writes:
             Aborted: as `commit_row`.
         """
         async with self._database.transaction() as connection:
+            # One that a crash of PostgreSQL loses is an expired row again.
+            await connection.execute("SET LOCAL synchronous_commit = off")
             await self._fences.require(connection, guarded.fence)
             tag = await connection.execute(
                 f"UPDATE {self._tables.files} f SET cache_updated_at = $4, cache_ttl_hours = $5,"

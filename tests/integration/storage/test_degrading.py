@@ -44,13 +44,14 @@ def _writes(node: Node) -> Any:
     return asked
 
 
+_IDS = "SELECT file_id FROM storage_elem_01_files"
 _EXPIRE = "UPDATE storage_elem_01_files SET cache_updated_at = now() - interval '48 h'"
 
 
-async def _sql(node: Node, statement: str) -> None:
+async def _sql(node: Node, statement: str) -> Any:
     connection = await asyncpg.connect(node.rig.values["database_url"])
     try:
-        await connection.execute(statement)
+        return await connection.fetch(statement)
     finally:
         await connection.close()
 
@@ -145,7 +146,14 @@ async def test_without_redis_everything_but_the_cache_service_works(
 ) -> None:
     rig = Rig(tmp_path, database_url=database_url, redis_url=own_valkey.url)
     async with rig.running() as node:
-        old = [(await node.upload(description="old")).file.file_id for _ in range(40)]
+        await _sql(
+            node,
+            "INSERT INTO storage_elem_01_files"
+            " (file_id, original_filename, storage_filename, storage_path, size_bytes, description)"
+            " SELECT gen_random_uuid(), 'a', 'a', '2025/01/01/00', 1, 'old'"
+            " FROM generate_series(1, 1000)",
+        )
+        old = [row["file_id"] for row in await _sql(node, _IDS)]
         lost = (await node.upload(description="sidecar")).file.file_id
         await _sql(node, _EXPIRE)
         await _sql(node, f"DELETE FROM storage_elem_01_files WHERE file_id = '{lost}'")

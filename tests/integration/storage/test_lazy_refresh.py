@@ -11,6 +11,7 @@ import asyncpg
 import grpc
 import pytest
 from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from artstore.v1 import storage_pb2 as pb
 from artstore.v1 import types_pb2
@@ -143,7 +144,10 @@ async def test_each_end_of_a_refresh_is_counted_and_a_damaged_row_is_written_ane
     damaged = f"{EXPIRE}, description = 'damaged'"
     assert await ends(damaged) == {"refreshed": 1}
     assert await sql(local, f"SELECT description FROM {FILES}") == "kept"
-    assert await ends(EXPIRE) == {"unchanged": 1}
+    with capture_logs() as logged:
+        assert await ends(EXPIRE) == {"unchanged": 1}
+    about = [line["event"] for line in logged if line.get("file_id") == file.file_id]
+    assert about == ["Cache entry expired, triggering lazy rebuild", "lazy rebuild done"]
     assert await ends(f"DELETE FROM {FILES}") == {"put_back": 1}
     path.write_bytes(b"{")
     assert await ends(EXPIRE) == {"stale_invalid": 1}

@@ -237,7 +237,6 @@ EXPIRE = "UPDATE storage_elem_01_files SET cache_updated_at = now() - interval '
     "damage",
     [
         "storage_path = '../../etc'",
-        "storage_path = ''",
         "storage_filename = '.'",
         "storage_filename = repeat('x', 300)",
     ],

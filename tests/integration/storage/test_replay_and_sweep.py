@@ -100,8 +100,7 @@ async def test_an_upload_cut_off_before_its_sidecar_leaves_nothing(
         assert (await node.element()).used_bytes == 0
 
 
-@pytest.mark.parametrize("lands", [True, False])
-@pytest.mark.parametrize("what", ["update", "delete"])
+@pytest.mark.parametrize(("what", "lands"), [("update", True), ("delete", True), ("update", False)])
 async def test_a_sidecar_that_lands_late_gets_its_row(
     local_rig: Rig, what: str, lands: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
