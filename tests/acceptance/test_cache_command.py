@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
-from artstore.v1 import cache_pb2, types_pb2
+from artstore.v1 import cache_pb2, query_pb2, types_pb2
 from artstore_client.cli import app
+from mesh.settings import METRICS_PORT_DISTANCE
 from tests.acceptance.element_operator import Operator
 from tests.acceptance.outside import Outside
 from tests.mesh_process import MeshProcess
+from tests.services import wait_until
 
 ELEMENT = "se-03"
 
@@ -78,9 +82,17 @@ def files(outside: Outside) -> list[types_pb2.File]:
 
 
 @pytest.fixture(autouse=True)
-def consistent(outside: Outside, files: list[types_pb2.File]) -> None:
-    """Each test begins with all rows there and fresh."""
+def consistent(outside: Outside, operator: Operator, files: list[types_pb2.File]) -> None:
+    """Each test begins with all rows there and fresh, and no follower that asks for one."""
     outside.rebuild(ELEMENT, wait_seconds=10.0)
+    (head,) = operator.sql("select seq from storage_elem_03_feed_head")
+    request = query_pb2.GetSyncStatusRequest(storage_element_id=ELEMENT)
+
+    def followed() -> bool:
+        (status,) = outside.query.GetSyncStatus(request, **outside.auth).elements
+        return bool(status.cursor_sequence >= head["seq"])
+
+    wait_until(followed, 10.0, "query has followed")
 
 
 def test_check_says_in_words_and_by_its_exit_code_what_it_found(
@@ -164,6 +176,42 @@ def test_wrong_arguments_are_usage_and_unknown_operations_not_found(artstore: Ar
     assert artstore("unlock", ELEMENT, "no_such_kind").code == 2
     assert artstore("cancel", ELEMENT, "nobody").code == 3
     assert artstore("unlock", ELEMENT, "lazy_rebuild").code == 2
+
+
+def metrics_of(outside: Outside, element_id: str) -> dict[tuple[str, frozenset[Any]], float]:
+    """The samples of an element's metrics page."""
+    host, _, port = outside.file.endpoints["storage"][element_id].rpartition(":")
+    url = f"http://{host}:{int(port) + METRICS_PORT_DISTANCE}/metrics"
+    with urllib.request.urlopen(url, timeout=10) as page:
+        families = text_string_to_metric_families(page.read().decode())
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in families
+        for sample in family.samples
+    }
+
+
+def test_what_an_operator_watches_is_on_the_metrics_page(
+    outside: Outside, operator: Operator, files: list[types_pb2.File]
+) -> None:
+    def value(name: str, **labels: str) -> float:
+        return now.get((name, frozenset(labels.items())), 0.0)
+
+    now = metrics_of(outside, ELEMENT)
+    method = "/artstore.v1.CacheService/CheckConsistency"
+    calls = value("artstore_call_duration_seconds_count", method=method)
+    assert value("artstore_log_lines_total", level="error") == 0
+    assert ("artstore_log_lines_total", frozenset({("level", "critical")})) in now
+    operator.age(files[0].file_id)
+    operator.lose_rows(files[1].file_id)
+    outside.check(ELEMENT)
+    now = metrics_of(outside, ELEMENT)
+    assert value("artstore_cache_inconsistency_percentage", element=ELEMENT) == 50
+    assert value("artstore_cache_expired_rows", element=ELEMENT) == 1
+    assert value("artstore_cache_findings", element=ELEMENT, kind="orphan_attr_files") == 1
+    assert value("artstore_cache_findings", element=ELEMENT, kind="orphan_cache_entries") == 0
+    assert value("artstore_call_duration_seconds_count", method=method) == calls + 1
+    assert value("artstore_call_duration_seconds_sum", method=method) > 0
 
 
 def test_all_elements_are_checked_when_none_is_named(artstore: Artstore) -> None:
