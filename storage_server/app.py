@@ -162,6 +162,7 @@ class _Parts:
             fences=self.catalog.fences,
             element_id=settings.element_id,
             holder=f"{socket.gethostname()}:{os.getpid()}",
+            ttl_seconds=settings.lock_seconds,
         )
         self._wire_files(settings, writer)
         self._wire_uploads(settings)

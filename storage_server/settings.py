@@ -60,6 +60,12 @@ class StorageSettings(MeshSettings):
         default=300.0, gt=0, description="Seconds that an open upload stream may stay silent."
     )
 
+    lock_seconds: float = Field(
+        default=15.0,
+        ge=0.5,
+        le=600,
+        description="Seconds after which the cache lock of a dead process ends.",
+    )
     scrub_bytes_per_second: int = Field(
         default=64 * 1024**2, ge=0, description="Rate of a DEEP check's hashing; 0: no limit."
     )

@@ -95,11 +95,12 @@ class Fences:
         record = await connection.fetchrow(
             f"SELECT rebuild_fence, cleanup_fence FROM {self._tables.fences} FOR SHARE"
         )
-        if record is None or not _in_force(fence, record["rebuild_fence"], record["cleanup_fence"]):
+        if record is None or not in_force(fence, record["rebuild_fence"], record["cleanup_fence"]):
             raise _preempted()
 
 
-def _in_force(fence: Fence, rebuild_fence: int, cleanup_fence: int) -> bool:
+def in_force(fence: Fence, rebuild_fence: int, cleanup_fence: int) -> bool:
+    """Whether a guarded transaction may go on, by the fences on record."""
     if fence.guard is Guard.REBUILD:
         # A cleanup with a higher fence began after this rebuild's lock had expired.
         return rebuild_fence == fence.number > cleanup_fence

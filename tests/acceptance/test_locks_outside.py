@@ -14,26 +14,16 @@ from typing import Any
 import grpc
 import pytest
 
-from artstore.v1 import admin_pb2, cache_pb2, types_pb2
+from artstore.v1 import admin_pb2, cache_pb2, storage_pb2, types_pb2
 from tests.acceptance.element_operator import Operator, same
 from tests.acceptance.outside import Outside, error_info
-from tests.mesh_fixture import running_mesh
 from tests.mesh_process import MeshProcess
 from tests.services import wait_until
 
 ELEMENT = "se-02"
-# A DEEP check sleeps for some seconds after it hashed the one big blob.
-SCRUB_RATE = 256 * 1024
+# The mesh is told to hash slowly: a DEEP check takes some seconds for this.
 BIG = bytes(4 * 1024 * 1024)
 AT_ONCE_SECONDS = 0.8
-
-
-@pytest.fixture(scope="module")
-def slow_mesh() -> Iterator[MeshProcess]:
-    """A mesh whose DEEP checks take their time."""
-    environment = {"ARTSTORE_SCRUB_BYTES_PER_SECOND": str(SCRUB_RATE)}
-    with running_mesh(environment, quiet=True) as mesh:
-        yield mesh
 
 
 @pytest.fixture(scope="module")
@@ -213,6 +203,64 @@ def test_equal_and_higher_holders_refuse_and_name_themselves(
             expires = datetime.fromisoformat(info.metadata["expires"])
             assert since < datetime.now(UTC) < expires
     running.result()
+
+
+def test_watcher_sees_phase_progress_and_findings_of_a_running_check(
+    outside: Outside, operator: Operator, files: list[types_pb2.File]
+) -> None:
+    operator.lose_rows(files[0].file_id)
+    name = "watched"
+    check = begin(outside, "CheckConsistency", level=cache_pb2.CHECK_LEVEL_DEEP, operation_id=name)
+    wait_phase(outside, name, "hashing")
+    asked = cache_pb2.WatchOperationRequest(operation_id=name)
+    stream = outside.cache(ELEMENT).WatchOperation(asked, **outside.auth)
+    seen = [next(stream)]
+    # The big file is the first to be hashed; the check then keeps to its rate.
+    while seen[-1].done < 1 and seen[-1].state == cache_pb2.OPERATION_STATE_RUNNING:
+        seen.append(next(stream))
+    stop(outside, name)
+    assert refused(check).reason == "CANCELLED"
+    last = seen[-1]
+    assert last.operation_type == "check"
+    assert (last.phase, last.done, last.total, last.findings) == ("hashing", 1, 3, 1)
+    assert last.rate > 0
+    assert last.started_at.seconds > 0
+
+
+def test_locks_are_listed_in_pages(
+    outside: Outside, operator: Operator, files: list[types_pb2.File]
+) -> None:
+    operator.lose_rows(*(file.file_id for file in files))
+    with operator.writes_blocked() as wait_blocked:
+        # Reading a file whose row is gone takes the lock of its refresh.
+        reads = [begin_reading(outside, file.file_id) for file in files]
+        wait_blocked()
+        wait_until(lambda: len(locks(outside)) == len(files), 5.0, "each refresh has its lock")
+        everything = locks(outside)
+        paged: list[cache_pb2.Lock] = []
+        token = ""
+        for page_number in range(len(files)):
+            asked = cache_pb2.ListLocksRequest(page_size=1, page_token=token)
+            page = outside.cache(ELEMENT).ListLocks(asked, **outside.auth)
+            assert page.total_size == len(files)
+            paged += page.locks
+            token = page.next_page_token
+            assert bool(token) == (page_number + 1 < len(files))
+        assert {lock.file_id for lock in paged} == {file.file_id for file in files}
+        assert [lock.fence for lock in paged] == [lock.fence for lock in everything]
+    for read in reads:
+        read.result()
+    with pytest.raises(grpc.RpcError) as refusal:
+        asked = cache_pb2.ListLocksRequest(page_token="no token")
+        outside.cache(ELEMENT).ListLocks(asked, **outside.auth)
+    assert refusal.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def begin_reading(caller: Outside, file_id: str) -> grpc.Future:
+    """Begin to read a file's metadata."""
+    request = storage_pb2.StorageServiceGetFileRequest(file_id=file_id)
+    begun: grpc.Future = caller.storage(ELEMENT).GetFile.future(request, **caller.auth)
+    return begun
 
 
 def test_second_check_is_refused_by_the_first(
