@@ -133,9 +133,15 @@ PARTS = {
 
 async def _run(arguments: argparse.Namespace, folder: Path) -> Results:
     wanted = arguments.part or list(PARTS)
-    results = Results(
-        describe(folder), {"transfer size": f"{arguments.size_mib} MiB", "parts": ", ".join(wanted)}
-    )
+    parameters: dict[str, object] = {
+        "transfer size": f"{arguments.size_mib} MiB",
+        "rounds": f"{arguments.rounds}, at most {LONG_ROUNDS} of what takes long",
+        "files": f"{arguments.files:,} on disk, {arguments.s3_files:,} on S3",
+        "big file": f"{arguments.big_mib} MiB on disk, a quarter of that on S3",
+        "rows searched": f"{arguments.rows:,}",
+        "parts": ", ".join(wanted),
+    }
+    results = Results(describe(folder), parameters)
     for name, part in PARTS.items():
         if name in wanted:
             await part(results, arguments, folder)

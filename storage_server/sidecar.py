@@ -216,7 +216,8 @@ def _is_plain(data: bytes, members: dict[str, Any]) -> bool:
 
     Each name is followed by `":` unless there is space in between. A text may hold `":` as
     well, which only raises the count; so as many of them as there are distinct names means
-    that none occurs twice.
+    that none occurs twice. Line ends and tabs stand only between members, since JSON has them
+    escaped in a text.
     """
     attributes = members.get("attributes")
     names = len(members) + (len(attributes) if type(attributes) is dict else 0)
@@ -225,9 +226,9 @@ def _is_plain(data: bytes, members: dict[str, Any]) -> bool:
         and members.keys() <= _KNOWN
         and b"\\u0000" not in data
         and b'" ' not in data
-        and b'"\n' not in data
-        and b'"\t' not in data
-        and b'"\r' not in data
+        and b"\n" not in data
+        and b"\t" not in data
+        and b"\r" not in data
     )
 
 

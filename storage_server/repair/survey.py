@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -22,6 +22,8 @@ from storage_server.store.port import UNREADABLE_SIZE, ListedFolder, ListedSidec
 BATCH_SIDECARS = 4000
 BATCH_FOLDERS = 500
 BATCH_ROWS = 2000
+# Listed while PostgreSQL is still at its side; some 35 MB of them.
+AHEAD_FILES = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,17 +104,24 @@ async def survey(
     stamps = await walk.begin(verified)
     listed: set[str] = set()
     batch: list[ListedFolder] = []
-    files = 0
+    waiting: deque[Sequence[ListedFolder]] = deque()
+    files = ahead = 0
     try:
         async for folder in store.scan(known_stamps=stamps):
             listed.add(folder.path)
             batch.append(folder)
             files += len(folder.sidecars) + len(folder.blobs)
             if files >= BATCH_SIDECARS or len(batch) >= BATCH_FOLDERS:
-                yield await walk.compare(batch)
+                waiting.append(batch)
+                ahead += files
                 batch, files = [], 0
-        if batch:
-            yield await walk.compare(batch)
+                if walk.has_rows or ahead >= AHEAD_FILES:
+                    ahead = 0
+                    while waiting:
+                        yield await walk.compare(waiting.popleft())
+        waiting.append(batch)
+        while waiting:
+            yield await walk.compare(waiting.popleft())
         async for differences in walk.rows_only(listed):
             yield [differences]
     finally:
@@ -144,6 +153,11 @@ class _Walk:
         if self._folders is not None:
             self._folders.cancel()
             await asyncio.gather(self._folders, return_exceptions=True)
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether `compare` need not wait for PostgreSQL's scan."""
+        return self._folders is None or self._folders.done()
 
     async def compare(self, batch: Sequence[ListedFolder]) -> list[Surveyed]:
         """Sort folders into equal and different ones."""
