@@ -42,10 +42,7 @@ MIGRATION_LOCK = 0x41525451  # "ARTQ"
 async def build(settings: QuerySettings) -> AsyncIterator[MeshServer]:
     """Open what the server needs, and close it in the reverse order."""
     async with AsyncExitStack() as stack:
-        background = await stack.enter_async_context(Background())
-        admin = await stack.enter_async_context(link_to_admin(settings, background))
-        redis = open_redis(settings.redis_url)
-        stack.push_async_callback(redis.aclose)
+        # Closed last: a follower that ends gives its lead to the next one.
         database, followed = (
             ReplicaDatabase(settings.index_url, max_size=size, application_name=name)
             for size, name in (
@@ -55,6 +52,10 @@ async def build(settings: QuerySettings) -> AsyncIterator[MeshServer]:
         )
         stack.push_async_callback(database.close)
         stack.push_async_callback(followed.close)
+        background = await stack.enter_async_context(Background())
+        admin = await stack.enter_async_context(link_to_admin(settings, background))
+        redis = open_redis(settings.redis_url)
+        stack.push_async_callback(redis.aclose)
         directory = ElementDirectory(redis=redis, admin=admin.channel, account=admin.account)
 
         async def metadata() -> Sequence[tuple[str, str]]:

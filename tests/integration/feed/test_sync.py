@@ -13,6 +13,9 @@ import pytest
 from artstore.v1 import query_pb2
 from mesh import discovery
 from mesh.follower import follower, lag
+from mesh.follower.schema import table_names
+from mesh.redis import open_redis
+from storage_server import app
 from tests.integration.feed.by_hand import put_files, repair
 from tests.integration.feed.small_mesh import SmallMesh, fetch, in_parallel, small_mesh
 from tests.integration.storage.rig import until
@@ -93,12 +96,12 @@ async def _says_incomplete(mesh: SmallMesh) -> bool:
 
 
 async def test_a_dropped_index_is_rebuilt_while_the_elements_are_idle(two: SmallMesh) -> None:
-    await rebuild_a_dropped_index(two, 5_000, 60)
+    await rebuild_a_dropped_index(two, 2_000, 60)
     # The planner knows the new table.
     counted = await fetch(
         two.query_url, "SELECT reltuples FROM pg_class WHERE relname = 'file_metadata_cache'"
     )
-    assert counted[0]["reltuples"] > 4000
+    assert counted[0]["reltuples"] > 1500
 
 
 @pytest.mark.full
@@ -123,6 +126,7 @@ async def test_a_dropped_index_of_a_hundred_thousand_files_is_rebuilt_within_a_m
 )
 async def test_the_index_comes_back_by_itself(two: SmallMesh, damage: str) -> None:
     await _damaged(two.query_url, damage)
+    await until(lambda: _has_tables(two.query_url, "file_metadata_cache", "sync"))
     await two.agree()
     assert (await two.search()).index_complete
 
@@ -137,6 +141,7 @@ async def test_the_index_comes_back_by_itself(two: SmallMesh, damage: str) -> No
 )
 async def test_the_registry_comes_back_by_itself(two: SmallMesh, damage: str) -> None:
     await _damaged(two.admin_url, damage)
+    await until(lambda: _has_tables(two.admin_url, "file_registry", "registry"))
     await two.agree()
     # Accounts are no part of it.
     assert await two.admin.issue("reader")
@@ -150,6 +155,12 @@ async def _damaged(url: str, statement: str) -> None:
         await connection.close()
 
 
+async def _has_tables(url: str, table: str, prefix: str) -> bool:
+    names = table_names(table, prefix)
+    found = await fetch(url, "SELECT to_regclass(n) AS oid FROM unnest($1::text[]) n", names)
+    return all(row["oid"] is not None for row in found)
+
+
 async def test_sync_reads_one_element_or_all_and_counts_what_differed(two: SmallMesh) -> None:
     def findings(element_id: str) -> float:
         return float(lag.FINDINGS.labels(element_id)._value.get())
@@ -157,7 +168,8 @@ async def test_sync_reads_one_element_or_all_and_counts_what_differed(two: Small
     before = {element_id: findings(element_id) for element_id in BOTH}
     await fetch(
         two.query_url,
-        "UPDATE file_metadata_cache SET description = 'false' WHERE original_filename LIKE 'first%'",
+        "UPDATE file_metadata_cache SET description = 'false'"
+        " WHERE original_filename LIKE 'first%'",
     )
     answer = await two.sync("se-02")
     assert [one.storage_element_id for one in answer.elements] == ["se-02"]
@@ -245,8 +257,6 @@ async def test_an_index_that_is_new_while_an_element_is_down_says_that_it_is_inc
 
 
 async def _reports(mesh: SmallMesh, element_id: str) -> bool:
-    from mesh.redis import open_redis
-
     redis = open_redis(mesh.redis_url)
     try:
         return bool(await redis.exists(discovery.REPORT_KEY_PREFIX + element_id))
@@ -274,9 +284,7 @@ async def test_the_interval_of_whole_snapshots_is_a_setting(
 async def test_feed_keep_changes_decides_whether_a_late_follower_reads_a_snapshot(
     tmp_path: Path, database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from storage_server.feed import trimming
-
-    monkeypatch.setattr(trimming, "INTERVAL_SECONDS", 0.2)
+    monkeypatch.setattr(app, "TRIM_SECONDS", 0.2)
     async with small_mesh(
         tmp_path, database_url, redis_url, elements=BOTH, feed_keep_changes=5
     ) as mesh:
