@@ -44,10 +44,7 @@ MIGRATION_LOCK = 0x41525451  # "ARTQ"
 async def build(settings: QuerySettings) -> AsyncIterator[MeshServer]:
     """Open what the server needs, and close it in the reverse order."""
     async with AsyncExitStack() as stack:
-        background = await stack.enter_async_context(Background())
-        admin = await stack.enter_async_context(link_to_admin(settings, background))
-        redis = open_redis(settings.redis_url)
-        stack.push_async_callback(redis.aclose)
+        # Closed last: a follower that ends gives its lead to the next one.
         followed = ReplicaDatabase(
             settings.index_url,
             max_size=FOLLOWER_CONNECTIONS,
@@ -61,6 +58,10 @@ async def build(settings: QuerySettings) -> AsyncIterator[MeshServer]:
             settings=session.SETTINGS,
         )
         stack.push_async_callback(searched.close)
+        background = await stack.enter_async_context(Background())
+        admin = await stack.enter_async_context(link_to_admin(settings, background))
+        redis = open_redis(settings.redis_url)
+        stack.push_async_callback(redis.aclose)
         directory = ElementDirectory(redis=redis, admin=admin.channel, account=admin.account)
 
         async def metadata() -> Sequence[tuple[str, str]]:

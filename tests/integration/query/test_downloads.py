@@ -1,0 +1,145 @@
+"""Downloads through query: from another replica when an element fails, and never for ever."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, aclosing
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from artstore.v1 import query_pb2, storage_pb2_grpc
+from artstore.v1 import storage_pb2 as pb
+from artstore.v1.types_pb2 import Chunk, File
+from mesh.errors import Unavailable
+from query_server import downloads
+from query_server.downloads import Downloads
+from query_server.settings import QuerySettings
+
+CONTENT = bytes(range(256)) * 40
+PIECE = 1000
+
+
+class FakeElement(storage_pb2_grpc.StorageServiceServicer):
+    """Has the file; does `after` once it has sent `until` bytes."""
+
+    def __init__(self, *, until: int = len(CONTENT), after: str = "", sha256: str = "s") -> None:
+        self.until, self.after, self.sha256 = until, after, sha256
+        self.asked: list[tuple[int, int]] = []
+        self.ended = asyncio.Event()
+
+    async def Download(
+        self, request: pb.DownloadRequest, context: Any
+    ) -> AsyncIterator[pb.DownloadResponse]:
+        try:
+            self.asked.append((request.offset, request.length))
+            end = request.offset + request.length if request.length else len(CONTENT)
+            file = File(file_id=request.file_id, size_bytes=len(CONTENT), sha256=self.sha256)
+            header = pb.DownloadHeader(
+                file=file, offset=request.offset, length=end - request.offset
+            )
+            yield pb.DownloadResponse(header=header)
+            stop = min(end, self.until) if self.after else end
+            for at in range(request.offset, stop, PIECE):
+                yield pb.DownloadResponse(
+                    chunk=Chunk(offset=at, data=CONTENT[at : min(at + PIECE, stop)])
+                )
+            if self.after == "silence":
+                await asyncio.Event().wait()
+            elif self.after == "failure":
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "the disk is gone")
+        finally:
+            self.ended.set()
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Callable[..., Any]]:
+    """Starts fake elements; answers their addresses."""
+    async with AsyncExitStack() as stack:
+
+        async def start(**elements: FakeElement) -> Mapping[str, str]:
+            endpoints = {}
+            for name, element in elements.items():
+                server = grpc.aio.server()
+                storage_pb2_grpc.add_StorageServiceServicer_to_server(element, server)  # type: ignore[no-untyped-call]
+                endpoints[name] = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+                await server.start()
+                stack.push_async_callback(server.stop, 0)
+            return endpoints
+
+        yield start
+
+
+@pytest.fixture
+async def passing_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Downloads]:
+    monkeypatch.setattr(downloads, "IDLE_SECONDS", 0.5)
+    monkeypatch.setattr(
+        downloads, "open_mesh_channel", lambda endpoint, _: grpc.aio.insecure_channel(endpoint)
+    )
+    settings = QuerySettings(
+        database_url="postgresql://nobody@localhost/nothing", data_dir=tmp_path
+    )
+    opened = Downloads(settings)
+    yield opened
+    await opened.close()
+
+
+def stream(
+    passing_on: Downloads, endpoints: Mapping[str, str], *, offset: int = 0, length: int = 0
+) -> Any:
+    return passing_on.stream(
+        query_pb2.DownloadFileRequest(file_id="f", offset=offset, length=length),
+        elements=["first", "second"],
+        endpoints=endpoints,
+        metadata=(),
+    )
+
+
+@pytest.mark.parametrize("after", ["silence", "failure"])
+@pytest.mark.parametrize(("offset", "length"), [(0, 0), (500, 6000)])
+async def test_another_replica_goes_on_from_the_offset_reached(
+    serve: Any, passing_on: Downloads, after: str, offset: int, length: int
+) -> None:
+    second = FakeElement()
+    endpoints = await serve(first=FakeElement(until=4096, after=after), second=second)
+    parts = [p async for p in stream(passing_on, endpoints, offset=offset, length=length)]
+    assert [p.HasField("header") for p in parts] == [True] + [False] * (len(parts) - 1)
+    wanted = CONTENT[offset : offset + length if length else None]
+    assert parts[0].header.length == len(wanted)
+    assert b"".join(p.chunk.data for p in parts[1:]) == wanted
+    assert second.asked == [(4096, offset + len(wanted) - 4096)]
+
+
+async def test_a_replica_of_other_bytes_does_not_go_on(serve: Any, passing_on: Downloads) -> None:
+    endpoints = await serve(
+        first=FakeElement(until=4096, after="failure"), second=FakeElement(sha256="other")
+    )
+    got = b""
+    with pytest.raises(Unavailable, match="differ"):
+        async for part in stream(passing_on, endpoints):
+            got += part.chunk.data
+    assert got == CONTENT[:4096]
+
+
+async def test_a_silent_element_without_a_second_replica_is_given_up(
+    serve: Any, passing_on: Downloads
+) -> None:
+    first = FakeElement(until=4096, after="silence")
+    endpoints = await serve(first=first)
+    with pytest.raises(Unavailable, match="first is silent"):
+        async with asyncio.timeout(5):
+            [part async for part in stream(passing_on, endpoints)]
+    await asyncio.wait_for(first.ended.wait(), 5)
+
+
+async def test_a_download_that_its_caller_leaves_ends_at_the_element(
+    serve: Any, passing_on: Downloads
+) -> None:
+    first = FakeElement(until=4096, after="silence")
+    endpoints = await serve(first=first)
+    async with aclosing(stream(passing_on, endpoints)) as parts:
+        assert (await anext(parts)).HasField("header")
+    await asyncio.wait_for(first.ended.wait(), 5)
