@@ -31,8 +31,8 @@ from query_server.tables import IndexTables
 
 SERVICE = "artstore.v1.QueryService"
 MIGRATIONS = Path(__file__).parent / "migrations"
-# Searches in flight at once; each of them takes two at the most. They have connections of their
-# own, so that no number of them holds the followers up.
+# Searches in flight at once. They have connections of their own, so that no number of them
+# holds the followers up.
 SEARCH_CONNECTIONS = 12
 DATABASE_CONNECTIONS = 8
 # A database that answers is prepared before the port opens; one that does not, behind it.

@@ -68,35 +68,59 @@ def count(query: SearchQuery, words: Sequence[str]) -> Statement:
     )
 
 
-def by_column(query: SearchQuery, words: Sequence[str], position: Position | None) -> Statement:
-    """One row more than the page has, if there are that many, in the order of a column."""
+def by_column(
+    query: SearchQuery, words: Sequence[str], position: Position | None, *, few: bool
+) -> Statement:
+    """One row more than the page has, if there are that many, in the order of a column.
+
+    Args:
+        few: there are no more matches than the cap: all of them are found and then sorted,
+            since to look for them along the order could take the whole table.
+    """
     conditions, _ = _conditions(query, words)
     column = _SORT[query.order]
     sign, direction = ("<", "DESC") if query.descending else (">", "ASC")
+    order = f"ORDER BY key_0 {direction}, key_1 {direction} LIMIT {query.page_size + 1}"
+    after = "true"
     if position is not None:
         value, file_id = map(conditions.parameter, position.key)
-        conditions.clauses.append(f"({column}, file_id) {sign} ({value}, {file_id})")
+        after = f"({'key_0' if few else column}, file_id) {sign} ({value}, {file_id})"
+    if not few:
+        return (
+            f"""
+            SELECT {_SELECT}, 0::float8 AS score, {column} AS key_0, file_id AS key_1
+            FROM {TABLE} WHERE {conditions.sql} AND {after}
+            {order}
+            """,
+            conditions.parameters,
+        )
     return (
         f"""
-        SELECT {_SELECT}, 0::float8 AS score, {column} AS key_0, file_id AS key_1
-        FROM {TABLE} WHERE {conditions.sql}
-        ORDER BY {column} {direction}, file_id {direction} LIMIT {query.page_size + 1}
+        WITH matches AS MATERIALIZED (
+            SELECT file_id, storage_element_id, {column} AS key_0, file_id AS key_1
+            FROM {TABLE} WHERE {conditions.sql}),
+        page AS (SELECT * FROM matches WHERE {after} {order})
+        SELECT {_FROM_TABLE}, 0::float8 AS score, page.key_0, page.key_1
+        FROM page JOIN {TABLE} t USING (file_id, storage_element_id)
+        {order}
         """,
         conditions.parameters,
     )
 
 
-def by_rank(query: SearchQuery, words: Sequence[str], position: Position | None) -> Statement:
+def by_rank(
+    query: SearchQuery, words: Sequence[str], position: Position | None, *, few: bool
+) -> Statement:
     """As `by_column`, in the order of relevance among the newest MATCHES_CAP matches."""
     conditions, wanted = _conditions(query, words)
     if position is not None and position.newest is not None:
         conditions.add("created_at <= {}", position.newest)
+    newest = "" if few else f"ORDER BY created_at DESC, file_id DESC LIMIT {MATCHES_CAP}"
     inner = f"""
         SELECT file_id, storage_element_id, created_at,
                ts_rank(search_vector, {wanted})::float8 AS score
         FROM (SELECT file_id, storage_element_id, created_at, search_vector
-              FROM {TABLE} WHERE {conditions.sql}
-              ORDER BY created_at DESC, file_id DESC LIMIT {MATCHES_CAP}) newest"""
+              FROM {TABLE} WHERE {conditions.sql} {newest}) newest"""
     return _ranked(conditions, inner, query.page_size, position)
 
 
