@@ -137,9 +137,17 @@ class SearchIndex:
         return await self._fetch(statements.by_column(query, words, position, few=few))
 
     async def _count(self, query: SearchQuery, words: Sequence[str]) -> tuple[int, Facets]:
+        (probe,) = await self._fetch(statements.is_common(query, words))
+        if probe["common"]:
+            total, facets = await self._counted(statements.count(query, words, common=True))
+            if total > MATCHES_CAP:
+                return total, facets
+        return await self._counted(statements.count(query, words, common=False))
+
+    async def _counted(self, statement: Statement) -> tuple[int, Facets]:
         facets: dict[str, list[tuple[str, int]]] = {}
         total = 0
-        for row in await self._fetch(statements.count(query, words)):
+        for row in await self._fetch(statement):
             if row["field"]:
                 facets.setdefault(row["field"], []).append((row["value"], row["count"]))
             else:

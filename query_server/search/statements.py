@@ -13,6 +13,11 @@ from query_server.search.table import KEY_CHARACTERS, TABLE
 from query_server.search.terms import tsquery
 
 MATCHES_CAP = 10_000
+# Whether matches are common is seen from so many of the newest files; of common ones the cap is
+# reached within the number of rows walked.
+PROBED_ROWS = 1_000
+COMMON_SHARE = 0.08
+WALKED_ROWS = 150_000
 FACET_VALUES = 20
 # Names that resemble a text: so many are compared, and so many of the closest are answered.
 SIMILAR_COMPARED = 5_000
@@ -44,9 +49,27 @@ def _conditions(query: SearchQuery, words: Sequence[str]) -> tuple[Conditions, s
     return conditions, wanted
 
 
-def count(query: SearchQuery, words: Sequence[str]) -> Statement:
-    """Rows (field, value, count); field '' has the number of matches, cut beyond the cap."""
+def is_common(query: SearchQuery, words: Sequence[str]) -> Statement:
+    """One row `common`: so many of the newest files match that walking on finds the cap soon."""
     conditions, _ = _conditions(query, words)
+    return (
+        f"""
+        SELECT count(*) >= {PROBED_ROWS} * {COMMON_SHARE} AS common
+        FROM ({_newest(PROBED_ROWS)}) {TABLE} WHERE {conditions.sql}
+        """,
+        conditions.parameters,
+    )
+
+
+def count(query: SearchQuery, words: Sequence[str], *, common: bool) -> Statement:
+    """Rows (field, value, count); field '' has the number of matches, cut beyond the cap.
+
+    Args:
+        common: look at the newest files only, which is quicker than an index that has to list
+            all matches first; less than the cap then says nothing.
+    """
+    conditions, _ = _conditions(query, words)
+    source = f"({_newest(WALKED_ROWS)}) {TABLE}" if common else TABLE
     facets = "".join(
         f"""
         UNION ALL (SELECT '{field}', {value}, count(*) FROM matches{more}
@@ -60,11 +83,18 @@ def count(query: SearchQuery, words: Sequence[str]) -> Statement:
     return (
         f"""
         WITH matches AS MATERIALIZED (
-            SELECT content_type, storage_element_id, tags FROM {TABLE}
+            SELECT content_type, storage_element_id, tags FROM {source}
             WHERE {conditions.sql} LIMIT {MATCHES_CAP + 1})
         SELECT '' AS field, '' AS value, count(*) AS count FROM matches{facets}
         """,
         conditions.parameters,
+    )
+
+
+def _newest(rows: int) -> str:
+    return (
+        f"SELECT * FROM {TABLE} WHERE state = 'active'"
+        f" ORDER BY created_at DESC, file_id DESC LIMIT {rows}"
     )
 
 
