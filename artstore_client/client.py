@@ -329,6 +329,16 @@ class Client:
         """Checks and repairs of one element's cache."""
         return CacheCalls(self._connection, element_id)
 
+    @property
+    def mesh_id(self) -> str:
+        """Tells meshes and accounts apart in files that are kept between runs."""
+        return self._connection.settings.mesh_id
+
+    @property
+    def change_tokens(self) -> list[str]:
+        """The last change that this client made on each element, for `min_change_tokens`."""
+        return [token for token in self._connection.changes.values() if token]
+
     async def search(
         self,
         query: str = "",
@@ -349,7 +359,8 @@ class Client:
                 `original_filename` or `size_bytes`, each with an optional ` desc`.
             page_size: 50 by default, at most 1,000.
             page_token: next_page_token of the page before.
-            min_change_tokens: wait until the index has these changes (`UploadedFile`).
+            min_change_tokens: wait until the index has these changes (`UploadedFile`,
+                `change_tokens`).
             timeout_seconds: default `call_timeout_seconds`.
 
         Raises:

@@ -28,7 +28,11 @@ _REGISTRY_SILENCE_SECONDS = 30.0
 
 
 class Connection:
-    """Channels, token and stubs. Nothing is dialled before the first call."""
+    """Channels, token and stubs. Nothing is dialled before the first call.
+
+    Attributes:
+        changes: element id to the token of the last change that was made through here.
+    """
 
     def __init__(
         self,
@@ -46,6 +50,7 @@ class Connection:
         self.calls = Calls(self.tokens, timeouts)
         self._elements: dict[str, str] = dict(settings.endpoints.storage)
         self._registry_silent_until = 0.0
+        self.changes: dict[str, str] = {}
 
     async def close(self) -> None:
         """End all calls and connections."""

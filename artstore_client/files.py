@@ -112,6 +112,7 @@ class Files:
             ),
             doing=f"UpdateFile on {element_id}",
         )
+        self._connection.changes[element_id] = answer.change_token
         return answer.file
 
     async def delete(self, file_id: str, expected_revision: int | None) -> types_pb2.File:
@@ -123,6 +124,7 @@ class Files:
             storage_pb2.DeleteFileRequest(file_id=file_id, expected_revision=expected_revision),
             doing=f"DeleteFile on {element_id}",
         )
+        self._connection.changes[element_id] = answer.change_token
         return answer.file
 
     async def undelete(self, file_id: str, expected_revision: int | None) -> types_pb2.File:
@@ -145,6 +147,7 @@ class Files:
             except errors.NotFound as error:
                 failures[element_id] = error
                 continue
+            self._connection.changes[element_id] = answer.change_token
             return answer.file
         raise verdict(file_id, failures)
 

@@ -171,6 +171,16 @@ class SyncClient:
         """`Client.cache`."""
         return SyncCacheCalls(self._client.cache(element_id), self._loop)
 
+    @property
+    def mesh_id(self) -> str:
+        """`Client.mesh_id`."""
+        return self._client.mesh_id
+
+    @property
+    def change_tokens(self) -> list[str]:
+        """`Client.change_tokens`."""
+        return self._client.change_tokens
+
     def search(self, query: str = "", **options: Any) -> query_pb2.SearchFilesResponse:
         """`Client.search`."""
         return self._loop.run(self._client.search(query, **options))

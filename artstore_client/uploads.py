@@ -103,14 +103,23 @@ class Uploader:
         try:
             header = description.header(source)
             if source.seekable and (source.size_bytes or 0) > self._one_stream_bytes:
-                return await self._resumable(source, header, progress)
-            header.request_id = header.request_id or str(uuid.uuid4())
-            connection = self._connection
-            return await OneStreamUpload(
-                connection.calls, connection.ingest, source, header, progress
-            ).run()
+                uploaded = await self._resumable(source, header, progress)
+            else:
+                uploaded = await self._one_stream(source, header, progress)
         finally:
             source.close()
+        if uploaded.change_token:
+            self._connection.changes[uploaded.file.storage_element_id] = uploaded.change_token
+        return uploaded
+
+    async def _one_stream(
+        self, source: Source, header: types_pb2.UploadHeader, progress: Progress | None
+    ) -> UploadedFile:
+        header.request_id = header.request_id or str(uuid.uuid4())
+        connection = self._connection
+        return await OneStreamUpload(
+            connection.calls, connection.ingest, source, header, progress
+        ).run()
 
     async def _resumable(
         self, source: Source, header: types_pb2.UploadHeader, progress: Progress | None

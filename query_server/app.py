@@ -31,7 +31,7 @@ from query_server.tables import CURSORS, VERSION_TABLE, index_tables
 
 SERVICE = "artstore.v1.QueryService"
 MIGRATIONS = Path(__file__).parent / "migrations"
-# Searches in flight at once; each of them takes two at the most.
+# Searches in flight at once.
 SEARCH_CONNECTIONS = 12
 # Apart from those, so that no burst of searches holds the followers up.
 FOLLOWER_CONNECTIONS = 8

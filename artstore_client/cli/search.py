@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from artstore.v1 import query_pb2
-from artstore_client import Client
+from artstore_client import Client, errors
+from artstore_client.cli import own_changes
 from artstore_client.cli.output import (
     human_size,
     human_time,
@@ -46,6 +48,9 @@ def search(
     after: Annotated[
         list[str] | None, typer.Option(metavar="CHANGE_TOKEN", help="Wait for this change.")
     ] = None,
+    wait: Annotated[
+        float, typer.Option(min=0, help="Seconds to wait for your own last changes; 0: not.")
+    ] = 5.0,
     json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Find files by words of name, description, tags and attributes."""
@@ -61,15 +66,28 @@ def search(
         max_size_bytes=max_size,
     )
 
-    async def command(client: Client) -> None:
-        page = await client.search(
+    async def search_after(
+        client: Client, tokens: Sequence[str], seconds: float | None = None
+    ) -> query_pb2.SearchFilesResponse:
+        return await client.search(
             " ".join(words or []),
             filters=filters,
             order_by=order_by,
             page_size=limit,
             page_token=page_token,
-            min_change_tokens=after or [],
+            min_change_tokens=tokens,
+            timeout_seconds=seconds,
         )
+
+    async def command(client: Client) -> None:
+        own = own_changes.recall(client.mesh_id) if wait and not after else []
+        try:
+            page = await search_after(client, own or after or [], wait if own else None)
+        except errors.DeadlineExceeded:
+            if not own:
+                raise
+            print_error("the index does not have your last changes yet")
+            page = await search_after(client, [])
         if json:
             print_json(page)
         else:

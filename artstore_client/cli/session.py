@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import typer
 
 from artstore_client import Client, ConfigurationError, errors
-from artstore_client.cli import exit_codes
+from artstore_client.cli import exit_codes, own_changes
 from artstore_client.cli.output import print_error
 
 Command = Callable[[Client], Awaitable[int | None]]
@@ -31,7 +31,10 @@ def run_command(command: Command) -> None:
 
 async def _connected(command: Command) -> int | None:
     async with Client.connect() as client:
-        return await command(client)
+        try:
+            return await command(client)
+        finally:
+            own_changes.remember(client.mesh_id, client.change_tokens)
 
 
 async def one_element(client: Client, element_id: str | None) -> list[str]:

@@ -80,11 +80,10 @@ class SearchIndex:
         if query.text and not words:
             return Page((), 0, True)
         if position is not None:
-            rows = await self._rows(query, words, position)
+            rows = await self._rows(query, words, position, few=position.exact)
             return await self._page(query, words, position, {}, rows)
-        (total, facets), rows = await asyncio.gather(
-            self._count(query, words), self._rows(query, words, None)
-        )
+        total, facets = await self._count(query, words)
+        rows = await self._rows(query, words, None, few=total <= MATCHES_CAP)
         # They see the table at two moments: what one of them found is there.
         total = max(total, len(rows))
         if words and not total:
@@ -128,19 +127,27 @@ class SearchIndex:
         return Page(_once(hits), position.total, position.exact, facets, token)
 
     async def _rows(
-        self, query: SearchQuery, words: Sequence[str], position: Position | None
+        self, query: SearchQuery, words: Sequence[str], position: Position | None, *, few: bool
     ) -> Rows:
         """One row more than the page has, if there are that many."""
         if position is not None and position.fuzzy:
             return await self._fetch(statements.by_likeness(query, " ".join(words), position))
         if query.order is Order.RELEVANCE:
-            return await self._fetch(statements.by_rank(query, words, position))
-        return await self._fetch(statements.by_column(query, words, position))
+            return await self._fetch(statements.by_rank(query, words, position, few=few))
+        return await self._fetch(statements.by_column(query, words, position, few=few))
 
     async def _count(self, query: SearchQuery, words: Sequence[str]) -> tuple[int, Facets]:
+        (probe,) = await self._fetch(statements.is_common(query, words))
+        if probe["common"]:
+            total, facets = await self._counted(statements.count(query, words, common=True))
+            if total > MATCHES_CAP:
+                return total, facets
+        return await self._counted(statements.count(query, words, common=False))
+
+    async def _counted(self, statement: Statement) -> tuple[int, Facets]:
         facets: dict[str, list[tuple[str, int]]] = {}
         total = 0
-        for row in await self._fetch(statements.count(query, words)):
+        for row in await self._fetch(statement):
             if row["field"]:
                 facets.setdefault(row["field"], []).append((row["value"], row["count"]))
             else:

@@ -13,6 +13,11 @@ from query_server.search.table import KEY_CHARACTERS, TABLE
 from query_server.search.terms import tsquery
 
 MATCHES_CAP = 10_000
+# Whether matches are common is seen from so many of the newest files; of common ones the cap is
+# reached within the number of rows walked.
+PROBED_ROWS = 1_000
+COMMON_SHARE = 0.08
+WALKED_ROWS = 150_000
 FACET_VALUES = 20
 # Names that resemble a text: so many are compared, and so many of the closest are answered.
 SIMILAR_COMPARED = 5_000
@@ -44,9 +49,27 @@ def _conditions(query: SearchQuery, words: Sequence[str]) -> tuple[Conditions, s
     return conditions, wanted
 
 
-def count(query: SearchQuery, words: Sequence[str]) -> Statement:
-    """Rows (field, value, count); field '' has the number of matches, cut beyond the cap."""
+def is_common(query: SearchQuery, words: Sequence[str]) -> Statement:
+    """One row `common`: so many of the newest files match that walking on finds the cap soon."""
     conditions, _ = _conditions(query, words)
+    return (
+        f"""
+        SELECT count(*) >= {PROBED_ROWS} * {COMMON_SHARE} AS common
+        FROM ({_newest(PROBED_ROWS)}) {TABLE} WHERE {conditions.sql}
+        """,
+        conditions.parameters,
+    )
+
+
+def count(query: SearchQuery, words: Sequence[str], *, common: bool) -> Statement:
+    """Rows (field, value, count); field '' has the number of matches, cut beyond the cap.
+
+    Args:
+        common: look at the newest files only, which is quicker than an index that has to list
+            all matches first; less than the cap then says nothing.
+    """
+    conditions, _ = _conditions(query, words)
+    source = f"({_newest(WALKED_ROWS)}) {TABLE}" if common else TABLE
     facets = "".join(
         f"""
         UNION ALL (SELECT '{field}', {value}, count(*) FROM matches{more}
@@ -60,7 +83,7 @@ def count(query: SearchQuery, words: Sequence[str]) -> Statement:
     return (
         f"""
         WITH matches AS MATERIALIZED (
-            SELECT content_type, storage_element_id, tags FROM {TABLE}
+            SELECT content_type, storage_element_id, tags FROM {source}
             WHERE {conditions.sql} LIMIT {MATCHES_CAP + 1})
         SELECT '' AS field, '' AS value, count(*) AS count FROM matches{facets}
         """,
@@ -68,35 +91,66 @@ def count(query: SearchQuery, words: Sequence[str]) -> Statement:
     )
 
 
-def by_column(query: SearchQuery, words: Sequence[str], position: Position | None) -> Statement:
-    """One row more than the page has, if there are that many, in the order of a column."""
+def _newest(rows: int) -> str:
+    return (
+        f"SELECT * FROM {TABLE} WHERE state = 'active'"
+        f" ORDER BY created_at DESC, file_id DESC LIMIT {rows}"
+    )
+
+
+def by_column(
+    query: SearchQuery, words: Sequence[str], position: Position | None, *, few: bool
+) -> Statement:
+    """One row more than the page has, if there are that many, in the order of a column.
+
+    Args:
+        few: there are no more matches than the cap: all of them are found and then sorted,
+            since to look for them along the order could take the whole table.
+    """
     conditions, _ = _conditions(query, words)
     column = _SORT[query.order]
     sign, direction = ("<", "DESC") if query.descending else (">", "ASC")
+    order = f"ORDER BY key_0 {direction}, key_1 {direction} LIMIT {query.page_size + 1}"
+    after = "true"
     if position is not None:
         value, file_id = map(conditions.parameter, position.key)
-        conditions.clauses.append(f"({column}, file_id) {sign} ({value}, {file_id})")
+        after = f"({'key_0' if few else column}, file_id) {sign} ({value}, {file_id})"
+    if not few:
+        return (
+            f"""
+            SELECT {_SELECT}, 0::float8 AS score, {column} AS key_0, file_id AS key_1
+            FROM {TABLE} WHERE {conditions.sql} AND {after}
+            {order}
+            """,
+            conditions.parameters,
+        )
     return (
         f"""
-        SELECT {_SELECT}, 0::float8 AS score, {column} AS key_0, file_id AS key_1
-        FROM {TABLE} WHERE {conditions.sql}
-        ORDER BY {column} {direction}, file_id {direction} LIMIT {query.page_size + 1}
+        WITH matches AS MATERIALIZED (
+            SELECT file_id, storage_element_id, {column} AS key_0, file_id AS key_1
+            FROM {TABLE} WHERE {conditions.sql}),
+        page AS (SELECT * FROM matches WHERE {after} {order})
+        SELECT {_FROM_TABLE}, 0::float8 AS score, page.key_0, page.key_1
+        FROM page JOIN {TABLE} t USING (file_id, storage_element_id)
+        {order}
         """,
         conditions.parameters,
     )
 
 
-def by_rank(query: SearchQuery, words: Sequence[str], position: Position | None) -> Statement:
+def by_rank(
+    query: SearchQuery, words: Sequence[str], position: Position | None, *, few: bool
+) -> Statement:
     """As `by_column`, in the order of relevance among the newest MATCHES_CAP matches."""
     conditions, wanted = _conditions(query, words)
     if position is not None and position.newest is not None:
         conditions.add("created_at <= {}", position.newest)
+    newest = "" if few else f"ORDER BY created_at DESC, file_id DESC LIMIT {MATCHES_CAP}"
     inner = f"""
         SELECT file_id, storage_element_id, created_at,
                ts_rank(search_vector, {wanted})::float8 AS score
         FROM (SELECT file_id, storage_element_id, created_at, search_vector
-              FROM {TABLE} WHERE {conditions.sql}
-              ORDER BY created_at DESC, file_id DESC LIMIT {MATCHES_CAP}) newest"""
+              FROM {TABLE} WHERE {conditions.sql} {newest}) newest"""
     return _ranked(conditions, inner, query.page_size, position)
 
 

@@ -41,11 +41,14 @@ def folder(mesh_local: MeshProcess, tmp_path: Path) -> Path:
 
 
 def run(script: str, folder: Path) -> str:
-    """Run a script as a shell would and return what it printed; fails if a line fails."""
+    """Run a script as a shell would and return what it printed; fails if a line fails.
+
+    What the user's cache folder remembers is that of the folder.
+    """
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
         cwd=folder,
-        env=clean_environment(),
+        env=clean_environment() | {"XDG_CACHE_HOME": str(folder / "cache")},
         capture_output=True,
         text=True,
         timeout=SECONDS_PER_BLOCK,
@@ -70,6 +73,13 @@ def test_commands_of_the_readme_work(mesh_local: MeshProcess, folder: Path) -> N
     assert "README.md" in printed
     assert "artstore.v1.StorageService" in printed
     assert (folder / "copy.md").read_bytes() == README.read_bytes()
+    # "machine" was put, "machines" is searched for, and no time lies between.
+    put = re.findall(r"^([0-9a-f-]{36})  (/usr/\S+\.txt)  ", printed, re.MULTILINE)
+    assert len(put) == 20
+    assert "20 of 20" in printed
+    assert "architecture.md" in printed.partition("20 of 20")[2]
+    found = (folder / "found.txt").read_bytes()
+    assert found in {Path(path).read_bytes() for _, path in put}
 
 
 def test_lines_printed_at_start_work(mesh_local: MeshProcess, folder: Path) -> None:

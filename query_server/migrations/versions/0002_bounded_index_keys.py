@@ -80,6 +80,12 @@ def upgrade() -> None:
     for index in INDEXES:
         op.execute(f"CREATE INDEX ON {TABLE} {index} WHERE state = 'active'")
     op.execute(f"ALTER TABLE {TABLE} ALTER COLUMN tag_keys SET STATISTICS 1000")
+    # The planner takes no statistics of an expression from an index of some rows only.
+    for column in ("namespace", "created_by", "content_type"):
+        op.execute(
+            f"CREATE STATISTICS {TABLE}_{column}_key ON (left({column}, {KEY_CHARACTERS}))"
+            f" FROM {TABLE}"
+        )
 
 
 def downgrade() -> None:

@@ -2,84 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import hashlib
+import unicodedata
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from uuid import uuid4
+from datetime import timedelta
+from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from artstore.v1.types_pb2 import File, FileState, RetentionPolicy
-from mesh.database import Database
 from mesh.errors import InvalidArgument
-from mesh.follower import Cursor, ReplicaTable
-from mesh.migrations import upgrade
-from query_server.app import MIGRATION_LOCK, MIGRATIONS
-from query_server.search.index import TABLE, SearchIndex
-from query_server.search.request import Filters, SearchQuery, check_text, parse_order
+from query_server.rpc import messages
+from query_server.search import index, statements
+from query_server.search.request import Filters, SearchQuery
+from tests.integration.query.searching import START, Searched, make_file, query
 
-START = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def replicas(database_url: str) -> AsyncIterator[ReplicaTable]:
-    await upgrade(
-        database_url,
-        script_location=MIGRATIONS,
-        version_table="query_alembic_version",
-        lock_key=MIGRATION_LOCK,
-    )
-    database = Database(database_url)
-    yield ReplicaTable(database, table=TABLE, prefix="sync", leader="test")
-    await database.close()
-
-
-def make_file(name: str, **fields: object) -> File:
-    file = File(
-        file_id=str(uuid4()),
-        storage_element_id="se-01",
-        revision=1,
-        state=FileState.FILE_STATE_ACTIVE,
-        namespace="default",
-        original_filename=name,
-        content_type="application/pdf",
-        retention_policy=RetentionPolicy.RETENTION_POLICY_TEMPORARY,
-        created_by="alice",
-    )
-    for key, value in fields.items():
-        if key == "attributes":
-            file.attributes.update(value)  # type: ignore[arg-type]
-        elif key == "tags":
-            file.tags.extend(value)  # type: ignore[arg-type]
-        elif key == "created_at":
-            file.created_at.FromDatetime(value)  # type: ignore[arg-type]
-        else:
-            setattr(file, key, value)
-    return file
-
-
-async def put(replicas: ReplicaTable, *files: File, element: str = "se-01") -> None:
-    lead = await replicas.lead(element, seconds=60)
-    assert lead is not None
-    old = lead.cursor
-    new = Cursor(old.epoch, old.sequence + len(files), "x")
-    changes = [(old.sequence + n, file) for n, file in enumerate(files, 1)]
-    await replicas.apply(element, old, new, files=changes, removed=[])
-
-
-def query(text: str = "", order: str = "", **fields: object) -> SearchQuery:
-    text = check_text(text)
-    by, descending = parse_order(order, has_text=bool(text))
-    made = SearchQuery(text, Filters(), by, descending, 50, "", None)
-    return replace(made, **fields)  # type: ignore[arg-type]
-
-
-async def names(replicas: ReplicaTable, search: SearchQuery) -> list[str]:
-    page = await SearchIndex(replicas.database).search(search)
-    return [hit.row["original_filename"] for hit in page.hits]
-
-
+DAY = timedelta(days=1)
 REPORT = "Quarterly_report-2026.Q3 final.pdf"
 
 
@@ -102,10 +41,9 @@ REPORT = "Quarterly_report-2026.Q3 final.pdf"
     ],
 )
 async def test_a_file_is_found_by_any_word_its_prefix_or_another_grammatical_form(
-    replicas: ReplicaTable, text: str
+    searched: Searched, text: str
 ) -> None:
-    await put(
-        replicas,
+    await searched.put(
         make_file(
             REPORT,
             description="A signed invoice, подписанные документы и копия договора",
@@ -114,7 +52,7 @@ async def test_a_file_is_found_by_any_word_its_prefix_or_another_grammatical_for
         ),
         make_file("holiday.jpg", content_type="image/jpeg"),
     )
-    assert await names(replicas, query(text)) == [REPORT]
+    assert await searched.names(text) == [REPORT]
 
 
 @pytest.mark.parametrize(
@@ -135,9 +73,9 @@ async def test_a_file_is_found_by_any_word_its_prefix_or_another_grammatical_for
         "a'b",
     ],
 )
-async def test_search_text_is_data(replicas: ReplicaTable, text: str) -> None:
-    await put(replicas, make_file("plain.txt"))
-    await names(replicas, query(text))
+async def test_search_text_is_data(searched: Searched, text: str) -> None:
+    await searched.put(make_file("plain.txt"))
+    await searched.names(text)
 
 
 @pytest.mark.parametrize("text", ["a\0b", "x" * 1025])
@@ -146,95 +84,271 @@ async def test_text_with_nul_or_over_the_limit_is_refused(text: str) -> None:
         query(text)
 
 
-async def test_a_typo_finds_the_name_when_nothing_else_matches(replicas: ReplicaTable) -> None:
-    await put(replicas, make_file("architecture.pdf"), make_file("holiday.jpg"))
-    assert await names(replicas, query("arhitecture")) == ["architecture.pdf"]
+async def test_a_typo_finds_the_name_when_nothing_else_matches(searched: Searched) -> None:
+    await searched.put(make_file("architecture.pdf"), make_file("holiday.jpg"))
+    assert await searched.names("arhitecture") == ["architecture.pdf"]
 
 
-async def test_tombstones_and_foreign_namespaces_are_not_found(replicas: ReplicaTable) -> None:
+async def test_the_closest_names_come_first_page_by_page(searched: Searched) -> None:
+    await searched.put(
+        make_file("old architekt.txt", created_at=START),
+        *(make_file(f"architecture {n}.pdf", created_at=START) for n in range(5)),
+        make_file("architecture secret.pdf", namespace="hr"),
+        make_file("holiday.jpg"),
+    )
+    search = query("arhitecture", page_size=2, readable=frozenset({"default"}))
+    found = await every_page(searched, search)
+    assert sorted(found[:5]) == [f"architecture {n}.pdf" for n in range(5)]
+    assert found[5:] == ["old architekt.txt"]
+    page = await searched.index.search(search)
+    assert (page.total, page.exact) == (6, True)
+    extension = Filters(extensions=["txt"])
+    assert await searched.names("arhitecture", filters=extension) == ["old architekt.txt"]
+
+
+async def test_one_match_by_words_keeps_what_only_resembles_out(searched: Searched) -> None:
+    await searched.put(make_file("architecture.pdf"), make_file("arhitecture.jpg"))
+    assert await searched.names("arhitecture") == ["arhitecture.jpg"]
+
+
+async def test_a_letter_that_is_written_as_two_characters_is_one(searched: Searched) -> None:
+    name = unicodedata.normalize("NFD", "Трудовой договор.pdf")
+    await searched.put(make_file(name))
+    assert await searched.names("трудовой") == [name]
+    assert await searched.names(unicodedata.normalize("NFD", "трудовой")) == [name]
+
+
+async def test_no_text_is_too_long_for_the_index(searched: Searched) -> None:
+    long = "".join(hashlib.sha256(bytes([n])).hexdigest() for n in range(46))
+    name = long[:1020] + ".txt"
+    await searched.put(
+        make_file("type", content_type=f"image/{long}"),
+        make_file("family", content_type=long),
+        make_file("tags", tags=[long, long[:-1] + "~", "short"]),
+        make_file("attributes", attributes={long[:1000]: long[1000:]}),
+        make_file("words", description=long, version=long),
+        make_file("letters", description="Ⱥ" * 1000),
+        make_file("place", namespace=long, created_by=long),
+        make_file(name),
+    )
+    for filters, expected in (
+        (Filters(content_types=[f"image/{long}"]), ["type"]),
+        (Filters(content_types=[f"image/{long}~"]), []),
+        (Filters(content_types=["image/*"]), ["type"]),
+        (Filters(tags=[long, "short"]), ["tags"]),
+        (Filters(tags=[long + "~"]), []),
+        (Filters(attributes={long[:1000]: long[1000:]}), ["attributes"]),
+        (Filters(namespaces=[long], created_by=[long]), ["place"]),
+        (Filters(namespaces=[long[:-1]]), []),
+    ):
+        assert await searched.names(filters=filters) == expected
+    assert (await searched.names(order="original_filename"))[0] == name
+
+
+async def test_tombstones_and_foreign_namespaces_are_not_found(searched: Searched) -> None:
     gone = make_file("gone.txt", state=FileState.FILE_STATE_DELETED)
-    await put(replicas, gone, make_file("secret.txt", namespace="hr"), make_file("open.txt"))
-    assert await names(replicas, query("txt", readable=frozenset({"default"}))) == ["open.txt"]
+    await searched.put(gone, make_file("secret.txt", namespace="hr"), make_file("open.txt"))
+    assert await searched.names("txt", readable=frozenset({"default"})) == ["open.txt"]
 
 
 @pytest.mark.parametrize(
     ("filters", "expected"),
     [
         (Filters(storage_element_ids=["se-02"]), []),
+        (Filters(storage_element_ids=["se-01", "se-02"], created_by=["bob"]), ["b.jpg"]),
+        (Filters(namespaces=["hr"]), ["b.jpg"]),
         (Filters(created_by=["bob"]), ["b.jpg"]),
         (Filters(content_types=["image/*"]), ["b.jpg"]),
+        (Filters(content_types=["ima/*", "i*"]), []),
         (Filters(content_types=["application/pdf"]), ["a.PDF"]),
+        (Filters(content_types=["application/pdf", "image/*"], tags=["y"]), ["a.PDF"]),
         (Filters(extensions=[".pdf"]), ["a.PDF"]),
         (Filters(tags=["x", "y"]), ["a.PDF"]),
         (Filters(min_size_bytes=10), ["b.jpg"]),
         (Filters(max_size_bytes=9), ["a.PDF"]),
-        (Filters(created_after_at=START + timedelta(days=1)), ["b.jpg"]),
-        (Filters(created_before_at=START + timedelta(days=1)), ["a.PDF"]),
+        (Filters(created_after_at=START + 2 * DAY), ["b.jpg"]),
+        (Filters(created_before_at=START + 2 * DAY), ["a.PDF"]),
+        (Filters(updated_after_at=START + 3 * DAY), ["b.jpg"]),
+        (Filters(updated_before_at=START + 3 * DAY), ["a.PDF"]),
+        (Filters(expires_before_at=START + 30 * DAY), []),
+        (Filters(expires_before_at=START + 31 * DAY), ["a.PDF"]),
         (Filters(retention_policies=["permanent"]), ["b.jpg"]),
         (Filters(attributes={"k": "v"}), ["b.jpg"]),
+        (Filters(attributes={"k": "other"}), []),
     ],
 )
 async def test_each_filter_narrows_the_result(
-    replicas: ReplicaTable, filters: Filters, expected: Sequence[str]
+    searched: Searched, filters: Filters, expected: Sequence[str]
 ) -> None:
-    await put(
-        replicas,
-        make_file("a.PDF", tags=["x", "y"], size_bytes=1, created_at=START),
+    await searched.put(
+        make_file(
+            "a.PDF",
+            tags=["x", "y"],
+            size_bytes=1,
+            created_at=START,
+            updated_at=START,
+            expires_at=START + 30 * DAY,
+        ),
         make_file(
             "b.jpg",
             content_type="image/jpeg",
             created_by="bob",
+            namespace="hr",
             tags=["x"],
             size_bytes=10,
-            created_at=START + timedelta(days=2),
+            created_at=START + 2 * DAY,
+            updated_at=START + 3 * DAY,
             retention_policy=RetentionPolicy.RETENTION_POLICY_PERMANENT,
             attributes={"k": "v"},
         ),
     )
-    assert await names(replicas, query(filters=filters)) == list(expected)
+    assert await searched.names(filters=filters) == list(expected)
 
 
-@pytest.mark.parametrize(
-    "order", ["", "relevance desc", "created_at", "size_bytes desc", "original_filename"]
-)
-async def test_pages_hold_every_match_once_in_order(replicas: ReplicaTable, order: str) -> None:
-    files = [
-        make_file(f"doc {n % 7} {n}.txt", size_bytes=n % 5, created_at=START + timedelta(hours=n))
-        for n in range(25)
-    ]
-    await put(replicas, *files)
-    index = SearchIndex(replicas.database)
-    search, seen, pages = query("doc", order, page_size=4), [], 0
+async def every_page(searched: Searched, search: SearchQuery) -> list[str]:
+    """Names of the files of all pages, in order."""
+    found: list[str] = []
     while True:
-        pages += 1
-        page = await index.search(search)
-        assert (page.total, page.exact) == (25, True)
-        seen += [hit.row["file_id"] for hit in page.hits]
+        page = await searched.index.search(search)
+        found += [hit.row["original_filename"] for hit in page.hits]
         if not page.next_page_token:
-            break
+            return found
         search = replace(search, page_token=page.next_page_token)
-    assert pages == 7
-    assert sorted(seen) == sorted(file.file_id for file in files)
 
 
-async def test_a_page_token_of_another_query_is_refused(replicas: ReplicaTable) -> None:
-    await put(replicas, *(make_file(f"doc {n}.txt") for n in range(3)))
-    page = await SearchIndex(replicas.database).search(query("doc", page_size=1))
+# Each file's name, and what it is sorted by; every value occurs several times.
+SORTED_FILES = [
+    make_file(
+        f"{'Doc' if n % 2 else 'doc'} {n % 7} {n:02}.txt",
+        file_id=f"{n * 7 % 25:08}-0000-7000-8000-000000000000",
+        size_bytes=n % 5,
+        created_at=START + timedelta(hours=n % 6),
+        updated_at=START + timedelta(hours=n % 4),
+        description="doc " * (n % 3),
+    )
+    for n in range(25)
+]
+KEYS: dict[str, Callable[[File], Any]] = {
+    "created_at": lambda file: file.created_at.seconds,
+    "updated_at": lambda file: file.updated_at.seconds,
+    "size_bytes": lambda file: file.size_bytes,
+    "original_filename": lambda file: file.original_filename.lower(),
+}
+
+
+@pytest.mark.parametrize("order", [f"{name}{way}" for name in KEYS for way in ("", " desc")])
+async def test_pages_hold_every_match_once_in_order(searched: Searched, order: str) -> None:
+    await searched.put(*SORTED_FILES, make_file("other.txt"))
+    key = KEYS[order.split(maxsplit=1)[0]]
+    expected = sorted(
+        SORTED_FILES, key=lambda file: (key(file), file.file_id), reverse=order.endswith("desc")
+    )
+    found = await every_page(searched, query("doc", order, page_size=4))
+    assert found == [file.original_filename for file in expected]
+
+
+async def test_the_most_relevant_come_first_and_the_newest_of_them(searched: Searched) -> None:
+    await searched.put(*SORTED_FILES)
+    everything = await searched.search("doc", page_size=50)
+    ranks = [(hit.score, hit.row["created_at"], hit.row["file_id"]) for hit in everything.hits]
+    assert ranks == sorted(ranks, reverse=True)
+    assert len({score for score, _, _ in ranks}) > 1
+    found = await every_page(searched, query("doc", page_size=4))
+    assert found == [hit.row["original_filename"] for hit in everything.hits]
+
+
+@pytest.mark.parametrize("order", ["", "created_at desc", "original_filename", "size_bytes"])
+async def test_writes_between_pages_hide_and_repeat_nothing(searched: Searched, order: str) -> None:
+    await searched.put(*SORTED_FILES)
+    search = query("doc", order, page_size=5)
+    whole = await every_page(searched, search)
+    first = await searched.index.search(search)
+    shown = [hit.row["original_filename"] for hit in first.hits]
+    by_name = {file.original_filename: file for file in SORTED_FILES}
+    gone = [by_name[shown[1]], by_name[whole[12]]]
+    deleted = [File() for _ in gone]
+    for copy, file in zip(deleted, gone, strict=True):
+        copy.CopyFrom(file)
+        copy.state = FileState.FILE_STATE_DELETED
+    new = [make_file(f"doc new {n}.txt", created_at=START + DAY) for n in range(3)]
+    await searched.put(*deleted, *new)
+    rest = await every_page(searched, replace(search, page_token=first.next_page_token))
+    left = [name for name in whole[5:] if name != gone[1].original_filename]
+    assert [name for name in rest if "new" not in name] == left
+    assert len(rest) == len(set(rest))
+    if not order:
+        assert rest == left
+
+
+async def test_ranked_matches_are_those_of_the_first_page(
+    searched: Searched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statements, "MATCHES_CAP", 6)
+    await searched.put(*SORTED_FILES[:6])
+    first = await searched.search("doc", page_size=3)
+    # As many newer ones as are ranked at all.
+    await searched.put(*(make_file(f"doc new {n}.txt", created_at=START + DAY) for n in range(6)))
+    rest = await searched.search("doc", page_size=3, page_token=first.next_page_token)
+    names = {hit.row["original_filename"] for hit in [*first.hits, *rest.hits]}
+    assert names == {file.original_filename for file in SORTED_FILES[:6]}
+
+
+async def test_long_texts_make_a_page_shorter_and_lose_nothing(searched: Searched) -> None:
+    files = [make_file(f"doc {n}.txt", size_bytes=n, description="x" * 30_000) for n in range(150)]
+    await searched.put(*files)
+    search = query("doc", "size_bytes", page_size=1000)
+    page = await searched.index.search(search)
+    assert 50 < len(page.hits) < 150
+    answer = messages.from_page(page, complete=True)
+    assert answer.ByteSize() < 4 * 1024 * 1024 - 1024
+    assert await every_page(searched, search) == [file.original_filename for file in files]
+
+
+async def test_a_page_token_of_another_query_is_refused(searched: Searched) -> None:
+    await searched.put(*(make_file(f"doc {n}.txt") for n in range(3)))
+    page = await searched.index.search(query("doc", page_size=1))
     for wrong in (page.next_page_token, "garbage", "e30"):
         with pytest.raises(InvalidArgument):
-            await SearchIndex(replicas.database).search(query("other", page_token=wrong))
+            await searched.index.search(query("other", page_token=wrong))
 
 
-async def test_facets_and_highlights_tell_of_the_matches(replicas: ReplicaTable) -> None:
-    await put(
-        replicas,
-        make_file("report_a.pdf", tags=["x"], description="Two Reports about cats"),
+async def test_facets_and_counts_tell_of_the_matches(searched: Searched) -> None:
+    await searched.put(
+        make_file("report_a.pdf", tags=["x"]),
         make_file("report_b.jpg", content_type="image/jpeg", tags=["x", "y"]),
+        make_file("other.pdf", tags=["z"]),
     )
-    page = await SearchIndex(replicas.database).search(query("report"))
+    page = await searched.search("report")
+    assert (page.total, page.exact) == (2, True)
     assert page.facets["tag"] == [("x", 2), ("y", 1)]
     assert dict(page.facets["content_type"]) == {"application/pdf": 1, "image/jpeg": 1}
     assert page.facets["storage_element_id"] == [("se-01", 2)]
-    marks = {hit.row["original_filename"]: hit.highlights for hit in page.hits}
-    assert marks["report_a.pdf"]["original_filename"] == "\x02report\x03_a.pdf"
-    assert marks["report_a.pdf"]["description"] == "Two \x02Reports\x03 about cats"
+
+
+async def test_facets_and_counts_keep_to_what_the_caller_may_read(searched: Searched) -> None:
+    await searched.put(
+        make_file("report_a.pdf", tags=["x"]),
+        make_file("report_b.jpg", content_type="image/secret", tags=["hush"], namespace="hr"),
+    )
+    for text in ("", "report"):
+        page = await searched.search(text, readable=frozenset({"default"}))
+        assert (page.total, page.exact) == (1, True)
+        assert page.facets == {
+            "content_type": [("application/pdf", 1)],
+            "storage_element_id": [("se-01", 1)],
+            "tag": [("x", 1)],
+        }
+    assert await searched.names(readable=frozenset()) == []
+    filters = Filters(namespaces=["hr"])
+    assert await searched.names(filters=filters, readable=frozenset({"default"})) == []
+
+
+async def test_beyond_the_cap_the_count_is_a_lower_bound(
+    searched: Searched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (statements, index):
+        monkeypatch.setattr(module, "MATCHES_CAP", 10)
+    await searched.put(*SORTED_FILES)
+    page = await searched.search("doc", "created_at")
+    assert (page.total, page.exact) == (10, False)
+    assert page.facets["content_type"] == [("application/pdf", 11)]

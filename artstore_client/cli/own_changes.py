@@ -1,0 +1,58 @@
+"""Changes that commands made lately, so that a search after `put` finds what was put.
+
+One line for each, `seconds token`, in `artstore/changes/<mesh id>` of the user's cache folder. A
+line is appended in one write, so commands may run side by side.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from artstore_client.upload_state import default_folder
+
+# The index is seconds behind at most; what is older is found, or will not be so soon.
+KEPT_SECONDS = 600
+MAX_BYTES = 64 * 1024
+MAX_TOKENS = 1000
+
+
+def _path(mesh_id: str) -> Path:
+    return default_folder().parent / "changes" / mesh_id
+
+
+def remember(mesh_id: str, tokens: Sequence[str], clock: Callable[[], float] = time.time) -> None:
+    """Keep tokens for later commands; one that can't be kept is only not waited for."""
+    if not tokens:
+        return
+    path = _path(mesh_id)
+    lines = "".join(f"{clock():.0f} {token}\n" for token in tokens).encode()
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if path.exists() and path.stat().st_size > MAX_BYTES:
+            flags |= os.O_TRUNC
+        descriptor = os.open(path, flags, 0o600)
+        try:
+            os.write(descriptor, lines)
+        finally:
+            os.close(descriptor)
+    except OSError:
+        return
+
+
+def recall(mesh_id: str, clock: Callable[[], float] = time.time) -> list[str]:
+    """Tokens of the last ten minutes, at most as many as a search takes."""
+    try:
+        lines = _path(mesh_id).read_text(errors="replace").splitlines()
+    except OSError:
+        return []
+    since = clock() - KEPT_SECONDS
+    tokens = []
+    for line in lines:
+        seconds, _, token = line.partition(" ")
+        if seconds.isdecimal() and int(seconds) >= since and token:
+            tokens.append(token)
+    return tokens[-MAX_TOKENS:]

@@ -1,0 +1,77 @@
+"""What of a result's texts is marked as a match."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+
+import pytest
+
+from query_server.search.highlight import EXCERPT_CHARACTERS
+from tests.integration.query.searching import Searched, make_file
+
+
+async def highlights(searched: Searched, text: str) -> Mapping[str, str]:
+    (hit,) = (await searched.search(text)).hits
+    return hit.highlights
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("report", {"original_filename": "\2report\3_a.pdf", "description": "Two \2Reports\3"}),
+        ("rep", {"original_filename": "\2report\3_a.pdf", "description": "Two \2Reports\3"}),
+        ("бухгалтериями", {"tags": "urgent, \2Бухгалтерия\3"}),
+        ("договорам", {"attributes.вид": "копия \2договора\3"}),
+        ("2026", {"attributes.year": "\0022026\3"}),
+        ("urgent two", {"tags": "\2urgent\3, Бухгалтерия", "description": "\2Two\3 Reports"}),
+    ],
+)
+async def test_every_form_of_a_word_is_marked_where_it_stands(
+    searched: Searched, text: str, expected: Mapping[str, str]
+) -> None:
+    await searched.put(
+        make_file(
+            "report_a.pdf",
+            description="Two Reports",
+            tags=["urgent", "Бухгалтерия"],
+            attributes={"вид": "копия договора", "year": "2026"},
+        )
+    )
+    assert await highlights(searched, text) == expected
+
+
+async def test_of_a_long_text_an_excerpt_around_the_match_is_shown(searched: Searched) -> None:
+    await searched.put(make_file("a.txt", description="начало " * 200 + "needle " + "end " * 200))
+    shown = (await highlights(searched, "needles"))["description"]
+    assert "\2needle\3 end" in shown
+    assert shown.startswith("…")
+    assert shown.endswith("…")
+    assert len(shown) <= EXCERPT_CHARACTERS + 4
+
+
+async def test_of_names_that_only_resemble_the_text_the_words_that_do_are_marked(
+    searched: Searched,
+) -> None:
+    await searched.put(make_file("new architecture plan.pdf"))
+    marked = await highlights(searched, "arhitecture")
+    assert marked == {"original_filename": "new \2architecture\3 plan.pdf"}
+
+
+async def test_a_name_of_macos_is_marked_as_it_is_typed(searched: Searched) -> None:
+    await searched.put(make_file(unicodedata.normalize("NFD", "Мой файл.txt")))
+    assert await highlights(searched, "файл") == {"original_filename": "Мой \2файл\3.txt"}
+
+
+async def test_a_large_page_of_many_words_is_answered(searched: Searched) -> None:
+    # Each of its 200,000 words begins as the query does.
+    await searched.put(
+        *(
+            make_file(f"n {n}", description=" ".join(f"w{n * 500 + k}" for k in range(500)))
+            for n in range(400)
+        ),
+        make_file("w.txt"),
+    )
+    page = await searched.search("w", page_size=1000)
+    assert page.total == 401
+    assert "\2w\3" in page.hits[0].highlights["original_filename"]

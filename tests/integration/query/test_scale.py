@@ -1,0 +1,200 @@
+"""Searches of a large index read little of it, however often they are asked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any
+
+import orjson
+import pytest
+import pytest_asyncio
+
+from query_server.search import statements
+from query_server.search.request import Filters, Order, SearchQuery
+from query_server.search.statements import Statement
+from query_server.search.table import TABLE
+from query_server.search.terms import words_of
+from tests.integration.query.corpus import EXPIRED_BEFORE, fill
+from tests.integration.query.searching import Searched, query, searched_index
+from tests.services import PostgresProcess
+
+ROWS = 100_000
+FULL_ROWS = 1_000_000
+# Each is true of one active row in 5,000.
+RARE: Mapping[str, tuple[str, Filters]] = {
+    "word": ("quasar", Filters()),
+    "prefix": ("quas", Filters()),
+    "element": ("", Filters(storage_element_ids=["se-09"])),
+    "namespace": ("", Filters(namespaces=["hr"])),
+    "account": ("", Filters(created_by=["carol"])),
+    "content type": ("", Filters(content_types=["image/vnd.dwg"])),
+    "family": ("", Filters(content_types=["image/*"])),
+    "extension": ("", Filters(extensions=["dwg"])),
+    "tag": ("", Filters(tags=["urgent"])),
+    "size": ("", Filters(min_size_bytes=10**10)),
+    "policy": ("", Filters(retention_policies=["permanent"])),
+    "expiry": ("", Filters(expires_before_at=EXPIRED_BEFORE)),
+    "attribute": ("", Filters(attributes={"case": "closed"})),
+    "common word and rare tag": ("invoice", Filters(tags=["urgent"])),
+    "common filters and rare word": (
+        "quasar",
+        Filters(retention_policies=["temporary"], namespaces=["default"]),
+    ),
+}
+COMMON: Mapping[str, tuple[str, Filters]] = {
+    "everything": ("", Filters()),
+    "common word": ("report", Filters()),
+    "common prefix": ("rep", Filters()),
+    "two words": ("invoice budget", Filters()),
+    "word in 100": ("audit", Filters()),
+    "number": ("77777", Filters()),
+    "common tag": ("", Filters(tags=["year-2021"])),
+    "common family": ("report", Filters(content_types=["application/*"])),
+    "account": ("", Filters(created_by=["user-7"])),
+    "attribute": ("", Filters(attributes={"team": "team-3"})),
+    "restricted reader": ("report", Filters()),
+}
+
+
+@pytest.fixture(
+    scope="module",
+    params=[ROWS, pytest.param(FULL_ROWS, marks=[pytest.mark.full, pytest.mark.timeout(3600)])],
+)
+def corpus(request: pytest.FixtureRequest, postgres: PostgresProcess) -> Iterator[tuple[str, int]]:
+    """URI of a database, and how many rows the index in it gets."""
+    url = postgres.create_database()
+    yield url, request.param
+    postgres.drop_database(url)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def large(corpus: tuple[str, int]) -> AsyncIterator[Searched]:
+    """An index of so many rows."""
+    url, rows = corpus
+    async with searched_index(url) as index:
+        await fill(url, rows)
+        yield index
+
+
+def searches(named: Mapping[str, tuple[str, Filters]]) -> Iterator[SearchQuery]:
+    """Each of them in each order that it can have."""
+    for name, (text, filters) in named.items():
+        readable = frozenset({"default"}) if name == "restricted reader" else None
+        for order in Order:
+            if text or order is not Order.RELEVANCE:
+                by = f"{order.value} desc"
+                yield query(text, by, filters=filters, readable=readable)
+
+
+def statements_of(search: SearchQuery, *, few: bool) -> list[Statement]:
+    words = words_of(search.text)
+    by = statements.by_rank if search.order is Order.RELEVANCE else statements.by_column
+    return [
+        statements.is_common(search, words),
+        statements.count(search, words, common=not few),
+        by(search, words, None, few=few),
+    ]
+
+
+async def plan(searched: Searched, statement: Statement, *, run: bool) -> dict[str, Any]:
+    """The plan that PostgreSQL takes for it in a search's own connection."""
+    sql, parameters = statement
+    options = "ANALYZE, TIMING OFF, FORMAT JSON" if run else "FORMAT JSON"
+    (row,) = await searched.database.fetch(f"EXPLAIN ({options}) {sql}", *parameters, timeout=60)
+    (found,) = orjson.loads(row[0])
+    return found["Plan"]  # type: ignore[no-any-return]
+
+
+def nodes(top: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """All nodes of a plan."""
+    yield top
+    for below in top.get("Plans", ()):
+        yield from nodes(below)
+
+
+def rows_read(top: Mapping[str, Any]) -> int:
+    """Rows of the table that a plan fetched, those it threw away too."""
+    return sum(
+        int(
+            (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
+             + node.get("Rows Removed by Index Recheck", 0)) * node["Actual Loops"]
+        )
+        for node in nodes(top)
+        if node.get("Relation Name") == TABLE
+    )  # fmt: skip
+
+
+def assert_no_table_is_walked(top: Mapping[str, Any], what: object) -> None:
+    kinds = {node["Node Type"] for node in nodes(top) if node.get("Relation Name") == TABLE}
+    assert kinds, what
+    assert "Seq Scan" not in kinds, what
+
+
+async def test_few_matches_are_found_without_reading_the_rest(large: Searched) -> None:
+    for search in searches(RARE):
+        for statement in statements_of(search, few=True):
+            top = await plan(large, statement, run=True)
+            assert_no_table_is_walked(top, search)
+            assert rows_read(top) < ROWS / 20, (search, top)
+
+
+async def test_many_matches_are_read_by_an_index_up_to_the_cap(large: Searched) -> None:
+    for search in searches(COMMON):
+        for statement in statements_of(search, few=False):
+            assert_no_table_is_walked(await plan(large, statement, run=False), search)
+
+
+async def test_plans_are_as_good_after_many_executions(large: Searched) -> None:
+    # PostgreSQL changes to one plan for all values after five executions of a statement.
+    sql, parameters = statements_of(query("", "created_at", filters=RARE["tag"][1]), few=True)[2]
+    async with large.database.connection() as connection:
+        prepared = await connection.prepare(sql)
+        for _ in range(8):
+            found = await prepared.fetch(["year-2021"])
+        top = (await prepared.explain(*parameters, analyze=True))[0]["Plan"]
+        assert found
+    assert_no_table_is_walked(top, sql)
+    assert rows_read(top) < ROWS / 20, top
+
+
+async def test_every_match_is_found(large: Searched, corpus: tuple[str, int]) -> None:
+    rows = corpus[1]
+    pages = await asyncio.gather(
+        *(large.search(text, filters=filters) for text, filters in list(RARE.values())[:-2])
+    )
+    assert [(page.total, page.exact) for page in pages] == [(rows // 5000, True)] * len(pages)
+    assert all(len(page.hits) == min(rows // 5000, 50) for page in pages)
+
+
+async def test_beyond_10_000_matches_the_count_is_a_lower_bound(large: Searched) -> None:
+    page = await large.search("report")
+    assert (page.total, page.exact) == (10_000, False)
+    assert sum(count for _, count in page.facets["storage_element_id"]) == 10_001
+
+
+@pytest.mark.parametrize("order", ["", "created_at desc", "size_bytes"])
+async def test_page_100_goes_on_where_page_99_ended(large: Searched, order: str) -> None:
+    search = query("report", order, page_size=100)
+    seen: list[Any] = []
+    token = ""
+    for _ in range(100):
+        page = await large.search("report", order, page_size=100, page_token=token)
+        seen += [hit.row for hit in page.hits]
+        token = page.next_page_token
+    assert len({row["file_id"] for row in seen}) == len(seen) == 10_000
+    if order:
+        values = [row[search.order.value] for row in seen]
+        assert values == sorted(values, reverse=search.descending)
+    # Relevance ranks 10,000; by a column there is more.
+    assert bool(token) is bool(order)
+
+
+async def test_a_typo_costs_a_bounded_number_of_comparisons(large: Searched) -> None:
+    for text in ("quassar", "reprot", "zzzzzz", "invoise budjet"):
+        search = query(text)
+        page = await large.search(text)
+        assert len(page.hits) == min(page.total, 50)
+        top = await plan(large, statements.by_likeness(search, text, None), run=True)
+        assert_no_table_is_walked(top, text)
+    assert "quasar" in (await large.names("quassar"))[0]

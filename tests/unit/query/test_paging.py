@@ -1,0 +1,88 @@
+"""Page tokens lead on from where they were made, and nothing else gets through them."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import pytest
+
+from mesh.errors import InvalidArgument
+from query_server.search.paging import Position, decode, encode, fingerprint
+from query_server.search.request import Filters, Order, SearchQuery
+
+WHEN = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)
+QUERY = SearchQuery("text", Filters(), Order.RELEVANCE, True, 50, "", None)
+
+
+def forged(query: SearchQuery, *rest: Any) -> SearchQuery:
+    content = orjson.dumps([fingerprint(query), *rest])
+    return replace(query, page_token=base64.urlsafe_b64encode(content).decode())
+
+
+@pytest.mark.parametrize(
+    ("order", "key"),
+    [
+        (Order.RELEVANCE, [0.125, WHEN, "id"]),
+        (Order.CREATED_AT, [WHEN, "id"]),
+        (Order.UPDATED_AT, [WHEN, "id"]),
+        (Order.SIZE, [2**40, "id"]),
+        (Order.NAME, ["файл 🎉", "id"]),
+    ],
+)
+def test_a_token_leads_to_its_position(order: Order, key: Sequence[Any]) -> None:
+    query = replace(QUERY, order=order)
+    position = Position(key, 10_000, False, False, WHEN)
+    assert decode(replace(query, page_token=encode(query, position))) == position
+
+
+def test_a_map_in_another_order_is_the_same_query() -> None:
+    one = replace(QUERY, filters=Filters(attributes={"a": "1", "b": "2"}))
+    other = replace(QUERY, filters=Filters(attributes={"b": "2", "a": "1"}))
+    assert fingerprint(one) == fingerprint(other)
+    assert fingerprint(one) != fingerprint(QUERY)
+
+
+@pytest.mark.parametrize(
+    "token", ["x", "e30", "W10", "\0", "ы", "a" * 5000, "eyJhIjoxfQ==", "===="]
+)
+def test_what_is_no_token_is_refused(token: str) -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        decode(replace(QUERY, page_token=token))
+    assert refused.value.field == "page_token"
+
+
+@pytest.mark.parametrize(
+    ("order", "rest"),
+    [
+        (Order.NAME, [["a\0b", "id"], 1, True, False, None]),
+        (Order.NAME, [["a", "i\0d"], 1, True, False, None]),
+        (Order.NAME, [[1, "id"], 1, True, False, None]),
+        (Order.NAME, [["a"], 1, True, False, None]),
+        (Order.NAME, ["ab", 1, "yes", False, None]),
+        (Order.NAME, [["a", "id"], 2**63, True, False, None]),
+        (Order.NAME, [["a", "id"], -1, True, False, None]),
+        (Order.NAME, [["a", "id"], "7", True, False, None]),
+        (Order.NAME, [["a", "id"], 1, 1, False, None]),
+        (Order.NAME, [["a", "id"], 1, True, None, None]),
+        (Order.NAME, [["a", "id"], 1, True, False]),
+        (Order.SIZE, [[2**63, "id"], 1, True, False, None]),
+        (Order.SIZE, [[1.5, "id"], 1, True, False, None]),
+        (Order.SIZE, [[True, "id"], 1, True, False, None]),
+        (Order.CREATED_AT, [["2026-01-01", "id"], 1, True, False, None]),
+        (Order.CREATED_AT, [["0001-01-01T00:00:00+14:00", "id"], 1, True, False, None]),
+        (Order.CREATED_AT, [[5, "id"], 1, True, False, None]),
+        (Order.RELEVANCE, [["x", WHEN.isoformat(), "id"], 1, True, False, None]),
+        (Order.RELEVANCE, [[None, WHEN.isoformat(), "id"], 1, True, False, None]),
+        (Order.RELEVANCE, [[1, WHEN.isoformat(), "id"], 1, True, False, "soon"]),
+        (Order.RELEVANCE, [{"a": 1}, 1, True, False, None]),
+        (Order.RELEVANCE, [None, 1, True, False, None]),
+    ],
+)
+def test_a_forged_value_is_refused(order: Order, rest: Sequence[Any]) -> None:
+    with pytest.raises(InvalidArgument):
+        decode(forged(replace(QUERY, order=order), *rest))
