@@ -109,7 +109,7 @@ def works_again(element: ElementProcess, made: list[Sidecar]) -> None:
 
 Absence = Callable[[ElementProcess], AbstractContextManager[None]]
 ABSENCES: dict[str, tuple[Absence, str]] = {
-    "unmounted": (unmounted, "element.json"),
+    "unmounted": (unmounted, "mounted"),
     "emptied": (emptied, "element.json"),
     "no bucket": (without_its_bucket, "ucket"),
     "foreign": (of_another_element, "se-02"),

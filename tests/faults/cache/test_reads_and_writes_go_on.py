@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ from tests.services import wait_until
 Code = grpc.StatusCode
 FILES = {"local": 1000, "s3": 150}
 DOWN = {Code.UNAVAILABLE}
+# Without pause while the server answers; while it does not, it needs the processor to start.
+RETRY_SECONDS = 0.02
 
 
 @pytest.fixture
@@ -109,6 +112,7 @@ def reading(element: ElementProcess, file_ids: Sequence[str]) -> Iterator[Readin
                         seen.refused.append((file_id, error.code()))
                         return
                     seen.retries += 1
+                    time.sleep(RETRY_SECONDS)
 
         return read
 
