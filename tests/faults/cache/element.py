@@ -150,8 +150,9 @@ class ElementProcess:
     # --- rows ------------------------------------------------------------------------
 
     def sql(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
-        """Run one statement past the service; `{files}` and `{pending}` are tables."""
-        text = statement.format(files=self.tables.files, pending=self.tables.pending)
+        """Run one statement past the service; `{files}`, `{pending}` and `{feed}` are tables."""
+        tables = self.tables
+        text = statement.format(files=tables.files, pending=tables.pending, feed=tables.feed)
 
         async def run() -> list[asyncpg.Record]:
             if self._database is None:

@@ -231,15 +231,21 @@ def test_writes_during_rebuilds_are_all_there_and_deletes_stay_deleted(
                 assert truth[file_id].description == text
     element.caller.incremental(ELEMENT)
     assert element.rows() == truth
+    live = sum(is_live(one) for one in truth.values())
     report = element.caller.check(ELEMENT)
     assert report.is_consistent, report
-    assert report.total_attr_files == sum(is_live(one) for one in truth.values())
+    assert report.total_attr_files == live
+    counted = element.element()
+    assert counted.file_count == live
+    assert counted.used_bytes == sum(one.size_bytes for one in truth.values())
+    feed = [row["sequence"] for row in element.sql("SELECT sequence FROM {feed} ORDER BY 1")]
+    assert feed == list(range(feed[0], feed[0] + len(feed)))
 
 
 def test_checks_find_nothing_wrong_while_others_write(element: ElementProcess) -> None:
     writers = [Writer(element.caller) for _ in range(3)]
     with working(*(writer.step for writer in writers)):
-        for level in (1, 2, 3) * 5:
+        for level in (1, 2, 3) * 7:
             before = sum(writer.writes for writer in writers)
             report = element.caller.check(ELEMENT, level)
             assert report.is_consistent, report
