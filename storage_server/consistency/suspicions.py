@@ -76,7 +76,8 @@ class Suspicions:
         self.unreadable += found.unreadable
         tombstones = set(found.tombstones)
         for path, rows in found.claims.items():
-            self.rows += rows
+            if path not in found.unreadable:
+                self.rows += rows
             for row in rows:
                 if row.state is FileState.DELETED:
                     tombstones.add(path.removesuffix(SIDECAR_SUFFIX))
