@@ -75,8 +75,9 @@ class Suspicions:
         self.paths += [one.path for one in found.to_read]
         self.unreadable += found.unreadable
         tombstones = set(found.tombstones)
+        unreadable = set(found.unreadable)
         for path, rows in found.claims.items():
-            if path not in found.unreadable:
+            if path not in unreadable:
                 self.rows += rows
             for row in rows:
                 if row.state is FileState.DELETED:
