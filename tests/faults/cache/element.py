@@ -116,6 +116,11 @@ class ElementProcess:
                 cache_pb2.ReleaseLockRequest(kind=lock.kind, file_id=lock.file_id), **auth
             )
 
+    def require_writable(self) -> None:
+        """Start it again if the test before left it without its store, or dead."""
+        if not self._says_writable():
+            self.restart()
+
     def close(self) -> None:
         """End everything."""
         for caller in self._callers:
