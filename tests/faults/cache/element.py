@@ -66,7 +66,7 @@ class ElementProcess:
 
     def __init__(self, rig: Rig, environment: Mapping[str, str] | None = None) -> None:
         self.rig = rig
-        self.is_local = not environment
+        self.backend = "s3" if environment else "local"
         self.tables = Tables("storage_elem_01_")
         self.store = LocalBackdoor(rig.root)
         self._process = Process(rig, environment)
