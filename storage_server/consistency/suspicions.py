@@ -75,8 +75,10 @@ class Suspicions:
         self.paths += [one.path for one in found.to_read]
         self.unreadable += found.unreadable
         tombstones = set(found.tombstones)
+        unreadable = set(found.unreadable)
         for path, rows in found.claims.items():
-            self.rows += rows
+            if path not in unreadable:
+                self.rows += rows
             for row in rows:
                 if row.state is FileState.DELETED:
                     tombstones.add(path.removesuffix(SIDECAR_SUFFIX))

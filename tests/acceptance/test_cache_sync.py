@@ -6,6 +6,7 @@ store. Each test runs on local files and on S3, on an element with nothing in it
 
 from __future__ import annotations
 
+import secrets
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -13,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from artstore.v1 import cache_pb2, storage_pb2, types_pb2
-from tests.acceptance.element_operator import Operator, path_of, same
+from artstore.v1 import cache_pb2, query_pb2, storage_pb2, types_pb2
+from tests.acceptance.element_operator import SIDECAR_SUFFIX, Operator, path_of, same
 from tests.acceptance.outside import Outside
 from tests.mesh_process import MeshProcess
 from tests.services import S3Process, wait_until
@@ -36,12 +37,15 @@ def outside(mesh: MeshProcess) -> Iterator[Outside]:
 
 
 @pytest.fixture
-def operator(mesh: MeshProcess, s3_server: S3Process, outside: Outside) -> Iterator[Operator]:
+def operator(
+    request: pytest.FixtureRequest, mesh: MeshProcess, s3_server: S3Process, outside: Outside
+) -> Iterator[Operator]:
     """The operator of an element that is empty before and after the test."""
-    found = Operator(mesh, ELEMENT, s3_server)
+    element = getattr(request, "param", ELEMENT)
+    found = Operator(mesh, element, s3_server)
     for step in ("before", "after"):
         found.remove_files()
-        outside.rebuild(ELEMENT, max_delete_ratio=1.0, wait_seconds=10.0)
+        outside.rebuild(element, max_delete_ratio=1.0, wait_seconds=10.0)
         assert found.sql("select from {table}") == [], step
         if step == "before":
             yield found
@@ -257,20 +261,54 @@ def test_expired_entry_shows_an_edit_of_its_sidecar(outside: Outside, operator: 
     assert_consistent(outside, 1)
 
 
+@pytest.mark.parametrize("operator", ["se-01", "se-02", "se-03"], indirect=True)
 def test_second_file_without_a_row_is_half_of_the_element(
     outside: Outside, operator: Operator
 ) -> None:
-    files = [outside.upload_to(ELEMENT, b"%d" % n, f"{n}.txt") for n in range(2)]
+    element = operator.element_id
+    files = [outside.upload_to(element, b"%d" % n, f"{n}.txt") for n in range(2)]
     operator.lose_rows(files[1].file_id)
-    report = outside.check(ELEMENT)
+    report = outside.check(element)
     assert (report.total_attr_files, report.total_cache_entries) == (2, 1)
     assert report.inconsistency_percentage == 50
     assert not report.is_consistent
-    for element in ("se-01", "se-02", "se-03"):
-        outside.incremental(element)
-        report = outside.check(element)
-        assert report.inconsistency_percentage == 0
-        assert report.is_consistent
+    outside.incremental(element)
+    report = outside.check(element)
+    assert (report.total_attr_files, report.total_cache_entries) == (2, 2)
+    assert report.inconsistency_percentage == 0
+    assert report.is_consistent
+
+
+def test_what_a_rebuild_finds_can_be_searched_and_what_it_drops_cannot(
+    outside: Outside, operator: Operator
+) -> None:
+    """Query follows the element all the while; nobody asks it to read anything again."""
+    word = f"w{secrets.token_hex(6)}"
+    edited, removed = (
+        outside.upload_to(ELEMENT, b"x", f"{n}.txt", description=f"{word} uploaded")
+        for n in range(2)
+    )
+    kept = operator.store.read(path_of(removed))
+    wait_until(lambda: _found(outside, word) == {edited.file_id, removed.file_id}, 20.0, "both")
+    sidecar = operator.store.read(path_of(edited))
+    operator.store.write(path_of(edited), sidecar.replace(b"uploaded", b"by hand"))
+    operator.remove_file(removed)
+    assert outside.rebuild(ELEMENT).statistics == cache_pb2.RebuildStatistics(
+        attr_files_scanned=1, cache_entries_before=2, cache_entries_after=1,
+        entries_updated=1, entries_deleted=1,
+    )  # fmt: skip
+    wait_until(lambda: _found(outside, word) == {edited.file_id}, 20.0, "the removed one goes")
+    wait_until(lambda: _found(outside, f"{word} hand") == {edited.file_id}, 20.0, "the edit shows")
+    operator.store.write(path_of(removed).removesuffix(SIDECAR_SUFFIX), b"x")
+    operator.store.write(path_of(removed), kept)
+    assert outside.incremental(ELEMENT).statistics.entries_created == 1
+    both = {edited.file_id, removed.file_id}
+    wait_until(lambda: _found(outside, word) == both, 20.0, "it is found again")
+
+
+def _found(outside: Outside, words: str) -> set[str]:
+    answer = outside.query.SearchFiles(query_pb2.SearchFilesRequest(query=words), **outside.auth)
+    return {result.file.file_id for result in answer.results}
 
 
 def test_calls_on_a_single_file_are_measured(

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import psutil
 
 from tests.acceptance.outside import Outside
+from tests.acceptance.test_cache_sync import assert_all_zero
 from tests.mesh_process import REPOSITORY, MeshProcess, wait_gone
 
 StartMesh = Callable[..., MeshProcess]
@@ -72,6 +73,7 @@ def test_reset_makes_the_next_start_a_first_start(own_mesh: StartMesh) -> None:
     with Outside(mesh.file) as outside:
         for element in ("se-01", "se-02", "se-03"):
             assert outside.list(element).total_size == 0
+            assert_all_zero(outside, element)
 
 
 def _reset(mesh: MeshProcess) -> subprocess.CompletedProcess[str]:

@@ -62,5 +62,6 @@ def s3_element(
 def element(request: pytest.FixtureRequest) -> ElementProcess:
     """An element of each kind, with nothing in it."""
     found: ElementProcess = request.getfixturevalue(f"{request.param}_element")
+    found.require_writable()
     found.empty()
     return found

@@ -66,7 +66,7 @@ class ElementProcess:
 
     def __init__(self, rig: Rig, environment: Mapping[str, str] | None = None) -> None:
         self.rig = rig
-        self.is_local = not environment
+        self.backend = "s3" if environment else "local"
         self.tables = Tables("storage_elem_01_")
         self.store = LocalBackdoor(rig.root)
         self._process = Process(rig, environment)
@@ -116,6 +116,11 @@ class ElementProcess:
                 cache_pb2.ReleaseLockRequest(kind=lock.kind, file_id=lock.file_id), **auth
             )
 
+    def require_writable(self) -> None:
+        """Start it again if the test before left it without its store, or dead."""
+        if not self._says_writable():
+            self.restart()
+
     def close(self) -> None:
         """End everything."""
         for caller in self._callers:
@@ -150,8 +155,9 @@ class ElementProcess:
     # --- rows ------------------------------------------------------------------------
 
     def sql(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
-        """Run one statement past the service; `{files}` and `{pending}` are tables."""
-        text = statement.format(files=self.tables.files, pending=self.tables.pending)
+        """Run one statement past the service; `{files}`, `{pending}` and `{feed}` are tables."""
+        tables = self.tables
+        text = statement.format(files=tables.files, pending=tables.pending, feed=tables.feed)
 
         async def run() -> list[asyncpg.Record]:
             if self._database is None:

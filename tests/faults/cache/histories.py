@@ -139,7 +139,7 @@ class Histories(RuleBasedStateMachine):
         blob = file.path.removesuffix(SIDECAR_SUFFIX)
         if not (self.element.root / blob).exists():
             self.element.store.write(blob, file.blob)
-            file.unfindable |= not self.element.is_local
+            file.unfindable |= self.element.backend == "s3"
         self.element.store.write(file.path, content)
         file.content = content
 

@@ -108,12 +108,13 @@ def works_again(element: ElementProcess, made: list[Sidecar]) -> None:
 
 
 Absence = Callable[[ElementProcess], AbstractContextManager[None]]
-ABSENCES: dict[str, tuple[Absence, str]] = {
-    "unmounted": (unmounted, "element.json"),
-    "emptied": (emptied, "element.json"),
-    "no bucket": (without_its_bucket, "ucket"),
-    "foreign": (of_another_element, "se-02"),
-    "another store": (another_store_mounted, "another store"),
+# And what must be told of it: by a process that had the store, by one that starts.
+ABSENCES: dict[str, tuple[Absence, str, str]] = {
+    "unmounted": (unmounted, "mounted", "mounted"),
+    "emptied": (emptied, "element.json", "element.json"),
+    "no bucket": (without_its_bucket, "ucket", "element.json"),
+    "foreign": (of_another_element, "se-02", "se-02"),
+    "another store": (another_store_mounted, "another store", ""),
 }
 ON_BOTH = [
     ("local", "unmounted"), ("local", "emptied"), ("local", "foreign"),
@@ -125,7 +126,7 @@ ON_BOTH = [
     ("element", "absence"), [*ON_BOTH, ("local", "another store")], indirect=["element"]
 )
 def test_a_store_that_cannot_be_proved_loses_no_row(element: ElementProcess, absence: str) -> None:
-    away, told = ABSENCES[absence]
+    away, told, _ = ABSENCES[absence]
     made = element.put_files(3)
     element.caller.rebuild(ELEMENT)
     lost = made[0]
@@ -146,7 +147,7 @@ def test_a_store_that_cannot_be_proved_loses_no_row(element: ElementProcess, abs
 def test_a_process_that_starts_without_its_store_does_not_take_it_for_empty(
     element: ElementProcess, absence: str
 ) -> None:
-    away, told = ABSENCES[absence]
+    away, _, told = ABSENCES[absence]
     made = element.put_files(3)
     element.caller.rebuild(ELEMENT)
     rows = element.records()

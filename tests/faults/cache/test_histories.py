@@ -31,7 +31,7 @@ def test_rows_equal_valid_sidecars_after_any_history_on_local_files(
 
 
 def test_rows_equal_valid_sidecars_after_any_history_on_s3(s3_element: ElementProcess) -> None:
-    _run(s3_element, settings(SAME, max_examples=3, stateful_step_count=20))
+    _run(s3_element, settings(SAME, max_examples=5, stateful_step_count=20))
 
 
 @pytest.mark.full
