@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +22,8 @@ from storage_server.files.recording import Recording
 from storage_server.store.local import LocalStore
 from storage_server.store.s3 import S3Store
 from storage_server.sweep import Sweeper
-from tests.integration.storage.rig import CHUNK, Node, Rig, accepted, chunk_of, noise, until
-from tests.services import clean_environment
+from tests.integration.storage.element_process import Process
+from tests.integration.storage.rig import CHUNK, Rig, accepted, chunk_of, noise, until
 
 Code = grpc.StatusCode
 
@@ -161,57 +157,6 @@ async def test_a_sweep_leaves_a_stage_that_is_just_being_opened(
         file = (await node.upload(b"kept")).file
         assert swept == [0]
         assert await node.download(file.file_id) == b"kept"
-
-
-class Process:
-    """`python -m storage_server` on a port of its own."""
-
-    def __init__(self, rig: Rig) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.rig = rig
-        values = rig.values
-        self.environment = clean_environment() | {
-            "ARTSTORE_DATABASE_URL": values["database_url"],
-            "ARTSTORE_REDIS_URL": values["redis_url"],
-            "ARTSTORE_DATA_DIR": str(values["data_dir"]),
-            "ARTSTORE_KEYS_PATH": str(values["keys_path"]),
-            "ARTSTORE_ADMIN_ENDPOINT": values["admin_endpoint"],
-            "ARTSTORE_ELEMENT_ID": "se-01",
-            "ARTSTORE_PORT": str(self.port),
-            "ARTSTORE_METRICS_PORT": "0",
-            "ARTSTORE_LOG_PATH": str(rig.folder / "server.log"),
-            "PYTHONPATH": os.pathsep.join(["gen", "."]),
-        }
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "storage_server", *arguments],
-            env=self.environment,
-            cwd=Path(__file__).parents[3],
-        )
-        return self.process
-
-    @asynccontextmanager
-    async def node(self) -> AsyncIterator[Node]:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{self.port}") as channel:
-            node = Node(self.rig, None, channel)  # type: ignore[arg-type]
-
-            async def writable() -> bool:
-                try:
-                    return (await node.element()).writable
-                except grpc.aio.AioRpcError:
-                    return False
-
-            await until(writable, 30)
-            yield node
-
-    def kill(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
 
 
 @pytest.fixture

@@ -1,0 +1,74 @@
+"""An element as a process of its own, to be frozen and killed."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import grpc
+
+from tests.integration.storage.rig import Node, Rig, until
+from tests.services import clean_environment
+
+
+class Process:
+    """`python -m storage_server` on a port of its own."""
+
+    def __init__(self, rig: Rig) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.rig = rig
+        values = rig.values
+        self.environment = clean_environment() | {
+            "ARTSTORE_DATABASE_URL": values["database_url"],
+            "ARTSTORE_REDIS_URL": values["redis_url"],
+            "ARTSTORE_DATA_DIR": str(values["data_dir"]),
+            "ARTSTORE_KEYS_PATH": str(values["keys_path"]),
+            "ARTSTORE_ADMIN_ENDPOINT": values["admin_endpoint"],
+            "ARTSTORE_ELEMENT_ID": "se-01",
+            "ARTSTORE_PORT": str(self.port),
+            "ARTSTORE_METRICS_PORT": "0",
+            "ARTSTORE_LOG_PATH": str(rig.folder / f"server-{self.port}.log"),
+            "PYTHONPATH": os.pathsep.join(["gen", "."]),
+        }
+        if values["s3_endpoint_url"]:
+            self.environment |= {
+                "ARTSTORE_S3_ENDPOINT_URL": values["s3_endpoint_url"],
+                "ARTSTORE_S3_BUCKET": values["s3_bucket"],
+                **{name: told for name, told in os.environ.items() if name.startswith("AWS_")},
+            }
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "storage_server", *arguments],
+            env=self.environment,
+            cwd=Path(__file__).parents[3],
+        )
+        return self.process
+
+    @asynccontextmanager
+    async def node(self, *, writes: bool = True) -> AsyncIterator[Node]:
+        """A client, when the process answers and, unless told otherwise, is the writer."""
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{self.port}") as channel:
+            node = Node(self.rig, None, channel)  # type: ignore[arg-type]
+
+            async def ready() -> bool:
+                try:
+                    return (await node.element()).writable or not writes
+                except grpc.aio.AioRpcError:
+                    return False
+
+            await until(ready, 30)
+            yield node
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
