@@ -65,7 +65,7 @@ class Process:
                 except grpc.aio.AioRpcError:
                     return False
 
-            await until(ready, 30)
+            await until(ready, 60)
             yield node
 
     def kill(self) -> None:
