@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 
 import grpc
@@ -14,6 +15,8 @@ from mesh.errors import Unavailable
 from mesh.settings import MeshSettings
 from mesh.status import from_rpc_error
 
+# An element that is frozen takes the call and never answers.
+ANSWER_SECONDS = 8.0
 IDLE_SECONDS = 30.0
 
 Metadata = Sequence[tuple[str, str]]
@@ -56,10 +59,18 @@ class Downloads:
             call = StorageServiceStub(self._channel(endpoint)).Download(asked, metadata=metadata)
             started = False
             try:
-                async for part in call:
+                parts = aiter(call)
+                while True:
+                    async with asyncio.timeout(IDLE_SECONDS if started else ANSWER_SECONDS):
+                        part = await anext(parts, None)
+                    if part is None:
+                        return
                     started = True
                     yield _translated(part)
-                return
+            except TimeoutError as error:
+                failure = Unavailable(f"storage element {element_id} does not answer")
+                if started:
+                    raise failure from error
             except grpc.aio.AioRpcError as error:
                 failure = from_rpc_error(error)
                 if started:
