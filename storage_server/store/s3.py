@@ -273,7 +273,8 @@ class S3Store:
         """The parts of `state` if the server has them, or the size of the finished object."""
         listed = await self._list_parts(path, state.key)
         if listed is None:
-            found = await self._head(path)
+            seconds = self._client.seconds_for(state.committed_size_bytes)
+            found = await self._head(path, seconds)
             if found is None or found.size < state.committed_size_bytes:
                 raise DataLoss("the bytes sent so far are gone", reason="STAGE_LOST")
             return (), found.size
@@ -321,10 +322,14 @@ class S3Store:
             self._require_missing(exc, f"reading {path}")
             return None
 
-    async def _head(self, path: str) -> Identity | None:
+    async def _head(self, path: str, seconds: float | None = None) -> Identity | None:
+        """With the deadline of a large object, if `seconds` is given."""
         check(path)
+        client, key = self._client, self._prefix + path
         try:
-            return _identity(await self._client.call("head_object", self._prefix + path))
+            if seconds is None:
+                return _identity(await client.call("head_object", key))
+            return _identity(await client.call_once("head_object", key, seconds=seconds))
         except Refused as exc:
             self._require_missing(exc, f"looking at {path}")
             return None

@@ -25,6 +25,8 @@ _CONNECT_SECONDS = 2.0
 _READ_SECONDS = 5.0
 # The deadline of each patient call comes first.
 _PATIENT_READ_SECONDS = 24 * 3600.0
+# Some servers read an object to its end before they answer: rclone hashes it for its ETag.
+_SERVER_BYTES_PER_SECOND = 50 << 20
 
 _MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
 _FULL = frozenset(
@@ -60,7 +62,7 @@ class S3Client:
 
     Args:
         quick: for whatever may be repeated: two attempts, short time-outs.
-        patient: for what may take the server long and must not be repeated unseen.
+        patient: for what may take the server long, or must not be repeated unseen.
     """
 
     def __init__(
@@ -73,7 +75,7 @@ class S3Client:
         self._patient = patient
         self._stack = stack
         # Slow readers must not keep everybody else from the server.
-        self._reader_slots = asyncio.Semaphore(max(1, quick.size * 3 // 4))
+        self._reader_slots = asyncio.Semaphore(max(1, patient.size * 3 // 4))
 
     @classmethod
     async def open(cls, config: S3Config) -> S3Client:
@@ -83,7 +85,7 @@ class S3Client:
             Unavailable: the configuration or the credentials cannot be used.
         """
         stack = AsyncExitStack()
-        patient_size = max(1, config.max_connections // 8)
+        patient_size = max(1, config.max_connections // 2)
         quick_size = max(1, config.max_connections - patient_size)
         try:
             quick = await stack.enter_async_context(
@@ -141,19 +143,21 @@ class S3Client:
 
     @asynccontextmanager
     async def streaming(
-        self, key: str, byte_range: str = "", *, for_reader: bool = False
+        self, key: str, byte_range: str = "", *, reader_seconds: float | None = None
     ) -> AsyncIterator[dict[str, Any]]:
         """GetObject; its connection is free again when the context ends.
 
         Args:
-            for_reader: a client sets the pace, which may be slow.
+            reader_seconds: until the server answers, where a client sets the pace of the rest,
+                which may be slow.
         """
         more: dict[str, Any] = {"Range": byte_range} if byte_range else {}
+        pool = self._quick if reader_seconds is None else self._patient
         async with AsyncExitStack() as held:
-            if for_reader:
+            if reader_seconds is not None:
                 await held.enter_async_context(self._slot(self._reader_slots, key))
-            await held.enter_async_context(self._connection(self._quick, key))
-            answer = await self._call(self._quick, "get_object", key, None, more)
+            await held.enter_async_context(self._connection(pool, key))
+            answer = await self._call(pool, "get_object", key, reader_seconds, more)
             held.callback(answer["Body"].close)
             yield answer
 
@@ -168,6 +172,10 @@ class S3Client:
             parts.append(data)
             size -= len(data)
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def seconds_for(self, size_bytes: int) -> float:
+        """Deadline of a call that looks at an object of this size."""
+        return self.deadline_seconds + size_bytes / _SERVER_BYTES_PER_SECOND
 
     def name(self, key: str) -> str:
         """How errors name an object."""

@@ -19,7 +19,8 @@ async def read_blob(
     failures = 0
     while end is None or offset < end:
         try:
-            async with client.streaming(key, _range(offset, end), for_reader=True) as answer:
+            seconds = client.seconds_for(end or offset)
+            async with client.streaming(key, _range(offset, end), reader_seconds=seconds) as answer:
                 _check_range(answer, offset, client.name(key))
                 if end is None:
                     end = offset + int(answer["ContentLength"])

@@ -310,7 +310,8 @@ class S3Stage:
 
     async def _object_size(self) -> int | None:
         try:
-            answer = await self._client.call("head_object", self.key)
+            seconds = self._client.seconds_for(self._offset)
+            answer = await self._client.call_once("head_object", self.key, seconds=seconds)
         except Refused as exc:
             if exc.missing:
                 return None

@@ -1,4 +1,4 @@
-"""`kill -9` of a storage server at random moments of uploads, updates and deletes at once.
+"""`kill -9` of a storage server at random moments of all kinds of writes at once.
 
 Afterwards every write that was acknowledged is there, every one that was not is there as a whole
 or not at all, and nobody had to check or rebuild anything.
@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -20,15 +21,28 @@ import pytest
 from google.protobuf import field_mask_pb2
 
 from artstore.v1 import storage_pb2, types_pb2
-from tests.faults.caller import Caller, Refused, sha256_of, until
+from tests.faults.caller import (
+    CHUNK_BYTES,
+    TIMEOUT_SECONDS,
+    Caller,
+    Refused,
+    sha256_of,
+    until,
+)
 from tests.faults.stores import SIDECAR, active_sidecars, local_files, store_folder
 from tests.mesh_process import MeshProcess
+from tests.services import S3Process
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(400)
 
 ELEMENT = "se-01"
 UPLOADERS, CHANGERS = 4, 4
 SIZES = (0, 1, 1000, 700_000, 3_000_000)
+# Of resumable uploads: on S3 a part that is recorded, and a tail that is not.
+RESUMABLE_SIZES = (1000, 9_000_000)
+
+
+BROKEN = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
 
 
 @dataclass
@@ -54,6 +68,8 @@ class Traffic:
         self.caller = caller
         self.files: dict[str, Known] = {}
         self.unsure_uploads: dict[str, bytes] = {}
+        self.unsure_sessions: list[tuple[Any, bytes]] = []
+        self.listings = 0
         self.acknowledged = 0
         self._chance = random.Random(seed)
         self._stopping = False
@@ -64,6 +80,8 @@ class Traffic:
         workers = [
             *(asyncio.create_task(self._forever(self._upload)) for _ in range(UPLOADERS)),
             *(asyncio.create_task(self._forever(self._change)) for _ in range(CHANGERS)),
+            asyncio.create_task(self._forever(self._upload_resumably)),
+            asyncio.create_task(self._forever(self._list)),
         ]
         await stopping
         self._stopping = True
@@ -92,8 +110,64 @@ class Traffic:
         self.files[file.file_id] = Known(sha256_of(content))
         self.acknowledged += 1
 
+    async def _upload_resumably(self) -> None:
+        content = self._chance.randbytes(self._chance.choice(RESUMABLE_SIZES))
+        header = types_pb2.UploadHeader(original_filename="resumable.bin", size_bytes=len(content))
+        request = storage_pb2.StorageServiceStartUploadRequest(header=header)
+        opened = await self.caller.storage(ELEMENT).StartUpload(request, **self.caller.auth)
+        self.unsure_sessions.append((opened, content))
+        await self.resume(opened, content)
+        self.unsure_sessions.remove((opened, content))
+
+    async def resume(self, opened: Any, content: bytes) -> None:
+        """Send what is missing of a resumable upload, and commit it."""
+        stub, upload_id = self.caller.storage(ELEMENT), opened.upload_id
+        auth = {
+            "metadata": (*self.caller.metadata, ("artstore-upload-token", opened.upload_token)),
+            "timeout": TIMEOUT_SECONDS,
+        }
+        found = await stub.GetUpload(
+            storage_pb2.StorageServiceGetUploadRequest(upload_id=upload_id), **auth
+        )
+        request = storage_pb2.StorageServiceWriteUploadRequest
+        messages = [request(upload_id=upload_id)]
+        for at in range(found.committed_size_bytes, len(content), CHUNK_BYTES):
+            data = content[at : at + CHUNK_BYTES]
+            messages.append(request(chunk=types_pb2.Chunk(offset=at, data=data)))
+        if not found.HasField("file"):
+            await stub.WriteUpload(iter(messages), **auth)
+        answer = await stub.CommitUpload(
+            storage_pb2.StorageServiceCommitUploadRequest(
+                upload_id=upload_id, size_bytes=len(content), sha256=sha256_of(content)
+            ),
+            **auth,
+        )
+        self.files.setdefault(answer.file.file_id, Known(sha256_of(content)))
+        self.acknowledged += 1
+
+    async def _list(self) -> None:
+        """No partial file is ever visible: what is listed is whole, by its own account."""
+        request = storage_pb2.StorageServiceListFilesRequest(page_size=1000)
+        page = await self.caller.storage(ELEMENT).ListFiles(request, **self.caller.auth)
+        for file in page.files:
+            assert (len(file.sha256), file.state) == (64, types_pb2.FILE_STATE_ACTIVE)
+            known = self.files.get(file.file_id)
+            assert known is None or file.sha256 == known.sha256
+        files = [file_id for file_id, known in self.files.items() if known.present]
+        if files:
+            file_id = self._chance.choice(files)
+            try:
+                content = await self.caller.read(ELEMENT, file_id)
+            except grpc.aio.AioRpcError as error:
+                # Deleted meanwhile, or killed.
+                assert error.code() in {*BROKEN, grpc.StatusCode.NOT_FOUND}, error
+                raise
+            assert sha256_of(content) == self.files[file_id].sha256
+        self.listings += 1
+        await asyncio.sleep(0.1)
+
     async def _change(self) -> None:
-        able = [i for i, known in self.files.items() if known.present and not known.busy]
+        able = [i for i, known in self.files.items() if not known.busy]
         if not able:
             await asyncio.sleep(0.01)
             return
@@ -101,7 +175,9 @@ class Traffic:
         known = self.files[file_id]
         known.busy = True
         try:
-            if self._chance.random() < 0.3:
+            if not known.present:
+                await self._undelete(file_id, known)
+            elif self._chance.random() < 0.3:
                 await self._delete(file_id, known)
             else:
                 await self._update(file_id, known)
@@ -117,6 +193,18 @@ class Traffic:
             _expect_broken(error)
             raise
         known.present = False
+        self.acknowledged += 1
+
+    async def _undelete(self, file_id: str, known: Known) -> None:
+        """Of a file that is deleted, or perhaps is."""
+        known.present = None
+        request = storage_pb2.UndeleteFileRequest(file_id=file_id)
+        try:
+            await self.caller.storage(ELEMENT).UndeleteFile(request, **self.caller.auth)
+        except grpc.aio.AioRpcError as error:
+            _expect_broken(error)
+            raise
+        known.present = True
         self.acknowledged += 1
 
     async def _update(self, file_id: str, known: Known) -> None:
@@ -138,7 +226,7 @@ class Traffic:
 
 
 def _expect_broken(error: grpc.aio.AioRpcError) -> None:
-    assert error.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}, error
+    assert error.code() in BROKEN, error
 
 
 async def _kill_and_wait(mesh: MeshProcess, traffic: Traffic, chance: random.Random) -> float:
@@ -148,44 +236,56 @@ async def _kill_and_wait(mesh: MeshProcess, traffic: Traffic, chance: random.Ran
     async def busy() -> bool:
         return traffic.acknowledged > before + 3
 
-    await until(busy, 30, "writes are acknowledged again")
+    await until(busy, 60, "writes are acknowledged again")
     await asyncio.sleep(chance.random() * 0.6)
     began = time.monotonic()
     pid = mesh.kill_one(ELEMENT)
-    await asyncio.to_thread(mesh.wait_restarted, ELEMENT, pid, 30.0)
+    await asyncio.to_thread(mesh.wait_restarted, ELEMENT, pid, 60.0)
     before = traffic.acknowledged
 
     async def answers() -> bool:
         return traffic.acknowledged > before
 
-    await until(answers, 30, "the restarted server takes writes")
+    await until(answers, 60, "the restarted server takes writes")
     return time.monotonic() - began
 
 
+def root_of(mesh: MeshProcess, s3_server: S3Process) -> Path:
+    """The element's folder, or the one that the S3 server makes of its prefix."""
+    bucket = mesh.environment.get("ARTSTORE_S3_BUCKET")
+    top = mesh.data_dir if bucket is None else s3_server.root / bucket
+    return top / store_folder(ELEMENT)
+
+
 @pytest.mark.parametrize(
-    "kills", [10, pytest.param(50, marks=[pytest.mark.full, pytest.mark.timeout(900)])]
+    "kills", [5, pytest.param(50, marks=[pytest.mark.full, pytest.mark.timeout(1800)])]
 )
 async def test_acknowledged_writes_survive_kills_at_random_moments(
-    broken_local: MeshProcess, kills: int, record_property: Callable[[str, object], None]
+    broken_mesh: MeshProcess,
+    s3_server: S3Process,
+    kills: int,
+    record_property: Callable[[str, object], None],
 ) -> None:
     seed = random.randrange(2**32)
     record_property("seed", seed)
     print(f"seed {seed}")
     chance = random.Random(seed)
-    async with Caller(broken_local.file) as caller:
+    async with Caller(broken_mesh.file) as caller:
         traffic, done = Traffic(caller, seed), asyncio.Event()
         running = asyncio.create_task(traffic.run(done))
         restarts: list[float] = []
         try:
             while len(restarts) < kills:
-                restarts.append(await _kill_and_wait(broken_local, traffic, chance))
+                restarts.append(await _kill_and_wait(broken_mesh, traffic, chance))
         finally:
             done.set()
             await running
         record_property("restart_seconds", sorted(restarts)[len(restarts) // 2])
         print(f"{traffic.acknowledged} acknowledged, restarts {[round(s, 1) for s in restarts]}")
         await _repeat_uploads(traffic)
-        await _everything_is_whole(broken_local, caller, traffic)
+        assert traffic.listings > kills
+        root = root_of(broken_mesh, s3_server)
+        await _everything_is_whole(broken_mesh, root, caller, traffic)
 
 
 async def _repeat_uploads(traffic: Traffic) -> None:
@@ -195,10 +295,13 @@ async def _repeat_uploads(traffic: Traffic) -> None:
             content, f"{request_id}.bin", target=ELEMENT, request_id=request_id
         )
         traffic.files[file.file_id] = Known(sha256_of(content))
+    for opened, content in traffic.unsure_sessions:
+        await traffic.resume(opened, content)
 
 
-async def _everything_is_whole(mesh: MeshProcess, caller: Caller, traffic: Traffic) -> None:
-    root = mesh.data_dir / store_folder(ELEMENT)
+async def _everything_is_whole(
+    mesh: MeshProcess, root: Path, caller: Caller, traffic: Traffic
+) -> None:
     # Intents are replayed at start and every ten seconds; no row waits for longer.
     await until(lambda: _no_intents(mesh), 15, "no write is pending")
     listed = await caller.listed(ELEMENT)
@@ -218,7 +321,7 @@ async def _everything_is_whole(mesh: MeshProcess, caller: Caller, traffic: Traff
             assert sidecars[file_id]["description"] == file.description
             assert sidecars[file_id]["revision"] == file.revision
     await _bytes_are_whole(caller, listed)
-    await _no_leftovers(mesh, caller)
+    await _no_leftovers(root, caller)
 
 
 async def _bytes_are_whole(caller: Caller, listed: dict[str, types_pb2.File]) -> None:
@@ -245,9 +348,8 @@ async def _no_intents(mesh: MeshProcess) -> bool:
         await connection.close()
 
 
-async def _no_leftovers(mesh: MeshProcess, caller: Caller) -> None:
+async def _no_leftovers(root: Path, caller: Caller) -> None:
     """No stage, no half-written sidecar, no blob without a sidecar, no room promised."""
-    root = mesh.data_dir / store_folder(ELEMENT)
 
     def strays() -> list[str]:
         paths = {path for path, _ in local_files(root)}

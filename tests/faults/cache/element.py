@@ -229,8 +229,8 @@ class ElementProcess:
 
     def log_lines(self, level: str) -> list[dict[str, Any]]:
         """The server's log lines of a level, so far."""
-        path = self.rig.folder / "server.log"
-        lines = [json.loads(line) for line in path.read_text().splitlines() if line]
+        text = self._process.log_path.read_text()
+        lines = [json.loads(line) for line in text.splitlines() if line]
         return [line for line in lines if line.get("level") == level]
 
 

@@ -172,10 +172,12 @@ async def test_completion_whose_answer_is_lost_is_not_repeated_unseen(
     client = stage._client  # type: ignore[attr-defined]
     real, calls = client.call_once, 0
 
-    async def lost(*args: object, **more: object) -> dict[str, object]:
+    async def lost(operation: str, *args: object, **more: object) -> dict[str, object]:
         nonlocal calls
+        answer: dict[str, object] = await real(operation, *args, **more)
+        if operation != "complete_multipart_upload":
+            return answer
         calls += 1
-        await real(*args, **more)
         raise Unavailable("the answer was lost")
 
     monkeypatch.setattr(client, "call_once", lost)
@@ -204,6 +206,30 @@ async def test_completion_has_time_in_proportion_to_the_size(
     monkeypatch.setattr(api, "complete_multipart_upload", slow)
     assert await stage.seal() == sealed(data)
     assert calls == 1
+
+
+async def test_large_object_may_be_looked_at_for_longer(
+    store: Store, own_s3: S3Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """rclone hashes it from end to end before it answers."""
+    data = some_bytes(50 * MIB)
+    stage = await store.open_stage(BLOB, key="upload-1")
+    await feed(stage, data)
+    await stage.seal()
+    api = stage._client._patient.client  # type: ignore[attr-defined]
+
+    def slowed(real: object) -> object:
+        async def call(**parameters: object) -> object:
+            await asyncio.sleep(1.5 * DEADLINE)
+            return await real(**parameters)  # type: ignore[operator]
+
+        return call
+
+    for operation in ("head_object", "get_object"):
+        monkeypatch.setattr(api, operation, slowed(getattr(api, operation)))
+    await stage.place()
+    chunks = store.read_blob(BLOB, offset=0, length=len(data), chunk_size=CHUNK)
+    assert b"".join([chunk async for chunk in chunks]) == data
 
 
 async def test_parts_are_sent_side_by_side_two_to_four_at_a_time(
@@ -277,13 +303,13 @@ async def test_callers_wait_for_one_of_few_connections(
 
 
 async def test_slow_readers_leave_connections_to_others(account: S3Account) -> None:
-    store = await open_store(replace(config(account), max_connections=4))
+    store = await open_store(replace(config(account), max_connections=6))
     data = some_bytes(20 * MIB)
     await store_blob(store, data)
     await store.write_sidecar(SIDECAR, b"{}", expected=None)
     readers = [store.read_blob(BLOB, offset=0, length=0, chunk_size=CHUNK) for _ in range(3)]
     begun = [await anext(readers[0]), await anext(readers[1])]
-    # These two wait for their clients, the third one for a connection.
+    # These two have the readers' share of the connections; the third one waits for it.
     third = asyncio.ensure_future(anext(readers[2]))
     assert (await store.read_sidecar(SIDECAR)) is not None
     assert not third.done()

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import os
 import random
-import signal
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from artstore_client import Client
+from tests.faults.command import Command
 from tests.mesh_fixture import running_mesh
-from tests.mesh_process import MeshProcess
+from tests.mesh_process import MeshProcess, alive
 
 MIB = 1024 * 1024
-COMMAND = (sys.executable, "-c", "from artstore_client.cli import main; main()")
 Connect = Callable[..., Client]
 
 
@@ -34,7 +30,7 @@ class KillsAt:
         self.killed = 0
 
     def __call__(self, done: int, total: int | None) -> None:
-        if not self.killed and done >= self._position:
+        if not self.killed and done >= self._position and alive([self._mesh.pid_of(self._name)]):
             self.killed = self._mesh.kill_one(self._name)
 
 
@@ -58,9 +54,11 @@ async def test_upload_and_download_survive_the_kill_of_the_element(
     async with connect(breakable) as client:
         up = KillsAt(breakable, "se-01", random.randrange(len(big_data)))
         uploaded = await client.upload(source, progress=up)
+        assert up.killed
         await asyncio.to_thread(breakable.wait_restarted, "se-01", up.killed)
         down = KillsAt(breakable, "se-01", random.randrange(len(big_data)))
         result = await client.download(uploaded.file_id, target, progress=down)
+        assert down.killed
         await asyncio.to_thread(breakable.wait_restarted, "se-01", down.killed)
         listed = [file.file_id async for file in client.list_files("se-01")]
     assert result.verified
@@ -77,6 +75,7 @@ async def test_upload_through_ingest_survives_the_kill_of_ingest(
     async with connect(breakable, storage=out_of_reach) as client:
         up = KillsAt(breakable, "ingest", random.randrange(len(big_data)))
         uploaded = await client.upload(source, progress=up)
+    assert up.killed
     await asyncio.to_thread(breakable.wait_restarted, "ingest", up.killed)
     assert uploaded.file.sha256 == hashlib.sha256(big_data).hexdigest()
 
@@ -86,34 +85,15 @@ async def test_put_killed_at_a_random_byte_resumes_when_repeated(
 ) -> None:
     source = tmp_path / "big.iso"
     await asyncio.to_thread(source.write_bytes, big_data)
-    environment = os.environ | {
-        "ARTSTORE_MESH": str(mesh_local.mesh_file),
-        "XDG_CACHE_HOME": str(tmp_path / "cache"),
-    }
 
-    async def start() -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(
-            *COMMAND,
-            "put",
-            str(source),
-            "--json",
-            env=environment,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
+    def put() -> Command:
+        return Command(mesh_local, tmp_path / "cache", "put", str(source), "--json")
 
-    for _ in range(3):
-        killed = await start()
-        with_time = random.uniform(0.3, 0.9)
-        done, _ = await asyncio.wait([asyncio.ensure_future(killed.wait())], timeout=with_time)
-        if done:
-            break
-        killed.send_signal(signal.SIGKILL)
-        await killed.communicate()
-    process = await start()
-    out, err = await process.communicate()
-    assert process.returncode == 0, err.decode()
-    document: dict[str, Any] = json.loads(out)
+    for lowest in (5, 35, 65):
+        byte = random.randrange(lowest * MIB, (lowest + 20) * MIB)
+        # Fails when the command was quicker than the kill.
+        await asyncio.to_thread(put().kill_at, source, byte)
+    document = await asyncio.to_thread(put().result)
     assert document["size_bytes"] == len(big_data)
     async with Client.connect(mesh_file=mesh_local.mesh_file) as client:
         target = tmp_path / "got"

@@ -1,4 +1,4 @@
-"""A storage element in a process of its own, which a test may kill."""
+"""An element as a process of its own, to be frozen and killed."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ class Process:
     """`python -m storage_server` on a port of its own.
 
     Args:
-        environment: more variables, those of a bucket for one.
+        environment: more variables.
     """
 
     def __init__(self, rig: Rig, environment: Mapping[str, str] | None = None) -> None:
         self.port = free_port()
         self.rig = rig
+        self.log_path = rig.folder / f"server-{self.port}.log"
         values = rig.values
         self.environment = clean_environment() | {
             "ARTSTORE_DATABASE_URL": values["database_url"],
@@ -36,10 +37,16 @@ class Process:
             "ARTSTORE_ELEMENT_ID": "se-01",
             "ARTSTORE_PORT": str(self.port),
             "ARTSTORE_METRICS_PORT": "0",
-            "ARTSTORE_LOG_PATH": str(rig.folder / "server.log"),
+            "ARTSTORE_LOG_PATH": str(self.log_path),
             "PYTHONPATH": os.pathsep.join(["gen", "."]),
-            **(environment or {}),
         }
+        if values["s3_endpoint_url"]:
+            self.environment |= {
+                "ARTSTORE_S3_ENDPOINT_URL": values["s3_endpoint_url"],
+                "ARTSTORE_S3_BUCKET": values["s3_bucket"],
+                **{name: told for name, told in os.environ.items() if name.startswith("AWS_")},
+            }
+        self.environment |= environment or {}
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
@@ -51,17 +58,18 @@ class Process:
         return self.process
 
     @asynccontextmanager
-    async def node(self) -> AsyncIterator[Node]:
+    async def node(self, *, writes: bool = True) -> AsyncIterator[Node]:
+        """A client, when the process answers and, unless told otherwise, is the writer."""
         async with grpc.aio.insecure_channel(f"127.0.0.1:{self.port}") as channel:
             node = Node(self.rig, None, channel)  # type: ignore[arg-type]
 
-            async def writable() -> bool:
+            async def ready() -> bool:
                 try:
-                    return (await node.element()).writable
+                    return (await node.element()).writable or not writes
                 except grpc.aio.AioRpcError:
                     return False
 
-            await until(writable, 30)
+            await until(ready, 60)
             yield node
 
     def kill(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 
 import grpc
@@ -10,7 +11,9 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from artstore.v1 import storage_pb2 as pb
+from tests.integration.storage.process import Process
 from tests.integration.storage.rig import Node, Rig, until
+from tests.services import S3Process
 
 Code = grpc.StatusCode
 STORAGE = "artstore.v1.StorageService"
@@ -98,6 +101,33 @@ async def test_a_store_that_vanishes_while_running_loses_no_file(local_rig: Rig)
         hidden.rename(local_rig.root)
         await until(_is(node, SERVING))
         assert await node.download(file.file_id) == b"hello"
+
+
+async def test_another_bucket_is_unavailable_until_the_operator_gives_his_word(
+    s3_rig: Rig, s3_server: S3Process
+) -> None:
+    """A bucket made by the element itself is empty, and would look like the loss of all files."""
+    async with s3_rig.running() as node:
+        file = (await node.upload()).file
+    s3_rig.values["s3_bucket"] = other = f"other-{secrets.token_hex(4)}"
+    async with s3_rig.running() as node:
+        await until(_is(node, NOT_SERVING))
+        await _unavailable(node.upload())
+        await _unavailable(node.start_upload())
+        await _unavailable(node.download(file.file_id))
+        await _unavailable(node.call("DeleteFile", pb.DeleteFileRequest(file_id=file.file_id)))
+        assert (await node.get(file.file_id)).file_id == file.file_id
+    assert not [path for path in (s3_server.root / other).rglob("*") if path.is_file()]
+    process = Process(s3_rig)
+    try:
+        for arguments in (["--adopt"], []):
+            process.start(*arguments)
+            async with process.node() as node:
+                await node.upload()
+            process.kill()
+    finally:
+        process.kill()
+    assert (s3_server.root / other / "storage_element_01" / "element.json").exists()
 
 
 async def test_a_foreign_store_is_unavailable(local_rig: Rig) -> None:

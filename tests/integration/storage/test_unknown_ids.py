@@ -1,0 +1,83 @@
+"""Ids that nobody knows are cheap (correctness 11), whatever the caller makes up."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import grpc
+import pytest
+
+from artstore.v1 import storage_pb2 as pb
+from storage_server.file_id import new_file_id
+from storage_server.store.s3 import S3Store
+from storage_server.store.s3_client import S3Client
+from tests.faults.caller import ended
+from tests.integration.storage.rig import Node, Rig, until
+
+
+def get(node: Node, file_id: str) -> Any:
+    return node.call("GetFile", pb.StorageServiceGetFileRequest(file_id=file_id))
+
+
+async def test_a_third_listing_at_once_is_refused_with_the_time_to_come_back(
+    s3_rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listing, gate = 0, asyncio.Event()
+    real = S3Store._list_names
+
+    async def slow(store: S3Store, folder: str) -> Any:
+        nonlocal listing
+        listing += 1
+        await gate.wait()
+        return await real(store, folder)
+
+    monkeypatch.setattr(S3Store, "_list_names", slow)
+    day = datetime(2026, 1, 1, tzinfo=UTC)
+    ids = [new_file_id(day + timedelta(hours=hour)) for hour in range(3)]
+    async with s3_rig.running() as node:
+        first = [asyncio.ensure_future(ended(get(node, file_id))) for file_id in ids[:2]]
+        await until(lambda: listing == 2)
+        third = await ended(get(node, ids[2]))
+        assert (third.code, third.has_retry_info) == (grpc.StatusCode.UNAVAILABLE, True)
+        assert listing == 2
+        gate.set()
+        assert {(await each).code for each in first} == {grpc.StatusCode.NOT_FOUND}
+        assert (await ended(get(node, ids[2]))).code is grpc.StatusCode.NOT_FOUND
+
+
+@pytest.mark.parametrize(
+    "file_id",
+    [
+        "",
+        "no id at all",
+        str(uuid.UUID(int=0)),
+        str(uuid.uuid4()),
+        new_file_id(datetime(2026, 1, 1, tzinfo=UTC)).upper(),
+        new_file_id(datetime(2126, 1, 1, tzinfo=UTC)),
+        "../" * 12,
+    ],
+)
+async def test_an_implausible_id_touches_no_store(
+    shared_s3: Node, monkeypatch: pytest.MonkeyPatch, file_id: str
+) -> None:
+    touched: list[str] = []
+    real = S3Client._call
+
+    async def noted(client: S3Client, pool: Any, operation: str, key: str, *more: Any) -> Any:
+        # What the element does by itself is to look at this file, and for dead uploads.
+        if not key.endswith("element.json") and operation != "list_multipart_uploads":
+            touched.append(f"{operation} {key}")
+        return await real(client, pool, operation, key, *more)
+
+    monkeypatch.setattr(S3Client, "_call", noted)
+    for method, request in (
+        ("GetFile", pb.StorageServiceGetFileRequest(file_id=file_id)),
+        ("UpdateFile", pb.UpdateFileRequest(file_id=file_id)),
+        ("DeleteFile", pb.DeleteFileRequest(file_id=file_id)),
+    ):
+        ending = await ended(shared_s3.call(method, request))
+        assert ending.name in {"NOT_FOUND", "INVALID_ARGUMENT"}, (method, ending)
+    assert touched == []
