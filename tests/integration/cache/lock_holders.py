@@ -6,8 +6,12 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
+from mesh.errors import Aborted
+from storage_server.catalog.fences import Fence, Guard
 from storage_server.locks import ElementLocks, HeldLock, LockKind
+from tests.integration.cache.rig import CacheRig
 
 
 async def abandon(locks: ElementLocks, kind: LockKind, *, file_id: str = "") -> HeldLock:
@@ -49,3 +53,22 @@ async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 5.0) 
     while not await condition():
         assert time.monotonic() < deadline, "waited in vain"
         await asyncio.sleep(0.01)
+
+
+async def may_write(rig: CacheRig, guard: Guard, fence: int) -> bool:
+    try:
+        async with rig.catalog.database.transaction() as connection:
+            await rig.catalog.fences.require(connection, Fence(guard, fence))
+    except Aborted as refused:
+        assert refused.reason == "PREEMPTED"
+        return False
+    return True
+
+
+def locks_of(rig: CacheRig, holder: str, *, ttl_seconds: float = 15.0) -> ElementLocks:
+    return rig.new_process(holder, ttl_seconds=ttl_seconds).locks
+
+
+async def take(locks: ElementLocks, kind: LockKind, **options: Any) -> int:
+    async with locks.hold(kind, operation_id="test", **options) as held:
+        return held.fence
