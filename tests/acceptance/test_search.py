@@ -287,6 +287,7 @@ def test_wrong_searches_end_with_the_code_of_usage(shell: Shell) -> None:
 
 def test_a_change_that_never_comes_ends_the_wait(shell: Shell) -> None:
     known = shell.put("late.txt")["change_token"]
+    assert "late.txt" in shell.run("search", "late", "--after", known)[0]
     element, epoch, sequence = known.rsplit(".", 2)
     never = f"{element}.{epoch}.{int(sequence) + 10**9}"
     changes = next((shell.folder / "cache" / "artstore" / "changes").iterdir())

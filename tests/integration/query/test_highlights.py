@@ -73,5 +73,5 @@ async def test_a_large_page_of_many_words_is_answered(searched: Searched) -> Non
         make_file("w.txt"),
     )
     page = await searched.search("w", page_size=1000)
-    assert page.total == 401
-    assert "\2w\3" in page.hits[0].highlights["original_filename"]
+    assert (page.total, len(page.hits)) == (401, 401)
+    assert any("description" in hit.highlights for hit in page.hits)

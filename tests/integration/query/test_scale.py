@@ -19,6 +19,9 @@ from tests.integration.query.corpus import EXPIRED_BEFORE, fill
 from tests.integration.query.searching import Searched, query, searched_index
 from tests.services import PostgresProcess
 
+# To make the rows takes a while where the machine is busy.
+pytestmark = pytest.mark.timeout(600)
+
 ROWS = 100_000
 FULL_ROWS = 1_000_000
 # Each is true of one active row in 5,000.
