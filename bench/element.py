@@ -18,6 +18,8 @@ from bench.meshes import Mesh
 # Whoever follows an element: the replica's database and the table of its cursors.
 FOLLOWERS = (("artstore_query", "sync_cursors"), ("artstore_admin", "registry_cursors"))
 SETTLE_SECONDS = 300.0
+# An element repairs itself before it tells a follower everything, which holds the lock too.
+WAIT_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,21 +77,24 @@ class Element:
     async def rebuild(self) -> cache_pb2.RebuildStatistics:
         """Rebuild in full, without an error."""
         answer = await self.cache.RebuildCache(
-            cache_pb2.RebuildCacheRequest(), metadata=await self.mesh.metadata()
+            cache_pb2.RebuildCacheRequest(wait_seconds=WAIT_SECONDS),
+            metadata=await self.mesh.metadata(),
         )
         return _sound(answer.result)
 
     async def incremental(self) -> cache_pb2.RebuildStatistics:
         """Rebuild what is new, without an error."""
         answer = await self.cache.RebuildCacheIncremental(
-            cache_pb2.RebuildCacheIncrementalRequest(), metadata=await self.mesh.metadata()
+            cache_pb2.RebuildCacheIncrementalRequest(wait_seconds=WAIT_SECONDS),
+            metadata=await self.mesh.metadata(),
         )
         return _sound(answer.result)
 
     async def check(self, level: cache_pb2.CheckLevel.ValueType) -> cache_pb2.ConsistencyReport:
         """Check; the element must be consistent."""
         answer = await self.cache.CheckConsistency(
-            cache_pb2.CheckConsistencyRequest(level=level), metadata=await self.mesh.metadata()
+            cache_pb2.CheckConsistencyRequest(level=level, wait_seconds=WAIT_SECONDS),
+            metadata=await self.mesh.metadata(),
         )
         report: cache_pb2.ConsistencyReport = answer.report
         if not report.is_consistent:
@@ -99,7 +104,8 @@ class Element:
     async def cleanup(self) -> int:
         """Remove expired rows; how many."""
         answer = await self.cache.CleanupExpired(
-            cache_pb2.CleanupExpiredRequest(), metadata=await self.mesh.metadata()
+            cache_pb2.CleanupExpiredRequest(wait_seconds=WAIT_SECONDS),
+            metadata=await self.mesh.metadata(),
         )
         return int(answer.deleted_count)
 

@@ -22,6 +22,7 @@ async def operations(mesh: Mesh, *, repeats: int) -> list[Figure]:
     """
     async with Element.of(mesh, "se-02") as element:
         file = await element.upload(HEADER, b"x")
+        await element.settle()
 
         async def prepared_nothing() -> None:
             return

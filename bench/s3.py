@@ -19,6 +19,7 @@ async def operations(mesh: Mesh, store: ObjectStore, *, files: int, rounds: int)
     """Each operation in alternation with a bare listing, and what was read meanwhile."""
     async with Element.of(mesh, ELEMENT) as element:
         template = await element.upload(HEADER, b"x")
+        await element.settle()
         population = Population(store.root / FOLDER, template)
         await asyncio.to_thread(population.grow, files)
         nothing = await seconds(element.rebuild())

@@ -130,13 +130,13 @@ async def _proxy(store: ObjectStore, before: str, behind: str) -> asyncio.Server
             asyncio.create_task(_pump(reader, forward, store)),
             asyncio.create_task(_pump(onward, writer, None)),
         ]
-        try:
+        # A cancelled handler would be reported as one that failed.
+        with suppress(asyncio.CancelledError):
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for way in ways:
-                way.cancel()
-            for end in (writer, forward):
-                end.close()
+        for way in ways:
+            way.cancel()
+        for end in (writer, forward):
+            end.close()
 
     host, _, port = before.partition(":")
     return await asyncio.start_server(serve, host, int(port))
