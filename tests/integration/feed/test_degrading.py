@@ -26,9 +26,8 @@ async def mesh(
         yield mesh
 
 
-@pytest.mark.parametrize("how", ["stop", "freeze"])
 async def test_a_search_answers_unavailable_in_time_and_health_turns_and_returns(
-    mesh: SmallMesh, own_postgres: PostgresProcess, how: str
+    mesh: SmallMesh, own_postgres: PostgresProcess
 ) -> None:
     stored = await mesh.elements["se-01"].upload(original_filename="kept.txt")
     assert await mesh.found("kept", min_change_tokens=[stored.change_token])
@@ -43,17 +42,21 @@ async def test_a_search_answers_unavailable_in_time_and_health_turns_and_returns
     async def does_not_serve() -> bool:
         return not await serves()
 
-    assert await serves()
-    await asyncio.to_thread(getattr(own_postgres, how))
-    started = time.monotonic()
-    with pytest.raises(grpc.aio.AioRpcError) as down:
-        await mesh.search("kept", timeout=20)
-    assert down.value.code() is grpc.StatusCode.UNAVAILABLE
-    assert time.monotonic() - started < 15
-    await until(does_not_serve, 15)
-    await asyncio.to_thread(own_postgres.start if how == "stop" else own_postgres.thaw)
-    await until(serves, 20)
-    await until(lambda: _finds(mesh, "kept"), 20)
+    for breaks, mends in (
+        (own_postgres.stop, own_postgres.start),
+        (own_postgres.freeze, own_postgres.thaw),
+    ):
+        await until(serves, 20)
+        await asyncio.to_thread(breaks)
+        started = time.monotonic()
+        with pytest.raises(grpc.aio.AioRpcError) as down:
+            await mesh.search("kept", timeout=20)
+        assert down.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert time.monotonic() - started < 15
+        await until(does_not_serve, 15)
+        await asyncio.to_thread(mends)
+        await until(serves, 20)
+        await until(lambda: _finds(mesh, "kept"), 20)
 
 
 async def _finds(mesh: SmallMesh, text: str) -> bool:
