@@ -109,6 +109,7 @@ async def test_everything_breaks_under_followers_and_while_query_is_away(
     breakable: SmallMesh, own_postgres: PostgresProcess, own_valkey: ValkeyProcess
 ) -> None:
     await change_on_both(breakable, 0)
+    await breakable.agree(60)
     await _break_under_followers(breakable, own_postgres, own_valkey)
     await breakable.agree(60)
     await breakable.stop("query")
@@ -134,6 +135,7 @@ async def _break_under_followers(
     await mesh.start_element("se-02")
     await all_take_uploads(mesh)
     await drop_element_tables(mesh, "se-02")
+    await all_take_uploads(mesh)
     await change_on_both(mesh, 100)
 
 
@@ -157,6 +159,7 @@ async def _break_while_query_is_away(
     cleaned = await repair(mesh.elements["se-02"], "CleanupExpired")
     assert cleaned.deleted_count > 900
     await drop_element_tables(mesh, "se-01")
+    await all_take_uploads(mesh)
     await change_on_both(mesh, 300)
 
 
