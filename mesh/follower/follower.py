@@ -110,8 +110,8 @@ class ElementFollower:
                         continue
                     self._goes_by(lead.cursor.epoch)
                     await _both(self._tail(lead.cursor, lead.wanted), self._keep())
-                except CursorMoved:
-                    log.info("another process follows now", element=self.element_id)
+                except CursorMoved as moved:
+                    log.info("following anew", element=self.element_id, reason=moved.message)
                 except FAILURES as error:
                     await self._note(error)
                 self._on_cursor(self.element_id, None)

@@ -64,6 +64,7 @@ class SmallMesh:
         self.elements: dict[str, Node] = {}
         self.rigs: dict[str, Rig] = {}
         self.query: Any = None
+        self.query_address = ""
         self.admin: RunningAdmin
         self.token = ""
         self.settings: dict[str, Any] = {}
@@ -124,8 +125,9 @@ class SmallMesh:
         )
         await server.start()
         part.stack.push_async_callback(server.stop, 0.3)
+        self.query_address = f"localhost:{server.port}"
         channel = await part.stack.enter_async_context(
-            grpc.aio.insecure_channel(f"localhost:{server.port}")
+            grpc.aio.insecure_channel(self.query_address)
         )
         self.query = query_pb2_grpc.QueryServiceStub(channel)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import asyncpg
@@ -18,12 +19,22 @@ from tests.services import PostgresProcess, ValkeyProcess
 BOTH = ("se-01", "se-02")
 
 
-@pytest.fixture
-async def two(tmp_path: Path, database_url: str, redis_url: str) -> AsyncIterator[SmallMesh]:
-    """A mesh of two elements; registry, index and elements agree after the test."""
-    async with small_mesh(tmp_path, database_url, redis_url, elements=BOTH) as mesh:
+@pytest.fixture(scope="module")
+async def shared_two(
+    tmp_path_factory: pytest.TempPathFactory, postgres: PostgresProcess, valkey: ValkeyProcess
+) -> AsyncIterator[SmallMesh]:
+    url = postgres.create_database()
+    folder = tmp_path_factory.mktemp("two")
+    async with small_mesh(folder, url, valkey.url, elements=BOTH) as mesh:
         yield mesh
-        await mesh.agree()
+    postgres.drop_database(url)
+
+
+@pytest.fixture
+async def two(shared_two: SmallMesh) -> AsyncIterator[SmallMesh]:
+    """A mesh of two elements; registry, index and elements agree after each test."""
+    yield shared_two
+    await shared_two.agree()
 
 
 @pytest.fixture
@@ -75,36 +86,6 @@ async def drop_element_tables(mesh: SmallMesh, element_id: str) -> None:
     await until(made_anew, 30)
 
 
-async def test_everything_breaks_while_query_is_away(
-    breakable: SmallMesh, own_postgres: PostgresProcess, own_valkey: ValkeyProcess
-) -> None:
-    mesh, one, two = breakable, breakable.elements["se-01"], breakable.elements["se-02"]
-    await in_parallel(10, lambda n: change_some((one, two)[n % 2], n))
-    await mesh.agree()
-    await mesh.stop("query")
-    for node in (one, two):
-        await put_files(node, 960)
-        await repair(node)
-    await asyncio.to_thread(own_valkey.stop)
-    await in_parallel(10, lambda n: change_some((one, two)[n % 2], 100 + n))
-    await asyncio.to_thread(own_valkey.start)
-    await asyncio.to_thread(own_postgres.stop)
-    await mesh.stop("se-02")
-    await asyncio.to_thread(own_postgres.start)
-    two = await mesh.start_element("se-02")
-    await until(lambda: _takes_uploads(one), 30)
-    await until(lambda: _takes_uploads(two), 30)
-    # Rows go and are put back: followers must neither lose nor keep what they should not.
-    files = mesh.tables("se-02").files
-    await fetch(mesh.database_url, f"UPDATE {files} SET cache_updated_at = '2026-01-01'")
-    assert (await repair(two, "CleanupExpired")).deleted_count > 900
-    await drop_element_tables(mesh, "se-01")
-    await mesh.start_query()
-    await in_parallel(6, lambda n: change_some((one, two)[n % 2], 200 + n))
-    await repair(two)
-    assert await mesh.agree(90) > 1900
-
-
 async def _takes_uploads(node: Node) -> bool:
     try:
         await node.upload(original_filename="again.txt")
@@ -113,13 +94,37 @@ async def _takes_uploads(node: Node) -> bool:
     return True
 
 
-async def test_services_break_under_a_running_follower(
+async def all_take_uploads(mesh: SmallMesh) -> None:
+    for element_id in BOTH:
+        await until(partial(_takes_uploads, mesh.elements[element_id]), 30)
+
+
+async def change_on_both(mesh: SmallMesh, first: int) -> None:
+    """Some changes; `first` keeps their names apart from others."""
+    nodes = [mesh.elements[element_id] for element_id in BOTH]
+    await in_parallel(6, lambda n: change_some(nodes[n % 2], first + n))
+
+
+async def test_everything_breaks_under_followers_and_while_query_is_away(
     breakable: SmallMesh, own_postgres: PostgresProcess, own_valkey: ValkeyProcess
 ) -> None:
-    mesh, one, two = breakable, breakable.elements["se-01"], breakable.elements["se-02"]
-    await in_parallel(6, lambda n: change_some((one, two)[n % 2], n))
+    await change_on_both(breakable, 0)
+    await breakable.agree(60)
+    await _break_under_followers(breakable, own_postgres, own_valkey)
+    await breakable.agree(60)
+    await breakable.stop("query")
+    await _break_while_query_is_away(breakable, own_postgres, own_valkey)
+    await breakable.start_query()
+    await change_on_both(breakable, 400)
+    await repair(breakable.elements["se-02"])
+    assert await breakable.agree(90) > 1900
+
+
+async def _break_under_followers(
+    mesh: SmallMesh, own_postgres: PostgresProcess, own_valkey: ValkeyProcess
+) -> None:
     await asyncio.to_thread(own_valkey.freeze)
-    stored = await one.upload(original_filename="without a hint.txt")
+    stored = await mesh.elements["se-01"].upload(original_filename="without a hint.txt")
     # Valkey only wakes; the feed alone says what happened.
     assert await mesh.found("hint", min_change_tokens=[stored.change_token])
     await asyncio.to_thread(own_valkey.thaw)
@@ -128,12 +133,34 @@ async def test_services_break_under_a_running_follower(
     await asyncio.to_thread(own_postgres.start)
     await mesh.stop("se-02")
     await mesh.start_element("se-02")
-    two = mesh.elements["se-02"]
-    await until(lambda: _takes_uploads(one), 30)
-    await until(lambda: _takes_uploads(two), 30)
+    await all_take_uploads(mesh)
     await drop_element_tables(mesh, "se-02")
-    await in_parallel(6, lambda n: change_some((one, two)[n % 2], 100 + n))
-    await mesh.agree(60)
+    await all_take_uploads(mesh)
+    await change_on_both(mesh, 100)
+
+
+async def _break_while_query_is_away(
+    mesh: SmallMesh, own_postgres: PostgresProcess, own_valkey: ValkeyProcess
+) -> None:
+    for element_id in BOTH:
+        await put_files(mesh.elements[element_id], 960)
+        await repair(mesh.elements[element_id])
+    await asyncio.to_thread(own_valkey.stop)
+    await change_on_both(mesh, 200)
+    await asyncio.to_thread(own_valkey.start)
+    await asyncio.to_thread(own_postgres.stop)
+    await mesh.stop("se-02")
+    await asyncio.to_thread(own_postgres.start)
+    await mesh.start_element("se-02")
+    await all_take_uploads(mesh)
+    # Rows go and are put back: followers must neither lose nor keep what they should not.
+    files = mesh.tables("se-02").files
+    await fetch(mesh.database_url, f"UPDATE {files} SET cache_updated_at = '2026-01-01'")
+    cleaned = await repair(mesh.elements["se-02"], "CleanupExpired")
+    assert cleaned.deleted_count > 900
+    await drop_element_tables(mesh, "se-01")
+    await all_take_uploads(mesh)
+    await change_on_both(mesh, 300)
 
 
 async def test_a_rebuild_from_sidecars_reaches_followers_that_are_connected(
@@ -179,9 +206,9 @@ async def test_a_late_commit_is_not_skipped(two: SmallMesh) -> None:
                 sequence,
                 stored.file.file_id,
             )
-            quick = asyncio.create_task(node.upload(original_filename="quick.txt"))
-            await asyncio.sleep(0.7)
             assert not await two.found("zebra")
+            quick = asyncio.create_task(node.upload(original_filename="quick.txt"))
+            assert (await asyncio.wait({quick}, timeout=0.5))[0] == set()
         token = (await quick).change_token
         assert int(token.rsplit(".", 1)[1]) > sequence
         assert await two.found("zebra", min_change_tokens=[token]) == ["slow.txt"]

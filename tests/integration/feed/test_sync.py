@@ -16,6 +16,7 @@ from mesh import discovery
 from mesh.follower import follower, lag
 from mesh.follower.schema import table_names
 from mesh.redis import open_redis
+from query_server import sync
 from storage_server import app
 from tests.integration.feed.by_hand import put_files, repair
 from tests.integration.feed.small_mesh import SmallMesh, fetch, in_parallel, small_mesh
@@ -195,6 +196,18 @@ async def test_an_empty_change_token_is_refused(two: SmallMesh) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await two.search(min_change_tokens=[""])
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_search_without_a_deadline_does_not_wait_for_ever(
+    two: SmallMesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sync, "WAIT_SECONDS", 0.3)
+    with pytest.raises(grpc.aio.AioRpcError) as ended:
+        await two.query.SearchFiles(
+            query_pb2.SearchFilesRequest(min_change_tokens=["se-01.another-epoch.1"]),
+            metadata=two.bearer(),
+        )
+    assert ended.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
 async def test_followers_have_connections_of_their_own(two: SmallMesh) -> None:

@@ -1,0 +1,124 @@
+"""WatchChanges as a follower sees it: snapshot, tail, heartbeats, files that moved."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from artstore.v1 import storage_pb2 as pb
+from artstore.v1 import types_pb2
+from storage_server.feed import watch
+from storage_server.sidecar import FileState, encode
+from storage_server.store.port import SIDECAR_SUFFIX
+from tests.integration.cache.rig import a_sidecar, path_of
+from tests.integration.feed.by_hand import repair
+from tests.integration.follower.following import on_element, tables_of
+from tests.integration.storage.rig import Node, Rig
+
+
+@pytest.fixture
+async def node(
+    tmp_path: Path, database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Node]:
+    monkeypatch.setattr(watch, "HEARTBEAT_SECONDS", 0.2)
+    async with Rig(tmp_path, database_url=database_url, redis_url=redis_url).running() as node:
+        yield node
+
+
+@asynccontextmanager
+async def watching(node: Node, **cursor: Any) -> AsyncIterator[Any]:
+    call = node.stub.WatchChanges(
+        pb.WatchChangesRequest(**cursor), metadata=node.bearer(role="SERVICE"), timeout=20
+    )
+    try:
+        yield aiter(call)
+    finally:
+        call.cancel()
+
+
+async def next_of(messages: Any, kind: str) -> Any:
+    """The next message of this kind; those before it are left out."""
+    async for message in messages:
+        if message.WhichOneof("payload") == kind:
+            return getattr(message, kind)
+    raise AssertionError(f"the feed ended without a {kind}")
+
+
+async def test_a_new_follower_gets_a_snapshot_then_changes_and_beats(node: Node) -> None:
+    stored = await node.upload(original_filename="first.txt")
+    async with watching(node) as messages:
+        begin = await next_of(messages, "snapshot_begin")
+        assert (begin.head, begin.total) == (1, 1)
+        change = await next_of(messages, "change")
+        assert change.file.file_id == stored.file.file_id
+        end = await next_of(messages, "snapshot_end")
+        assert (end.epoch, end.head) == (begin.epoch, 1)
+        for _ in range(2):
+            beat = await next_of(messages, "heartbeat")
+            assert (beat.epoch, beat.head) == (begin.epoch, 1)
+        later = await node.upload(original_filename="later.txt")
+        change = await next_of(messages, "change")
+        assert (change.sequence, change.kind) == (2, pb.CHANGE_KIND_CREATED)
+        assert change.file.file_id == later.file.file_id
+    # Whoever knows a place goes on from there.
+    cursor = {"epoch": end.epoch, "after_sequence": 1, "after_change_id": end.change_id}
+    async with watching(node, **cursor) as messages:
+        first = await anext(messages)
+        if first.HasField("heartbeat"):
+            first = await anext(messages)
+        assert first.change.sequence == 2
+
+
+async def test_a_change_whose_row_was_cleaned_says_what_happened_and_to_which_file(
+    node: Node,
+) -> None:
+    stored = await node.upload()
+    async with watching(node) as messages:
+        end = await next_of(messages, "snapshot_end")
+    file_id = stored.file.file_id
+    await node.call(
+        "UpdateFile",
+        pb.UpdateFileRequest(file_id=file_id, file=types_pb2.File(description="new")),
+    )
+    await on_element(node, f"DELETE FROM {tables_of(node).files}")
+    cursor = {"epoch": end.epoch, "after_sequence": 1, "after_change_id": end.change_id}
+    async with watching(node, **cursor) as messages:
+        change = await next_of(messages, "change")
+    assert change.kind == pb.CHANGE_KIND_UPDATED
+    assert change.file == types_pb2.File(file_id=file_id, storage_element_id="se-01")
+
+
+async def test_only_services_and_admins_may_follow(node: Node) -> None:
+    call = node.stub.WatchChanges(
+        pb.WatchChangesRequest(), metadata=node.bearer(role="USER"), timeout=10
+    )
+    with pytest.raises(grpc.aio.AioRpcError) as denied:
+        await anext(aiter(call))
+    assert denied.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_a_file_that_moved_serves_its_bytes_and_refuses_updates(node: Node) -> None:
+    sidecar = a_sidecar(b"moved bytes", state=FileState.MOVED, finalized_to="se-02")
+    path = node.rig.root / path_of(sidecar)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.with_name(path.name.removesuffix(SIDECAR_SUFFIX)).write_bytes(b"moved bytes")
+    path.write_bytes(encode(sidecar))
+    await repair(node)
+    assert await node.download(sidecar.file_id) == b"moved bytes"
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await node.call(
+            "UpdateFile",
+            pb.UpdateFileRequest(
+                file_id=sidecar.file_id, file=types_pb2.File(description="too late")
+            ),
+        )
+    assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    async with watching(node) as messages:
+        change = await asyncio.wait_for(next_of(messages, "change"), 10)
+    assert change.file.state == types_pb2.FILE_STATE_MOVED
