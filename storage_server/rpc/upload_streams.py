@@ -30,23 +30,35 @@ ACCEPTED = (("artstore-accepted", "1"),)
 # does the client certainly see the status. One that is silent is ended from outside.
 NOTICE_SECONDS = 0.1
 DISCARD_SECONDS = 1.0
+# A status that goes out while the client is sending may reach it as INTERNAL (grpc#36066). So
+# what it still sends is dropped until it ends or is silent, but not for ever.
+SILENCE_SECONDS = 0.1
+DRAIN_SECONDS = 3.0
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
 async def receive(stream: StreamedUpload, context: Context, unbroken: Unbroken) -> FileView:
     """Everything after the header of an Upload; leaves nothing unless there was a `finish`."""
+    reader = _Reader(context)
     try:
         await context.send_initial_metadata(ACCEPTED)
-        reader = _Reader(context)
         return await reader.until_interrupted(_receive(stream, reader), stream.interrupted)
+    except ArtStoreError:
+        await _leave_nothing(stream, unbroken)
+        await reader.drain()
+        raise
     finally:
-        if not stream.ended.is_set():
-            unbroken.begin(stream.discard())
-            # A storage that is silent holds up the removal, not the status.
-            with suppress(TimeoutError):
-                async with asyncio.timeout(DISCARD_SECONDS):
-                    await stream.ended.wait()
+        await _leave_nothing(stream, unbroken)
+
+
+async def _leave_nothing(stream: StreamedUpload, unbroken: Unbroken) -> None:
+    if not stream.ended.is_set():
+        unbroken.begin(stream.discard())
+        # A storage that is silent holds up the removal, not the status.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DISCARD_SECONDS):
+                await stream.ended.wait()
 
 
 async def _receive(stream: StreamedUpload, reader: _Reader) -> FileView:
@@ -76,15 +88,17 @@ async def receive_more(
     unbroken: Unbroken,
 ) -> int:
     """A WriteUpload from its first message on; answers the bytes on record at its end."""
+    reader = _Reader(context)
     try:
         await context.send_initial_metadata(ACCEPTED)
-        reader = _Reader(context)
         await reader.until_interrupted(
             _receive_more(first, session, writer, reader), writer.interrupted
         )
-    except BaseException:
+    except BaseException as exc:
         # What came is kept, however the stream ended; its own error is the one to tell.
         unbroken.begin(_end_quietly(session, writer))
+        if isinstance(exc, ArtStoreError):
+            await reader.drain()
         raise
     return await unbroken.run(session.end(writer))
 
@@ -118,6 +132,7 @@ class _Reader:
         self._read = context.read
         self._reading = False
         self._stopped = False
+        self._cut = False
 
     async def read(self) -> Any:
         """The next message, or EOF."""
@@ -128,6 +143,17 @@ class _Reader:
             return await self._read()
         finally:
             self._reading = False
+
+    async def drain(self) -> None:
+        """Drop what the client still sends, until its status will surely reach it."""
+        if self._cut:
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_SECONDS):
+                while True:
+                    async with asyncio.timeout(SILENCE_SECONDS):
+                        if await self._read() is grpc.aio.EOF:
+                            return
 
     async def until_interrupted(
         self, work: Coroutine[Any, Any, T], interrupted: asyncio.Future[ArtStoreError]
@@ -149,6 +175,8 @@ class _Reader:
         self._stopped = True
         if not task.done():
             if self._reading:
+                # The client is silent, and core allows no other read while one is cut off.
+                self._cut = True
                 task.cancel()
             await asyncio.wait({task})
         if not task.cancelled():
