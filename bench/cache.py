@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import grpc.aio
 import psutil
 
 from artstore.v1.cache_pb2 import CHECK_LEVEL_FULL, CHECK_LEVEL_QUICK
@@ -121,14 +122,16 @@ def _figures(files: int, measured: dict[str, list[float]]) -> list[Figure]:
 
 async def _reads(element: Element, file_ids: Sequence[str], read_seconds: float) -> list[Figure]:
     """p99 of GetFile when nothing else happens, and while rebuilds run."""
-    idle = await _p99(element, file_ids, read_seconds)
-    unchanged = await _p99_while(element, file_ids, read_seconds, element.rebuild)
+    idle, lost = await _read(element, file_ids, read_seconds)
+    unchanged, lost_too = await _read_while(element, file_ids, read_seconds, element.rebuild)
+    if lost or lost_too:
+        raise RuntimeError(f"{lost + lost_too} reads of files that have a row were refused")
 
     async def from_nothing() -> None:
         await element.forget_rows()
         await element.rebuild()
 
-    nothing = await _p99_while(element, file_ids, read_seconds, from_nothing)
+    nothing, refused = await _read_while(element, file_ids, read_seconds, from_nothing)
     name = f"GetFile p99 at {READS_PER_SECOND}/s"
     floor = 0.06
     return [
@@ -140,27 +143,41 @@ async def _reads(element: Element, file_ids: Sequence[str], read_seconds: float)
             f"{name}, during full rebuilds from nothing, s",
             Spread.of([nothing]), floor, 2 * idle, False,
         ),
+        Figure(
+            "GetFile refused as UNAVAILABLE, during full rebuilds from nothing, calls",
+            Spread.of([refused]), None, 0, False,
+        ),
     ]  # fmt: skip
 
 
-async def _p99(element: Element, file_ids: Sequence[str], read_seconds: float) -> float:
+async def _read(
+    element: Element, file_ids: Sequence[str], read_seconds: float
+) -> tuple[float, int]:
+    """p99 of GetFile, and how many were refused: an element looks for so many lost rows only."""
     choice = random.Random(4)
-    latencies = await at_steady_rate(
-        lambda: element.get(choice.choice(file_ids)),
-        per_second=READS_PER_SECOND,
-        seconds=read_seconds,
-    )
-    return percentile(latencies, 0.99)
+    refused = 0
+
+    async def get() -> None:
+        nonlocal refused
+        try:
+            await element.get(choice.choice(file_ids))
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                raise
+            refused += 1
+
+    latencies = await at_steady_rate(get, per_second=READS_PER_SECOND, seconds=read_seconds)
+    return percentile(latencies, 0.99), refused
 
 
-async def _p99_while(
+async def _read_while(
     element: Element,
     file_ids: Sequence[str],
     read_seconds: float,
     work: Callable[[], Awaitable[object]],
-) -> float:
-    """p99 while `work` is done over and over; the last time is let end."""
-    reading = asyncio.create_task(_p99(element, file_ids, read_seconds))
+) -> tuple[float, int]:
+    """`_read` while `work` is done over and over; the last time is let end."""
+    reading = asyncio.create_task(_read(element, file_ids, read_seconds))
     while not reading.done():
         await work()
     return await reading
