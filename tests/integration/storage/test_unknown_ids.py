@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -53,10 +52,10 @@ async def test_a_third_listing_at_once_is_refused_with_the_time_to_come_back(
     [
         "",
         "no id at all",
-        str(uuid.UUID(int=0)),
-        str(uuid.uuid4()),
-        new_file_id(datetime(2026, 1, 1, tzinfo=UTC)).upper(),
-        new_file_id(datetime(2126, 1, 1, tzinfo=UTC)),
+        "00000000-0000-0000-0000-000000000000",
+        "9b2f8a52-7a4c-4d6e-8f00-112233445566",
+        "019B76DA-A800-7BA2-BF08-BA7B2A556EE5",
+        "047a33a8-7800-7abc-8def-0123456789ab",  # of 2126
         "../" * 12,
     ],
 )
