@@ -68,6 +68,10 @@ _NO_SUCH_LOCALE = (
     asyncpg.InvalidParameterValueError,
 )
 
+# What a connection that the server has closed meanwhile answers; the second, from asyncpg's
+# protocol, when the end of it and the next statement meet.
+_CUT_OFF = (asyncpg.ConnectionDoesNotExistError, asyncpg.InternalClientError)
+
 
 class Connection(asyncpg.Connection):
     """A pooled connection; giving it back costs no round trip to the server.
@@ -257,7 +261,7 @@ class Database:
             async with self.connection() as connection:
                 return await call(connection)
         except Unavailable as exc:
-            if not isinstance(exc.__cause__, asyncpg.ConnectionDoesNotExistError):
+            if not isinstance(exc.__cause__, _CUT_OFF):
                 raise
         async with self.connection() as connection:
             return await call(connection)

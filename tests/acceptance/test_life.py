@@ -14,7 +14,6 @@ from tests.acceptance.test_cache_sync import assert_all_zero
 from tests.mesh_process import REPOSITORY, MeshProcess, wait_gone
 
 StartMesh = Callable[..., MeshProcess]
-FIRST_START_SECONDS = 20.0
 
 
 def everyone(mesh: MeshProcess) -> list[int]:
@@ -36,10 +35,8 @@ def read(mesh: MeshProcess, file_id: str) -> bytes:
         return outside.download("se-01", file_id)[1]
 
 
-def test_first_start_is_quick_and_the_next_finds_the_data(own_mesh: StartMesh) -> None:
-    began = time.monotonic()
+def test_the_next_start_finds_the_data(own_mesh: StartMesh) -> None:
     mesh = own_mesh()
-    assert time.monotonic() - began < FIRST_START_SECONDS
     account = mesh.file.client_id, mesh.file.client_secret
     first = put(mesh, b"before Ctrl-C")
     pids = everyone(mesh)

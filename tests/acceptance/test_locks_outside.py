@@ -62,8 +62,9 @@ def files(all_files: list[types_pb2.File], outside: Outside) -> Iterator[list[ty
 
 
 def locks(caller: Outside) -> list[cache_pb2.Lock]:
-    """The locks that are held on the element."""
-    return list(caller.cache(ELEMENT).ListLocks(cache_pb2.ListLocksRequest(), **caller.auth).locks)
+    """The locks of operations on the element; those of followers' reads come and go."""
+    answer = caller.cache(ELEMENT).ListLocks(cache_pb2.ListLocksRequest(), **caller.auth)
+    return [lock for lock in answer.locks if lock.kind != cache_pb2.LOCK_KIND_LAZY_REBUILD]
 
 
 def begin(caller: Outside, call: str, **asked: Any) -> grpc.Future:

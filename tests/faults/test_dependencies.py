@@ -31,6 +31,10 @@ SOON_SECONDS = 12.0
 S3_SECONDS = 45.0
 MENDED_SECONDS = 60.0
 HOW = pytest.mark.parametrize("how", [STOPPED, FROZEN])
+# A process that is gone is noticed at once, and in many other tests; silence is what is hard.
+HOW_OF_SERVERS = pytest.mark.parametrize(
+    "how", [pytest.param(STOPPED, marks=pytest.mark.full), FROZEN]
+)
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +153,13 @@ async def put(caller: Caller, target: str = INGEST) -> types_pb2.File:
     return await caller.put(CONTENT, target=target)
 
 
+async def put_and_found(caller: Caller) -> types_pb2.File:
+    """An upload that the index has heard of."""
+    file = await put(caller)
+    await until(lambda: is_found(caller, file), SOON_SECONDS, "the index has the file")
+    return file
+
+
 async def by_query(caller: Caller, file: types_pb2.File) -> bytes:
     call = caller.query.DownloadFile(
         query_pb2.DownloadFileRequest(file_id=file.file_id), **caller.auth
@@ -194,7 +205,7 @@ async def stream_in_the_midst(
 async def test_without_redis_only_manual_cache_operations_are_unavailable(
     on_files: Breakable, local: Caller, how: str
 ) -> None:
-    kept, goes = await put(local), await put(local)
+    kept, goes = await put_and_found(local), await put(local)
     async with AsyncExitStack() as stack, on_files.without(REDIS, how):
         upload = await stream_in_the_midst(local, stack, INGEST)
         await all_of(
@@ -264,7 +275,7 @@ async def test_without_postgresql_files_on_s3_are_read_though_the_writers_lock_i
 async def test_without_s3_bytes_are_unavailable_and_metadata_is_not(
     on_s3: Breakable, remote: Caller, how: str
 ) -> None:
-    kept = await put(remote)
+    kept = await put_and_found(remote)
     async with AsyncExitStack() as stack:
         upload = await stream_in_the_midst(remote, stack, ELEMENT)
         async with on_s3.without(S3, how):
@@ -297,11 +308,11 @@ async def test_upload_that_s3_never_answered_leaves_nothing_after_the_thaw(
     await nothing_left(on_s3.mesh, remote, before, seconds=60)
 
 
-@HOW
+@HOW_OF_SERVERS
 async def test_without_one_element_the_others_go_on(
     on_files: Breakable, local: Caller, how: str
 ) -> None:
-    kept = await put(local)
+    kept = await put_and_found(local)
     async with on_files.without(ELEMENT, how):
         assert (await put(local)).storage_element_id == NEXT
         await all_of(SOON_SECONDS, UNAVAILABLE, download=by_query(local, kept))
@@ -310,11 +321,11 @@ async def test_without_one_element_the_others_go_on(
     assert await local.read(ELEMENT, kept.file_id) == CONTENT
 
 
-@HOW
+@HOW_OF_SERVERS
 async def test_without_admin_valid_tokens_do_everything_and_servers_restart(
     on_files: Breakable, local: Caller, how: str
 ) -> None:
-    kept, goes = await put(local), await put(local)
+    kept, goes = await put_and_found(local), await put(local)
     async with on_files.without("admin", how):
         await all_of(
             SOON_SECONDS,
@@ -338,7 +349,7 @@ async def test_without_admin_valid_tokens_do_everything_and_servers_restart(
     await until(local.login, MENDED_SECONDS, "admin gives tokens again")
 
 
-@HOW
+@HOW_OF_SERVERS
 async def test_without_query_everything_but_search_goes_on_and_it_catches_up(
     on_files: Breakable, local: Caller, how: str
 ) -> None:

@@ -32,6 +32,8 @@ SIZES = [
         5 * 1024 * MEBIBYTE, id="5 GiB", marks=[pytest.mark.full, pytest.mark.timeout(900)]
     ),
 ]
+# Each way and each store once in `make test`, all pairs of them in `make test-full`.
+FULL_LOCAL, FULL_S3 = (pytest.param(name, marks=pytest.mark.full) for name in ("local", "s3"))
 
 
 async def blocks(size: int, digest: Any) -> AsyncIterator[bytes]:
@@ -78,6 +80,7 @@ def connect(mesh: MeshProcess, tmp_path: Path) -> Callable[[], Client]:
     return lambda: Client.connect(mesh_file=mesh.mesh_file, state_folder=tmp_path)
 
 
+@pytest.mark.parametrize("mesh", ["local", FULL_S3], indirect=True)
 @pytest.mark.parametrize("size", SIZES)
 async def test_one_stream_through_ingest_takes_little_memory_up_and_down(
     mesh: MeshProcess, caller: Caller, connect: Callable[[], Client], size: int
@@ -98,6 +101,7 @@ async def test_one_stream_through_ingest_takes_little_memory_up_and_down(
     assert max(growth.most.values()) <= MOST_GROWTH, growth.most
 
 
+@pytest.mark.parametrize("mesh", [FULL_LOCAL, "s3"], indirect=True)
 @pytest.mark.parametrize("size", SIZES)
 async def test_resumable_upload_and_download_by_query_take_little_memory(
     mesh: MeshProcess, caller: Caller, connect: Callable[[], Client], tmp_path: Path, size: int

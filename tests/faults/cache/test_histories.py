@@ -27,11 +27,11 @@ def _run(element: ElementProcess, chosen: settings) -> None:
 def test_rows_equal_valid_sidecars_after_any_history_on_local_files(
     local_element: ElementProcess,
 ) -> None:
-    _run(local_element, settings(SAME, max_examples=6, stateful_step_count=20))
+    _run(local_element, settings(SAME, max_examples=3, stateful_step_count=20))
 
 
 def test_rows_equal_valid_sidecars_after_any_history_on_s3(s3_element: ElementProcess) -> None:
-    _run(s3_element, settings(SAME, max_examples=5, stateful_step_count=20))
+    _run(s3_element, settings(SAME, max_examples=2, stateful_step_count=20))
 
 
 @pytest.mark.full

@@ -19,7 +19,7 @@ from tests.services import wait_until
 Code = grpc.StatusCode
 FILES = {"local": 1000, "s3": 100}
 # A check of level DEEP reads every blob, and the S3 server of the tests takes a while for each.
-TURNS = {"local": 7, "s3": 2}
+TURNS = {"local": 3, "s3": 1}
 DOWN = {Code.UNAVAILABLE}
 # Without pause while the server answers; while it does not, it needs the processor to start.
 RETRY_SECONDS = 0.02

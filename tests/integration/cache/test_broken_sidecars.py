@@ -52,12 +52,6 @@ BREAKS: dict[str, Break] = {
 }
 
 
-@pytest.fixture
-def rig(any_rig: CacheRig) -> CacheRig:
-    """Each test on both stores."""
-    return any_rig
-
-
 def put_folder(rig: CacheRig, sidecar: Sidecar) -> str:
     """Put a folder with something in it where a sidecar should be, and answer its path."""
     path = path_of(sidecar)

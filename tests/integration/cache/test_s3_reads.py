@@ -54,7 +54,7 @@ class Reads:
 def counted(rig: CacheRig) -> Iterator[Reads]:
     """GetObject and HeadObject of sidecars, as the store's own clients send them."""
     assert isinstance(rig.store, S3Store)
-    clients = (rig.store._client._quick, rig.store._client._patient)
+    clients = (rig.store._client._quick.client, rig.store._client._patient.client)
     reads = Reads()
     hooks = [
         (client.meta.events, f"{when}-call.s3.{operation}", hook)

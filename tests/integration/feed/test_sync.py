@@ -203,7 +203,7 @@ async def test_followers_have_connections_of_their_own(two: SmallMesh) -> None:
     names = await fetch(
         two.query_url, "SELECT DISTINCT application_name AS n FROM pg_stat_activity"
     )
-    assert {"artstore query", "artstore query follower"} <= {row["n"] for row in names}
+    assert {"artstore query", "artstore query search"} <= {row["n"] for row in names}
 
 
 async def test_metrics_tell_of_applied_changes_and_lag(two: SmallMesh) -> None:

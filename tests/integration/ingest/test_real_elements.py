@@ -22,7 +22,7 @@ CONTENT = os.urandom(3 * MIB)
 FIRST, NEXT = "se-01", "se-02"
 
 
-@pytest.fixture(params=["local", "s3"])
+@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.full)])
 def mesh(
     own_mesh: Callable[..., MeshProcess], request: pytest.FixtureRequest, s3_server: S3Process
 ) -> MeshProcess:
