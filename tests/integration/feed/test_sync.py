@@ -200,6 +200,7 @@ async def test_a_search_without_a_deadline_does_not_wait_for_ever(
 
 
 async def test_followers_have_connections_of_their_own(two: SmallMesh) -> None:
+    await two.search()
     names = await fetch(
         two.query_url, "SELECT DISTINCT application_name AS n FROM pg_stat_activity"
     )
