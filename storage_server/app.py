@@ -267,9 +267,7 @@ class _Parts:
         )
         self.watch = ChangeWatch(
             catalog,
-            make_complete=lambda: self.cache.rebuild(
-                full=False, wait_seconds=REPAIR_WAIT_SECONDS, takes_over_checks=False
-            ),
+            make_complete=lambda: self.cache.complete(wait_seconds=REPAIR_WAIT_SECONDS),
         )
 
     def servicer(self) -> StorageServicer:

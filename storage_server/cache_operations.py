@@ -82,36 +82,31 @@ class CacheOperations:
         wait_seconds: float = 0.0,
         max_delete_ratio: float | None = None,
         operation_id: str = "",
-        takes_over_checks: bool = True,
     ) -> RebuildResult:
-        """Make rows equal to sidecars; incremental removes nothing.
-
-        Args:
-            takes_over_checks: False for a rebuild that nobody asked for: a check that runs
-                ends first, or refuses it after `wait_seconds`.
-        """
+        """Make rows equal to sidecars; incremental removes nothing."""
         ratio = DEFAULT_MAX_DELETE_RATIO if max_delete_ratio is None else max_delete_ratio
         if not 0 <= ratio <= 1:
             raise InvalidArgument("a share from 0 to 1", field="max_delete_ratio")
 
         async def work(operation: Operation, held: HeldLock) -> RebuildResult:
             fence = Fence(Guard.REBUILD, held.fence)
-            result, verified = await self._rebuild.run(
-                operation, fence, full=full, max_delete_ratio=ratio
-            )
-            self._check.remember(verified)
-            return result
+            return await self._repair(operation, fence, full=full, max_delete_ratio=ratio)
 
         name = "full" if full else "incremental"
         return await self._run(
-            LockKind.MANUAL_REBUILD,
-            name,
-            wait_seconds,
-            operation_id,
-            work,
-            asked=ratio,
-            yields_to=None if takes_over_checks else LockKind.MANUAL_CHECK,
+            LockKind.MANUAL_REBUILD, name, wait_seconds, operation_id, work, asked=ratio
         )
+
+    async def complete(self, *, wait_seconds: float) -> RebuildResult:
+        """Find the files that lack a row, as an incremental that nobody asked for.
+
+        It is work in the background: whatever an operator asks for takes the element over.
+        """
+
+        async def work(operation: Operation, held: HeldLock) -> RebuildResult:
+            return await self._repair(operation, Fence(Guard.CLEANUP, held.fence), full=False)
+
+        return await self._run(LockKind.BACKGROUND_CLEANUP, "completion", wait_seconds, "", work)
 
     async def cleanup(self, *, wait_seconds: float = 0.0, operation_id: str = "") -> Cleaned:
         """Remove expired rows; their files stay readable."""
@@ -133,6 +128,20 @@ class CacheOperations:
             raise InvalidArgument("a LAZY_REBUILD has a file_id, others none", field="file_id")
         return await self._locks.seize(kind, file_id=file_id, fence=fence)
 
+    async def _repair(
+        self,
+        operation: Operation,
+        fence: Fence,
+        *,
+        full: bool,
+        max_delete_ratio: float = DEFAULT_MAX_DELETE_RATIO,
+    ) -> RebuildResult:
+        result, verified = await self._rebuild.run(
+            operation, fence, full=full, max_delete_ratio=max_delete_ratio
+        )
+        self._check.remember(verified)
+        return result
+
     async def _run(
         self,
         kind: LockKind,
@@ -142,7 +151,6 @@ class CacheOperations:
         work: Callable[[Operation, HeldLock], Awaitable[T]],
         *,
         asked: Hashable = None,
-        yields_to: LockKind | None = None,
     ) -> T:
         if not 0 <= wait_seconds <= 3600:
             raise InvalidArgument("0 to 3600 seconds", field="wait_seconds")
@@ -151,10 +159,7 @@ class CacheOperations:
 
         async def locked(operation: Operation) -> T:
             async with self._locks.hold(
-                kind,
-                operation_id=operation.operation_id,
-                wait_seconds=wait_seconds,
-                yields_to=yields_to,
+                kind, operation_id=operation.operation_id, wait_seconds=wait_seconds
             ) as held:
                 return await work(operation, held)
 

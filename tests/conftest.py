@@ -16,6 +16,8 @@ __all__ = ["mesh", "mesh_local", "mesh_s3", "own_mesh"]
 SHARED_MESHES = {"mesh", "mesh_local", "mesh_s3"}
 
 
+# Before xdist looks for the groups.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give each worker whole files, and one of them all that use the shared meshes.
 

@@ -103,24 +103,17 @@ class ElementLocks:
         operation_id: str,
         file_id: str = "",
         wait_seconds: float = 0.0,
-        yields_to: LockKind | None = None,
     ) -> AsyncIterator[HeldLock]:
         """Hold a lock around a piece of work of the present task.
 
         The work is cancelled when the lock is lost, and that cancellation leaves as `Aborted`.
-
-        Args:
-            yields_to: conflicting holders of this kind or a higher one are not taken over; by
-                default those of an equal or higher kind.
 
         Raises:
             Aborted: LOCK_HELD by an equal or higher kind, for longer than `wait_seconds`;
                 PREEMPTED or LOCK_LOST while the work ran.
             Unavailable: Valkey or PostgreSQL is down or silent.
         """
-        held, deadline = await self._acquire(
-            kind, file_id, operation_id, wait_seconds, yields_to=yields_to or kind
-        )
+        held, deadline = await self._acquire(kind, file_id, operation_id, wait_seconds)
         started = time.monotonic()
         self._mine[held.owner] = held
         HELD.labels(kind.name).inc()
@@ -173,13 +166,7 @@ class ElementLocks:
         return True
 
     async def _acquire(
-        self,
-        kind: LockKind,
-        file_id: str,
-        operation_id: str,
-        wait_seconds: float,
-        *,
-        yields_to: LockKind,
+        self, kind: LockKind, file_id: str, operation_id: str, wait_seconds: float
     ) -> tuple[HeldLock, float]:
         started = time.monotonic()
         poll, waited = FIRST_POLL_SECONDS, False
@@ -187,7 +174,7 @@ class ElementLocks:
         while True:
             asked = time.monotonic()
             try:
-                result = await self._try(kind, file_id, owner, operation_id, yields_to=yields_to)
+                result = await self._try(kind, file_id, owner, operation_id)
             except BaseException:
                 # It may have been taken all the same: the answer was lost, or nobody waits.
                 self._release_later(field_of(kind, file_id), owner)
@@ -205,13 +192,7 @@ class ElementLocks:
             poll = min(poll * 2, LONGEST_POLL_SECONDS)
 
     async def _try(
-        self,
-        kind: LockKind,
-        file_id: str,
-        owner: str,
-        operation_id: str,
-        *,
-        yields_to: LockKind,
+        self, kind: LockKind, file_id: str, owner: str, operation_id: str
     ) -> HeldLock | LockEntry:
         field = field_of(kind, file_id)
         while True:
@@ -229,7 +210,6 @@ class ElementLocks:
                     self._holder,
                     operation_id,
                     FENCE_MEMORY_SECONDS * 1000,
-                    int(yields_to),
                 ],
             )
             verdict = answer[0].decode()

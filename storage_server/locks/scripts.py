@@ -20,8 +20,7 @@ local function live(raw)
 end
 """
 
-# ARGV: field, kind, file_id, owner, fence, ttl_ms, holder, operation, fence_ttl_ms, and the
-# lowest kind of holder that refuses it
+# ARGV: field, kind, file_id, owner, fence, ttl_ms, holder, operation, fence_ttl_ms
 # Returns {'HELD', lock, losers} | {'REFUSED', holder's lock} | {'FENCED', last fence}
 ACQUIRE = (
     _PRELUDE
@@ -49,7 +48,7 @@ for i = 1, #held, 2 do
   else
     if lock.fence > highest then highest = lock.fence end
     if conflict(lock) then
-      if lock.kind <= tonumber(ARGV[10]) then return {'REFUSED', held[i + 1]} end
+      if lock.kind <= kind then return {'REFUSED', held[i + 1]} end
       losers[#losers + 1] = {field = held[i], owner = lock.owner}
     end
   end

@@ -16,7 +16,7 @@ from tests.integration.cache.rig import CacheRig
 
 async def abandon(locks: ElementLocks, kind: LockKind, *, file_id: str = "") -> HeldLock:
     """Take a lock as a process does that is killed or paused at once: it is never renewed."""
-    held, _ = await locks._acquire(kind, file_id, "abandoned", 0.0, yields_to=kind)
+    held, _ = await locks._acquire(kind, file_id, "abandoned", 0.0)
     await locks._announce(held)
     return held
 

@@ -127,9 +127,9 @@ async def test_a_release_whose_answer_is_lost_has_released_and_hurts_nobody(
 
 async def test_an_acquisition_that_is_sent_twice_is_one(rig: CacheRig) -> None:
     locks = locks_of(rig, "here:1")
-    first = await locks._try(CHECK, "", "one owner", "mine", yields_to=CHECK)
-    again = await locks._try(CHECK, "", "one owner", "mine", yields_to=CHECK)
+    first = await locks._try(CHECK, "", "one owner", "mine")
+    again = await locks._try(CHECK, "", "one owner", "mine")
     assert isinstance(first, HeldLock)
     assert isinstance(again, HeldLock)
     assert first.fence == again.fence
-    assert isinstance(await locks._try(CHECK, "", "another", "theirs", yields_to=CHECK), LockEntry)
+    assert isinstance(await locks._try(CHECK, "", "another", "theirs"), LockEntry)

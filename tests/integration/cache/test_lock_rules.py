@@ -45,7 +45,7 @@ async def contend(redis: Redis, attempts: list[tuple[LockKind, str]]) -> None:
     held: dict[tuple[LockKind, str], int] = {}
     for number, (kind, file_id) in enumerate(attempts):
         met = [one for one in held if conflict(kind, file_id, *one)]
-        got = await locks._try(kind, file_id, str(number), "", yields_to=kind)
+        got = await locks._try(kind, file_id, str(number), "")
         if all(takes_over(kind, other) for other, _ in met):
             assert not isinstance(got, LockEntry), (kind, file_id, held)
             for one in met:

@@ -84,25 +84,24 @@ async def test_checks_take_over_cleanups_and_leave_lazy_refreshes_alone(rig: Cac
             await take(locks, LAZY, file_id="f")
 
 
-async def test_a_rebuild_that_yields_to_checks_waits_for_them_and_takes_over_the_rest(
+async def test_a_repair_that_nobody_asked_for_gives_way_to_whatever_is_asked_for(
     rig: CacheRig,
 ) -> None:
-    locks = locks_of(rig, "here:1")
+    locks, cache = locks_of(rig, "here:1"), rig.process.cache
+    file = await rig.upload()
+    await rig.lose_row(file)
     async with held_by_a_task(locks, CHECK) as check:
-        with pytest.raises(Aborted) as refused:
-            await take(locks, REBUILD, yields_to=CHECK)
-        assert refused.value.metadata["operation"] == "MANUAL_CHECK"
-        waiting = asyncio.create_task(
-            rig.process.cache.rebuild(full=False, wait_seconds=20, takes_over_checks=False)
-        )
-        await asyncio.sleep(0.05)
+        completion = asyncio.create_task(cache.complete(wait_seconds=20))
+        await asyncio.sleep(0.1)
+        assert not completion.done()
         assert not check.done()
         check.cancel()
-        assert (await waiting).error_count == 0
-    async with held_by_a_task(locks, CLEANUP) as cleanup:
-        await take(locks, REBUILD, yields_to=CHECK)
+        assert (await completion).entries_created == 1
+    assert await rig.rows_equal_sidecars()
+    async with held_by_a_task(locks, CLEANUP) as running:
+        assert (await cache.rebuild(full=True)).error_count == 0
         with pytest.raises(Aborted):
-            await cleanup
+            await running
 
 
 @pytest.mark.parametrize("kind", [REBUILD, CHECK, CLEANUP])
@@ -360,7 +359,7 @@ async def test_64_contenders_never_hold_conflicting_locks_and_fences_only_grow(
     await asyncio.gather(*(contend(number) for number in range(64)))
     assert outcomes["held"] > 0
     assert outcomes["LOCK_HELD"] > 0
-    assert last
+    assert {kind for kind, _ in last} == set(GUARDS)
     assert await processes[0].list_locks() == []
 
 

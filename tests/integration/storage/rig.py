@@ -7,6 +7,7 @@ import json
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,11 @@ class Rig:
     @property
     def root(self) -> Path:
         """The element's folder, or the one that the S3 server makes of its prefix."""
-        return (self.bucket_folder or self.folder) / StorageSettings(**self.values).folder
+        return (self.bucket_folder or self.folder) / self._store_folder
+
+    @cached_property
+    def _store_folder(self) -> str:
+        return StorageSettings(**self.values).folder
 
     @asynccontextmanager
     async def running(self, *, adopt: bool = False, **changes: Any) -> AsyncIterator[Node]:
