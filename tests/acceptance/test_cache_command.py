@@ -89,8 +89,8 @@ def consistent(outside: Outside, operator: Operator, files: list[types_pb2.File]
     request = query_pb2.GetSyncStatusRequest(storage_element_id=ELEMENT)
 
     def followed() -> bool:
-        (status,) = outside.query.GetSyncStatus(request, **outside.auth).elements
-        return bool(status.cursor_sequence >= head["seq"])
+        known = outside.query.GetSyncStatus(request, **outside.auth).elements
+        return any(status.cursor_sequence >= head["seq"] for status in known)
 
     wait_until(followed, 10.0, "query has followed")
 

@@ -90,7 +90,7 @@ def test_file_is_readable_again_after_each_process_was_killed(own_mesh: StartMes
     for name in sorted(mesh.file.processes):
         pid = mesh.kill_one(name)
         mesh.wait_restarted(name, pid, 3.0)
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 40
     while True:
         try:
             assert read(mesh, file_id) == b"survives"

@@ -32,9 +32,9 @@ async def mesh(
 
 @pytest.fixture
 async def own_small_mesh(
-    tmp_path: Path, database_url: str, redis_url: str
+    tmp_path: Path, database_url: str, own_valkey: ValkeyProcess
 ) -> AsyncIterator[SmallMesh]:
     """A mesh that this test alone has; registry, index and element agree after it."""
-    async with small_mesh(tmp_path, database_url, redis_url) as mesh:
+    async with small_mesh(tmp_path, database_url, own_valkey.url) as mesh:
         yield mesh
         await mesh.agree()

@@ -13,16 +13,16 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.integration.feed.small_mesh import SmallMesh, small_mesh
 from tests.integration.storage.rig import until
-from tests.services import PostgresProcess
+from tests.services import PostgresProcess, ValkeyProcess
 
 SERVICE = "artstore.v1.QueryService"
 
 
 @pytest.fixture
 async def mesh(
-    tmp_path: Path, own_postgres: PostgresProcess, redis_url: str
+    tmp_path: Path, own_postgres: PostgresProcess, own_valkey: ValkeyProcess
 ) -> AsyncIterator[SmallMesh]:
-    async with small_mesh(tmp_path, own_postgres.create_database(), redis_url) as mesh:
+    async with small_mesh(tmp_path, own_postgres.create_database(), own_valkey.url) as mesh:
         yield mesh
 
 

@@ -99,9 +99,9 @@ async def _says_incomplete(mesh: SmallMesh) -> bool:
 
 @pytest.mark.full
 async def test_a_dropped_index_of_a_hundred_thousand_files_is_rebuilt_within_a_minute(
-    tmp_path: Path, database_url: str, redis_url: str
+    tmp_path: Path, database_url: str, own_valkey: ValkeyProcess
 ) -> None:
-    async with small_mesh(tmp_path, database_url, redis_url, elements=BOTH) as mesh:
+    async with small_mesh(tmp_path, database_url, own_valkey.url, elements=BOTH) as mesh:
         for element_id in BOTH:
             await mesh.elements[element_id].upload(original_filename="first.txt")
         await rebuild_a_dropped_index(mesh, 100_000, 60)
@@ -295,11 +295,11 @@ async def test_a_dropped_index_is_rebuilt_while_the_elements_are_idle(two: Small
 
 
 async def test_feed_keep_changes_decides_whether_a_late_follower_reads_a_snapshot(
-    tmp_path: Path, database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, database_url: str, own_valkey: ValkeyProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(app, "TRIM_SECONDS", 0.2)
     async with small_mesh(
-        tmp_path, database_url, redis_url, elements=BOTH, feed_keep_changes=5
+        tmp_path, database_url, own_valkey.url, elements=BOTH, feed_keep_changes=5
     ) as mesh:
         await mesh.agree()
         await mesh.stop("query")
