@@ -13,24 +13,6 @@ from tests.services import MotoProcess, PostgresProcess, S3Account, S3Process, V
 
 __all__ = ["mesh", "mesh_local", "mesh_s3", "own_mesh"]
 
-SHARED_MESHES = {"mesh", "mesh_local", "mesh_s3"}
-
-
-# Before xdist looks for the groups.
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each worker whole files, and one of them all that use the shared meshes.
-
-    A mesh is six servers, a database and Valkey; a second one for another worker costs more than
-    it saves.
-    """
-    files = {
-        item.path for item in items if SHARED_MESHES.intersection(getattr(item, "fixturenames", ()))
-    }
-    for item in items:
-        group = "meshes" if item.path in files else item.path.as_posix()
-        item.add_marker(pytest.mark.xdist_group(group))
-
 
 @pytest.fixture(scope="session")
 def service_folder() -> Iterator[Path]:
