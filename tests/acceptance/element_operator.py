@@ -15,6 +15,7 @@ from typing import Any
 import asyncpg
 
 from artstore.v1 import types_pb2
+from mesh.database import with_database
 from tests.integration.cache.backdoor import Backdoor, LocalBackdoor, S3Backdoor
 from tests.mesh_process import MeshProcess
 from tests.services import S3Process, wait_until
@@ -53,6 +54,7 @@ class Operator:
         self.element_id = element_id
         number = element_id.removeprefix("se-")
         self.table = f"storage_elem_{number}_files"
+        self._head = f"storage_elem_{number}_feed_head"
         self._prefix = f"storage_element_{number}"
         self._bucket = mesh.environment.get("ARTSTORE_S3_BUCKET", "")
         self._client = s3_server.client() if self._bucket and s3_server is not None else None
@@ -91,6 +93,31 @@ class Operator:
                 await connection.close()
 
         return asyncio.run(run())
+
+    def wait_until_followed(self) -> None:
+        """Wait until registry and index have all changes: a follower that meets one whose row
+        is gone reads the file, which puts the row back."""
+        cursors = (("artstore_admin", "registry_cursors"), ("artstore_query", "sync_cursors"))
+
+        async def behind() -> bool:
+            (head,) = await self._fetch("", f"SELECT seq FROM {self._head}")
+            for database, table in cursors:
+                asked = f"SELECT sequence FROM {table} WHERE storage_element_id = $1"
+                found = await self._fetch(database, asked, self.element_id)
+                if not found or found[0]["sequence"] < head["seq"]:
+                    return True
+            return False
+
+        wait_until(lambda: not asyncio.run(behind()), 20.0, "registry and index have followed")
+
+    async def _fetch(self, database: str, query: str, *arguments: Any) -> list[asyncpg.Record]:
+        url = self.mesh.file.database_url
+        connection = await asyncpg.connect(with_database(url, database) if database else url)
+        try:
+            found: list[asyncpg.Record] = await connection.fetch(query, *arguments)
+            return found
+        finally:
+            await connection.close()
 
     def rows(self) -> dict[str, dict[str, Any]]:
         """All rows by file_id, without what belongs to the row alone."""

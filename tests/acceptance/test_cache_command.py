@@ -12,13 +12,12 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from artstore.v1 import cache_pb2, query_pb2, types_pb2
+from artstore.v1 import cache_pb2, types_pb2
 from artstore_client.cli import app
 from mesh.settings import METRICS_PORT_DISTANCE
 from tests.acceptance.element_operator import Operator
 from tests.acceptance.outside import Outside
 from tests.mesh_process import MeshProcess
-from tests.services import wait_until
 
 ELEMENT = "se-03"
 
@@ -85,14 +84,7 @@ def files(outside: Outside) -> list[types_pb2.File]:
 def consistent(outside: Outside, operator: Operator, files: list[types_pb2.File]) -> None:
     """Each test begins with all rows there and fresh, and no follower that asks for one."""
     outside.rebuild(ELEMENT, wait_seconds=10.0)
-    (head,) = operator.sql("select seq from storage_elem_03_feed_head")
-    request = query_pb2.GetSyncStatusRequest(storage_element_id=ELEMENT)
-
-    def followed() -> bool:
-        known = outside.query.GetSyncStatus(request, **outside.auth).elements
-        return any(status.cursor_sequence >= head["seq"] for status in known)
-
-    wait_until(followed, 10.0, "query has followed")
+    operator.wait_until_followed()
 
 
 def test_check_says_in_words_and_by_its_exit_code_what_it_found(

@@ -50,6 +50,7 @@ def operator(short_mesh: MeshProcess) -> Operator:
 def file_ids(outside: Outside, operator: Operator) -> list[str]:
     """Files of the element, whose rows are lost."""
     found = [outside.upload_to(ELEMENT, b"x", f"{n}.txt").file_id for n in range(3)]
+    operator.wait_until_followed()
     operator.lose_rows()
     return found
 

@@ -54,17 +54,19 @@ def all_files(outside: Outside) -> list[types_pb2.File]:
 
 
 @pytest.fixture
-def files(all_files: list[types_pb2.File], outside: Outside) -> Iterator[list[types_pb2.File]]:
+def files(
+    all_files: list[types_pb2.File], outside: Outside, operator: Operator
+) -> Iterator[list[types_pb2.File]]:
     """The small files; their rows are there and fresh, and nobody holds a lock."""
     outside.rebuild(ELEMENT, wait_seconds=10.0)
+    operator.wait_until_followed()
     yield all_files[1:]
     wait_until(lambda: not locks(outside), 5.0, "all locks are given back")
 
 
 def locks(caller: Outside) -> list[cache_pb2.Lock]:
-    """The locks of operations on the element; those of followers' reads come and go."""
-    answer = caller.cache(ELEMENT).ListLocks(cache_pb2.ListLocksRequest(), **caller.auth)
-    return [lock for lock in answer.locks if lock.kind != cache_pb2.LOCK_KIND_LAZY_REBUILD]
+    """The locks that are held on the element."""
+    return list(caller.cache(ELEMENT).ListLocks(cache_pb2.ListLocksRequest(), **caller.auth).locks)
 
 
 def begin(caller: Outside, call: str, **asked: Any) -> grpc.Future:
