@@ -261,6 +261,9 @@ def root_of(mesh: MeshProcess, s3_server: S3Process) -> Path:
 
 
 @pytest.mark.parametrize(
+    "broken_mesh", ["local", pytest.param("s3", marks=pytest.mark.full)], indirect=True
+)
+@pytest.mark.parametrize(
     "kills", [5, pytest.param(50, marks=[pytest.mark.full, pytest.mark.timeout(1800)])]
 )
 async def test_acknowledged_writes_survive_kills_at_random_moments(
