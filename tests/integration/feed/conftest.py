@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,11 +12,22 @@ from tests.services import PostgresProcess, ValkeyProcess
 
 
 @pytest.fixture(scope="module")
+def mesh_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyProcess]:
+    """Of a module's mesh alone: elements are found in it, and those of another mesh would be."""
+    server = ValkeyProcess(tmp_path_factory.mktemp("valkey"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.discard()
+
+
+@pytest.fixture(scope="module")
 async def shared_mesh(
-    tmp_path_factory: pytest.TempPathFactory, postgres: PostgresProcess, valkey: ValkeyProcess
+    tmp_path_factory: pytest.TempPathFactory, postgres: PostgresProcess, mesh_valkey: ValkeyProcess
 ) -> AsyncIterator[SmallMesh]:
     url = postgres.create_database()
-    async with small_mesh(tmp_path_factory.mktemp("mesh"), url, valkey.url) as mesh:
+    async with small_mesh(tmp_path_factory.mktemp("mesh"), url, mesh_valkey.url) as mesh:
         yield mesh
     postgres.drop_database(url)
 

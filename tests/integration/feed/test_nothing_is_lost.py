@@ -21,11 +21,11 @@ BOTH = ("se-01", "se-02")
 
 @pytest.fixture(scope="module")
 async def shared_two(
-    tmp_path_factory: pytest.TempPathFactory, postgres: PostgresProcess, valkey: ValkeyProcess
+    tmp_path_factory: pytest.TempPathFactory, postgres: PostgresProcess, mesh_valkey: ValkeyProcess
 ) -> AsyncIterator[SmallMesh]:
     url = postgres.create_database()
     folder = tmp_path_factory.mktemp("two")
-    async with small_mesh(folder, url, valkey.url, elements=BOTH) as mesh:
+    async with small_mesh(folder, url, mesh_valkey.url, elements=BOTH) as mesh:
         yield mesh
     postgres.drop_database(url)
 
