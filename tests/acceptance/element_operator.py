@@ -81,18 +81,7 @@ class Operator:
 
     def sql(self, query: str, *arguments: Any) -> list[asyncpg.Record]:
         """Run one statement; `{table}` stands for the table of files."""
-
-        async def run() -> list[asyncpg.Record]:
-            connection = await self.connect()
-            try:
-                found: list[asyncpg.Record] = await connection.fetch(
-                    query.format(table=self.table), *arguments
-                )
-                return found
-            finally:
-                await connection.close()
-
-        return asyncio.run(run())
+        return asyncio.run(self._fetch("", query.format(table=self.table), *arguments))
 
     def wait_until_followed(self) -> None:
         """Wait until registry and index have all changes: a follower that meets one whose row
