@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from tests.mesh_fixture import mesh, mesh_local, mesh_s3, own_mesh
-from tests.services import MotoProcess, PostgresProcess, S3Account, S3Process, ValkeyProcess
+from tests.services import (
+    MotoProcess,
+    PostgresProcess,
+    S3Account,
+    S3Process,
+    ValkeyProcess,
+    running,
+)
 
 __all__ = ["mesh", "mesh_local", "mesh_s3", "own_mesh"]
 
@@ -25,12 +32,8 @@ def service_folder() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def postgres(service_folder: Path) -> Iterator[PostgresProcess]:
     """A PostgreSQL for all tests; never freeze or stop this one."""
-    server = PostgresProcess(service_folder / "postgres")
-    try:
-        server.start()
+    with running(PostgresProcess(service_folder / "postgres")) as server:
         yield server
-    finally:
-        server.discard()
 
 
 @pytest.fixture(scope="session")
@@ -50,12 +53,8 @@ def database_url(postgres: PostgresProcess) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def valkey(service_folder: Path) -> Iterator[ValkeyProcess]:
     """A Valkey for all tests; never freeze or stop this one."""
-    server = ValkeyProcess(service_folder / "valkey")
-    try:
-        server.start()
+    with running(ValkeyProcess(service_folder / "valkey")) as server:
         yield server
-    finally:
-        server.discard()
 
 
 @pytest.fixture
@@ -68,12 +67,8 @@ def redis_url(valkey: ValkeyProcess) -> str:
 @pytest.fixture(scope="session")
 def s3_server(service_folder: Path) -> Iterator[S3Process]:
     """rclone's S3 for all tests; never freeze or stop this one."""
-    server = S3Process(service_folder / "s3")
-    try:
-        server.start()
+    with running(S3Process(service_folder / "s3")) as server:
         yield server
-    finally:
-        server.discard()
 
 
 @pytest.fixture
@@ -85,12 +80,8 @@ def s3(s3_server: S3Process) -> S3Account:
 @pytest.fixture(scope="session")
 def moto_server(service_folder: Path) -> Iterator[MotoProcess]:
     """moto's S3 for all tests; never freeze or stop this one."""
-    server = MotoProcess(service_folder / "moto")
-    try:
-        server.start()
+    with running(MotoProcess(service_folder / "moto")) as server:
         yield server
-    finally:
-        server.discard()
 
 
 @pytest.fixture
@@ -102,32 +93,22 @@ def moto_s3(moto_server: MotoProcess) -> S3Account:
 @pytest.fixture
 def own_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresProcess]:
     """A PostgreSQL that this test alone has: it may freeze, stop and kill it."""
-    with tempfile.TemporaryDirectory(prefix="artstore-pg-") as folder:
-        server = PostgresProcess(Path(folder) / "own")
-        try:
-            server.start()
-            yield server
-        finally:
-            server.discard()
+    with (
+        tempfile.TemporaryDirectory(prefix="artstore-pg-") as folder,
+        running(PostgresProcess(Path(folder) / "own")) as server,
+    ):
+        yield server
 
 
 @pytest.fixture
 def own_valkey(tmp_path: Path) -> Iterator[ValkeyProcess]:
     """A Valkey that this test alone has: it may freeze, stop and kill it."""
-    server = ValkeyProcess(tmp_path / "own-valkey")
-    try:
-        server.start()
+    with running(ValkeyProcess(tmp_path / "own-valkey")) as server:
         yield server
-    finally:
-        server.discard()
 
 
 @pytest.fixture
 def own_s3(tmp_path: Path) -> Iterator[S3Process]:
     """An rclone S3 that this test alone has: it may freeze, stop and kill it."""
-    server = S3Process(tmp_path / "own-s3")
-    try:
-        server.start()
+    with running(S3Process(tmp_path / "own-s3")) as server:
         yield server
-    finally:
-        server.discard()

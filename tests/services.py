@@ -15,11 +15,12 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from launch import processes
 from launch.postgres import PostgresCluster
@@ -112,6 +113,19 @@ class ServiceProcess:
         """End the process, whatever its state, and delete its data."""
         self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+Service = TypeVar("Service", bound=ServiceProcess)
+
+
+@contextmanager
+def running(server: Service) -> Iterator[Service]:
+    """A service that is started, and discarded at the end of the block, however that comes."""
+    try:
+        server.start()
+        yield server
+    finally:
+        server.discard()
 
 
 class PostgresProcess(ServiceProcess):

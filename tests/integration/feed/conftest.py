@@ -8,18 +8,14 @@ from pathlib import Path
 import pytest
 
 from tests.integration.feed.small_mesh import SmallMesh, small_mesh
-from tests.services import PostgresProcess, ValkeyProcess
+from tests.services import PostgresProcess, ValkeyProcess, running
 
 
 @pytest.fixture(scope="module")
 def mesh_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyProcess]:
     """Of a module's mesh alone: elements are found in it, and those of another mesh would be."""
-    server = ValkeyProcess(tmp_path_factory.mktemp("valkey"))
-    try:
-        server.start()
+    with running(ValkeyProcess(tmp_path_factory.mktemp("valkey"))) as server:
         yield server
-    finally:
-        server.discard()
 
 
 @pytest.fixture(scope="module")
