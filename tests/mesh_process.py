@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 
 from launch import processes, topology
-from tests.services import clean_environment, wait_until
+from tests.services import clean_environment, freeze_family, wait_until
 
 REPOSITORY = Path(__file__).parent.parent
 START_SECONDS = 90.0
@@ -175,7 +175,7 @@ class MeshProcess:
 
     def freeze(self, name: str) -> None:
         """Stop one process by SIGSTOP: it accepts and never answers."""
-        self.signal(name, signal.SIGSTOP)
+        freeze_family(self.pid_of(name))
 
     def thaw(self, name: str) -> None:
         """Let a frozen process go on."""

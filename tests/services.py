@@ -17,7 +17,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -84,7 +84,7 @@ class ServiceProcess:
 
     def freeze(self) -> None:
         """Stop the process and all its children by SIGSTOP: it accepts and never answers."""
-        processes.signal_family(self.pid, signal.SIGSTOP)
+        freeze_family(self.pid)
 
     def thaw(self) -> None:
         """Let a frozen process go on."""
@@ -328,6 +328,25 @@ class MotoProcess(S3Process):
         return processes.wrapped(
             [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
         )
+
+
+def freeze_family(pid: int) -> None:
+    """SIGSTOP a process and its descendants, and wait until each of their threads stands still.
+
+    The signal is on its way when `kill` returns; a thread on another core may answer meanwhile.
+    """
+    processes.signal_family(pid, signal.SIGSTOP)
+    members = [member.pid for member in processes.family(pid)]
+    wait_until(lambda: all(map(_stands_still, members)), START_SECONDS, f"{pid} stands still")
+
+
+def _stands_still(pid: int) -> bool:
+    states = set()
+    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with suppress(OSError):
+            # The state follows the name, which may contain anything.
+            states.add(stat.read_text().rpartition(")")[2].split()[0])
+    return states <= {"T", "Z"}
 
 
 def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:

@@ -16,7 +16,13 @@ import psutil
 from launch import processes
 from tests.mesh_fixture import running_mesh
 from tests.mesh_process import MeshProcess
-from tests.services import PostgresProcess, S3Process, ServiceProcess, ValkeyProcess
+from tests.services import (
+    PostgresProcess,
+    S3Process,
+    ServiceProcess,
+    ValkeyProcess,
+    freeze_family,
+)
 
 Step = Callable[[], None]
 STOPPED, FROZEN = "stopped", "frozen"
@@ -68,7 +74,7 @@ class Breakable:
     def _server(self, name: str, how: str) -> tuple[Step, Step]:
         if how == FROZEN:
             pid = self._pid(name)
-            processes.signal_family(pid, signal.SIGSTOP)
+            freeze_family(pid)
             return (lambda: None), lambda: processes.signal_family(pid, signal.SIGCONT)
         return (lambda: None), self._kill(name)
 
