@@ -77,7 +77,7 @@ class Replay:
                 _log.warning("invalid sidecar not replayed", path=write.path, reason=str(exc))
                 await self._catalog.pending.end_pending(write.pending_id)
                 return
-            if self._may_still_land(write) and not await self._has_landed(write, sidecar):
+            if self._may_still_land(store, write) and not await self._has_landed(write, sidecar):
                 return
             await self._recording.write_row(
                 sidecar,
@@ -89,7 +89,7 @@ class Replay:
 
     async def _without_sidecar(self, store: Store, write: PendingWrite) -> None:
         """The write did not happen: end its intent, and leave no blob that nobody can reach."""
-        if self._may_still_land(write):
+        if self._may_still_land(store, write):
             return
         # An open upload can still be committed, and its blob may be in place already.
         if write.kind is ChangeKind.CREATED and not any(
@@ -105,10 +105,11 @@ class Replay:
         row = await self._catalog.reads.get(write.file_id)
         return row is not None and row.digest != digest(sidecar)
 
-    def _may_still_land(self, write: PendingWrite) -> bool:
-        """A sidecar sent by this process lately; those of dead processes have landed."""
-        age = datetime.now(UTC) - write.created_at
-        return write.created_at >= self._started_at and age < LANDING_TIME
+    def _may_still_land(self, store: Store, write: PendingWrite) -> bool:
+        """A sidecar sent lately, by this process or to a store that outlives its senders."""
+        if write.created_at < self._started_at and not store.lands_late:
+            return False
+        return datetime.now(UTC) - write.created_at < LANDING_TIME
 
 
 def _kind(kind: ChangeKind, sidecar: Sidecar) -> ChangeKind:

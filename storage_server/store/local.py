@@ -42,6 +42,7 @@ class LocalStore:
 
     backend = "local"
     conditional_put = True
+    lands_late = False
 
     def __init__(
         self, root: Path, *, deadline_seconds: float = 8.0, patient_seconds: float = 30.0

@@ -176,6 +176,14 @@ class Store(Protocol):
         that has been tried. When False, the caller checks the writer's lock before each write.
         """
 
+    @property
+    def lands_late(self) -> bool:
+        """Whether a write may still happen after the process that sent it has died.
+
+        On S3 the server carries out a PUT that it has whole. Locally a dead process writes
+        nothing more.
+        """
+
     # --- the element ---------------------------------------------------------------
 
     async def read_element(self) -> bytes | None:

@@ -38,6 +38,7 @@ class S3Store:
     """One element's prefix of a bucket. Opened by `open`."""
 
     backend = "s3"
+    lands_late = True
 
     def __init__(self, client: S3Client, prefix: str, *, conditional_put: bool) -> None:
         self._client = client

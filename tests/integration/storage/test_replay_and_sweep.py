@@ -93,6 +93,7 @@ async def test_an_upload_cut_off_before_its_sidecar_leaves_nothing(
             with pytest.raises(grpc.aio.AioRpcError):
                 await node.upload(b"lost")
         assert not await _no_intents(rig)()
+    monkeypatch.setattr("storage_server.repair.replay.LANDING_TIME", timedelta(0))
     async with rig.running() as node:
         await until(_no_intents(rig))
         assert rig.files() == []
@@ -143,6 +144,46 @@ async def test_a_sidecar_that_lands_late_gets_its_row(
         assert await _no_intents(local_rig)()
         listed = [one.description for one in (await node.list()).files]
         assert listed == (["old"] if not lands else ["new"] if what == "update" else [])
+
+
+async def test_a_sidecar_on_s3_that_lands_after_its_sender_died_gets_its_row(
+    s3_rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server had the whole PUT when the process was killed, and carries it out later."""
+    sent: list[Any] = []
+
+    async def taken(store: S3Store, path: str, content: bytes, **_: Any) -> Any:
+        sent.append((path, content))
+        raise Unavailable("the storage does not answer")
+
+    async with s3_rig.running() as node:
+        file = (await node.upload(description="old")).file
+        update = pb.UpdateFileRequest(file_id=file.file_id, file=types_pb2.File(description="new"))
+        with monkeypatch.context() as broken:
+            broken.setattr(S3Store, "write_sidecar", taken)
+            with pytest.raises(grpc.aio.AioRpcError):
+                await node.call("UpdateFile", update)
+    replayed: list[Replay] = []
+    original_all = Replay.all
+
+    async def watched(replay: Replay) -> None:
+        await original_all(replay)
+        replayed.append(replay)
+
+    monkeypatch.setattr(Replay, "all", watched)
+    async with s3_rig.running() as node:
+        await until(lambda: _true_once(replayed))
+        assert (await node.get(file.file_id)).description == "old"
+        assert not await _no_intents(s3_rig)()
+        ((path, content),) = sent
+        (s3_rig.root / path).write_bytes(content)
+        await replayed[0].all()
+        assert await _no_intents(s3_rig)()
+        assert [one.description for one in (await node.list()).files] == ["new"]
+
+
+async def _true_once(found: list[Any]) -> bool:
+    return bool(found)
 
 
 async def _nothing(*_: Any, **__: Any) -> None:
