@@ -146,11 +146,27 @@ async def _rows(mesh: MeshProcess) -> frozenset[str]:
         await connection.close()
 
 
-def active_sidecars(root: Path) -> dict[str, dict[str, Any]]:
-    """The sidecars of a local element that are no tombstones, by file id."""
+def active_sidecars(mesh: MeshProcess, element: str) -> dict[str, dict[str, Any]]:
+    """The sidecars of an element that are no tombstones, by file id."""
     found: dict[str, dict[str, Any]] = {}
-    for path in root.rglob(f"[!.]*{SIDECAR}"):
-        sidecar = json.loads(path.read_bytes())
-        if sidecar["state"] != "deleted":
-            found[sidecar["file_id"]] = sidecar
+    for path in paths_of(mesh, element):
+        if path.endswith(SIDECAR) and not path.rpartition("/")[2].startswith("."):
+            sidecar = json.loads(_content(mesh, f"{store_folder(element)}/{path}"))
+            if sidecar["state"] != "deleted":
+                found[sidecar["file_id"]] = sidecar
     return found
+
+
+def paths_of(mesh: MeshProcess, element: str) -> frozenset[str]:
+    """Paths of everything that an element's store holds but its own files."""
+    folder = f"{store_folder(element)}/"
+    objects, _ = _stored(mesh)
+    return frozenset(path.removeprefix(folder) for path in objects if path.startswith(folder))
+
+
+def _content(mesh: MeshProcess, path: str) -> bytes:
+    bucket = mesh.environment.get("ARTSTORE_S3_BUCKET")
+    if bucket is None:
+        return (mesh.data_dir / path).read_bytes()
+    content: bytes = s3_client(mesh).get_object(Bucket=bucket, Key=path)["Body"].read()
+    return content
