@@ -21,6 +21,16 @@ from tests.services import (
 __all__ = ["mesh", "mesh_local", "mesh_s3", "own_mesh"]
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Two workers share the tests file by file, but the tests of the shared meshes go to one:
+    each worker that meets such a test would start meshes of its own.
+    """
+    assert isinstance(item, pytest.Function)
+    shared = "mesh" in item.fixturenames or "mesh_local" in item.fixturenames
+    group = "shared meshes" if shared else item.nodeid.partition("::")[0]
+    item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def service_folder() -> Iterator[Path]:
     """A short path, since Unix sockets live below it."""
