@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -19,6 +20,7 @@ from mesh.status import INTERNAL_TEXT, UNFORESEEN, from_rpc_error, rule_for, to_
 DRAIN_BYTES = 8 * 1024 * 1024
 DRAIN_SECONDS = 2.0
 DRAIN_PAUSE_SECONDS = 0.06
+END_SECONDS = 1.0
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -38,8 +40,8 @@ async def turn_errors_into_statuses(call: Call, request: Any, *, proceed: Procee
         # What generated servicers raise in methods that nobody has filled.
         error = Unimplemented("this server does not offer the call")
     except (grpc.aio.InternalError, grpc.aio.UsageError) as exc:
-        if _client_is_gone(call):
-            # Writing to a client that left raises this; the call is over either way.
+        # Writing to a client that left raises this; the call is over either way.
+        if await _client_is_gone(call):
             raise asyncio.CancelledError from exc
         return await _abort_unforeseen(call, exc)
     except Exception as exc:
@@ -59,8 +61,18 @@ def _cause_of(error: ArtStoreError) -> str:
     return repr(cause) if cause is not None else ""
 
 
-def _client_is_gone(call: Call) -> bool:
-    context = call.context
+async def _client_is_gone(call: Call) -> bool:
+    """Whether the call is over; its end may be told after the write that failed of it, and
+    then mostly by cancelling this task.
+    """
+    # The stubs want an instance of a class of theirs for a callback.
+    context: Any = call.context
+    ended = asyncio.Event()
+    context.add_done_callback(lambda _: ended.set())
+    if not (context.cancelled() or context.done()):
+        with suppress(TimeoutError):
+            async with asyncio.timeout(END_SECONDS):
+                await ended.wait()
     return bool(context.cancelled() or context.done())
 
 
