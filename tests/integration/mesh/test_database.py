@@ -196,6 +196,31 @@ async def test_a_frozen_server_is_unavailable_in_time_and_comes_back(
     await database.close()
 
 
+async def test_signs_of_life_share_a_connection_that_is_made_anew_when_it_ended(
+    own_postgres: PostgresProcess,
+) -> None:
+    database = Database(own_postgres.url)
+    other = await asyncpg.connect(own_postgres.url)
+    others = (
+        "FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+    )
+    await database.ping()
+    kept = await other.fetchval(f"SELECT pid {others}")
+    await database.ping()
+    assert await other.fetchval(f"SELECT pid {others}") == kept
+    await other.execute(f"SELECT pg_terminate_backend(pid) {others}")
+    await database.ping()
+    assert await other.fetchval(f"SELECT pid {others}") != kept
+    await other.close()
+    own_postgres.freeze()
+    with pytest.raises(Unavailable):
+        await database.ping(timeout=0.3)
+    own_postgres.thaw()
+    await database.ping()
+    await asyncio.gather(*(database.ping() for _ in range(3)))
+    await database.close()
+
+
 async def test_a_server_frozen_inside_a_transaction_ends_it_in_time(
     own_postgres: PostgresProcess,
 ) -> None:
