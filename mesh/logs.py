@@ -46,6 +46,7 @@ class LineWriter:
     def __init__(self, output: BinaryIO) -> None:
         self._output = output
         self._lines: deque[bytes] = deque()
+        self._filled = threading.Event()
         self._wake = threading.Event()
         self._stopped = False
         self._writing = threading.Lock()
@@ -58,6 +59,8 @@ class LineWriter:
             self._lines.popleft()
             dropped_lines.inc()
         self._lines.append(line)
+        if not self._filled.is_set():
+            self._filled.set()
         if now:
             self._wake.set()
 
@@ -77,11 +80,14 @@ class LineWriter:
     def close(self) -> None:
         """Write the rest and end the thread; an output that is stuck is left alone."""
         self._stopped = True
+        self._filled.set()
         self._wake.set()
         self._thread.join(timeout=1.0)
 
     def _run(self) -> None:
         while not self._stopped:
+            self._filled.wait()
+            self._filled.clear()
             self._wake.wait(FLUSH_SECONDS)
             self._wake.clear()
             self.flush()

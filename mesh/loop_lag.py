@@ -7,18 +7,18 @@ from collections import deque
 
 from prometheus_client import Histogram
 
-SAMPLE_SECONDS = 0.01
-KEPT_SAMPLES = 60_000
+SAMPLE_SECONDS = 0.02
+KEPT_SAMPLES = 30_000
 
 lag_seconds = Histogram(
     "artstore_event_loop_lag_seconds",
-    "Delay of a timer of 10 ms: the time for which something else held the event loop.",
+    "Delay of a timer of 20 ms: the time for which something else held the event loop.",
     buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0),
 )
 
 
 class LoopLag:
-    """Samples the lag every 10 ms; run `watch` as a background task."""
+    """Samples the lag every 20 ms; run `watch` as a background task."""
 
     def __init__(self) -> None:
         self._samples: deque[float] = deque(maxlen=KEPT_SAMPLES)
