@@ -22,7 +22,7 @@ reset: $(VENV)/.run ## Empty the stores, the tables and Valkey (the mesh must be
 install: $(VENV)/.dev ## Make .venv with everything that developing needs
 
 test: $(VENV)/.dev ## Run the tests against real PostgreSQL, Valkey and S3
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not full" $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not full" $(PYTEST_ARGS)
 
 test-full: $(VENV)/.dev ## Run all tests, the stated sizes too
 	@$(BIN)/python -m pytest --timeout 3600 $(PYTEST_ARGS)

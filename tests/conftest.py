@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.distribution import pytest_itemcollected, pytest_xdist_make_scheduler
 from tests.mesh_fixture import mesh, mesh_local, mesh_s3, own_mesh
 from tests.services import (
     MotoProcess,
@@ -18,17 +19,14 @@ from tests.services import (
     running,
 )
 
-__all__ = ["mesh", "mesh_local", "mesh_s3", "own_mesh"]
-
-
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Two workers share the tests file by file, but the tests of the shared meshes go to one:
-    each worker that meets such a test would start meshes of its own.
-    """
-    assert isinstance(item, pytest.Function)
-    shared = "mesh" in item.fixturenames or "mesh_local" in item.fixturenames
-    group = "shared meshes" if shared else item.nodeid.partition("::")[0]
-    item.add_marker(pytest.mark.xdist_group(group))
+__all__ = [
+    "mesh",
+    "mesh_local",
+    "mesh_s3",
+    "own_mesh",
+    "pytest_itemcollected",
+    "pytest_xdist_make_scheduler",
+]
 
 
 @pytest.fixture(scope="session")

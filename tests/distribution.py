@@ -1,0 +1,56 @@
+"""How two workers share the tests: file by file, but the shared meshes belong to one of them.
+
+Each worker that met a test of the shared meshes would start meshes of its own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from xdist.scheduler import LoadFileScheduling
+
+from tests import mesh_fixture
+
+SHARED_MESHES = frozenset(
+    {
+        "tests/acceptance/test_cache_sync.py",
+        "tests/acceptance/test_first_files.py",
+        "tests/acceptance/test_readme.py",
+        "tests/acceptance/test_search.py",
+        "tests/acceptance/test_settings.py",
+        "tests/faults/test_bad_input.py",
+        "tests/faults/test_large_files.py",
+        "tests/faults/test_tokens.py",
+        "tests/integration/client/test_library.py",
+    }
+)
+
+
+class ByFile(LoadFileScheduling):
+    """Files of the shared meshes are one unit of work, each other file is one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return "the shared meshes" if file in SHARED_MESHES else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile | None:
+    """The scheduler of `--dist loadfile`."""
+    return ByFile(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Refuse a test of the shared meshes in a file that is not known to have such."""
+    file = item.nodeid.partition("::")[0]
+    assert file in SHARED_MESHES or not _has_shared_mesh(item), f"{file} is not in SHARED_MESHES"
+
+
+def _has_shared_mesh(item: Any) -> bool:
+    fixtures = item._fixtureinfo.name2fixturedefs
+    return any(
+        found[-1].func.__module__ == mesh_fixture.__name__
+        for name, found in fixtures.items()
+        if name in ("mesh", "mesh_local", "mesh_s3")
+    )
