@@ -68,7 +68,7 @@ class Traffic:
         self.caller = caller
         self.files: dict[str, Known] = {}
         self.unsure_uploads: dict[str, bytes] = {}
-        self.unsure_sessions: list[tuple[Any, bytes]] = []
+        self.unsure_sessions: dict[str, bytes] = {}
         self.listings = 0
         self.acknowledged = 0
         self._chance = random.Random(seed)
@@ -112,14 +112,21 @@ class Traffic:
 
     async def _upload_resumably(self) -> None:
         content = self._chance.randbytes(self._chance.choice(RESUMABLE_SIZES))
-        header = types_pb2.UploadHeader(original_filename="resumable.bin", size_bytes=len(content))
+        request_id = f"s{self._chance.getrandbits(64):x}"
+        self.unsure_sessions[request_id] = content
+        await self.upload_resumably(request_id, content)
+        del self.unsure_sessions[request_id]
+
+    async def upload_resumably(self, request_id: str, content: bytes) -> None:
+        """Open the upload, or find the one that an earlier call opened, and bring it to its end."""
+        header = types_pb2.UploadHeader(
+            original_filename="resumable.bin", size_bytes=len(content), request_id=request_id
+        )
         request = storage_pb2.StorageServiceStartUploadRequest(header=header)
         opened = await self.caller.storage(ELEMENT).StartUpload(request, **self.caller.auth)
-        self.unsure_sessions.append((opened, content))
-        await self.resume(opened, content)
-        self.unsure_sessions.remove((opened, content))
+        await self._resume(opened, content)
 
-    async def resume(self, opened: Any, content: bytes) -> None:
+    async def _resume(self, opened: Any, content: bytes) -> None:
         """Send what is missing of a resumable upload, and commit it."""
         stub, upload_id = self.caller.storage(ELEMENT), opened.upload_id
         auth = {
@@ -303,8 +310,8 @@ async def _repeat_uploads(traffic: Traffic) -> None:
             content, f"{request_id}.bin", target=ELEMENT, request_id=request_id
         )
         traffic.files[file.file_id] = Known(sha256_of(content))
-    for opened, content in traffic.unsure_sessions:
-        await traffic.resume(opened, content)
+    for request_id, content in traffic.unsure_sessions.items():
+        await traffic.upload_resumably(request_id, content)
 
 
 async def _everything_is_whole(mesh: MeshProcess, caller: Caller, traffic: Traffic) -> None:
