@@ -11,11 +11,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
 from mesh.database import Database
 from query_server.search import highlight, paging, statements, terms
 from query_server.search.paging import Position
 from query_server.search.request import Order, SearchQuery
-from query_server.search.statements import MATCHES_CAP, SIMILAR_CAP, Statement
+from query_server.search.statements import (
+    COMMON_PROBED,
+    FEW_PROBED,
+    MATCHES_CAP,
+    SIMILAR_CAP,
+    Statement,
+)
 from query_server.search.table import TABLE
 
 __all__ = ["TABLE", "Hit", "Page", "SearchIndex"]
@@ -82,8 +90,7 @@ class SearchIndex:
         if position is not None:
             rows = await self._rows(query, words, position, few=position.exact)
             return await self._page(query, words, position, {}, rows)
-        total, facets = await self._count(query, words)
-        rows = await self._rows(query, words, None, few=total <= MATCHES_CAP)
+        rows, total, facets = await self._first(query, words)
         # They see the table at two moments: what one of them found is there.
         total = max(total, len(rows))
         if words and not total:
@@ -97,6 +104,33 @@ class SearchIndex:
             newest=rows[0]["newest"] if ranked else None,
         )
         return await self._page(query, words, start, facets, rows)
+
+    async def _first(self, query: SearchQuery, words: Sequence[str]) -> tuple[Rows, int, Facets]:
+        """The first page's rows, one more than it has, the number of matches, and facets.
+
+        The guess only decides how it is found out, and costs time when it is wrong.
+        """
+        (probed,) = await self._fetch(statements.probe(query, words))
+        matched = probed["matched"]
+        ranked = query.order is Order.RELEVANCE
+        few, common = matched < FEW_PROBED, matched >= COMMON_PROBED
+        if few or (common and ranked):
+            rows = await self._fetch(statements.first_page(query, words, common=common))
+            total, facets = _counted(rows)
+            if common == (total > MATCHES_CAP):
+                return rows, total, facets
+            if few:
+                return await self._rows(query, words, None, few=False), total, facets
+        if ranked:
+            rows, (total, facets) = await asyncio.gather(
+                self._rows(query, words, None, few=False), self._count(query, words, common=False)
+            )
+            return rows, total, facets
+        total, facets = await self._count(query, words, common=common)
+        if common and total <= MATCHES_CAP:
+            total, facets = await self._count(query, words, common=False)
+        rows = await self._rows(query, words, None, few=total <= MATCHES_CAP)
+        return rows, total, facets
 
     async def _similar(self, query: SearchQuery, words: Sequence[str]) -> Page:
         """The first page of names that resemble the text, since no word of it is anywhere."""
@@ -136,23 +170,10 @@ class SearchIndex:
             return await self._fetch(statements.by_rank(query, words, position, few=few))
         return await self._fetch(statements.by_column(query, words, position, few=few))
 
-    async def _count(self, query: SearchQuery, words: Sequence[str]) -> tuple[int, Facets]:
-        (probe,) = await self._fetch(statements.is_common(query, words))
-        if probe["common"]:
-            total, facets = await self._counted(statements.count(query, words, common=True))
-            if total > MATCHES_CAP:
-                return total, facets
-        return await self._counted(statements.count(query, words, common=False))
-
-    async def _counted(self, statement: Statement) -> tuple[int, Facets]:
-        facets: dict[str, list[tuple[str, int]]] = {}
-        total = 0
-        for row in await self._fetch(statement):
-            if row["field"]:
-                facets.setdefault(row["field"], []).append((row["value"], row["count"]))
-            else:
-                total = row["count"]
-        return total, facets
+    async def _count(
+        self, query: SearchQuery, words: Sequence[str], *, common: bool
+    ) -> tuple[int, Facets]:
+        return _counted(await self._fetch(statements.count(query, words, common=common)))
 
     async def _matched_words(
         self, words: Sequence[str], rows: Rows, *, fuzzy: bool
@@ -181,6 +202,17 @@ class SearchIndex:
         sql, parameters = statement
         rows = await self._database.fetch(sql, *parameters, timeout=SEARCH_SECONDS)
         return [dict(row) for row in rows]
+
+
+def _counted(rows: Rows) -> tuple[int, Facets]:
+    if not rows:
+        return 0, {}
+    facets: dict[str, list[list[Any]] | None] = orjson.loads(rows[0]["facets"])
+    return rows[0]["total"], {
+        field: [(value, files) for value, files in values]
+        for field, values in facets.items()
+        if values
+    }
 
 
 def _hits(rows: Rows, matched: frozenset[str]) -> list[Hit]:

@@ -13,10 +13,12 @@ from query_server.search.table import KEY_CHARACTERS, TABLE
 from query_server.search.terms import tsquery
 
 MATCHES_CAP = 10_000
-# Whether matches are common is seen from so many of the newest files; of common ones the cap is
-# reached within the number of rows walked.
+# How many files match is guessed from so many of the newest. Few are those that are probably no
+# more than the cap in an index of a million; of common ones the cap is reached within the number
+# of rows walked.
 PROBED_ROWS = 1_000
-COMMON_SHARE = 0.08
+FEW_PROBED = 15
+COMMON_PROBED = 80
 WALKED_ROWS = 150_000
 FACET_VALUES = 20
 # Names that resemble a text: so many are compared, and so many of the closest are answered.
@@ -32,6 +34,22 @@ _SORT = {
 _NAMES = [name for name in COLUMNS if name not in ("epoch", "digest")]
 _SELECT = ", ".join(_NAMES)
 _FROM_TABLE = ", ".join(f"t.{name}" for name in _NAMES)
+
+# Of the rows `matches`.
+_COUNTED = (
+    "(SELECT count(*) FROM matches) AS total, jsonb_build_object("
+    + ", ".join(
+        f"""'{field}', (SELECT jsonb_agg(jsonb_build_array(value, files)) FROM (
+            SELECT {value} AS value, count(*) AS files FROM matches{more}
+            GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {FACET_VALUES}) counted)"""
+        for field, value, more in (
+            ("content_type", "content_type", ""),
+            ("storage_element_id", "storage_element_id", ""),
+            ("tag", "tag", ", unnest(tags) tag"),
+        )
+    )
+    + ")::text AS facets"
+)
 
 # SQL and its parameters.
 Statement = tuple[str, Sequence[object]]
@@ -49,46 +67,72 @@ def _conditions(query: SearchQuery, words: Sequence[str]) -> tuple[Conditions, s
     return conditions, wanted
 
 
-def is_common(query: SearchQuery, words: Sequence[str]) -> Statement:
-    """One row `common`: so many of the newest files match that walking on finds the cap soon."""
+def probe(query: SearchQuery, words: Sequence[str]) -> Statement:
+    """One row `matched`: how many of the PROBED_ROWS newest files match."""
     conditions, _ = _conditions(query, words)
     return (
-        f"""
-        SELECT count(*) >= {PROBED_ROWS} * {COMMON_SHARE} AS common
-        FROM ({_newest(PROBED_ROWS)}) {TABLE} WHERE {conditions.sql}
-        """,
+        f"SELECT count(*) AS matched FROM ({_newest(PROBED_ROWS)}) {TABLE} WHERE {conditions.sql}",
         conditions.parameters,
     )
 
 
 def count(query: SearchQuery, words: Sequence[str], *, common: bool) -> Statement:
-    """Rows (field, value, count); field '' has the number of matches, cut beyond the cap.
+    """One row: `total`, the number of matches, cut beyond the cap, and their `facets`.
 
     Args:
         common: look at the newest files only, which is quicker than an index that has to list
             all matches first; less than the cap then says nothing.
     """
     conditions, _ = _conditions(query, words)
-    source = f"({_newest(WALKED_ROWS)}) {TABLE}" if common else TABLE
-    facets = "".join(
-        f"""
-        UNION ALL (SELECT '{field}', {value}, count(*) FROM matches{more}
-                   GROUP BY 2 ORDER BY 3 DESC, 2 LIMIT {FACET_VALUES})"""
-        for field, value, more in (
-            ("content_type", "content_type", ""),
-            ("storage_element_id", "storage_element_id", ""),
-            ("tag", "tag", ", unnest(tags) tag"),
-        )
-    )
     return (
         f"""
         WITH matches AS MATERIALIZED (
-            SELECT content_type, storage_element_id, tags FROM {source}
+            SELECT content_type, storage_element_id, tags FROM {_source(common=common)}
             WHERE {conditions.sql} LIMIT {MATCHES_CAP + 1})
-        SELECT '' AS field, '' AS value, count(*) AS count FROM matches{facets}
+        SELECT {_COUNTED}
         """,
         conditions.parameters,
     )
+
+
+def first_page(query: SearchQuery, words: Sequence[str], *, common: bool) -> Statement:
+    """`count` and the first page in one, for two would find the same matches twice.
+
+    The rows are those of `by_column` or `by_rank`, each with the columns of `count`. They are
+    the first page only if all matches were seen, or the newest ones of which relevance is told:
+    without `common` if there are no more than the cap, with it if there are more.
+    """
+    conditions, wanted = _conditions(query, words)
+    direction = "DESC" if query.descending else "ASC"
+    score, keys = "0::float8", [_SORT.get(query.order, ""), "file_id"]
+    if query.order is Order.RELEVANCE:
+        direction, score = "DESC", f"ts_rank(search_vector, {wanted})::float8"
+        keys = [score, "created_at", "file_id"]
+    names = [f"key_{number}" for number in range(len(keys))]
+    keyed = ", ".join(f"{key} AS {name}" for key, name in zip(keys, names, strict=True))
+    order = ", ".join(f"{name} {direction}" for name in names)
+    return (
+        f"""
+        WITH matches AS MATERIALIZED (
+            SELECT *, row_number() OVER () AS number FROM (
+                SELECT file_id, storage_element_id, content_type, tags, created_at,
+                       {score} AS score, {keyed}
+                FROM {_source(common=common)} WHERE {conditions.sql}
+                LIMIT {MATCHES_CAP + 1}) found),
+        page AS (
+            SELECT * FROM matches WHERE number <= {MATCHES_CAP}
+            ORDER BY {order} LIMIT {query.page_size + 1})
+        SELECT {_FROM_TABLE}, page.score, {", ".join(f"page.{name}" for name in names)},
+               (SELECT max(created_at) FROM matches) AS newest, {_COUNTED}
+        FROM page JOIN {TABLE} t USING (file_id, storage_element_id)
+        ORDER BY {order}
+        """,
+        conditions.parameters,
+    )
+
+
+def _source(*, common: bool) -> str:
+    return f"({_newest(WALKED_ROWS)}) {TABLE}" if common else TABLE
 
 
 def _newest(rows: int) -> str:
