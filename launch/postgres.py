@@ -164,7 +164,8 @@ class PostgresCluster:
             "timezone": "UTC",
             "log_timezone": "UTC",
             "max_connections": "200",
-            "shared_buffers": "128MB",
+            # The tables of some hundred thousand files; taken as they are read.
+            "shared_buffers": "512MB",
             "log_min_messages": "warning",
             **self.settings,
         }

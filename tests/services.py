@@ -141,7 +141,7 @@ class PostgresProcess(ServiceProcess):
             folder / "data",
             port=processes.free_port(),
             password="for tests only",
-            settings={"fsync": "off", "full_page_writes": "off"},
+            settings={"fsync": "off", "full_page_writes": "off", "shared_buffers": "128MB"},
         )
         self._dropping = ThreadPoolExecutor(max_workers=1, thread_name_prefix="drop database")
         self._dropped: list[Future[None]] = []

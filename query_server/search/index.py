@@ -1,14 +1,15 @@
 """Searching: which statements a query takes, and the page that is made of their rows.
 
-Counts, facets and relevance look at no more than MATCHES_CAP matches, relevance at the newest
-ones, so the cost of a search does not grow with how common its words are.
+Counts and facets look at no more than MATCHES_CAP matches. When there are more, those among the
+newest files are looked at, the newest matches are ranked, and the others follow by time: so the
+cost of a search does not grow with how common its words are.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -18,10 +19,11 @@ from query_server.search import highlight, paging, statements, terms
 from query_server.search.paging import Position
 from query_server.search.request import Order, SearchQuery
 from query_server.search.statements import (
-    COMMON_PROBED,
-    FEW_PROBED,
+    FEW_MATCHES,
     MATCHES_CAP,
+    PROBED_ROWS,
     SIMILAR_CAP,
+    WALKED_ROWS,
     Statement,
 )
 from query_server.search.table import TABLE
@@ -88,49 +90,51 @@ class SearchIndex:
         if query.text and not words:
             return Page((), 0, True)
         if position is not None:
-            rows = await self._rows(query, words, position, few=position.exact)
+            rows = await self._rows(query, words, position)
             return await self._page(query, words, position, {}, rows)
-        rows, total, facets = await self._first(query, words)
-        # They see the table at two moments: what one of them found is there.
-        total = max(total, len(rows))
-        if words and not total:
+        rows, start, facets = await self._first(query, words)
+        if words and not rows:
             return await self._similar(query, words)
-        ranked = query.order is Order.RELEVANCE and rows
-        start = Position(
-            (),
-            min(total, MATCHES_CAP),
-            total <= MATCHES_CAP,
-            fuzzy=False,
-            newest=rows[0]["newest"] if ranked else None,
-        )
+        if start.oldest is not None and len(rows) <= query.page_size:
+            rows = [*rows, *await self._older(query, words, start.oldest, len(rows))]
         return await self._page(query, words, start, facets, rows)
 
-    async def _first(self, query: SearchQuery, words: Sequence[str]) -> tuple[Rows, int, Facets]:
-        """The first page's rows, one more than it has, the number of matches, and facets.
+    async def _first(
+        self, query: SearchQuery, words: Sequence[str]
+    ) -> tuple[Rows, Position, Facets]:
+        """The first page's rows, one more than it has, where they start, and the facets.
 
         The guess only decides how it is found out, and costs time when it is wrong.
         """
         (probed,) = await self._fetch(statements.probe(query, words))
-        matched = probed["matched"]
+        few = (
+            probed["files"] <= WALKED_ROWS
+            or probed["matched"] * probed["files"] <= FEW_MATCHES * PROBED_ROWS
+        )
         ranked = query.order is Order.RELEVANCE
-        few, common = matched < FEW_PROBED, matched >= COMMON_PROBED
-        if few or (common and ranked):
-            rows = await self._fetch(statements.first_page(query, words, common=common))
+        total: int = MATCHES_CAP
+        facets: Facets = {}
+        if few:
+            rows = await self._fetch(statements.first_page(query, words, few=True))
             total, facets = _counted(rows)
-            if common == (total > MATCHES_CAP):
-                return rows, total, facets
-            if few:
-                return await self._rows(query, words, None, few=False), total, facets
+            if total <= MATCHES_CAP:
+                newest = rows[0]["newest_at"] if ranked and rows else None
+                return rows, Position((), total, exact=True, fuzzy=False, newest=newest), facets
         if ranked:
-            rows, (total, facets) = await asyncio.gather(
-                self._rows(query, words, None, few=False), self._count(query, words, common=False)
-            )
-            return rows, total, facets
-        total, facets = await self._count(query, words, common=common)
-        if common and total <= MATCHES_CAP:
-            total, facets = await self._count(query, words, common=False)
-        rows = await self._rows(query, words, None, few=total <= MATCHES_CAP)
-        return rows, total, facets
+            counted = rows = await self._fetch(statements.first_page(query, words, few=False))
+        else:
+            counted = [] if few else await self._fetch(statements.count(query, words, few=False))
+            rows = await self._fetch(statements.by_column(query, words, None, few=False))
+        if not few:
+            total, facets = _counted(counted)
+        # They see the table at two moments: what one of them found is there.
+        total = min(max(total, len(rows)), MATCHES_CAP)
+        start = Position((), total, exact=False, fuzzy=False)
+        if ranked and rows:
+            top = rows[0]
+            oldest = (top["oldest_at"], top["oldest_id"])
+            start = replace(start, newest=top["newest_at"], oldest=oldest)
+        return rows, start, facets
 
     async def _similar(self, query: SearchQuery, words: Sequence[str]) -> Page:
         """The first page of names that resemble the text, since no word of it is anywhere."""
@@ -154,26 +158,29 @@ class SearchIndex:
         if len(hits) < len(rows):
             last = hits[-1].row
             key = [last[f"key_{n}"] for n in range(3) if f"key_{n}" in last]
-            token = paging.encode(
-                query,
-                Position(key, position.total, position.exact, position.fuzzy, position.newest),
-            )
+            token = paging.encode(query, replace(position, key=key))
         return Page(_once(hits), position.total, position.exact, facets, token)
 
-    async def _rows(
-        self, query: SearchQuery, words: Sequence[str], position: Position | None, *, few: bool
-    ) -> Rows:
+    async def _rows(self, query: SearchQuery, words: Sequence[str], position: Position) -> Rows:
         """One row more than the page has, if there are that many."""
-        if position is not None and position.fuzzy:
+        if position.fuzzy:
             return await self._fetch(statements.by_likeness(query, " ".join(words), position))
-        if query.order is Order.RELEVANCE:
-            return await self._fetch(statements.by_rank(query, words, position, few=few))
-        return await self._fetch(statements.by_column(query, words, position, few=few))
+        if query.order is not Order.RELEVANCE:
+            few = position.exact
+            return await self._fetch(statements.by_column(query, words, position, few=few))
+        if position.past_ranked:
+            return await self._older(query, words, position.key, 0)
+        rows = await self._fetch(statements.by_rank(query, words, position))
+        if position.oldest is not None and len(rows) <= query.page_size:
+            return [*rows, *await self._older(query, words, position.oldest, len(rows))]
+        return rows
 
-    async def _count(
-        self, query: SearchQuery, words: Sequence[str], *, common: bool
-    ) -> tuple[int, Facets]:
-        return _counted(await self._fetch(statements.count(query, words, common=common)))
+    async def _older(
+        self, query: SearchQuery, words: Sequence[str], key: Sequence[object], found: int
+    ) -> Rows:
+        """What follows `found` ranked rows on their page."""
+        limit = query.page_size + 1 - found
+        return await self._fetch(statements.older(query, words, key, limit=limit))
 
     async def _matched_words(
         self, words: Sequence[str], rows: Rows, *, fuzzy: bool

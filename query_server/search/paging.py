@@ -31,6 +31,9 @@ class Position:
         newest: created_at of the newest match then; what came later is not among the ranked
             matches, else each new file would push one out of them between two pages. None
             where nothing is ranked.
+        oldest: created_at and file_id of the oldest match that is ranked; older ones come after
+            all ranked ones, newest first, and the key then is one of these. None where all are
+            ranked, or nothing is.
     """
 
     key: Sequence[Any]
@@ -38,6 +41,12 @@ class Position:
     exact: bool
     fuzzy: bool
     newest: datetime | None = None
+    oldest: tuple[datetime, str] | None = None
+
+    @property
+    def past_ranked(self) -> bool:
+        """Whether the last row was one of those after the ranked ones."""
+        return self.oldest is not None and len(self.key) == 2
 
 
 def fingerprint(query: SearchQuery) -> str:
@@ -56,12 +65,20 @@ def fingerprint(query: SearchQuery) -> str:
 
 def encode(query: SearchQuery, position: Position) -> str:
     """The token of a position."""
-    key = [part.isoformat() if isinstance(part, datetime) else part for part in position.key]
-    newest = position.newest.isoformat() if position.newest else None
     content = [
-        fingerprint(query), key, position.total, position.exact, position.fuzzy, newest,
-    ]  # fmt: skip
+        fingerprint(query),
+        _plain(position.key),
+        position.total,
+        position.exact,
+        position.fuzzy,
+        _plain([position.newest])[0],
+        _plain(position.oldest) if position.oldest else None,
+    ]
     return base64.urlsafe_b64encode(orjson.dumps(content)).decode().rstrip("=")
+
+
+def _plain(values: Sequence[Any]) -> list[Any]:
+    return [value.isoformat() if isinstance(value, datetime) else value for value in values]
 
 
 def decode(query: SearchQuery) -> Position | None:
@@ -86,17 +103,27 @@ def _position(query: SearchQuery) -> Position:
     if len(query.page_token) > MAX_TOKEN_CHARACTERS:
         raise ValueError("too long")
     padded = query.page_token + "=" * (-len(query.page_token) % 4)
-    made_for, key, total, exact, fuzzy, newest = orjson.loads(base64.urlsafe_b64decode(padded))
+    made_for, key, total, exact, fuzzy, newest, oldest = orjson.loads(
+        base64.urlsafe_b64decode(padded)
+    )
     if made_for != fingerprint(query):
         raise ValueError("of another query")
     if not isinstance(exact, bool) or not isinstance(fuzzy, bool):
         raise TypeError("not a flag")
+    if oldest is not None:
+        if fuzzy or query.order is not Order.RELEVANCE:
+            raise ValueError("nothing is ranked")
+        at, file_id = oldest
+        oldest = (_time(at), _text(file_id))
     return Position(
-        _key(query, key, fuzzy=fuzzy),
+        [_time(key[0]), _text(key[1])]
+        if oldest is not None and len(key) == 2
+        else _key(query, key, fuzzy=fuzzy),
         _number(total, least=0),
         exact,
         fuzzy,
         None if newest is None else _time(newest),
+        oldest,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from mesh.follower.rows import COLUMNS
 from query_server.search import filters
@@ -13,13 +14,13 @@ from query_server.search.table import KEY_CHARACTERS, TABLE
 from query_server.search.terms import tsquery
 
 MATCHES_CAP = 10_000
-# How many files match is guessed from so many of the newest. Few are those that are probably no
-# more than the cap in an index of a million; of common ones the cap is reached within the number
-# of rows walked.
+# How many files match is guessed from so many of the newest. All matches of a search are looked at
+# if they seem to be no more than FEW_MATCHES; of others those among the WALKED_ROWS newest files,
+# in the order of an index on time, and of them RANKED are compared for relevance.
 PROBED_ROWS = 1_000
-FEW_PROBED = 15
-COMMON_PROBED = 80
-WALKED_ROWS = 150_000
+FEW_MATCHES = 5_000
+WALKED_ROWS = 40_000
+RANKED = 1_000
 FACET_VALUES = 20
 # Names that resemble a text: so many are compared, and so many of the closest are answered.
 SIMILAR_COMPARED = 5_000
@@ -68,26 +69,31 @@ def _conditions(query: SearchQuery, words: Sequence[str]) -> tuple[Conditions, s
 
 
 def probe(query: SearchQuery, words: Sequence[str]) -> Statement:
-    """One row `matched`: how many of the PROBED_ROWS newest files match."""
+    """One row: `matched`, how many of the PROBED_ROWS newest files match, and about how many
+    `files` there are, none if that is not known.
+    """
     conditions, _ = _conditions(query, words)
     return (
-        f"SELECT count(*) AS matched FROM ({_newest(PROBED_ROWS)}) {TABLE} WHERE {conditions.sql}",
+        f"""
+        SELECT count(*) AS matched, (SELECT greatest(reltuples, 0)::bigint FROM pg_class
+                                     WHERE oid = '{TABLE}'::regclass) AS files
+        FROM ({_newest(PROBED_ROWS)}) {TABLE} WHERE {conditions.sql}
+        """,
         conditions.parameters,
     )
 
 
-def count(query: SearchQuery, words: Sequence[str], *, common: bool) -> Statement:
+def count(query: SearchQuery, words: Sequence[str], *, few: bool) -> Statement:
     """One row: `total`, the number of matches, cut beyond the cap, and their `facets`.
 
     Args:
-        common: look at the newest files only, which is quicker than an index that has to list
-            all matches first; less than the cap then says nothing.
+        few: find all matches, not only those among the newest files.
     """
     conditions, _ = _conditions(query, words)
     return (
         f"""
         WITH matches AS MATERIALIZED (
-            SELECT content_type, storage_element_id, tags FROM {_source(common=common)}
+            SELECT content_type, storage_element_id, tags FROM {_source(few=few)}
             WHERE {conditions.sql} LIMIT {MATCHES_CAP + 1})
         SELECT {_COUNTED}
         """,
@@ -95,12 +101,12 @@ def count(query: SearchQuery, words: Sequence[str], *, common: bool) -> Statemen
     )
 
 
-def first_page(query: SearchQuery, words: Sequence[str], *, common: bool) -> Statement:
+def first_page(query: SearchQuery, words: Sequence[str], *, few: bool) -> Statement:
     """`count` and the first page in one, for two would find the same matches twice.
 
-    The rows are those of `by_column` or `by_rank`, each with the columns of `count`. They are
-    the first page only if all matches were seen, or the newest ones of which relevance is told:
-    without `common` if there are no more than the cap, with it if there are more.
+    The rows are those of `by_column` or `by_rank`, each with the columns of `count`. With `few`
+    they are the first page only if `total` is within the cap. Without it the order must be
+    relevance; `newest_at`, `oldest_at` and `oldest_id` bound what was ranked.
     """
     conditions, wanted = _conditions(query, words)
     direction = "DESC" if query.descending else "ASC"
@@ -111,19 +117,24 @@ def first_page(query: SearchQuery, words: Sequence[str], *, common: bool) -> Sta
     names = [f"key_{number}" for number in range(len(keys))]
     keyed = ", ".join(f"{key} AS {name}" for key, name in zip(keys, names, strict=True))
     order = ", ".join(f"{name} {direction}" for name in names)
+    oldest = ", ".join(
+        f"(SELECT {column} FROM matches WHERE number <= {RANKED} ORDER BY number DESC LIMIT 1)"
+        f" AS {name}"
+        for column, name in (("created_at", "oldest_at"), ("file_id", "oldest_id"))
+    )
     return (
         f"""
         WITH matches AS MATERIALIZED (
             SELECT *, row_number() OVER () AS number FROM (
                 SELECT file_id, storage_element_id, content_type, tags, created_at,
                        {score} AS score, {keyed}
-                FROM {_source(common=common)} WHERE {conditions.sql}
+                FROM {_source(few=few)} WHERE {conditions.sql}
                 LIMIT {MATCHES_CAP + 1}) found),
         page AS (
-            SELECT * FROM matches WHERE number <= {MATCHES_CAP}
+            SELECT * FROM matches WHERE number <= {MATCHES_CAP if few else RANKED}
             ORDER BY {order} LIMIT {query.page_size + 1})
         SELECT {_FROM_TABLE}, page.score, {", ".join(f"page.{name}" for name in names)},
-               (SELECT max(created_at) FROM matches) AS newest, {_COUNTED}
+               (SELECT max(created_at) FROM matches) AS newest_at, {oldest}, {_COUNTED}
         FROM page JOIN {TABLE} t USING (file_id, storage_element_id)
         ORDER BY {order}
         """,
@@ -131,13 +142,13 @@ def first_page(query: SearchQuery, words: Sequence[str], *, common: bool) -> Sta
     )
 
 
-def _source(*, common: bool) -> str:
-    return f"({_newest(WALKED_ROWS)}) {TABLE}" if common else TABLE
+def _source(*, few: bool) -> str:
+    return TABLE if few else f"({_newest(WALKED_ROWS)}) {TABLE}"
 
 
-def _newest(rows: int) -> str:
+def _newest(rows: int, among: str = "true") -> str:
     return (
-        f"SELECT * FROM {TABLE} WHERE state = 'active'"
+        f"SELECT * FROM {TABLE} WHERE state = 'active' AND {among}"
         f" ORDER BY created_at DESC, file_id DESC LIMIT {rows}"
     )
 
@@ -182,20 +193,36 @@ def by_column(
     )
 
 
-def by_rank(
-    query: SearchQuery, words: Sequence[str], position: Position | None, *, few: bool
-) -> Statement:
-    """As `by_column`, in the order of relevance among the newest MATCHES_CAP matches."""
+def by_rank(query: SearchQuery, words: Sequence[str], position: Position) -> Statement:
+    """As `by_column`, in the order of relevance among what the first page ranked."""
     conditions, wanted = _conditions(query, words)
-    if position is not None and position.newest is not None:
+    source = TABLE
+    if position.newest is not None:
         conditions.add("created_at <= {}", position.newest)
-    newest = "" if few else f"ORDER BY created_at DESC, file_id DESC LIMIT {MATCHES_CAP}"
+    if position.newest is not None and position.oldest is not None:
+        newest, at, file_id = map(conditions.parameter, (position.newest, *position.oldest))
+        # As many as were walked, and those that were taken back since; the limit keeps the walk.
+        walked = _newest(
+            2 * WALKED_ROWS,
+            f"created_at <= {newest} AND (created_at, file_id) >= ({at}, {file_id})",
+        )
+        source = f"({walked}) {TABLE}"
     inner = f"""
         SELECT file_id, storage_element_id, created_at,
                ts_rank(search_vector, {wanted})::float8 AS score
-        FROM (SELECT file_id, storage_element_id, created_at, search_vector
-              FROM {TABLE} WHERE {conditions.sql} {newest}) newest"""
+        FROM {source} WHERE {conditions.sql}"""
     return _ranked(conditions, inner, query.page_size, position)
+
+
+def older(
+    query: SearchQuery, words: Sequence[str], key: Sequence[object], *, limit: int
+) -> Statement:
+    """As `by_column`, the matches before (created_at, file_id), newest first: what comes after
+    all that were ranked.
+    """
+    by_time = replace(query, order=Order.CREATED_AT, descending=True, page_size=limit - 1)
+    position = Position(key, 0, exact=False, fuzzy=False)
+    return by_column(by_time, words, position, few=False)
 
 
 def by_likeness(query: SearchQuery, text: str, position: Position | None) -> Statement:
@@ -228,9 +255,8 @@ def _ranked(
             ORDER BY score DESC, created_at DESC, file_id DESC LIMIT {page_size + 1})
         SELECT {_FROM_TABLE}, page.score,
                page.score AS key_0, page.created_at AS key_1, page.file_id AS key_2,
-               whole.ranked, whole.newest
-        FROM page JOIN {TABLE} t USING (file_id, storage_element_id),
-             (SELECT count(*) AS ranked, max(created_at) AS newest FROM ranked) whole
+               (SELECT count(*) FROM ranked) AS ranked
+        FROM page JOIN {TABLE} t USING (file_id, storage_element_id)
         ORDER BY page.score DESC, page.created_at DESC, page.file_id DESC
         """,
         conditions.parameters,

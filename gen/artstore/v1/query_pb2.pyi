@@ -173,8 +173,9 @@ class SearchFilesRequest(_message.Message):
     order_by: _builtins.str
     """`relevance desc` (default with a query), `created_at`, `updated_at`, `original_filename`
     or `size_bytes`, each with an optional ` desc` (`created_at desc` by default without one).
-    Relevance ranks the newest 10,000 matches as of the first page, and has no pages beyond
-    them; the other orders have pages to the last match.
+    All orders have pages to the last match. When there are too many to look at all of them,
+    relevance ranks the newest ones as of the first page, up to 1,000; the others follow, newest
+    first, with score 0.
     """
     page_size: _builtins.int
     """At most 1,000, 50 by default; more is lowered. A page whose texts would not fit into one
@@ -238,7 +239,7 @@ class SearchResult(_message.Message):
     SCORE_FIELD_NUMBER: _builtins.int
     HIGHLIGHTS_FIELD_NUMBER: _builtins.int
     score: _builtins.float
-    """Relevance, higher is better; 0 without a query."""
+    """Relevance, higher is better; 0 without a query, and for what is not ranked."""
     @_builtins.property
     def file(self) -> _types_pb2.File:
         """The file."""
@@ -332,7 +333,9 @@ class SearchFilesResponse(_message.Message):
     total_count: _builtins.int
     """Matches on all pages; a lower bound when total_is_exact is false."""
     total_is_exact: _builtins.bool
-    """Counted to the end: false beyond 10,000 matches."""
+    """Counted to the end. False beyond 10,000 matches, and of matches that seem to be more than
+    5,000 in an index of more than 40,000 files: then those among the 40,000 newest are counted.
+    """
     next_page_token: _builtins.str
     """Empty on the last page."""
     index_complete: _builtins.bool
@@ -345,7 +348,7 @@ class SearchFilesResponse(_message.Message):
 
     @_builtins.property
     def facets(self) -> _containers.RepeatedCompositeFieldContainer[Global___Facet]:
-        """Of the first 10,000 matches."""
+        """Of the matches that were counted, at most 10,000."""
 
     def __init__(
         self,

@@ -293,6 +293,37 @@ async def test_ranked_matches_are_those_of_the_first_page(
     assert names == {file.original_filename for file in SORTED_FILES[:6]}
 
 
+async def test_of_many_matches_the_newest_are_ranked_and_the_others_follow_by_time(
+    searched: Searched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if the index were so large that not all matches can be looked at."""
+    for name, value in (("WALKED_ROWS", 15), ("RANKED", 9)):
+        monkeypatch.setattr(statements, name, value)
+    for name in ("WALKED_ROWS", "FEW_MATCHES"):
+        monkeypatch.setattr(index, name, 0)
+    await searched.put(*SORTED_FILES, make_file("other.txt", created_at=START + DAY))
+    await searched.database.execute(f"ANALYZE {index.TABLE}")
+    newest_first = sorted(SORTED_FILES, key=lambda f: (f.created_at.seconds, f.file_id))[::-1]
+    first = await searched.search("doc", page_size=4)
+    # One of the 15 that were walked is no match.
+    assert (first.total, first.exact) == (14, False)
+    found, token = list(first.hits), first.next_page_token
+    while token:
+        page = await searched.search("doc", page_size=4, page_token=token)
+        assert (page.total, page.exact) == (14, False)
+        found, token = [*found, *page.hits], page.next_page_token
+        # Newer than all that was ranked.
+        await searched.put(make_file("doc new.txt", created_at=START + DAY))
+    names = [hit.row["original_filename"] for hit in found]
+    ranked, older = found[:9], names[9:]
+    assert set(names[:9]) == {file.original_filename for file in newest_first[:9]}
+    ranks = [(hit.score, hit.row["created_at"], hit.row["file_id"]) for hit in ranked]
+    assert ranks == sorted(ranks, reverse=True)
+    assert older == [file.original_filename for file in newest_first[9:]]
+    by_size = await every_page(searched, query("doc", "size_bytes", page_size=4))
+    assert set(names) < set(by_size)
+
+
 async def test_long_texts_make_a_page_shorter_and_lose_nothing(searched: Searched) -> None:
     files = [make_file(f"doc {n}.txt", size_bytes=n, description="x" * 30_000) for n in range(150)]
     await searched.put(*files)

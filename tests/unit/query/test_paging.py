@@ -38,6 +38,15 @@ def test_a_token_leads_to_its_position(order: Order, key: Sequence[Any]) -> None
     query = replace(QUERY, order=order)
     position = Position(key, 10_000, False, False, WHEN)
     assert decode(replace(query, page_token=encode(query, position))) == position
+    plain = [WHEN.isoformat() if part is WHEN else part for part in key]
+    assert decode(forged(query, plain, 10_000, False, False, WHEN.isoformat(), None)) == position
+
+
+@pytest.mark.parametrize("key", [[0.125, WHEN, "id"], [WHEN, "id"]])
+def test_a_token_tells_what_was_ranked_and_whether_that_is_past(key: Sequence[Any]) -> None:
+    position = Position(key, 1_000, False, False, WHEN, (WHEN, "old"))
+    assert decode(replace(QUERY, page_token=encode(QUERY, position))) == position
+    assert position.past_ranked is (len(key) == 2)
 
 
 def test_a_map_in_another_order_is_the_same_query() -> None:
@@ -59,28 +68,33 @@ def test_what_is_no_token_is_refused(token: str) -> None:
 @pytest.mark.parametrize(
     ("order", "rest"),
     [
-        (Order.NAME, [["a\0b", "id"], 1, True, False, None]),
-        (Order.NAME, [["a", "i\0d"], 1, True, False, None]),
-        (Order.NAME, [[1, "id"], 1, True, False, None]),
-        (Order.NAME, [["a"], 1, True, False, None]),
-        (Order.NAME, ["ab", 1, "yes", False, None]),
-        (Order.NAME, [["a", "id"], 2**63, True, False, None]),
-        (Order.NAME, [["a", "id"], -1, True, False, None]),
-        (Order.NAME, [["a", "id"], "7", True, False, None]),
-        (Order.NAME, [["a", "id"], 1, 1, False, None]),
-        (Order.NAME, [["a", "id"], 1, True, None, None]),
-        (Order.NAME, [["a", "id"], 1, True, False]),
-        (Order.SIZE, [[2**63, "id"], 1, True, False, None]),
-        (Order.SIZE, [[1.5, "id"], 1, True, False, None]),
-        (Order.SIZE, [[True, "id"], 1, True, False, None]),
-        (Order.CREATED_AT, [["2026-01-01", "id"], 1, True, False, None]),
-        (Order.CREATED_AT, [["0001-01-01T00:00:00+14:00", "id"], 1, True, False, None]),
-        (Order.CREATED_AT, [[5, "id"], 1, True, False, None]),
-        (Order.RELEVANCE, [["x", WHEN.isoformat(), "id"], 1, True, False, None]),
-        (Order.RELEVANCE, [[None, WHEN.isoformat(), "id"], 1, True, False, None]),
-        (Order.RELEVANCE, [[1, WHEN.isoformat(), "id"], 1, True, False, "soon"]),
-        (Order.RELEVANCE, [{"a": 1}, 1, True, False, None]),
-        (Order.RELEVANCE, [None, 1, True, False, None]),
+        (Order.NAME, [["a\0b", "id"], 1, True, False, None, None]),
+        (Order.NAME, [["a", "i\0d"], 1, True, False, None, None]),
+        (Order.NAME, [[1, "id"], 1, True, False, None, None]),
+        (Order.NAME, [["a"], 1, True, False, None, None]),
+        (Order.NAME, ["ab", 1, "yes", False, None, None]),
+        (Order.NAME, [["a", "id"], 2**63, True, False, None, None]),
+        (Order.NAME, [["a", "id"], -1, True, False, None, None]),
+        (Order.NAME, [["a", "id"], "7", True, False, None, None]),
+        (Order.NAME, [["a", "id"], 1, 1, False, None, None]),
+        (Order.NAME, [["a", "id"], 1, True, None, None, None]),
+        (Order.NAME, [["a", "id"], 1, True, False, None]),
+        (Order.SIZE, [[2**63, "id"], 1, True, False, None, None]),
+        (Order.SIZE, [[1.5, "id"], 1, True, False, None, None]),
+        (Order.SIZE, [[True, "id"], 1, True, False, None, None]),
+        (Order.CREATED_AT, [["2026-01-01", "id"], 1, True, False, None, None]),
+        (Order.CREATED_AT, [["0001-01-01T00:00:00+14:00", "id"], 1, True, False, None, None]),
+        (Order.CREATED_AT, [[5, "id"], 1, True, False, None, None]),
+        (Order.RELEVANCE, [["x", WHEN.isoformat(), "id"], 1, True, False, None, None]),
+        (Order.RELEVANCE, [[None, WHEN.isoformat(), "id"], 1, True, False, None, None]),
+        (Order.RELEVANCE, [[1, WHEN.isoformat(), "id"], 1, True, False, "soon", None]),
+        (Order.RELEVANCE, [{"a": 1}, 1, True, False, None, None]),
+        (Order.RELEVANCE, [None, 1, True, False, None, None]),
+        (Order.RELEVANCE, [[1.5, WHEN.isoformat(), "id"], 1, False, False, None, ["soon", "id"]]),
+        (Order.RELEVANCE, [[1.5, WHEN.isoformat(), "id"], 1, False, False, None, ["id"]]),
+        (Order.RELEVANCE, [[1.5, "id"], 1, False, False, None, [WHEN.isoformat(), "id"]]),
+        (Order.RELEVANCE, [[WHEN.isoformat(), "id"], 1, False, False, None, None]),
+        (Order.NAME, [[WHEN.isoformat(), "id"], 1, False, False, None, [WHEN.isoformat(), "id"]]),
     ],
 )
 def test_a_forged_value_is_refused(order: Order, rest: Sequence[Any]) -> None:
