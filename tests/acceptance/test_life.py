@@ -35,7 +35,7 @@ def read(mesh: MeshProcess, file_id: str) -> bytes:
         return outside.download("se-01", file_id)[1]
 
 
-def test_the_next_start_finds_the_data(own_mesh: StartMesh) -> None:
+def test_the_next_start_finds_the_data_until_a_reset(own_mesh: StartMesh) -> None:
     mesh = own_mesh()
     account = mesh.file.client_id, mesh.file.client_secret
     first = put(mesh, b"before Ctrl-C")
@@ -54,11 +54,6 @@ def test_the_next_start_finds_the_data(own_mesh: StartMesh) -> None:
     assert read(mesh, first) == b"before Ctrl-C"
     assert read(mesh, second) == b"before kill -9"
 
-
-def test_reset_makes_the_next_start_a_first_start(own_mesh: StartMesh) -> None:
-    mesh = own_mesh()
-    secret = mesh.file.client_secret
-    put(mesh, b"to be forgotten")
     refused = _reset(mesh)
     assert refused.returncode == 2
     assert "a mesh runs in" in refused.stderr
@@ -66,7 +61,7 @@ def test_reset_makes_the_next_start_a_first_start(own_mesh: StartMesh) -> None:
     assert _reset(mesh).returncode == 0
     assert [path.name for path in mesh.data_dir.iterdir()] == ["launch.lock"]
     mesh.start()
-    assert mesh.file.client_secret != secret
+    assert mesh.file.client_secret != account[1]
     with Outside(mesh.file) as outside:
         for element in ("se-01", "se-02", "se-03"):
             assert outside.list(element).total_size == 0

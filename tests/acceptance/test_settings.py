@@ -15,8 +15,8 @@ import redis
 
 from artstore.v1 import storage_pb2
 from tests.acceptance.outside import Outside
-from tests.mesh_process import REPOSITORY, MeshProcess, alive
-from tests.services import PostgresProcess, S3Process, ValkeyProcess, wait_until
+from tests.mesh_process import REPOSITORY, MeshProcess
+from tests.services import PostgresProcess, S3Process, ValkeyProcess
 
 StartMesh = Callable[..., MeshProcess]
 
@@ -94,16 +94,8 @@ def test_two_meshes_run_side_by_side(own_mesh: StartMesh, mesh_local: MeshProces
         assert missing.value.code() == grpc.StatusCode.NOT_FOUND
 
 
-def test_dead_server_stays_dead_when_told_so(own_mesh: StartMesh) -> None:
-    """ARTSTORE_RESTART."""
-    mesh = own_mesh(ARTSTORE_RESTART="0")
-    pid = mesh.kill_one("query")
-    wait_until(lambda: "query ended" in mesh.output, 5, "the death is noticed")
-    assert alive([pid]) == []
-    assert mesh.pid_of("query") == pid
-
-
 def test_table_is_what_these_tests_cover() -> None:
+    """ARTSTORE_RESTART has its test in `tests/integration/launch/test_launch.py`."""
     table = re.findall(r"^\| (`[^|]+) \|", (REPOSITORY / "README.md").read_text(), re.MULTILINE)
     names = {name for cell in table for name in re.findall(r"`([A-Z0-9_]+)`", cell)}
     assert names == {

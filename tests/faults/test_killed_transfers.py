@@ -158,6 +158,7 @@ async def test_upload_goes_on_when_ingest_is_killed(
     assert await downloaded(caller, uploaded.file_id) == sha256
 
 
+@MOSTLY_LOCAL
 async def test_download_goes_on_when_the_storage_server_is_killed(
     broken_mesh: MeshProcess, caller: Caller, tmp_path: Path, seed: int
 ) -> None:
