@@ -131,7 +131,8 @@ PARTS = {
 }
 
 
-async def _run(arguments: argparse.Namespace, folder: Path) -> Results:
+async def _run(arguments: argparse.Namespace, folder: Path) -> None:
+    """Measure part by part; what was measured is written before the next one can fail."""
     wanted = arguments.part or list(PARTS)
     parameters: dict[str, object] = {
         "transfer size": f"{arguments.size_mib} MiB",
@@ -145,20 +146,22 @@ async def _run(arguments: argparse.Namespace, folder: Path) -> Results:
     for name, part in PARTS.items():
         if name in wanted:
             await part(results, arguments, folder)
-    return results
+            _write(results, arguments.out)
+    print(as_markdown(results))
+
+
+def _write(results: Results, folder: Path) -> None:
+    (folder / "results.json").write_text(json.dumps(results.as_json(), indent=2) + "\n")
+    (folder / "report.md").write_text(as_markdown(results))
+    if results.growth:
+        (folder / GROWTH).write_text(growth.as_svg(results.growth))
 
 
 def main() -> int:
     """Run the parts that were asked for."""
     arguments = _arguments()
     with tempfile.TemporaryDirectory(dir=arguments.out, prefix=".run-") as name:
-        results = asyncio.run(_run(arguments, Path(name)))
-    page = as_markdown(results)
-    (arguments.out / "results.json").write_text(json.dumps(results.as_json(), indent=2) + "\n")
-    (arguments.out / "report.md").write_text(page)
-    if results.growth:
-        (arguments.out / GROWTH).write_text(growth.as_svg(results.growth))
-    print(page)
+        asyncio.run(_run(arguments, Path(name)))
     return 0
 
 
