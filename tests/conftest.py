@@ -8,7 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.distribution import pytest_itemcollected, pytest_xdist_make_scheduler
+from tests.distribution import (
+    pytest_collection_modifyitems,
+    pytest_itemcollected,
+    pytest_runtest_teardown,
+    pytest_xdist_make_scheduler,
+)
 from tests.mesh_fixture import mesh, mesh_local, mesh_s3, own_mesh
 from tests.services import (
     MotoProcess,
@@ -24,7 +29,9 @@ __all__ = [
     "mesh_local",
     "mesh_s3",
     "own_mesh",
+    "pytest_collection_modifyitems",
     "pytest_itemcollected",
+    "pytest_runtest_teardown",
     "pytest_xdist_make_scheduler",
 ]
 

@@ -55,10 +55,15 @@ def running_mesh(environment: Mapping[str, str], *, quiet: bool) -> Iterator[Mes
             raise AssertionError("servers logged errors:\n" + "\n".join(loud))
 
 
+shared: list[MeshProcess] = []
+"""The meshes for all tests that run; `tests/distribution.py` stops them after the last of these."""
+
+
 @pytest.fixture(scope="session")
 def mesh_local() -> Iterator[MeshProcess]:
     """A mesh on local files, for all tests; never stop a part of this one."""
     with running_mesh({}, quiet=True) as mesh:
+        shared.append(mesh)
         yield mesh
 
 
@@ -66,6 +71,7 @@ def mesh_local() -> Iterator[MeshProcess]:
 def mesh_s3(s3_server: S3Process) -> Iterator[MeshProcess]:
     """A mesh on S3, for all tests; never stop a part of this one."""
     with running_mesh(s3_server.create_bucket().environment(), quiet=True) as mesh:
+        shared.append(mesh)
         yield mesh
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -90,13 +92,12 @@ def store_folder(element: str) -> str:
 
 def local_files(root: Path) -> Iterator[tuple[str, int]]:
     """All files of an element's folder but its own, with their sizes."""
-    for path in root.rglob("*"):
+    # `os.walk` passes over folders that go meanwhile.
+    paths = (Path(folder, name) for folder, _, names in os.walk(root) for name in names)
+    for path in paths:
         if path.name not in OWN_NAMES:
-            try:
-                if path.is_file():
-                    yield path.relative_to(root).as_posix(), path.stat().st_size
-            except FileNotFoundError:
-                continue
+            with suppress(FileNotFoundError):
+                yield path.relative_to(root).as_posix(), path.stat().st_size
 
 
 def _stored_on_s3(mesh: MeshProcess) -> tuple[dict[str, int], frozenset[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -75,12 +76,10 @@ class Rig:
 
     def files(self) -> list[str]:
         """Everything in the store that is no housekeeping, by path."""
-        found = []
-        for path in self.root.rglob("*"):
-            name = path.relative_to(self.root).as_posix()
-            if path.is_file() and name not in ("element.json", "element.lock"):
-                found.append(name)
-        return sorted(found)
+        # `os.walk` passes over folders that go meanwhile.
+        paths = (Path(folder, name) for folder, _, names in os.walk(self.root) for name in names)
+        found = {path.relative_to(self.root).as_posix() for path in paths}
+        return sorted(found - {"element.json", "element.lock"})
 
 
 class Node:
