@@ -112,8 +112,8 @@ def first_page(query: SearchQuery, words: Sequence[str], *, few: bool) -> Statem
     direction = "DESC" if query.descending else "ASC"
     score, keys = "0::float8", [_SORT.get(query.order, ""), "file_id"]
     if query.order is Order.RELEVANCE:
-        direction, score = "DESC", f"ts_rank(search_vector, {wanted})::float8"
-        keys = [score, "created_at", "file_id"]
+        direction, score = "DESC", "page.key_0"
+        keys = [f"ts_rank(search_vector, {wanted})::float8", "created_at", "file_id"]
     names = [f"key_{number}" for number in range(len(keys))]
     keyed = ", ".join(f"{key} AS {name}" for key, name in zip(keys, names, strict=True))
     order = ", ".join(f"{name} {direction}" for name in names)
@@ -126,14 +126,13 @@ def first_page(query: SearchQuery, words: Sequence[str], *, few: bool) -> Statem
         f"""
         WITH matches AS MATERIALIZED (
             SELECT *, row_number() OVER () AS number FROM (
-                SELECT file_id, storage_element_id, content_type, tags, created_at,
-                       {score} AS score, {keyed}
+                SELECT file_id, storage_element_id, content_type, tags, created_at, {keyed}
                 FROM {_source(few=few)} WHERE {conditions.sql}
                 LIMIT {MATCHES_CAP + 1}) found),
         page AS (
             SELECT * FROM matches WHERE number <= {MATCHES_CAP if few else RANKED}
             ORDER BY {order} LIMIT {query.page_size + 1})
-        SELECT {_FROM_TABLE}, page.score, {", ".join(f"page.{name}" for name in names)},
+        SELECT {_FROM_TABLE}, {score} AS score, {", ".join(f"page.{name}" for name in names)},
                (SELECT max(created_at) FROM matches) AS newest_at, {oldest}, {_COUNTED}
         FROM page JOIN {TABLE} t USING (file_id, storage_element_id)
         ORDER BY {order}
@@ -197,9 +196,9 @@ def by_rank(query: SearchQuery, words: Sequence[str], position: Position) -> Sta
     """As `by_column`, in the order of relevance among what the first page ranked."""
     conditions, wanted = _conditions(query, words)
     source = TABLE
-    if position.newest is not None:
+    if position.newest is not None and position.oldest is None:
         conditions.add("created_at <= {}", position.newest)
-    if position.newest is not None and position.oldest is not None:
+    elif position.newest is not None and position.oldest is not None:
         newest, at, file_id = map(conditions.parameter, (position.newest, *position.oldest))
         # As many as were walked, and those that were taken back since; the limit keeps the walk.
         walked = _newest(

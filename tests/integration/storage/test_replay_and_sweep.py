@@ -172,7 +172,7 @@ async def test_a_sidecar_on_s3_that_lands_after_its_sender_died_gets_its_row(
 
     monkeypatch.setattr(Replay, "all", watched)
     async with s3_rig.running() as node:
-        await until(lambda: _true_once(replayed))
+        await until(lambda: bool(replayed))
         assert (await node.get(file.file_id)).description == "old"
         assert not await _no_intents(s3_rig)()
         ((path, content),) = sent
@@ -180,10 +180,6 @@ async def test_a_sidecar_on_s3_that_lands_after_its_sender_died_gets_its_row(
         await replayed[0].all()
         assert await _no_intents(s3_rig)()
         assert [one.description for one in (await node.list()).files] == ["new"]
-
-
-async def _true_once(found: list[Any]) -> bool:
-    return bool(found)
 
 
 async def _nothing(*_: Any, **__: Any) -> None:
