@@ -85,20 +85,25 @@ def put(
     )
 
     async def command(client: Client) -> int:
-        codes = []
+        codes, sizes = [], []
         for path in paths:
             for item in items_of(path, recursive=recursive):
                 if isinstance(item, OSError):
                     print_error(item)
                     codes.append(exit_codes.FAILURE)
-                else:
-                    codes.append(await _put_one(client, item, said, json=json))
+                    continue
+                code, size = await _put_one(client, item, said, json=json)
+                codes.append(code)
+                sizes += [size] if code == exit_codes.OK else []
+        if len(codes) > 1 and not json:
+            print_line(f"{len(sizes)} of {len(codes)} files, {human_size(sum(sizes))}")
         return exit_codes.worst(codes)
 
     run_command(command)
 
 
-async def _put_one(client: Client, item: Item, said: Said, *, json: bool) -> int:
+async def _put_one(client: Client, item: Item, said: Said, *, json: bool) -> tuple[int, int]:
+    """Exit code and size in bytes."""
     shown = item.relative or (str(item.source) if item.source else said.name)
     attributes = dict(said.attributes)
     if item.relative:
@@ -120,9 +125,9 @@ async def _put_one(client: Client, item: Item, said: Said, *, json: bool) -> int
             )
     except (errors.ArtStoreError, OSError) as error:
         print_error(error, about=printable(shown))
-        return exit_codes.code_of(error)
+        return exit_codes.code_of(error), 0
     _print_result(uploaded, printable(shown), json=json)
-    return exit_codes.OK
+    return exit_codes.OK, uploaded.file.size_bytes
 
 
 def _print_result(uploaded: UploadedFile, shown: str, *, json: bool) -> None:

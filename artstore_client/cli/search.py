@@ -130,7 +130,7 @@ def _print_page(page: query_pb2.SearchFilesResponse) -> None:
         name_cell = highlighted(result.highlights.get("original_filename", file.original_filename))
         for field, text in sorted(result.highlights.items()):
             if field != "original_filename":
-                name_cell.append(f"\n{field}: ", style="dim").append_text(highlighted(text))
+                name_cell.append(f"  {field}: ", style="dim").append_text(highlighted(text))
         cells = (file.file_id, file.storage_element_id, human_size(file.size_bytes))
         table.add_row(*map(Text, cells), Text(human_time(file.created_at)), name_cell)
     stdout_console().print(table)

@@ -147,6 +147,17 @@ async def test_one_bad_file_does_not_stop_the_others(fake: FakeMesh, shell: Shel
     assert len(put.documents) == 1
 
 
+async def test_put_of_several_ends_with_how_many_and_how_much(
+    fake: FakeMesh, shell: Shell
+) -> None:
+    (shell.folder / "a").write_text("x")
+    (shell.folder / "b").write_text("yz")
+    put = await shell.run("put", "a", "missing", "b")
+    assert put.out.splitlines()[-1] == "2 of 3 files, 3 B"
+    alone = await shell.run("put", "a")
+    assert len(alone.out.splitlines()) == 1
+
+
 async def test_exit_codes_say_what_went_wrong(fake: FakeMesh, shell: Shell) -> None:
     missing = "0199aaaa-0000-7000-8000-000000000000"
     not_found = await shell.run("stat", missing)
