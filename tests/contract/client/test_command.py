@@ -147,9 +147,7 @@ async def test_one_bad_file_does_not_stop_the_others(fake: FakeMesh, shell: Shel
     assert len(put.documents) == 1
 
 
-async def test_put_of_several_ends_with_how_many_and_how_much(
-    fake: FakeMesh, shell: Shell
-) -> None:
+async def test_put_of_several_ends_with_how_many_and_how_much(fake: FakeMesh, shell: Shell) -> None:
     (shell.folder / "a").write_text("x")
     (shell.folder / "b").write_text("yz")
     put = await shell.run("put", "a", "missing", "b")
