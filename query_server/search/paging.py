@@ -116,9 +116,7 @@ def _position(query: SearchQuery) -> Position:
         at, file_id = oldest
         oldest = (_time(at), _text(file_id))
     return Position(
-        [_time(key[0]), _text(key[1])]
-        if oldest is not None and len(key) == 2
-        else _key(query, key, fuzzy=fuzzy),
+        _key(query, key, fuzzy=fuzzy, past_ranked=oldest is not None and len(key) == 2),
         _number(total, least=0),
         exact,
         fuzzy,
@@ -127,12 +125,12 @@ def _position(query: SearchQuery) -> Position:
     )
 
 
-def _key(query: SearchQuery, key: list[Any], *, fuzzy: bool) -> list[Any]:
-    if fuzzy or query.order is Order.RELEVANCE:
+def _key(query: SearchQuery, key: list[Any], *, fuzzy: bool, past_ranked: bool) -> list[Any]:
+    if not past_ranked and (fuzzy or query.order is Order.RELEVANCE):
         score, created_at, file_id = key
         return [float(score), _time(created_at), _text(file_id)]
     value, file_id = key
-    if query.order in (Order.CREATED_AT, Order.UPDATED_AT):
+    if past_ranked or query.order in (Order.CREATED_AT, Order.UPDATED_AT):
         return [_time(value), _text(file_id)]
     if query.order is Order.SIZE:
         return [_number(value, least=-_BIGGEST), _text(file_id)]

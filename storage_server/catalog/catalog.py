@@ -36,7 +36,7 @@ class Catalog:
         self.uploads = Uploads(database, tables)
         self.feed = Feed(database, tables)
         self.summaries = Summaries(database, tables)
-        self.merge = Merge(database, tables, self.fences)
+        self.merge = Merge(database, tables, self.fences, self.bell)
         self.counters = Counters(database, tables, self.fences)
 
     async def open(self) -> Opened:

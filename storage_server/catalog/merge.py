@@ -20,6 +20,7 @@ from typing import Any
 import asyncpg
 
 from mesh.database import Database
+from storage_server.catalog.bell import Bell
 from storage_server.catalog.expiry import expired_sql
 from storage_server.catalog.fences import Fence, Fences
 from storage_server.catalog.guarded import begin_guarded
@@ -101,10 +102,11 @@ class Merge:
     After Unavailable it is open whether a batch was written; repeating it is harmless.
     """
 
-    def __init__(self, database: Database, tables: Tables, fences: Fences) -> None:
+    def __init__(self, database: Database, tables: Tables, fences: Fences, bell: Bell) -> None:
         self._database = database
         self._tables = tables
         self._fences = fences
+        self._bell = bell
         self._stage = f"{tables.prefix}stage"
 
     async def merge(
@@ -132,6 +134,7 @@ class Merge:
             (record,) = await connection.fetch(
                 self._merge_statement(), s0, timeout=_TIMEOUT_SECONDS
             )
+        self._bell.ring()
         return Merged(
             created=record["created"],
             updated=record["updated"],
@@ -168,6 +171,7 @@ class Merge:
                 s0,
                 timeout=_TIMEOUT_SECONDS,
             )
+        self._bell.ring()
         return [record["file_id"] for record in records]
 
     async def renew_page(

@@ -19,8 +19,8 @@ from storage_server.catalog.rows import FileRow
 log = structlog.get_logger("storage_server.feed")
 
 HEARTBEAT_SECONDS = 3.0
-# Writes of this process ring; repairs and other processes are found by looking.
-POLL_SECONDS = 0.25
+# What this process writes rings; other processes' writes are found by looking.
+POLL_SECONDS = 1.0
 READ_BATCH = 1000
 MAX_REPAIRS = 3
 

@@ -17,7 +17,7 @@ from storage_server.feed import watch
 from storage_server.sidecar import FileState, encode
 from storage_server.store.port import SIDECAR_SUFFIX
 from tests.integration.cache.rig import a_sidecar, path_of
-from tests.integration.feed.by_hand import repair
+from tests.integration.feed.by_hand import put_files, repair
 from tests.integration.follower.following import on_element, tables_of
 from tests.integration.storage.rig import Node, Rig
 
@@ -92,6 +92,22 @@ async def test_a_change_whose_row_was_cleaned_says_what_happened_and_to_which_fi
         change = await next_of(messages, "change")
     assert change.kind == pb.CHANGE_KIND_UPDATED
     assert change.file == types_pb2.File(file_id=file_id, storage_element_id="se-01")
+
+
+async def test_a_repair_wakes_followers_that_wait(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "POLL_SECONDS", 3600.0)
+    async with watching(node) as messages:
+        await next_of(messages, "snapshot_end")
+        await next_of(messages, "heartbeat")
+        await put_files(node, 1)
+        await repair(node)
+        change = await asyncio.wait_for(next_of(messages, "change"), 10)
+        (node.rig.root / change.file.storage_path).rename(node.rig.root / "gone")
+        await repair(node, "RebuildCache")
+        change = await asyncio.wait_for(next_of(messages, "change"), 10)
+    assert change.kind == pb.CHANGE_KIND_DROPPED
 
 
 async def test_only_services_and_admins_may_follow(node: Node) -> None:
