@@ -1,6 +1,7 @@
 """Alembic without a command line: revisions of one server, run by the server as it starts.
 
-A server keeps `migrations/versions/*.py` and needs no `env.py`. Revisions run raw SQL:
+A server keeps `migrations/versions/{revision}_{words}.py` and needs no `env.py`. Revisions run
+raw SQL:
 
     from alembic import op
     from mesh.migrations import attribute
@@ -15,18 +16,13 @@ import asyncio
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import asyncpg
-from alembic import op
-from alembic.config import Config
-from alembic.runtime.environment import EnvironmentContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, pool
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from mesh.database import is_gone
 from mesh.errors import Unavailable
+
+CONNECT_SECONDS = 5.0
 
 # Alembic's `op` is one global of the process.
 _one_at_a_time = threading.Lock()
@@ -34,10 +30,9 @@ _one_at_a_time = threading.Lock()
 
 def attribute(name: str) -> str:
     """A value given to `upgrade`, read by a revision while it runs."""
-    config = op.get_context().config
-    if config is None:
-        raise RuntimeError("revisions run through mesh.migrations.upgrade only")
-    return str(config.attributes[name])
+    from mesh.revisions import attributes
+
+    return attributes()[name]
 
 
 async def upgrade(
@@ -63,67 +58,46 @@ async def upgrade(
         Unavailable: PostgreSQL is down, or silent for longer than that.
     """
 
-    config = Config()
-    config.set_main_option("script_location", str(script_location).replace("%", "%%"))
-    config.set_main_option("path_separator", "os")
-    config.attributes.update(attributes or {})
-
     def run() -> None:
+        # Imported here only: it takes half a second, which a server that restarts has not.
+        from mesh.revisions import run_revisions
+
         with _one_at_a_time:
             asyncio.run(
-                _upgrade(
+                run_revisions(
                     database_url,
-                    config,
+                    script_location=script_location,
                     version_table=version_table,
+                    attributes=attributes or {},
                     lock_key=lock_key,
+                    connect_seconds=CONNECT_SECONDS,
                     timeout_seconds=timeout_seconds,
                 )
             )
 
     try:
-        await asyncio.to_thread(run)
+        reached = await _revision(database_url, version_table, timeout_seconds)
+        if reached != await asyncio.to_thread(_newest, Path(script_location)):
+            await asyncio.to_thread(run)
     except Exception as exc:
         if is_gone(exc) or is_gone(getattr(exc, "orig", None) or exc):
             raise Unavailable(f"migration of {version_table}: PostgreSQL does not answer") from exc
         raise
 
 
-async def _upgrade(
-    database_url: str,
-    config: Config,
-    *,
-    version_table: str,
-    lock_key: int,
-    timeout_seconds: float,
-) -> None:
-    async def connect() -> asyncpg.Connection[Any]:
-        return await asyncpg.connect(database_url, timeout=5.0, command_timeout=timeout_seconds)
-
-    # asyncpg parses the libpq URI itself: socket folders have no faithful SQLAlchemy URL.
-    engine = create_async_engine(
-        "postgresql+asyncpg://", async_creator=connect, poolclass=pool.NullPool
+async def _revision(database_url: str, version_table: str, timeout_seconds: float) -> str | None:
+    """What the database is at; None at a first start."""
+    connection = await asyncpg.connect(
+        database_url, timeout=CONNECT_SECONDS, command_timeout=timeout_seconds
     )
-    guard = await connect()
     try:
-        await guard.execute("SELECT pg_advisory_lock($1)", lock_key)
-        async with engine.connect() as connection:
-            await connection.run_sync(_run_revisions, config, version_table)
-            await connection.commit()
+        revision: str | None = await connection.fetchval(f"SELECT version_num FROM {version_table}")
+    except asyncpg.UndefinedTableError:
+        return None
     finally:
-        # Dropping the connection lets the lock go, whatever state it is in.
-        guard.terminate()
-        await engine.dispose()
+        connection.terminate()
+    return revision
 
 
-def _run_revisions(connection: Connection, config: Config, version_table: str) -> None:
-    script = ScriptDirectory.from_config(config)
-
-    def revisions(revision: Any, context: Any) -> Any:
-        return script._upgrade_revs("head", revision)
-
-    with EnvironmentContext(config, script, fn=revisions, destination_rev="head") as environment:
-        environment.configure(
-            connection=connection, version_table=version_table, transactional_ddl=True
-        )
-        with environment.begin_transaction():
-            environment.run_migrations()
+def _newest(script_location: Path) -> str:
+    return max(path.stem for path in (script_location / "versions").glob("*.py")).partition("_")[0]

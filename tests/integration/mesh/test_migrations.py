@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 
 import asyncpg
@@ -39,8 +40,8 @@ BROKEN = SECOND.replace("ADD COLUMN m", "NONSENSE").replace("0002", "0003").repl
 def scripts(tmp_path: Path) -> Path:
     folder = tmp_path / "migrations 100%"
     (folder / "versions").mkdir(parents=True)
-    (folder / "versions" / "first.py").write_text(FIRST)
-    (folder / "versions" / "second.py").write_text(SECOND)
+    (folder / "versions" / "0001_first.py").write_text(FIRST)
+    (folder / "versions" / "0002_second.py").write_text(SECOND)
     return folder
 
 
@@ -65,6 +66,24 @@ async def test_all_revisions_run_once_each(database_url: str, scripts: Path) -> 
     await database.close()
 
 
+async def test_a_start_that_finds_the_newest_revision_does_without_alembic(
+    database_url: str, scripts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await run(database_url, scripts)
+    monkeypatch.setitem(sys.modules, "mesh.revisions", None)
+    await run(database_url, scripts)
+    (scripts / "versions" / "0003_third.py").write_text(BROKEN)
+    with pytest.raises(ImportError):
+        await run(database_url, scripts)
+
+
+@pytest.mark.parametrize("server", ["storage_server/catalog", "query_server", "admin_server"])
+def test_names_of_revisions_begin_with_what_they_are(server: str) -> None:
+    root = Path(__file__).parents[3]
+    for path in (root / server / "migrations" / "versions").glob("*.py"):
+        assert f'revision = "{path.stem.partition("_")[0]}"' in path.read_text()
+
+
 async def test_starters_at_the_same_time_take_turns(database_url: str, scripts: Path) -> None:
     await asyncio.gather(
         *(run(database_url, scripts, prefix) for prefix in ("one", "two", "one", "two"))
@@ -76,7 +95,7 @@ async def test_starters_at_the_same_time_take_turns(database_url: str, scripts: 
 
 
 async def test_a_broken_revision_changes_nothing(database_url: str, scripts: Path) -> None:
-    (scripts / "versions" / "third.py").write_text(BROKEN)
+    (scripts / "versions" / "0003_third.py").write_text(BROKEN)
     with pytest.raises(Exception, match="NONSENSE") as caught:
         await run(database_url, scripts)
     assert not isinstance(caught.value, Unavailable)
