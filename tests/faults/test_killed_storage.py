@@ -68,7 +68,7 @@ class Traffic:
         self.caller = caller
         self.files: dict[str, Known] = {}
         self.unsure_uploads: dict[str, bytes] = {}
-        self.unsure_sessions: dict[str, bytes] = {}
+        self.unsure_session: tuple[str, bytes] | None = None
         self.listings = 0
         self.acknowledged = 0
         self._chance = random.Random(seed)
@@ -111,11 +111,12 @@ class Traffic:
         self.acknowledged += 1
 
     async def _upload_resumably(self) -> None:
-        content = self._chance.randbytes(self._chance.choice(RESUMABLE_SIZES))
-        request_id = f"s{self._chance.getrandbits(64):x}"
-        self.unsure_sessions[request_id] = content
-        await self.upload_resumably(request_id, content)
-        del self.unsure_sessions[request_id]
+        """Go on with the upload that a kill cut off; if there is none, begin one."""
+        if not self.unsure_session:
+            content = self._chance.randbytes(self._chance.choice(RESUMABLE_SIZES))
+            self.unsure_session = (f"s{self._chance.getrandbits(64):x}", content)
+        await self.upload_resumably(*self.unsure_session)
+        self.unsure_session = None
 
     async def upload_resumably(self, request_id: str, content: bytes) -> None:
         """Open the upload, or find the one that an earlier call opened, and bring it to its end."""
@@ -310,8 +311,8 @@ async def _repeat_uploads(traffic: Traffic) -> None:
             content, f"{request_id}.bin", target=ELEMENT, request_id=request_id
         )
         traffic.files[file.file_id] = Known(sha256_of(content))
-    for request_id, content in traffic.unsure_sessions.items():
-        await traffic.upload_resumably(request_id, content)
+    if traffic.unsure_session:
+        await traffic.upload_resumably(*traffic.unsure_session)
 
 
 async def _everything_is_whole(mesh: MeshProcess, caller: Caller, traffic: Traffic) -> None:
