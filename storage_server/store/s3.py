@@ -316,9 +316,8 @@ class S3Store:
         check(path)
         key = self._prefix + path
         try:
-            async with self._client.streaming(key) as answer:
-                content = await self._client.read(key, answer["Body"], limit)
-                return content, _identity(answer)
+            content, answer = await self._client.get(key, limit)
+            return content, _identity(answer)
         except Refused as exc:
             self._require_missing(exc, f"reading {path}")
             return None

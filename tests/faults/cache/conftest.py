@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.faults.cache.element import ElementProcess
+from tests.integration.cache.backdoor import Backdoor, S3Backdoor
 from tests.integration.storage.rig import Rig
-from tests.services import PostgresProcess, S3Account, S3Process, ValkeyProcess
+from tests.services import MotoProcess, PostgresProcess, S3Account, S3Process, ValkeyProcess
 
 
 @contextmanager
@@ -20,12 +21,13 @@ def _running(
     valkey: ValkeyProcess,
     account: S3Account | None = None,
     bucket_folder: Path | None = None,
+    store: Backdoor | None = None,
 ) -> Iterator[ElementProcess]:
     url = postgres.create_database()
     valkey.flush()
     rig = Rig(folder, database_url=url, redis_url=valkey.url)
     rig.bucket_folder = bucket_folder
-    element = ElementProcess(rig, account.environment() if account else None)
+    element = ElementProcess(rig, account.environment() if account else None, store)
     try:
         element.start()
         yield element
@@ -55,6 +57,24 @@ def s3_element(
     folder = tmp_path_factory.mktemp("element")
     bucket = s3_server.root / account.bucket
     with _running(folder, postgres, valkey, account, bucket) as element:
+        yield element
+
+
+@pytest.fixture(scope="module")
+def atomic_s3_element(
+    tmp_path_factory: pytest.TempPathFactory,
+    postgres: PostgresProcess,
+    valkey: ValkeyProcess,
+    moto_server: MotoProcess,
+) -> Iterator[ElementProcess]:
+    """On an S3 server whose PUT is whole or not at all.
+
+    rclone's is not: it deletes the object whose PUT is cut off by a kill.
+    """
+    account = moto_server.create_bucket()
+    folder = tmp_path_factory.mktemp("element")
+    store = S3Backdoor(moto_server.client(), account.bucket, "storage_element_01")
+    with _running(folder, postgres, valkey, account, store=store) as element:
         yield element
 
 

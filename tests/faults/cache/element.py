@@ -1,7 +1,7 @@
 """One storage element, alone: its callers, who goes past it to its files and rows, who kills it.
 
-A bucket of the S3 server is a folder, so what is done to the store from outside is done to
-files on both backends.
+A bucket of rclone's S3 server is a folder, so what is done to the store from outside is mostly
+done to files on both backends.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import json
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from storage_server.catalog.rows import from_record, intact
 from storage_server.catalog.tables import Tables
 from storage_server.sidecar import FileState, InvalidSidecar, Sidecar, decode, encode
 from tests.acceptance.outside import Outside
-from tests.integration.cache.backdoor import LocalBackdoor
+from tests.integration.cache.backdoor import Backdoor, LocalBackdoor
 from tests.integration.cache.rig import a_sidecar, path_of
 from tests.integration.storage.process import Process
 from tests.integration.storage.rig import Rig
@@ -62,13 +62,19 @@ class ElementProcess:
     Args:
         rig: says where store and tables are.
         environment: of the bucket, on S3.
+        store: the way past the service, unless that is the rig's folder.
     """
 
-    def __init__(self, rig: Rig, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        rig: Rig,
+        environment: Mapping[str, str] | None = None,
+        store: Backdoor | None = None,
+    ) -> None:
         self.rig = rig
         self.backend = "s3" if environment else "local"
         self.tables = Tables("storage_elem_01_")
-        self.store = LocalBackdoor(rig.root)
+        self.store: Backdoor = store or LocalBackdoor(rig.root)
         self._process = Process(rig, environment)
         self._loop = asyncio.new_event_loop()
         self._database: asyncpg.Connection[Any] | None = None
@@ -179,11 +185,8 @@ class ElementProcess:
     # --- store -----------------------------------------------------------------------
 
     def sidecar_paths(self) -> set[str]:
-        """Paths of everything that is called like a sidecar."""
-        return {
-            path.relative_to(self.root).as_posix()
-            for path in self.root.glob(f"[0-9]*/*/*/*/*{SIDECAR_SUFFIX}")
-        }
+        """Paths of all files that are called like a sidecar."""
+        return {path for path in self.store.paths() if path.endswith(SIDECAR_SUFFIX)}
 
     def truth(self) -> dict[str, Sidecar]:
         """The valid sidecars by file id."""
@@ -206,8 +209,7 @@ class ElementProcess:
 
     def empty(self) -> None:
         """Take all files and rows away; the element stays what it is."""
-        for folder in self.root.glob("[0-9]*"):
-            shutil.rmtree(folder)
+        self.store.remove_files()
         self.sql("TRUNCATE {files}")
         self.sql("DELETE FROM {pending}")
         self.caller.rebuild(ELEMENT, max_delete_ratio=1.0, wait_seconds=30.0)
@@ -228,9 +230,12 @@ class ElementProcess:
     # --- log -------------------------------------------------------------------------
 
     def log_lines(self, level: str) -> list[dict[str, Any]]:
-        """The server's log lines of a level, so far."""
+        """The server's log lines of a level, so far, but for one that a kill cut off."""
         text = self._process.log_path.read_text()
-        lines = [json.loads(line) for line in text.splitlines() if line]
+        lines = []
+        for line in filter(None, text.splitlines()):
+            with suppress(json.JSONDecodeError):
+                lines.append(json.loads(line))
         return [line for line in lines if line.get("level") == level]
 
 

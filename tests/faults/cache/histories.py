@@ -137,7 +137,7 @@ class Histories(RuleBasedStateMachine):
         """Write a file's sidecar past the service, and its blob if that is gone."""
         content = sidecar if isinstance(sidecar, bytes) else encode(sidecar)
         blob = file.path.removesuffix(SIDECAR_SUFFIX)
-        if not (self.element.root / blob).exists():
+        if blob not in self.element.store.paths():
             self.element.store.write(blob, file.blob)
             file.unfindable |= self.element.backend == "s3"
         self.element.store.write(file.path, content)

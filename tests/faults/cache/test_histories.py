@@ -30,11 +30,18 @@ def test_rows_equal_valid_sidecars_after_any_history_on_local_files(
     _run(local_element, settings(SAME, max_examples=3, stateful_step_count=20))
 
 
-def test_rows_equal_valid_sidecars_after_any_history_on_s3(s3_element: ElementProcess) -> None:
-    _run(s3_element, settings(SAME, max_examples=2, stateful_step_count=20))
+def test_rows_equal_valid_sidecars_after_any_history_on_s3(
+    atomic_s3_element: ElementProcess,
+) -> None:
+    _run(atomic_s3_element, settings(SAME, max_examples=2, stateful_step_count=20))
 
 
 @pytest.mark.full
 @pytest.mark.timeout(3600)
-def test_rows_equal_valid_sidecars_after_many_histories(element: ElementProcess) -> None:
+@pytest.mark.parametrize("kind", ["local", "atomic_s3"])
+def test_rows_equal_valid_sidecars_after_many_histories(
+    request: pytest.FixtureRequest, kind: str
+) -> None:
+    element: ElementProcess = request.getfixturevalue(f"{kind}_element")
+    element.require_writable()
     _run(element, settings(QUIET, max_examples=150, stateful_step_count=30))

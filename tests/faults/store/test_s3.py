@@ -15,6 +15,8 @@ from mesh.errors import Unavailable
 from storage_server.file_id import new_file_id
 from storage_server.store.open import StoreConfig, open_store
 from storage_server.store.port import Store
+from storage_server.store.s3_client import S3Client
+from storage_server.store.s3_config import S3Config
 from tests.contract.store.blobs import BLOB, CHUNK, MIB, feed, read, sealed, some_bytes, store_blob
 from tests.contract.store.places import FOLDER
 from tests.faults.store.eventually import eventually, no_stages, some_stage
@@ -376,3 +378,30 @@ def own_bucket(server: S3Process) -> str:
 def new_file_id_of(number: int) -> str:
 
     return new_file_id(datetime(2026, 11, 24, 3, tzinfo=UTC) + timedelta(seconds=number))
+
+
+@pytest.mark.parametrize("cut_off", [1, 2])
+async def test_a_body_that_is_cut_off_is_asked_for_once_more(cut_off: int) -> None:
+    asked = 0
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        await reader.readuntil(b"\r\n\r\n")
+        asked += 1
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\nConnection: close\r\n\r\n")
+        writer.write(b"side" if asked <= cut_off else b"sidecar")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        client = await S3Client.open(
+            S3Config(f"http://127.0.0.1:{port}", "bucket", "element", "key", "secret")
+        )
+        if cut_off == 1:
+            assert (await client.get("a.attr.json", 4096))[0] == b"sidecar"
+        else:
+            with pytest.raises(Unavailable):
+                await client.get("a.attr.json", 4096)
+        await client.close()
+    assert asked == 2

@@ -16,6 +16,14 @@ class Backdoor(Protocol):
 
     def remove(self, path: str) -> None: ...
 
+    def paths(self) -> set[str]:
+        """Of all files in folders `YYYY/MM/DD/HH`."""
+        ...
+
+    def remove_files(self) -> None:
+        """Those, and whatever else is in such folders; `element.json` stays."""
+        ...
+
     def remove_all(self) -> None: ...
 
 
@@ -37,6 +45,14 @@ class LocalBackdoor:
 
     def remove(self, path: str) -> None:
         (self.root / path).unlink()
+
+    def paths(self) -> set[str]:
+        found = self.root.glob("[0-9]*/*/*/*/*")
+        return {path.relative_to(self.root).as_posix() for path in found if path.is_file()}
+
+    def remove_files(self) -> None:
+        for folder in self.root.glob("[0-9]*"):
+            shutil.rmtree(folder)
 
     def remove_all(self) -> None:
         for entry in self.root.iterdir():
@@ -64,10 +80,23 @@ class S3Backdoor:
     def remove(self, path: str) -> None:
         self._client.delete_object(Bucket=self._bucket, Key=f"{self._prefix}/{path}")
 
+    def paths(self) -> set[str]:
+        return {path for path in self._all() if path[0].isdigit()}
+
+    def remove_files(self) -> None:
+        for path in self.paths():
+            self.remove(path)
+
     def remove_all(self) -> None:
+        for path in self._all():
+            self.remove(path)
+
+    def _all(self) -> set[str]:
         pages = self._client.get_paginator("list_objects_v2").paginate(
             Bucket=self._bucket, Prefix=f"{self._prefix}/"
         )
-        for page in pages:
-            for found in page.get("Contents", ()):
-                self._client.delete_object(Bucket=self._bucket, Key=found["Key"])
+        return {
+            found["Key"].removeprefix(f"{self._prefix}/")
+            for page in pages
+            for found in page.get("Contents", ())
+        }
