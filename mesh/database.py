@@ -142,9 +142,16 @@ class Database:
         return not self._down
 
     async def fetch(
-        self, query: str, *arguments: object, timeout: float | None = None
+        self, query: str, *arguments: object, timeout: float | None = None, replan: bool = False
     ) -> list[asyncpg.Record]:
-        """All rows. Repeated once if the connection was found dead: use it for reads only."""
+        """All rows. Repeated once if the connection was found dead: use it for reads only.
+
+        Args:
+            replan: plan for these very arguments and the table as it is. A plan that a
+                connection keeps may be of when the table was empty, and scans it.
+        """
+        if replan:
+            return await self._twice(lambda c: _planned_anew(c, query, arguments, timeout))
         return await self._twice(lambda c: c.fetch(query, *arguments, timeout=timeout))
 
     async def fetchrow(
@@ -359,6 +366,16 @@ class Database:
         finally:
             self._down = False
             self._probe = None
+
+
+async def _planned_anew(
+    connection: asyncpg.Connection[Any],
+    query: str,
+    arguments: Sequence[object],
+    timeout: float | None,
+) -> list[asyncpg.Record]:
+    statement = await connection.prepare(query, timeout=timeout)
+    return await statement.fetch(*arguments, timeout=timeout)
 
 
 async def _roll_back(connection: Any, transaction: Any, *, gone: bool) -> None:

@@ -39,16 +39,25 @@ def is_canonical(file_id: str) -> bool:
     return _CANONICAL.fullmatch(file_id) is not None
 
 
-def time_of(file_id: str) -> datetime:
-    """When the upload of `file_id` started: aware UTC, whole milliseconds.
+def milliseconds_of(file_id: str) -> int:
+    """When the upload of `file_id` started, in milliseconds since 1970.
 
     Raises:
         ValueError: `file_id` is not a canonical UUIDv7.
     """
     if _VERSION_7.fullmatch(file_id) is None:
         raise ValueError(f"{file_id!r} is not a canonical UUIDv7")
-    milliseconds = int(file_id[:8] + file_id[9:13], 16)
-    return _EPOCH + timedelta(milliseconds=milliseconds)
+    return int(file_id[:8] + file_id[9:13], 16)
+
+
+def time_of(file_id: str) -> datetime:
+    """When the upload of `file_id` started: aware UTC, whole milliseconds.
+
+    Raises:
+        ValueError: `file_id` is not a canonical UUIDv7.
+        OverflowError: of a year beyond 9999.
+    """
+    return _EPOCH + timedelta(milliseconds=milliseconds_of(file_id))
 
 
 def plausible(file_id: str, now: datetime) -> bool:

@@ -9,6 +9,7 @@ are kept byte for byte in `Sidecar.unknown`.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -35,6 +36,7 @@ __all__ = [
     "Sidecar",
     "check_user_part",
     "decode",
+    "decode_with_digest",
     "digest",
     "encode",
     "moved",
@@ -133,7 +135,11 @@ def encode(sidecar: Sidecar) -> bytes:
 
 def digest(sidecar: Sidecar) -> bytes:
     """16 bytes that differ whenever any field does, the same from a sidecar and from its row."""
-    return hashlib.blake2b(_canonical(sidecar), digest_size=16).digest()
+    return _digest_of(_canonical(sidecar))
+
+
+def _digest_of(canonical: bytes) -> bytes:
+    return hashlib.blake2b(canonical, digest_size=16).digest()
 
 
 def _canonical(sidecar: Sidecar) -> bytes:
@@ -182,6 +188,13 @@ def _time_text(at: datetime | None) -> str | None:
 # --- reading -----------------------------------------------------------------------------
 
 _KNOWN = frozenset(name for name in Sidecar.__dataclass_fields__ if name != "unknown")
+_IN_ORDER = (
+    "schema_version",
+    *(name for name in Sidecar.__dataclass_fields__ if name in _KNOWN - {"schema_version"}),
+)
+_TIMES = ("created_at", "updated_at", "expires_at", "finalized_at")
+_MAY_BE_NULL = ("crc32c", "retention_days", "expires_at", "finalized_at")
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 _STATES = {state.value: state for state in FileState}
 _POLICIES = {policy.value: policy for policy in RetentionPolicy}
 
@@ -194,6 +207,17 @@ def decode(data: bytes) -> Sidecar:
             required field missing, a wrong type or value, NUL or a lone surrogate in a text,
             an integer of more than 64 bits, a name that occurs twice, deep nesting.
     """
+    return _read(data)[0]
+
+
+def decode_with_digest(data: bytes) -> tuple[Sidecar, bytes]:
+    """`decode` and `digest`, which takes no time for bytes that are as `encode` writes them."""
+    sidecar, is_canonical = _read(data)
+    return sidecar, _digest_of(data) if is_canonical else digest(sidecar)
+
+
+def _read(data: bytes) -> tuple[Sidecar, bool]:
+    """The sidecar, and whether `data` is certainly what `encode` makes of it."""
     if len(data) > MAX_SIDECAR_BYTES:
         raise InvalidSidecar(f"longer than {MAX_SIDECAR_BYTES} bytes")
     try:
@@ -207,8 +231,27 @@ def decode(data: bytes) -> Sidecar:
         raise InvalidSidecar("schema_version is missing or no number")
     if version > SCHEMA_VERSION:
         raise InvalidSidecar(f"schema_version {version} is newer than {SCHEMA_VERSION}")
-    unknown = "" if _is_plain(data, members) else unknown_members(data.decode(), _KNOWN)
-    return _sidecar(members, unknown)
+    is_canonical = _is_canonical(data, members)
+    is_plain = is_canonical or _is_plain(data, members)
+    unknown = "" if is_plain else unknown_members(data.decode(), _KNOWN)
+    return _sidecar(members, unknown), is_canonical
+
+
+def _is_canonical(data: bytes, members: dict[str, Any]) -> bool:
+    """All fields, in order and form as `_canonical` has them; so none is unknown or twice there.
+
+    A field that is null or a time in another form would be written in another way.
+    """
+    if tuple(members) != _IN_ORDER or b"\\u0000" in data or orjson.dumps(members) != data:
+        return False
+    nulls = sum(members[name] is None for name in _MAY_BE_NULL)
+    times = [members[name] for name in _TIMES]
+    if data.count(b":null") != nulls or not all(
+        time is None or (type(time) is str and _TIME.fullmatch(time)) for time in times
+    ):
+        return False
+    attributes = members["attributes"]
+    return type(attributes) is dict and list(attributes) == sorted(attributes)
 
 
 def _is_plain(data: bytes, members: dict[str, Any]) -> bool:

@@ -11,7 +11,6 @@ the next statement, whose snapshot therefore has every write that came before in
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,28 +28,12 @@ from storage_server.catalog.rows import (
     WRITTEN_COLUMNS,
     intact,
     row_hash,
-    to_values,
 )
 from storage_server.catalog.summaries import RowSummary
 from storage_server.catalog.tables import Tables
-from storage_server.sidecar import Sidecar
-from storage_server.store.port import Identity
 
 BATCH = 2000
 _TIMEOUT_SECONDS = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class FoundFile:
-    """A sidecar as a repair has read it.
-
-    Attributes:
-        blob_present: whether its blob was listed; matters for tombstones only.
-    """
-
-    sidecar: Sidecar
-    identity: Identity
-    blob_present: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,21 +64,6 @@ class RenewedPage:
     last_id: str | None
 
 
-def _values(
-    files: Sequence[FoundFile], now: datetime, cache_ttl_hours: int
-) -> list[tuple[Any, ...]]:
-    return [
-        to_values(
-            found.sidecar,
-            found.identity,
-            cache_updated_at=now,
-            cache_ttl_hours=cache_ttl_hours,
-            blob_present=found.blob_present,
-        )
-        for found in files
-    ]
-
-
 class Merge:
     """Every call raises Unavailable when PostgreSQL does not answer, Aborted when fenced out.
 
@@ -109,27 +77,18 @@ class Merge:
         self._bell = bell
         self._stage = f"{tables.prefix}stage"
 
-    async def merge(
-        self,
-        files: Sequence[FoundFile],
-        *,
-        s0: int,
-        fence: Fence,
-        now: datetime,
-        cache_ttl_hours: int,
-    ) -> Merged:
-        """Make the rows of these files say what their sidecars say; at most BATCH of them.
+    async def merge(self, found: Sequence[tuple[Any, ...]], *, s0: int, fence: Fence) -> Merged:
+        """Make the rows of some files say what their sidecars say; at most BATCH of them.
 
         A missing row is inserted; a row that differs from the sidecar, or is damaged, is
         written anew; one that says the same is renewed.
 
         Args:
-            files: distinct file ids.
+            found: what `to_values` makes of each sidecar; distinct file ids.
             s0: the feed's head as noted before the first of them was read.
         """
-        values = await asyncio.to_thread(_values, files, now, cache_ttl_hours)
         async with self._database.transaction() as connection:
-            await self._fill_stage(connection, values)
+            await self._fill_stage(connection, found)
             await self._begin(connection, fence)
             (record,) = await connection.fetch(
                 self._merge_statement(), s0, timeout=_TIMEOUT_SECONDS

@@ -127,8 +127,9 @@ def to_values(
     cache_updated_at: datetime,
     cache_ttl_hours: int,
     blob_present: bool = True,
+    known_digest: bytes | None = None,
 ) -> tuple[Any, ...]:
-    """Values for WRITTEN_COLUMNS, in that order."""
+    """Values for WRITTEN_COLUMNS, in that order; `known_digest` is that of the sidecar."""
     attributes = orjson.dumps(sidecar.attributes).decode() if sidecar.attributes else "{}"
     return (
         sidecar.file_id,
@@ -165,7 +166,7 @@ def to_values(
         signed(identity.inode),
         identity.etag,
         blob_present,
-        digest(sidecar),
+        known_digest or digest(sidecar),
     )
 
 

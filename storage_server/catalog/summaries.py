@@ -131,6 +131,7 @@ class Summaries:
             datetime.now(UTC),
             *(() if only is None else (list(only),)),
             timeout=_SCAN_TIMEOUT_SECONDS,
+            replan=True,
         )
         return {
             record["storage_path"]: FolderSummary(
@@ -144,15 +145,6 @@ class Summaries:
             )
             for record in records
         }
-
-    async def rows_of(self, folders: Sequence[str]) -> Sequence[RowSummary]:
-        """The rows of some folders, one by one."""
-        records = await self._database.fetch(
-            f"{self._select()} WHERE f.storage_path = ANY($1::text[])",
-            list(folders),
-            timeout=_SCAN_TIMEOUT_SECONDS,
-        )
-        return [_row_summary(record) for record in records]
 
     async def counts(self) -> dict[str, FolderSummary]:
         """Rows and newest sequence of every folder, cheaply: nothing is hashed.
@@ -180,25 +172,6 @@ class Summaries:
             for record in records
         }
 
-    async def rows_in(self, folder: str) -> AsyncIterator[Sequence[RowSummary]]:
-        """The rows of one folder by name, in batches: a folder may hold very many."""
-        after_name, after_id = "", ""
-        while True:
-            records = await self._database.fetch(
-                f"{self._select()} WHERE f.storage_path = $1"
-                " AND (f.storage_filename, f.file_id) > ($2, $3)"
-                f" ORDER BY f.storage_filename, f.file_id LIMIT {_BATCH}",
-                folder,
-                after_name,
-                after_id,
-                timeout=_SCAN_TIMEOUT_SECONDS,
-            )
-            if not records:
-                return
-            yield [_row_summary(record) for record in records]
-            after_name = records[-1]["storage_filename"]
-            after_id = records[-1]["file_id"]
-
     async def keys_in(self, folders: Sequence[str]) -> Sequence[RowKeys]:
         """Keys and ids of all rows of some folders, in pieces: see `RowKeys`.
 
@@ -214,6 +187,7 @@ class Summaries:
             " GROUP BY f.piece",
             list(folders),
             timeout=_SCAN_TIMEOUT_SECONDS,
+            replan=True,
         )
         return [
             RowKeys(record["file_ids"], record["keys"], record["tombstones"] or ())
@@ -223,7 +197,7 @@ class Summaries:
     async def rows_by_id(self, file_ids: Sequence[str]) -> dict[str, RowSummary]:
         """Rows by id, wherever their folder is; ids without a row are left out."""
         records = await self._database.fetch(
-            f"{self._select()} WHERE f.file_id = ANY($1::text[])", list(file_ids)
+            f"{self._select()} WHERE f.file_id = ANY($1::text[])", list(file_ids), replan=True
         )
         return {record["file_id"]: _row_summary(record) for record in records}
 

@@ -13,7 +13,7 @@ from storage_server.naming import file_id_in_name
 from storage_server.operations import Operation
 from storage_server.repair.decisions import Found
 from storage_server.repair.reading import InvalidAttr, ReadSidecar, look_at, read_files
-from storage_server.sidecar import FileState, digest
+from storage_server.sidecar import FileState
 from storage_server.store.port import SIDECAR_SUFFIX, Store
 
 BATCH = 500
@@ -108,7 +108,7 @@ class Judging:
         elif row is None:
             self._without_row.setdefault(file_id, []).append((not one.at_home, one.path))
         elif row.sequence <= report.sequence and (
-            row.path != one.path or not row.intact or row.digest != digest(one.sidecar)
+            row.path != one.path or not row.intact or row.digest != one.digest
         ):
             report.note(Finding.STALE, file_id)
         self._met.add(file_id)

@@ -13,7 +13,7 @@ from storage_server.consistency.report import Finding, Report
 from storage_server.naming import blob_path
 from storage_server.operations import Operation
 from storage_server.repair.reading import InvalidAttr, ReadSidecar, read_files
-from storage_server.sidecar import FileState, Sidecar, digest
+from storage_server.sidecar import FileState, Sidecar
 from storage_server.store.port import Store
 
 BATCH = 500
@@ -55,7 +55,7 @@ class Scrub:
                     if isinstance(one, InvalidAttr):
                         report.note(Finding.INVALID_ATTR, row.file_id, str(one))
                         continue
-                    if digest(one.sidecar) != row.digest and not await self._moved_on(row):
+                    if one.digest != row.digest and not await self._moved_on(row):
                         report.note(Finding.STALE, row.file_id)
                     hashed += one.sidecar.size_bytes
                     if not await self._blob_is_whole(one.sidecar) and not await self._moved_on(row):

@@ -8,7 +8,7 @@ import structlog
 
 from mesh.errors import DataLoss
 from storage_server.file_id import plausible, time_of
-from storage_server.naming import file_id_in_name, folder_of
+from storage_server.naming import file_id_in_name, folder_of, home_of
 from storage_server.repair.reading import (
     InvalidAttr,
     ReadSidecar,
@@ -59,9 +59,7 @@ def is_found_by_id(file_id: str, path: str, now: datetime) -> bool:
     """Whether `locate` finds a sidecar of `file_id` at `path` without being told where it is."""
     folder, _, name = path.rpartition("/")
     return (
-        plausible(file_id, now)
-        and folder == folder_of(time_of(file_id))
-        and file_id_in_name(name) == file_id
+        plausible(file_id, now) and folder == home_of(file_id) and file_id_in_name(name) == file_id
     )
 
 

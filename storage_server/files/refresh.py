@@ -29,7 +29,7 @@ from storage_server.files.locks import KeyedLocks
 from storage_server.files.recording import Recording
 from storage_server.files.view import FileView, of_row, of_sidecar
 from storage_server.repair.reading import ReadSidecar
-from storage_server.sidecar import FileState, digest
+from storage_server.sidecar import FileState
 
 DEADLINE_SECONDS = 1.0
 
@@ -265,7 +265,7 @@ class Refresh:
         self, located: ReadSidecar, row: FileRow | None, guarded: Guarded
     ) -> FileView | None:
         """The row, renewed; None when it does not say what the sidecar says."""
-        found = digest(located.sidecar)
+        found = located.digest
         if row is None or row.digest != found:
             return None
         now, ttl = datetime.now(UTC), self._recording.ttl_hours

@@ -3,44 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple, Self
 
 from storage_server.catalog.catalog import Catalog
-from storage_server.catalog.merge import FoundFile
+from storage_server.catalog.rows import to_values
 from storage_server.catalog.summaries import RowSummary
 from storage_server.repair.decisions import keeps_id
-from storage_server.repair.reading import InvalidAttr, ReadSidecar, look_at, read_files
+from storage_server.repair.reading import InvalidAttr, look_at, validated
 from storage_server.repair.run import RebuildRun
 from storage_server.repair.survey import Differences
 from storage_server.sidecar import FileState
-from storage_server.store.port import Store
+from storage_server.store.port import SIDECAR_SUFFIX, Identity, Store
 
 READ_BATCH = 1000
 LOOKS_AGAIN = 3
 
 
-@dataclass(frozen=True, slots=True)
-class _Candidate:
-    """A valid sidecar that may become a row."""
+class _Candidate(NamedTuple):
+    """A valid sidecar that may become a row; `row` is what is stored of it."""
 
-    read: ReadSidecar
+    path: str
+    file_id: str
+    at_home: bool
+    is_tombstone: bool
     blob_present: bool
-
-    @property
-    def file_id(self) -> str:
-        return self.read.sidecar.file_id
-
-    @property
-    def file(self) -> FoundFile:
-        return FoundFile(self.read.sidecar, self.read.identity, self.blob_present)
+    row: tuple[Any, ...]
 
 
 class Merging:
-    """The merges of one rebuild.
+    """The merges of one rebuild, to be used as a context: what it began ends with that.
 
-    Of several sidecars with one id the one that the row names wins, without a row the one in
-    the folder of the id's time. Those that may lose wait until everything has been listed.
+    One batch is merged while the next is read. Of several sidecars with one id the one that the
+    row names wins, without a row the one in the folder of the id's time. Those that may lose
+    wait until everything has been listed.
     """
 
     def __init__(
@@ -56,27 +53,33 @@ class Merging:
         self._cache_ttl_hours = cache_ttl_hours
         self._strays: list[_Candidate] = []
         self._missed: list[_Candidate] = []
+        self._under_way: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._under_way is not None:
+            self._under_way.cancel()
+            await asyncio.gather(self._under_way, return_exceptions=True)
 
     async def read_and_merge(self, found: Differences) -> None:
-        """Deal with the differences of some folders; one batch is merged while the next is read."""
+        """Deal with the differences of some folders; the last batch may still be under way."""
         paths = [sidecar.path for sidecar in found.to_read]
-        merge: asyncio.Task[None] | None = None
-        try:
-            for start in range(0, len(paths), READ_BATCH):
-                candidates = await self._read(found, paths[start : start + READ_BATCH])
-                if merge is not None:
-                    await merge
-                merge = asyncio.create_task(self._merge_read(candidates))
-            if merge is not None:
-                await merge
-        finally:
-            if merge is not None and not merge.done():
-                merge.cancel()
-                await asyncio.gather(merge, return_exceptions=True)
+        for start in range(0, len(paths), READ_BATCH):
+            candidates = await self._read(found, paths[start : start + READ_BATCH])
+            await self._merged()
+            self._under_way = asyncio.create_task(self._merge_read(candidates))
+
+    async def _merged(self) -> None:
+        if self._under_way is not None:
+            await self._under_way
+            self._under_way = None
 
     async def merge_strays(self) -> None:
         """Decide between sidecars with one id, and merge the winners."""
-        waiting = sorted(self._strays, key=lambda one: (not one.read.at_home, one.read.path))
+        await self._merged()
+        waiting = sorted(self._strays, key=lambda one: (not one.at_home, one.path))
         while waiting:
             batch: dict[str, _Candidate] = {}
             later = []
@@ -91,11 +94,11 @@ class Merging:
             winners = []
             for file_id, stray in batch.items():
                 row = rows.get(file_id)
-                if row is None or row.path == stray.read.path:
+                if row is None or row.path == stray.path:
                     winners.append(stray)
                 elif keeps_id(row.sequence, self._run.s0, found[file_id]):
                     self._run.result.note(
-                        InvalidAttr(stray.read.path, f"its file_id is taken by {row.path}")
+                        InvalidAttr(stray.path, f"its file_id is taken by {row.path}")
                     )
                 else:
                     winners.append(stray)
@@ -114,43 +117,49 @@ class Merging:
 
     async def _merge_again(self, missed: Sequence[_Candidate]) -> None:
         s0 = (await self._catalog.feed.head()).sequence
-        before = {one.read.path: one for one in missed}
+        before = {one.path: one for one in missed}
         rows = await self._catalog.summaries.rows_by_id([one.file_id for one in missed])
+        blobs = {one.path.removesuffix(SIDECAR_SUFFIX) for one in missed if one.blob_present}
         candidates = []
-        for read in await read_files(self._store, list(before)):
+        valid, invalid = await self._candidates(list(before), blobs)
+        for bad in invalid:
+            del before[bad.path]
+            self._run.result.note(bad)
+        for read in valid:
             one = before.pop(read.path)
-            if isinstance(read, InvalidAttr):
-                self._run.result.note(read)
-            elif read.sidecar.file_id == one.file_id:
+            if read.file_id == one.file_id:
                 row = rows.get(one.file_id)
                 if row is None or row.path == read.path:
-                    candidates.append(_Candidate(read, one.blob_present))
+                    candidates.append(read)
         self._run.suspects += [rows[one.file_id] for one in before.values() if one.file_id in rows]
         await self._merge(candidates, s0)
 
     async def _read(self, found: Differences, paths: Sequence[str]) -> list[_Candidate]:
         result = self._run.result
-        blobs = found.blob_paths
-        candidates: list[_Candidate] = []
-        gone = set(paths)
-        for read in await read_files(self._store, paths):
-            gone.remove(read.path)
-            if isinstance(read, InvalidAttr):
-                result.attr_files_scanned += 1
-                result.note(read)
-                continue
-            candidates.append(_Candidate(read, read.blob_path in blobs))
-            result.attr_files_scanned += read.sidecar.state is not FileState.DELETED
-            # Whoever else names this path has lost it: what lies there is another file's.
-            self._run.suspects += [
-                row
-                for row in found.claims.get(read.path, ())
-                if row.file_id != read.sidecar.file_id
-            ]
-        for path in gone:
-            self._run.suspects += found.claims.get(path, ())
-        self._run.operation.advance(0, len(paths) - len(gone) - len(candidates))
+        candidates, invalid = await self._candidates(paths, found.blob_paths)
+        for bad in invalid:
+            result.note(bad)
+        met = {one.path for one in candidates} | {one.path for one in invalid}
+        result.attr_files_scanned += len(met) - sum(one.is_tombstone for one in candidates)
+        if found.claims:
+            # Whoever else names such a path has lost it: what lies there is another file's.
+            for one in candidates:
+                for row in found.claims.get(one.path, ()):
+                    if row.file_id != one.file_id:
+                        self._run.suspects.append(row)
+            for path in set(paths) - met:
+                self._run.suspects += found.claims.get(path, ())
+        self._run.operation.advance(0, len(invalid))
         return candidates
+
+    async def _candidates(
+        self, paths: Sequence[str], blobs: Container[str]
+    ) -> tuple[list[_Candidate], list[InvalidAttr]]:
+        """The sidecars at `paths` that are there, valid ones and others."""
+        contents = await self._store.read_sidecars(paths)
+        return await asyncio.to_thread(
+            _sorted_out, paths, contents, blobs, self._run.now, self._cache_ttl_hours()
+        )
 
     async def _merge_read(self, candidates: Sequence[_Candidate]) -> None:
         rows = await self._catalog.summaries.rows_by_id([one.file_id for one in candidates])
@@ -163,8 +172,8 @@ class Merging:
         chosen: dict[str, _Candidate] = {}
         for one in candidates:
             row = rows.get(one.file_id)
-            named = row is not None and row.path == one.read.path
-            if named or (row is None and one.read.at_home and one.file_id not in chosen):
+            named = row is not None and row.path == one.path
+            if named or (row is None and one.at_home and one.file_id not in chosen):
                 chosen[one.file_id] = one
             else:
                 self._strays.append(one)
@@ -174,18 +183,46 @@ class Merging:
         if not candidates:
             return
         merged = await self._catalog.merge.merge(
-            [one.file for one in candidates],
-            s0=s0,
-            fence=self._run.fence,
-            now=self._run.now,
-            cache_ttl_hours=self._cache_ttl_hours(),
+            [one.row for one in candidates], s0=s0, fence=self._run.fence
         )
         self._run.result.entries_created += merged.created
         self._run.result.entries_updated += merged.updated
         self._run.result.entries_deleted += merged.deleted
         newer = set(merged.newer)
-        for one in candidates:
-            if one.file_id in newer:
-                self._missed.append(one)
-            else:
-                self._run.expected[one.read.path.rpartition("/")[0]] += 1
+        self._missed += [one for one in candidates if one.file_id in newer]
+        self._run.expected.update(
+            one.path.rpartition("/")[0] for one in candidates if one.file_id not in newer
+        )
+
+
+def _sorted_out(
+    paths: Sequence[str],
+    contents: Sequence[tuple[bytes, Identity] | None],
+    blobs: Container[str],
+    now: datetime,
+    cache_ttl_hours: int,
+) -> tuple[list[_Candidate], list[InvalidAttr]]:
+    valid: list[_Candidate] = []
+    invalid: list[InvalidAttr] = []
+    for path, content in zip(paths, contents, strict=True):
+        if content is None:
+            continue
+        read = validated(path, *content)
+        if isinstance(read, InvalidAttr):
+            invalid.append(read)
+            continue
+        sidecar = read.sidecar
+        blob_present = read.blob_path in blobs
+        row = to_values(
+            sidecar,
+            read.identity,
+            cache_updated_at=now,
+            cache_ttl_hours=cache_ttl_hours,
+            blob_present=blob_present,
+            known_digest=read.digest,
+        )
+        is_tombstone = sidecar.state is FileState.DELETED
+        valid.append(
+            _Candidate(path, sidecar.file_id, read.at_home, is_tombstone, blob_present, row)
+        )
+    return valid, invalid

@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from storage_server.catalog.summaries import RowSummary
-from storage_server.file_id import time_of
-from storage_server.naming import file_id_in_name, folder_of, is_folder, split_sidecar_path
+from storage_server.naming import file_id_in_name, home_of, is_folder, split_sidecar_path
 from storage_server.repair.decisions import Found
-from storage_server.sidecar import InvalidSidecar, Sidecar, decode
+from storage_server.sidecar import InvalidSidecar, Sidecar, decode_with_digest
 from storage_server.store.port import SIDECAR_SUFFIX, UNREADABLE_SIZE, Identity, Store
 
 MAX_NAME_BYTES = 255
@@ -18,11 +17,12 @@ MAX_NAME_BYTES = 255
 
 @dataclass(frozen=True, slots=True)
 class ReadSidecar:
-    """A valid sidecar, its path and the identity its bytes had."""
+    """A valid sidecar, its path, the identity its bytes had, and the digest of its fields."""
 
     path: str
     sidecar: Sidecar
     identity: Identity
+    digest: bytes
 
     @property
     def blob_path(self) -> str:
@@ -32,11 +32,7 @@ class ReadSidecar:
     @property
     def at_home(self) -> bool:
         """It lies in the folder that its id's time names, or its id names none."""
-        try:
-            home = folder_of(time_of(self.sidecar.file_id))
-        except (ValueError, OverflowError):
-            return True
-        return split_sidecar_path(self.path)[0] == home
+        return home_of(self.sidecar.file_id) in (None, self.sidecar.storage_path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +111,7 @@ def validated(path: str, content: bytes, identity: Identity) -> Read:
     if identity.size == UNREADABLE_SIZE:
         return InvalidAttr(path, "not a regular file")
     try:
-        sidecar = decode(content)
+        sidecar, digest = decode_with_digest(content)
     except InvalidSidecar as error:
         return InvalidAttr(path, str(error))
     named = file_id_in_name(path)
@@ -123,4 +119,4 @@ def validated(path: str, content: bytes, identity: Identity) -> Read:
         return InvalidAttr(path, f"its file_id {sidecar.file_id} is not the one in its name")
     if (sidecar.storage_path, sidecar.storage_filename) != split_sidecar_path(path):
         return InvalidAttr(path, "its storage_path and storage_filename name another place")
-    return ReadSidecar(path, sidecar, identity)
+    return ReadSidecar(path, sidecar, identity, digest)

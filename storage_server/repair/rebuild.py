@@ -90,8 +90,10 @@ class Rebuild:
         return result, run.verified
 
     async def _walk(self, run: RebuildRun) -> None:
-        merging = Merging(run, self._store, self._catalog, self._cache_ttl_hours)
-        async with aclosing(survey(self._store, self._catalog.summaries)) as walk:
+        async with (
+            Merging(run, self._store, self._catalog, self._cache_ttl_hours) as merging,
+            aclosing(survey(self._store, self._catalog.summaries)) as walk,
+        ):
             async for batch in walk:
                 for part in batch:
                     if isinstance(part, EqualFolder):
@@ -99,8 +101,8 @@ class Rebuild:
                     else:
                         _note_different(run, part)
                         await merging.read_and_merge(part)
-        await merging.merge_strays()
-        await merging.merge_missed()
+            await merging.merge_strays()
+            await merging.merge_missed()
 
     async def _renew(self, run: RebuildRun) -> None:
         """Rows that were found to say what their sidecars say were verified just now."""

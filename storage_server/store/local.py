@@ -27,7 +27,7 @@ T = TypeVar("T")
 _FILE_THREADS = 16
 _LISTING_THREADS = 3
 _READ_TOGETHER = 256
-_READS_IN_FLIGHT = 4
+_READS_IN_FLIGHT = 2
 
 
 class LocalStore:

@@ -9,6 +9,7 @@ from storage_server import naming
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.fences import Fence, Guard
 from storage_server.catalog.kinds import ChangeKind
+from storage_server.catalog.rows import to_values
 from storage_server.catalog.writes import Committed, Guarded
 from storage_server.file_id import new_file_id, time_of
 from storage_server.sidecar import Sidecar, digest
@@ -68,6 +69,15 @@ async def commit(
         now=now(),
         cache_ttl_hours=TTL_HOURS,
         guarded=guarded,
+    )
+
+
+def found(
+    sidecar: Sidecar, number: int = 1, *, at: datetime | None = None, hours: int = TTL_HOURS
+) -> tuple[Any, ...]:
+    """What a repair has found of a sidecar, just now."""
+    return to_values(
+        sidecar, an_identity(number), cache_updated_at=at or now(), cache_ttl_hours=hours
     )
 
 

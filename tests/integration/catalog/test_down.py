@@ -10,9 +10,8 @@ from mesh.errors import Unavailable
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.fences import Fence, Guard
 from storage_server.catalog.kinds import ChangeKind
-from storage_server.catalog.merge import FoundFile
 from storage_server.catalog.tables import Tables
-from tests.integration.catalog.files import a_sidecar, an_identity, commit, now, upload
+from tests.integration.catalog.files import a_sidecar, commit, found, upload
 from tests.services import PostgresProcess
 
 
@@ -26,13 +25,7 @@ def calls(catalog: Catalog) -> list[Callable[[], Awaitable[object]]]:
         catalog.feed.head,
         catalog.fences.draw,
         catalog.summaries.folders,
-        lambda: catalog.merge.merge(
-            [FoundFile(sidecar, an_identity())],
-            s0=0,
-            fence=Fence(Guard.LAZY, 1),
-            now=now(),
-            cache_ttl_hours=24,
-        ),
+        lambda: catalog.merge.merge([found(sidecar)], s0=0, fence=Fence(Guard.LAZY, 1)),
     ]
 
 

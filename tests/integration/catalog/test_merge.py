@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
@@ -13,13 +12,13 @@ from mesh.errors import Aborted
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.fences import Fence, Guard
 from storage_server.catalog.kinds import ChangeKind
-from storage_server.catalog.merge import FoundFile, Merged, RenewedPage
+from storage_server.catalog.merge import Merged, RenewedPage
 from storage_server.sidecar import FileState, Sidecar, tombstoned, updated
 from tests.integration.catalog.files import (
-    TTL_HOURS,
     a_sidecar,
     an_identity,
     commit,
+    found,
     now,
     upload,
 )
@@ -36,15 +35,11 @@ async def merge(
     *sidecars: Sidecar,
     s0: int | None = None,
     fence: Fence | None = None,
-    **options: Any,
 ) -> Merged:
     return await catalog.merge.merge(
-        [FoundFile(sidecar, an_identity()) for sidecar in sidecars],
+        [found(sidecar) for sidecar in sidecars],
         s0=(await catalog.feed.head()).sequence if s0 is None else s0,
         fence=fence or await rebuild_fence(catalog),
-        now=now(),
-        cache_ttl_hours=TTL_HOURS,
-        **options,
     )
 
 
@@ -55,13 +50,13 @@ async def sidecar_in_row(catalog: Catalog, file_id: str) -> Sidecar | None:
 
 async def test_missing_rows_are_made_with_gapless_sequences_and_told(catalog: Catalog) -> None:
     await upload(catalog, a_sidecar())
-    found = [a_sidecar() for _ in range(5)]
-    assert await merge(catalog, *found) == Merged(created=5)
+    missing = [a_sidecar() for _ in range(5)]
+    assert await merge(catalog, *missing) == Merged(created=5)
     changes = await catalog.feed.read(1)
     assert [change.sequence for change in changes] == [2, 3, 4, 5, 6]
     assert {change.kind for change in changes} == {ChangeKind.CREATED}
     assert all(change.row and change.row.sequence == change.sequence for change in changes)
-    assert {change.file_id for change in changes} == {sidecar.file_id for sidecar in found}
+    assert {change.file_id for change in changes} == {sidecar.file_id for sidecar in missing}
     assert (await catalog.feed.head()).sequence == 6
 
 
@@ -81,10 +76,8 @@ async def test_a_row_that_says_the_same_is_renewed_in_silence(catalog: Catalog) 
     sidecar = a_sidecar()
     await upload(catalog, sidecar)
     before = await catalog.reads.get(sidecar.file_id)
-    touched = FoundFile(sidecar, an_identity(2))
-    merged = await catalog.merge.merge(
-        [touched], s0=1, fence=await rebuild_fence(catalog), now=now(), cache_ttl_hours=168
-    )
+    touched = found(sidecar, 2, hours=168)
+    merged = await catalog.merge.merge([touched], s0=1, fence=await rebuild_fence(catalog))
     assert merged == Merged(renewed=1)
     row = await catalog.reads.get(sidecar.file_id)
     assert before is not None and row is not None

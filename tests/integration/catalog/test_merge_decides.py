@@ -12,12 +12,11 @@ from mesh.database import Database
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.fences import Fence, Guard
 from storage_server.catalog.kinds import ChangeKind
-from storage_server.catalog.merge import FoundFile
 from storage_server.catalog.rows import FileRow
 from storage_server.catalog.tables import Tables
 from storage_server.repair.decisions import Found, MergeAction, may_drop, merge_action
 from storage_server.sidecar import Sidecar, tombstoned, updated
-from tests.integration.catalog.files import TTL_HOURS, a_sidecar, an_identity, commit, now, upload
+from tests.integration.catalog.files import a_sidecar, an_identity, commit, found, now, upload
 
 
 @dataclass(frozen=True)
@@ -118,11 +117,7 @@ async def compare_merge(catalog: Catalog, batch: list[Case]) -> None:
     await catalog.fences.raise_rebuild(fence.number)
     at = now()
     merged = await catalog.merge.merge(
-        [FoundFile(said(first, case.read), an_identity(7)) for case, first in files],
-        s0=s0,
-        fence=fence,
-        now=at,
-        cache_ttl_hours=TTL_HOURS,
+        [found(said(first, case.read), 7, at=at) for case, first in files], s0=s0, fence=fence
     )
 
     written = (MergeAction.INSERT, MergeAction.WRITE)

@@ -70,25 +70,9 @@ async def test_folders_are_told_apart_and_tombstones_named(catalog: Catalog) -> 
     summary = folders[there.storage_path]
     assert (summary.rows, summary.live_rows) == (1, 0)
     assert summary.tombstones == {there.storage_filename}
-    rows = await catalog.summaries.rows_of([here.storage_path])
-    assert [row.file_id for row in rows] == [here.file_id]
     counts = await catalog.summaries.counts()
     assert {path: (one.rows, one.live_rows, one.newest_sequence) for path, one in counts.items()}
     assert counts[there.storage_path].live_rows == 0
-
-
-async def test_rows_of_a_folder_come_in_batches_even_if_names_repeat(
-    catalog: Catalog, monkeypatch: object
-) -> None:
-    twins = [a_sidecar(at=HOUR, storage_filename="same.txt") for _ in range(3)]
-    for sidecar in (*twins, a_sidecar(at=HOUR)):
-        await upload(catalog, sidecar)
-    met = [
-        row.file_id
-        async for batch in catalog.summaries.rows_in(twins[0].storage_path)
-        for row in batch
-    ]
-    assert len(met) == len(set(met)) == 4
 
 
 async def test_all_identities_are_met_once(catalog: Catalog) -> None:

@@ -84,6 +84,21 @@ async def test_a_cancelled_transaction_leaves_nothing_and_the_pool_works(
     await database.close()
 
 
+@pytest.mark.parametrize("replan", [False, True])
+async def test_a_plan_of_when_the_table_was_empty_is_not_kept_if_told_so(
+    database_url: str, replan: bool
+) -> None:
+    database = Database(database_url, max_size=1)
+    await database.execute("CREATE TABLE t (n int PRIMARY KEY)")
+    for _ in range(10):
+        await database.fetch("SELECT n FROM t WHERE n = ANY($1)", [1, 2], replan=replan)
+    kept = await database.fetchval(
+        "SELECT sum(generic_plans) FROM pg_prepared_statements WHERE statement LIKE '%FROM t %'"
+    )
+    assert bool(kept) is not replan
+    await database.close()
+
+
 async def test_a_wrong_statement_is_not_called_unavailable(database_url: str) -> None:
     database = Database(database_url)
     with pytest.raises(asyncpg.UndefinedTableError):
