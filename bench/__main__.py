@@ -22,7 +22,7 @@ from bench.report import GROWTH, as_markdown
 REPEATS_OF_ONE_FILE = 40
 # What takes long is repeated less, so that all parts end within twelve minutes.
 LONG_ROUNDS = 3
-READ_SECONDS = 10.0
+READ_SECONDS = 20.0
 UPLOAD_SECONDS = 15.0
 
 

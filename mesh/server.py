@@ -34,6 +34,9 @@ S = TypeVar("S", bound=MeshSettings)
 DRAIN_SECONDS = 10.0
 BEAT_SECONDS = 0.2
 CERTIFICATE_CHECK_SECONDS = 10.0
+# How long the event loop waits at most for a thread that computes, each time it needs the
+# interpreter; a call needs it about ten times. Python's own choice is ten times as long.
+SWITCH_SECONDS = 0.0005
 
 SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     # Two processes on one port would share calls without a word.
@@ -210,6 +213,7 @@ def run(name: str, settings_type: type[S], build: Build[S]) -> NoReturn:
         print(resolved(settings))
         sys.exit(0)
     logs.configure(server=name, level=settings.log_level, path=settings.log_path)
+    sys.setswitchinterval(SWITCH_SECONDS)
     try:
         asyncio.run(serve(settings, build))
     except ArtStoreError as exc:

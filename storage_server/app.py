@@ -92,6 +92,8 @@ async def build(settings: StorageSettings, *, adopt: bool = False) -> AsyncItera
             max_size=DATABASE_CONNECTIONS,
             application_name=f"artstore {settings.element_id}",
             droppable=[*settings.tables.all(), settings.tables.fence_sequence],
+            # A scan of all rows must leave a processor to those who read single ones.
+            settings={"max_parallel_workers_per_gather": "0"},
         )
         stack.push_async_callback(database.close)
         server = MeshServer(settings, admin.verifier, name=settings.element_id)

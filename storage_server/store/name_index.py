@@ -20,6 +20,8 @@ from storage_server.naming import file_id_in_name
 from storage_server.store.port import SIDECAR_SUFFIX
 
 MAX_LISTINGS = 2
+# A listing takes milliseconds; whoever finds two of them waits that long, no more.
+WAIT_SECONDS = 0.25
 MAX_KEPT_NAMES = 200_000
 _CLOCK_SKEW_SECONDS = 1.0
 
@@ -67,18 +69,19 @@ class NameIndex:
         self._life_seconds = life_seconds
         self._kept: OrderedDict[str, _Index] = OrderedDict()
         self._flights: dict[str, tuple[float, asyncio.Task[_Index]]] = {}
+        self._slots = asyncio.Semaphore(MAX_LISTINGS)
         self._changed: dict[str, float] = {}
 
     async def find(self, file_id: str, folder: str) -> Sequence[str]:
         """Paths of the sidecars of `file_id` in `folder`.
 
         Raises:
-            Unavailable: two other folders are being listed, or the storage failed.
+            Unavailable: two other folders are being listed, and take long, or the storage failed.
         """
         asked = time.monotonic()
         index = await self._kept_index(folder, file_id)
         while index is None:
-            began, flight = self._flight(folder)
+            began, flight = self._flights.get(folder) or await self._take_off(folder)
             found = await _landed(flight)
             if began >= asked or file_id in found.by_id:
                 index = found
@@ -114,14 +117,18 @@ class NameIndex:
             self._kept.move_to_end(folder)
         return index
 
-    def _flight(self, folder: str) -> tuple[float, asyncio.Task[_Index]]:
-        under_way = self._flights.get(folder)
-        if under_way is not None:
-            return under_way
-        if len(self._flights) >= MAX_LISTINGS:
+    async def _take_off(self, folder: str) -> tuple[float, asyncio.Task[_Index]]:
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                await self._slots.acquire()
+        except TimeoutError:
             raise Unavailable(
                 "too many files are being looked for at once", retry_after_seconds=0.5
-            )
+            ) from None
+        if folder in self._flights:
+            # Another one that waited for a slot was here first.
+            self._slots.release()
+            return self._flights[folder]
         began = time.monotonic()
         flight = asyncio.create_task(self._list(folder, began))
         flight.add_done_callback(_ignore_error)
@@ -141,6 +148,7 @@ class NameIndex:
         finally:
             self._changed.pop(folder, None)
             del self._flights[folder]
+            self._slots.release()
 
     def _may_be_kept(self, index: _Index) -> bool:
         return self._current_stamp is None or bool(index.stamp)
