@@ -50,7 +50,7 @@ def apply(conditions: Conditions, filters: Filters, readable: frozenset[str] | N
         ("extension", extensions),
     ):
         if values:
-            conditions.add(f"{column} = ANY({{}}::text[])", list(values))
+            conditions.clauses.append(_any_of(conditions, column, values))
     if filters.content_types:
         _content_types(conditions, filters.content_types)
     if filters.tags:
@@ -73,10 +73,17 @@ def apply(conditions: Conditions, filters: Filters, readable: frozenset[str] | N
 def _one_of(conditions: Conditions, column: str, values: Sequence[str]) -> str:
     """The column is one of the texts; the index has the beginnings of them."""
     keys = [value[:KEY_CHARACTERS] for value in values]
-    clause = f"left({column}, {KEY_CHARACTERS}) = ANY({conditions.parameter(keys)}::text[])"
+    clause = _any_of(conditions, f"left({column}, {KEY_CHARACTERS})", keys)
     if any(len(key) == KEY_CHARACTERS for key in keys):
-        clause += f" AND {column} = ANY({conditions.parameter(list(values))}::text[])"
+        clause += f" AND {_any_of(conditions, column, values)}"
     return f"({clause})"
+
+
+def _any_of(conditions: Conditions, expression: str, values: Sequence[str]) -> str:
+    """One value is compared by itself, since a GIN index takes no list."""
+    if len(values) == 1:
+        return f"{expression} = {conditions.parameter(values[0])}"
+    return f"{expression} = ANY({conditions.parameter(list(values))}::text[])"
 
 
 def _tags(conditions: Conditions, tags: Sequence[str]) -> None:
@@ -93,5 +100,5 @@ def _content_types(conditions: Conditions, names: Sequence[str]) -> None:
     if exact:
         clauses.append(_one_of(conditions, "content_type", exact))
     if families:
-        clauses.append(f"content_family = ANY({conditions.parameter(families)}::text[])")
+        clauses.append(_any_of(conditions, "content_family", families))
     conditions.clauses.append(f"({' OR '.join(clauses)})")
