@@ -211,7 +211,7 @@ def decode(data: bytes) -> Sidecar:
 
 
 def decode_with_digest(data: bytes) -> tuple[Sidecar, bytes]:
-    """`decode` and `digest`, which takes no time for bytes that are as `encode` writes them."""
+    """`decode` and `digest`; bytes that are as `encode` writes them are not encoded again."""
     sidecar, is_canonical = _read(data)
     return sidecar, _digest_of(data) if is_canonical else digest(sidecar)
 

@@ -53,6 +53,14 @@ def test_bytes_as_they_were_written_are_their_own_digest(sidecar: Sidecar) -> No
         assert digest(sidecar) == hashlib.blake2b(encoded, digest_size=16).digest()
 
 
+def test_bytes_as_they_were_written_are_not_encoded_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    sidecar = a_sidecar(tags=("a",), attributes={"b": "1", "c": "2"})
+    expected = (sidecar, digest(sidecar))
+    encoded = encode(sidecar)
+    monkeypatch.delattr("storage_server.sidecar._canonical")
+    assert decode_with_digest(encoded) == expected
+
+
 # Whoever edits a sidecar by hand writes the same in another way.
 OTHER_WAYS = {
     "order": lambda members: dict(reversed(members.items())),
