@@ -10,7 +10,7 @@ All times are UTC and come from the time in the file id.
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import lru_cache
 
 from storage_server.file_id import milliseconds_of
@@ -20,8 +20,7 @@ MAX_NAME_BYTES = 200
 MAX_EXTENSION_BYTES = 20
 MAX_UPLOADER_CHARACTERS = 64
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_HOUR_MILLISECONDS = 3_600_000
+_HOUR_SECONDS = 3_600
 _STEM_OF_NAMELESS = "file"
 _NOBODY = "unknown"
 # Control characters (C0, DEL, C1), separators and what other systems forbid, lone surrogates.
@@ -83,14 +82,14 @@ def folder_of(created_at: datetime) -> str:
 def home_of(file_id: str) -> str | None:
     """The folder that the id's time names, None if it names none."""
     try:
-        return _folder_of_hour(milliseconds_of(file_id) // _HOUR_MILLISECONDS)
+        return _folder_of_hour(milliseconds_of(file_id) // (1000 * _HOUR_SECONDS))
     except (ValueError, OverflowError):
         return None
 
 
 @lru_cache(maxsize=4096)
 def _folder_of_hour(hours: int) -> str:
-    return folder_of(_EPOCH + timedelta(hours=hours))
+    return folder_of(datetime.fromtimestamp(hours * _HOUR_SECONDS, UTC))
 
 
 def is_folder(path: str) -> bool:

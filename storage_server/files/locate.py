@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 import structlog
 
 from mesh.errors import DataLoss
-from storage_server.file_id import plausible, time_of
-from storage_server.naming import file_id_in_name, folder_of, home_of
+from storage_server.file_id import plausible
+from storage_server.naming import file_id_in_name, home_of
 from storage_server.repair.reading import (
     InvalidAttr,
     ReadSidecar,
@@ -39,10 +39,11 @@ async def locate(store: Store, file_id: str, known_path: str = "") -> ReadSideca
             raise _damaged(file_id, read)
         if read is not None and read.sidecar.file_id == file_id:
             return read
-    if not plausible(file_id, datetime.now(UTC)):
+    home = home_of(file_id)
+    if home is None or not plausible(file_id, datetime.now(UTC)):
         return None
     invalid = None
-    for path in sorted(await store.find_sidecars(file_id, folder_of(time_of(file_id)))):
+    for path in sorted(await store.find_sidecars(file_id, home)):
         if path == known_path:
             continue
         read = await _read(store, path)
