@@ -117,6 +117,7 @@ class Node:
         *,
         finish: types_pb2.UploadFinish | None = None,
         claims: Mapping[str, Any] | None = None,
+        timeout: float = 30.0,
         **header: Any,
     ) -> pb.StorageServiceUploadResponse:
         """A whole upload in one stream."""
@@ -126,7 +127,7 @@ class Node:
             finish or types_pb2.UploadFinish(),
         ]
         return await self.send_upload(
-            types_pb2.UploadHeader(**header), messages, **dict(claims or {})
+            types_pb2.UploadHeader(**header), messages, timeout=timeout, **dict(claims or {})
         )
 
     async def send_upload(
@@ -194,11 +195,16 @@ class Node:
         )
 
     async def commit_upload(
-        self, opened: pb.StorageServiceStartUploadResponse, **values: Any
+        self,
+        opened: pb.StorageServiceStartUploadResponse,
+        *,
+        timeout: float = 10.0,
+        **values: Any,
     ) -> pb.StorageServiceCommitUploadResponse:
         return await self.call(
             "CommitUpload",
             pb.StorageServiceCommitUploadRequest(upload_id=opened.upload_id, **values),
+            timeout=timeout,
             upload_token=opened.upload_token,
             role="USER",
         )
