@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import random
+import socket
 import sysconfig
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.peers.processes import free_address
-
 _SERVICES = ("master", "volume", "filer", "s3")
-_SECONDS = 1.0
+_PROBE_SECONDS, _SECONDS = 1.0, 10.0
+# Below those that the kernel gives to connections, one of which might else sit on a port of a
+# server that was killed and is to come back; above those of meshes.
+_PORTS = range(29_500, 32_700)
 
 
 @dataclass(slots=True)
@@ -31,7 +34,7 @@ class SeaweedFS:
     def __post_init__(self) -> None:
         for service in _SERVICES:
             for name in (f"{service}.port", f"{service}.port.grpc"):
-                self._ports[name] = int(free_address().rpartition(":")[2])
+                self._ports[name] = _lasting_port()
 
     @property
     def address(self) -> str:
@@ -66,22 +69,25 @@ class SeaweedFS:
             # A PUT into a bucket that is gone is refused, as by other servers.
             "-s3.autoCreateBucket=false",
             "-s3.port.iceberg=0", "-s3.port.lance=0",
-            # No election: it is the only master.
-            "-master.peers=none", "-master.telemetry=false", "-master.volumeSizeLimitMB=256",
+            # The only master elects nobody, and is none that resumes: such a one may wait 15 s
+            # before it makes a volume.
+            "-master.peers=none", "-master.resumeState=false",
+            "-master.telemetry=false", "-master.volumeSizeLimitMB=256",
             "-volume.max=2000", "-volume.preStopSeconds=0",
         ]  # fmt: skip
 
     def answers(self) -> bool:
         """Whether S3 answers and has somewhere to write to. Blocks for up to two seconds."""
         try:
-            self._get("s3.port", "/healthz")
-            return bool(json.loads(self._get("master.port", "/dir/status"))["Topology"]["Max"])
+            self._get("s3.port", "/healthz", _PROBE_SECONDS)
+            status = json.loads(self._get("master.port", "/dir/status", _PROBE_SECONDS))
+            return bool(status["Topology"]["Max"])
         except (OSError, ValueError, KeyError):
             return False
 
     def grow(self, bucket: str) -> None:
         """Give a bucket its first volume, for which its first PUT would wait 0.2 s."""
-        self._get("master.port", f"/vol/grow?count=1&collection={bucket}")
+        self._get("master.port", f"/vol/grow?count=1&collection={bucket}", _SECONDS)
 
     def remove(self) -> None:
         """Delete the sockets that a killed process leaves in /tmp."""
@@ -93,10 +99,21 @@ class SeaweedFS:
     def _accounts(self) -> Path:
         return self.folder / "accounts.json"
 
-    def _get(self, port: str, path: str) -> bytes:
+    def _get(self, port: str, path: str, seconds: float) -> bytes:
         url = f"http://127.0.0.1:{self._ports[port]}{path}"
         # Whatever proxy the environment names.
         direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with direct.open(url, timeout=_SECONDS) as answer:
+        with direct.open(url, timeout=seconds) as answer:
             content: bytes = answer.read()
         return content
+
+
+def _lasting_port() -> int:
+    """A port of 127.0.0.1 that is free, and stays so while nobody listens there."""
+    while True:
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port := random.choice(_PORTS)))
+            except OSError:
+                continue
+            return port
