@@ -20,7 +20,7 @@ from tests.services import S3Account, S3Process
 DATA = some_bytes(9 * MIB)
 # What a server may be silent for while it completes 9 MiB.
 PATIENCE = 2 * DEADLINE + 0.9
-LONG = 3 * PATIENCE
+LONG = 1.5 * PATIENCE
 
 
 @pytest.fixture

@@ -144,7 +144,7 @@ async def test_a_completion_that_lasts_longer_than_the_callers_deadline_is_unava
         async with s3_rig.running() as node:
             proxy.hold_completions.clear()
             if not resumable:
-                await _unavailable(node.upload(data, timeout=6.0))
+                await _unavailable(node.upload(data, timeout=4.0))
                 proxy.hold_completions.set()
                 await until(lambda: s3_rig.files() == [])
                 return
