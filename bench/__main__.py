@@ -17,6 +17,7 @@ from bench.machine import describe
 from bench.meshes import Mesh
 from bench.peers.object_store import object_store
 from bench.peers.processes import mesh as running_mesh
+from bench.population import Folder
 from bench.report import GROWTH, as_markdown
 
 REPEATS_OF_ONE_FILE = 40
@@ -87,7 +88,7 @@ async def _cache(results: Results, arguments: argparse.Namespace, folder: Path) 
         await cache.local(
             results,
             mesh,
-            mesh.data_dir / "storage_element_01",
+            Folder(mesh.data_dir / "storage_element_01"),
             files=arguments.files,
             rounds=min(arguments.rounds, LONG_ROUNDS),
             read_seconds=READ_SECONDS,
@@ -100,7 +101,7 @@ async def _s3(results: Results, arguments: argparse.Namespace, folder: Path) -> 
             results.figures += await s3.operations(
                 mesh, store, files=arguments.s3_files, rounds=min(arguments.rounds, LONG_ROUNDS)
             )
-            # A quarter: rclone puts an upload's parts together once more.
+            # A quarter: the server is a process of this machine too.
             size = arguments.big_mib * transfer.MIB // 4
             results.figures += await memory.growth(mesh, size=size, label="S3")
 

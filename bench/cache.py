@@ -6,7 +6,6 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 import grpc.aio
 import psutil
@@ -17,7 +16,7 @@ from bench.element import Element, seconds
 from bench.figures import Figure, Results, Spread, percentile
 from bench.meshes import Mesh
 from bench.metrics import blocked, loop_lag
-from bench.population import HEADER, Population
+from bench.population import HEADER, Place, Population
 
 STEPS = (1_000, 10_000, 100_000)
 READS_PER_SECOND = 100
@@ -26,18 +25,18 @@ REST_SECONDS = 0.1
 
 
 async def local(
-    results: Results, mesh: Mesh, root: Path, *, files: int, rounds: int, read_seconds: float
+    results: Results, mesh: Mesh, place: Place, *, files: int, rounds: int, read_seconds: float
 ) -> None:
     """The rows of the contract at `files` files, and the curves on the way there.
 
     Args:
-        root: folder of element se-01.
+        place: of element se-01.
         read_seconds: how long GetFile is measured, of each kind.
     """
     async with Element.of(mesh, "se-01") as element:
         template = await element.upload(HEADER, b"x")
         await element.settle()
-        population = Population(root, template)
+        population = Population(place, template)
         before = await loop_lag(element.endpoint)
         with followers_frozen(mesh):
             for total in (*(step for step in STEPS if step < files), files):

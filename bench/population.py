@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
@@ -31,20 +31,57 @@ HEADER = types_pb2.UploadHeader(
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+class Place(Protocol):
+    """An element's folder or prefix. Paths are relative to it. Its methods block."""
+
+    def read(self, path: str) -> bytes:
+        """One file."""
+
+    def lay(self, sidecars: Iterable[tuple[str, bytes]], content: bytes) -> None:
+        """Write files: for each the path of its blob, whose bytes all have, and its sidecar."""
+
+
+class Folder:
+    """A place on disk."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._blob = ""
+
+    def read(self, path: str) -> bytes:
+        """See `Place`."""
+        return (self._root / path).read_bytes()
+
+    def lay(self, sidecars: Iterable[tuple[str, bytes]], content: bytes) -> None:
+        """See `Place`. The blobs of a folder are links to its first one."""
+        for path, sidecar in sidecars:
+            blob = f"{self._root}/{path}"
+            try:
+                os.link(self._blob, blob)
+            except FileNotFoundError:
+                Path(blob).parent.mkdir(parents=True, exist_ok=True)
+                Path(blob).write_bytes(content)
+                self._blob = blob
+            fd = os.open(blob + SIDECAR_SUFFIX, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+            try:
+                os.write(fd, sidecar)
+            finally:
+                os.close(fd)
+
+
 class Population:
     """The files made so far, a thousand in each folder `YYYY/MM/DD/HH` of the past weeks.
 
     Args:
-        root: folder of the element.
+        place: the element's.
         template: the file that was uploaded.
     """
 
-    def __init__(self, root: Path, template: types_pb2.File) -> None:
-        self._root = root
-        blob = root / template.storage_path / template.storage_filename
-        self._content = blob.read_bytes()
-        self._blob = str(blob)
-        sidecar: Mapping[str, Any] = orjson.loads(Path(f"{blob}{SIDECAR_SUFFIX}").read_bytes())
+    def __init__(self, place: Place, template: types_pb2.File) -> None:
+        self._place = place
+        blob = f"{template.storage_path}/{template.storage_filename}"
+        self._content = place.read(blob)
+        sidecar: Mapping[str, Any] = orjson.loads(place.read(blob + SIDECAR_SUFFIX))
         self._sidecar = sidecar
         name = Path(template.storage_filename)
         # The name ends with `_{YYYYMMDDTHHMMSS}_{file_id}`.
@@ -55,13 +92,16 @@ class Population:
 
     def grow(self, total: int) -> None:
         """Write files until there are `total`, the uploaded one among them. Blocks."""
+        self._place.lay(self._new(total), self._content)
+
+    def _new(self, total: int) -> Iterator[tuple[str, bytes]]:
         while len(self.file_ids) < total:
             number = len(self.file_ids)
             hour, rest = divmod(number, FILES_A_FOLDER)
             at = self._begin + timedelta(hours=hour, seconds=3600 * rest // FILES_A_FOLDER)
-            self.file_ids.append(self._write(at))
+            yield self._file(at)
 
-    def _write(self, at: datetime) -> str:
+    def _file(self, at: datetime) -> tuple[str, bytes]:
         file_id = file_id_of(at)
         folder = f"{at:%Y/%m/%d/%H}"
         name = f"{self._stem}_{at:%Y%m%dT%H%M%S}_{file_id}{self._extension}"
@@ -73,23 +113,8 @@ class Population:
             "created_at": moment,
             "updated_at": moment,
         }
-        path = f"{self._root}/{folder}/{name}"
-        try:
-            os.link(self._blob, path)
-        except FileNotFoundError:
-            self._begin_folder(folder, path)
-        fd = os.open(path + SIDECAR_SUFFIX, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-        try:
-            os.write(fd, orjson.dumps(sidecar))
-        finally:
-            os.close(fd)
-        return file_id
-
-    def _begin_folder(self, folder: str, blob: str) -> None:
-        """Make a folder with its first blob; the others in it are links to that."""
-        (self._root / folder).mkdir(parents=True)
-        Path(blob).write_bytes(self._content)
-        self._blob = blob
+        self.file_ids.append(file_id)
+        return f"{folder}/{name}", orjson.dumps(sidecar)
 
 
 def file_id_of(at: datetime) -> str:

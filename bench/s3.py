@@ -20,7 +20,7 @@ async def operations(mesh: Mesh, store: ObjectStore, *, files: int, rounds: int)
     async with Element.of(mesh, ELEMENT) as element:
         template = await element.upload(HEADER, b"x")
         await element.settle()
-        population = Population(store.root / FOLDER, template)
+        population = Population(store.place(FOLDER), template)
         await asyncio.to_thread(population.grow, files)
         nothing = await seconds(element.rebuild())
         # The uploaded one has its row.

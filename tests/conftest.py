@@ -16,8 +16,8 @@ from tests.distribution import (
 )
 from tests.mesh_fixture import mesh, mesh_local, mesh_s3, own_mesh
 from tests.services import (
-    MotoProcess,
     PostgresProcess,
+    RcloneProcess,
     S3Account,
     S3Process,
     ValkeyProcess,
@@ -81,28 +81,28 @@ def redis_url(valkey: ValkeyProcess) -> str:
 
 @pytest.fixture(scope="session")
 def s3_server(service_folder: Path) -> Iterator[S3Process]:
-    """rclone's S3 for all tests; never freeze or stop this one."""
+    """SeaweedFS for all tests; never freeze or stop this one."""
     with running(S3Process(service_folder / "s3")) as server:
         yield server
 
 
 @pytest.fixture
 def s3(s3_server: S3Process) -> S3Account:
-    """An empty bucket on rclone's S3, which ignores conditional PUT."""
+    """An empty bucket on SeaweedFS, which honours conditional PUT."""
     return s3_server.create_bucket()
 
 
 @pytest.fixture(scope="session")
-def moto_server(service_folder: Path) -> Iterator[MotoProcess]:
-    """moto's S3 for all tests; never freeze or stop this one."""
-    with running(MotoProcess(service_folder / "moto")) as server:
+def rclone_server(service_folder: Path) -> Iterator[RcloneProcess]:
+    """rclone's S3 for all tests; never freeze or stop this one."""
+    with running(RcloneProcess(service_folder / "rclone")) as server:
         yield server
 
 
 @pytest.fixture
-def moto_s3(moto_server: MotoProcess) -> S3Account:
-    """An empty bucket on moto, which honours conditional PUT."""
-    return moto_server.create_bucket()
+def rclone_s3(rclone_server: RcloneProcess) -> S3Account:
+    """An empty bucket on rclone's S3, which ignores conditional PUT."""
+    return rclone_server.create_bucket()
 
 
 @pytest.fixture
@@ -122,8 +122,18 @@ def own_valkey(tmp_path: Path) -> Iterator[ValkeyProcess]:
         yield server
 
 
-@pytest.fixture
-def own_s3(tmp_path: Path) -> Iterator[S3Process]:
-    """An rclone S3 that this test alone has: it may freeze, stop and kill it."""
-    with running(S3Process(tmp_path / "own-s3")) as server:
+@pytest.fixture(scope="session")
+def breakable_s3(service_folder: Path) -> Iterator[S3Process]:
+    """Kept from test to test, since a start takes seconds; tests take `own_s3`."""
+    with running(S3Process(service_folder / "breakable-s3")) as server:
         yield server
+
+
+@pytest.fixture
+def own_s3(breakable_s3: S3Process) -> S3Process:
+    """A SeaweedFS that no other test uses meanwhile: this one may freeze, stop and kill it.
+
+    It is mended for the next test; what is stored may be of earlier ones, so take a new bucket.
+    """
+    breakable_s3.mend()
+    return breakable_s3

@@ -11,7 +11,6 @@ import secrets
 import shutil
 import signal
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -22,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from bench.peers.seaweedfs import SeaweedFS
 from launch import processes
 from launch.postgres import PostgresCluster
 from launch.valkey import ValkeyInstance
@@ -252,8 +252,92 @@ class S3Account:
         }
 
 
-class S3Process(ServiceProcess):
-    """`rclone serve s3` on a folder: buckets are folders of `root`, objects are files."""
+class S3Service(ServiceProcess):
+    """An S3 server with one account, which may make buckets."""
+
+    access_key = "artstore-tests"
+    secret_key = "artstore-tests-secret"
+
+    @property
+    def endpoint_url(self) -> str:
+        raise NotImplementedError
+
+    def client(self) -> Any:
+        """Return a blocking boto3 client, for setting up and looking at what is stored."""
+        import boto3
+        from botocore.config import Config
+        from botocore.handlers import add_expect_header
+
+        client = boto3.client(
+            "s3",
+            endpoint_url=self.endpoint_url,
+            aws_access_key_id=self.access_key,
+            aws_secret_access_key=self.secret_key,
+            region_name="us-east-1",
+            config=Config(
+                s3={"addressing_style": "path"},
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+                retries={"max_attempts": 1},
+            ),
+        )
+        # After an empty body, for which no server says "100 Continue", its next PUT hangs.
+        client.meta.events.unregister("before-call.s3", add_expect_header)
+        return client
+
+    def create_bucket(self) -> S3Account:
+        """Make a bucket with a name of its own."""
+        bucket = f"test-{secrets.token_hex(4)}"
+        self.client().create_bucket(Bucket=bucket)
+        return S3Account(self.endpoint_url, self.access_key, self.secret_key, bucket)
+
+
+class S3Process(S3Service):
+    """SeaweedFS, which honours conditional PUT."""
+
+    name = "SeaweedFS"
+    # Told to end in good order, its filer waits for its volume server, which has ended already.
+    stop_signal = signal.SIGKILL
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._server = SeaweedFS(folder, self.access_key, self.secret_key)
+
+    @property
+    def endpoint_url(self) -> str:
+        return f"http://{self._server.address}"
+
+    def prepare(self) -> None:
+        self._server.prepare()
+
+    def command(self) -> list[str]:
+        return processes.wrapped(self._server.command(), death_signal=signal.SIGKILL)
+
+    def answers(self) -> bool:
+        return self._server.answers()
+
+    def create_bucket(self) -> S3Account:
+        account = super().create_bucket()
+        self._server.grow(account.bucket)
+        return account
+
+    def mend(self) -> None:
+        """Let it run again, whatever a test has done to it."""
+        if self._process is not None and self._process.poll() is None:
+            self.thaw()
+        else:
+            self.start()
+
+    def discard(self) -> None:
+        super().discard()
+        self._server.remove()
+
+
+class RcloneProcess(S3Service):
+    """`rclone serve s3` on a folder, which ignores conditional PUT.
+
+    Buckets are folders of `root`, objects are files. A PUT that is cut off deletes the object.
+    """
 
     name = "rclone serve s3"
 
@@ -261,8 +345,6 @@ class S3Process(ServiceProcess):
         super().__init__(folder)
         self.port = processes.free_port()
         self.root = folder / "buckets"
-        self.access_key = "artstore-tests"
-        self.secret_key = "artstore-tests-secret"
 
     @property
     def endpoint_url(self) -> str:
@@ -292,42 +374,6 @@ class S3Process(ServiceProcess):
             return True
         except OSError:
             return False
-
-    def client(self) -> Any:
-        """Return a blocking boto3 client, for setting up and looking at what is stored."""
-        import boto3
-        from botocore.config import Config
-
-        return boto3.client(
-            "s3",
-            endpoint_url=self.endpoint_url,
-            aws_access_key_id=self.access_key,
-            aws_secret_access_key=self.secret_key,
-            region_name="us-east-1",
-            config=Config(
-                s3={"addressing_style": "path"},
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-                retries={"max_attempts": 1},
-            ),
-        )
-
-    def create_bucket(self) -> S3Account:
-        """Make a bucket with a name of its own."""
-        bucket = f"test-{secrets.token_hex(4)}"
-        self.client().create_bucket(Bucket=bucket)
-        return S3Account(self.endpoint_url, self.access_key, self.secret_key, bucket)
-
-
-class MotoProcess(S3Process):
-    """moto's S3, which honours conditional PUT, in memory."""
-
-    name = "moto"
-
-    def command(self) -> list[str]:
-        return processes.wrapped(
-            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
-        )
 
 
 def freeze_family(pid: int) -> None:

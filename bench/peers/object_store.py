@@ -1,4 +1,4 @@
-"""rclone's S3 behind a proxy that counts the requests for sidecars, and a bare listing of it."""
+"""SeaweedFS behind a proxy that counts the requests for sidecars, and a bare listing of it."""
 
 from __future__ import annotations
 
@@ -8,21 +8,26 @@ import secrets
 import subprocess
 import threading
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import unescape
 
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
+from botocore.config import Config
 from botocore.credentials import Credentials
-from rclone_api import BINARY_PATH
+from botocore.handlers import add_expect_header
 
-from bench.peers.processes import free_address, wait_for
+from bench.peers.processes import free_address, wait_until
+from bench.peers.seaweedfs import SeaweedFS
 
 REGION = "us-east-1"
+_PUTS_IN_FLIGHT = 8
 _READ = re.compile(rb"(?:GET|HEAD) /[^ ?]*\.attr\.json[ ?]")
 # A request line that begins in one piece of bytes ends in the next.
 _LONGEST_LINE = 4096
@@ -35,15 +40,15 @@ class ObjectStore:
 
     Attributes:
         endpoint_url: of the proxy.
-        root: the folder whose files are the bucket's objects.
+        behind_url: of the server itself.
         sidecar_reads: GET and HEAD of `*.attr.json` so far.
     """
 
     endpoint_url: str
-    root: Path
+    behind_url: str
     bucket: str
-    access_key: str = field(default_factory=lambda: secrets.token_hex(10))
-    secret_key: str = field(default_factory=lambda: secrets.token_hex(20))
+    access_key: str
+    secret_key: str = field(repr=False)
     sidecar_reads: int = 0
 
     def environment(self) -> dict[str, str]:
@@ -55,6 +60,33 @@ class ObjectStore:
             "AWS_SECRET_ACCESS_KEY": self.secret_key,
             "AWS_DEFAULT_REGION": REGION,
         }
+
+    def place(self, prefix: str) -> Bucket:
+        """The element's prefix, past the proxy."""
+        return Bucket(self._client(), self.bucket, prefix)
+
+    def make_bucket(self) -> None:
+        """Make it. Blocks."""
+        self._client().create_bucket(Bucket=self.bucket)
+
+    def _client(self) -> Any:
+        import boto3
+
+        client = boto3.client(
+            "s3",
+            endpoint_url=self.behind_url,
+            aws_access_key_id=self.access_key,
+            aws_secret_access_key=self.secret_key,
+            region_name=REGION,
+            config=Config(
+                s3={"addressing_style": "path"},
+                request_checksum_calculation="when_required",
+                max_pool_connections=_PUTS_IN_FLIGHT,
+            ),
+        )
+        # Without it a PUT is answered in one step instead of two.
+        client.meta.events.unregister("before-call.s3", add_expect_header)
+        return client
 
     def list_bare(self, prefix: str) -> int:
         """Ask for every page of a listing, parse none, and answer how many there were. Blocks."""
@@ -78,25 +110,56 @@ class ObjectStore:
             token = unescape(found[1])
 
 
+class Bucket:
+    """A `bench.population.Place` in the bucket, by a blocking client."""
+
+    def __init__(self, client: Any, bucket: str, prefix: str) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._prefix = prefix
+
+    def read(self, path: str) -> bytes:
+        """One object."""
+        found = self._client.get_object(Bucket=self._bucket, Key=f"{self._prefix}/{path}")
+        return bytes(found["Body"].read())
+
+    def lay(self, sidecars: Iterable[tuple[str, bytes]], content: bytes) -> None:
+        """Write blobs and sidecars, several at a time."""
+
+        def put(file: tuple[str, bytes]) -> None:
+            path, sidecar = file
+            for name, body in ((path, content), (f"{path}.attr.json", sidecar)):
+                key = f"{self._prefix}/{name}"
+                self._client.put_object(Bucket=self._bucket, Key=key, Body=body)
+
+        with ThreadPoolExecutor(_PUTS_IN_FLIGHT) as threads:
+            for _ in threads.map(put, sidecars):
+                pass
+
+
 @contextmanager
 def object_store(folder: Path) -> Iterator[ObjectStore]:
-    """rclone's S3 on an empty bucket in `folder`, and the proxy, until the context ends."""
-    behind, before = free_address(), free_address()
-    store = ObjectStore(f"http://{before}", folder / "bench", "bench")
-    store.root.mkdir(parents=True)
-    command = [
-        str(BINARY_PATH), "serve", "s3", str(folder), "--addr", behind,
-        "--auth-key", f"{store.access_key},{store.secret_key}",
-        "--config", "/dev/null", "--dir-cache-time", "1ms",
-    ]  # fmt: skip
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    """SeaweedFS in `folder`, an empty bucket, and the proxy, until the context ends."""
+    access_key, secret_key = secrets.token_hex(10), secrets.token_hex(20)
+    server = SeaweedFS(folder, access_key, secret_key)
+    before = free_address()
+    store = ObjectStore(
+        f"http://{before}", f"http://{server.address}", "bench", access_key, secret_key
+    )
+    server.prepare()
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen(server.command(), stdout=quiet, stderr=quiet) as process:
         try:
-            wait_for(behind)
+            wait_until(server.answers, "SeaweedFS answers")
+            store.make_bucket()
             with _event_loop() as loop:
-                asyncio.run_coroutine_threadsafe(_proxy(store, before, behind), loop).result()
+                proxy = _proxy(store, before, server.address)
+                asyncio.run_coroutine_threadsafe(proxy, loop).result()
                 yield store
         finally:
             process.kill()
+            process.wait()
+            server.remove()
 
 
 @contextmanager

@@ -111,6 +111,7 @@ class StorageServicer(StorageServiceServicer):
             current_upload_token(),
             optional(request, "size_bytes"),
             optional(request, "sha256"),
+            deadline=upload_streams.deadline_of(context),
         )
         return pb.StorageServiceCommitUploadResponse(
             file=self._file(view), change_token=self._token(view)

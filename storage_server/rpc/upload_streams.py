@@ -7,6 +7,7 @@ like its end.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -38,12 +39,20 @@ DRAIN_SECONDS = 3.0
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
+def deadline_of(context: Context) -> float | None:
+    """The caller's, in seconds of `time.monotonic`; None when it has none."""
+    seconds = context.time_remaining()
+    return None if seconds is None else time.monotonic() + seconds
+
+
 async def receive(stream: StreamedUpload, context: Context, unbroken: Unbroken) -> FileView:
     """Everything after the header of an Upload; leaves nothing unless there was a `finish`."""
     reader = _Reader(context)
     try:
         await context.send_initial_metadata(ACCEPTED)
-        return await reader.until_interrupted(_receive(stream, reader), stream.interrupted)
+        return await reader.until_interrupted(
+            _receive(stream, reader, deadline_of(context)), stream.interrupted
+        )
     except ArtStoreError:
         await _leave_nothing(stream, unbroken)
         await reader.drain()
@@ -61,7 +70,7 @@ async def _leave_nothing(stream: StreamedUpload, unbroken: Unbroken) -> None:
                 await stream.ended.wait()
 
 
-async def _receive(stream: StreamedUpload, reader: _Reader) -> FileView:
+async def _receive(stream: StreamedUpload, reader: _Reader, deadline: float | None) -> FileView:
     read, write = reader.read, stream.write
     while True:
         message = await read()
@@ -75,7 +84,9 @@ async def _receive(stream: StreamedUpload, reader: _Reader) -> FileView:
             await write(chunk.offset, chunk.data, _crc32c(chunk))
         elif kind == "finish":
             finish = message.finish
-            return await stream.finish(optional(finish, "size_bytes"), optional(finish, "sha256"))
+            return await stream.finish(
+                optional(finish, "size_bytes"), optional(finish, "sha256"), deadline=deadline
+            )
         else:
             raise InvalidArgument("expected `chunk` or `finish`", field="payload")
 

@@ -102,8 +102,14 @@ class LocalStage:
         self._writeback_done = min(self._writeback_done, offset)
         self._digest = RunningDigest() if offset == 0 else None
 
-    async def seal(self, check: Callable[[SealedBlob], None] = lambda _: None) -> SealedBlob:
+    async def seal(
+        self,
+        check: Callable[[SealedBlob], None] = lambda _: None,
+        *,
+        seconds_left: float | None = None,
+    ) -> SealedBlob:
         """fsync, then set the time to now, since rename keeps it and a sweeper looks at it."""
+        del seconds_left
         self._require_open()
         await self._pipeline.drain()
         if self._sealed is None:

@@ -129,7 +129,9 @@ class Stage(Protocol):
             FailedPrecondition: the blob is sealed and its store cannot open it again (S3).
         """
 
-    async def seal(self, check: Callable[[SealedBlob], None] = ...) -> SealedBlob:
+    async def seal(
+        self, check: Callable[[SealedBlob], None] = ..., *, seconds_left: float | None = None
+    ) -> SealedBlob:
         """All bytes are here: make them durable and give size and digests.
 
         Hash state does not survive a restart, so a resumed stage is read again here.
@@ -139,6 +141,8 @@ class Stage(Protocol):
             check: raises when the blob is not what was declared, and that is raised on. The
                 stage may then still be cut or written to, except on S3 when it was resumed:
                 there an object is complete before it can be read again.
+            seconds_left: until the caller's deadline, None when it has none. On S3 a server may
+                work that long on making one object of the parts.
         """
 
     async def place(self) -> None:

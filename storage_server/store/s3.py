@@ -21,6 +21,7 @@ from storage_server.store.port import (
 )
 from storage_server.store.s3_client import Refused, S3Client
 from storage_server.store.s3_config import S3Config
+from storage_server.store.s3_object import S3Object
 from storage_server.store.s3_probe import honours_conditions, make_bucket
 from storage_server.store.s3_read import read_blob
 from storage_server.store.s3_stage import Part, S3Stage, abort_upload
@@ -125,7 +126,12 @@ class S3Store:
         stage = S3Stage(
             self._client,
             self._threads,
-            key=self._prefix + path,
+            made=S3Object(
+                self._client,
+                self._threads,
+                self._prefix + path,
+                conditional=self._conditional_put,
+            ),
             upload_id=upload_id,
             parts=parts,
             placed_bytes=placed,

@@ -71,6 +71,7 @@ class S3Client:
         self.bucket = config.bucket
         self.deadline_seconds = config.deadline_seconds
         self.patient_seconds = config.patient_seconds
+        self.completion_seconds = config.completion_seconds
         self._quick = quick
         self._patient = patient
         self._stack = stack

@@ -16,8 +16,10 @@ class S3Config:
         max_connections: to the server, for everything together; at least 2. Calls that find
             all of them in use wait.
         deadline_seconds: for a call, its repetition included.
-        patient_seconds: for moving the bytes of a part, completing an upload, and a page of
-            the whole store's listing.
+        patient_seconds: for moving the bytes of a part, and a page of the whole store's listing;
+            for a server's silence while it completes an upload (and a second for each 10 MiB).
+        completion_seconds: for completing an upload on a server that answers other calls
+            meanwhile, when the caller has set no deadline.
     """
 
     endpoint_url: str
@@ -29,3 +31,4 @@ class S3Config:
     max_connections: int = 64
     deadline_seconds: float = 8.0
     patient_seconds: float = 30.0
+    completion_seconds: float = 3600.0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import time
 from collections.abc import Callable, Sequence
 
 from mesh.errors import (
@@ -16,13 +17,12 @@ from mesh.errors import (
     FailedPrecondition,
     OutOfRange,
     ResourceExhausted,
-    Unavailable,
 )
 from storage_server.store.digest import RunningDigest, crc32c
 from storage_server.store.pipeline import Pipeline
-from storage_server.store.port import SIDECAR_SUFFIX, SealedBlob, StagedState
+from storage_server.store.port import SealedBlob, StagedState
 from storage_server.store.s3_client import Refused, S3Client
-from storage_server.store.s3_read import read_blob
+from storage_server.store.s3_object import S3Object
 from storage_server.store.threads import Threads
 
 MIN_PART_BYTES = 8 << 20
@@ -31,10 +31,6 @@ _MAX_DOUBLINGS = 2
 _MAX_PARTS = 10_000
 _IN_FLIGHT_BYTES = 24 << 20
 _MIN_IN_FLIGHT = 2
-_COMPLETE_TRIES = 3
-# Some servers copy the parts together when an upload is completed.
-_ASSEMBLY_BYTES_PER_SECOND = 10 << 20
-_REREAD_BYTES = 1 << 20
 
 Part = tuple[int, str, int, int]
 
@@ -61,7 +57,7 @@ class S3Stage:
     """See `storage_server.store.port.Stage`.
 
     Args:
-        key: of the object, with the element's prefix.
+        made: the object that comes of it.
         upload_id: of the multipart upload; empty while there is none.
         parts: what the server has of it, checked.
         placed_bytes: size of the object, when it is complete already.
@@ -73,13 +69,14 @@ class S3Stage:
         client: S3Client,
         threads: Threads,
         *,
-        key: str,
+        made: S3Object,
         upload_id: str = "",
         parts: Sequence[Part] = (),
         placed_bytes: int | None = None,
         forget: Callable[[S3Stage], None],
     ) -> None:
-        self.key = key
+        self.key = made.key
+        self._made = made
         self._client = client
         self._threads = threads
         self._upload_id = upload_id
@@ -95,7 +92,7 @@ class S3Stage:
         self._tail_bytes = 0
         self._sending: set[asyncio.Task[None]] = set()
         self._error: ArtStoreError | None = None
-        self._pipeline = Pipeline(threads, self._hash, what=client.name(key))
+        self._pipeline = Pipeline(threads, self._hash, what=client.name(made.key))
         self._digest = RunningDigest() if start == 0 else None
         self._hashing = (self._number, 0, 0)
         self._sealed: SealedBlob | None = None
@@ -157,7 +154,12 @@ class S3Stage:
         self._hashing = (self._number, 0, 0)
         await self._threads.run("a part", self._hash, [piece for piece in self._tail if piece])
 
-    async def seal(self, check: Callable[[SealedBlob], None] = lambda _: None) -> SealedBlob:
+    async def seal(
+        self,
+        check: Callable[[SealedBlob], None] = lambda _: None,
+        *,
+        seconds_left: float | None = None,
+    ) -> SealedBlob:
         """Send the rest and make the object. A resumed one is read again for its digests."""
         self._require_open()
         if self._sealed is None:
@@ -166,9 +168,9 @@ class S3Stage:
                 await self._all_sent()
                 if self._digest is not None:
                     check(self._digest.result())
-                await self._make_object()
+                await self._make_object(seconds_left)
                 self._complete_bytes = self._offset
-            digest = self._digest or await self._reread()
+            digest = self._digest or await self._made.read(self._offset)
             self._sealed = digest.result()
         check(self._sealed)
         return self._sealed
@@ -178,7 +180,7 @@ class S3Stage:
         self._require_open()
         if self._sealed is None:
             raise FailedPrecondition("the stage is not sealed", reason="NOT_SEALED")
-        size = await self._object_size()
+        size = await self._made.size(self._offset)
         if size != self._sealed.size_bytes:
             raise DataLoss(
                 f"{self._client.name(self.key)} has {size} bytes instead of"
@@ -211,13 +213,8 @@ class S3Stage:
         await self.close()
         if self._upload_id and self._complete_bytes is None:
             await abort_upload(self._client, self.key, self._upload_id)
-        if self._put_tried:
-            try:
-                await self._client.call("head_object", self.key + SIDECAR_SUFFIX)
-            except Refused as exc:
-                if not exc.missing:
-                    raise self._client.unexpected(exc, f"discarding {self.key}") from exc
-                await self._client.call("delete_object", self.key)
+        if self._put_tried and not await self._made.has_sidecar():
+            await self._client.call("delete_object", self.key)
 
     async def _send_tail(self) -> None:
         number, self._number = self._number, self._number + 1
@@ -253,70 +250,31 @@ class S3Stage:
             await asyncio.wait(self._sending)
         self._raise_error()
 
-    async def _make_object(self) -> None:
+    async def _make_object(self, seconds_left: float | None) -> None:
+        began = time.monotonic()
+        digest = self._digest.result() if self._digest is not None else None
         if not self._upload_id or self._offset == 0:
             if self._upload_id:
                 await abort_upload(self._client, self.key, self._upload_id)
                 self._upload_id = ""
             self._put_tried = True
             body = await self._threads.run("a blob", b"".join, self._tail)
-            await self._expect(
-                "put_object", seconds=self._client.patient_seconds, Body=io.BytesIO(body)
-            )
+            await self._made.put(body, digest)
         else:
             if self._tail_bytes:
                 await self._send_tail()
                 await self._all_sent()
-            await self._complete()
+            if seconds_left is not None:
+                seconds_left -= time.monotonic() - began
+            self._put_tried = True
+            await self._made.complete(
+                self._upload_id,
+                [{"PartNumber": n, "ETag": self._sent[n][0]} for n in sorted(self._sent)],
+                size=self._offset,
+                digest=digest,
+                seconds_left=seconds_left,
+            )
         self._tail = []
-
-    async def _complete(self) -> None:
-        """Complete the multipart upload, looking before it is tried again: a completion whose
-        answer was lost has happened all the same. All tries together have time in proportion
-        to the size.
-        """
-        self._put_tried = True
-        parts = [{"PartNumber": n, "ETag": self._sent[n][0]} for n in sorted(self._sent)]
-        now = asyncio.get_running_loop().time
-        patience = self._client.patient_seconds + self._offset / _ASSEMBLY_BYTES_PER_SECOND
-        deadline = now() + patience
-        for attempt in range(_COMPLETE_TRIES):
-            try:
-                await self._client.call_once(
-                    "complete_multipart_upload",
-                    self.key,
-                    seconds=deadline - now(),
-                    UploadId=self._upload_id,
-                    MultipartUpload={"Parts": parts},
-                )
-                return
-            except (Refused, Unavailable) as exc:
-                if await self._object_size() == self._offset:
-                    return
-                if attempt + 1 == _COMPLETE_TRIES or now() + 1.0 >= deadline:
-                    if isinstance(exc, Refused):
-                        raise self._client.unexpected(exc, f"completing {self.key}") from exc
-                    raise
-                await asyncio.sleep(0.2 * 4**attempt)
-
-    async def _reread(self) -> RunningDigest:
-        digest = RunningDigest()
-        chunks = read_blob(
-            self._client, self.key, offset=0, length=self._offset, chunk_size=_REREAD_BYTES
-        )
-        async for chunk in chunks:
-            await self._threads.run("a digest", digest.update, chunk)
-        return digest
-
-    async def _object_size(self) -> int | None:
-        try:
-            seconds = self._client.seconds_for(self._offset)
-            answer = await self._client.call_once("head_object", self.key, seconds=seconds)
-        except Refused as exc:
-            if exc.missing:
-                return None
-            raise self._client.unexpected(exc, f"looking at {self.key}") from exc
-        return int(answer["ContentLength"])
 
     async def _expect(
         self, operation: str, *, seconds: float | None = None, **parameters: object

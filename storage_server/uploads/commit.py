@@ -18,6 +18,7 @@ upload begins anew, so that the replay looks again once that cannot be any more.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 
 from mesh.errors import ArtStoreError, DataLoss, Unavailable
@@ -45,6 +46,7 @@ class Commit:
         draft: Sidecar,
         *,
         check: Callable[[SealedBlob], None],
+        deadline: float | None,
         on_file: Callable[[], None],
         on_failure: Callable[[], Awaitable[bool]],
     ) -> FileView:
@@ -53,6 +55,8 @@ class Commit:
         Args:
             draft: the sidecar without size and digests.
             check: raises when the blob is not what was declared; may be called twice.
+            deadline: the caller's, in seconds of `time.monotonic`; None when it has none. A store
+                may take that long to put the blob together.
             on_file: called as soon as the file exists, whatever becomes of its row.
             on_failure: called when there certainly is no file. True says that no blob is left
                 in place that nobody can reach, so that the intent may end.
@@ -66,7 +70,8 @@ class Commit:
         async with self._file_locks.hold(draft.file_id):
             pending_id = await self._recording.intend(draft, ChangeKind.CREATED)
             try:
-                blob = await stage.seal(check)
+                seconds_left = None if deadline is None else deadline - time.monotonic()
+                blob = await stage.seal(check, seconds_left=seconds_left)
                 await stage.place()
                 sidecar = completed(draft, blob)
                 identity = await self._recording.write_sidecar(store, sidecar, expected=None)

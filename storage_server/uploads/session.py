@@ -173,8 +173,13 @@ class Session:
 
     # --- ending ----------------------------------------------------------------------
 
-    async def commit(self, size_bytes: int | None, sha256: str | None) -> FileView:
+    async def commit(
+        self, size_bytes: int | None, sha256: str | None, *, deadline: float | None
+    ) -> FileView:
         """Make the file. The caller holds `turn` and knows that there is none yet.
+
+        Args:
+            deadline: see `Commit.run`.
 
         Raises:
             OutOfRange: size_bytes is more than was sent.
@@ -204,7 +209,12 @@ class Session:
 
         self.checked = False
         view = await self._parts.commit.run(
-            stage, self.sidecar, check=check, on_file=self._became_file, on_failure=on_failure
+            stage,
+            self.sidecar,
+            check=check,
+            deadline=deadline,
+            on_file=self._became_file,
+            on_failure=on_failure,
         )
         self.checked = True
         await self.close()

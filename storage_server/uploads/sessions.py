@@ -139,16 +139,25 @@ class Sessions:
         return view.sidecar.size_bytes, view
 
     async def commit(
-        self, upload_id: str, token: str, size_bytes: int | None, sha256: str | None
+        self,
+        upload_id: str,
+        token: str,
+        size_bytes: int | None,
+        sha256: str | None,
+        *,
+        deadline: float | None = None,
     ) -> FileView:
         """Make the file; committed before, it answers that file.
+
+        Args:
+            deadline: see `Commit.run`.
 
         Raises:
             OutOfRange, DataLoss: see `Session.commit`.
         """
         check_declared(size_bytes, sha256)
         session = await self._get(upload_id, token)
-        return await self._parts.unbroken.run(self._commit(session, size_bytes, sha256))
+        return await self._parts.unbroken.run(self._commit(session, size_bytes, sha256, deadline))
 
     async def abort(self, upload_id: str, token: str) -> None:
         """End an upload and free its room; a committed file stays, an unknown id is fine."""
@@ -308,12 +317,16 @@ class Sessions:
             session.checked = True
 
     async def _commit(
-        self, session: Session, size_bytes: int | None, sha256: str | None
+        self,
+        session: Session,
+        size_bytes: int | None,
+        sha256: str | None,
+        deadline: float | None,
     ) -> FileView:
         await self._settle(session)
         async with session.turn:
             if not session.is_file:
-                stored = await session.commit(size_bytes, sha256)
+                stored = await session.commit(size_bytes, sha256, deadline=deadline)
                 await self._finish(session)
                 return stored
         return await self._file_of(session)

@@ -105,17 +105,20 @@ class StreamedUpload:
             self._parts.space.extend(self.file_id, end)
         await self._stage.write(data)
 
-    async def finish(self, size_bytes: int | None, sha256: str | None) -> FileView:
+    async def finish(
+        self, size_bytes: int | None, sha256: str | None, *, deadline: float | None = None
+    ) -> FileView:
         """All bytes were sent: make the file. Goes on when the caller is cancelled.
 
         Args:
             size_bytes, sha256: what the client says of the whole, if it does.
+            deadline: see `Commit.run`.
         """
         check_declared(size_bytes, sha256)
         if self.interrupted.done():
             raise self.interrupted.result()
         self._finishing = True
-        return await self._parts.unbroken.run(self._finish(size_bytes, sha256))
+        return await self._parts.unbroken.run(self._finish(size_bytes, sha256, deadline))
 
     async def discard(self) -> None:
         """Leave nothing, unless it is finishing, which then goes on. Never raises."""
@@ -123,7 +126,9 @@ class StreamedUpload:
             self._finishing = True
             await self._parts.unbroken.run(self._drop())
 
-    async def _finish(self, size_bytes: int | None, sha256: str | None) -> FileView:
+    async def _finish(
+        self, size_bytes: int | None, sha256: str | None, deadline: float | None
+    ) -> FileView:
         def check(blob: SealedBlob) -> None:
             compare(blob, size_bytes=size_bytes, sha256=(sha256, self.header.sha256))
             compare(blob, size_bytes=self.header.size_bytes, sha256=())
@@ -134,6 +139,7 @@ class StreamedUpload:
                 self._stage,
                 self.sidecar,
                 check=check,
+                deadline=deadline,
                 on_file=self._became_file,
                 on_failure=self._drop,
             )

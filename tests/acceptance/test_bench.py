@@ -32,7 +32,7 @@ async def test_every_part_of_the_bench_runs_and_shows_its_rows(
             await cache.local(
                 results,
                 mesh,
-                store.root / "storage_element_01",
+                store.place("storage_element_01"),
                 files=FILES,
                 rounds=1,
                 read_seconds=0.1,

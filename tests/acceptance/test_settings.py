@@ -6,6 +6,7 @@ import base64
 import json
 import re
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 import asyncpg
 import grpc
@@ -63,7 +64,7 @@ def test_capacity_token_life_and_s3_connections(own_mesh: StartMesh, s3_server: 
         file = outside.upload(b"x" * 2**20, "does not fit on se-01")
         assert file.storage_element_id == "se-02"
         _download_beside_each_other(outside, file.file_id, 12)
-        s3_port = s3_server.port
+        s3_port = urlsplit(s3_server.endpoint_url).port
         connections = psutil.Process(mesh.pid_of("se-02")).net_connections()
         to_s3 = [link for link in connections if link.raddr and link.raddr.port == s3_port]
         assert 1 <= len(to_s3) <= 4

@@ -77,7 +77,12 @@ class MemoryStage:
         self._sealed = None
         del self._memory.stages[self._key][0][offset:]
 
-    async def seal(self, check: Callable[[SealedBlob], None] = lambda _: None) -> SealedBlob:
+    async def seal(
+        self,
+        check: Callable[[SealedBlob], None] = lambda _: None,
+        *,
+        seconds_left: float | None = None,
+    ) -> SealedBlob:
         self._require_open()
         digest = RunningDigest()
         digest.update(self._bytes)

@@ -109,11 +109,7 @@ def _stored_on_s3(mesh: MeshProcess) -> tuple[dict[str, int], frozenset[str]]:
         for entry in page.get("Contents", ())
         if entry["Key"].rpartition("/")[2] not in OWN_NAMES
     }
-    try:
-        uploads = client.list_multipart_uploads(Bucket=bucket).get("Uploads", ())
-    except client.exceptions.NoSuchUpload:
-        # rclone's word for "none".
-        uploads = ()
+    uploads = client.list_multipart_uploads(Bucket=bucket).get("Uploads", ())
     return found, frozenset(f"{entry['Key']}#{entry['UploadId']}" for entry in uploads)
 
 

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,9 +29,7 @@ from tests.faults.caller import (
     until,
 )
 from tests.faults.stores import SIDECAR, active_sidecars, paths_of
-from tests.mesh_fixture import running_mesh
 from tests.mesh_process import MeshProcess
-from tests.services import MotoProcess
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -258,28 +256,14 @@ async def _kill_and_wait(mesh: MeshProcess, traffic: Traffic, chance: random.Ran
     return time.monotonic() - began
 
 
-@pytest.fixture
-def stormed(request: pytest.FixtureRequest, broken_local: MeshProcess) -> Iterator[MeshProcess]:
-    """A mesh on local files, or on an S3 server whose PUT is atomic.
-
-    rclone's is not: it deletes the object whose PUT is cut off by a kill.
-    """
-    if request.param == "local":
-        yield broken_local
-    else:
-        moto: MotoProcess = request.getfixturevalue("moto_server")
-        with running_mesh(moto.create_bucket().environment(), quiet=False) as mesh:
-            yield mesh
-
-
 @pytest.mark.parametrize(
-    "stormed", ["local", pytest.param("s3", marks=pytest.mark.full)], indirect=True
+    "broken_mesh", ["local", pytest.param("s3", marks=pytest.mark.full)], indirect=True
 )
 @pytest.mark.parametrize(
     "kills", [5, pytest.param(50, marks=[pytest.mark.full, pytest.mark.timeout(1800)])]
 )
 async def test_acknowledged_writes_survive_kills_at_random_moments(
-    stormed: MeshProcess,
+    broken_mesh: MeshProcess,
     kills: int,
     record_property: Callable[[str, object], None],
 ) -> None:
@@ -287,13 +271,13 @@ async def test_acknowledged_writes_survive_kills_at_random_moments(
     record_property("seed", seed)
     print(f"seed {seed}")
     chance = random.Random(seed)
-    async with Caller(stormed.file) as caller:
+    async with Caller(broken_mesh.file) as caller:
         traffic, done = Traffic(caller, seed), asyncio.Event()
         running = asyncio.create_task(traffic.run(done))
         restarts: list[float] = []
         try:
             while len(restarts) < kills:
-                restarts.append(await _kill_and_wait(stormed, traffic, chance))
+                restarts.append(await _kill_and_wait(broken_mesh, traffic, chance))
         finally:
             done.set()
             await running
@@ -301,7 +285,7 @@ async def test_acknowledged_writes_survive_kills_at_random_moments(
         print(f"{traffic.acknowledged} acknowledged, restarts {[round(s, 1) for s in restarts]}")
         await _repeat_uploads(traffic)
         assert traffic.listings > kills
-        await _everything_is_whole(stormed, caller, traffic)
+        await _everything_is_whole(broken_mesh, caller, traffic)
 
 
 async def _repeat_uploads(traffic: Traffic) -> None:

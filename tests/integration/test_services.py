@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 import redis.asyncio
 
-from tests.services import PostgresProcess, S3Account, S3Process, ValkeyProcess
+from tests.services import PostgresProcess, S3Account, S3Process, S3Service, ValkeyProcess
 
 
 async def test_database_is_fresh_and_its_account_may_make_others(database_url: str) -> None:
@@ -37,10 +37,10 @@ async def test_valkey_is_flushed_between_tests(redis_url: str) -> None:
         assert await client.get("a") is None
 
 
-@pytest.mark.parametrize("backend", ["s3", "moto_s3"])
+@pytest.mark.parametrize("backend", ["s3", "rclone_s3"])
 def test_bucket_takes_an_object(backend: str, request: pytest.FixtureRequest) -> None:
     account: S3Account = request.getfixturevalue(backend)
-    server: S3Process = request.getfixturevalue("s3_server" if backend == "s3" else "moto_server")
+    server: S3Service = request.getfixturevalue(backend.removesuffix("_s3") + "_server")
     client = server.client()
     client.put_object(Bucket=account.bucket, Key="a/b", Body=b"content")
     assert client.get_object(Bucket=account.bucket, Key="a/b")["Body"].read() == b"content"
@@ -89,3 +89,25 @@ def test_frozen_s3_never_answers(own_s3: S3Process) -> None:
     assert not own_s3.answers()
     own_s3.thaw()
     assert own_s3.answers()
+
+
+def test_killed_s3_comes_back_with_its_data(own_s3: S3Process) -> None:
+    account = own_s3.create_bucket()
+    own_s3.client().put_object(Bucket=account.bucket, Key="a/b", Body=b"content")
+    own_s3.kill()
+    assert not own_s3.answers()
+    own_s3.start()
+    found = own_s3.client().get_object(Bucket=account.bucket, Key="a/b")
+    assert found["Body"].read() == b"content"
+
+
+def test_secret_of_s3_is_in_no_command_line_and_for_its_account_alone(
+    s3_server: S3Process,
+) -> None:
+    assert s3_server.secret_key not in " ".join(s3_server.command())
+    (holder,) = [
+        path
+        for path in s3_server.folder.glob("*")
+        if path.is_file() and s3_server.secret_key.encode() in path.read_bytes()
+    ]
+    assert holder.stat().st_mode & 0o777 == 0o600

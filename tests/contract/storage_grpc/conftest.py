@@ -12,7 +12,7 @@ from tests.integration.storage.rig import Node, Rig
 from tests.services import S3Account
 
 
-@pytest.fixture(params=["local", "rclone", "moto"])
+@pytest.fixture(params=["local", "seaweedfs", "rclone"])
 async def element(
     request: pytest.FixtureRequest,
     tmp_path: Path,
@@ -23,7 +23,7 @@ async def element(
     """A running element."""
     settings: dict[str, Any] = {}
     if request.param != "local":
-        name = "s3" if request.param == "rclone" else "moto_s3"
+        name = "rclone_s3" if request.param == "rclone" else "s3"
         account: S3Account = request.getfixturevalue(name)
         for key, value in account.environment().items():
             monkeypatch.setenv(key, value)

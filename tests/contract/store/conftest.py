@@ -11,7 +11,7 @@ from storage_server.store.port import Store
 from tests.contract.store.places import LocalPlace, MemoryPlace, Place, S3Place
 
 
-@pytest.fixture(params=["local", "rclone", "moto", "memory"])
+@pytest.fixture(params=["local", "seaweedfs", "rclone", "memory"])
 async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place]:
     made: Place
     if request.param == "local":
@@ -20,8 +20,8 @@ async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         made = MemoryPlace()
     else:
         server, account = {
-            "rclone": ("s3_server", "s3"),
-            "moto": ("moto_server", "moto_s3"),
+            "seaweedfs": ("s3_server", "s3"),
+            "rclone": ("rclone_server", "rclone_s3"),
         }[request.param]
         made = S3Place(
             request.param, request.getfixturevalue(server), request.getfixturevalue(account)

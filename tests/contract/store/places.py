@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,12 +11,13 @@ from storage_server.store.local import LocalStore
 from storage_server.store.open import StoreConfig, open_store
 from storage_server.store.port import Store
 from tests.fakes.memory_store import Memory, MemoryStore
-from tests.services import S3Account, S3Process
+from tests.services import RcloneProcess, S3Account, S3Service
 
 PREFIX = "storage_element_01"
 FOLDER = "2026/11/24/03"
 MAX_CONNECTIONS = 6
 """Few, so that one that is not given back is missed soon."""
+PUTS_IN_FLIGHT = 8
 
 
 class Place(Protocol):
@@ -43,6 +45,17 @@ def put_files(root: Path, files: Mapping[str, bytes]) -> None:
         file = root / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)
+
+
+def put_objects(client: Any, bucket: str, prefix: str, files: Mapping[str, bytes]) -> None:
+    """Write objects below `prefix`, several at a time."""
+
+    def put(path: str) -> None:
+        client.put_object(Bucket=bucket, Key=f"{prefix}/{path}", Body=files[path])
+
+    with ThreadPoolExecutor(PUTS_IN_FLIGHT) as threads:
+        for _ in threads.map(put, files):
+            pass
 
 
 class LocalPlace:
@@ -73,7 +86,7 @@ class LocalPlace:
 
 
 class S3Place:
-    def __init__(self, name: str, server: S3Process, account: S3Account) -> None:
+    def __init__(self, name: str, server: S3Service, account: S3Account) -> None:
         self.name = name
         self.account = account
         self._server = server
@@ -102,14 +115,11 @@ class S3Place:
             await store.close()
 
     def put(self, files: Mapping[str, bytes]) -> None:
-        if self.name == "rclone":
+        if isinstance(self._server, RcloneProcess):
             # Its objects are files, and writing those is a hundred times faster.
             put_files(self._server.root / self.account.bucket / PREFIX, files)
             return
-        for path, content in files.items():
-            self._client.put_object(
-                Bucket=self.account.bucket, Key=f"{PREFIX}/{path}", Body=content
-            )
+        put_objects(self._client, self.account.bucket, PREFIX, files)
 
     def put_folder(self, path: str) -> None:
         self.put({f"{path}/.keep": b""})

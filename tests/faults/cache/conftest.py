@@ -11,7 +11,7 @@ import pytest
 from tests.faults.cache.element import ElementProcess
 from tests.integration.cache.backdoor import Backdoor, S3Backdoor
 from tests.integration.storage.rig import Rig
-from tests.services import MotoProcess, PostgresProcess, S3Account, S3Process, ValkeyProcess
+from tests.services import PostgresProcess, S3Account, S3Process, ValkeyProcess
 
 
 @contextmanager
@@ -20,13 +20,11 @@ def _running(
     postgres: PostgresProcess,
     valkey: ValkeyProcess,
     account: S3Account | None = None,
-    bucket_folder: Path | None = None,
     store: Backdoor | None = None,
 ) -> Iterator[ElementProcess]:
     url = postgres.create_database()
     valkey.flush()
     rig = Rig(folder, database_url=url, redis_url=valkey.url)
-    rig.bucket_folder = bucket_folder
     element = ElementProcess(rig, account.environment() if account else None, store)
     try:
         element.start()
@@ -54,27 +52,8 @@ def s3_element(
 ) -> Iterator[ElementProcess]:
     """The same on S3."""
     account = s3_server.create_bucket()
-    folder = tmp_path_factory.mktemp("element")
-    bucket = s3_server.root / account.bucket
-    with _running(folder, postgres, valkey, account, bucket) as element:
-        yield element
-
-
-@pytest.fixture(scope="module")
-def atomic_s3_element(
-    tmp_path_factory: pytest.TempPathFactory,
-    postgres: PostgresProcess,
-    valkey: ValkeyProcess,
-    moto_server: MotoProcess,
-) -> Iterator[ElementProcess]:
-    """On an S3 server whose PUT is whole or not at all.
-
-    rclone's is not: it deletes the object whose PUT is cut off by a kill.
-    """
-    account = moto_server.create_bucket()
-    folder = tmp_path_factory.mktemp("element")
-    store = S3Backdoor(moto_server.client(), account.bucket, "storage_element_01")
-    with _running(folder, postgres, valkey, account, store=store) as element:
+    store = S3Backdoor(s3_server.client(), account.bucket, "storage_element_01")
+    with _running(tmp_path_factory.mktemp("element"), postgres, valkey, account, store) as element:
         yield element
 
 

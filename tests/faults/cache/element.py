@@ -1,16 +1,11 @@
-"""One storage element, alone: its callers, who goes past it to its files and rows, who kills it.
-
-A bucket of rclone's S3 server is a folder, so what is done to the store from outside is mostly
-done to files on both backends.
-"""
+"""One storage element, alone: its callers, who goes past it to its files and rows, who kills it."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +17,7 @@ from storage_server.catalog.rows import from_record, intact
 from storage_server.catalog.tables import Tables
 from storage_server.sidecar import FileState, InvalidSidecar, Sidecar, decode, encode
 from tests.acceptance.outside import Outside
-from tests.integration.cache.backdoor import Backdoor, LocalBackdoor
+from tests.integration.cache.backdoor import Backdoor, LocalBackdoor, S3Backdoor
 from tests.integration.cache.rig import a_sidecar, path_of
 from tests.integration.storage.process import Process
 from tests.integration.storage.rig import Rig
@@ -184,6 +179,12 @@ class ElementProcess:
 
     # --- store -----------------------------------------------------------------------
 
+    def has_element_file(self) -> bool:
+        """Whether the store says whose it is."""
+        if isinstance(self.store, S3Backdoor):
+            return "element.json" in self.store.all()
+        return (self.root / "element.json").exists()
+
     def sidecar_paths(self) -> set[str]:
         """Paths of all files that are called like a sidecar."""
         return {path for path in self.store.paths() if path.endswith(SIDECAR_SUFFIX)}
@@ -214,18 +215,6 @@ class ElementProcess:
         self.sql("DELETE FROM {pending}")
         self.caller.rebuild(ELEMENT, max_delete_ratio=1.0, wait_seconds=30.0)
         assert self.rows() == {}
-
-    @contextmanager
-    def away(self) -> Iterator[Path]:
-        """The root is not mounted; it is back afterwards. Yields where it is meanwhile."""
-        elsewhere = self.root.with_name("elsewhere")
-        self.root.rename(elsewhere)
-        try:
-            yield elsewhere
-        finally:
-            if self.root.exists():
-                shutil.rmtree(self.root)
-            elsewhere.rename(self.root)
 
     # --- log -------------------------------------------------------------------------
 

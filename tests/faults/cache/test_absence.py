@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
@@ -12,6 +11,7 @@ import pytest
 
 from storage_server.sidecar import Sidecar
 from tests.faults.cache.element import ELEMENT, ElementProcess
+from tests.integration.cache.backdoor import S3Backdoor
 from tests.services import wait_until
 
 Code = grpc.StatusCode
@@ -21,14 +21,14 @@ BACK_SECONDS = 10.0
 @contextmanager
 def unmounted(element: ElementProcess) -> Iterator[None]:
     """The root is not there; on S3 that is a bucket with nothing in it."""
-    with element.away():
+    with element.store.away():
         yield
 
 
 @contextmanager
 def emptied(element: ElementProcess) -> Iterator[None]:
     """The root is there, and nothing is in it: no element.json either."""
-    with element.away():
+    with element.store.away():
         element.root.mkdir()
         yield
 
@@ -36,15 +36,9 @@ def emptied(element: ElementProcess) -> Iterator[None]:
 @contextmanager
 def without_its_bucket(element: ElementProcess) -> Iterator[None]:
     """The bucket is gone; a process that starts makes it anew, and it is empty."""
-    bucket = element.root.parent
-    elsewhere = bucket.with_name("elsewhere")
-    bucket.rename(elsewhere)
-    try:
+    assert isinstance(element.store, S3Backdoor)
+    with element.store.without_bucket():
         yield
-    finally:
-        if bucket.exists():
-            shutil.rmtree(bucket)
-        elsewhere.rename(bucket)
 
 
 @contextmanager
@@ -64,7 +58,7 @@ def of_another_element(element: ElementProcess) -> Iterator[None]:
 def another_store_mounted(element: ElementProcess) -> Iterator[None]:
     """An empty store that says it is this element's, and is another one."""
     own = json.loads(element.store.read("element.json"))
-    with element.away():
+    with element.store.away():
         element.store.write("element.json", json.dumps({**own, "store_id": "another"}).encode())
         yield
 
@@ -159,6 +153,6 @@ def test_a_process_that_starts_without_its_store_does_not_take_it_for_empty(
         assert any(told in reason for reason in reasons), reasons
         assert not element.element().writable
         assert element.records() == rows
-        assert not (element.root / "element.json").exists() or absence == "foreign"
+        assert absence == "foreign" or not element.has_element_file()
     works_again(element, made)
     assert element.caller.get(ELEMENT, made[0].file_id).sha256 == made[0].sha256

@@ -18,10 +18,10 @@ SHOWN = 10
 
 def as_a_folder(element: ElementProcess, sidecar: Sidecar) -> None:
     """Put a folder with something in it where the sidecar should be."""
-    path = element.root / path_of(sidecar)
-    path.unlink(missing_ok=True)
-    path.mkdir(parents=True)
-    (path / "something").write_bytes(b"x")
+    path = path_of(sidecar)
+    if path in element.store.paths():
+        element.store.remove(path)
+    element.store.write(f"{path}/something", b"x")
 
 
 def test_each_is_reported_none_stops_the_others_and_none_costs_a_row(

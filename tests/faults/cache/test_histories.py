@@ -31,14 +31,14 @@ def test_rows_equal_valid_sidecars_after_any_history_on_local_files(
 
 
 def test_rows_equal_valid_sidecars_after_any_history_on_s3(
-    atomic_s3_element: ElementProcess,
+    s3_element: ElementProcess,
 ) -> None:
-    _run(atomic_s3_element, settings(SAME, max_examples=2, stateful_step_count=20))
+    _run(s3_element, settings(SAME, max_examples=2, stateful_step_count=20))
 
 
 @pytest.mark.full
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("kind", ["local", "atomic_s3"])
+@pytest.mark.parametrize("kind", ["local", "s3"])
 def test_rows_equal_valid_sidecars_after_many_histories(
     request: pytest.FixtureRequest, kind: str
 ) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,6 +27,12 @@ class Backdoor(Protocol):
         ...
 
     def remove_all(self) -> None: ...
+
+    def away(self) -> AbstractContextManager[None]:
+        """Nothing is there in the block: a root that is not mounted, an empty bucket. What is
+        there after it is what was there before.
+        """
+        ...
 
 
 class LocalBackdoor:
@@ -61,6 +69,17 @@ class LocalBackdoor:
             else:
                 entry.unlink()
 
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        elsewhere = self.root.with_name("elsewhere")
+        self.root.rename(elsewhere)
+        try:
+            yield
+        finally:
+            if self.root.exists():
+                shutil.rmtree(self.root)
+            elsewhere.rename(self.root)
+
 
 class S3Backdoor:
     """An element's prefix in a bucket, by a blocking boto3 client."""
@@ -81,17 +100,49 @@ class S3Backdoor:
         self._client.delete_object(Bucket=self._bucket, Key=f"{self._prefix}/{path}")
 
     def paths(self) -> set[str]:
-        return {path for path in self._all() if path[0].isdigit()}
+        return {path for path in self.all() if path[0].isdigit()}
 
     def remove_files(self) -> None:
         for path in self.paths():
             self.remove(path)
 
     def remove_all(self) -> None:
-        for path in self._all():
+        for path in self.all():
             self.remove(path)
 
-    def _all(self) -> set[str]:
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        before = {path: self.read(path) for path in self.all()}
+        self.remove_all()
+        try:
+            yield
+        finally:
+            self.remove_all()
+            self._put_back(before)
+
+    @contextmanager
+    def without_bucket(self) -> Iterator[None]:
+        """The bucket is gone in the block; after it, it is there with what was in it before."""
+        before = {path: self.read(path) for path in self.all()}
+        self._delete_bucket()
+        try:
+            yield
+        finally:
+            with suppress(self._client.exceptions.NoSuchBucket):
+                self._delete_bucket()
+            self._client.create_bucket(Bucket=self._bucket)
+            self._put_back(before)
+
+    def _delete_bucket(self) -> None:
+        self.remove_all()
+        self._client.delete_bucket(Bucket=self._bucket)
+
+    def _put_back(self, before: Mapping[str, bytes]) -> None:
+        for path, content in before.items():
+            self.write(path, content)
+
+    def all(self) -> set[str]:
+        """Of all objects, those of the element itself too."""
         pages = self._client.get_paginator("list_objects_v2").paginate(
             Bucket=self._bucket, Prefix=f"{self._prefix}/"
         )

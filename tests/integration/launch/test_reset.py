@@ -13,7 +13,7 @@ from launch import reset, topology
 from launch.data_folder import DataFolder
 from launch.topology import LaunchSettings
 from mesh.database import with_database
-from tests.services import PostgresProcess, S3Account, S3Process
+from tests.services import PostgresProcess, S3Account, S3Service
 
 
 async def test_only_our_tables_and_databases_go(own_postgres: PostgresProcess) -> None:
@@ -57,12 +57,12 @@ async def test_only_our_keys_go(redis_url: str) -> None:
         assert await client.keys("*") == [b"theirs"]
 
 
-@pytest.mark.parametrize("backend", ["s3", "moto_s3"])
+@pytest.mark.parametrize("backend", ["s3", "rclone_s3"])
 async def test_only_our_objects_go(
     backend: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     account: S3Account = request.getfixturevalue(backend)
-    server: S3Process = request.getfixturevalue("s3_server" if backend == "s3" else "moto_server")
+    server: S3Service = request.getfixturevalue(backend.removesuffix("_s3") + "_server")
     for name, value in account.environment().items():
         monkeypatch.setenv(name, value)
     client = server.client()

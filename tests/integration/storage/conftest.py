@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.cache.backdoor import S3Backdoor
 from tests.integration.storage.rig import Node, Rig
 from tests.services import PostgresProcess, S3Account, S3Process, ValkeyProcess
+
+PREFIX = "storage_element_01"
 
 
 @pytest.fixture
@@ -30,8 +33,21 @@ def s3_rig(
     """An element on S3, not started."""
     _set_credentials(monkeypatch, s3)
     found = Rig(tmp_path, database_url=database_url, redis_url=redis_url, **_bucket(s3))
-    found.bucket_folder = s3_server.root / s3.bucket
+    found.bucket = S3Backdoor(s3_server.client(), s3.bucket, PREFIX)
     return found
+
+
+@pytest.fixture
+def rclone_rig(
+    tmp_path: Path,
+    database_url: str,
+    redis_url: str,
+    rclone_s3: S3Account,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Rig:
+    """An element on an S3 server that ignores conditional PUT, not started."""
+    _set_credentials(monkeypatch, rclone_s3)
+    return Rig(tmp_path, database_url=database_url, redis_url=redis_url, **_bucket(rclone_s3))
 
 
 def _set_credentials(patch: pytest.MonkeyPatch, account: S3Account) -> None:

@@ -20,6 +20,7 @@ from artstore.v1 import storage_pb2_grpc, types_pb2
 from mesh.server import MeshServer
 from storage_server.app import build
 from storage_server.settings import StorageSettings
+from tests.integration.cache.backdoor import S3Backdoor
 from tests.unit.mesh.signing import Signer
 
 ACCEPTED = "artstore-accepted"
@@ -34,7 +35,7 @@ class Rig:
 
     def __init__(self, folder: Path, *, database_url: str, redis_url: str, **settings: Any) -> None:
         self.folder = folder
-        self.bucket_folder: Path | None = None
+        self.bucket: S3Backdoor | None = None
         self.signer = Signer()
         keys = folder / "jwks.json"
         keys.write_text(json.dumps(self.signer.jwks()))
@@ -55,8 +56,8 @@ class Rig:
 
     @property
     def root(self) -> Path:
-        """The element's folder, or the one that the S3 server makes of its prefix."""
-        return (self.bucket_folder or self.folder) / self._store_folder
+        """The element's folder."""
+        return self.folder / self._store_folder
 
     @cached_property
     def _store_folder(self) -> str:
@@ -76,10 +77,13 @@ class Rig:
 
     def files(self) -> list[str]:
         """Everything in the store that is no housekeeping, by path."""
+        found = self.bucket.all() if self.bucket is not None else self._local_files()
+        return sorted(found - {"element.json", "element.lock"})
+
+    def _local_files(self) -> set[str]:
         # `os.walk` passes over folders that go meanwhile.
         paths = (Path(folder, name) for folder, _, names in os.walk(self.root) for name in names)
-        found = {path.relative_to(self.root).as_posix() for path in paths}
-        return sorted(found - {"element.json", "element.lock"})
+        return {path.relative_to(self.root).as_posix() for path in paths}
 
 
 class Node:
@@ -113,6 +117,7 @@ class Node:
         *,
         finish: types_pb2.UploadFinish | None = None,
         claims: Mapping[str, Any] | None = None,
+        timeout: float = 30.0,
         **header: Any,
     ) -> pb.StorageServiceUploadResponse:
         """A whole upload in one stream."""
@@ -122,7 +127,7 @@ class Node:
             finish or types_pb2.UploadFinish(),
         ]
         return await self.send_upload(
-            types_pb2.UploadHeader(**header), messages, **dict(claims or {})
+            types_pb2.UploadHeader(**header), messages, timeout=timeout, **dict(claims or {})
         )
 
     async def send_upload(
@@ -190,11 +195,16 @@ class Node:
         )
 
     async def commit_upload(
-        self, opened: pb.StorageServiceStartUploadResponse, **values: Any
+        self,
+        opened: pb.StorageServiceStartUploadResponse,
+        *,
+        timeout: float = 10.0,
+        **values: Any,
     ) -> pb.StorageServiceCommitUploadResponse:
         return await self.call(
             "CommitUpload",
             pb.StorageServiceCommitUploadRequest(upload_id=opened.upload_id, **values),
+            timeout=timeout,
             upload_token=opened.upload_token,
             role="USER",
         )

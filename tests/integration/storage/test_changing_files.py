@@ -16,6 +16,7 @@ from artstore.v1 import storage_pb2 as pb
 from artstore.v1 import types_pb2
 from mesh.errors import Unavailable
 from storage_server.catalog.writes import Writes
+from tests.integration.cache.backdoor import LocalBackdoor
 from tests.integration.storage.rig import Node, Rig, until
 
 Code = grpc.StatusCode
@@ -225,7 +226,8 @@ async def test_tombstones_are_purged_after_their_time(
         for file in (gone, (await node.upload(b"left")).file):
             await _delete(node, file.file_id)
         # As if a purge had been killed between sidecar and row.
-        _sidecar_path(node, file).unlink()
+        path = f"{file.storage_path}/{file.storage_filename}.attr.json"
+        (rig.bucket or LocalBackdoor(rig.root)).remove(path)
         assert len(rig.files()) == 3
         assert len(await rows(node)) == 3
     async with rig.running(tombstone_days=1e-6) as node:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -11,50 +10,36 @@ from storage_server import sweep
 from storage_server.file_id import new_file_id
 from storage_server.naming import folder_of
 from tests.integration.storage.rig import Rig, noise, until
-from tests.services import MotoProcess, S3Account
+from tests.services import S3Account, S3Process
 
 PREFIX = "storage_element_01"
 MIB = 1024 * 1024
 
 
 async def test_dead_multipart_uploads_are_aborted_and_open_ones_are_kept(
-    tmp_path: Path,
-    database_url: str,
-    redis_url: str,
-    moto_server: MotoProcess,
-    moto_s3: S3Account,
-    monkeypatch: pytest.MonkeyPatch,
+    s3_rig: Rig, s3_server: S3Process, s3: S3Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in moto_s3.environment().items():
-        monkeypatch.setenv(name, value)
-    rig = Rig(
-        tmp_path,
-        database_url=database_url,
-        redis_url=redis_url,
-        s3_endpoint_url=moto_s3.endpoint_url,
-        s3_bucket=moto_s3.bucket,
-    )
-    s3 = moto_server.client()
+    client = s3_server.client()
 
     def uploads() -> set[str]:
-        found = s3.list_multipart_uploads(Bucket=moto_s3.bucket).get("Uploads", [])
+        found = client.list_multipart_uploads(Bucket=s3.bucket).get("Uploads", [])
         return {upload["UploadId"] for upload in found}
 
     def dead_upload() -> str:
         """As a process leaves it that was killed in the midst of a stream."""
         created_at = datetime.now(UTC) - timedelta(days=1)
         key = f"{PREFIX}/{folder_of(created_at)}/a_b_{new_file_id(created_at)}.txt"
-        made = s3.create_multipart_upload(Bucket=moto_s3.bucket, Key=key)
+        made = client.create_multipart_upload(Bucket=s3.bucket, Key=key)
         return str(made["UploadId"])
 
     data = noise(9 * MIB)
-    async with rig.running() as node:
+    async with s3_rig.running() as node:
         opened = await node.start_upload(size_bytes=len(data))
         at = await node.write_upload(opened, data)
         (kept,) = uploads()
     before = dead_upload()
     monkeypatch.setattr(sweep, "GRACE_SECONDS", 0.0)
-    async with rig.running() as node:
+    async with s3_rig.running() as node:
         # The writer that has just started knows that all other processes are dead.
         await until(lambda: before not in uploads())
         assert uploads() == {kept}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -15,7 +14,6 @@ from redis.asyncio import Redis
 from artstore.v1 import types_pb2
 from storage_server.element import session_lock
 from tests.integration.storage.rig import Node, Rig, until
-from tests.services import S3Account
 
 Code = grpc.StatusCode
 
@@ -70,9 +68,9 @@ async def test_a_writer_that_loses_its_session_stops_and_comes_back(s3_rig: Rig)
 
 
 async def test_without_conditional_put_no_sidecar_is_written_once_the_lock_is_gone(
-    s3_rig: Rig, monkeypatch: pytest.MonkeyPatch
+    rclone_rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with s3_rig.running() as node:
+    async with rclone_rig.running() as node:
 
         async def gone(*_: object) -> None:
             raise session_lock.Unavailable("not the writer", reason="NOT_WRITER")
@@ -85,52 +83,37 @@ async def test_without_conditional_put_no_sidecar_is_written_once_the_lock_is_go
 
 
 async def test_a_new_holder_waits_for_one_that_may_still_be_alive(
-    s3_rig: Rig, monkeypatch: pytest.MonkeyPatch
+    rclone_rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session_lock, "WAIT_SECONDS", 2.0)
-    async with s3_rig.running():
+    async with rclone_rig.running():
         pass
-    connection = await asyncpg.connect(s3_rig.values["database_url"])
-    await connection.execute(
-        "UPDATE storage_elem_01_writer SET host = 'elsewhere', released = false"
-    )
-    await connection.close()
+    await _was_of_a_living_writer_elsewhere(rclone_rig)
     started = asyncio.get_running_loop().time()
-    async with s3_rig.running() as node:
+    async with rclone_rig.running() as node:
         assert not (await node.element()).writable
         await until(_writes(node))
         assert asyncio.get_running_loop().time() - started >= 2.0
 
 
 async def test_a_server_with_conditional_put_needs_no_wait(
-    tmp_path: Path,
-    database_url: str,
-    redis_url: str,
-    moto_s3: S3Account,
-    monkeypatch: pytest.MonkeyPatch,
+    s3_rig: Rig,
 ) -> None:
-    for name, value in moto_s3.environment().items():
-        monkeypatch.setenv(name, value)
-    rig = Rig(
-        tmp_path,
-        database_url=database_url,
-        redis_url=redis_url,
-        s3_endpoint_url=moto_s3.endpoint_url,
-        s3_bucket=moto_s3.bucket,
+    async with s3_rig.running():
+        pass
+    await _was_of_a_living_writer_elsewhere(s3_rig)
+    started = asyncio.get_running_loop().time()
+    async with s3_rig.running() as node:
+        await until(_writes(node))
+        assert asyncio.get_running_loop().time() - started < session_lock.WAIT_SECONDS / 2
+
+
+async def _was_of_a_living_writer_elsewhere(rig: Rig) -> None:
+    connection = await asyncpg.connect(rig.values["database_url"])
+    await connection.execute(
+        "UPDATE storage_elem_01_writer SET host = 'elsewhere', released = false"
     )
-    async with rig.running() as node:
-        file = (await node.upload(b"12345")).file
-        assert await node.download(file.file_id) == b"12345"
-        await node.call(
-            "UpdateFile",
-            _update(file.file_id),
-        )
-
-
-def _update(file_id: str) -> Any:
-    from artstore.v1 import storage_pb2 as pb
-
-    return pb.UpdateFileRequest(file_id=file_id, file=types_pb2.File(description="x"))
+    await connection.close()
 
 
 async def test_the_writer_reports_itself_and_a_standby_stays_silent(local_rig: Rig) -> None:

@@ -176,7 +176,8 @@ async def test_a_sidecar_on_s3_that_lands_after_its_sender_died_gets_its_row(
         assert (await node.get(file.file_id)).description == "old"
         assert not await _no_intents(s3_rig)()
         ((path, content),) = sent
-        (s3_rig.root / path).write_bytes(content)
+        assert s3_rig.bucket is not None
+        s3_rig.bucket.write(path, content)
         await replayed[0].all()
         assert await _no_intents(s3_rig)()
         assert [one.description for one in (await node.list()).files] == ["new"]

@@ -16,6 +16,7 @@ from storage_server import maintenance
 from storage_server.repair import replay
 from storage_server.store.port import SIDECAR_SUFFIX
 from storage_server.store.s3_client import S3Client
+from tests.faults.store.s3_proxy import s3_proxy
 from tests.integration.storage.rig import Rig, noise, until
 
 Code = grpc.StatusCode
@@ -131,3 +132,24 @@ async def test_bytes_that_land_after_their_upload_was_given_up_are_removed(
         await landed[0]
         assert s3_rig.files() != []
         await until(lambda: s3_rig.files() == [])
+
+
+@pytest.mark.parametrize("resumable", [False, True])
+async def test_a_completion_that_lasts_longer_than_the_callers_deadline_is_unavailable_by_then(
+    s3_rig: Rig, resumable: bool
+) -> None:
+    data = noise(9 * MIB)
+    async with s3_proxy(s3_rig.values["s3_endpoint_url"]) as proxy:
+        s3_rig.values["s3_endpoint_url"] = proxy.endpoint_url
+        async with s3_rig.running() as node:
+            proxy.hold_completions.clear()
+            if not resumable:
+                await _unavailable(node.upload(data, timeout=4.0))
+                proxy.hold_completions.set()
+                await until(lambda: s3_rig.files() == [])
+                return
+            opened = await node.start_upload(size_bytes=len(data))
+            await node.write_upload(opened, data)
+            await _unavailable(node.commit_upload(opened, timeout=3.0))
+            proxy.hold_completions.set()
+            assert await node.download((await node.commit_upload(opened)).file.file_id) == data

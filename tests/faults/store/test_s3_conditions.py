@@ -1,0 +1,120 @@
+"""What is made on an S3 server that honours conditions: never over what another one has made."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from mesh.errors import Aborted
+from storage_server.store.open import StoreConfig, open_store
+from storage_server.store.port import Stage, Store
+from tests.contract.store.blobs import BLOB, MIB, feed, read, sealed, some_bytes, store_blob
+from tests.faults.store.s3_proxy import Request, S3Proxy, s3_proxy
+from tests.integration.cache.backdoor import S3Backdoor
+from tests.services import S3Account, S3Process
+
+PREFIX = "storage_element_01"
+SIDECAR = BLOB + ".attr.json"
+SIZES = [1000, 9 * MIB]
+
+
+@pytest.fixture
+async def proxy(s3: S3Account) -> AsyncIterator[S3Proxy]:
+    async with s3_proxy(s3.endpoint_url) as made:
+        yield made
+
+
+@pytest.fixture
+async def store(s3: S3Account, proxy: S3Proxy) -> AsyncIterator[Store]:
+    opened = await open_store(
+        StoreConfig(
+            endpoint_url=proxy.endpoint_url,
+            bucket=s3.bucket,
+            prefix=PREFIX,
+            access_key=s3.access_key,
+            secret_key=s3.secret_key,
+        )
+    )
+    proxy.requests.clear()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def others(s3_server: S3Process, s3: S3Account) -> S3Backdoor:
+    """What another process does."""
+    return S3Backdoor(s3_server.client(), s3.bucket, PREFIX)
+
+
+def conditions(requests: list[Request], path: str) -> list[tuple[str, str]]:
+    """If-None-Match and If-Match of each request that makes the object."""
+    return [
+        (found.headers.get("if-none-match", ""), found.headers.get("if-match", ""))
+        for found in requests
+        if found.target.partition("?")[0].endswith(f"/{PREFIX}/{path}")
+        and (found.completes or (found.method == "PUT" and "partNumber" not in found.target))
+    ]
+
+
+async def test_everything_is_made_under_a_condition(store: Store, proxy: S3Proxy) -> None:
+    assert store.conditional_put
+    first = await store.write_sidecar(SIDECAR, b"one", expected=None)
+    await store.write_sidecar(SIDECAR, b"two", expected=first)
+    assert conditions(proxy.requests, SIDECAR) == [("*", ""), ("", f'"{first.etag}"')]
+    for size in SIZES:
+        path = f"{BLOB}-{size}"
+        stage = await store.open_stage(path, key=f"upload-{size}")
+        await feed(stage, some_bytes(size))
+        await stage.seal()
+        await stage.place()
+        assert conditions(proxy.requests, path) == [("*", "")]
+    assert len(proxy.completions()) == 1
+
+
+async def _fed(store: Store, data: bytes) -> Stage:
+    stage = await store.open_stage(BLOB, key="upload-1")
+    await feed(stage, data)
+    return stage
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_blob_of_another_process_with_its_sidecar_is_never_written_over(
+    store: Store, others: S3Backdoor, size: int
+) -> None:
+    stage = await _fed(store, some_bytes(size))
+    others.write(BLOB, b"theirs")
+    others.write(SIDECAR, b"{}")
+    with pytest.raises(Aborted) as error:
+        await stage.seal()
+    assert error.value.reason == "TAKEN_OVER"
+    await stage.discard()
+    assert others.all() == {BLOB, SIDECAR}
+    assert others.read(BLOB) == b"theirs"
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("same_size", [True, False])
+async def test_blob_that_an_earlier_try_has_left_is_written_over(
+    store: Store, others: S3Backdoor, size: int, same_size: bool
+) -> None:
+    data = some_bytes(size)
+    stage = await _fed(store, data)
+    others.write(BLOB, b"x" * (size if same_size else size - 1))
+    assert await stage.seal() == sealed(data)
+    await stage.place()
+    assert await read(store) == data
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_the_same_blob_made_by_an_earlier_try_is_taken(
+    store: Store, others: S3Backdoor, proxy: S3Proxy, size: int
+) -> None:
+    data = some_bytes(size)
+    await store_blob(store, data)
+    proxy.requests.clear()
+    stage = await _fed(store, data)
+    assert await stage.seal() == sealed(data)
+    await stage.place()
+    assert len(conditions(proxy.requests, BLOB)) == 1
+    assert others.read(BLOB) == data
