@@ -122,9 +122,13 @@ async def _empty_prefix(client: Any, bucket: str, prefix: str) -> None:
         Bucket=bucket, Prefix=prefix
     ):
         for upload in page.get("Uploads", []):
-            await client.abort_multipart_upload(
-                Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"]
-            )
+            try:
+                await client.abort_multipart_upload(
+                    Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+                )
+            except client.exceptions.NoSuchUpload:
+                # Ended since it was listed, which is all that was wanted.
+                continue
 
 
 async def _delete(client: Any, bucket: str, keys: Iterable[str]) -> None:
