@@ -118,17 +118,17 @@ async def _empty_prefix(client: Any, bucket: str, prefix: str) -> None:
         Bucket=bucket, Prefix=prefix
     ):
         await _delete(client, bucket, [entry["Key"] for entry in page.get("Contents", [])])
-    async for page in client.get_paginator("list_multipart_uploads").paginate(
-        Bucket=bucket, Prefix=prefix
-    ):
-        for upload in page.get("Uploads", []):
-            try:
+    try:
+        async for page in client.get_paginator("list_multipart_uploads").paginate(
+            Bucket=bucket, Prefix=prefix
+        ):
+            for upload in page.get("Uploads", []):
                 await client.abort_multipart_upload(
                     Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"]
                 )
-            except client.exceptions.NoSuchUpload:
-                # Ended since it was listed, which is all that was wanted.
-                continue
+    except client.exceptions.NoSuchUpload:
+        # What rclone answers to the listing when a bucket never had one.
+        return
 
 
 async def _delete(client: Any, bucket: str, keys: Iterable[str]) -> None:
