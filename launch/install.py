@@ -89,7 +89,9 @@ def flaw_of(venv: Path) -> str:
     if (venv / _UNDER_WAY).exists():
         return "its making was interrupted"
     command = venv / "bin" / "artstore"
-    if command.exists() and os.fsencode(f"{venv}/bin/") not in command.read_bytes():
+    # A .venv that is a link to a folder elsewhere names that one.
+    places = [os.fsencode(f"{place}/bin/") for place in (venv, venv.resolve())]
+    if command.exists() and not any(place in command.read_bytes() for place in places):
         return "the checkout was moved"
     try:
         works = subprocess.run([python, "-Ic", _PROBE], capture_output=True, check=False)

@@ -127,6 +127,8 @@ def test_sound_venv_is_kept_and_a_broken_one_is_not(tmp_path: Path) -> None:
     script(venv / "bin/python", "exit 0")
     script(venv / "bin/artstore", f"exec {venv}/bin/python")
     assert install.flaw_of(venv) == ""
+    (tmp_path / "link").symlink_to(venv)
+    assert install.flaw_of(tmp_path / "link") == ""
     moved = (tmp_path / "it").rename(tmp_path / "there") / ".venv"
     assert install.flaw_of(moved) == "the checkout was moved"
     script(moved / "bin/artstore", f"exec {moved}/bin/python")
