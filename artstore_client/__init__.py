@@ -29,6 +29,7 @@ from artstore_client.errors import (
 from artstore_client.results import DownloadedFile, ElementReport, Progress, UploadedFile
 from artstore_client.sources import UploadSource
 from artstore_client.sync import SyncCacheCalls, SyncClient
+from artstore_client.waiting import Waiting
 
 __all__ = [
     "Aborted",
@@ -57,4 +58,5 @@ __all__ = [
     "Unimplemented",
     "UploadSource",
     "UploadedFile",
+    "Waiting",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -11,6 +11,8 @@ import grpc
 import grpc.aio
 
 from artstore_client import errors
+from artstore_client.retry import Patience
+from artstore_client.waiting import Waits
 from artstore_client.watchdog import IdleWatchdog
 
 Request = TypeVar("Request")
@@ -51,11 +53,34 @@ class TokenSource(Protocol):
 
 
 class Calls:
-    """Makes calls with one account's token."""
+    """Makes calls with one account's token.
 
-    def __init__(self, tokens: TokenSource, timeouts: Timeouts) -> None:
+    Args:
+        about_proxy: a sentence about the proxy to the servers, "" if there is none.
+
+    Attributes:
+        waits: what is waited for at the moment.
+    """
+
+    def __init__(
+        self,
+        tokens: TokenSource,
+        timeouts: Timeouts,
+        *,
+        about_proxy: Callable[[], str] = lambda: "",
+    ) -> None:
         self.timeouts = timeouts
+        self.waits = Waits()
         self._tokens = tokens
+        self._about_proxy = about_proxy
+
+    def patience(self) -> Patience:
+        """How long one transfer is tried again."""
+        return Patience(self.timeouts.retry_for, waits=self.waits)
+
+    def error(self, error: grpc.aio.AioRpcError, doing: str) -> errors.ArtStoreError:
+        """The exception for a call that ended with `error`."""
+        return errors.from_rpc_error(error, doing=doing, about_proxy=self._about_proxy())
 
     async def metadata(self, upload_token: str = "") -> tuple[tuple[str, str], ...]:
         """Metadata of a call, with the secret of an upload if there is one."""
@@ -89,13 +114,21 @@ class Calls:
         timeout = self.timeouts.call if timeout_seconds is None else timeout_seconds
         metadata = await self.metadata(upload_token)
         try:
-            return await answered(method(request, metadata=metadata, timeout=timeout), doing)
+            return await self.answered(method(request, metadata=metadata, timeout=timeout), doing)
         except errors.Unauthenticated:
             self.refuse_token(metadata)
             renewed = await self.metadata(upload_token)
             if renewed == metadata:
                 raise
-        return await answered(method(request, metadata=renewed, timeout=timeout), doing)
+        return await self.answered(method(request, metadata=renewed, timeout=timeout), doing)
+
+    async def answered(self, call: Awaitable[Response], doing: str) -> Response:
+        """Await a unary call, and cancel it if the waiting is cancelled."""
+        with self.waits.on(doing):
+            try:
+                return await call
+            except grpc.aio.AioRpcError as error:
+                raise self.error(error, doing) from error
 
     async def stream(
         self,
@@ -121,7 +154,7 @@ class Calls:
         watchdog = IdleWatchdog(call.cancel, idle)
         try:
             answers = aiter(call)
-            while (answer := await _next(answers, watchdog, doing)) is not None:
+            while (answer := await self._next(answers, watchdog, doing)) is not None:
                 watchdog.pause()
                 yield answer
                 watchdog.touch()
@@ -132,22 +165,14 @@ class Calls:
             watchdog.close()
             call.cancel()
 
-
-async def answered(call: Awaitable[Response], doing: str) -> Response:
-    """Await a unary call, and cancel it if the waiting is cancelled."""
-    try:
-        return await call
-    except grpc.aio.AioRpcError as error:
-        raise errors.from_rpc_error(error, doing=doing) from error
-
-
-async def _next(
-    answers: AsyncIterator[Response], watchdog: IdleWatchdog, doing: str
-) -> Response | None:
-    try:
-        return await anext(answers, None)
-    except grpc.aio.AioRpcError as error:
-        raise errors.from_rpc_error(error, doing=doing) from error
-    except asyncio.CancelledError:
-        watchdog.raise_if_fired(doing)
-        raise
+    async def _next(
+        self, answers: AsyncIterator[Response], watchdog: IdleWatchdog, doing: str
+    ) -> Response | None:
+        with self.waits.on(doing):
+            try:
+                return await anext(answers, None)
+            except grpc.aio.AioRpcError as error:
+                raise self.error(error, doing) from error
+            except asyncio.CancelledError:
+                watchdog.raise_if_fired(doing)
+                raise

@@ -9,6 +9,8 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from artstore_client.proxies import on_loopback, proxy_of
+
 _MIB = 1024 * 1024
 
 # Repeating one of these does no harm. WriteUpload, Upload and whatever changes a file are not
@@ -61,15 +63,18 @@ def service_config() -> str:
     )
 
 
-def channel_options() -> list[tuple[str, Any]]:
-    """Options of every channel.
+def channel_options(endpoint: str, *, retries: bool = True) -> list[tuple[str, Any]]:
+    """Options of the channel to host:port.
+
+    A server on this machine is reached without the proxy that the environment names.
 
     Without the probe of the bandwidth-delay product a stalled stream holds 64 KiB instead of
     megabytes; a stream reads ahead what `lookahead_bytes` says.
     """
     return [
         ("grpc.service_config", service_config()),
-        ("grpc.enable_retries", 1),
+        ("grpc.enable_retries", int(retries)),
+        ("grpc.enable_http_proxy", int(not on_loopback(endpoint))),
         ("grpc.keepalive_time_ms", 20_000),
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 0),
@@ -89,9 +94,12 @@ class Channels:
 
     Args:
         tls_ca_file: PEM roots to verify servers with; None means no TLS.
+        retries: repeat idempotent unary calls, at most three times within 2 s.
     """
 
-    def __init__(self, tls_ca_file: Path | None = None) -> None:
+    def __init__(self, tls_ca_file: Path | None = None, *, retries: bool = True) -> None:
+        self._retries = retries
+        self._proxy = ""
         self._credentials = (
             None
             if tls_ca_file is None
@@ -103,13 +111,20 @@ class Channels:
         """The channel to `endpoint` (host:port)."""
         channel = self._open.get(endpoint)
         if channel is None:
-            options = channel_options()
+            options = channel_options(endpoint, retries=self._retries)
+            self._proxy = self._proxy or proxy_of(endpoint)
             if self._credentials is None:
                 channel = grpc.aio.insecure_channel(endpoint, options=options)
             else:
                 channel = grpc.aio.secure_channel(endpoint, self._credentials, options=options)
             self._open[endpoint] = channel
         return channel
+
+    def about_proxy(self) -> str:
+        """A sentence about the proxy in between, "" when there is none."""
+        if not self._proxy:
+            return ""
+        return f"Beyond this machine connections go through the proxy {self._proxy}."
 
     async def close(self) -> None:
         """End all calls and connections."""

@@ -18,6 +18,7 @@ from artstore_client.results import DownloadedFile, ElementReport, Progress, Upl
 from artstore_client.search import SearchCalls
 from artstore_client.sources import UploadSource
 from artstore_client.uploads import ONE_STREAM_BYTES, Description, Uploader
+from artstore_client.waiting import Waiting
 
 DEFAULT_PAGE_SIZE = 1000
 
@@ -78,7 +79,8 @@ class Client:
             commit_timeout_seconds: longest wait while a whole file is stored or verified.
             idle_timeout_seconds: longest silence of a stream; streams have no total deadline.
             operation_timeout_seconds: deadline of a check, rebuild, cleanup or sync.
-            retry_for_seconds: how long an upload or download is tried again without progress.
+            retry_for_seconds: how long an upload or download is tried again without progress;
+                0: a failure is final, and short calls are not repeated either.
             one_stream_bytes: sources up to this size go in one stream, larger ones resumable.
             state_folder: where uploads of paths are remembered, so that a later process can take
                 them up. Default `artstore/uploads` in the user's cache folder.
@@ -333,6 +335,11 @@ class Client:
     def mesh_id(self) -> str:
         """Tells meshes and accounts apart in files that are kept between runs."""
         return self._connection.settings.mesh_id
+
+    @property
+    def waiting(self) -> Waiting | None:
+        """What is waited for at the moment, and why; None when nothing is."""
+        return self._connection.calls.waits.now()
 
     @property
     def change_tokens(self) -> list[str]:

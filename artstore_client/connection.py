@@ -15,7 +15,7 @@ from artstore.v1 import (
     storage_pb2_grpc,
     types_pb2,
 )
-from artstore_client.calls import Calls, Timeouts, answered
+from artstore_client.calls import Calls, Timeouts
 from artstore_client.channels import Channels
 from artstore_client.errors import ArtStoreError, ConfigurationError, Unavailable, Unimplemented
 from artstore_client.settings import ConnectionSettings
@@ -43,11 +43,11 @@ class Connection:
     ) -> None:
         self.settings = settings
         self.timeouts = timeouts
-        self._channels = Channels(tls_ca_file)
+        self._channels = Channels(tls_ca_file, retries=timeouts.retry_for > 0)
         self.tokens = (
             FixedToken(settings.token) if settings.token else TokenCache(self._issue_token)
         )
-        self.calls = Calls(self.tokens, timeouts)
+        self.calls = Calls(self.tokens, timeouts, about_proxy=self._channels.about_proxy)
         self._elements: dict[str, str] = dict(settings.endpoints.storage)
         self._registry_silent_until = 0.0
         self.changes: dict[str, str] = {}
@@ -163,7 +163,7 @@ class Connection:
         request = admin_pb2.IssueTokenRequest(
             client_id=self.settings.client_id, client_secret=self.settings.client_secret
         )
-        answer = await answered(
+        answer = await self.calls.answered(
             stub.IssueToken(request, timeout=self.timeouts.call), "IssueToken on admin"
         )
         return IssuedToken(answer.access_token, answer.expires_in_seconds)

@@ -105,7 +105,7 @@ class Download:
         self._verify()
 
     async def _received(self) -> AsyncGenerator[bytes, None]:
-        patience = retry.Patience(self._connection.timeouts.retry_for)
+        patience = self._connection.calls.patience()
         renewals = 0
         while self.position < self.end:
             try:

@@ -187,12 +187,15 @@ _BY_CODE: dict[grpc.StatusCode, type[ArtStoreError]] = {
 }
 
 
-def from_rpc_error(error: grpc.RpcError, *, doing: str = "") -> ArtStoreError:
+def from_rpc_error(
+    error: grpc.RpcError, *, doing: str = "", about_proxy: str = ""
+) -> ArtStoreError:
     """The exception for a call that ended with `error`, synchronous or not.
 
     Args:
         error: what awaiting or iterating the call raised.
         doing: the call and its server, put before the server's text: "GetFile on se-01".
+        about_proxy: a sentence about what lies between, for calls that got no answer.
     """
     code, text = error.code(), error.details() or ""
     kind = _BY_CODE.get(code, Internal)
@@ -201,6 +204,7 @@ def from_rpc_error(error: grpc.RpcError, *, doing: str = "") -> ArtStoreError:
     if kind is InvalidArgument:
         return InvalidArgument(message, field=field, reason=reason, metadata=metadata)
     if issubclass(kind, Unavailable):
+        message = f"{message} {about_proxy}" if about_proxy else message
         return kind(message, retry_after_seconds=retry_after, reason=reason, metadata=metadata)
     return kind(message, reason=reason, metadata=metadata)
 

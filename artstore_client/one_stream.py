@@ -50,7 +50,7 @@ class OneStreamUpload:
             ArtStoreError: it was refused, or all tries failed.
             OSError: the source can't be read.
         """
-        patience = retry.Patience(self._calls.timeouts.retry_for)
+        patience = self._calls.patience()
         refusals = renewals = 0
         while True:
             try:

@@ -52,7 +52,7 @@ class ResumableUpload:
         self._state = state
         self._progress = progress
         self._digest = RunningDigest()
-        self._patience = retry.Patience(calls.timeouts.retry_for)
+        self._patience = calls.patience()
         self._session = self._new_session()
         self._taken_up = False
         self._resumed_at = 0
@@ -165,7 +165,7 @@ class ResumableUpload:
             if not opened or self._restarts > MOST_RESTARTS:
                 raise error
             self._session = self._new_session()
-            self._patience = retry.Patience(self._calls.timeouts.retry_for)
+            self._patience = self._calls.patience()
         if opened and isinstance(error, errors.Unavailable):
             # A way that bytes went is tried again first, one that leads nowhere is left.
             self._turn = 0 if self._accepted else self._turn + 1

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from artstore_client import errors
+from artstore_client.waiting import Waits
 
 
 class Next(Enum):
@@ -103,11 +104,17 @@ class Backoff:
 
 @dataclass(slots=True)
 class Patience:
-    """Gives up when nothing has moved for `seconds`, however often it was tried."""
+    """Gives up when nothing has moved for `seconds`, however often it was tried.
+
+    Args:
+        seconds: 0 gives up at the first failure.
+        waits: is told what is waited for.
+    """
 
     seconds: float
     clock: Callable[[], float] = time.monotonic
     backoff: Backoff = field(default_factory=Backoff)
+    waits: Waits | None = None
     _best: dict[str, int] = field(default_factory=dict, init=False)
     _since: float = field(default=0.0, init=False)
 
@@ -124,10 +131,16 @@ class Patience:
             self._best[of] = position
             self._since = self.clock()
             self.backoff.reset()
+            if self.waits is not None:
+                self.waits.progressed()
 
     def next_delay(self, error: errors.ArtStoreError) -> float | None:
         """Seconds to wait before the next try; None when patience has ended."""
         left = self.seconds - (self.clock() - self._since)
         if left <= 0:
+            if self.waits is not None:
+                self.waits.progressed()
             return None
+        if self.waits is not None:
+            self.waits.failed(error.message, seconds_left=left)
         return min(self.backoff.delay(error), left)

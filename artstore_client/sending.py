@@ -13,8 +13,8 @@ from typing import Generic, TypeVar
 
 import grpc.aio
 
-from artstore_client import errors
 from artstore_client.calls import Calls
+from artstore_client.waiting import Open
 from artstore_client.watchdog import IdleWatchdog
 
 Request = TypeVar("Request")
@@ -48,12 +48,13 @@ async def send_stream(
     feed.watchdog = watchdog = IdleWatchdog(call.cancel, calls.timeouts.idle)
     feed.silence_at_end = calls.timeouts.commit
     try:
-        feed.go.set_result(await _accepted(call))
-        return await call
+        with calls.waits.on(doing) as feed.waiting:
+            feed.go.set_result(await _accepted(call))
+            return await call
     except grpc.aio.AioRpcError as error:
         if error.code() is grpc.StatusCode.UNAUTHENTICATED:
             calls.refuse_token(metadata)
-        raise errors.from_rpc_error(error, doing=doing) from error
+        raise calls.error(error, doing) from error
     except asyncio.CancelledError:
         if feed.error is not None:
             raise feed.error from None
@@ -86,6 +87,7 @@ class _Feed(Generic[Request]):
         # Held here: one that core dropped would be closed later, by the loop, in another task.
         self.messages = self._all_messages()
         self.watchdog: IdleWatchdog
+        self.waiting: Open
         self.silence_at_end = 0.0
 
     async def _all_messages(self) -> AsyncGenerator[Request, None]:
@@ -96,16 +98,25 @@ class _Feed(Generic[Request]):
         try:
             async with aclosing(self._rest) as rest:
                 # A slow source is not a silent server.
-                self.watchdog.pause()
+                self._pause()
                 async for message in rest:
-                    self.watchdog.touch()
+                    self._touch()
                     yield message
-                    self.watchdog.pause()
+                    self._pause()
         except Exception as error:
             # Core turns any exception of a request iterator into a cancellation.
             self.error = error
             raise
         self.watchdog.allow(self.silence_at_end)
+        self.waiting.moved()
+
+    def _pause(self) -> None:
+        self.watchdog.pause()
+        self.waiting.pause()
+
+    def _touch(self) -> None:
+        self.watchdog.touch()
+        self.waiting.moved()
 
     async def close(self) -> None:
         """End the task of a call that is over, so that nothing reads the source any more."""

@@ -14,6 +14,7 @@ from artstore_client.cache import CacheCalls
 from artstore_client.client import DEFAULT_PAGE_SIZE, Client
 from artstore_client.results import DownloadedFile, ElementReport, UploadedFile
 from artstore_client.sources import UploadSource
+from artstore_client.waiting import Waiting
 
 T = TypeVar("T")
 
@@ -175,6 +176,11 @@ class SyncClient:
     def mesh_id(self) -> str:
         """`Client.mesh_id`."""
         return self._client.mesh_id
+
+    @property
+    def waiting(self) -> Waiting | None:
+        """`Client.waiting`; ask it from another thread."""
+        return self._client.waiting
 
     @property
     def change_tokens(self) -> list[str]:

@@ -51,8 +51,12 @@ class UploadKey:
 
 def default_folder() -> Path:
     """`artstore/uploads` in the user's cache folder."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "artstore" / "uploads"
+    try:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:
+        # An account without a name has no home. Nothing can be kept below this one.
+        cache = Path(os.devnull)
+    return cache / "artstore" / "uploads"
 
 
 class UploadState:

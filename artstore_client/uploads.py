@@ -108,6 +108,7 @@ class Uploader:
                 uploaded = await self._one_stream(source, header, progress)
         finally:
             source.close()
+            self._connection.calls.waits.progressed()
         if uploaded.change_token:
             self._connection.changes[uploaded.file.storage_element_id] = uploaded.change_token
         return uploaded

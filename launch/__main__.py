@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import io
 import os
 import signal
 import sys
 import time
 
 from launch.accounts import CredentialsError
-from launch.data_folder import AlreadyRunning, DataFolder
+from launch.data_folder import AlreadyRunning, DataFolder, DataFolderUnusable
 from launch.hints import hints
-from launch.mesh import Mesh, StartFailed
+from launch.mesh import Mesh
 from launch.topology import LaunchSettings, TopologyError
 
+# What is told in one line; anything else is a fault of ours.
+START_FAILURES = (CredentialsError, OSError, RuntimeError)
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def say(line: str) -> None:
-    """Print one line at once."""
-    print(line, flush=True)
+    """Print one line at once; a terminal or pipe that has gone stops no server."""
+    with contextlib.suppress(OSError, ValueError):
+        print(line, flush=True)
 
 
 async def run(settings: LaunchSettings, folder: DataFolder) -> int:
@@ -50,7 +55,8 @@ async def run(settings: LaunchSettings, folder: DataFolder) -> int:
             say(hints(settings, folder))
             await stopping
         return 0
-    except StartFailed as failure:
+    except START_FAILURES as failure:
+        # Of several that failed together this is the first; the others are stopped like it.
         say(f"the mesh did not start: {failure}")
         return 1
     finally:
@@ -62,15 +68,19 @@ async def run(settings: LaunchSettings, folder: DataFolder) -> int:
 
 def main() -> int:
     """Run and return the exit code: 0 after a stop, 1 on failure, 2 on wrong use."""
+    for stream in (sys.stdout, sys.stderr):
+        # A path may have characters that the terminal's encoding has not.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         settings = LaunchSettings.read(os.environ)
         folder = DataFolder(settings.data_dir)
         with folder.held():
             return asyncio.run(run(settings, folder))
-    except (TopologyError, AlreadyRunning) as refused:
+    except (TopologyError, AlreadyRunning, DataFolderUnusable) as refused:
         print(refused, file=sys.stderr)
         return 2
-    except (CredentialsError, OSError, RuntimeError) as failed:
+    except START_FAILURES as failed:
         print(f"the mesh did not start: {failed}", file=sys.stderr)
         return 1
 

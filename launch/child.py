@@ -7,6 +7,10 @@ parent dies (Linux). USER is `-` for "as I am".
 PostgreSQL refuses to run as root. Run as root, it is therefore started as a user of its own that
 keeps root's right to pass through folders (CAP_DAC_OVERRIDE): neither the data folder's parents
 nor the installed files need other permissions than they have.
+
+access(2) asks what the *real* user may, and PostgreSQL looks for its own programs with it: the
+kernel leaves the right out of that answer unless the change of user was made without its usual
+fix-up of capabilities (securebit NO_SETUID_FIXUP).
 """
 
 from __future__ import annotations
@@ -19,6 +23,9 @@ import sys
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_KEEPCAPS = 8
+_PR_GET_SECUREBITS = 27
+_PR_SET_SECUREBITS = 28
+_SECBIT_NO_SETUID_FIXUP = 1 << 2
 _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_RAISE = 2
 _CAP_DAC_OVERRIDE = 1
@@ -38,6 +45,9 @@ def _become(user: str, libc: ctypes.CDLL | None) -> None:
     entry = pwd.getpwnam(user)
     if libc is not None:
         libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
+        # Refused where root has no CAP_SETPCAP; then only folders that all may enter will do.
+        bits = libc.prctl(_PR_GET_SECUREBITS, 0, 0, 0, 0)
+        libc.prctl(_PR_SET_SECUREBITS, bits | _SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
     os.setgroups([])
     os.setresgid(entry.pw_gid, entry.pw_gid, entry.pw_gid)
     os.setresuid(entry.pw_uid, entry.pw_uid, entry.pw_uid)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import signal
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from launch import processes
+from launch.os_user import owner_name
 from launch.private_file import write_private
 from launch.processes import Identity
 
@@ -18,11 +20,19 @@ from launch.processes import Identity
 INFRASTRUCTURE = ("valkey", "postgres")
 _SERVERS_GRACE_SECONDS = 3.0
 _INFRASTRUCTURE_GRACE_SECONDS = 10.0
-_LOG_LIMIT_BYTES = 16 * 2**20
+_MIB = 2**20
+_LOG_LIMIT_BYTES = 16 * _MIB
+# Three empty databases and their write-ahead log; later the log of what is written at a start.
+_FIRST_ROOM_BYTES = 160 * _MIB
+_ROOM_BYTES = 48 * _MIB
 
 
 class AlreadyRunning(RuntimeError):
     """Another launcher uses this folder."""
+
+
+class DataFolderUnusable(RuntimeError):
+    """Nothing can be kept in this folder; the message says why and what to do."""
 
 
 class DataFolder:
@@ -66,10 +76,9 @@ class DataFolder:
 
         Raises:
             AlreadyRunning: somebody else holds it.
+            DataFolderUnusable: it can't be written, or its disk is full.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        self.logs.mkdir(exist_ok=True)
-        descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = self._open()
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -84,6 +93,24 @@ class DataFolder:
             yield
         finally:
             os.close(descriptor)
+
+    def _open(self) -> int:
+        """Make the folder and open its lock."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.logs.mkdir(exist_ok=True)
+            descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as refused:
+            raise DataFolderUnusable(_told(self.path, refused)) from refused
+        needed = _ROOM_BYTES if self.postgres.exists() else _FIRST_ROOM_BYTES
+        free = shutil.disk_usage(self.path).free
+        if free < needed:
+            os.close(descriptor)
+            raise DataFolderUnusable(
+                f"the disk of {self.path} has {free // _MIB} MiB left, and a start needs"
+                f" {needed // _MIB}: free some, or set ARTSTORE_DATA_DIR to a folder elsewhere"
+            )
+        return descriptor
 
     def record(self, running: Mapping[str, Identity]) -> None:
         """Remember which processes belong to this run."""
@@ -116,3 +143,20 @@ class DataFolder:
         except FileNotFoundError:
             pass
         return path
+
+
+def _told(folder: Path, refused: OSError) -> str:
+    """What is in the way, whose it is, and what to do."""
+    reason = (refused.strerror or str(refused)).lower()
+    obstacle = Path(refused.filename or folder)
+    # The nearest thing that is there: a folder that can't be made is in the way of nobody.
+    while not os.path.lexists(obstacle) and obstacle != obstacle.parent:
+        obstacle = obstacle.parent
+    try:
+        owner = f", {obstacle} belongs to {owner_name(obstacle.lstat().st_uid)}"
+    except OSError:
+        owner = ""
+    return (
+        f"{folder} can't be used ({reason}{owner}): make it yours (chown -R), or set"
+        " ARTSTORE_DATA_DIR to a folder that you can write"
+    )

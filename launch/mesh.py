@@ -7,13 +7,16 @@ import contextlib
 import json
 import secrets
 import signal
-import socket
+import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
-from launch import accounts, processes, topology
+from launch import accounts, environment, processes, topology
 from launch.accounts import Account
+from launch.cause import cause_in, told_since
 from launch.data_folder import INFRASTRUCTURE, DataFolder
 from launch.health import HealthProbe
+from launch.ports import require_free_ports
 from launch.postgres import PostgresCluster
 from launch.private_file import write_private
 from launch.processes import Identity
@@ -23,8 +26,9 @@ from launch.valkey import ValkeyInstance
 
 _INFRASTRUCTURE_START_SECONDS = 30.0
 _SERVERS_START_SECONDS = 60.0
-_LOG_TAIL_LINES = 3
-_LOG_LINE_LENGTH = 400
+# A start takes some seconds; one that takes longer says what it waits for, now and then.
+_FIRST_NEWS_SECONDS = 8.0
+_NEWS_SECONDS = 10.0
 
 
 class StartFailed(RuntimeError):
@@ -50,6 +54,8 @@ class Mesh:
         self._database_url = settings.database_url
         self._redis_url = settings.redis_url
         self._complete = False
+        self._log_begins: dict[str, int] = {}
+        self._socket_folder: Path | None = None
         self._probe = HealthProbe(topology.endpoints(settings))
         self._supervisor = Supervisor(restart=settings.restart, changed=self._record, say=say)
 
@@ -62,7 +68,8 @@ class Mesh:
         """Bring everything up and write mesh.json.
 
         Raises:
-            StartFailed: a port is taken, or something did not answer in time.
+            PortTaken: a server's port is not free.
+            StartFailed: something did not answer in time.
         """
         ended = await asyncio.to_thread(self._folder.end_leftovers)
         if ended:
@@ -87,6 +94,10 @@ class Mesh:
             await self._supervisor.stop([name])
         await self._probe.close()
         self._folder.processes_file.unlink(missing_ok=True)
+        if self._socket_folder is not None:
+            # In the folder of temporary files it would be one more for each TMPDIR.
+            with contextlib.suppress(OSError):
+                self._socket_folder.rmdir()
 
     def kill(self) -> None:
         """Kill every process at once."""
@@ -100,6 +111,7 @@ class Mesh:
         cluster = PostgresCluster(
             self._folder.postgres, port=processes.free_port(), password=password
         )
+        self._socket_folder = cluster.socket_folder
         await self._start_below("postgres", cluster.command, cluster.prepare, cluster.answers)
         await asyncio.to_thread(cluster.set_password)
         self._database_url = cluster.url(topology.DATABASE)
@@ -123,8 +135,8 @@ class Mesh:
         program = Program(
             name=name,
             command=command,
-            environment=self._settings.environment,
-            log=self._folder.log_of(name),
+            environment=environment.of_program(self._settings.environment),
+            log=self._log_of(name),
             ready=lambda: asyncio.to_thread(answers),
             prepare=prepare,
             stop_signal=signal.SIGINT,
@@ -133,7 +145,7 @@ class Mesh:
         await self._require([name], _INFRASTRUCTURE_START_SECONDS)
 
     def _server(self, plan: topology.ServerPlan) -> Program:
-        environment = topology.environment_of(
+        variables = topology.environment_of(
             plan,
             self._settings,
             database_url=self._database_url,
@@ -151,8 +163,8 @@ class Mesh:
         return Program(
             name=plan.name,
             command=lambda: processes.wrapped(topology.command(plan)),
-            environment=environment,
-            log=self._folder.log_of(plan.name),
+            environment=variables,
+            log=self._log_of(plan.name),
             ready=ready,
         )
 
@@ -162,16 +174,37 @@ class Mesh:
         await self._require([plan.name for plan in plans], _SERVERS_START_SECONDS)
 
     async def _require(self, names: list[str], seconds: float) -> None:
-        silent = await self._supervisor.wait_ready(names, seconds)
+        news = asyncio.create_task(self._tell_news(names))
+        try:
+            silent = await self._supervisor.wait_ready(names, seconds)
+        finally:
+            news.cancel()
         if silent:
-            told = [self._why(name) for name in silent]
-            raise StartFailed("no answer from " + "\n".join(told))
+            # Those that keep ending are why; the others only wait for them.
+            failing = [name for name in silent if self._supervisor.last_exit(name) is not None]
+            raise StartFailed("; ".join(self._why(name) for name in failing or silent))
+
+    async def _tell_news(self, names: list[str]) -> None:
+        began = time.monotonic()
+        await asyncio.sleep(_FIRST_NEWS_SECONDS)
+        while True:
+            waiting = self._supervisor.not_ready(names)
+            told = (f"{name} ({self._cause(name) or 'nothing in its log yet'})" for name in waiting)
+            self._say(f"waiting for {', '.join(told)} since {time.monotonic() - began:.0f} s")
+            await asyncio.sleep(_NEWS_SECONDS)
+
+    def _log_of(self, name: str) -> Path:
+        log = self._folder.log_of(name)
+        self._log_begins[name] = log.stat().st_size if log.exists() else 0
+        return log
+
+    def _cause(self, name: str) -> str:
+        log = self._folder.logs / f"{name}.log"
+        return cause_in(told_since(log, self._log_begins.get(name, 0)))
 
     def _why(self, name: str) -> str:
         log = self._folder.logs / f"{name}.log"
-        lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-        tail = "\n".join(f"    {line[:_LOG_LINE_LENGTH]}" for line in lines[-_LOG_TAIL_LINES:])
-        return f"{name} (its log is {log}):\n{tail}"
+        return f"no answer from {name}: {self._cause(name) or 'it says nothing'} (its log is {log})"
 
     def _record(self, running: Mapping[str, Identity]) -> None:
         self._folder.record(running)
@@ -192,21 +225,3 @@ class Mesh:
             "processes": {name: identity.pid for name, identity in running.items()},
         }
         write_private(self._folder.mesh_file, json.dumps(document, indent=2) + "\n")
-
-
-def require_free_ports(ports: Mapping[int, str]) -> None:
-    """Check that nobody listens where the servers will.
-
-    Raises:
-        StartFailed: naming the port, what it is for, and the way out.
-    """
-    for port, name in ports.items():
-        with contextlib.closing(socket.socket()) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError as taken:
-                raise StartFailed(
-                    f"port {port} ({name}) is in use ({taken.strerror}): stop what listens "
-                    "there, or set ARTSTORE_PORT_OFFSET to move all ports of this mesh"
-                ) from None

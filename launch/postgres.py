@@ -7,25 +7,33 @@ Nothing here starts or watches the server process: `command()` says how, `tests/
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import os
-import pwd
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from urllib.parse import quote
 
-from launch import processes
+from launch import environment, processes
+from launch.os_user import OsUser, owner_name
+from launch.socket_folder import make_private, socket_folder_of
 
 SUPERUSER = "artstore"
-# A socket's whole path must fit in sockaddr_un (108 on Linux, 104 on macOS).
-_SOCKET_PATH_LIMIT = 103
-_LONGEST_SOCKET_NAME = ".s.PGSQL.65535"
-_OS_USER = "embedded_postgres"
+# What initdb says when it may not do something, and what to do about it then.
+_CURES = (
+    ("No space left", "free space there, or set ARTSTORE_DATA_DIR to a folder on another disk"),
+    (
+        "ermission denied",
+        "put this checkout and ARTSTORE_DATA_DIR below folders that everybody may enter, run as"
+        " a normal user, or set ARTSTORE_DATABASE_URL",
+    ),
+    (
+        "could not look up effective user ID",
+        f"give uid {os.geteuid()} a name in /etc/passwd, or set ARTSTORE_DATABASE_URL",
+    ),
+)
 
 
 class PostgresFailed(RuntimeError):
@@ -45,40 +53,6 @@ def bin_folder() -> Path:
             "no PostgreSQL here: install `artstore[embedded]` or set ARTSTORE_DATABASE_URL"
         )
     return Path(wheel.origin).parent / "pginstall" / "bin"
-
-
-def os_user() -> str | None:
-    """Return the account PostgreSQL runs as, None for the present one.
-
-    PostgreSQL refuses to run as root; root runs it as a system user that is made once.
-    """
-    if os.geteuid() != 0:
-        return None
-    for name in (_OS_USER, "nobody"):
-        try:
-            return pwd.getpwnam(name).pw_name
-        except KeyError:
-            if shutil.which("useradd"):
-                made = subprocess.run(
-                    ["useradd", "--system", "--no-create-home", _OS_USER],
-                    capture_output=True,
-                    check=False,
-                )
-                if made.returncode == 0:
-                    return _OS_USER
-    raise PostgresFailed(
-        "PostgreSQL cannot run as root and no other account exists: "
-        "run as a normal user or set ARTSTORE_DATABASE_URL"
-    )
-
-
-def socket_folder_of(folder: Path) -> Path:
-    """Return where the socket of a cluster lies: beside it, or in /tmp if that path is too long."""
-    near = folder.parent / f"{folder.name}.socket"
-    if len(os.fsencode(near / _LONGEST_SOCKET_NAME)) <= _SOCKET_PATH_LIMIT:
-        return near
-    name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
-    return Path(tempfile.gettempdir()) / f"artstore-{os.geteuid()}-{name}"
 
 
 class PostgresCluster:
@@ -103,7 +77,7 @@ class PostgresCluster:
         self.port = port
         self.password = password
         self.settings = dict(settings or {})
-        self.user = os_user()
+        self.user = OsUser.needed()
         self.socket_folder = socket_folder_of(self.folder)
 
     def prepare(self, *, durable: bool = True) -> None:
@@ -115,17 +89,18 @@ class PostgresCluster:
         Raises:
             PostgresFailed: initdb failed.
         """
-        self._own(self.socket_folder)
+        make_private(self.socket_folder, self.user)
         if (self.folder / "PG_VERSION").exists():
+            self._keep_owner()
             self._forget_dead_postmaster()
             return
         # A cluster is made beside its place and moved in: a killed initdb leaves no half of one.
         fresh = self.folder.with_name(self.folder.name + ".new")
         shutil.rmtree(fresh, ignore_errors=True)
-        self._own(fresh)
+        make_private(fresh, self.user)
         failures = [self._initdb(fresh, ctype, durable) for ctype in ("C.UTF-8", "en_US.UTF-8")]
         if all(failures):
-            raise PostgresFailed(f"initdb failed: {failures[0]}")
+            raise PostgresFailed(f"initdb failed: {_with_cure(failures[0])}")
         if self.folder.exists():
             self.folder.rmdir()
         fresh.rename(self.folder)
@@ -150,16 +125,23 @@ class PostgresCluster:
             *(() if durable else ("--no-sync",)),
         ]
         done = subprocess.run(
-            self._wrapped(command), capture_output=True, text=True, cwd="/", check=False
+            self._wrapped(command),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            cwd="/",
+            env=environment.of_program(os.environ),
+            check=False,
         )
-        return "" if done.returncode == 0 else (done.stderr + done.stdout)[-2000:]
+        return "" if done.returncode == 0 else done.stderr.strip() or done.stdout.strip()
 
     def command(self) -> list[str]:
         """Return the command line that runs the server in the foreground."""
         settings = {
             "listen_addresses": "127.0.0.1",
             "port": str(self.port),
-            "unix_socket_directories": str(self.socket_folder),
+            # A list: quoted, so that a comma or a blank at the end belongs to the name.
+            "unix_socket_directories": '"' + str(self.socket_folder).replace('"', '""') + '"',
             "unix_socket_permissions": "0700",
             "timezone": "UTC",
             "log_timezone": "UTC",
@@ -202,7 +184,8 @@ class PostgresCluster:
             capture_output=True,
             text=True,
             check=False,
-            env={"PGCONNECT_TIMEOUT": "3", "LC_ALL": "C"},
+            errors="replace",
+            env={**environment.of_program(os.environ), "PGCONNECT_TIMEOUT": "3"},
         )  # fmt: skip
         if check and done.returncode != 0:
             raise PostgresFailed(f"{sql}: {done.stderr.strip()}")
@@ -219,16 +202,26 @@ class PostgresCluster:
 
     def _wrapped(self, command: list[str]) -> list[str]:
         # SIGINT is PostgreSQL's fast shutdown.
-        return processes.wrapped(command, death_signal=signal.SIGINT, user=self.user)
+        name = self.user.name if self.user is not None else None
+        return processes.wrapped(command, death_signal=signal.SIGINT, user=name)
 
-    def _own(self, folder: Path) -> None:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        self._give(folder)
+    def _keep_owner(self) -> None:
+        """Give a cluster that was made under another account to the one that runs it now.
 
-    def _give(self, path: Path) -> None:
-        if self.user is not None:
-            entry = pwd.getpwnam(self.user)
-            os.chown(path, entry.pw_uid, entry.pw_gid)
+        Raises:
+            PostgresFailed: it is somebody else's, and we are not root.
+        """
+        owner = self.folder.stat().st_uid
+        if owner == (os.geteuid() if self.user is None else self.user.uid):
+            return
+        if self.user is None:
+            name = owner_name(owner)
+            raise PostgresFailed(
+                f"{self.folder} belongs to {name}: give {self.folder.parent} to yourself"
+                " (chown -R), or set ARTSTORE_DATA_DIR to a folder of yours"
+            )
+        for path in (self.folder, *self.folder.rglob("*")):
+            os.chown(path, self.user.uid, self.user.gid, follow_symlinks=False)
 
     def _forget_dead_postmaster(self) -> None:
         """Remove a postmaster.pid whose number now belongs to some other program."""
@@ -244,3 +237,14 @@ class PostgresCluster:
                 name = ""
             if name != "postgres":
                 pid_file.unlink(missing_ok=True)
+
+
+def _with_cure(output: str) -> str:
+    """The line that says what was wrong, with what to do where that is known."""
+    lines = [line for line in output.splitlines() if line.strip()]
+    cause = next((line for line in lines if "error:" in line.lower()), lines[-1] if lines else "")
+    for sign, cure in _CURES:
+        found = next((line for line in lines if sign in line), None)
+        if found is not None:
+            return f"{found.strip()}: {cure}"
+    return cause.strip() or "it printed nothing"

@@ -16,11 +16,12 @@ from typing import Any
 import asyncpg
 
 from launch import topology
-from launch.data_folder import AlreadyRunning, DataFolder
-from launch.postgres import socket_folder_of
+from launch.data_folder import AlreadyRunning, DataFolder, DataFolderUnusable
+from launch.socket_folder import socket_folder_of
 from launch.topology import LaunchSettings, TopologyError
 from mesh.database import with_database
 from mesh.errors import ArtStoreError
+from mesh.loopback import on_loopback
 from mesh.redis import open_redis, translated
 
 _TIMEOUT_SECONDS = 10.0
@@ -97,6 +98,7 @@ async def empty_bucket(endpoint_url: str, bucket: str) -> None:
     from botocore.exceptions import ClientError
 
     config = AioConfig(
+        proxies={} if on_loopback(endpoint_url) else None,
         s3={"addressing_style": "path"},
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
@@ -116,13 +118,17 @@ async def _empty_prefix(client: Any, bucket: str, prefix: str) -> None:
         Bucket=bucket, Prefix=prefix
     ):
         await _delete(client, bucket, [entry["Key"] for entry in page.get("Contents", [])])
-    async for page in client.get_paginator("list_multipart_uploads").paginate(
-        Bucket=bucket, Prefix=prefix
-    ):
-        for upload in page.get("Uploads", []):
-            await client.abort_multipart_upload(
-                Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"]
-            )
+    try:
+        async for page in client.get_paginator("list_multipart_uploads").paginate(
+            Bucket=bucket, Prefix=prefix
+        ):
+            for upload in page.get("Uploads", []):
+                await client.abort_multipart_upload(
+                    Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+                )
+    except client.exceptions.NoSuchUpload:
+        # What rclone answers to the listing when a bucket never had one.
+        return
 
 
 async def _delete(client: Any, bucket: str, keys: Iterable[str]) -> None:
@@ -150,7 +156,7 @@ def main() -> int:
         folder = DataFolder(settings.data_dir)
         with folder.held():
             asyncio.run(reset(settings, folder))
-    except (TopologyError, AlreadyRunning) as refused:
+    except (TopologyError, AlreadyRunning, DataFolderUnusable) as refused:
         print(refused, file=sys.stderr)
         return 2
     except (ArtStoreError, OSError, asyncpg.PostgresError) as failed:

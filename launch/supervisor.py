@@ -58,6 +58,7 @@ class _Running:
     last_exit: int | None = None
     watcher: asyncio.Task[None] | None = None
     stopping: bool = field(default=False)
+    ready: bool = False
 
 
 class Supervisor:
@@ -104,6 +105,10 @@ class Supervisor:
             for task in waiting.values():
                 task.cancel()
             await asyncio.gather(*waiting.values(), return_exceptions=True)
+
+    def not_ready(self, names: Sequence[str]) -> list[str]:
+        """Return those of the programs that have not answered yet."""
+        return [name for name in names if not self._running[name].ready]
 
     def identities(self) -> dict[str, Identity]:
         """Return the live processes by name."""
@@ -185,7 +190,7 @@ class Supervisor:
             running = self._running[name]
             if running.failures >= _FAILURES_IN_VAIN:
                 raise RuntimeError(f"{name} keeps ending")
-            ready = await running.program.ready()
+            ready = running.ready = await running.program.ready()
             await asyncio.sleep(_READY_POLL_SECONDS)
 
     async def _stop(self, running: _Running) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from launch import environment
 from launch.accounts import Account
 from mesh.database import database_name, with_database
 
@@ -176,7 +177,7 @@ def environment_of(
         credentials_file: the accounts as a file, which only admin is told of.
     """
     own = {
-        **settings.environment,
+        **environment.of_server(settings.environment, own_database=bool(settings.database_url)),
         "ARTSTORE_DATABASE_URL": database_url,
         "ARTSTORE_REDIS_URL": redis_url,
         "ARTSTORE_DATA_DIR": str(settings.data_dir),

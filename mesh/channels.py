@@ -75,6 +75,8 @@ def channel_options(health_service: str | None = "") -> list[tuple[str, str | in
     """Options of every channel between our servers."""
     return [
         ("grpc.service_config", service_config(health_service)),
+        # http_proxy in the surrounding shell is for the web, never for what is inside a mesh.
+        ("grpc.enable_http_proxy", 0),
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         ("grpc.http2.bdp_probe", 0),

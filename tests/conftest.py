@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from launch.environment import is_libpq
 from tests.distribution import (
     pytest_collection_modifyitems,
     pytest_itemcollected,
@@ -23,6 +25,12 @@ from tests.services import (
     ValkeyProcess,
     running,
 )
+
+# A shell that is set up for a proxy and another database: no test means those, and many talk to
+# services on this machine by libraries that heed them.
+for name in list(os.environ):
+    if name.lower().endswith("_proxy") or is_libpq(name):
+        del os.environ[name]
 
 __all__ = [
     "mesh",

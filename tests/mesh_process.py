@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +69,8 @@ class MeshProcess:
         data_dir: its ARTSTORE_DATA_DIR; short, since Unix sockets live below it.
         environment: more variables.
         cwd: folder to start in; servers are imported from there first.
+        umask: of the shell that starts it; -1 for ours.
+        before: a program and its arguments that start the launcher.
     """
 
     def __init__(
@@ -78,7 +80,11 @@ class MeshProcess:
         environment: Mapping[str, str] | None = None,
         cwd: Path = REPOSITORY,
         port_offset: int | None = None,
+        umask: int = -1,
+        before: Sequence[str] = (),
     ) -> None:
+        self._umask = umask
+        self._before = before
         self.data_dir = data_dir
         self.cwd = cwd
         self.port_offset = free_port_offset() if port_offset is None else port_offset
@@ -113,12 +119,13 @@ class MeshProcess:
         """Start without waiting."""
         with self._output.open("ab") as log:
             self._process = subprocess.Popen(
-                processes.wrapped([sys.executable, "-m", "launch"]),
+                [*self._before, *processes.wrapped([sys.executable, "-m", "launch"])],
                 cwd=self.cwd,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                umask=self._umask,
                 start_new_session=True,
             )
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bench.peers.seaweedfs import SeaweedFS
-from launch import processes
+from launch import environment, processes
 from launch.postgres import PostgresCluster
 from launch.valkey import ValkeyInstance
 
@@ -46,6 +46,10 @@ class ServiceProcess:
     def answers(self) -> bool:
         raise NotImplementedError
 
+    def environment(self) -> dict[str, str]:
+        """Return the variables that the program is started with."""
+        return environment.of_program(os.environ)
+
     def prepare(self) -> None:
         """Make what the first start needs."""
 
@@ -68,6 +72,7 @@ class ServiceProcess:
                 stdout=log,
                 stderr=log,
                 cwd="/",
+                env=self.environment(),
                 start_new_session=True,
             )
         try:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextvars import copy_context
 
 import typer
 
 from artstore_client.cli import cache, exit_codes, files, get, mesh, put, search
+from artstore_client.cli.limits import NoRetry, Timeout, take, with_limits
 from artstore_client.cli.output import print_error
 
 app = typer.Typer(
@@ -35,6 +37,18 @@ app.command()(mesh.token)
 app.add_typer(cache.app, name="cache")
 
 
+@app.callback()
+def all_commands(timeout: Timeout = None, no_retry: NoRetry = False) -> None:
+    """Heed what stands before the command."""
+    take(timeout, no_retry)
+
+
+for group in (app, cache.app):
+    for known in group.registered_commands:
+        if known.callback is not None:
+            known.callback = with_limits(known.callback)
+
+
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command; answers its exit code.
 
@@ -42,7 +56,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         arguments: default those of the process.
     """
     try:
-        app(args=None if arguments is None else list(arguments), prog_name="artstore")
+        copy_context().run(
+            app, args=None if arguments is None else list(arguments), prog_name="artstore"
+        )
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else exit_codes.FAILURE
     except KeyboardInterrupt:

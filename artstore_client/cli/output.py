@@ -41,6 +41,12 @@ def print_error(error: BaseException | str, *, about: str = "") -> None:
     sys.stderr.flush()
 
 
+def print_note(text: str) -> None:
+    """One line on standard error about what goes on."""
+    sys.stderr.write(printable(f"artstore: {text}").replace("\n", " ") + "\n")
+    sys.stderr.flush()
+
+
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table; right-aligned where the column's name starts with `>`."""
     from rich.box import SIMPLE_HEAD

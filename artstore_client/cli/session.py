@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import typer
 
 from artstore_client import Client, ConfigurationError, errors
+from artstore_client.calls import Timeouts
 from artstore_client.cli import exit_codes, own_changes
+from artstore_client.cli.limits import Limits, limits
 from artstore_client.cli.output import print_error
+from artstore_client.cli.patience import WaitTeller, sentence
 
 Command = Callable[[Client], Awaitable[int | None]]
 
@@ -30,11 +34,45 @@ def run_command(command: Command) -> None:
 
 
 async def _connected(command: Command) -> int | None:
-    async with Client.connect() as client:
+    told = limits()
+    async with (
+        Client.connect(retry_for_seconds=retry_for_seconds(told)) as client,
+        _limited(client, told.timeout_seconds),
+    ):
         try:
             return await command(client)
         finally:
             own_changes.remember(client.mesh_id, client.change_tokens)
+
+
+def retry_for_seconds(told: Limits) -> float:
+    """How long what fails is tried again without progress."""
+    if not told.retry:
+        return 0.0
+    return Timeouts().retry_for if told.timeout_seconds is None else told.timeout_seconds
+
+
+@asynccontextmanager
+async def _limited(client: Client, seconds: float | None) -> AsyncIterator[None]:
+    """Say what is waited for, and end after `seconds`.
+
+    Raises:
+        DeadlineExceeded: the time that the user gave is over.
+    """
+    teller = WaitTeller(lambda: client.waiting)
+    telling = asyncio.create_task(teller.run())
+    try:
+        async with asyncio.timeout(seconds) as end:
+            yield
+    except TimeoutError:
+        if not end.expired():
+            raise
+        last = f", {sentence(teller.last)}" if teller.last is not None else ""
+        raise errors.DeadlineExceeded(
+            f"not done after --timeout {seconds:g} s{last}", reason="TIMEOUT"
+        ) from None
+    finally:
+        telling.cancel()
 
 
 async def one_element(client: Client, element_id: str | None) -> list[str]:

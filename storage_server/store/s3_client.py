@@ -18,6 +18,7 @@ from aiobotocore.config import AioConfig
 from botocore.exceptions import BotoCoreError, ClientError
 
 from mesh.errors import ArtStoreError, ResourceExhausted, Unavailable
+from mesh.loopback import on_loopback
 from storage_server.store.s3_config import S3Config
 from storage_server.store.threads import silent
 
@@ -286,6 +287,8 @@ def _client(config: S3Config, read_seconds: float, *, attempts: int, connections
             read_timeout=read_seconds,
             retries={"total_max_attempts": attempts, "mode": "standard"},
             max_pool_connections=connections,
+            # HTTP_PROXY of the surrounding shell is for the web; None lets botocore heed it.
+            proxies={} if on_loopback(config.endpoint_url) else None,
             # Other servers than Amazon's refuse the checksum headers that are the default.
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",

@@ -300,9 +300,12 @@ class FakeTokens(admin_pb2_grpc.TokenServiceServicer):
     def __init__(self) -> None:
         self.issued = 0
         self.lives_seconds = 900
+        self.refusal: errors.ArtStoreError | None = None
 
     async def IssueToken(self, request, context):
         self.issued += 1
+        if self.refusal is not None:
+            await refuse(context, self.refusal)
         return admin_pb2.IssueTokenResponse(
             access_token=f"bearer-{self.issued}",
             token_type="Bearer",

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from artstore.v1 import admin_pb2, cache_pb2, ingest_pb2, query_pb2, storage_pb2
 from artstore_client.channels import IDEMPOTENT_CALLS, channel_options, service_config
+from artstore_client.proxies import proxy_of
 
 CHANGING = {"StartUpload", "AbortUpload", "UpdateFile", "DeleteFile", "UndeleteFile", "SetMode"}
 
@@ -31,6 +34,44 @@ def test_health_is_asked_for_with_a_policy_that_heeds_it() -> None:
 
 
 def test_probing_that_reads_megabytes_ahead_is_off() -> None:
-    options = dict(channel_options())
+    options = dict(channel_options("se-01:8010"))
     assert options["grpc.http2.bdp_probe"] == 0
     assert options["grpc.keepalive_time_ms"] >= 10_000
+
+
+@pytest.mark.parametrize("endpoint", ["127.0.0.1:8010", "localhost:8010", "[::1]:8010"])
+def test_no_proxy_leads_to_this_machine(endpoint: str) -> None:
+    assert dict(channel_options(endpoint))["grpc.enable_http_proxy"] == 0
+    assert proxy_of(endpoint, {"http_proxy": "http://proxy:3128"}) == ""
+
+
+def test_servers_elsewhere_are_reached_by_the_proxy_of_the_environment() -> None:
+    assert dict(channel_options("se-01.example.com:8010"))["grpc.enable_http_proxy"] == 1
+
+
+@pytest.mark.parametrize(
+    ("variables", "proxy"),
+    [
+        ({}, ""),
+        ({"http_proxy": ""}, ""),
+        ({"http_proxy": "http://proxy:3128"}, "http://proxy:3128 (http_proxy)"),
+        ({"http_proxy": "http://a", "grpc_proxy": "http://b:1"}, "http://b:1 (grpc_proxy)"),
+        ({"https_proxy": "http://me:s3cret@[fd00::1]:80/x"}, "http://[fd00::1]:80 (https_proxy)"),
+        ({"http_proxy": "me:s3cret@proxy:3128"}, "http://proxy:3128 (http_proxy)"),
+        ({"http_proxy": "http://p:port"}, "of http_proxy, which is no URL"),
+        ({"HTTP_PROXY": "http://proxy:3128"}, ""),
+        ({"http_proxy": "http://p", "no_proxy": "x, example.com"}, ""),
+        ({"http_proxy": "http://p", "no_proxy": "10.0.0.0/8"}, "http://p (http_proxy)"),
+        ({"http_proxy": "http://p", "no_proxy": "x", "no_grpc_proxy": "example.com"}, ""),
+    ],
+)
+def test_proxy_is_named_as_grpc_takes_it_and_without_secrets(
+    variables: dict[str, str], proxy: str
+) -> None:
+    assert proxy_of("se-01.example.com:8010", variables) == proxy
+
+
+def test_networks_may_be_excepted_from_the_proxy() -> None:
+    variables = {"http_proxy": "http://p", "no_proxy": "10.0.0.0/8"}
+    assert proxy_of("10.1.2.3:8010", variables) == ""
+    assert proxy_of("11.1.2.3:8010", variables) != ""

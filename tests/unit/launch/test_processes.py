@@ -9,8 +9,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from launch import processes
-from launch.postgres import socket_folder_of
+from launch.os_user import OsUser
 from launch.processes import Identity
 from tests.mesh_process import wait_gone
 
@@ -78,10 +80,18 @@ def test_a_child_dies_with_its_parent() -> None:
     wait_gone([child], 5)
 
 
-def test_the_socket_of_a_long_path_lies_elsewhere() -> None:
-    assert socket_folder_of(Path("/data/postgres")) == Path("/data/postgres.socket")
-    far = Path("/data") / ("x" * 100) / "postgres"
-    moved = socket_folder_of(far)
-    assert len(str(moved / ".s.PGSQL.65535")) < 104
-    assert moved == socket_folder_of(far)
-    assert moved != socket_folder_of(far.with_name("other"))
+ACCESS = "import os, sys; sys.exit(not os.access(sys.argv[1], os.R_OK | os.X_OK))"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root changes the user")
+def test_program_under_another_account_may_use_what_lies_below_a_folder_of_root(
+    tmp_path: Path,
+) -> None:
+    user = OsUser.needed()
+    assert user is not None
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    program = private / "program"
+    program.touch(mode=0o700)
+    asked = [sys.executable, "-ISc", ACCESS, str(program)]
+    assert subprocess.run(processes.wrapped(asked, user=user.name), check=False).returncode == 0

@@ -1,0 +1,74 @@
+"""The proxy that gRPC reaches a server through, as the environment says: it is never told."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+# As gRPC looks for them, in this order and in this spelling only.
+_PROXY_VARIABLES = ("grpc_proxy", "https_proxy", "http_proxy")
+_EXCEPTIONS = ("no_grpc_proxy", "no_proxy")
+
+
+def on_loopback(endpoint: str) -> bool:
+    """Say whether host:port is this machine's own, which no proxy leads to."""
+    host = _host(endpoint)
+    if host == "localhost" or host.endswith(".localhost") or endpoint.startswith("unix:"):
+        return True
+    address = _address(host)
+    return address is not None and address.is_loopback
+
+
+def proxy_of(endpoint: str, environment: Mapping[str, str] | None = None) -> str:
+    """Return "http://host:port (variable)" of the proxy to host:port, "" if there is none.
+
+    Name and password in the variable are left out.
+
+    Args:
+        environment: default os.environ.
+    """
+    env = os.environ if environment is None else environment
+    variable = next((name for name in _PROXY_VARIABLES if env.get(name)), "")
+    if not variable or on_loopback(endpoint) or _is_excepted(_host(endpoint), env):
+        return ""
+    told = env[variable]
+    try:
+        parts = urlsplit(told if "://" in told else f"http://{told}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if not host:
+        return f"of {variable}, which is no URL"
+    shown = f"[{host}]" if ":" in host else host
+    return f"http://{shown}{f':{port}' if port else ''} ({variable})"
+
+
+def _is_excepted(host: str, env: Mapping[str, str]) -> bool:
+    told = next((env[name] for name in _EXCEPTIONS if env.get(name)), "")
+    address = _address(host)
+    for entry in filter(None, (part.strip() for part in told.split(","))):
+        if host.endswith(entry.lower()):
+            return True
+        if address is not None:
+            try:
+                if address in ipaddress.ip_network(entry, strict=False):
+                    return True
+            except ValueError:
+                continue
+    return False
+
+
+def _host(endpoint: str) -> str:
+    try:
+        return (urlsplit(f"//{endpoint}").hostname or "").rstrip(".").lower()
+    except ValueError:
+        return ""
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None

@@ -1,0 +1,42 @@
+"""The ports of a mesh, before it starts: are they free, and if not, who has them."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Mapping
+
+import psutil
+
+
+class PortTaken(RuntimeError):
+    """Somebody listens where a server will; the message says who, and the way out."""
+
+
+def require_free_ports(ports: Mapping[int, str]) -> None:
+    """Check that nobody listens where the servers will.
+
+    Raises:
+        PortTaken: naming the port, what it is for, who has it, and the way out.
+    """
+    for port, name in ports.items():
+        with contextlib.closing(socket.socket()) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError as taken:
+                raise PortTaken(
+                    f"port {port} ({name}) is in use ({taken.strerror}{_by(port)}): stop what"
+                    " listens there, or set ARTSTORE_PORT_OFFSET to move all ports of this mesh"
+                ) from None
+
+
+def _by(port: int) -> str:
+    """Who listens on a port, as far as the kernel tells us: only root sees others' processes."""
+    try:
+        for connection in psutil.net_connections("tcp"):
+            if connection.laddr and connection.laddr.port == port and connection.pid:
+                return f", by {psutil.Process(connection.pid).name()}, pid {connection.pid}"
+    except (psutil.Error, OSError):
+        pass
+    return ""

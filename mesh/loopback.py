@@ -1,0 +1,20 @@
+"""Which addresses are this machine's own, so that no proxy of the web has business there."""
+
+from __future__ import annotations
+
+import ipaddress
+from urllib.parse import urlsplit
+
+
+def on_loopback(endpoint: str) -> bool:
+    """Say whether a URL or host:port leads to this machine by its loopback interface."""
+    try:
+        host = urlsplit(endpoint if "://" in endpoint else f"//{endpoint}").hostname or ""
+    except ValueError:
+        return False
+    if host.rstrip(".").lower() == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
