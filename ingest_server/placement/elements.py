@@ -3,7 +3,8 @@
 Redis is read every second, admin's list every five, or every second while Redis gives
 nothing. Both are merged: the younger report of an element wins, and the priority is the one
 that admin's list says. An element that was once seen keeps its endpoint here, so that its
-resumable uploads are found while its reports are missing.
+resumable uploads are found while its reports are missing; it is forgotten when admin lists it no
+more and it does not report either.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from mesh.redis import translated
 REDIS_INTERVAL_SECONDS = 1.0
 ADMIN_INTERVAL_SECONDS = 5.0
 WALK_INTERVAL_SECONDS = 30.0
+# Before an element is said not to exist admin is asked, but not more often than this.
+LOOK_SECONDS = 0.25
 # A burst of hints becomes one reading.
 HINT_PAUSE_SECONDS = 0.02
 HINT_WAIT_SECONDS = 5.0
@@ -66,10 +69,18 @@ class Elements:
         self._wanted = asyncio.Event()
         self._reports_work = False
         self._registry_works = False
+        self._registry_turn = asyncio.Lock()
+        self._registry_asked_at = float("-inf")
+        self._listed = False
         self._walked_at = float("-inf")
 
+    @property
+    def listed(self) -> bool:
+        """Whether admin was reached since the start: only it knows which elements there are."""
+        return self._listed
+
     def all(self) -> list[Element]:
-        """Every element ever seen, with its last report, however old that is."""
+        """Every element there is, with its last report, however old that is."""
         return list(self._elements.values())
 
     def count_fresh(self) -> int:
@@ -84,6 +95,8 @@ class Elements:
             Unavailable: it is not known here, and admin, which knows all, is not answering.
         """
         await self.ready(timeout)
+        if element_id not in self._elements:
+            await self.look()
         element = self._elements.get(element_id)
         if element is None and not self._registry_works:
             raise Unavailable(f"storage element {element_id} is not known while admin is away")
@@ -93,7 +106,7 @@ class Elements:
         """Wait, just after the start, until any element is known.
 
         Raises:
-            Unavailable: none is, after `timeout` seconds.
+            Unavailable: none is after `timeout` seconds, and admin did not say that there is none.
         """
         if self._elements:
             return
@@ -101,7 +114,14 @@ class Elements:
             async with asyncio.timeout(timeout):
                 await self._known.wait()
         except TimeoutError as exc:
-            raise Unavailable("no storage element is known yet") from exc
+            if not self._listed:
+                raise Unavailable("no storage element is known yet") from exc
+
+    async def look(self) -> None:
+        """Have admin's list of this moment; those who wait share one answer."""
+        async with self._registry_turn:
+            if time.monotonic() - self._registry_asked_at >= LOOK_SECONDS:
+                self._registry_works = await self._read_registry()
 
     def hint(self, element_id: str = "") -> None:
         """Something changed: read the reports now."""
@@ -122,7 +142,8 @@ class Elements:
     async def follow_registry(self) -> None:
         """Read admin's list again and again until cancelled."""
         while True:
-            self._registry_works = await self._read_registry()
+            async with self._registry_turn:
+                self._registry_works = await self._read_registry()
             calm = self._reports_work and self._registry_works
             await asyncio.sleep(ADMIN_INTERVAL_SECONDS if calm else REDIS_INTERVAL_SECONDS)
 
@@ -143,6 +164,7 @@ class Elements:
         return self.count_fresh() > 0
 
     async def _read_registry(self) -> bool:
+        self._registry_asked_at = time.monotonic()
         try:
             elements = await self._registry.read()
         except ArtStoreError as exc:
@@ -151,7 +173,17 @@ class Elements:
             return False
         self._priorities = {element.element_id: element.priority for element in elements}
         self._merge(elements)
+        self._forget_all_but(self._priorities)
+        self._listed = True
         return True
+
+    def _forget_all_but(self, listed: Collection[str]) -> None:
+        """Drop elements that admin lists no more, unless they go on reporting to Redis."""
+        now = time.time()
+        for element in self.all():
+            if element.element_id not in listed and not element.is_fresh(now):
+                del self._elements[element.element_id]
+                _log.info("storage element forgotten", element=element.element_id)
 
     def _merge(self, elements: Iterable[Element]) -> None:
         for element in elements:
