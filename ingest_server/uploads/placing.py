@@ -143,7 +143,7 @@ class Placement:
         return choice
 
     def _choice(self, header: types_pb2.UploadHeader) -> Choice:
-        known = self._elements.all()
+        known = self._elements.placeable()
         return choose(
             known,
             mode=mode_for(header),

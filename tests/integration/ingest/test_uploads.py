@@ -11,7 +11,6 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from artstore.v1 import types_pb2
-from ingest_server.placement.elements import LOOK_SECONDS
 from ingest_server.uploads.element_stream import ElementStream
 from mesh.errors import (
     AlreadyExists,
@@ -178,7 +177,6 @@ async def test_an_element_of_a_missing_mode_is_used_as_soon_as_admin_lists_it(
     assert (await status_of(call)).code() is grpc.StatusCode.FAILED_PRECONDITION
     # Nothing of it is in Redis.
     ingest.registry.elements.append(await element("se-03", mode="RW"))
-    await asyncio.sleep(LOOK_SECONDS)
     assert (await ingest.upload(b"x", **permanent)).storage_element_id == "se-03"
 
 

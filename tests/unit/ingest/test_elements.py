@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from ingest_server.placement.elements import LOOK_SECONDS, Elements
+from ingest_server.placement.elements import Elements
 from ingest_server.placement.selection import Element
 from mesh.errors import Unavailable
 from tests.unit.ingest.test_selection import an_element
@@ -168,7 +168,6 @@ async def test_an_element_that_nobody_listed_yet_is_asked_for_at_admin() -> None
         await elements.ready()
         registry.elements["se-04"] = an_element("se-04", reported_at=now)
         before = registry.asked
-        await asyncio.sleep(LOOK_SECONDS)
         found = await asyncio.gather(*(elements.find("se-04") for _ in range(20)))
         assert all(found)
         assert registry.asked == before + 1
@@ -178,9 +177,25 @@ async def test_unknown_ids_do_not_make_admin_busy() -> None:
     reports, registry = Reports(), Registry(an_element(reported_at=time.time()))
     async with following(reports, registry) as elements:
         await elements.ready()
-        for number in range(100):
-            assert await elements.find(f"se-1{number}") is None
-        assert registry.asked <= 3
+        before = registry.asked
+        found = await asyncio.gather(*(elements.find(f"se-1{number}") for number in range(500)))
+        assert not any(found)
+        assert registry.asked <= before + 3
+
+
+async def test_what_admin_does_not_list_takes_no_upload_while_admin_is_there() -> None:
+    now = time.time()
+    reports = Reports(an_element(reported_at=now), an_element("se-04", reported_at=now))
+    registry = Registry(an_element(reported_at=now))
+    async with following(reports, registry) as elements:
+        await elements.ready()
+        await _hinted(elements, reports, "se-04")
+        await elements.look()
+        assert {e.element_id for e in elements.all()} == {"se-01", "se-04"}
+        assert [e.element_id for e in elements.placeable()] == ["se-01"]
+        registry.elements["se-04"] = reports.elements["se-04"]
+        await elements.look()
+        assert {e.element_id for e in elements.placeable()} == {"se-01", "se-04"}
 
 
 async def test_an_element_whose_row_is_gone_is_forgotten_once_it_is_silent() -> None:
@@ -193,6 +208,18 @@ async def test_an_element_whose_row_is_gone_is_forgotten_once_it_is_silent() -> 
     registry.elements.clear()
     await elements._read_registry()
     assert [e.element_id for e in elements.all()] == ["se-02"]
+
+
+async def test_an_element_that_admin_could_not_be_asked_about_takes_uploads() -> None:
+    now = time.time()
+    reports, registry = Reports(an_element(reported_at=now)), Registry(an_element(reported_at=now))
+    async with following(reports, registry) as elements:
+        await elements.ready()
+        registry.down = True
+        reports.elements["se-04"] = an_element("se-04", reported_at=now)
+        await _hinted(elements, reports, "se-04")
+        await elements.look()
+        assert {e.element_id for e in elements.placeable()} == {"se-01", "se-04"}
 
 
 async def test_that_admin_lists_nothing_is_known_after_a_moment() -> None:
