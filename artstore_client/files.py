@@ -63,9 +63,11 @@ class Files:
         elements = set(await self._connection.elements())
         await asyncio.gather(*(ask(name, ids) for name in elements))
         missing = [file_id for file_id in ids if file_id not in found]
-        if missing and (added := set(await self._connection.all_elements()) - elements):
-            await asyncio.gather(*(ask(name, missing) for name in added))
+        if missing:
+            now = set(await self._connection.all_elements())
+            await asyncio.gather(*(ask(name, missing) for name in now - elements))
             missing = [file_id for file_id in ids if file_id not in found]
+            failures = {name: error for name, error in failures.items() if name in now}
         if missing and failures:
             raise verdict(missing[0], failures, doubt=self._connection.directory.doubt)
 

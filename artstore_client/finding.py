@@ -69,6 +69,8 @@ async def _first_that_has(
             return found
     if moved:
         return next(iter(sorted(moved.items())))
+    # The look may have told that one is no part of the mesh any more.
+    failures = {name: error for name, error in failures.items() if name in known}
     raise verdict(file_id, failures, doubt=connection.directory.doubt)
 
 
