@@ -22,7 +22,7 @@ from admin_server.keys.issuer import TokenIssuer
 from admin_server.keys.rotation import KeyRotation
 from admin_server.keys.table import KeyTable
 from admin_server.prepared_database import TIMEOUT_SECONDS, PreparedDatabase
-from admin_server.registry.following import OwnToken, registry_fleet
+from admin_server.registry.following import OwnToken, registry_fleet, unread_elements
 from admin_server.registry.registry import FileRegistry
 from admin_server.registry.tables import registry_tables
 from admin_server.rpc.accounts import AccountServicer
@@ -85,7 +85,10 @@ async def build(settings: AdminSettings, now: Clock = utc_now) -> AsyncIterator[
         AccountServicer(AccountDirectory(accounts, hasher, now=now)),
     )
     _add(server, "StorageElementService", ElementServicer(elements))
-    _add(server, "FileRegistryService", FileRegistryServicer(FileRegistry(registry)))
+    token = OwnToken(issuer, settings.client_id or "admin", now=now)
+    fleet = registry_fleet(settings, registry, elements, token)
+    files = FileRegistry(registry, unread=partial(unread_elements, fleet, elements))
+    _add(server, "FileRegistryService", FileRegistryServicer(files))
     _add(server, "LifecycleService", LifecycleServicer())
     _add(server, "AuditService", AuditServicer())
 
@@ -101,8 +104,6 @@ async def build(settings: AdminSettings, now: Clock = utc_now) -> AsyncIterator[
         async with Background() as background:
             await _prepare_in(background, prepare)
             _start_chores(background, keys, elements)
-            token = OwnToken(issuer, settings.client_id or "admin", now=now)
-            fleet = registry_fleet(settings, registry, elements, token)
             _follow(background, database, tables, fleet)
             if settings.redis_url:
                 background.start("change hints", lambda: wake_on_hints(settings.redis_url, fleet))

@@ -67,8 +67,10 @@ class Client:
             admin: host:port of admin. Default ARTSTORE_ADMIN_ENDPOINT, else from mesh.json.
             ingest: host:port of ingest. Default ARTSTORE_INGEST_ENDPOINT, else from mesh.json.
             query: host:port of query. Default ARTSTORE_QUERY_ENDPOINT, else from mesh.json.
-            storage: element id to host:port. Default ARTSTORE_STORAGE_ENDPOINTS
-                ("se-01=host:port,..."), else from mesh.json, else as admin lists them.
+            storage: element id to host:port, for elements that are reached from here at another
+                address than admin lists. Default ARTSTORE_STORAGE_ENDPOINTS
+                ("se-01=host:port,..."). All other elements are those that admin lists; those of
+                mesh.json are known without it.
             client_id: account. Default ARTSTORE_CLIENT_ID, else from mesh.json.
             client_secret: its secret. Default ARTSTORE_CLIENT_SECRET, else from mesh.json.
             token: an access token, used as it is and never renewed. Default ARTSTORE_TOKEN,
@@ -255,8 +257,10 @@ class Client:
         """Describe an active file.
 
         Raises:
-            NotFound: every element says that it has no such file.
-            Unavailable: none has it, but some did not answer.
+            NotFound: every element of the mesh says that it has no such file (FILE_NOT_FOUND),
+                or one that it was deleted (FILE_DELETED).
+            Unavailable: none has it, but some did not answer: reason ELEMENT_UNAVAILABLE,
+                `storage_element_ids` in the metadata.
         """
         return await self._files.stat(file_id)
 
@@ -324,8 +328,16 @@ class Client:
         return await self._connection.tokens.get()
 
     async def element_ids(self) -> list[str]:
-        """Ids of the storage elements that this client knows."""
-        return sorted(await self._connection.elements())
+        """Ids of the storage elements that there are now."""
+        return sorted(await self._connection.all_elements())
+
+    @property
+    def doubt(self) -> str:
+        """Why there may be elements that this client does not know: admin did not answer lately.
+
+        Empty when it did.
+        """
+        return self._connection.directory.doubt
 
     def cache(self, element_id: str) -> CacheCalls:
         """Checks and repairs of one element's cache."""

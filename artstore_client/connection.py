@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from artstore.v1 import (
     admin_pb2,
@@ -17,20 +18,27 @@ from artstore.v1 import (
 )
 from artstore_client.calls import Calls, Timeouts
 from artstore_client.channels import Channels
+from artstore_client.directory import FRESH_SECONDS, ElementDirectory
 from artstore_client.errors import ArtStoreError, ConfigurationError, Unavailable, Unimplemented
 from artstore_client.settings import ConnectionSettings
 from artstore_client.tokens import FixedToken, IssuedToken, TokenCache
 
+Answer = TypeVar("Answer")
+
 _PAGE_SIZE = 1000
+_LIST_TIMEOUT_SECONDS = 2.0
 # A hint is not worth a long wait, nor a wait for each file.
 _REGISTRY_TIMEOUT_SECONDS = 1.0
 _REGISTRY_SILENCE_SECONDS = 30.0
+# An operation on a whole element takes longer than to ask where the element is.
+_SETTLED_SECONDS = 5.0
 
 
 class Connection:
     """Channels, token and stubs. Nothing is dialled before the first call.
 
     Attributes:
+        directory: the storage elements known now.
         changes: element id to the token of the last change that was made through here.
     """
 
@@ -48,7 +56,12 @@ class Connection:
             FixedToken(settings.token) if settings.token else TokenCache(self._issue_token)
         )
         self.calls = Calls(self.tokens, timeouts, about_proxy=self._channels.about_proxy)
-        self._elements: dict[str, str] = dict(settings.endpoints.storage)
+        places = settings.endpoints
+        self.directory = ElementDirectory(
+            pinned=places.storage if places.storage_pinned else {},
+            seeds={} if places.storage_pinned else places.storage,
+            ask=self._list_elements if places.admin else None,
+        )
         self._registry_silent_until = 0.0
         self.changes: dict[str, str] = {}
 
@@ -76,32 +89,64 @@ class Connection:
         """Stub of the element `element_id`.
 
         Raises:
-            ConfigurationError: no such element is known.
+            ConfigurationError: there is no such element.
+            Unavailable: it is not known here, and admin does not answer.
         """
-        return self.storage_at(await self._endpoint(element_id))
+        return self.storage_at(await self.directory.find(element_id))
+
+    async def at_element(
+        self,
+        element_id: str,
+        work: Callable[[storage_pb2_grpc.StorageServiceAsyncStub], Awaitable[Answer]],
+    ) -> Answer:
+        """Do `work`, which does no harm if done twice, at the element, wherever it is now.
+
+        Raises:
+            ConfigurationError: there is no such element.
+            ArtStoreError: what `work` raised, at the last address known.
+        """
+        endpoint = await self.directory.find(element_id)
+        try:
+            return await work(self.storage_at(endpoint))
+        except Unavailable as error:
+            # A reason is the word of an element that did answer.
+            elsewhere = ""
+            if not error.reason:
+                elsewhere = await self.directory.other_place(element_id, endpoint)
+            if not elsewhere:
+                raise
+        return await work(self.storage_at(elsewhere))
+
+    async def unanswered(self, element_id: str) -> None:
+        """Tell that the element did not answer where it was taken to be."""
+        await self.directory.other_place(element_id, self.directory.place(element_id))
 
     async def cache(self, element_id: str) -> cache_pb2_grpc.CacheServiceAsyncStub:
-        """Stub of the cache of the element `element_id`.
+        """Stub of the cache of the element `element_id`, where admin says that it is now.
 
         Raises:
-            ConfigurationError: no such element is known.
+            ConfigurationError: there is no such element.
+            Unavailable: it is not known here, and admin does not answer.
         """
-        return cache_pb2_grpc.CacheServiceStub(self._channels.to(await self._endpoint(element_id)))
+        await self.directory.look(_SETTLED_SECONDS)
+        return cache_pb2_grpc.CacheServiceStub(
+            self._channels.to(await self.directory.find(element_id))
+        )
 
     async def elements(self) -> Mapping[str, str]:
-        """Elements and their endpoints: as configured, else as admin has them.
+        """Elements known now, and their endpoints; see `ElementDirectory.known`."""
+        return await self.directory.known()
+
+    async def all_elements(self) -> Mapping[str, str]:
+        """Elements as admin lists them now, and those configured.
+
+        When admin does not answer those known so far; `directory.doubt` then says so.
 
         Raises:
-            ConfigurationError: neither is known.
-            ArtStoreError: admin can't be asked.
+            ConfigurationError: none is known.
         """
-        if not self._elements:
-            self._elements = await self._registered_elements()
-        if not self._elements:
-            raise ConfigurationError(
-                "no storage element is known: set ARTSTORE_STORAGE_ENDPOINTS or start the mesh"
-            )
-        return self._elements
+        await self.directory.look(FRESH_SECONDS)
+        return await self.directory.known()
 
     async def registered_homes(self, file_id: str) -> list[str]:
         """Elements that the registry believes to hold `file_id`.
@@ -121,8 +166,10 @@ class Connection:
                 doing="GetFile on admin",
                 timeout_seconds=_REGISTRY_TIMEOUT_SECONDS,
             )
-        except (Unavailable, Unimplemented):
-            self._registry_silent_until = time.monotonic() + _REGISTRY_SILENCE_SECONDS
+        except (Unavailable, Unimplemented) as error:
+            # With a reason it answered: it can't tell of this file.
+            if not error.reason:
+                self._registry_silent_until = time.monotonic() + _REGISTRY_SILENCE_SECONDS
             return []
         except ArtStoreError:
             return []
@@ -132,25 +179,23 @@ class Connection:
             if replica.state == types_pb2.FILE_STATE_ACTIVE
         ]
 
-    async def _registered_elements(self) -> dict[str, str]:
-        if not self.settings.endpoints.admin:
-            return {}
+    async def _list_elements(self) -> list[types_pb2.StorageElement]:
         stub = admin_pb2_grpc.StorageElementServiceStub(
             self._channels.to(self.settings.endpoints.admin)
         )
-        answer = await self.calls.unary(
-            stub.ListStorageElements,
-            admin_pb2.ListStorageElementsRequest(page_size=_PAGE_SIZE),
-            doing="ListStorageElements on admin",
-        )
-        return {element.storage_element_id: element.endpoint for element in answer.elements}
-
-    async def _endpoint(self, element_id: str) -> str:
-        elements = await self.elements()
-        if element_id not in elements:
-            known = ", ".join(sorted(elements))
-            raise ConfigurationError(f"no storage element {element_id!r}; known are {known}")
-        return elements[element_id]
+        found: list[types_pb2.StorageElement] = []
+        token = ""
+        while True:
+            answer = await self.calls.unary(
+                stub.ListStorageElements,
+                admin_pb2.ListStorageElementsRequest(page_size=_PAGE_SIZE, page_token=token),
+                doing="ListStorageElements on admin",
+                timeout_seconds=_LIST_TIMEOUT_SECONDS,
+            )
+            found.extend(answer.elements)
+            token = answer.next_page_token
+            if not token:
+                return found
 
     async def _issue_token(self) -> IssuedToken:
         if not self.settings.client_id or not self.settings.client_secret:

@@ -126,6 +126,8 @@ class Download:
                     raise
                 if renewals > 1 or self._damaged > MOST_DAMAGED:
                     raise
+                if isinstance(error, errors.Unavailable) and not error.reason:
+                    await self._connection.unanswered(self._element_id)
             await asyncio.sleep(delay)
 
     async def _one_stream(self) -> AsyncGenerator[bytes, None]:

@@ -30,14 +30,27 @@ class Files:
     async def get_many(self, file_ids: Sequence[str]) -> dict[str, types_pb2.File]:
         """Descriptions by id; see `Client.get_many`."""
         found: dict[str, types_pb2.File] = {}
+        unique = list(dict.fromkeys(file_ids))
+        for start in range(0, len(unique), MOST_IDS_AT_ONCE):
+            await self._get_batch(unique[start : start + MOST_IDS_AT_ONCE], found)
+        return {file_id: found[file_id] for file_id in unique if file_id in found}
+
+    async def _get_batch(self, ids: Sequence[str], found: dict[str, types_pb2.File]) -> None:
+        """Add to `found` what the elements have of `ids`.
+
+        Raises:
+            Unavailable: some are missing, and some element did not answer.
+        """
         failures: dict[str, errors.ArtStoreError] = {}
 
-        async def ask(element_id: str, endpoint: str, ids: Sequence[str]) -> None:
-            stub = self._connection.storage_at(endpoint)
-            request = storage_pb2.BatchGetFilesRequest(file_ids=ids)
+        async def ask(element_id: str, wanted: Sequence[str]) -> None:
+            request = storage_pb2.BatchGetFilesRequest(file_ids=wanted)
             try:
-                answer = await self._calls.unary(
-                    stub.BatchGetFiles, request, doing=f"BatchGetFiles on {element_id}"
+                answer = await self._connection.at_element(
+                    element_id,
+                    lambda stub: self._calls.unary(
+                        stub.BatchGetFiles, request, doing=f"BatchGetFiles on {element_id}"
+                    ),
                 )
             except errors.ArtStoreError as error:
                 failures[element_id] = error
@@ -47,21 +60,22 @@ class Files:
                 if known is None or known.state == types_pb2.FILE_STATE_MOVED:
                     found[file.file_id] = file
 
-        unique = list(dict.fromkeys(file_ids))
-        for start in range(0, len(unique), MOST_IDS_AT_ONCE):
-            ids = unique[start : start + MOST_IDS_AT_ONCE]
-            elements = await self._connection.elements()
-            await asyncio.gather(*(ask(name, place, ids) for name, place in elements.items()))
+        elements = set(await self._connection.elements())
+        await asyncio.gather(*(ask(name, ids) for name in elements))
+        missing = [file_id for file_id in ids if file_id not in found]
+        if missing:
+            now = set(await self._connection.all_elements())
+            await asyncio.gather(*(ask(name, missing) for name in now - elements))
             missing = [file_id for file_id in ids if file_id not in found]
-            if missing and failures:
-                raise verdict(missing[0], failures)
-        return {file_id: found[file_id] for file_id in unique if file_id in found}
+            failures = {name: error for name, error in failures.items() if name in now}
+        if missing and failures:
+            raise verdict(missing[0], failures, doubt=self._connection.directory.doubt)
 
     async def list_files(
         self, element_id: str, namespace: str, page_size: int
     ) -> AsyncGenerator[types_pb2.File, None]:
         """Active files of one element or of all; see `Client.list_files`."""
-        elements = [element_id] if element_id else list(await self._connection.elements())
+        elements = [element_id] if element_id else list(await self._connection.all_elements())
         failures: dict[str, errors.Unavailable] = {}
         for name in elements:
             try:
@@ -80,20 +94,20 @@ class Files:
     async def _list_element(
         self, element_id: str, namespace: str, page_size: int
     ) -> AsyncGenerator[types_pb2.File, None]:
-        stub = await self._connection.storage(element_id)
-        token = ""
+        request = storage_pb2.StorageServiceListFilesRequest(
+            page_size=page_size, namespace=namespace
+        )
         while True:
-            answer = await self._calls.unary(
-                stub.ListFiles,
-                storage_pb2.StorageServiceListFilesRequest(
-                    page_size=page_size, page_token=token, namespace=namespace
+            answer = await self._connection.at_element(
+                element_id,
+                lambda stub: self._calls.unary(
+                    stub.ListFiles, request, doing=f"ListFiles on {element_id}"
                 ),
-                doing=f"ListFiles on {element_id}",
             )
             for file in answer.files:
                 yield file
-            token = answer.next_page_token
-            if not token:
+            request.page_token = answer.next_page_token
+            if not request.page_token:
                 return
 
     async def update(
@@ -133,7 +147,7 @@ class Files:
         try:
             # Of a file with replicas the active one is meant, and it needs nothing done.
             candidates: Iterable[str] = [(await find_file(self._connection, file_id))[0]]
-        except errors.NotFound:
+        except (errors.NotFound, errors.Unavailable):
             candidates = list(await self._connection.elements())
         for element_id in candidates:
             stub = await self._connection.storage(element_id)
@@ -144,39 +158,46 @@ class Files:
                 answer = await self._calls.unary(
                     stub.UndeleteFile, request, doing=f"UndeleteFile on {element_id}"
                 )
-            except errors.NotFound as error:
+            except (errors.NotFound, errors.Unavailable) as error:
                 failures[element_id] = error
                 continue
             self._connection.changes[element_id] = answer.change_token
             return answer.file
-        raise verdict(file_id, failures)
+        raise verdict(file_id, failures, doubt=self._connection.directory.doubt)
 
     async def elements(self) -> list[ElementReport]:
         """Every element's own report; see `Client.elements`."""
 
-        async def ask(element_id: str, endpoint: str) -> ElementReport:
-            stub = self._connection.storage_at(endpoint)
+        async def ask(element_id: str) -> ElementReport:
+            directory = self._connection.directory
             try:
-                answer = await self._calls.unary(
-                    stub.GetElement,
-                    storage_pb2.GetElementRequest(),
-                    doing=f"GetElement on {element_id}",
+                answer = await self._connection.at_element(
+                    element_id,
+                    lambda stub: self._calls.unary(
+                        stub.GetElement,
+                        storage_pb2.GetElementRequest(),
+                        doing=f"GetElement on {element_id}",
+                    ),
                 )
             except errors.ArtStoreError as error:
-                return ElementReport(element_id, endpoint, error=error)
-            return ElementReport(element_id, endpoint, element=answer.element)
+                return ElementReport(
+                    element_id,
+                    directory.place(element_id),
+                    error=error,
+                    last_report=directory.last_report(element_id),
+                )
+            return ElementReport(element_id, directory.place(element_id), element=answer.element)
 
-        known = await self._connection.elements()
-        return list(await asyncio.gather(*(ask(*item) for item in sorted(known.items()))))
+        known = await self._connection.all_elements()
+        return list(await asyncio.gather(*(ask(element_id) for element_id in known)))
 
     async def set_mode(
         self, element_id: str, mode: types_pb2.ElementMode.ValueType, confirm: bool
     ) -> types_pb2.StorageElement:
         """Change an element's mode; see `Client.set_mode`."""
-        stub = await self._connection.storage(element_id)
-        answer = await self._calls.unary(
-            stub.SetMode,
-            storage_pb2.SetModeRequest(mode=mode, confirm=confirm),
-            doing=f"SetMode on {element_id}",
+        request = storage_pb2.SetModeRequest(mode=mode, confirm=confirm)
+        answer = await self._connection.at_element(
+            element_id,
+            lambda stub: self._calls.unary(stub.SetMode, request, doing=f"SetMode on {element_id}"),
         )
         return answer.element

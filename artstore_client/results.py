@@ -53,9 +53,15 @@ class DownloadedFile:
 
 @dataclass(frozen=True, slots=True)
 class ElementReport:
-    """A storage element that was asked for its state: `element`, or the `error` it gave."""
+    """A storage element that was asked for its state: `element`, or the `error` it gave.
+
+    Attributes:
+        last_report: of one that gave an error, what admin last heard from it and when
+            (`reported_at`); None when admin does not know it or was not reached.
+    """
 
     storage_element_id: str
     endpoint: str
     element: types_pb2.StorageElement | None = None
     error: ArtStoreError | None = None
+    last_report: types_pb2.StorageElement | None = None

@@ -17,12 +17,19 @@ MESH_FILE = Path(".artstore") / "mesh.json"
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """host:port of each server; empty where it is not known."""
+    """host:port of each server; empty where it is not known.
+
+    Attributes:
+        storage: elements by id. Admin knows them all; these are known without it.
+        storage_pinned: `storage` was said by the caller (argument or environment) and goes
+            before the addresses that admin lists; what mesh.json says does not.
+    """
 
     admin: str = ""
     ingest: str = ""
     query: str = ""
     storage: Mapping[str, str] = field(default_factory=dict)
+    storage_pinned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +82,7 @@ def load(
     elements = storage
     if elements is None and env.get("ARTSTORE_STORAGE_ENDPOINTS"):
         elements = parse_storage_endpoints(env["ARTSTORE_STORAGE_ENDPOINTS"])
+    pinned = elements is not None
     if elements is None:
         elements = places.get("storage") or {}
     return ConnectionSettings(
@@ -83,6 +91,7 @@ def load(
             ingest=chosen(ingest, "ARTSTORE_INGEST_ENDPOINT", places.get("ingest")),
             query=chosen(query, "ARTSTORE_QUERY_ENDPOINT", places.get("query")),
             storage=dict(elements),
+            storage_pinned=pinned,
         ),
         client_id=chosen(client_id, "ARTSTORE_CLIENT_ID", known.get("client_id")),
         client_secret=chosen(client_secret, "ARTSTORE_CLIENT_SECRET", known.get("client_secret")),

@@ -168,6 +168,11 @@ class SyncClient:
         """`Client.access_token`."""
         return self._loop.run(self._client.access_token())
 
+    @property
+    def doubt(self) -> str:
+        """`Client.doubt`."""
+        return self._client.doubt
+
     def cache(self, element_id: str) -> SyncCacheCalls:
         """`Client.cache`."""
         return SyncCacheCalls(self._client.cache(element_id), self._loop)

@@ -161,7 +161,7 @@ class Uploader:
         element_id = session.storage_element_id
         # What the caller configured can be reached from here; what the element says of itself
         # may be a name inside another network.
-        endpoint = connection.settings.endpoints.storage.get(element_id) or session.endpoint
+        endpoint = connection.directory.place(element_id) or session.endpoint
         through_ingest = UploadRoute.through_ingest(connection.calls, connection.ingest)
         if not endpoint:
             return [through_ingest]

@@ -72,9 +72,19 @@ class ElementDirectory:
         self._account = account
         self._elements: dict[str, StorageElement] = {}
         self._ask_admin_at = float("-inf")
+        self._knows_all = False
+
+    @property
+    def knows_all(self) -> bool:
+        """Whether admin has told of all elements that there are."""
+        return self._knows_all
 
     def endpoints(self) -> Mapping[str, str]:
-        """Element id -> host:port, of every element heard of since the start."""
+        """Element id -> host:port of every element heard of.
+
+        One is forgotten when admin lists it no more (its row was deleted) and it does not report
+        to Valkey either.
+        """
         return {name: element.endpoint for name, element in self._elements.items()}
 
     async def watch(self) -> None:
@@ -94,17 +104,26 @@ class ElementDirectory:
         """
         try:
             found = await reports_in_redis(self._redis)
+            reports_work = True
         except Unavailable:
-            found = []
+            found, reports_work = [], False
         if len(found) < len(self._elements) or not found or self._admin_is_due():
             try:
                 found = [*await self._ask_admin(), *found]
+                self._knows_all = True
+                if reports_work:
+                    self._forget_all_but({element.storage_element_id for element in found})
             except ArtStoreError:
                 if not found:
                     raise
         for element in found:
             if element.endpoint:
                 self._elements[element.storage_element_id] = element
+
+    def _forget_all_but(self, known: set[str]) -> None:
+        for element_id in self._elements.keys() - known:
+            del self._elements[element_id]
+            _log.info("storage element forgotten", element=element_id)
 
     def _admin_is_due(self) -> bool:
         return time.monotonic() >= self._ask_admin_at

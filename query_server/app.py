@@ -19,6 +19,7 @@ from mesh.health import HealthWatcher
 from mesh.migrations import upgrade
 from mesh.redis import open_redis
 from mesh.server import MeshServer
+from query_server.asking import Elements
 from query_server.downloads import Downloads
 from query_server.files import IndexedFiles
 from query_server.rpc.query import QueryServicer
@@ -70,6 +71,7 @@ async def build(settings: QuerySettings) -> AsyncIterator[MeshServer]:
         fleet = FollowerFleet(
             table=ReplicaTable(followed, table=TABLE, prefix=CURSORS, leader=process_name()),
             elements=directory.endpoints,
+            knows_all=lambda: directory.knows_all,
             open_channel=lambda endpoint: open_mesh_channel(
                 endpoint, settings, health_service=None
             ),
@@ -105,6 +107,7 @@ async def build(settings: QuerySettings) -> AsyncIterator[MeshServer]:
                 files=IndexedFiles(searched),
                 sync=IndexSync(followed, fleet),
                 downloads=downloads,
+                elements=Elements(downloads.channel),
                 directory=directory,
                 account=admin.account,
             ),

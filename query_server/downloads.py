@@ -15,6 +15,7 @@ from mesh.channels import open_mesh_channel
 from mesh.errors import ArtStoreError, Unavailable
 from mesh.settings import MeshSettings
 from mesh.status import from_rpc_error
+from query_server.asking import not_answering
 
 # Of silence of the element while somebody waits for its bytes; callers are more patient.
 IDLE_SECONDS = 10.0
@@ -49,14 +50,17 @@ class Downloads:
         from the offset reached.
 
         Raises:
-            ArtStoreError: what the last element answered; Unavailable when none is known.
+            ArtStoreError: what an element answered; NotFound when all did, Unavailable naming
+                those that don't answer.
         """
         failure: ArtStoreError = Unavailable("no element that has the file is known at the moment")
+        silent: dict[str, ArtStoreError] = {}
         progress = _Progress(request)
         for element_id in elements:
             if element_id not in endpoints:
+                silent[element_id] = Unavailable("its address is not known at the moment")
                 continue
-            stub: Any = StorageServiceStub(self._channel(endpoints[element_id]))
+            stub: Any = StorageServiceStub(self.channel(endpoints[element_id]))
             call = stub.Download(progress.remaining(), metadata=metadata)
             try:
                 parts = aiter(call)
@@ -66,13 +70,16 @@ class Downloads:
                 return
             except ArtStoreError as error:
                 failure = error
+                if isinstance(error, Unavailable):
+                    silent[element_id] = error
                 if progress.whole:
                     return
             finally:
                 call.cancel()
-        raise failure
+        raise not_answering(request.file_id, silent) if silent else failure
 
-    def _channel(self, endpoint: str) -> grpc.aio.Channel:
+    def channel(self, endpoint: str) -> grpc.aio.Channel:
+        """The channel to an element."""
         if endpoint not in self._channels:
             self._channels[endpoint] = open_mesh_channel(endpoint, self._settings)
         return self._channels[endpoint]

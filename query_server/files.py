@@ -18,20 +18,23 @@ class IndexedFiles:
         self._database = database
 
     async def replicas(self, file_id: str, caller: Caller) -> Sequence[Mapping[str, Any]]:
-        """The rows of a file that serve it, the best one first.
+        """The rows of a file that serve it, the best one first; empty if the index has none.
 
         Raises:
-            NotFound: there is none, or none that the caller may read.
+            NotFound: it was deleted, or is not for this caller.
         """
         rows = [] if "\0" in file_id else await self._rows(file_id)
         seen = [row for row in rows if caller.may_read(row["namespace"])]
-        if not seen:
+        if rows and not seen:
             raise NotFound(f"no file {file_id[:64]!r} is known")
-        return seen
+        serving = [row for row in seen if row["state"] != "deleted"]
+        if seen and not serving:
+            raise NotFound(f"file {file_id[:64]!r} was deleted", reason="FILE_DELETED")
+        return serving
 
     async def _rows(self, file_id: str) -> Sequence[Mapping[str, Any]]:
         found = await self._database.fetch(
-            f"SELECT * FROM {TABLE} WHERE file_id = $1 AND state <> 'deleted'"
+            f"SELECT * FROM {TABLE} WHERE file_id = $1"
             " ORDER BY state = 'active' DESC, updated_at DESC",
             file_id,
         )

@@ -18,6 +18,7 @@ from mesh.errors import Unavailable
 from mesh.follower import FollowerFleet, ReplicaTable, process_name
 
 RENEW_SHARE = 0.5
+STATUS_AGE_SECONDS = 0.5
 
 
 class OwnToken:
@@ -72,8 +73,24 @@ def registry_fleet(
     return FollowerFleet(
         table=ReplicaTable(database, table=TABLE, prefix=CURSORS, leader=process_name()),
         elements=endpoints,
+        knows_all=lambda: elements.loaded,
         open_channel=lambda endpoint: open_mesh_channel(endpoint, settings, health_service=None),
         metadata=token.metadata,
         refused=token.refused,
         reconcile_seconds=settings.reconcile_seconds,
     )
+
+
+async def unread_elements(fleet: FollowerFleet, elements: ElementDirectory) -> list[str]:
+    """Ids of the elements that may have files which the registry lacks: silent, or not read yet.
+
+    Raises:
+        Unavailable: the database is down, or the elements are not known yet.
+    """
+    statuses = await fleet.progress.statuses(STATUS_AGE_SECONDS)
+    complete = {status.element_id for status in statuses if status.complete}
+    return [
+        element.storage_element_id
+        for element in elements.list()
+        if element.storage_element_id not in complete or not elements.is_healthy(element)
+    ]

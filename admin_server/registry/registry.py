@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from mesh.caller import ALL_NAMESPACES, Caller
 from mesh.database import Database
-from mesh.errors import NotFound
+from mesh.errors import NotFound, Unavailable
 
 TABLE = "file_registry"
 CURSORS = "registry"
@@ -36,16 +36,22 @@ class RegistryPage:
 
 
 class FileRegistry:
-    """Files by id and in order. A file is visible while any replica of it is active or moved."""
+    """Files by id and in order. A file is visible while any replica of it is active or moved.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        unread: ids of elements that may have files which the registry lacks.
+    """
+
+    def __init__(self, database: Database, unread: Callable[[], Awaitable[Sequence[str]]]) -> None:
         self._database = database
+        self._unread = unread
 
     async def replicas(self, file_id: str, caller: Caller) -> Sequence[Row]:
         """All rows of a file, the one that serves it first.
 
         Raises:
-            NotFound: no replica is visible to the caller.
+            NotFound: no replica is visible to the caller; reason FILE_DELETED for a tombstone.
+            Unavailable: it is not registered, and an element that was not read may have it.
         """
         rows = []
         if "\0" not in file_id:
@@ -54,8 +60,17 @@ class FileRegistry:
                 " ORDER BY state = 'active' DESC, state = 'moved' DESC, updated_at DESC",
                 file_id,
             )
-        if not rows or rows[0]["state"] == "deleted" or not caller.may_read(rows[0]["namespace"]):
+        if not rows and (unread := await self._unread()):
+            raise Unavailable(
+                f"file {file_id[:64]!r} is not registered, and may be on a storage element that"
+                f" is silent or was not read yet: {', '.join(unread)}",
+                reason="ELEMENT_UNAVAILABLE",
+                metadata={"storage_element_ids": ",".join(unread)},
+            )
+        if not rows or not caller.may_read(rows[0]["namespace"]):
             raise NotFound(f"no file {file_id[:64]!r} is registered")
+        if rows[0]["state"] == "deleted":
+            raise NotFound(f"file {file_id[:64]!r} was deleted", reason="FILE_DELETED")
         return [dict(row) for row in rows]
 
     async def list_files(

@@ -16,6 +16,7 @@ from artstore_client import CacheCalls, Client, errors
 from artstore_client.cli import exit_codes
 from artstore_client.cli.as_json import as_json, enum_word
 from artstore_client.cli.cache_summary import cleanup_line, rebuild_line, report_lines
+from artstore_client.cli.completion import complete_element
 from artstore_client.cli.output import human_time, print_json, print_line, print_table
 from artstore_client.cli.progress import operation_bar
 from artstore_client.cli.session import each, one_element, run_command
@@ -42,7 +43,10 @@ class Kind(StrEnum):
     CLEANUP = "background_cleanup"
 
 
-Element = Annotated[str | None, typer.Argument(help="Id of the element; all if left out.")]
+Element = Annotated[
+    str | None,
+    typer.Argument(help="Id of the element; all if left out.", autocompletion=complete_element),
+]
 Wait = Annotated[
     float, typer.Option("--wait", min=0, metavar="SECONDS", help="Wait for a lock that is held.")
 ]

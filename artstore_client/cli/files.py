@@ -12,6 +12,7 @@ from artstore.v1 import types_pb2
 from artstore_client import Client, errors
 from artstore_client.cli import exit_codes
 from artstore_client.cli.as_json import as_json
+from artstore_client.cli.completion import complete_element
 from artstore_client.cli.output import (
     human_size,
     human_time,
@@ -44,7 +45,9 @@ def stat(file_ids: Annotated[list[str], _IDS], json: Annotated[bool, _JSON] = Fa
 
 
 def ls(
-    element: Annotated[str | None, typer.Option(help="Only this element.")] = None,
+    element: Annotated[
+        str | None, typer.Option(help="Only this element.", autocompletion=complete_element)
+    ] = None,
     namespace: Annotated[str, typer.Option(help="Only this namespace.")] = "",
     limit: Annotated[int, typer.Option(min=0, help="At most so many; 0: all.")] = 0,
     json: Annotated[bool, _JSON] = False,
@@ -72,6 +75,8 @@ def ls(
         except errors.Unavailable as error:
             print_error(error)
             code = exit_codes.UNAVAILABLE
+        if client.doubt and not element:
+            print_error(f"files on elements added lately may be missing: {client.doubt}")
         if not json:
             _print_files(rows)
         return code

@@ -8,10 +8,18 @@ from typing import Annotated, Any
 import typer
 
 from artstore.v1 import types_pb2
-from artstore_client import Client, ElementReport
+from artstore_client import Client, ElementReport, errors
 from artstore_client.cli import exit_codes
 from artstore_client.cli.as_json import as_json, enum_word
-from artstore_client.cli.output import human_size, print_error, print_json, print_line, print_table
+from artstore_client.cli.completion import complete_element
+from artstore_client.cli.output import (
+    human_size,
+    human_time,
+    print_error,
+    print_json,
+    print_line,
+    print_table,
+)
 from artstore_client.cli.session import run_command
 
 
@@ -50,6 +58,8 @@ def elements(
         for report in reports:
             if report.error is not None:
                 print_error(report.error)
+        if client.doubt:
+            print_error(f"elements added lately may be missing: {client.doubt}")
         return exit_codes.worst(
             [exit_codes.code_of(report.error) for report in reports if report.error is not None]
         )
@@ -58,7 +68,9 @@ def elements(
 
 
 def mode(
-    element: Annotated[str, typer.Argument(help="Id of the element.")],
+    element: Annotated[
+        str, typer.Argument(help="Id of the element.", autocompletion=complete_element)
+    ],
     new_mode: Annotated[Mode, typer.Argument(help="Next is ro after rw, ar after ro.")],
     confirm: Annotated[bool, typer.Option("--confirm", help="To step back from ro to rw.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
@@ -90,14 +102,24 @@ def _report(report: ElementReport) -> dict[str, Any]:
         "storage_element_id": report.storage_element_id,
         "endpoint": report.endpoint,
         "error": report.error.message if report.error else None,
+        "down_since": _down_since(report) or None,
     }
-    return known if report.element is None else as_json(report.element) | known
+    if report.element is not None:
+        return as_json(report.element) | known
+    if report.last_report is None:
+        return known
+    return as_json(report.last_report) | {"writable": False, "healthy": False} | known
 
 
 def _row(report: ElementReport) -> tuple[str, ...]:
-    element = report.element
+    element = report.element or report.last_report
     if element is None:
         return (report.storage_element_id, report.endpoint, "", "", "", "", "", "no answer")
+    if report.element is None:
+        since = _down_since(report)
+        state = f"down since {since}" if since else "no answer"
+    else:
+        state = _state(report.element)
     return (
         element.storage_element_id,
         report.endpoint,
@@ -106,8 +128,15 @@ def _row(report: ElementReport) -> tuple[str, ...]:
         str(element.file_count),
         human_size(element.used_bytes),
         human_size(element.capacity_bytes),
-        _state(element),
+        state,
     )
+
+
+def _down_since(report: ElementReport) -> str:
+    """When admin last heard from an element that does not answer; empty of one that does."""
+    if not isinstance(report.error, errors.Unavailable) or report.last_report is None:
+        return ""
+    return human_time(report.last_report.reported_at)
 
 
 def _state(element: types_pb2.StorageElement) -> str:

@@ -10,6 +10,7 @@ import typer
 from artstore.v1 import query_pb2
 from artstore_client import Client, errors
 from artstore_client.cli import own_changes
+from artstore_client.cli.completion import complete_element
 from artstore_client.cli.output import (
     human_size,
     human_time,
@@ -33,7 +34,10 @@ _JSON = typer.Option("--json", help="One JSON document.")
 def search(
     words: Annotated[list[str] | None, typer.Argument(help="Words or beginnings of words.")] = None,
     *,
-    element: Annotated[list[str] | None, typer.Option(help="On this element.")] = None,
+    element: Annotated[
+        list[str] | None,
+        typer.Option(help="On this element.", autocompletion=complete_element),
+    ] = None,
     namespace: Annotated[list[str] | None, typer.Option(help="In this namespace.")] = None,
     by: Annotated[list[str] | None, typer.Option(help="Uploaded by this account.")] = None,
     content_type: Annotated[list[str] | None, typer.Option(help="Such as image/*.")] = None,
@@ -97,7 +101,10 @@ def search(
 
 
 def sync(
-    element: Annotated[str, typer.Argument(help="Id of the element; all if left out.")] = "",
+    element: Annotated[
+        str,
+        typer.Argument(help="Id of the element; all if left out.", autocompletion=complete_element),
+    ] = "",
     status: Annotated[bool, typer.Option("--status", help="Only show how far it is.")] = False,
     json: Annotated[bool, _JSON] = False,
 ) -> None:

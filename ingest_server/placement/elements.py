@@ -1,9 +1,11 @@
 """The view of the elements, kept fresh in the background: an upload never waits for it.
 
-Redis is read every second, admin's list every five, or every second while Redis gives
-nothing. Both are merged: the younger report of an element wins, and the priority is the one
-that admin's list says. An element that was once seen keeps its endpoint here, so that its
-resumable uploads are found while its reports are missing.
+Redis is read every second, admin's list every five, every second while Redis gives nothing, and
+at once when an element reports to Redis that is not on it. Both are merged: the younger report of
+an element wins, and the priority is the one that admin's list says. An element that was once seen
+keeps its endpoint here, so that its
+resumable uploads are found while its reports are missing; it is forgotten when admin lists it no
+more and it does not report either.
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ from mesh.redis import translated
 REDIS_INTERVAL_SECONDS = 1.0
 ADMIN_INTERVAL_SECONDS = 5.0
 WALK_INTERVAL_SECONDS = 30.0
+# Before an element is said not to exist admin is asked, but not more often than this.
+LOOK_SECONDS = 0.05
 # A burst of hints becomes one reading.
 HINT_PAUSE_SECONDS = 0.02
 HINT_WAIT_SECONDS = 5.0
@@ -66,11 +70,37 @@ class Elements:
         self._wanted = asyncio.Event()
         self._reports_work = False
         self._registry_works = False
+        self._registry_turn = asyncio.Lock()
+        self._registry_asked_at = float("-inf")
+        self._listed = False
+        # When admin was asked for the list that we have; when an element was first heard of.
+        self._list_asked_at = float("-inf")
+        self._found_at: dict[str, float] = {}
+        self._list_wanted = asyncio.Event()
         self._walked_at = float("-inf")
 
+    @property
+    def listed(self) -> bool:
+        """Whether admin was reached since the start: only it knows which elements there are."""
+        return self._listed
+
     def all(self) -> list[Element]:
-        """Every element ever seen, with its last report, however old that is."""
+        """Every element there is, with its last report, however old that is."""
         return list(self._elements.values())
+
+    def placeable(self) -> list[Element]:
+        """Those that uploads may go to: what admin does not list, no client would find.
+
+        One that was heard of after admin last answered has the benefit of the doubt.
+        """
+        return [
+            element
+            for element in self.all()
+            if element.element_id in self._priorities or self._is_newer(element.element_id)
+        ]
+
+    def _is_newer(self, element_id: str) -> bool:
+        return self._found_at[element_id] > self._list_asked_at
 
     def count_fresh(self) -> int:
         """How many elements have reported lately."""
@@ -84,6 +114,8 @@ class Elements:
             Unavailable: it is not known here, and admin, which knows all, is not answering.
         """
         await self.ready(timeout)
+        if element_id not in self._elements:
+            await self.look()
         element = self._elements.get(element_id)
         if element is None and not self._registry_works:
             raise Unavailable(f"storage element {element_id} is not known while admin is away")
@@ -93,7 +125,7 @@ class Elements:
         """Wait, just after the start, until any element is known.
 
         Raises:
-            Unavailable: none is, after `timeout` seconds.
+            Unavailable: none is after `timeout` seconds, and admin did not say that there is none.
         """
         if self._elements:
             return
@@ -101,7 +133,17 @@ class Elements:
             async with asyncio.timeout(timeout):
                 await self._known.wait()
         except TimeoutError as exc:
-            raise Unavailable("no storage element is known yet") from exc
+            if not self._listed:
+                raise Unavailable("no storage element is known yet") from exc
+
+    async def look(self) -> None:
+        """Have admin's list as it is after this call; those who wait share one answer."""
+        called_at = time.monotonic()
+        async with self._registry_turn:
+            if self._registry_asked_at >= called_at:
+                return
+            await asyncio.sleep(self._registry_asked_at + LOOK_SECONDS - time.monotonic())
+            self._registry_works = await self._read_registry()
 
     def hint(self, element_id: str = "") -> None:
         """Something changed: read the reports now."""
@@ -122,9 +164,19 @@ class Elements:
     async def follow_registry(self) -> None:
         """Read admin's list again and again until cancelled."""
         while True:
-            self._registry_works = await self._read_registry()
+            async with self._registry_turn:
+                self._list_wanted.clear()
+                self._registry_works = await self._read_registry()
             calm = self._reports_work and self._registry_works
-            await asyncio.sleep(ADMIN_INTERVAL_SECONDS if calm else REDIS_INTERVAL_SECONDS)
+            if not self._registry_works:
+                await asyncio.sleep(REDIS_INTERVAL_SECONDS)
+                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(
+                    ADMIN_INTERVAL_SECONDS if calm else REDIS_INTERVAL_SECONDS
+                ):
+                    await self._list_wanted.wait()
+                    await asyncio.sleep(LOOK_SECONDS)
 
     async def _read_reports(self) -> bool:
         try:
@@ -136,6 +188,9 @@ class Elements:
                 self._walked_at = time.monotonic()
                 new = await self._reports.find_ids() - self._elements.keys()
                 self._merge(await self._reports.read(new))
+            unlisted = self._elements.keys() - self._priorities.keys()
+            if any(self._is_newer(element_id) for element_id in unlisted):
+                self._list_wanted.set()
         except ArtStoreError as exc:
             if self._reports_work:
                 _log.warning("element reports: Redis is not answering", reason=exc.message)
@@ -143,6 +198,7 @@ class Elements:
         return self.count_fresh() > 0
 
     async def _read_registry(self) -> bool:
+        asked_at = self._registry_asked_at = time.monotonic()
         try:
             elements = await self._registry.read()
         except ArtStoreError as exc:
@@ -151,7 +207,21 @@ class Elements:
             return False
         self._priorities = {element.element_id: element.priority for element in elements}
         self._merge(elements)
+        self._forget_all_but(self._priorities)
+        for element_id in self._elements.keys() - self._priorities.keys():
+            if self._list_asked_at < self._found_at[element_id] <= asked_at:
+                _log.warning("reports, and admin does not list it", element=element_id)
+        self._list_asked_at = asked_at
+        self._listed = True
         return True
+
+    def _forget_all_but(self, listed: Collection[str]) -> None:
+        """Drop elements that admin lists no more, unless they go on reporting to Redis."""
+        now = time.time()
+        for element in self.all():
+            if element.element_id not in listed and not element.is_fresh(now):
+                del self._elements[element.element_id], self._found_at[element.element_id]
+                _log.info("storage element forgotten", element=element.element_id)
 
     def _merge(self, elements: Iterable[Element]) -> None:
         for element in elements:
@@ -160,6 +230,7 @@ class Elements:
             priority = self._priorities.get(best.element_id, best.priority)
             self._elements[best.element_id] = replace(best, priority=priority)
             if old is None:
+                self._found_at[element.element_id] = time.monotonic()
                 _log.info("storage element found", element=best.element_id, endpoint=best.endpoint)
         if self._elements:
             self._known.set()

@@ -50,6 +50,16 @@ class Element:
         """Whether the report is young enough to be believed."""
         return now - self.reported_at <= MAX_REPORT_AGE_SECONDS
 
+    def why_not_now(self, now: float) -> str:
+        """Why it takes no upload at the moment, room aside; empty when it does."""
+        if not self.is_fresh(now):
+            if self.reported_at <= 0:
+                return "has not reported yet"
+            return f"has not reported for {now - self.reported_at:.0f} s"
+        if not self.is_writer:
+            return "is a standby, and its writer does not report"
+        return "" if self.writable else "says that it can't write now"
+
     def has_room(self, size_bytes: int) -> bool:
         """Whether used + reserved + size stay within FULL per cent of the capacity."""
         taken = self.used_bytes + self.reserved_bytes + size_bytes
@@ -58,15 +68,17 @@ class Element:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Who may take a file.
+    """Who may take a file, and why the others of its mode can't. All empty: there are none.
 
     Attributes:
         candidates: in the order to ask them.
-        any_healthy: whether any element of the mode is healthy, with room or without.
+        full: those whose last report says that they have no room for it.
+        waiting: those that have room and can't take it at the moment: id and why.
     """
 
     candidates: tuple[Element, ...]
-    any_healthy: bool
+    full: tuple[Element, ...]
+    waiting: tuple[tuple[str, str], ...]
 
 
 def choose(
@@ -77,27 +89,23 @@ def choose(
     now: float,
     suspects: frozenset[str] = frozenset(),
 ) -> Choice:
-    """Order the elements that may take a file of `size_bytes`.
+    """Order the elements that may take a file of `size_bytes`, and sort out the others.
 
     Args:
-        mode: EDIT for temporary files, RW for permanent ones.
+        mode: EDIT for temporary files, RW for permanent ones; elements in another one don't count.
         size_bytes: None when it is not known; any room will do then, and the element itself
             reserves it in steps.
         now: seconds since 1970.
         suspects: ids of elements that failed a moment ago; they come last.
 
-    An element that is not writable because it is full counts as healthy.
+    An element that is not writable because it is full counts as full, also one that is silent:
+    nothing is gained by waiting for it.
     """
     size = size_bytes or 0
-    healthy = [
-        element
-        for element in elements
-        if element.mode is mode
-        and element.is_writer
-        and element.is_fresh(now)
-        and (element.writable or not element.has_room(0))
-    ]
-    candidates = [element for element in healthy if element.writable and element.has_room(size)]
+    of_mode = sorted((e for e in elements if e.mode is mode), key=lambda e: e.element_id)
+    full = [element for element in of_mode if not element.has_room(size)]
+    reasons = {e.element_id: e.why_not_now(now) for e in of_mode if e.has_room(size)}
+    candidates = [e for e in of_mode if reasons.get(e.element_id) == ""]
     candidates.sort(
         key=lambda element: (
             element.element_id in suspects,
@@ -105,4 +113,5 @@ def choose(
             element.element_id,
         )
     )
-    return Choice(tuple(candidates), bool(healthy))
+    waiting = tuple((name, why) for name, why in reasons.items() if why)
+    return Choice(tuple(candidates), tuple(full), waiting)

@@ -13,7 +13,7 @@ from artstore.v1 import types_pb2
 from ingest_server.metrics import refusals
 from ingest_server.placement.breaker import Breaker
 from ingest_server.placement.elements import Elements
-from ingest_server.placement.selection import Element, choose
+from ingest_server.placement.selection import Choice, Element, Mode, choose
 from ingest_server.uploads.header import declared_size, mode_for
 from ingest_server.uploads.pins import Pin, Pins
 from mesh.errors import (
@@ -71,9 +71,11 @@ class Placement:
             discard: ends an opened upload that turned out to belong elsewhere.
 
         Raises:
-            ResourceExhausted: no element has room.
-            Unavailable: no element is healthy, or those that are did not take it, or the one
-                that may have the file of this request_id does not answer.
+            FailedPrecondition: reason NO_ELEMENT, no element of the file's mode exists.
+            ResourceExhausted: reason NO_SPACE, they exist and none has room.
+            Unavailable: waiting can help: an element that has room is down, silent or can't
+                write at the moment, or did not take it, or the one that may have the file of
+                this request_id does not answer.
             ArtStoreError: an element answered what every element would.
         """
         pinned = ""
@@ -107,8 +109,9 @@ class Placement:
         pinned: str,
         attempt: Callable[[Element], Awaitable[T]],
     ) -> tuple[Element, T]:
+        choice = await self._choose(header)
         refused: list[tuple[Element, ArtStoreError]] = []
-        for element in await self._order(header, pinned):
+        for element in await self._order(choice, pinned):
             try:
                 opened = await attempt(element)
             except _REFUSALS as exc:
@@ -122,28 +125,38 @@ class Placement:
                 continue
             self._breaker.mend(element)
             return element, opened
-        raise _nobody_took(refused, declared_size(header))
+        raise nobody_takes(
+            choice,
+            refused,
+            mode=mode_for(header),
+            size_bytes=declared_size(header),
+            listed=self._elements.listed,
+        )
 
-    async def _order(self, header: types_pb2.UploadHeader, pinned: str) -> Sequence[Element]:
+    async def _choose(self, header: types_pb2.UploadHeader) -> Choice:
         await self._elements.ready()
-        mode, size = mode_for(header), declared_size(header)
-        known = self._elements.all()
-        choice = choose(
+        choice = self._choice(header)
+        if not (choice.candidates or choice.full or choice.waiting):
+            # One that was started a moment ago is on admin's list before it is on ours.
+            await self._elements.look()
+            choice = self._choice(header)
+        return choice
+
+    def _choice(self, header: types_pb2.UploadHeader) -> Choice:
+        known = self._elements.placeable()
+        return choose(
             known,
-            mode=mode,
-            size_bytes=size,
+            mode=mode_for(header),
+            size_bytes=declared_size(header),
             now=time.time(),
             suspects=self._breaker.suspects(known),
         )
+
+    async def _order(self, choice: Choice, pinned: str) -> Sequence[Element]:
         first = await self._elements.find(pinned) if pinned else None
-        if first is not None:
-            others = [e for e in choice.candidates if e.element_id != pinned]
-            return [first, *others]
-        if choice.candidates:
+        if first is None:
             return choice.candidates
-        if choice.any_healthy:
-            raise _no_room(size)
-        raise Unavailable(f"no healthy storage element in mode {mode} is known")
+        return [first, *(e for e in choice.candidates if e.element_id != pinned)]
 
     def _note(self, element: Element, error: ArtStoreError) -> None:
         refusals.labels(element.element_id, error.default_reason).inc()
@@ -154,15 +167,50 @@ class Placement:
             self._breaker.trip(element, error.message)
 
 
-def _no_room(size_bytes: int | None) -> ResourceExhausted:
-    wanted = "an upload of unknown size" if size_bytes is None else f"{size_bytes} bytes"
-    return ResourceExhausted(f"no element has room for {wanted}", reason="NO_SPACE")
+_HOLDS = {Mode.EDIT: "temporary", Mode.RW: "permanent"}
 
 
-def _nobody_took(
-    refused: Sequence[tuple[Element, ArtStoreError]], size_bytes: int | None
+def nobody_takes(
+    choice: Choice,
+    refused: Sequence[tuple[Element, ArtStoreError]],
+    *,
+    mode: Mode,
+    size_bytes: int | None,
+    listed: bool,
 ) -> ArtStoreError:
-    if all(isinstance(error, ResourceExhausted) for _, error in refused):
-        return _no_room(size_bytes)
-    told = "; ".join(f"{element.element_id}: {error.message}" for element, error in refused)
-    return Unavailable(f"no storage element took the upload ({told})")
+    """What it means that no element takes an upload.
+
+    Args:
+        refused: candidates (and the one of a request_id) with what each of them answered.
+        listed: admin has told which elements there are.
+    """
+    of_mode = {element.element_id for element in choice.candidates}
+    waiting = dict(choice.waiting) | {
+        element.element_id: error.message
+        for element, error in refused
+        if element.element_id in of_mode and not isinstance(error, ResourceExhausted)
+    }
+    if waiting:
+        told = "; ".join(f"{name}: {why}" for name, why in sorted(waiting.items()))
+        return Unavailable(
+            f"no storage element takes the upload at the moment ({told})",
+            reason="ELEMENT_UNAVAILABLE",
+            metadata={"storage_element_ids": ",".join(sorted(waiting))},
+        )
+    if choice.full or any(isinstance(error, ResourceExhausted) for _, error in refused):
+        wanted = "an upload of unknown size" if size_bytes is None else f"{size_bytes} bytes"
+        return ResourceExhausted(
+            f"no element has room for {wanted} in mode {mode}: delete files, or add an element",
+            reason="NO_SPACE",
+        )
+    if not listed:
+        return Unavailable(
+            f"no storage element in mode {mode} is known, and admin, which knows them all, was"
+            " not reached since ingest started"
+        )
+    return FailedPrecondition(
+        f"there is no storage element in mode {mode}, which is where {_HOLDS[mode]} files go:"
+        f" start one with ARTSTORE_MODE={mode}",
+        reason="NO_ELEMENT",
+        metadata={"mode": str(mode)},
+    )

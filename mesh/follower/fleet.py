@@ -15,10 +15,10 @@ import structlog
 from artstore.v1.storage_pb2_grpc import StorageServiceStub
 from mesh.errors import NotFound, Unavailable
 from mesh.follower.cursor import SyncStatus
-from mesh.follower.follower import ElementFollower
+from mesh.follower.follower import FAILURES, ElementFollower
 from mesh.follower.lookups import Metadata
 from mesh.follower.progress import Progress
-from mesh.follower.replicas import ReplicaTable
+from mesh.follower.replicas import CursorMoved, ReplicaTable
 
 if TYPE_CHECKING:
     from artstore.v1.storage_pb2_grpc import StorageServiceAsyncStub
@@ -27,8 +27,11 @@ log = structlog.get_logger("mesh.follower")
 
 DISCOVERY_SECONDS = 1.0
 LOOK_SECONDS = 0.1
+# After an element is no part of the mesh any more its files are dropped from the table.
+GONE_SECONDS = 30.0
+STATUS_AGE_SECONDS = 5.0
 # A snapshot that was asked for is given up after so many failures, or so long without progress.
-FAILURES = 3
+MOST_FAILURES = 3
 PATIENCE_SECONDS = 15.0
 
 
@@ -46,6 +49,8 @@ class FollowerFleet:
     Args:
         table: what the followers write.
         elements: id -> host:port of the elements known now.
+        knows_all: whether these are all that there are, so that one that is missing is none any
+            more, and what the table has of it can go.
         open_channel: makes a channel to an address. It must not ask for health: the feed
             needs PostgreSQL only, and goes on while the element's storage is down.
         metadata: gives the metadata of a call (the server's own token).
@@ -61,8 +66,10 @@ class FollowerFleet:
         open_channel: Callable[[str], grpc.aio.Channel],
         metadata: Metadata,
         refused: Callable[[], None],
+        knows_all: Callable[[], bool] = lambda: False,
         reconcile_seconds: float = 3600.0,
     ) -> None:
+        self._knows_all = knows_all
         self.table = table
         self.progress = Progress(table)
         self._elements = elements
@@ -71,13 +78,19 @@ class FollowerFleet:
         self._refused = refused
         self._reconcile_seconds = reconcile_seconds
         self._followed: dict[str, _Followed] = {}
+        self._gone_since: dict[str, float] = {}
+        self._forgetting: dict[str, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
         """Follow until cancelled."""
         try:
             while True:
-                for element_id, endpoint in self._elements().items():
+                elements = self._elements()
+                for element_id, endpoint in elements.items():
                     await self._ensure(element_id, endpoint)
+                for element_id in self._followed.keys() - elements.keys():
+                    await self._leave(element_id)
+                await self._forget_gone(elements)
                 await asyncio.sleep(DISCOVERY_SECONDS)
         finally:
             await self._stop()
@@ -140,7 +153,7 @@ class FollowerFleet:
                 sign = (status.snapshot_files, status.snapshot_alive_at)
                 if sign != last:
                     last, moved_at = sign, time.monotonic()
-                failed = status.failures - first.failures >= FAILURES
+                failed = status.failures - first.failures >= MOST_FAILURES
                 stuck = time.monotonic() - moved_at > PATIENCE_SECONDS
                 if failed or stuck or time.monotonic() >= deadline:
                     reason = status.last_error or "its snapshot is not applied yet"
@@ -153,7 +166,34 @@ class FollowerFleet:
                 return status
         return None
 
+    async def _forget_gone(self, elements: Mapping[str, str]) -> None:
+        """Begin to drop what the table has of elements that are no part of the mesh any more."""
+        if not self._knows_all():
+            return
+        try:
+            statuses = await self.progress.statuses(STATUS_AGE_SECONDS)
+        except Unavailable:
+            return
+        gone = {status.element_id for status in statuses} - elements.keys()
+        now = time.monotonic()
+        self._gone_since = {name: self._gone_since.get(name, now) for name in gone}
+        self._forgetting = {n: task for n, task in self._forgetting.items() if not task.done()}
+        for element_id in gone - self._forgetting.keys():
+            if now - self._gone_since[element_id] >= GONE_SECONDS:
+                task = asyncio.create_task(self._forget(element_id), name=f"forget {element_id}")
+                self._forgetting[element_id] = task
+
+    async def _forget(self, element_id: str) -> None:
+        try:
+            count = await self.table.forget(element_id)
+            log.info("files of a removed element dropped", element=element_id, files=count)
+        except (CursorMoved, *FAILURES) as error:
+            # Another process does it, or it is tried again.
+            log.info("removed element not dropped", element=element_id, reason=str(error))
+
     async def _ensure(self, element_id: str, endpoint: str) -> None:
+        if element_id in self._forgetting and not self._forgetting[element_id].done():
+            return
         known = self._followed.get(element_id)
         if known is not None and known.endpoint == endpoint and not known.task.done():
             return
@@ -180,12 +220,18 @@ class FollowerFleet:
             await asyncio.gather(followed.task, return_exceptions=True)
             await followed.channel.close()
 
+    async def _leave(self, element_id: str) -> None:
+        await self._end(element_id)
+        with suppress(Unavailable):
+            # Else it expires by itself.
+            await self.table.resign(element_id)
+
     async def _stop(self) -> None:
+        for task in self._forgetting.values():
+            task.cancel()
+        await asyncio.gather(*self._forgetting.values(), return_exceptions=True)
         for element_id in list(self._followed):
-            await self._end(element_id)
-            with suppress(Unavailable):
-                # Else it expires by itself.
-                await self.table.resign(element_id)
+            await self._leave(element_id)
 
 
 def _report(task: asyncio.Task[None]) -> None:

@@ -319,6 +319,45 @@ class ReplicaTable(CursorTable):
         )
         await self._clean(run.element_id)
 
+    async def forget(self, element_id: str) -> int:
+        """Drop all of an element that is no part of the mesh any more; how many files it was.
+
+        The cursor goes first back to its beginning and last of all: broken off and followed again,
+        the element is read whole.
+
+        Raises:
+            CursorMoved: another process leads on it.
+        """
+        self._require(await self.lead(element_id, seconds=APPLY_SECONDS) is not None, element_id)
+        await self.begin_snapshot(SnapshotRun(element_id, "", 0, replace=True))
+        count = await self._drop(self.table, element_id)
+        await self._drop(self._aside, element_id)
+        led = await self._led(
+            f"DELETE FROM {self._cursors} WHERE storage_element_id = $1 AND leader = $2"
+            " RETURNING 1",
+            element_id,
+        )
+        self._require(led, element_id)
+        return count
+
+    async def _drop(self, table: str, element_id: str) -> int:
+        dropped = 0
+        while True:
+            lead = await self.lead(element_id, seconds=APPLY_SECONDS)
+            self._require(lead is not None, element_id)
+            tag = await self.database.execute(
+                f"DELETE FROM {table} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {table}"
+                f" WHERE storage_element_id = $1 LIMIT {CLEAN_BATCH})) AND EXISTS (SELECT FROM"
+                f" {self._cursors} WHERE storage_element_id = $1 AND leader = $2)",
+                element_id,
+                self.leader,
+                timeout=APPLY_SECONDS,
+            )
+            count = int(tag.rpartition(" ")[2])
+            if not count:
+                return dropped
+            dropped += count
+
     async def tidy(self) -> None:
         """Bring the planner's statistics and the visibility map up to date after a load."""
         await self.database.execute(f"VACUUM (ANALYZE) {self.table}", timeout=TIDY_SECONDS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -12,10 +12,13 @@ from prometheus_client import Histogram
 
 from artstore.v1 import query_pb2 as pb
 from artstore.v1.query_pb2_grpc import QueryServiceServicer
-from mesh.caller import current_caller
+from artstore.v1.types_pb2 import File
+from mesh.caller import Caller, current_caller
 from mesh.credentials import ServiceToken
 from mesh.discovery import ElementDirectory
+from mesh.errors import NotFound
 from mesh.follower.rows import to_file
+from query_server.asking import Elements
 from query_server.downloads import Downloads
 from query_server.files import IndexedFiles
 from query_server.rpc import messages
@@ -37,6 +40,7 @@ class QueryServicer(QueryServiceServicer):
     files: IndexedFiles
     sync: IndexSync
     downloads: Downloads
+    elements: Elements
     directory: ElementDirectory
     account: ServiceToken
 
@@ -56,23 +60,53 @@ class QueryServicer(QueryServiceServicer):
         self, request: pb.QueryServiceGetFileRequest, context: Any
     ) -> pb.QueryServiceGetFileResponse:
         """See the proto."""
-        rows = await self.files.replicas(request.file_id, current_caller())
-        return pb.QueryServiceGetFileResponse(file=to_file(rows[0]))
+        caller = current_caller()
+        rows = await self.files.replicas(request.file_id, caller)
+        if rows:
+            return pb.QueryServiceGetFileResponse(file=to_file(rows[0]))
+        _, file = await self._find(request.file_id, caller)
+        return pb.QueryServiceGetFileResponse(file=file)
 
     async def DownloadFile(
         self, request: pb.DownloadFileRequest, context: Any
     ) -> AsyncIterator[pb.DownloadFileResponse]:
         """See the proto."""
         caller = current_caller()
-        rows = await self.files.replicas(request.file_id, caller)
-        parts = self.downloads.stream(
+        homes = [
+            row["storage_element_id"] for row in await self.files.replicas(request.file_id, caller)
+        ]
+        if homes:
+            try:
+                async for part in self._stream(request, homes, caller):
+                    yield part
+                return
+            except NotFound as error:
+                # The index is late: the file may have gone elsewhere.
+                if error.reason == "FILE_DELETED":
+                    raise
+        home, _ = await self._find(request.file_id, caller, but=homes)
+        async for part in self._stream(request, [home], caller):
+            yield part
+
+    def _stream(
+        self, request: pb.DownloadFileRequest, homes: Sequence[str], caller: Caller
+    ) -> AsyncIterator[pb.DownloadFileResponse]:
+        return self.downloads.stream(
             request,
-            elements=[row["storage_element_id"] for row in rows],
+            elements=homes,
             endpoints=self.directory.endpoints(),
             metadata=self.account.metadata(on_behalf_of=caller),
         )
-        async for part in parts:
-            yield part
+
+    async def _find(
+        self, file_id: str, caller: Caller, *, but: Sequence[str] = ()
+    ) -> tuple[str, File]:
+        return await self.elements.find(
+            file_id,
+            endpoints=self.directory.endpoints(),
+            metadata=self.account.metadata(on_behalf_of=caller),
+            but=but,
+        )
 
     async def SyncIndex(self, request: pb.SyncIndexRequest, context: Any) -> pb.SyncIndexResponse:
         """See the proto."""

@@ -212,14 +212,20 @@ class Lookup:
 
 
 def visible(view: FileView | None, file_id: str, caller: Caller) -> FileView:
-    """`view` if the caller may see it; NotFound, whatever the reason, if not."""
-    if view is None or not _is_visible(view, caller):
+    """`view` if the caller may see it.
+
+    Raises:
+        NotFound: there is none, or not for this caller; reason FILE_DELETED for a tombstone.
+    """
+    if view is None or not caller.may_read(view.sidecar.namespace):
         raise not_found(file_id)
+    if view.sidecar.state is FileState.DELETED:
+        raise NotFound(f"file {file_id[:64]!r} was deleted", reason="FILE_DELETED")
     return view
 
 
 def not_found(file_id: str) -> NotFound:
-    """The one answer for a file that is not there, or not for this caller."""
+    """The one answer for a file that never was here, or is not for this caller."""
     return NotFound(f"no file {file_id[:64]!r}")
 
 

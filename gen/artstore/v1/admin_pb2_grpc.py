@@ -683,7 +683,9 @@ class FileRegistryServiceServicer:
     """
 
     def GetFile(self, request, context):
-        """Describes a file with all its replicas. Idempotent. NOT_FOUND when no replica is active.
+        """Describes a file with all its replicas. Idempotent. NOT_FOUND when no replica is active;
+        UNAVAILABLE, reason ELEMENT_UNAVAILABLE, when it is not registered and an element that may
+        have it (storage_element_ids) is silent or was not read yet.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -261,7 +261,10 @@ class FileRegistryServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> FileRegistryServiceAsyncStub: ...
     GetFile: _grpc.UnaryUnaryMultiCallable[_admin_pb2.FileRegistryServiceGetFileRequest, _admin_pb2.FileRegistryServiceGetFileResponse]
-    """Describes a file with all its replicas. Idempotent. NOT_FOUND when no replica is active."""
+    """Describes a file with all its replicas. Idempotent. NOT_FOUND when no replica is active;
+    UNAVAILABLE, reason ELEMENT_UNAVAILABLE, when it is not registered and an element that may
+    have it (storage_element_ids) is silent or was not read yet.
+    """
     ListFiles: _grpc.UnaryUnaryMultiCallable[_admin_pb2.FileRegistryServiceListFilesRequest, _admin_pb2.FileRegistryServiceListFilesResponse]
     """Lists files, oldest first. Idempotent."""
 
@@ -273,7 +276,10 @@ class FileRegistryServiceAsyncStub(FileRegistryServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetFile: _aio.UnaryUnaryMultiCallable[_admin_pb2.FileRegistryServiceGetFileRequest, _admin_pb2.FileRegistryServiceGetFileResponse]  # type: ignore[assignment]
-    """Describes a file with all its replicas. Idempotent. NOT_FOUND when no replica is active."""
+    """Describes a file with all its replicas. Idempotent. NOT_FOUND when no replica is active;
+    UNAVAILABLE, reason ELEMENT_UNAVAILABLE, when it is not registered and an element that may
+    have it (storage_element_ids) is silent or was not read yet.
+    """
     ListFiles: _aio.UnaryUnaryMultiCallable[_admin_pb2.FileRegistryServiceListFilesRequest, _admin_pb2.FileRegistryServiceListFilesResponse]  # type: ignore[assignment]
     """Lists files, oldest first. Idempotent."""
 
@@ -288,7 +294,10 @@ class FileRegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.FileRegistryServiceGetFileRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.FileRegistryServiceGetFileResponse, _abc.Awaitable[_admin_pb2.FileRegistryServiceGetFileResponse]]:
-        """Describes a file with all its replicas. Idempotent. NOT_FOUND when no replica is active."""
+        """Describes a file with all its replicas. Idempotent. NOT_FOUND when no replica is active;
+        UNAVAILABLE, reason ELEMENT_UNAVAILABLE, when it is not registered and an element that may
+        have it (storage_element_ids) is silent or was not read yet.
+        """
 
     @_abc_1.abstractmethod
     def ListFiles(

@@ -31,7 +31,9 @@ class IngestServiceStub:
     Placement is Sequential Fill: TEMPORARY files go to elements in mode edit, PERMANENT ones to
     rw, lowest priority number first, the first that is healthy, not full and has room. An element
     that refuses is passed over, unseen by the caller until the first chunk is forwarded.
-    RESOURCE_EXHAUSTED means that none has room; UNAVAILABLE that none is known to be healthy.
+    FAILED_PRECONDITION, reason NO_ELEMENT, means that no element of the mode exists (`mode` names
+    it); RESOURCE_EXHAUSTED, reason NO_SPACE, that they exist and none has room; UNAVAILABLE, reason
+    ELEMENT_UNAVAILABLE, that waiting for those in storage_element_ids can help.
     All calls need role USER or higher.
     """
 
@@ -89,7 +91,9 @@ class IngestServiceServicer:
     Placement is Sequential Fill: TEMPORARY files go to elements in mode edit, PERMANENT ones to
     rw, lowest priority number first, the first that is healthy, not full and has room. An element
     that refuses is passed over, unseen by the caller until the first chunk is forwarded.
-    RESOURCE_EXHAUSTED means that none has room; UNAVAILABLE that none is known to be healthy.
+    FAILED_PRECONDITION, reason NO_ELEMENT, means that no element of the mode exists (`mode` names
+    it); RESOURCE_EXHAUSTED, reason NO_SPACE, that they exist and none has room; UNAVAILABLE, reason
+    ELEMENT_UNAVAILABLE, that waiting for those in storage_element_ids can help.
     All calls need role USER or higher.
     """
 
@@ -211,7 +215,9 @@ class IngestService:
     Placement is Sequential Fill: TEMPORARY files go to elements in mode edit, PERMANENT ones to
     rw, lowest priority number first, the first that is healthy, not full and has room. An element
     that refuses is passed over, unseen by the caller until the first chunk is forwarded.
-    RESOURCE_EXHAUSTED means that none has room; UNAVAILABLE that none is known to be healthy.
+    FAILED_PRECONDITION, reason NO_ELEMENT, means that no element of the mode exists (`mode` names
+    it); RESOURCE_EXHAUSTED, reason NO_SPACE, that they exist and none has room; UNAVAILABLE, reason
+    ELEMENT_UNAVAILABLE, that waiting for those in storage_element_ids can help.
     All calls need role USER or higher.
     """
 

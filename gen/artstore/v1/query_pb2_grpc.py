@@ -79,7 +79,10 @@ class QueryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetFile(self, request, context):
-        """Describes a file from the index. Idempotent. NOT_FOUND when no element is known to have it.
+        """Describes a file from the index; one that the index lacks is asked for at every element.
+        Idempotent. NOT_FOUND when all of them say that they have not got it, or it was deleted
+        (reason FILE_DELETED); UNAVAILABLE, reason ELEMENT_UNAVAILABLE, names those in
+        storage_element_ids that may have it and don't answer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -87,7 +90,7 @@ class QueryServiceServicer:
 
     def DownloadFile(self, request, context):
         """Reads a file's bytes from an element that has it; ranges and statuses as in
-        StorageService.Download.
+        StorageService.Download, NOT_FOUND and UNAVAILABLE as in GetFile.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

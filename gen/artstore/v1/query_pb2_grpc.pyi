@@ -42,10 +42,14 @@ class QueryServiceStub:
     reach min_change_tokens in time; UNAVAILABLE database down.
     """
     GetFile: _grpc.UnaryUnaryMultiCallable[_query_pb2.QueryServiceGetFileRequest, _query_pb2.QueryServiceGetFileResponse]
-    """Describes a file from the index. Idempotent. NOT_FOUND when no element is known to have it."""
+    """Describes a file from the index; one that the index lacks is asked for at every element.
+    Idempotent. NOT_FOUND when all of them say that they have not got it, or it was deleted
+    (reason FILE_DELETED); UNAVAILABLE, reason ELEMENT_UNAVAILABLE, names those in
+    storage_element_ids that may have it and don't answer.
+    """
     DownloadFile: _grpc.UnaryStreamMultiCallable[_query_pb2.DownloadFileRequest, _query_pb2.DownloadFileResponse]
     """Reads a file's bytes from an element that has it; ranges and statuses as in
-    StorageService.Download.
+    StorageService.Download, NOT_FOUND and UNAVAILABLE as in GetFile.
     """
     SyncIndex: _grpc.UnaryUnaryMultiCallable[_query_pb2.SyncIndexRequest, _query_pb2.SyncIndexResponse]
     """Reads a whole snapshot of one element or of all, whatever the cursor says, and answers when
@@ -70,10 +74,14 @@ class QueryServiceAsyncStub(QueryServiceStub):
     reach min_change_tokens in time; UNAVAILABLE database down.
     """
     GetFile: _aio.UnaryUnaryMultiCallable[_query_pb2.QueryServiceGetFileRequest, _query_pb2.QueryServiceGetFileResponse]  # type: ignore[assignment]
-    """Describes a file from the index. Idempotent. NOT_FOUND when no element is known to have it."""
+    """Describes a file from the index; one that the index lacks is asked for at every element.
+    Idempotent. NOT_FOUND when all of them say that they have not got it, or it was deleted
+    (reason FILE_DELETED); UNAVAILABLE, reason ELEMENT_UNAVAILABLE, names those in
+    storage_element_ids that may have it and don't answer.
+    """
     DownloadFile: _aio.UnaryStreamMultiCallable[_query_pb2.DownloadFileRequest, _query_pb2.DownloadFileResponse]  # type: ignore[assignment]
     """Reads a file's bytes from an element that has it; ranges and statuses as in
-    StorageService.Download.
+    StorageService.Download, NOT_FOUND and UNAVAILABLE as in GetFile.
     """
     SyncIndex: _aio.UnaryUnaryMultiCallable[_query_pb2.SyncIndexRequest, _query_pb2.SyncIndexResponse]  # type: ignore[assignment]
     """Reads a whole snapshot of one element or of all, whatever the cursor says, and answers when
@@ -107,7 +115,11 @@ class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _query_pb2.QueryServiceGetFileRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_query_pb2.QueryServiceGetFileResponse, _abc.Awaitable[_query_pb2.QueryServiceGetFileResponse]]:
-        """Describes a file from the index. Idempotent. NOT_FOUND when no element is known to have it."""
+        """Describes a file from the index; one that the index lacks is asked for at every element.
+        Idempotent. NOT_FOUND when all of them say that they have not got it, or it was deleted
+        (reason FILE_DELETED); UNAVAILABLE, reason ELEMENT_UNAVAILABLE, names those in
+        storage_element_ids that may have it and don't answer.
+        """
 
     @_abc_1.abstractmethod
     def DownloadFile(
@@ -116,7 +128,7 @@ class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_query_pb2.DownloadFileResponse], _abc.AsyncIterator[_query_pb2.DownloadFileResponse]]:
         """Reads a file's bytes from an element that has it; ranges and statuses as in
-        StorageService.Download.
+        StorageService.Download, NOT_FOUND and UNAVAILABLE as in GetFile.
         """
 
     @_abc_1.abstractmethod

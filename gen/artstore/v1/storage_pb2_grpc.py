@@ -230,7 +230,7 @@ class StorageServiceServicer:
 
         An expired cache row is refreshed from the sidecar first, a missing one put back. When that
         can't be done in time the answer has cache_stale = true. NOT_FOUND means no sidecar, or a
-        tombstone.
+        tombstone (reason FILE_DELETED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

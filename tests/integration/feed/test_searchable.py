@@ -10,7 +10,8 @@ import grpc
 import pytest
 
 from artstore.v1 import query_pb2, storage_pb2, types_pb2
-from tests.integration.feed.small_mesh import SmallMesh
+from query_server.search.table import TABLE
+from tests.integration.feed.small_mesh import SmallMesh, fetch
 
 
 async def test_an_upload_is_found_by_name_prefix_description_tag_and_attribute(
@@ -49,6 +50,26 @@ async def test_a_download_through_query_gives_the_same_bytes_and_ranges(mesh: Sm
     with pytest.raises(grpc.aio.AioRpcError) as beyond:
         await read(2_000_001)
     assert beyond.value.code() is grpc.StatusCode.OUT_OF_RANGE
+
+
+async def test_a_file_that_the_index_lacks_is_read_from_its_element(mesh: SmallMesh) -> None:
+    stored = await mesh.elements["se-01"].upload(b"bytes", original_filename="late.txt")
+    await mesh.search(min_change_tokens=[stored.change_token])
+    file_id = stored.file.file_id
+    await fetch(mesh.query_url, f"DELETE FROM {TABLE} WHERE file_id = $1", file_id)
+    try:
+        found = await mesh.query.GetFile(
+            query_pb2.QueryServiceGetFileRequest(file_id=file_id),
+            metadata=mesh.bearer(),
+            timeout=10,
+        )
+        assert found.file.original_filename == "late.txt"
+        call = mesh.query.DownloadFile(
+            query_pb2.DownloadFileRequest(file_id=file_id), metadata=mesh.bearer(), timeout=10
+        )
+        assert b"".join([part.chunk.data async for part in call]) == b"bytes"
+    finally:
+        await mesh.sync()
 
 
 async def test_update_delete_and_undelete_show_at_once(mesh: SmallMesh) -> None:

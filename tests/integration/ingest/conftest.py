@@ -114,11 +114,12 @@ async def element(signer: Signer) -> AsyncIterator[Callable[..., Any]]:
 
 @asynccontextmanager
 async def running_ingest(
-    signer: Signer, redis_url: str, folder: Path, **settings: Any
+    signer: Signer, redis_url: str, folder: Path, *, registry_down: bool = False, **settings: Any
 ) -> AsyncIterator[IngestUnderTest]:
-    """A started ingest server with its fake admin."""
+    """A started ingest server with its fake admin, whose list refuses if `registry_down`."""
     async with AsyncExitStack() as stack:
         admin_endpoint, registry = await stack.enter_async_context(fake_admin(signer))
+        registry.down = registry_down
         redis = open_redis(redis_url)
         stack.push_async_callback(redis.aclose)
         made = IngestUnderTest(signer, registry, redis)

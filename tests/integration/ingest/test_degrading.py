@@ -82,7 +82,7 @@ async def test_without_admins_list_uploads_are_placed_through_redis(
     assert (await ingest.upload(b"x")).storage_element_id == "se-02"
 
 
-async def test_without_any_element_the_service_is_not_serving_and_says_unavailable(
+async def test_without_any_element_the_service_is_not_serving_and_says_that_there_is_none(
     ingest: IngestUnderTest, element: Any
 ) -> None:
     health = health_pb2_grpc.HealthStub(ingest.channel)
@@ -98,10 +98,22 @@ async def test_without_any_element_the_service_is_not_serving_and_says_unavailab
     await until(not_serving)
     call = ingest.open()
     await call.write(header_message())
-    assert (await status_of(call)).code() is grpc.StatusCode.UNAVAILABLE
+    assert (await status_of(call)).code() is grpc.StatusCode.FAILED_PRECONDITION
     await ingest.announce(await element("se-01"))
     await until(serving)
     await ingest.upload(b"x")
+
+
+async def test_while_admins_list_was_never_had_nothing_is_said_of_what_exists(
+    signer: Signer, redis_url: str, tmp_path: Path, element: Any
+) -> None:
+    async with running_ingest(signer, redis_url, tmp_path, registry_down=True) as ingest:
+        await ingest.announce(await element("se-03", mode="RW"))
+        call = ingest.open()
+        await call.write(header_message())
+        error = await status_of(call)
+        assert error.code() is grpc.StatusCode.UNAVAILABLE
+        assert "admin" in error.details()
 
 
 async def test_a_report_that_is_too_old_counts_for_nothing(

@@ -136,14 +136,48 @@ async def test_when_all_elements_refuse_for_room_the_client_is_told_so(
 async def test_without_a_healthy_element_it_is_unavailable_with_retry_info(
     ingest: IngestUnderTest, element: Any
 ) -> None:
-    await ingest.announce(await element("se-01", mode="RO"))
+    broken, other = await element("se-01"), await element("se-03", mode="RW")
+    broken.report.writable = False
+    await ingest.announce(broken, other)
     call = ingest.open()
     await call.write(header_message())
     error = await status_of(call)
     assert error.code() is grpc.StatusCode.UNAVAILABLE
+    assert "se-01" in error.details()
+    assert "se-03" not in error.details()
     retry = error_details_pb2.RetryInfo()
     assert any(detail.Unpack(retry) for detail in _details(error))
     assert retry.retry_delay.ToMilliseconds() > 0
+
+
+@pytest.mark.parametrize(("mode", "policy"), [("edit", "TEMPORARY"), ("rw", "PERMANENT")])
+async def test_without_any_element_of_the_mode_the_missing_mode_is_named(
+    ingest: IngestUnderTest, element: Any, mode: str, policy: str
+) -> None:
+    other = "RW" if mode == "edit" else "EDIT"
+    await ingest.announce(await element("se-01", mode="RO"), await element("se-02", mode=other))
+    header = {"retention_policy": f"RETENTION_POLICY_{policy}"}
+    call = ingest.open()
+    await call.write(header_message(**header))
+    error = await status_of(call)
+    assert error.code() is grpc.StatusCode.FAILED_PRECONDITION
+    assert f"ARTSTORE_MODE={mode}" in error.details()
+    info = error_details_pb2.ErrorInfo()
+    assert any(detail.Unpack(info) for detail in _details(error))
+    assert (info.reason, dict(info.metadata)) == ("NO_ELEMENT", {"mode": mode})
+
+
+async def test_an_element_of_a_missing_mode_is_used_as_soon_as_admin_lists_it(
+    ingest: IngestUnderTest, element: Any
+) -> None:
+    await ingest.announce(await element("se-02"))
+    permanent = {"retention_policy": "RETENTION_POLICY_PERMANENT"}
+    call = ingest.open()
+    await call.write(header_message(**permanent))
+    assert (await status_of(call)).code() is grpc.StatusCode.FAILED_PRECONDITION
+    # Nothing of it is in Redis.
+    ingest.registry.elements.append(await element("se-03", mode="RW"))
+    assert (await ingest.upload(b"x", **permanent)).storage_element_id == "se-03"
 
 
 async def test_what_every_element_would_refuse_is_not_tried_elsewhere(

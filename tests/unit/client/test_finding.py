@@ -29,3 +29,22 @@ def test_refusal_is_told_before_silence() -> None:
     refusal = errors.PermissionDenied("no role")
     failures = {"se-01": errors.Unavailable("down"), "se-02": refusal}
     assert verdict("id", failures) is refusal
+
+
+def test_silent_elements_are_named_for_programs_too() -> None:
+    failures = {"se-01": errors.NotFound("x"), "se-04": errors.Unavailable("down")}
+    answer = verdict("id", failures)
+    assert answer.metadata == {"storage_element_ids": "se-04"}
+
+
+def test_tombstone_decides_while_others_are_silent() -> None:
+    deleted = errors.NotFound("x", reason="FILE_DELETED")
+    answer = verdict("id", {"se-01": deleted, "se-02": errors.Unavailable("down")})
+    assert isinstance(answer, errors.NotFound)
+    assert answer.reason == "FILE_DELETED"
+
+
+def test_missing_file_says_when_admin_could_not_tell_of_other_elements() -> None:
+    answer = verdict("id", {"se-01": errors.NotFound("x")}, doubt="admin is away")
+    assert isinstance(answer, errors.NotFound)
+    assert "admin is away" in answer.message

@@ -159,3 +159,79 @@ async def test_a_new_address_replaces_the_old_one() -> None:
         found = await elements.find("se-01")
         assert found is not None
         assert found.endpoint == "localhost:2"
+
+
+async def test_an_element_that_nobody_listed_yet_is_asked_for_at_admin() -> None:
+    now = time.time()
+    reports, registry = Reports(), Registry(an_element(reported_at=now))
+    async with following(reports, registry) as elements:
+        await elements.ready()
+        registry.elements["se-04"] = an_element("se-04", reported_at=now)
+        before = registry.asked
+        found = await asyncio.gather(*(elements.find("se-04") for _ in range(20)))
+        assert all(found)
+        assert registry.asked == before + 1
+
+
+async def test_unknown_ids_do_not_make_admin_busy() -> None:
+    reports, registry = Reports(), Registry(an_element(reported_at=time.time()))
+    async with following(reports, registry) as elements:
+        await elements.ready()
+        before = registry.asked
+        found = await asyncio.gather(*(elements.find(f"se-1{number}") for number in range(500)))
+        assert not any(found)
+        assert registry.asked <= before + 3
+
+
+async def test_what_admin_does_not_list_takes_no_upload_while_admin_is_there() -> None:
+    now = time.time()
+    reports = Reports(an_element(reported_at=now), an_element("se-04", reported_at=now))
+    registry = Registry(an_element(reported_at=now))
+    async with following(reports, registry) as elements:
+        await elements.ready()
+        await _hinted(elements, reports, "se-04")
+        await elements.look()
+        assert {e.element_id for e in elements.all()} == {"se-01", "se-04"}
+        assert [e.element_id for e in elements.placeable()] == ["se-01"]
+        registry.elements["se-04"] = reports.elements["se-04"]
+        await elements.look()
+        assert {e.element_id for e in elements.placeable()} == {"se-01", "se-04"}
+
+
+async def test_an_element_whose_row_is_gone_is_forgotten_once_it_is_silent() -> None:
+    now = time.time()
+    silent, lively = an_element(reported_at=now - 60), an_element("se-02", reported_at=now)
+    reports, registry = Reports(), Registry(silent, lively)
+    elements = Elements(reports, registry)
+    await elements._read_registry()
+    assert {e.element_id for e in elements.all()} == {"se-01", "se-02"}
+    registry.elements.clear()
+    await elements._read_registry()
+    assert [e.element_id for e in elements.all()] == ["se-02"]
+
+
+async def test_an_element_that_admin_could_not_be_asked_about_takes_uploads() -> None:
+    now = time.time()
+    reports, registry = Reports(an_element(reported_at=now)), Registry(an_element(reported_at=now))
+    async with following(reports, registry) as elements:
+        await elements.ready()
+        registry.down = True
+        reports.elements["se-04"] = an_element("se-04", reported_at=now)
+        await _hinted(elements, reports, "se-04")
+        await elements.look()
+        assert {e.element_id for e in elements.placeable()} == {"se-01", "se-04"}
+
+
+async def test_that_admin_lists_nothing_is_known_after_a_moment() -> None:
+    async with following(Reports(), Registry()) as elements:
+        await elements.ready(0.05)
+        assert elements.all() == []
+        assert elements.listed
+
+
+async def test_what_admin_lists_is_not_known_while_it_is_away() -> None:
+    reports, registry = Reports(an_element(reported_at=time.time())), Registry()
+    registry.down = True
+    async with following(reports, registry) as elements:
+        await elements.ready()
+        assert not elements.listed

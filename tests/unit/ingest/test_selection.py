@@ -93,7 +93,11 @@ def test_nothing_that_qualifies_is_left_out_and_priority_decides_the_order(
         <= e.capacity_bytes * FULL_PERCENT[mode]
     ]
     assert list(choice.candidates) == sorted(qualified, key=lambda e: (e.priority, e.element_id))
-    assert choice.any_healthy >= bool(choice.candidates)
+    # Every other element of the mode is either full or waited for, and no other is.
+    names = {e.element_id for e in (*choice.candidates, *choice.full)}
+    names |= {element_id for element_id, _ in choice.waiting}
+    assert names == {e.element_id for e in known if e.mode is mode}
+    assert len(names) == len(choice.candidates) + len(choice.full) + len(choice.waiting)
 
 
 @given(elements, modes, sizes, st.randoms())
@@ -130,13 +134,39 @@ def test_suspects_come_last_whatever_their_priority() -> None:
     assert ids(known, suspects=frozenset({"se-01"})) == ["se-02", "se-01"]
 
 
-def test_a_full_element_is_healthy_and_a_broken_or_silent_one_is_not() -> None:
-    def healthy(element: Element) -> bool:
-        return choose([element], mode=Mode.EDIT, size_bytes=1, now=NOW).any_healthy
+def kinds(element: Element) -> tuple[int, int, int]:
+    """How many candidates, full and waiting elements a lone element makes."""
+    choice = choose([element], mode=Mode.EDIT, size_bytes=1, now=NOW)
+    return len(choice.candidates), len(choice.full), len(choice.waiting)
 
-    assert healthy(an_element(full=True, writable=False))
-    assert healthy(an_element(used_bytes=1000, writable=False))
-    assert not healthy(an_element(writable=False))
-    assert not healthy(an_element(is_writer=False))
-    assert not healthy(an_element(reported_at=NOW - MAX_REPORT_AGE_SECONDS - 1))
-    assert not healthy(an_element(mode=Mode.OTHER))
+
+def test_a_full_element_is_full_and_a_broken_or_silent_one_is_waited_for() -> None:
+    silent = NOW - MAX_REPORT_AGE_SECONDS - 1
+    assert kinds(an_element()) == (1, 0, 0)
+    assert kinds(an_element(full=True, writable=False)) == (0, 1, 0)
+    assert kinds(an_element(used_bytes=1000, writable=False)) == (0, 1, 0)
+    assert kinds(an_element(writable=False)) == (0, 0, 1)
+    assert kinds(an_element(is_writer=False)) == (0, 0, 1)
+    assert kinds(an_element(reported_at=silent)) == (0, 0, 1)
+    assert kinds(an_element(reported_at=0.0)) == (0, 0, 1)
+
+
+def test_for_a_silent_element_without_room_nobody_waits() -> None:
+    assert kinds(an_element(reported_at=0.0, used_bytes=1000)) == (0, 1, 0)
+
+
+def test_an_element_of_another_mode_does_not_count() -> None:
+    assert kinds(an_element(mode=Mode.OTHER)) == (0, 0, 0)
+    assert kinds(an_element(mode=Mode.RW)) == (0, 0, 0)
+
+
+def test_why_an_element_is_waited_for_is_told() -> None:
+    known = [
+        an_element("se-01", reported_at=NOW - 40),
+        an_element("se-02", writable=False),
+        an_element("se-03", reported_at=0.0),
+    ]
+    told = dict(choose(known, mode=Mode.EDIT, size_bytes=1, now=NOW).waiting)
+    assert "40 s" in told["se-01"]
+    assert "write" in told["se-02"]
+    assert "not reported yet" in told["se-03"]

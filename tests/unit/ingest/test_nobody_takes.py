@@ -1,0 +1,75 @@
+"""Three different statuses: no element of the mode, no room, and wait."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ingest_server.placement.selection import Element, Mode, choose
+from ingest_server.uploads.placing import nobody_takes
+from mesh.errors import ArtStoreError, FailedPrecondition, ResourceExhausted, Unavailable
+from tests.unit.ingest.test_selection import NOW, an_element
+
+SILENT = NOW - 60
+FULL = ResourceExhausted("full", reason="NO_SPACE")
+
+
+def verdict(
+    *elements: Element,
+    refused: list[tuple[Element, ArtStoreError]] | None = None,
+    mode: Mode = Mode.EDIT,
+    listed: bool = True,
+) -> Any:
+    choice = choose(elements, mode=mode, size_bytes=5, now=NOW)
+    return nobody_takes(choice, refused or [], mode=mode, size_bytes=5, listed=listed)
+
+
+def test_no_element_of_the_mode_says_which_mode_is_missing_and_what_to_do() -> None:
+    error = verdict(an_element(mode=Mode.OTHER), an_element("se-02"), mode=Mode.RW)
+    assert isinstance(error, FailedPrecondition)
+    assert error.reason == "NO_ELEMENT"
+    assert "mode rw" in error.message
+    assert "ARTSTORE_MODE=rw" in error.message
+    assert error.metadata == {"mode": "rw"}
+
+
+def test_before_admin_was_reached_nothing_is_said_of_what_exists() -> None:
+    error = verdict(listed=False)
+    assert isinstance(error, Unavailable)
+    assert "admin" in error.message
+
+
+def test_no_room_on_any_is_no_reason_to_wait() -> None:
+    error = verdict(an_element(full=True), an_element("se-02", capacity_bytes=4))
+    assert isinstance(error, ResourceExhausted)
+    assert error.reason == "NO_SPACE"
+    assert "5 bytes" in error.message
+
+
+def test_an_element_that_is_down_is_waited_for_even_when_the_others_are_full() -> None:
+    error = verdict(an_element(full=True), an_element("se-02", reported_at=SILENT))
+    assert isinstance(error, Unavailable)
+    assert error.metadata == {"storage_element_ids": "se-02"}
+    assert "se-02" in error.message
+    assert error.retry_after_seconds > 0
+
+
+def test_candidates_that_had_no_room_after_all_are_full() -> None:
+    one, two = an_element(), an_element("se-02")
+    assert isinstance(verdict(one, two, refused=[(one, FULL), (two, FULL)]), ResourceExhausted)
+    mixed = [(one, FULL), (two, Unavailable("frozen"))]
+    error = verdict(one, two, refused=mixed)
+    assert isinstance(error, Unavailable)
+    assert error.metadata == {"storage_element_ids": "se-02"}
+    assert "frozen" in error.message
+
+
+def test_a_refusal_for_the_mode_of_a_moment_ago_is_waited_out() -> None:
+    one = an_element()
+    assert isinstance(verdict(one, refused=[(one, FailedPrecondition("ro"))]), Unavailable)
+
+
+def test_the_element_of_a_request_id_counts_only_when_it_is_of_the_mode() -> None:
+    pinned = an_element("se-09", mode=Mode.OTHER)
+    error = verdict(pinned, refused=[(pinned, FailedPrecondition("ro"))])
+    assert isinstance(error, FailedPrecondition)
+    assert error.reason == "NO_ELEMENT"
