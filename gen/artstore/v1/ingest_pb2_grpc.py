@@ -30,7 +30,7 @@ class IngestServiceStub:
 
     Placement is Sequential Fill: TEMPORARY files go to elements in mode edit, PERMANENT ones to
     rw, lowest priority number first, the first that is healthy, not full and has room. An element
-    that refuses is passed over, unseen by the caller until the first chunk is forwarded.
+    that refuses is passed over, unseen by the caller until more than 1 MiB is forwarded.
     RESOURCE_EXHAUSTED means that none has room; UNAVAILABLE that none is known to be healthy.
     All calls need role USER or higher.
     """
@@ -88,7 +88,7 @@ class IngestServiceServicer:
 
     Placement is Sequential Fill: TEMPORARY files go to elements in mode edit, PERMANENT ones to
     rw, lowest priority number first, the first that is healthy, not full and has room. An element
-    that refuses is passed over, unseen by the caller until the first chunk is forwarded.
+    that refuses is passed over, unseen by the caller until more than 1 MiB is forwarded.
     RESOURCE_EXHAUSTED means that none has room; UNAVAILABLE that none is known to be healthy.
     All calls need role USER or higher.
     """
@@ -210,7 +210,7 @@ class IngestService:
 
     Placement is Sequential Fill: TEMPORARY files go to elements in mode edit, PERMANENT ones to
     rw, lowest priority number first, the first that is healthy, not full and has room. An element
-    that refuses is passed over, unseen by the caller until the first chunk is forwarded.
+    that refuses is passed over, unseen by the caller until more than 1 MiB is forwarded.
     RESOURCE_EXHAUSTED means that none has room; UNAVAILABLE that none is known to be healthy.
     All calls need role USER or higher.
     """

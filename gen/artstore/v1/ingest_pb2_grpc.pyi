@@ -31,7 +31,7 @@ class IngestServiceStub:
 
     Placement is Sequential Fill: TEMPORARY files go to elements in mode edit, PERMANENT ones to
     rw, lowest priority number first, the first that is healthy, not full and has room. An element
-    that refuses is passed over, unseen by the caller until the first chunk is forwarded.
+    that refuses is passed over, unseen by the caller until more than 1 MiB is forwarded.
     RESOURCE_EXHAUSTED means that none has room; UNAVAILABLE that none is known to be healthy.
     All calls need role USER or higher.
     """
@@ -72,7 +72,7 @@ class IngestServiceAsyncStub(IngestServiceStub):
 
     Placement is Sequential Fill: TEMPORARY files go to elements in mode edit, PERMANENT ones to
     rw, lowest priority number first, the first that is healthy, not full and has room. An element
-    that refuses is passed over, unseen by the caller until the first chunk is forwarded.
+    that refuses is passed over, unseen by the caller until more than 1 MiB is forwarded.
     RESOURCE_EXHAUSTED means that none has room; UNAVAILABLE that none is known to be healthy.
     All calls need role USER or higher.
     """
@@ -109,7 +109,7 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
 
     Placement is Sequential Fill: TEMPORARY files go to elements in mode edit, PERMANENT ones to
     rw, lowest priority number first, the first that is healthy, not full and has room. An element
-    that refuses is passed over, unseen by the caller until the first chunk is forwarded.
+    that refuses is passed over, unseen by the caller until more than 1 MiB is forwarded.
     RESOURCE_EXHAUSTED means that none has room; UNAVAILABLE that none is known to be healthy.
     All calls need role USER or higher.
     """
