@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +69,7 @@ class MeshProcess:
         data_dir: its ARTSTORE_DATA_DIR; short, since Unix sockets live below it.
         environment: more variables.
         cwd: folder to start in; servers are imported from there first.
+        prefix: a program, by its absolute path, and arguments that go before the command.
     """
 
     def __init__(
@@ -78,9 +79,11 @@ class MeshProcess:
         environment: Mapping[str, str] | None = None,
         cwd: Path = REPOSITORY,
         port_offset: int | None = None,
+        prefix: Sequence[str] = (),
     ) -> None:
         self.data_dir = data_dir
         self.cwd = cwd
+        self.prefix = prefix
         self.port_offset = free_port_offset() if port_offset is None else port_offset
         self.environment = {
             **clean_environment(),
@@ -113,7 +116,7 @@ class MeshProcess:
         """Start without waiting."""
         with self._output.open("ab") as log:
             self._process = subprocess.Popen(
-                processes.wrapped([sys.executable, "-m", "launch"]),
+                processes.wrapped([*self.prefix, sys.executable, "-m", "launch"]),
                 cwd=self.cwd,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,

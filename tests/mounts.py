@@ -5,6 +5,7 @@ They need root and a kernel that lets it mount; where it does not, the test fail
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -64,3 +65,15 @@ def disk_image(path: Path, size_bytes: int) -> None:
 def break_disk(folder: Path, *, inside: int | None = None) -> None:
     """Have the ext4 at `folder` meet an error: it takes no writes, of open files either."""
     run(["mount", "-o", "remount,abort", str(folder)], inside=inside)
+
+
+def on_disk(image: Path, folder: Path) -> list[str]:
+    """What to put before a command so that it, and what it starts, has `image` in `folder`.
+
+    Nobody else sees that mount, and it is gone when they are.
+    """
+    unshare = shutil.which("unshare")
+    assert unshare is not None
+    mounting = 'mount -o loop "$1" "$2" && shift 2 && exec "$@"'
+    private = [unshare, "-m", "--propagation", "private"]
+    return [*private, "/bin/sh", "-c", mounting, "sh", str(image), str(folder)]
