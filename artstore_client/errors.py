@@ -168,6 +168,11 @@ class ConfigurationError(ArtStoreError):
     """An endpoint or credentials are missing or wrong; the message names the setting."""
 
 
+STORE_READ_ONLY = "STORE_READ_ONLY"
+"""Reason of FailedPrecondition: the element reads but does not write, and nothing was written."""
+
+_ADVICE_FOR = {STORE_READ_ONLY: "An upload that is sent again goes to another element."}
+
 _BY_CODE: dict[grpc.StatusCode, type[ArtStoreError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidArgument,
     grpc.StatusCode.NOT_FOUND: NotFound,
@@ -199,8 +204,9 @@ def from_rpc_error(
     """
     code, text = error.code(), error.details() or ""
     kind = _BY_CODE.get(code, Internal)
-    message = _sentence(doing, text or code.name.lower().replace("_", " "), kind.advice)
     reason, metadata, field, retry_after = _read_details(_rich_status(error))
+    advice = _ADVICE_FOR.get(reason, kind.advice)
+    message = _sentence(doing, text or code.name.lower().replace("_", " "), advice)
     if kind is InvalidArgument:
         return InvalidArgument(message, field=field, reason=reason, metadata=metadata)
     if issubclass(kind, Unavailable):

@@ -59,7 +59,10 @@ class OneStreamUpload:
                 step = retry.after_stream(error, bytes_sent=self._sent)
                 renewals += step is retry.Next.RENEW_TOKEN
                 refusals += not isinstance(error, errors.Unavailable | errors.Internal)
-                if step is retry.Next.FAIL or not self._source.can_restart:
+                if step is retry.Next.FAIL:
+                    raise
+                if not self._source.can_restart:
+                    _say_read_once(error)
                     raise
                 if renewals > 1 or refusals > MOST_REFUSALS:
                     raise
@@ -97,3 +100,13 @@ class OneStreamUpload:
         yield ingest_pb2.IngestServiceUploadRequest(
             finish=types_pb2.UploadFinish(size_bytes=self._sent, sha256=self._digest.sha256)
         )
+
+
+def _say_read_once(error: errors.ArtStoreError) -> None:
+    """Say in a refusal why another element was not tried, and what to do."""
+    if isinstance(error, errors.FailedPrecondition | errors.ResourceExhausted):
+        error.message += (
+            " Nothing was stored, and the source can be read only once: give it again, or put it"
+            " into a file first, which is then sent again by itself."
+        )
+        error.args = (error.message,)

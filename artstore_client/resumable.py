@@ -139,8 +139,14 @@ class ResumableUpload:
                 if self._progress is not None:
                     self._progress(chunk.end, self._size)
 
-    def _new_session(self) -> Session:
-        return Session(request_id=self._given_request_id or str(uuid.uuid4()))
+    def _new_session(self, error: errors.ArtStoreError | None = None) -> Session:
+        """A session that is to be opened, `error` having ended the one before."""
+        request_id = self._given_request_id
+        if error is not None and error.reason == errors.STORE_READ_ONLY:
+            # By this word the element gave the request up, but for a file that it may have made
+            # already: the same id finds that one, instead of making a second.
+            request_id = self._session.request_id
+        return Session(request_id=request_id or str(uuid.uuid4()))
 
     def _route(self) -> UploadRoute:
         routes = self._routes_of(self._session)
@@ -164,7 +170,7 @@ class ResumableUpload:
             self._restarts += 1
             if not opened or self._restarts > MOST_RESTARTS:
                 raise error
-            self._session = self._new_session()
+            self._session = self._new_session(error)
             self._patience = self._calls.patience()
         if opened and isinstance(error, errors.Unavailable):
             # A way that bytes went is tried again first, one that leads nowhere is left.

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import (
     AsyncIterator,
     Awaitable,
@@ -49,6 +50,10 @@ _GONE: tuple[type[BaseException], ...] = (
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.InternalClientError,
 )
+
+# What says "it can be read and takes no writes": a standby, read-only by setting, no space left.
+_TAKES_NO_WRITES = (asyncpg.ReadOnlySQLTransactionError, asyncpg.DiskFullError)
+FULL_SECONDS = 10.0
 
 # For a new database, the first that the server has: the case of every letter is known, whatever
 # the cluster's own locale, and texts are sorted alike everywhere.
@@ -135,6 +140,12 @@ class Database:
         self._sign_of_life: asyncpg.Connection[Any] | None = None
         self._down = False
         self._closed = False
+        self._full_at = float("-inf")
+
+    @property
+    def was_full(self) -> bool:
+        """Whether a statement found no space on the server's disk in the last 10 s."""
+        return time.monotonic() - self._full_at < FULL_SECONDS
 
     @property
     def available(self) -> bool:
@@ -187,6 +198,13 @@ class Database:
         try:
             yield connection
         except BaseException as exc:
+            if isinstance(exc, _TAKES_NO_WRITES):
+                if isinstance(exc, asyncpg.DiskFullError):
+                    self._full_at = time.monotonic()
+                raise Unavailable(
+                    f"database {self.name} takes no writes: {type(exc).__name__}",
+                    reason="DATABASE_READ_ONLY",
+                ) from exc
             if is_gone(exc):
                 # Its state is unknown, and closing it politely could wait for ever.
                 _cut(connection)

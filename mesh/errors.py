@@ -5,6 +5,7 @@
     ├── NotFound
     ├── AlreadyExists
     ├── FailedPrecondition   mode, legal hold, wrong state
+    │   └── StoreReadOnly        the store reads but does not write
     ├── Aborted              lock held, pre-empted, taken over, revision conflict
     ├── OutOfRange           offset
     ├── ResourceExhausted    space, file or message too large, rate
@@ -70,6 +71,15 @@ class FailedPrecondition(ArtStoreError):
     """The mode, a legal hold or the state of the thing forbids the call."""
 
     default_reason = "FAILED_PRECONDITION"
+
+
+class StoreReadOnly(FailedPrecondition):
+    """The store reads but takes no writes: another element may take the upload.
+
+    It says that nothing was written: a request_id is free to go elsewhere.
+    """
+
+    default_reason = "STORE_READ_ONLY"
 
 
 class Aborted(ArtStoreError):

@@ -32,6 +32,7 @@ from storage_server.element.reports import Reports
 from storage_server.element.session_lock import SessionWriterLock
 from storage_server.element.space import Space
 from storage_server.element.state import Element
+from storage_server.element.write_probe import WriteProbe
 from storage_server.element.writer import FolderWriterLock, WriterLock
 from storage_server.feed import ChangeWatch
 from storage_server.feed.hints import publish_hints
@@ -126,6 +127,7 @@ async def build(settings: StorageSettings, *, adopt: bool = False) -> AsyncItera
         await parts.description.look()
         background.start("opening", parts.opening.watch)
         background.start("storage", parts.element.watch)
+        background.start("write probe", parts.write_probe.watch)
         background.start("maintenance", parts.maintenance.watch)
         background.start("silent streams", parts.maintenance.watch_streams)
         background.start("report to redis", reports.to_redis)
@@ -169,6 +171,11 @@ class _Parts:
         self._wire_files(settings, writer)
         self._wire_uploads(settings)
         self._wire_cache(settings, redis)
+        self.write_probe = WriteProbe(
+            self.element,
+            interval_seconds=settings.write_probe_seconds,
+            on_recovered=self.maintenance.started,
+        )
         self.opening = Opening(
             self.element,
             open_store=partial(open_store, _store_config(settings)),
@@ -306,6 +313,7 @@ class _Parts:
         await self.opening.close()
 
     async def _on_writing(self) -> None:
+        await self.write_probe.prove()
         self.space.clear()
         await self.sessions.forget()
         await self.sessions.load()

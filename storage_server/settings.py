@@ -60,6 +60,11 @@ class StorageSettings(MeshSettings):
         default=300.0, gt=0, description="Seconds that an open upload stream may stay silent."
     )
 
+    write_probe_seconds: float = Field(
+        default=30.0,
+        gt=0,
+        description="Seconds between two proofs that the store takes writes.",
+    )
     lock_seconds: float = Field(
         default=15.0,
         ge=0.5,

@@ -21,6 +21,7 @@ _ELEMENT_ID = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _ENDPOINT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]{1,253}):([0-9]{1,5})")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MAX_EPOCH_CHARACTERS = 64
+_MAX_REASON_CHARACTERS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Report:
     backend: str
     epoch: str
     sequence: int
+    unwritable_reason: str = ""
 
     def check(self) -> None:
         """
@@ -56,6 +58,9 @@ class Report:
         self._among("backend", BACKENDS)
         if len(self.epoch) > _MAX_EPOCH_CHARACTERS or not self.epoch.isprintable():
             raise _wrong("epoch", f"at most {_MAX_EPOCH_CHARACTERS} printable characters")
+        reason = self.unwritable_reason
+        if len(reason) > _MAX_REASON_CHARACTERS or not reason.isprintable():
+            raise _wrong("unwritable_reason", f"at most {_MAX_REASON_CHARACTERS} characters")
         for field in fields(self):
             value = getattr(self, field.name)
             if type(value) is int and value < 0:

@@ -141,9 +141,12 @@ def _down_since(report: ElementReport) -> str:
 
 def _state(element: types_pb2.StorageElement) -> str:
     level = enum_word(types_pb2.FillLevel.DESCRIPTOR, element.fill_level)
-    return ("writable" if element.writable else "not writable") + (
-        "" if level in ("ok", "unspecified") else f", {level}"
-    )
+    words = ["writable" if element.writable else "not writable"]
+    if level not in ("ok", "unspecified"):
+        words.append(level)
+    if element.unwritable_reason not in ("", level):
+        words.append(element.unwritable_reason)
+    return ", ".join(words)
 
 
 def _mode(element: types_pb2.StorageElement) -> str:

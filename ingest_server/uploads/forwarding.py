@@ -15,6 +15,8 @@ from mesh.errors import Aborted, InvalidArgument
 
 # Field 3 (finish), length-delimited: how a message that holds it begins.
 _FINISH_TAG = b"\x1a"
+# So much of an upload is kept until it has grown beyond it: two default chunks and their frames.
+KEPT_BYTES = 1024 * 1024 + 4096
 
 
 class Incoming(Protocol):
@@ -36,6 +38,9 @@ class Forwarding:
             False for WriteUpload, where any end does.
 
     `finish_sent` says whether the element may have committed the file.
+
+    What was forwarded is kept as long as it is little, so that another element can have it when
+    the first one takes it after all not: `rewind`, then `run` with the other's stream.
     """
 
     def __init__(self, incoming: Incoming, *, idle_seconds: float, ends_by_finish: bool) -> None:
@@ -44,6 +49,10 @@ class Forwarding:
         self._idle_seconds = idle_seconds
         self._ends_by_finish = ends_by_finish
         self._reading: asyncio.Timeout | None = None
+        self._kept: list[bytes] | None = [] if ends_by_finish else None
+        self._kept_bytes = 0
+        self._ahead: asyncio.Future[bytes | None] | None = None
+        self._replayed = 0
 
     async def first(self) -> bytes | None:
         """The client's first message; None if there is none.
@@ -52,6 +61,11 @@ class Forwarding:
             Aborted: it did not come in time.
         """
         return await self._read()
+
+    def close(self) -> None:
+        """Read no more of the client's messages."""
+        if self._ahead is not None:
+            self._ahead.cancel()
 
     def element_ended(self) -> None:
         """The element's call has ended: stop waiting for the client's next message."""
@@ -68,7 +82,9 @@ class Forwarding:
             Aborted: the client was idle too long.
         """
         while not stream.ended:
-            message = await self._next(stream)
+            message = self._again()
+            if message is None:
+                message = self._keep(await self._next(stream))
             if stream.ended:
                 break
             if message is None:
@@ -86,6 +102,32 @@ class Forwarding:
                 break
         return await stream.answer()
 
+    def rewind(self) -> bool:
+        """Begin again with the next stream; False when not everything is kept.
+
+        Only after an element has said that it stored nothing.
+        """
+        self._replayed = 0
+        self.finish_sent = False
+        return self._kept is not None
+
+    def _again(self) -> bytes | None:
+        """The next kept message that this stream has not had."""
+        if self._kept is None or self._replayed >= len(self._kept):
+            return None
+        self._replayed += 1
+        return self._kept[self._replayed - 1]
+
+    def _keep(self, message: bytes | None) -> bytes | None:
+        if message is not None and self._kept is not None:
+            self._kept_bytes += len(message)
+            if self._kept_bytes > KEPT_BYTES:
+                self._kept = None
+            else:
+                self._kept.append(message)
+                self._replayed = len(self._kept)
+        return message
+
     async def _next(self, stream: ElementStream) -> bytes | None:
         try:
             return await self._read()
@@ -97,13 +139,25 @@ class Forwarding:
     async def _read(self) -> bytes | None:
         try:
             async with asyncio.timeout(self._idle_seconds) as self._reading:
-                return await self._incoming.read()
+                if self._kept is None:
+                    return await self._incoming.read()
+                return await self._read_unbroken()
         except TimeoutError:
             raise Aborted(
                 f"the client sent nothing for {self._idle_seconds} s", reason="IDLE"
             ) from None
         finally:
             self._reading = None
+
+    async def _read_unbroken(self) -> bytes | None:
+        """A read that the end of an element's call leaves under way, for the next element: core
+        allows no other one once a read was cut off. Costs a task for each message.
+        """
+        if self._ahead is None:
+            self._ahead = asyncio.ensure_future(self._incoming.read())
+        message = await asyncio.shield(self._ahead)
+        self._ahead = None
+        return message
 
     def _check_end(self) -> None:
         # A broken connection looks like an end, so the element must not see one.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from ingest_server.metrics import uploads
@@ -16,7 +17,18 @@ from ingest_server.uploads.placing import Placed, Placement
 from mesh.background import Background
 from mesh.caller import current_caller
 from mesh.credentials import ServiceToken
-from mesh.errors import Aborted, ArtStoreError, ResourceExhausted, Unauthenticated, Unavailable
+from mesh.errors import (
+    Aborted,
+    ArtStoreError,
+    FailedPrecondition,
+    ResourceExhausted,
+    Unauthenticated,
+    Unavailable,
+)
+
+# By these an element says, after it has accepted an upload, that it stored nothing of it and that
+# another element may take it.
+_ELSEWHERE = frozenset({"STORE_READ_ONLY", "STORAGE_FULL", "NO_SPACE", "MODE"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +74,9 @@ class StreamedUploads:
     async def upload(self, incoming: Incoming) -> bytes:
         """Pass one upload through and return the element's serialized answer.
 
-        The client is told to go on once an element has accepted the header; until then
-        refusals by elements are between ingest and them.
+        The client is told to go on once an element has accepted the header; until then, and as
+        long as all that was forwarded is still here, refusals by elements are between ingest and
+        them.
 
         Raises:
             ArtStoreError: see `Placement.place`; later, what the element raised.
@@ -89,16 +102,42 @@ class StreamedUploads:
         first = await forwarding.first()
         header = header_of(first)
         metadata = metadata_for_element(self._account)
+        gave_up: dict[str, ArtStoreError] = {}
 
         async def attempt(element: Element) -> Opened:
+            if element.element_id in gave_up:
+                raise gave_up[element.element_id]
             return await self._open(element, first or b"", metadata, forwarding)
 
-        placed = await self._placement.place(header, current_caller().subject, attempt, _discard)
+        async def accept() -> None:
+            if not gave_up:
+                await incoming.accept()
+
+        try:
+            while True:
+                placed = await self._placement.place(
+                    header, current_caller().subject, attempt, _discard
+                )
+                try:
+                    return await self._forward(placed, forwarding, accept)
+                except (FailedPrecondition, ResourceExhausted) as exc:
+                    if exc.reason not in _ELSEWHERE or not forwarding.rewind():
+                        raise
+                    gave_up[placed.element.element_id] = exc
+        finally:
+            forwarding.close()
+
+    async def _forward(
+        self,
+        placed: Placed[Opened],
+        forwarding: Forwarding,
+        accept: Callable[[], Awaitable[None]],
+    ) -> bytes:
         opened = placed.opened
         try:
             if opened.answer is not None:
                 return opened.answer
-            await incoming.accept()
+            await accept()
             return await forwarding.run(opened.stream)
         except BaseException as exc:
             self._unpin(placed, forwarding, exc)

@@ -76,6 +76,15 @@ class Feed:
             record["complete"],
         )
 
+    async def takes_writes(self) -> bool:
+        """Whether the database can be written to, as far as that shows without writing: a
+        read-only one says so, and one whose disk is full has lately refused a statement.
+        """
+        read_only: str = await self._database.fetchval(
+            "SELECT current_setting('transaction_read_only')"
+        )
+        return read_only == "off" and not self._database.was_full
+
     async def read(self, after: int, *, limit: int = 1000) -> Sequence[Change]:
         """Entries with a sequence above `after`, in order."""
         return (await self.tail(after, limit=limit)).changes

@@ -29,6 +29,9 @@ _LEVELS: dict[FillLevel, types_pb2.FillLevel.ValueType] = {
 }
 
 
+MAX_REASON_CHARACTERS = 200
+
+
 class Description:
     """Reads the counters and puts the element into words.
 
@@ -52,7 +55,7 @@ class Description:
         self._endpoint = endpoint
         self._priority = priority
         self._sequence = 0
-        self.database_ok = False
+        self._database_problem = "the database was not asked yet"
 
     @property
     def endpoint(self) -> str:
@@ -66,11 +69,12 @@ class Description:
         try:
             element.require_tables()
             head = await self._feed.head()
+            takes_writes = await self._feed.takes_writes()
         except (ArtStoreError, asyncpg.PostgresError, RuntimeError):
             # The tables may be gone; `opening` makes them anew.
-            self.database_ok = False
+            self._database_problem = "the database does not answer, or its tables are gone"
         else:
-            self.database_ok = True
+            self._database_problem = "" if takes_writes else "the database takes no writes"
             self._sequence = head.sequence
             element.epoch = head.epoch
             space.counted(head.used_bytes, head.file_count, settled)
@@ -80,21 +84,32 @@ class Description:
             space.free_bytes = None
 
     @property
-    def writable(self) -> bool:
-        """Whether a new upload can be taken now."""
+    def unwritable_reason(self) -> str:
+        """Why no new upload can be taken now, in a few words; empty when one can."""
         element = self._element
-        return (
-            allows(element.mode, Operation.CREATE)
-            and element.storage_ok
-            and element.is_writer
-            and element.writing_ready
-            and self.database_ok
-            and self._space.fill_level is not FillLevel.FULL
-        )
+        if not element.storage_ok:
+            reason = f"the store does not answer: {element.problem}"
+        elif not element.is_writer:
+            reason = "standby: another process writes this element, or the lock cannot be asked for"
+        elif not allows(element.mode, Operation.CREATE):
+            reason = f"mode {element.mode.value}"
+        elif self._database_problem:
+            reason = self._database_problem
+        elif not element.writing_ready:
+            reason = "starting"
+        elif element.write_error is not None:
+            reason = element.write_error.message
+        elif self._space.fill_level is FillLevel.FULL:
+            reason = "full"
+        else:
+            return ""
+        printable = "".join(c if c.isprintable() else " " for c in reason)
+        return " ".join(printable.split())[:MAX_REASON_CHARACTERS]
 
     def message(self) -> types_pb2.StorageElement:
         """The element now, with the counters as last read."""
         element, space = self._element, self._space
+        reason = self.unwritable_reason
         message = types_pb2.StorageElement(
             storage_element_id=element.element_id,
             store_id=element.store_id,
@@ -106,7 +121,8 @@ class Description:
             reserved_bytes=space.reserved_bytes,
             file_count=space.file_count,
             fill_level=_LEVELS[space.fill_level],
-            writable=self.writable,
+            writable=not reason,
+            unwritable_reason=reason,
             is_writer=element.is_writer,
             backend=element.backend,
             epoch=element.epoch,

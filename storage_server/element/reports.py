@@ -1,4 +1,4 @@
-"""Telling Redis every two seconds, and admin every five, how the element is.
+"""Telling Redis every two seconds, admin every five, and both of a change, how the element is.
 
 A standby stays silent as long as the writer is heard of: both have the element's name, and
 uploads must not be sent to the one that cannot take them.
@@ -59,6 +59,8 @@ class Reports:
         self._key = REPORT_KEY_PREFIX + element.element_id
         self._other_writer_until = 0.0
         self._told: dict[str, str] = {}
+        self._last_reason = ""
+        self._admin_due = asyncio.Event()
 
     async def to_redis(self) -> None:
         """Report every two seconds and on each change, until cancelled."""
@@ -67,6 +69,12 @@ class Reports:
             changed = self._element.changed.is_set()
             self._element.changed.clear()
             await self._description.look()
+            # Not everything that turns it is an event: the database falls silent, say.
+            reason = self._description.unwritable_reason
+            changed = changed or reason != self._last_reason
+            self._last_reason = reason
+            if changed:
+                self._admin_due.set()
             await self._tolerate("redis", self._set_report(changed=changed))
             with suppress(TimeoutError):
                 async with asyncio.timeout(INTERVAL_SECONDS):
@@ -74,13 +82,16 @@ class Reports:
                     await asyncio.sleep(BURST_SECONDS)
 
     async def to_admin(self) -> None:
-        """Register every five seconds until cancelled."""
+        """Register every five seconds and on each change, until cancelled."""
         await self._listening()
         while True:
+            self._admin_due.clear()
             known = True
             if self._speaks():
                 known = await self._tolerate("admin", self._register())
-            await asyncio.sleep(ADMIN_INTERVAL_SECONDS if known else 1.0)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(ADMIN_INTERVAL_SECONDS if known else 1.0):
+                    await self._admin_due.wait()
 
     async def _listening(self) -> None:
         """Nobody should be told of an address before it can be called."""

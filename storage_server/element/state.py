@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from mesh.errors import ArtStoreError, FailedPrecondition, Unavailable
+from mesh.errors import ArtStoreError, FailedPrecondition, StoreReadOnly, Unavailable
 from storage_server.element.identity import ElementFile, read
 from storage_server.modes import Mode, Operation, allows, require
 from storage_server.store.port import Store
@@ -24,6 +24,7 @@ class Element:
         is_writer: this process is the one that writes.
         tables_ready: the tables are there.
         writing_ready: what a writer must know of earlier writers has been loaded.
+        write_error: why the store takes no writes, as last tried; None when it does.
         changed: set when others should hear of a change at once.
     """
 
@@ -35,6 +36,7 @@ class Element:
         self.is_writer = False
         self.tables_ready = False
         self.writing_ready = False
+        self.write_error: ArtStoreError | None = None
         self.changed = asyncio.Event()
         self._store: Store | None = None
         self._problem = "the store is not open yet"
@@ -90,6 +92,32 @@ class Element:
         if not self.writing_ready:
             raise Unavailable(f"{self.element_id} is starting", reason="STARTING")
         return store
+
+    def require_writes(self) -> None:
+        """Raise StoreReadOnly while the store is known to read and not to write.
+
+        On one that is full or silent a change is tried: it may succeed, and its own error tells.
+        """
+        if isinstance(self.write_error, StoreReadOnly):
+            raise StoreReadOnly(
+                f"{self.element_id} takes no writes: {self.write_error.message}; "
+                "its files can be read, and `artstore elements` shows when it writes again"
+            )
+
+    def require_creating(self) -> None:
+        """Raise unless the mode and the store take a new upload now.
+
+        Raises:
+            FailedPrecondition: the mode does not; StoreReadOnly: the store does not.
+            ResourceExhausted, Unavailable: the last attempt to write failed so.
+        """
+        self.require(Operation.CREATE)
+        self.require_writes()
+        error = self.write_error
+        if error is not None:
+            raise type(error)(
+                f"{self.element_id} takes no uploads: {error.message}", reason=error.reason
+            )
 
     async def watch(self) -> None:
         """Look at the store once a second until cancelled; silence counts as down."""
@@ -151,6 +179,17 @@ class Element:
         if self._problem != problem:
             self._problem = problem
             self.changed.set()
+
+    def note_write(self, error: ArtStoreError | None) -> None:
+        """A write was tried: None when the store took it, else why not."""
+        before, self.write_error = self.write_error, error
+        if (before and before.message) != (error and error.message):
+            self.changed.set()
+
+    @property
+    def problem(self) -> str:
+        """Why the store cannot be used now; empty when it can."""
+        return self._problem
 
     def _recover(self) -> None:
         if self._problem:

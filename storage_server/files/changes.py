@@ -77,7 +77,7 @@ class Changes:
             NotFound: no such file, or the caller may not read it.
             PermissionDenied: no right to write, or a legal hold is changed by a non-ADMIN.
             Aborted: reason REVISION_CONFLICT.
-            FailedPrecondition: mode or state.
+            FailedPrecondition: mode or state; StoreReadOnly: the store takes no writes.
             InvalidArgument: a value.
             Unavailable: storage or database; the change may have been made.
         """
@@ -136,6 +136,7 @@ class Changes:
             sidecar = located.sidecar
             _check_caller(sidecar, wanted.caller, deleted_is_there=kind is ChangeKind.UNDELETED)
             self.element.require(wanted.operation)
+            self.element.require_writes()
             _check_revision(sidecar, wanted.expected_revision)
             if kind is ChangeKind.UNDELETED:
                 if sidecar.state is not FileState.DELETED:

@@ -9,7 +9,7 @@ from functools import partial
 
 import structlog
 
-from mesh.errors import Aborted, ArtStoreError, Unavailable
+from mesh.errors import Aborted, ArtStoreError, ResourceExhausted, StoreReadOnly, Unavailable
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.kinds import ChangeKind
 from storage_server.catalog.writes import Guarded
@@ -89,23 +89,26 @@ class Recording:
             await self._writer.check()
         try:
             return await store.write_sidecar(path, content, expected=expected)
-        except (Unavailable, Aborted) as exc:
-            # The answer may have been lost, and a repeat then meets its own work.
+        except (Unavailable, Aborted, StoreReadOnly, ResourceExhausted) as exc:
+            # The answer may have been lost, and a repeat then meets its own work. A store that
+            # refuses may do so after the sidecar is there, when its folder is forced to the disk.
             return await self._find_out(store, path, content, exc)
 
     async def _find_out(
         self, store: Store, path: str, content: bytes, error: ArtStoreError
     ) -> Identity:
+        refused = not isinstance(error, Unavailable)
         try:
             found = await store.read_sidecar(path)
         except ArtStoreError:
-            found = None
+            found, refused = None, isinstance(error, Aborted)
         if found is not None and found[0] == content:
             return found[1]
-        if isinstance(error, Aborted):
+        if refused:
             raise error
         raise SidecarUncertain(
-            f"{error.message}; the write may still happen", reason=error.reason
+            f"{error.message}; the write may have happened, or still happen",
+            reason=error.reason if isinstance(error, Unavailable) else "STORAGE_DOWN",
         ) from error
 
     async def write_row(

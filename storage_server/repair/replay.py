@@ -95,7 +95,11 @@ class Replay:
         if write.kind is ChangeKind.CREATED and not any(
             upload.file_id == write.file_id for upload in await self._catalog.uploads.list_open()
         ):
-            await store.delete_blob(write.path.removesuffix(SIDECAR_SUFFIX))
+            blob = write.path.removesuffix(SIDECAR_SUFFIX)
+            await store.delete_blob(blob)
+            if not store.lands_late:
+                # Of an upload in one stream that a store which did not write could not remove.
+                await store.discard_stage(write.file_id, blob)
         await self._catalog.pending.end_pending(write.pending_id)
 
     async def _has_landed(self, write: PendingWrite, sidecar: Sidecar) -> bool:

@@ -9,13 +9,14 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from mesh.errors import Unavailable
+from mesh.errors import StoreReadOnly, Unavailable
 from storage_server.store.folders import Handle
 from storage_server.store.listing import Walk, names_in, stamp_of
 from storage_server.store.local_files import LocalFiles
 from storage_server.store.local_read import read_blob
 from storage_server.store.local_stage import LocalStage
 from storage_server.store.name_index import FolderNames, NameIndex
+from storage_server.store.os_errors import unwritable
 from storage_server.store.paths import ELEMENT_FILE, LOCK_FILE, STAGING, check, check_key
 from storage_server.store.port import Identity, ListedFolder, Stage, StagedState
 from storage_server.store.side_by_side import side_by_side
@@ -49,7 +50,16 @@ class LocalStore:
     ) -> None:
         self._files = LocalFiles(root)
         self._patient_seconds = patient_seconds
-        self._threads = Threads("disk", count=_FILE_THREADS, deadline_seconds=deadline_seconds)
+        self.write_trouble = asyncio.Event()
+        self._threads = Threads(
+            "disk",
+            count=_FILE_THREADS,
+            deadline_seconds=deadline_seconds,
+            on_trouble=self.write_trouble.set,
+        )
+        # Its own: those of the disk may all be held up by what is to be found out.
+        self._prober = Threads("write probe", count=1, deadline_seconds=patient_seconds)
+        self._probe: asyncio.Future[None] | None = None
         self._listers = Threads("listing", count=_LISTING_THREADS, deadline_seconds=patient_seconds)
         self._index = NameIndex(self._list_names, current_stamp=self._current_stamp)
         self._stages: dict[str, LocalStage] = {}
@@ -76,6 +86,7 @@ class LocalStore:
         await self._release_lock()
         self._threads.close()
         self._listers.close()
+        self._prober.close()
 
     # --- the element ---------------------------------------------------------------
 
@@ -96,12 +107,27 @@ class LocalStore:
         if self._lock is None:
             self._lock = await self._threads.run(LOCK_FILE, self._files.lock)
             if self._lock is not None:
-                await self._threads.run(STAGING, self._files.remove_temporaries)
+                # A store that does not write now keeps them until the next start.
+                with contextlib.suppress(StoreReadOnly):
+                    await self._threads.run(STAGING, self._files.remove_temporaries)
         return self._lock is not None
 
     async def free_bytes(self) -> int | None:
         """What the file system still takes."""
         return await self._threads.run("the root", self._files.free_bytes)
+
+    async def try_write(self) -> None:
+        """Write a small file in `.staging`; see the port. One try at a time, however long."""
+        if self._probe is None or self._probe.done():
+            self._probe = self._prober.start(self._files.try_write)
+        seconds = self._prober.deadline_seconds
+        done, _ = await asyncio.wait({self._probe}, timeout=seconds)
+        if not done:
+            raise silent("a write", seconds)
+        try:
+            self._probe.result()
+        except OSError as exc:
+            raise unwritable(exc) from exc
 
     # --- blobs ---------------------------------------------------------------------
 

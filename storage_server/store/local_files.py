@@ -6,6 +6,7 @@ proved to be there; everything else is an `OSError`, translated where the call w
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import secrets
@@ -16,6 +17,7 @@ from pathlib import Path
 from mesh.errors import Aborted, DataLoss, InvalidArgument
 from storage_server.store import durable, paths
 from storage_server.store.folders import Folders, Handle
+from storage_server.store.os_errors import changes_store
 from storage_server.store.port import (
     MAX_SIDECAR_BYTES,
     SIDECAR_SUFFIX,
@@ -47,6 +49,7 @@ class LocalFiles:
         self.folders.element_seen = True
         return content
 
+    @changes_store
     def write_element(self, content: bytes) -> None:
         with self.folders.ensured(paths.STAGING) as staging, self.folders.opened("") as root:
             _replace(content, staging, paths.ELEMENT_FILE, root)
@@ -60,8 +63,7 @@ class LocalFiles:
         """The flock of the one writing process, or None when another process has it."""
         self.folders.make_root()
         with self.folders.opened("") as root:
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            handle = Handle(os.open(paths.LOCK_FILE, flags, 0o644, dir_fd=root))
+            handle = Handle(_open_lock(root))
         try:
             fcntl.flock(handle.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -69,6 +71,7 @@ class LocalFiles:
             return None
         return handle
 
+    @changes_store
     def remove_temporaries(self) -> None:
         """Remove what a dead writer left half-written; only the holder of the lock may."""
         try:
@@ -80,6 +83,21 @@ class LocalFiles:
                         durable.unlink(name, staging)
         except FileNotFoundError:
             return
+
+    def try_write(self) -> None:
+        """Write as much as a sidecar to a file among the stages, force it to the disk, remove it.
+
+        A crash leaves it to `remove_temporaries`.
+        """
+        with self.folders.ensured(paths.STAGING) as staging:
+            name = _TEMPORARY + secrets.token_hex(8)
+            handle = Handle(os.open(name, _CREATE, 0o644, dir_fd=staging))
+            try:
+                durable.append(handle.fd, [bytes(MAX_SIDECAR_BYTES)], 0)
+                durable.fsync(handle.fd)
+            finally:
+                handle.close()
+                durable.unlink(name, staging)
 
     def free_bytes(self) -> int:
         with self.folders.opened("") as root:
@@ -113,6 +131,7 @@ class LocalFiles:
         found = self.stat(path)
         return found.st_size if found is not None and stat.S_ISREG(found.st_mode) else None
 
+    @changes_store
     def delete(self, path: str) -> None:
         folder, name = paths.split(path)
         try:
@@ -126,12 +145,14 @@ class LocalFiles:
 
     # --- stages --------------------------------------------------------------------
 
+    @changes_store
     def new_stage(self, key: str) -> Handle:
         """An empty staging file."""
         with self.folders.ensured(paths.STAGING) as staging:
             flags = _STAGE | os.O_CREAT | os.O_TRUNC
             return Handle(os.open(key, flags, 0o644, dir_fd=staging))
 
+    @changes_store
     def resumed_stage(self, key: str, path: str, size: int) -> tuple[Handle, int, bool]:
         """The staging file of `key` cut to `size`, or the blob that it has become (True).
 
@@ -157,11 +178,13 @@ class LocalFiles:
             raise _lost(size, found[1] if found else 0)
         return *found, True
 
+    @changes_store
     def keep_stage(self) -> None:
         """Make the entries of staging files durable."""
         with self.folders.opened(paths.STAGING) as staging:
             durable.fsync(staging)
 
+    @changes_store
     def place(self, key: str, path: str) -> None:
         """Move a sealed staging file to its path; done already is fine."""
         folder, name = paths.split(path)
@@ -185,6 +208,7 @@ class LocalFiles:
             self.folders.prove_root()
             return []
 
+    @changes_store
     def discard_stage(self, key: str, path: str) -> None:
         """Remove the staging file, and the blob at `path` (if given) unless it has a sidecar."""
         try:
@@ -233,6 +257,7 @@ class LocalFiles:
         found = self.stat(path)
         return None if found is None else identity_of(found)
 
+    @changes_store
     def write_sidecar(self, path: str, content: bytes, expected: Identity | None) -> Identity:
         if len(content) > MAX_SIDECAR_BYTES:
             raise InvalidArgument(f"the sidecar has more than {MAX_SIDECAR_BYTES} bytes")
@@ -250,6 +275,17 @@ class LocalFiles:
         with self.folders.ensured(paths.split(path)[0]) as folder:
             durable.fsync(folder)
         return found[1]
+
+
+def _open_lock(root: int) -> int:
+    """The lock file, made if it is missing. A lock on a store that does not write is good too."""
+    flags = os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(paths.LOCK_FILE, os.O_RDWR | os.O_CREAT | flags, 0o644, dir_fd=root)
+    except OSError as exc:
+        if exc.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
+        return os.open(paths.LOCK_FILE, os.O_RDONLY | flags, dir_fd=root)
 
 
 def identity_of(found: os.stat_result) -> Identity:

@@ -11,6 +11,7 @@ from storage_server.store import durable
 from storage_server.store.digest import RunningDigest
 from storage_server.store.folders import Handle
 from storage_server.store.local_files import LocalFiles
+from storage_server.store.os_errors import changes_store
 from storage_server.store.pipeline import Pipeline
 from storage_server.store.port import SealedBlob, StagedState
 from storage_server.store.threads import Threads
@@ -167,6 +168,7 @@ class LocalStage:
 
     # --- in a thread ---------------------------------------------------------------
 
+    @changes_store
     def _append(self, batch: Sequence[bytes]) -> None:
         handle = self._handle
         self._written = durable.append(handle.fd, batch, self._written)
@@ -182,10 +184,12 @@ class LocalStage:
             durable.finish_writeback(handle.fd, self._writeback_done, length)
             self._writeback_done += length
 
+    @changes_store
     def _cut(self, offset: int) -> None:
         handle = self._handle
         durable.truncate(handle.fd, offset)
 
+    @changes_store
     def _keep(self) -> None:
         handle = self._handle
         durable.fdatasync(handle.fd)
@@ -193,6 +197,7 @@ class LocalStage:
             self._files.keep_stage()
             self._entry_durable = True
 
+    @changes_store
     def _finish(self) -> None:
         handle = self._handle
         size = os.fstat(handle.fd).st_size

@@ -10,8 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from mesh.errors import Unavailable
-from storage_server.store.os_errors import translated
-from storage_server.store.threads import Threads, silent
+from storage_server.store.threads import Threads
 
 BATCH_BYTES = 1 << 20
 
@@ -80,7 +79,7 @@ class Pipeline:
         if job.cancelled():
             self._error = Unavailable("the store is closed", reason="STORAGE_DOWN")
         elif (error := job.exception()) is not None:
-            self._error = self._error or _as_error(error, self._what)
+            self._error = self._error or self._as_error(error)
         elif self._filling and self._error is None:
             try:
                 self._begin_batch()
@@ -91,17 +90,16 @@ class Pipeline:
         seconds = self._threads.deadline_seconds
         done, _ = await asyncio.wait({job}, timeout=seconds)
         if not done:
-            self._error = silent(self._what, seconds)
+            self._error = self._threads.unheard(self._what, seconds)
             raise self._error
 
     def _raise_error(self) -> None:
         if self._error is not None:
             raise self._error
 
-
-def _as_error(error: BaseException, what: str) -> Exception:
-    if isinstance(error, OSError):
-        translation = translated(error, what)
-        translation.__cause__ = error
-        return translation
-    return error if isinstance(error, Exception) else RuntimeError(f"{what}: {error!r}")
+    def _as_error(self, error: BaseException) -> Exception:
+        if isinstance(error, OSError):
+            translation = self._threads.failed(error, self._what)
+            translation.__cause__ = error
+            return translation
+        return error if isinstance(error, Exception) else RuntimeError(f"{self._what}: {error!r}")

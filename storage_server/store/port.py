@@ -9,12 +9,14 @@ element's root, use `/`, and come from `storage_server.naming` or from a listing
 from a client; an adapter refuses any path that leaves the root.
 
 Errors: a dependency that is down or silent is `mesh.errors.Unavailable`; a full disk is
-`mesh.errors.ResourceExhausted`; whatever is missing is `None` (reads, stats) or a no-op
-(deletes). Every call ends within the adapter's deadline.
+`mesh.errors.ResourceExhausted`; one that reads and does not write is
+`mesh.errors.StoreReadOnly`, and nothing was written; whatever is missing is `None` (reads,
+stats) or a no-op (deletes). Every call ends within the adapter's deadline.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
@@ -208,6 +210,19 @@ class Store(Protocol):
 
     async def free_bytes(self) -> int | None:
         """Bytes the file system still takes; None when the store knows no limit."""
+
+    @property
+    def write_trouble(self) -> asyncio.Event:
+        """Set whenever a write failed: `try_write` tells whether others do too."""
+
+    async def try_write(self) -> None:
+        """Write a small file where stages are, durably, and remove it.
+
+        Raises, with short messages that name no path:
+            StoreReadOnly: the store may read, and takes no writes.
+            ResourceExhausted: it is full.
+            Unavailable: it does not answer.
+        """
 
     # --- blobs ---------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -22,7 +23,7 @@ from storage_server.store.port import (
 from storage_server.store.s3_client import Refused, S3Client
 from storage_server.store.s3_config import S3Config
 from storage_server.store.s3_object import S3Object
-from storage_server.store.s3_probe import honours_conditions, make_bucket
+from storage_server.store.s3_probe import honours_conditions, make_bucket, try_write
 from storage_server.store.s3_read import read_blob
 from storage_server.store.s3_stage import Part, S3Stage, abort_upload
 from storage_server.store.side_by_side import side_by_side
@@ -107,6 +108,15 @@ class S3Store:
     async def free_bytes(self) -> int | None:
         """None: a bucket knows no limit."""
         return None
+
+    @property
+    def write_trouble(self) -> asyncio.Event:
+        """Set whenever a call that changes the bucket failed."""
+        return self._client.write_trouble
+
+    async def try_write(self) -> None:
+        """PUT a small object and DELETE it; see the port."""
+        await try_write(self._client, self._prefix.rstrip("/"))
 
     # --- blobs ---------------------------------------------------------------------
 

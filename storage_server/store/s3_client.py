@@ -17,7 +17,7 @@ import aiohttp
 from aiobotocore.config import AioConfig
 from botocore.exceptions import BotoCoreError, ClientError
 
-from mesh.errors import ArtStoreError, ResourceExhausted, Unavailable
+from mesh.errors import ArtStoreError, ResourceExhausted, StoreReadOnly, Unavailable
 from mesh.loopback import on_loopback
 from storage_server.store.s3_config import S3Config
 from storage_server.store.threads import silent
@@ -39,16 +39,34 @@ _FULL = frozenset(
         "XMinioAdminBucketQuotaExceeded",
     }
 )
+_NOT_ALLOWED = frozenset({"AccessDenied", "AllAccessDisabled", "MethodNotAllowed", "403", "405"})
+_CHANGES = frozenset(
+    {
+        "put_object",
+        "delete_object",
+        "create_multipart_upload",
+        "upload_part",
+        "complete_multipart_upload",
+        "abort_multipart_upload",
+    }
+)
 _EXPECTED_STATUSES = frozenset({404, 409, 412, 416, 501})
 
 
 class Refused(Exception):
-    """The server said no, in a way that the caller may have expected."""
+    """The server said no, in a way that the caller may have expected.
 
-    def __init__(self, code: str, status: int) -> None:
+    Attributes:
+        code: S3's own, or the status where there is none.
+        status: of HTTP.
+        changing: the call was to change the bucket.
+    """
+
+    def __init__(self, code: str, status: int, *, changing: bool = False) -> None:
         super().__init__(code)
         self.code = code
         self.status = status
+        self.changing = changing
 
     @property
     def missing(self) -> bool:
@@ -73,6 +91,7 @@ class S3Client:
         self.deadline_seconds = config.deadline_seconds
         self.patient_seconds = config.patient_seconds
         self.completion_seconds = config.completion_seconds
+        self.write_trouble = asyncio.Event()
         self._quick = quick
         self._patient = patient
         self._stack = stack
@@ -116,6 +135,7 @@ class S3Client:
             Refused: see the class.
             Unavailable: the server is down, silent or refuses for another reason.
             ResourceExhausted: the server is full.
+            StoreReadOnly: it does not let this account change anything.
         """
         async with self._connection(self._quick, key):
             return await self._call(self._quick, operation, key, seconds, parameters)
@@ -203,6 +223,11 @@ class S3Client:
             return ResourceExhausted(
                 f"the storage is full: {what} in bucket {self.bucket}", reason="STORAGE_FULL"
             )
+        if refusal.changing and refusal.code in _NOT_ALLOWED:
+            return StoreReadOnly(
+                f"the storage reads but does not write: {what} in bucket {self.bucket}:"
+                f" {refusal.code}"
+            )
         return Unavailable(
             f"S3 refuses {what} in bucket {self.bucket}: {refusal.code}", reason="STORAGE_DOWN"
         )
@@ -215,6 +240,7 @@ class S3Client:
         if key:
             parameters["Key"] = key
         what = f"{operation} of {self.name(key)}"
+        changing = operation in _CHANGES
         try:
             async with self._translating(what, seconds or self.deadline_seconds):
                 answer: dict[str, Any] = await getattr(pool.client, operation)(
@@ -222,9 +248,18 @@ class S3Client:
                 )
                 return answer
         except Refused as exc:
+            exc.changing = changing
             if exc.status not in _EXPECTED_STATUSES or exc.code == "NoSuchBucket":
+                self._note_trouble(changing)
                 raise self.unexpected(exc, f"{operation} of {key or 'the bucket'}") from exc
             raise
+        except Unavailable:
+            self._note_trouble(changing)
+            raise
+
+    def _note_trouble(self, changing: bool) -> None:
+        if changing:
+            self.write_trouble.set()
 
     def _connection(self, pool: _Pool, key: str) -> AbstractAsyncContextManager[None]:
         return self._slot(pool.slots, key)

@@ -1,10 +1,11 @@
-"""What an S3 server is asked once, before an element works on it."""
+"""What an S3 server is asked before an element works on it, and whether it lets it write."""
 
 from __future__ import annotations
 
 import secrets
 from typing import Any
 
+from mesh.errors import ResourceExhausted, StoreReadOnly, Unavailable
 from storage_server.store.s3_client import Refused, S3Client
 
 _CONDITIONS: tuple[dict[str, Any], ...] = (
@@ -35,6 +36,22 @@ async def make_bucket(client: S3Client, region: str) -> None:
             raise client.unexpected(exc, "making it") from exc
 
 
+async def try_write(client: S3Client, prefix: str) -> None:
+    """PUT a small object beside the blobs and DELETE it; see `storage_server.store.port`."""
+    key = f"{prefix}/.write-probe"
+    try:
+        await client.call("put_object", key, Body=b"1")
+        await client.call("delete_object", key)
+    except Refused as exc:
+        raise Unavailable(
+            f"the S3 server refuses a small object: {exc.code}", reason="STORAGE_DOWN"
+        ) from exc
+    except ResourceExhausted as exc:
+        raise ResourceExhausted("the bucket is full", reason=exc.reason) from exc
+    except StoreReadOnly as exc:
+        raise StoreReadOnly("the S3 server does not let it write to the bucket") from exc
+
+
 async def honours_conditions(client: S3Client, prefix: str) -> bool:
     """Try a PUT that any server with conditional PUT refuses. Some accept it and overwrite."""
     key = f"{prefix}/.conditional-put-{secrets.token_hex(8)}"
@@ -52,5 +69,6 @@ async def honours_conditions(client: S3Client, prefix: str) -> bool:
             return True
         finally:
             await client.call("delete_object", key)
-    except Refused:
+    except (Refused, StoreReadOnly, ResourceExhausted):
+        # Not to be found out now: the writer then checks its lock before each sidecar.
         return False

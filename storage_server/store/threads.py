@@ -7,8 +7,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
-from mesh.errors import Unavailable
-from storage_server.store.os_errors import translated
+from mesh.errors import ArtStoreError, Unavailable
+from storage_server.store.os_errors import WriteError, translated
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -20,10 +20,19 @@ class Threads:
     Args:
         count: threads at most.
         deadline_seconds: how long a caller waits unless it says otherwise.
+        on_trouble: called when a change failed, or nothing was heard within a deadline.
     """
 
-    def __init__(self, name: str, *, count: int, deadline_seconds: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        count: int,
+        deadline_seconds: float,
+        on_trouble: Callable[[], None] = lambda: None,
+    ) -> None:
         self.deadline_seconds = deadline_seconds
+        self._on_trouble = on_trouble
         self._pool = ThreadPoolExecutor(count, thread_name_prefix=name)
 
     async def run(self, what: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -32,6 +41,7 @@ class Threads:
         Raises:
             Unavailable: the deadline passed or the system failed. The thread may still be at it.
             ResourceExhausted: the disk is full.
+            StoreReadOnly: the disk takes no writes.
         """
         return await self.run_within(self.deadline_seconds, what, call, *args, **kwargs)
 
@@ -67,8 +77,19 @@ class Threads:
                 return await job
         except OSError as exc:
             if deadline.expired():
-                raise silent(what, seconds) from exc
-            raise translated(exc, what) from exc
+                raise self.unheard(what, seconds) from exc
+            raise self.failed(exc, what) from exc
+
+    def failed(self, error: OSError, what: str) -> ArtStoreError:
+        """The exception to raise for what a call ended with."""
+        if isinstance(error, WriteError):
+            self._on_trouble()
+        return translated(error, what)
+
+    def unheard(self, what: str, seconds: float) -> Unavailable:
+        """The exception to raise when a call did not end in time."""
+        self._on_trouble()
+        return silent(what, seconds)
 
     def close(self) -> None:
         """Drop what has not begun; what runs ends in its own time."""

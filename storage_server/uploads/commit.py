@@ -87,6 +87,11 @@ class Commit:
             on_file()
             return await self._recording.write_row(sidecar, identity, ChangeKind.CREATED)
 
+    async def leave_to_replay(self, draft: Sidecar) -> None:
+        """Put on record that a blob without a sidecar may lie where `draft` says."""
+        async with self._file_locks.hold(draft.file_id):
+            await self._recording.intend(draft, ChangeKind.CREATED)
+
 
 def compare(blob: SealedBlob, *, size_bytes: int | None, sha256: tuple[str | None, ...]) -> None:
     """Raise DataLoss when the blob is not what was declared."""

@@ -10,13 +10,19 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from mesh.caller import Caller
-from mesh.errors import Aborted, AlreadyExists, ArtStoreError, PermissionDenied, Unavailable
+from mesh.errors import (
+    Aborted,
+    AlreadyExists,
+    ArtStoreError,
+    PermissionDenied,
+    StoreReadOnly,
+    Unavailable,
+)
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.uploads import UploadRow
 from storage_server.file_id import new_file_id
 from storage_server.files.locks import KeyedLocks
 from storage_server.files.view import FileView, of_row
-from storage_server.modes import Operation
 from storage_server.naming import blob_path
 from storage_server.repair.replay import Replay
 from storage_server.uploads.header import Header, checked, describes, draft
@@ -96,6 +102,8 @@ class Intake:
             await self._take_over_stream(key, header)
             view, upload = await self._served(key, header)
             if upload is not None:
+                if view is None:
+                    await self._end_unless_writing(upload)
                 return await self._sessions.reopen(upload)
             if view is not None:
                 return await self._sessions.open_for_file(header, view.sidecar)
@@ -177,7 +185,7 @@ class Intake:
 
     async def _begin_stream(self, header: Header, created_by: str) -> StreamedUpload:
         parts = self._parts
-        parts.element.require(Operation.CREATE)
+        parts.element.require_creating()
         store = parts.element.require_writer()
         sidecar = draft(header, new_file_id(datetime.now(UTC)), created_by)
         parts.space.take(sidecar.file_id, header.size_bytes)
@@ -196,8 +204,25 @@ class Intake:
         return stream
 
     async def _start_session(self, header: Header, created_by: str) -> Opened:
-        self._parts.element.require(Operation.CREATE)
+        self._parts.element.require_creating()
         return await self._sessions.open(header, new_file_id(datetime.now(UTC)), created_by)
+
+    async def _end_unless_writing(self, upload: UploadRow) -> None:
+        """Give an open upload up when the store takes no writes.
+
+        The request then goes to another element, and this upload must never become a second file.
+
+        Raises:
+            StoreReadOnly: it has ended, and there is no file.
+        """
+        try:
+            self._parts.element.require_writes()
+        except StoreReadOnly:
+            session = await self._sessions.load_session(upload.upload_id)
+            if session is not None:
+                await self._parts.unbroken.run(self._sessions.end(session))
+            if session is None or not session.is_file:
+                raise
 
     async def _sessions_end(self, upload: UploadRow) -> None:
         session = await self._sessions.load_session(upload.upload_id)

@@ -17,6 +17,8 @@ from mesh.errors import (
     FailedPrecondition,
     NotFound,
     OutOfRange,
+    ResourceExhausted,
+    StoreReadOnly,
     Unavailable,
 )
 from storage_server.catalog.uploads import UploadRow, Uploads
@@ -122,6 +124,7 @@ class Session:
             OutOfRange: it begins beyond what was accepted.
             DataLoss: its checksum differs, or it goes beyond the declared size.
             ResourceExhausted: no room, or over 2 MiB.
+            StoreReadOnly: the store takes no writes any more.
         """
         async with self.turn:
             if self._writer is not writer:
@@ -167,7 +170,7 @@ class Session:
             if stage is not None and pending and self._writer is None and not self.is_file:
                 try:
                     await self._checkpoint(stage)
-                except Unavailable as exc:
+                except (Unavailable, StoreReadOnly, ResourceExhausted) as exc:
                     _log.info("progress not recorded", reason=exc.message)
             return self.row.stage.committed_size_bytes
 
@@ -221,10 +224,22 @@ class Session:
         return view
 
     async def abort(self) -> None:
-        """Leave nothing. The caller holds `turn` and knows that there is no file."""
+        """Leave nothing. The caller holds `turn` and knows that there is no file.
+
+        What a store that does not write now cannot remove goes when it writes again: the stage
+        by the sweeper, a blob in place by the replay.
+        """
         self._end_writer()
         self._gone = True
         stage, self._stage = self._stage, None
+        try:
+            await self._remove(stage)
+        except StoreReadOnly:
+            await self._parts.commit.leave_to_replay(self.sidecar)
+        await self._parts.uploads.delete(self.upload_id)
+        self._parts.space.release(self.upload_id)
+
+    async def _remove(self, stage: Stage | None) -> None:
         store = self._parts.element.require_writer()
         if stage is not None:
             await stage.discard()
@@ -234,8 +249,6 @@ class Session:
             # A commit that was cut off may have put the blob in place.
             if await store.stat_sidecar(self.row.path + SIDECAR_SUFFIX) is None:
                 await store.delete_blob(self.row.path)
-        await self._parts.uploads.delete(self.upload_id)
-        self._parts.space.release(self.upload_id)
 
     async def close(self) -> None:
         """Let go of the stage; its bytes stay."""
@@ -262,6 +275,7 @@ class Session:
             )
         self._parts.element.require_writer()
         self._parts.element.require_open_uploads()
+        self._parts.element.require_writes()
 
     def _end_writer(self) -> None:
         self.interrupt(Aborted("a newer call has the upload", reason="TAKEN_OVER"))

@@ -87,9 +87,11 @@ class StreamedUpload:
             OutOfRange: it does not begin where the last one ended.
             DataLoss: its checksum differs, or more comes than was declared.
             ResourceExhausted: it is over 2 MiB, or the element has no more room.
+            StoreReadOnly: the store takes no writes any more.
         """
         if self.interrupted.done():
             raise self.interrupted.result()
+        self._parts.element.require_writes()
         self.active_at = time.monotonic()
         at = self._stage.offset
         check_chunk(data, crc32c)
@@ -135,6 +137,7 @@ class StreamedUpload:
 
         try:
             self._parts.element.require_open_uploads()
+            self._parts.element.require_writes()
             view = await self._parts.commit.run(
                 self._stage,
                 self.sidecar,

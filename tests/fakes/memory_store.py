@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -133,6 +134,7 @@ class MemoryStore:
 
     def __init__(self, memory: Memory | None = None) -> None:
         self.memory = memory if memory is not None else Memory()
+        self.write_trouble = asyncio.Event()
         self._stages: dict[str, MemoryStage] = {}
 
     async def close(self) -> None:
@@ -140,6 +142,9 @@ class MemoryStore:
             stage.closed = True
         if self.memory.writer is self:
             self.memory.writer = None
+
+    async def try_write(self) -> None:
+        return
 
     async def read_element(self) -> bytes | None:
         found = self.memory.files.get(ELEMENT_FILE)

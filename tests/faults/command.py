@@ -51,15 +51,19 @@ class Command:
         found: dict[str, Any] = json.loads(out.decode().splitlines()[-1])
         return found
 
-    def kill_at(self, path: Path, byte: int) -> int:
-        """SIGKILL once it has read `path` up to `byte`; answers how far it was."""
+    def wait_until_at(self, path: Path, byte: int) -> int:
+        """Wait until it has read `path` up to `byte`, or has ended; answers how far it was."""
         deadline = time.monotonic() + SECONDS
         position = 0
-        while self.process.poll() is None and time.monotonic() < deadline:
+        while position < byte and self.process.poll() is None and time.monotonic() < deadline:
             position = max(position, _position(self.process.pid, path))
-            if position >= byte:
-                self.process.send_signal(signal.SIGKILL)
-                break
+        return position
+
+    def kill_at(self, path: Path, byte: int) -> int:
+        """SIGKILL once it has read `path` up to `byte`; answers how far it was."""
+        position = self.wait_until_at(path, byte)
+        if position >= byte:
+            self.process.send_signal(signal.SIGKILL)
         self.process.communicate(timeout=SECONDS)
         assert self.process.returncode == -signal.SIGKILL, "it was done before it was killed"
         return position

@@ -31,7 +31,7 @@ class IngestServiceStub:
 
     Placement is Sequential Fill: TEMPORARY files go to elements in mode edit, PERMANENT ones to
     rw, lowest priority number first, the first that is healthy, not full and has room. An element
-    that refuses is passed over, unseen by the caller until the first chunk is forwarded.
+    that refuses is passed over, unseen by the caller until more than 1 MiB is forwarded.
     FAILED_PRECONDITION, reason NO_ELEMENT, means that no element of the mode exists (`mode` names
     it); RESOURCE_EXHAUSTED, reason NO_SPACE, that they exist and none has room; UNAVAILABLE, reason
     ELEMENT_UNAVAILABLE, that waiting for those in storage_element_ids can help.
@@ -74,7 +74,7 @@ class IngestServiceAsyncStub(IngestServiceStub):
 
     Placement is Sequential Fill: TEMPORARY files go to elements in mode edit, PERMANENT ones to
     rw, lowest priority number first, the first that is healthy, not full and has room. An element
-    that refuses is passed over, unseen by the caller until the first chunk is forwarded.
+    that refuses is passed over, unseen by the caller until more than 1 MiB is forwarded.
     FAILED_PRECONDITION, reason NO_ELEMENT, means that no element of the mode exists (`mode` names
     it); RESOURCE_EXHAUSTED, reason NO_SPACE, that they exist and none has room; UNAVAILABLE, reason
     ELEMENT_UNAVAILABLE, that waiting for those in storage_element_ids can help.
@@ -113,7 +113,7 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
 
     Placement is Sequential Fill: TEMPORARY files go to elements in mode edit, PERMANENT ones to
     rw, lowest priority number first, the first that is healthy, not full and has room. An element
-    that refuses is passed over, unseen by the caller until the first chunk is forwarded.
+    that refuses is passed over, unseen by the caller until more than 1 MiB is forwarded.
     FAILED_PRECONDITION, reason NO_ELEMENT, means that no element of the mode exists (`mode` names
     it); RESOURCE_EXHAUSTED, reason NO_SPACE, that they exist and none has room; UNAVAILABLE, reason
     ELEMENT_UNAVAILABLE, that waiting for those in storage_element_ids can help.

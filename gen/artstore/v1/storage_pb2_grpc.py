@@ -139,7 +139,8 @@ class StorageServiceServicer:
         Not idempotent by itself; with a `request_id` a repeat answers the first file, and takes
         over a first upload that is still running (which ends ABORTED).
 
-        INVALID_ARGUMENT bad header; FAILED_PRECONDITION mode; RESOURCE_EXHAUSTED no room;
+        INVALID_ARGUMENT bad header; FAILED_PRECONDITION mode, or reason STORE_READ_ONLY (the store
+        reads but does not write; nothing was stored); RESOURCE_EXHAUSTED no room;
         ALREADY_EXISTS request_id used with another header; OUT_OF_RANGE gap between chunks;
         DATA_LOSS size or checksum; UNAVAILABLE store or database down.
         """
@@ -153,6 +154,9 @@ class StorageServiceServicer:
         With the `request_id` of an upload that is still open it answers the same upload_id and a
         new token; of one that is committed, ALREADY_EXISTS is answered only for another header,
         otherwise the upload_id of the committed file, which GetUpload then shows.
+
+        FAILED_PRECONDITION, reason STORE_READ_ONLY: the store takes no writes. An upload that was
+        open under this request_id has ended then, so the request may go to another element.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -177,7 +181,8 @@ class StorageServiceServicer:
         - RESOURCE_EXHAUSTED: the element has no more room; what was sent stays for 7 days.
         - NOT_FOUND: the upload was aborted, or idle for more than 7 days. Start a new one.
         - FAILED_PRECONDITION: the upload is committed (GetUpload shows the file), or the element
-        left its writing mode.
+        left its writing mode. Reason STORE_READ_ONLY: its store takes no writes any more; begin
+        again with StartUpload of ingest and the same request_id, which goes to another element.
 
         The server sends initial metadata when it has accepted the first message.
         """
@@ -256,7 +261,8 @@ class StorageServiceServicer:
         """Changes what the user supplied. Roles: USER up (legal_hold: ADMIN).
 
         ABORTED, reason REVISION_CONFLICT, when expected_revision is not the sidecar's;
-        FAILED_PRECONDITION mode or state; INVALID_ARGUMENT unknown or unchangeable field.
+        FAILED_PRECONDITION mode, state, or reason STORE_READ_ONLY; INVALID_ARGUMENT unknown or
+        unchangeable field.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -266,7 +272,8 @@ class StorageServiceServicer:
         """Deletes a file: it is NOT_FOUND from then on, and UndeleteFile brings it back while its
         bytes are in the trash (7 days by default). Roles: USER up.
 
-        NOT_FOUND when there is none; ABORTED revision; FAILED_PRECONDITION mode or legal hold.
+        NOT_FOUND when there is none; ABORTED revision; FAILED_PRECONDITION mode, legal hold, or
+        reason STORE_READ_ONLY.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -48,7 +48,8 @@ class StorageServiceStub:
     Not idempotent by itself; with a `request_id` a repeat answers the first file, and takes
     over a first upload that is still running (which ends ABORTED).
 
-    INVALID_ARGUMENT bad header; FAILED_PRECONDITION mode; RESOURCE_EXHAUSTED no room;
+    INVALID_ARGUMENT bad header; FAILED_PRECONDITION mode, or reason STORE_READ_ONLY (the store
+    reads but does not write; nothing was stored); RESOURCE_EXHAUSTED no room;
     ALREADY_EXISTS request_id used with another header; OUT_OF_RANGE gap between chunks;
     DATA_LOSS size or checksum; UNAVAILABLE store or database down.
     """
@@ -58,6 +59,9 @@ class StorageServiceStub:
     With the `request_id` of an upload that is still open it answers the same upload_id and a
     new token; of one that is committed, ALREADY_EXISTS is answered only for another header,
     otherwise the upload_id of the committed file, which GetUpload then shows.
+
+    FAILED_PRECONDITION, reason STORE_READ_ONLY: the store takes no writes. An upload that was
+    open under this request_id has ended then, so the request may go to another element.
     """
     WriteUpload: _grpc.StreamUnaryMultiCallable[_storage_pb2.StorageServiceWriteUploadRequest, _storage_pb2.StorageServiceWriteUploadResponse]
     """Sends bytes of a resumable upload. Roles: USER up, with metadata `artstore-upload-token`
@@ -78,7 +82,8 @@ class StorageServiceStub:
       - RESOURCE_EXHAUSTED: the element has no more room; what was sent stays for 7 days.
       - NOT_FOUND: the upload was aborted, or idle for more than 7 days. Start a new one.
       - FAILED_PRECONDITION: the upload is committed (GetUpload shows the file), or the element
-        left its writing mode.
+        left its writing mode. Reason STORE_READ_ONLY: its store takes no writes any more; begin
+        again with StartUpload of ingest and the same request_id, which goes to another element.
 
     The server sends initial metadata when it has accepted the first message.
     """
@@ -124,13 +129,15 @@ class StorageServiceStub:
     """Changes what the user supplied. Roles: USER up (legal_hold: ADMIN).
 
     ABORTED, reason REVISION_CONFLICT, when expected_revision is not the sidecar's;
-    FAILED_PRECONDITION mode or state; INVALID_ARGUMENT unknown or unchangeable field.
+    FAILED_PRECONDITION mode, state, or reason STORE_READ_ONLY; INVALID_ARGUMENT unknown or
+    unchangeable field.
     """
     DeleteFile: _grpc.UnaryUnaryMultiCallable[_storage_pb2.DeleteFileRequest, _storage_pb2.DeleteFileResponse]
     """Deletes a file: it is NOT_FOUND from then on, and UndeleteFile brings it back while its
     bytes are in the trash (7 days by default). Roles: USER up.
 
-    NOT_FOUND when there is none; ABORTED revision; FAILED_PRECONDITION mode or legal hold.
+    NOT_FOUND when there is none; ABORTED revision; FAILED_PRECONDITION mode, legal hold, or
+    reason STORE_READ_ONLY.
     """
     UndeleteFile: _grpc.UnaryUnaryMultiCallable[_storage_pb2.UndeleteFileRequest, _storage_pb2.UndeleteFileResponse]
     """Brings a deleted file back. Idempotent on an active file. Roles: USER up.
@@ -174,7 +181,8 @@ class StorageServiceAsyncStub(StorageServiceStub):
     Not idempotent by itself; with a `request_id` a repeat answers the first file, and takes
     over a first upload that is still running (which ends ABORTED).
 
-    INVALID_ARGUMENT bad header; FAILED_PRECONDITION mode; RESOURCE_EXHAUSTED no room;
+    INVALID_ARGUMENT bad header; FAILED_PRECONDITION mode, or reason STORE_READ_ONLY (the store
+    reads but does not write; nothing was stored); RESOURCE_EXHAUSTED no room;
     ALREADY_EXISTS request_id used with another header; OUT_OF_RANGE gap between chunks;
     DATA_LOSS size or checksum; UNAVAILABLE store or database down.
     """
@@ -184,6 +192,9 @@ class StorageServiceAsyncStub(StorageServiceStub):
     With the `request_id` of an upload that is still open it answers the same upload_id and a
     new token; of one that is committed, ALREADY_EXISTS is answered only for another header,
     otherwise the upload_id of the committed file, which GetUpload then shows.
+
+    FAILED_PRECONDITION, reason STORE_READ_ONLY: the store takes no writes. An upload that was
+    open under this request_id has ended then, so the request may go to another element.
     """
     WriteUpload: _aio.StreamUnaryMultiCallable[_storage_pb2.StorageServiceWriteUploadRequest, _storage_pb2.StorageServiceWriteUploadResponse]  # type: ignore[assignment]
     """Sends bytes of a resumable upload. Roles: USER up, with metadata `artstore-upload-token`
@@ -204,7 +215,8 @@ class StorageServiceAsyncStub(StorageServiceStub):
       - RESOURCE_EXHAUSTED: the element has no more room; what was sent stays for 7 days.
       - NOT_FOUND: the upload was aborted, or idle for more than 7 days. Start a new one.
       - FAILED_PRECONDITION: the upload is committed (GetUpload shows the file), or the element
-        left its writing mode.
+        left its writing mode. Reason STORE_READ_ONLY: its store takes no writes any more; begin
+        again with StartUpload of ingest and the same request_id, which goes to another element.
 
     The server sends initial metadata when it has accepted the first message.
     """
@@ -250,13 +262,15 @@ class StorageServiceAsyncStub(StorageServiceStub):
     """Changes what the user supplied. Roles: USER up (legal_hold: ADMIN).
 
     ABORTED, reason REVISION_CONFLICT, when expected_revision is not the sidecar's;
-    FAILED_PRECONDITION mode or state; INVALID_ARGUMENT unknown or unchangeable field.
+    FAILED_PRECONDITION mode, state, or reason STORE_READ_ONLY; INVALID_ARGUMENT unknown or
+    unchangeable field.
     """
     DeleteFile: _aio.UnaryUnaryMultiCallable[_storage_pb2.DeleteFileRequest, _storage_pb2.DeleteFileResponse]  # type: ignore[assignment]
     """Deletes a file: it is NOT_FOUND from then on, and UndeleteFile brings it back while its
     bytes are in the trash (7 days by default). Roles: USER up.
 
-    NOT_FOUND when there is none; ABORTED revision; FAILED_PRECONDITION mode or legal hold.
+    NOT_FOUND when there is none; ABORTED revision; FAILED_PRECONDITION mode, legal hold, or
+    reason STORE_READ_ONLY.
     """
     UndeleteFile: _aio.UnaryUnaryMultiCallable[_storage_pb2.UndeleteFileRequest, _storage_pb2.UndeleteFileResponse]  # type: ignore[assignment]
     """Brings a deleted file back. Idempotent on an active file. Roles: USER up.
@@ -303,7 +317,8 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         Not idempotent by itself; with a `request_id` a repeat answers the first file, and takes
         over a first upload that is still running (which ends ABORTED).
 
-        INVALID_ARGUMENT bad header; FAILED_PRECONDITION mode; RESOURCE_EXHAUSTED no room;
+        INVALID_ARGUMENT bad header; FAILED_PRECONDITION mode, or reason STORE_READ_ONLY (the store
+        reads but does not write; nothing was stored); RESOURCE_EXHAUSTED no room;
         ALREADY_EXISTS request_id used with another header; OUT_OF_RANGE gap between chunks;
         DATA_LOSS size or checksum; UNAVAILABLE store or database down.
         """
@@ -319,6 +334,9 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         With the `request_id` of an upload that is still open it answers the same upload_id and a
         new token; of one that is committed, ALREADY_EXISTS is answered only for another header,
         otherwise the upload_id of the committed file, which GetUpload then shows.
+
+        FAILED_PRECONDITION, reason STORE_READ_ONLY: the store takes no writes. An upload that was
+        open under this request_id has ended then, so the request may go to another element.
         """
 
     @_abc_1.abstractmethod
@@ -345,7 +363,8 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
           - RESOURCE_EXHAUSTED: the element has no more room; what was sent stays for 7 days.
           - NOT_FOUND: the upload was aborted, or idle for more than 7 days. Start a new one.
           - FAILED_PRECONDITION: the upload is committed (GetUpload shows the file), or the element
-            left its writing mode.
+            left its writing mode. Reason STORE_READ_ONLY: its store takes no writes any more; begin
+            again with StartUpload of ingest and the same request_id, which goes to another element.
 
         The server sends initial metadata when it has accepted the first message.
         """
@@ -439,7 +458,8 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         """Changes what the user supplied. Roles: USER up (legal_hold: ADMIN).
 
         ABORTED, reason REVISION_CONFLICT, when expected_revision is not the sidecar's;
-        FAILED_PRECONDITION mode or state; INVALID_ARGUMENT unknown or unchangeable field.
+        FAILED_PRECONDITION mode, state, or reason STORE_READ_ONLY; INVALID_ARGUMENT unknown or
+        unchangeable field.
         """
 
     @_abc_1.abstractmethod
@@ -451,7 +471,8 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         """Deletes a file: it is NOT_FOUND from then on, and UndeleteFile brings it back while its
         bytes are in the trash (7 days by default). Roles: USER up.
 
-        NOT_FOUND when there is none; ABORTED revision; FAILED_PRECONDITION mode or legal hold.
+        NOT_FOUND when there is none; ABORTED revision; FAILED_PRECONDITION mode, legal hold, or
+        reason STORE_READ_ONLY.
         """
 
     @_abc_1.abstractmethod

@@ -505,6 +505,7 @@ class StorageElement(_message.Message):
     REPORTED_AT_FIELD_NUMBER: _builtins.int
     REGISTERED_AT_FIELD_NUMBER: _builtins.int
     HEALTHY_FIELD_NUMBER: _builtins.int
+    UNWRITABLE_REASON_FIELD_NUMBER: _builtins.int
     storage_element_id: _builtins.str
     """Name of the element: se-01."""
     store_id: _builtins.str
@@ -526,7 +527,9 @@ class StorageElement(_message.Message):
     fill_level: Global___FillLevel.ValueType
     """Fill against the thresholds of the mode, reservations included."""
     writable: _builtins.bool
-    """New uploads can be taken now: mode, space, storage and database all allow it."""
+    """New uploads can be taken now: mode, space and database allow it, and the store took a small
+    file when that was last tried (every 30 s, and at once after a write that failed).
+    """
     is_writer: _builtins.bool
     """False for a standby, which serves reads."""
     backend: _builtins.str
@@ -537,6 +540,10 @@ class StorageElement(_message.Message):
     """Sequence of the last change."""
     healthy: _builtins.bool
     """The registry has heard from the element lately; true in an element's own answer."""
+    unwritable_reason: _builtins.str
+    """Why it takes no uploads, for people: `its file system is read-only`, `mode ro`. At most 200
+    characters, one line, no paths; empty while `writable`.
+    """
     @_builtins.property
     def reported_at(self) -> _timestamp_pb2.Timestamp:
         """When the element last reported."""
@@ -566,10 +573,11 @@ class StorageElement(_message.Message):
         reported_at: _timestamp_pb2.Timestamp | None = ...,
         registered_at: _timestamp_pb2.Timestamp | None = ...,
         healthy: _builtins.bool = ...,
+        unwritable_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["registered_at", b"registered_at", "reported_at", b"reported_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "capacity_bytes", b"capacity_bytes", "endpoint", b"endpoint", "epoch", b"epoch", "file_count", b"file_count", "fill_level", b"fill_level", "healthy", b"healthy", "is_writer", b"is_writer", "mode", b"mode", "priority", b"priority", "registered_at", b"registered_at", "reported_at", b"reported_at", "reserved_bytes", b"reserved_bytes", "sequence", b"sequence", "storage_element_id", b"storage_element_id", "store_id", b"store_id", "used_bytes", b"used_bytes", "writable", b"writable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "capacity_bytes", b"capacity_bytes", "endpoint", b"endpoint", "epoch", b"epoch", "file_count", b"file_count", "fill_level", b"fill_level", "healthy", b"healthy", "is_writer", b"is_writer", "mode", b"mode", "priority", b"priority", "registered_at", b"registered_at", "reported_at", b"reported_at", "reserved_bytes", b"reserved_bytes", "sequence", b"sequence", "storage_element_id", b"storage_element_id", "store_id", b"store_id", "unwritable_reason", b"unwritable_reason", "used_bytes", b"used_bytes", "writable", b"writable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

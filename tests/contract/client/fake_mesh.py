@@ -174,7 +174,9 @@ class FakeElement(storage_pb2_grpc.StorageServiceServicer):
 
     async def AbortUpload(self, request, context):
         await self._note("AbortUpload", context)
-        self.uploads.pop(request.upload_id, None)
+        upload = self.uploads.pop(request.upload_id, None)
+        if upload is not None:
+            self.by_request_id.pop(upload.header.request_id, None)
         return storage_pb2.StorageServiceAbortUploadResponse()
 
     async def Download(self, request, context):

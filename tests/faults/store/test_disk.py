@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from mesh.errors import DataLoss, ResourceExhausted, Unavailable
+from mesh.errors import ArtStoreError, DataLoss, ResourceExhausted, StoreReadOnly, Unavailable
 from storage_server.file_id import new_file_id
 from storage_server.store import durable
 from storage_server.store.local import LocalStore
@@ -86,12 +86,19 @@ async def test_full_disk_is_resource_exhausted_and_leaves_nothing(
 
 
 @pytest.mark.parametrize("name", ["fsync", "rename", "append"])
-@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.EROFS])
-async def test_broken_disk_is_unavailable_and_says_no_absolute_path(
-    store: LocalStore, monkeypatch: pytest.MonkeyPatch, name: str, code: int
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [(errno.EIO, Unavailable), (errno.ESTALE, Unavailable), (errno.EROFS, StoreReadOnly)],
+)
+async def test_broken_disk_is_told_by_kind_and_says_no_absolute_path(
+    store: LocalStore,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    code: int,
+    kind: type[ArtStoreError],
 ) -> None:
     failing(monkeypatch, name, code)
-    with pytest.raises(Unavailable) as caught:
+    with pytest.raises(kind) as caught:
         await store.write_sidecar(SIDECAR, b"{}", expected=None)
     assert "/secret" not in caught.value.message
     assert SIDECAR in caught.value.message

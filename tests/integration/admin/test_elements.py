@@ -69,7 +69,14 @@ async def code_of(call: Any) -> grpc.StatusCode:
 
 
 async def test_a_reported_element_is_described_as_it_said(admin: RunningAdmin) -> None:
-    said = report(used_bytes=5, reserved_bytes=6, file_count=7, sequence=8)
+    said = report(
+        used_bytes=5,
+        reserved_bytes=6,
+        file_count=7,
+        sequence=8,
+        writable=False,
+        unwritable_reason="its file system is read-only",
+    )
     answer = await register(admin, said)
     assert answer.report_interval_seconds == 5.0
     known = await get(admin, "se-01")
@@ -103,6 +110,8 @@ async def test_an_element_may_not_know_how_full_it_is(admin: RunningAdmin) -> No
         ({"priority": -1}, "element.priority"),
         ({"used_bytes": -1}, "element.used_bytes"),
         ({"epoch": "a\0"}, "element.epoch"),
+        ({"unwritable_reason": "two\nlines"}, "element.unwritable_reason"),
+        ({"unwritable_reason": "x" * 201}, "element.unwritable_reason"),
     ],
 )
 async def test_a_report_that_cannot_be_true_is_refused_by_field(

@@ -110,6 +110,19 @@ async def test_a_wrong_statement_is_not_called_unavailable(database_url: str) ->
     await database.close()
 
 
+@pytest.mark.parametrize("state", ["25006", "53100"])
+async def test_a_database_that_can_only_be_read_is_unavailable_and_goes_on_being_read(
+    database_url: str, state: str
+) -> None:
+    database = Database(database_url)
+    with pytest.raises(Unavailable, match="takes no writes") as caught:
+        await database.execute(f"DO $$ BEGIN RAISE SQLSTATE '{state}'; END $$")
+    assert caught.value.reason == "DATABASE_READ_ONLY"
+    assert await database.fetchval("SELECT 1") == 1
+    assert database.was_full == (state == "53100")
+    await database.close()
+
+
 async def test_only_a_relation_that_may_be_dropped_is_unavailable_while_it_is_missing(
     database_url: str,
 ) -> None:
