@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import os
+import select
+import stat
+import tempfile
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator
@@ -12,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from artstore_client.errors import InvalidArgument, SourceChanged
+from artstore_client.lone_thread import LoneThread
 
 PIECE_BYTES = 512 * 1024
 # Several pieces are read at a time, since each change of thread costs.
@@ -70,9 +75,11 @@ class FileSource(Source):
         self._start = file.tell()
         # A thread whose caller was cancelled may still read when the next try begins.
         self._lock = threading.Lock()
-        self.size_bytes = file.seek(0, io.SEEK_END) - self._start
+        self.size_bytes = max(0, file.seek(0, io.SEEK_END) - self._start)
         file.seek(self._start)
         self.name = name or _name_of(file)
+        self._descriptor = _descriptor_of(file)
+        self._before = self._look()
 
     async def blocks(self, offset: int, piece_bytes: int) -> AsyncGenerator[list[bytes], None]:
         loop = asyncio.get_running_loop()
@@ -96,25 +103,27 @@ class FileSource(Source):
                 position += len(piece)
         return block
 
+    def check_unchanged(self) -> None:
+        if self._look() != self._before:
+            name = self.name or "the source"
+            raise SourceChanged(f"{name} changed while it was read. {SourceChanged.advice}")
+
+    def _look(self) -> tuple[int, ...]:
+        if self._descriptor is None:
+            with self._lock:
+                return (self._file.seek(0, io.SEEK_END),)
+        now = os.fstat(self._descriptor)
+        return now.st_ino, now.st_size, now.st_mtime_ns
+
 
 class PathSource(FileSource):
     """A file on disk; `path` and `stat` are those at the start."""
 
-    def __init__(self, path: Path) -> None:
-        opened = path.open("rb", buffering=0)
-        try:
-            super().__init__(opened, name=printable(path.name))
-        except BaseException:
-            opened.close()
-            raise
+    def __init__(self, path: Path, opened: BinaryIO) -> None:
+        super().__init__(opened, name=printable(path.name))
         self._opened = opened
         self.path = path.resolve()
         self.stat = os.fstat(opened.fileno())
-
-    def check_unchanged(self) -> None:
-        now = os.fstat(self._opened.fileno())
-        if (now.st_size, now.st_mtime_ns) != (self.stat.st_size, self.stat.st_mtime_ns):
-            raise SourceChanged(f"{self.path} changed while it was read")
 
     def close(self) -> None:
         self._opened.close()
@@ -147,46 +156,111 @@ class StreamSource(Source):
 
 
 class PipeSource(StreamSource):
-    """A binary file object that can't be sought: a pipe, standard input."""
+    """A binary file object whose end is not known: a pipe, a device, a file of procfs."""
 
     def __init__(self, file: BinaryIO, *, owned: bool = False) -> None:
-        super().__init__(_from_file(file), name=_name_of(file))
+        self._thread = LoneThread()
+        super().__init__(_from_file(file, self._thread), name=_name_of(file))
         self._file = file
         self._owned = owned
 
     def close(self) -> None:
+        self._thread.close()
         if self._owned:
             self._file.close()
 
 
-def open_source(source: UploadSource) -> Source:
+class IteratorSource(StreamSource):
+    """An iterator, which may wait for a disk or a network at each step."""
+
+    def __init__(self, parts: Iterator[bytes]) -> None:
+        self._thread = LoneThread()
+        super().__init__(_from_iterator(parts, self._thread))
+
+    def close(self) -> None:
+        self._thread.close()
+
+
+async def open_source(source: UploadSource) -> Source:
     """The source for whatever the caller gave; close it when done.
+
+    A FIFO is open when somebody writes to it.
 
     Raises:
         OSError: a path can't be opened.
         TypeError: it is nothing that gives bytes.
     """
     if isinstance(source, str | os.PathLike):
-        return _open_path(Path(source))
+        path, thread = Path(source), LoneThread()
+        try:
+            return await thread.call(lambda: _open_path(path))
+        finally:
+            thread.close()
     if isinstance(source, bytes | bytearray):
         return FileSource(io.BytesIO(source))
     if hasattr(source, "read"):
-        file = cast("BinaryIO", source)
-        return FileSource(file) if file.seekable() else PipeSource(file)
+        return _of_file(cast("BinaryIO", source))
     if isinstance(source, AsyncIterable):
         return StreamSource(aiter(source))
     if isinstance(source, Iterable):
-        return StreamSource(_from_iterator(iter(source)))
+        return IteratorSource(iter(source))
     raise TypeError(
         f"upload takes a path, a binary file, bytes or an iterator of bytes, not {type(source)}"
     )
 
 
 def _open_path(path: Path) -> Source:
-    if path.is_file():
-        return PathSource(path)
-    # A pipe or a device has no end to seek to.
-    return PipeSource(path.open("rb", buffering=0), owned=True)
+    opened = path.open("rb", buffering=0)
+    try:
+        if ends_where_it_says(opened.fileno()):
+            return PathSource(path, opened)
+        return PipeSource(opened, owned=True)
+    except BaseException:
+        opened.close()
+        raise
+
+
+def _of_file(file: BinaryIO) -> Source:
+    plain = _plain(file)
+    if not file.seekable() or (plain is not None and not ends_where_it_says(plain.fileno())):
+        return PipeSource(file)
+    return FileSource(file)
+
+
+def ends_where_it_says(descriptor: int) -> bool:
+    """Whether the size of an open file can be trusted.
+
+    Files of procfs and of mounts that do not know sizes say 0 and have content, those of sysfs
+    say a page. Such a file is read as a stream.
+    """
+    before = os.fstat(descriptor)
+    if not stat.S_ISREG(before.st_mode):
+        return stat.S_ISBLK(before.st_mode)
+    try:
+        seen = os.pread(descriptor, 2, max(before.st_size - 1, 0))
+    except OSError as error:
+        if error.errno == errno.ESPIPE:
+            return False
+        raise
+    # One that is written to just now is no stream: it will be found to have changed.
+    return len(seen) == min(before.st_size, 1) or os.fstat(descriptor).st_size != before.st_size
+
+
+def _plain(file: BinaryIO) -> io.FileIO | None:
+    """The operating system's file if `file` gives its bytes as they are."""
+    raw = file.raw if isinstance(file, io.BufferedReader | io.BufferedRandom) else file
+    return raw if isinstance(raw, io.FileIO) else None
+
+
+def _descriptor_of(file: BinaryIO) -> int | None:
+    # Asked for its descriptor, a spooled file moves from memory to disk.
+    if isinstance(file, tempfile.SpooledTemporaryFile):
+        return None
+    try:
+        descriptor = file.fileno()
+        return descriptor if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
+    except (AttributeError, OSError, ValueError):
+        return None
 
 
 def printable(name: str) -> str:
@@ -201,14 +275,27 @@ def _name_of(file: BinaryIO) -> str:
     return printable(Path(name).name)
 
 
-async def _from_file(file: BinaryIO) -> AsyncIterator[bytes]:
-    loop = asyncio.get_running_loop()
-    while block := await loop.run_in_executor(None, file.read, PIECE_BYTES):
-        yield block
+async def _from_file(file: BinaryIO, thread: LoneThread) -> AsyncIterator[bytes]:
+    plain = _plain(file)
+    if plain is None:
+        while block := await thread.call(lambda: file.read(PIECE_BYTES)):
+            yield block
+        return
+    poll = select.poll()
+    poll.register(plain.fileno(), select.POLLIN)
+    # A buffer waits for all that was asked for, and one that others made non-blocking gives None.
+    read = file.read1 if isinstance(file, io.BufferedReader | io.BufferedRandom) else file.read
+
+    def next_block() -> bytes | None:
+        # The buffer's lock must not be held while nothing comes, or the interpreter can't end.
+        poll.poll()
+        return read(PIECE_BYTES)
+
+    while (block := await thread.call(next_block)) != b"":
+        if block is not None:
+            yield block
 
 
-async def _from_iterator(parts: Iterator[bytes]) -> AsyncIterator[bytes]:
-    loop = asyncio.get_running_loop()
-    # next() may wait for a disk or a network; StopIteration can't pass through a future.
-    while (part := await loop.run_in_executor(None, next, parts, None)) is not None:
+async def _from_iterator(parts: Iterator[bytes], thread: LoneThread) -> AsyncIterator[bytes]:
+    while (part := await thread.call(lambda: next(parts, None))) is not None:
         yield part
