@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import io
 import os
 import select
-import stat
-import tempfile
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator
@@ -17,6 +14,7 @@ from typing import BinaryIO, cast
 
 from artstore_client.errors import InvalidArgument, SourceChanged
 from artstore_client.lone_thread import LoneThread
+from artstore_client.open_files import ends_where_it_says, plain_file, regular_descriptor
 
 PIECE_BYTES = 512 * 1024
 # Several pieces are read at a time, since each change of thread costs.
@@ -78,7 +76,7 @@ class FileSource(Source):
         self.size_bytes = max(0, file.seek(0, io.SEEK_END) - self._start)
         file.seek(self._start)
         self.name = name or _name_of(file)
-        self._descriptor = _descriptor_of(file)
+        self._descriptor = regular_descriptor(file)
         self._before = self._look()
 
     async def blocks(self, offset: int, piece_bytes: int) -> AsyncGenerator[list[bytes], None]:
@@ -221,46 +219,10 @@ def _open_path(path: Path) -> Source:
 
 
 def _of_file(file: BinaryIO) -> Source:
-    plain = _plain(file)
+    plain = plain_file(file)
     if not file.seekable() or (plain is not None and not ends_where_it_says(plain.fileno())):
         return PipeSource(file)
     return FileSource(file)
-
-
-def ends_where_it_says(descriptor: int) -> bool:
-    """Whether the size of an open file can be trusted.
-
-    Files of procfs and of mounts that do not know sizes say 0 and have content, those of sysfs
-    say a page. Such a file is read as a stream.
-    """
-    before = os.fstat(descriptor)
-    if not stat.S_ISREG(before.st_mode):
-        return stat.S_ISBLK(before.st_mode)
-    try:
-        seen = os.pread(descriptor, 2, max(before.st_size - 1, 0))
-    except OSError as error:
-        if error.errno == errno.ESPIPE:
-            return False
-        raise
-    # One that is written to just now is no stream: it will be found to have changed.
-    return len(seen) == min(before.st_size, 1) or os.fstat(descriptor).st_size != before.st_size
-
-
-def _plain(file: BinaryIO) -> io.FileIO | None:
-    """The operating system's file if `file` gives its bytes as they are."""
-    raw = file.raw if isinstance(file, io.BufferedReader | io.BufferedRandom) else file
-    return raw if isinstance(raw, io.FileIO) else None
-
-
-def _descriptor_of(file: BinaryIO) -> int | None:
-    # Asked for its descriptor, a spooled file moves from memory to disk.
-    if isinstance(file, tempfile.SpooledTemporaryFile):
-        return None
-    try:
-        descriptor = file.fileno()
-        return descriptor if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
-    except (AttributeError, OSError, ValueError):
-        return None
 
 
 def printable(name: str) -> str:
@@ -276,7 +238,7 @@ def _name_of(file: BinaryIO) -> str:
 
 
 async def _from_file(file: BinaryIO, thread: LoneThread) -> AsyncIterator[bytes]:
-    plain = _plain(file)
+    plain = plain_file(file)
     if plain is None:
         while block := await thread.call(lambda: file.read(PIECE_BYTES)):
             yield block
@@ -291,9 +253,9 @@ async def _from_file(file: BinaryIO, thread: LoneThread) -> AsyncIterator[bytes]
         poll.poll()
         return read(PIECE_BYTES)
 
-    while (block := await thread.call(next_block)) != b"":
-        if block is not None:
-            yield block
+    while (found := await thread.call(next_block)) != b"":
+        if found is not None:
+            yield found
 
 
 async def _from_iterator(parts: Iterator[bytes], thread: LoneThread) -> AsyncIterator[bytes]:

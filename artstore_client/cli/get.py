@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +15,7 @@ from artstore_client.cli.output import human_size, print_json, print_line
 from artstore_client.cli.progress import transfer_bar
 from artstore_client.cli.session import run_command
 from artstore_client.output_name import output_name
+from artstore_client.placing import descriptor_of
 
 STANDARD_OUTPUT = "-"
 
@@ -29,12 +32,14 @@ def get(
     json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
     """Download a file under the name it had, verified, and resumed if it breaks off."""
-    if json and output == STANDARD_OUTPUT:
+    # Another name of it must not get the line about the download between its bytes.
+    to_standard_output = output == STANDARD_OUTPUT or descriptor_of(Path(output)) == 1
+    if json and to_standard_output:
         raise typer.BadParameter("standard output is for one of them", param_hint="--json")
     into_folder = _is_folder(output)
 
     async def command(client: Client) -> None:
-        if output == STANDARD_OUTPUT:
+        if to_standard_output:
             out = sys.stdout.buffer
             await client.download(file_id, out, offset=offset, length=length)
             out.flush()
@@ -43,13 +48,18 @@ def get(
         if into_folder:
             file = await client.stat(file_id)
             target /= output_name(file.original_filename, file.file_id)
-        if target.exists() and not force:
-            raise FileExistsError(f"{target} exists: use --force, or -o with another name")
+        if not force:
+            _refuse_existing(target)
         with transfer_bar(target.name, quiet=json) as progress:
             result = await client.download(
-                file_id, target, offset=offset, length=length, progress=progress
+                file_id,
+                target,
+                offset=offset,
+                length=length,
+                overwrite=force,
+                progress=progress,
             )
-        written = target.stat().st_size
+        written = target.stat().st_size if target.is_file() else result.size_bytes
         if json:
             print_json(
                 {
@@ -65,6 +75,13 @@ def get(
             print_line(f"{target}  ({human_size(written)}, {checked})")
 
     run_command(command)
+
+
+def _refuse_existing(target: Path) -> None:
+    if os.path.lexists(target):
+        raise FileExistsError(
+            errno.EEXIST, "exists: use --force, or -o with another name", str(target)
+        )
 
 
 def _is_folder(output: str) -> bool:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -89,7 +90,8 @@ async def test_upload_of_a_silent_source_ends_when_it_is_cancelled(
         yield b""
 
     with os.fdopen(reading, "rb") as pipe, os.fdopen(writing, "wb"):
-        source = {"pipe": pipe, "fifo": fifo, "iterator": never()}[kind]
+        sources: dict[str, Any] = {"pipe": pipe, "fifo": fifo, "iterator": never()}
+        source = sources[kind]
         async with fake.client() as client:
             uploading = asyncio.ensure_future(client.upload(source, name="x"))
             if kind == "iterator":
@@ -134,7 +136,7 @@ async def test_pipe_that_others_made_non_blocking_is_read_to_its_end(fake: FakeM
     "said", [{"name": "\udcff"}, {"tags": ["\udcff"]}, {"attributes": {"\udcff": ""}}]
 )
 async def test_bytes_that_are_no_text_are_an_invalid_argument(
-    fake: FakeMesh, said: dict[str, object]
+    fake: FakeMesh, said: dict[str, Any]
 ) -> None:
     async with fake.client() as client:
         with pytest.raises(artstore_client.InvalidArgument, match="UTF-8"):
