@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,11 +9,15 @@ from typing import Annotated
 import typer
 
 from artstore_client import Client
+from artstore_client.cli import interrupts
+from artstore_client.cli.left_behind import Transfer
+from artstore_client.cli.meanwhile import already_there
 from artstore_client.cli.output import human_size, print_json, print_line
 from artstore_client.cli.progress import transfer_bar
 from artstore_client.cli.session import run_command
 from artstore_client.output_name import output_name
 from artstore_client.placing import descriptor_of
+from artstore_client.results import DownloadedFile
 
 STANDARD_OUTPUT = "-"
 
@@ -37,6 +39,20 @@ def get(
     if json and to_standard_output:
         raise typer.BadParameter("standard output is for one of them", param_hint="--json")
     into_folder = _is_folder(output)
+    whole = not offset and not length
+
+    async def fetched(client: Client, target: Path) -> DownloadedFile:
+        transfer = Transfer(target.name)
+        left = interrupts.telling(lambda: transfer.of_get(target, file_id, whole=whole))
+        with left, transfer_bar(target.name, quiet=json) as progress:
+            return await client.download(
+                file_id,
+                target,
+                offset=offset,
+                length=length,
+                overwrite=force,
+                progress=transfer.noting(progress),
+            )
 
     async def command(client: Client) -> None:
         if to_standard_output:
@@ -48,40 +64,28 @@ def get(
         if into_folder:
             file = await client.stat(file_id)
             target /= output_name(file.original_filename, file.file_id)
-        if not force:
-            _refuse_existing(target)
-        with transfer_bar(target.name, quiet=json) as progress:
-            result = await client.download(
-                file_id,
-                target,
-                offset=offset,
-                length=length,
-                overwrite=force,
-                progress=progress,
-            )
-        written = target.stat().st_size if target.is_file() else result.size_bytes
-        if json:
-            print_json(
-                {
-                    "file_id": result.file.file_id,
-                    "path": str(target),
-                    "size_bytes": written,
-                    "sha256": result.file.sha256,
-                    "verified": result.verified,
-                }
-            )
-        else:
-            checked = "verified" if result.verified else "a part, not verified as a whole"
-            print_line(f"{target}  ({human_size(written)}, {checked})")
+        there = None if force else await already_there(client, file_id, target, whole=whole)
+        result = there or await fetched(client, target)
+        _print_result(result, target, json=json)
 
     run_command(command)
 
 
-def _refuse_existing(target: Path) -> None:
-    if os.path.lexists(target):
-        raise FileExistsError(
-            errno.EEXIST, "exists: use --force, or -o with another name", str(target)
+def _print_result(result: DownloadedFile, target: Path, *, json: bool) -> None:
+    written = target.stat().st_size if target.is_file() else result.size_bytes
+    if json:
+        print_json(
+            {
+                "file_id": result.file.file_id,
+                "path": str(target),
+                "size_bytes": written,
+                "sha256": result.file.sha256,
+                "verified": result.verified,
+            }
         )
+    else:
+        checked = "verified" if result.verified else "a part, not verified as a whole"
+        print_line(f"{target}  ({human_size(written)}, {checked})")
 
 
 def _is_folder(output: str) -> bool:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import sys
+import io
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 import typer
 
 from artstore_client import Client, UploadedFile, errors
-from artstore_client.cli import exit_codes
+from artstore_client.cli import exit_codes, interrupts
 from artstore_client.cli.as_json import as_json
+from artstore_client.cli.left_behind import Transfer
 from artstore_client.cli.output import human_size, print_error, print_json, print_line
 from artstore_client.cli.progress import transfer_bar
 from artstore_client.cli.session import run_command
@@ -84,14 +85,15 @@ def put(
 
     async def command(client: Client) -> int:
         tally = Tally()
-        for path in paths:
-            for item in items_of(path, recursive=recursive, follow_links=follow_links):
-                if isinstance(item, LeftOut):
-                    tally.leave_out(item)
-                elif isinstance(item, OSError):
-                    tally.fail(item)
-                else:
-                    await _put_one(client, item, said, tally, json=json)
+        with interrupts.telling(tally.before):
+            for path in paths:
+                for item in items_of(path, recursive=recursive, follow_links=follow_links):
+                    if isinstance(item, LeftOut):
+                        tally.leave_out(item)
+                    elif isinstance(item, OSError):
+                        tally.fail(item)
+                    else:
+                        await _put_one(client, item, said, tally, json=json)
         tally.tell(json=json)
         return exit_codes.worst(tally.codes)
 
@@ -121,6 +123,10 @@ class Tally:
         print_error(f"left out {printable(entry.path)}: {entry.reason}")
         self._left_out += 1
 
+    def before(self) -> str:
+        """For a command that is interrupted: what need not be put again."""
+        return f"{len(self._sizes)} files were stored before" if self._sizes else ""
+
     def tell(self, *, json: bool) -> None:
         """The last line, when there was more than one; beside JSON only if something is missing."""
         if len(self.codes) + self._left_out < 2:
@@ -136,13 +142,15 @@ class Tally:
 
 async def _put_one(client: Client, item: Item, said: Said, tally: Tally, *, json: bool) -> None:
     shown = item.relative or (str(item.source) if item.source else said.name)
+    transfer = Transfer(printable(shown))
+    left = interrupts.telling(lambda: transfer.of_put(item.source))
     attributes = dict(said.attributes)
     if item.relative:
         attributes.setdefault(PATH_ATTRIBUTE, item.relative)
     try:
-        with transfer_bar(shown, quiet=json) as progress:
+        with left, transfer_bar(shown, quiet=json) as progress:
             uploaded = await client.upload(
-                item.source if item.source is not None else sys.stdin.buffer,
+                item.source if item.source is not None else _standard_input(),
                 name=said.name,
                 content_type=said.content_type,
                 description=said.description,
@@ -152,7 +160,7 @@ async def _put_one(client: Client, item: Item, said: Said, tally: Tally, *, json
                 namespace=said.namespace,
                 permanent=said.permanent,
                 retention_days=said.days,
-                progress=progress,
+                progress=transfer.noting(progress),
             )
     except (errors.ArtStoreError, OSError) as error:
         if isinstance(error, FileNotFoundError) and item.relative:
@@ -162,6 +170,14 @@ async def _put_one(client: Client, item: Item, said: Said, tally: Tally, *, json
         return
     _print_result(uploaded, printable(shown), json=json)
     tally.store(uploaded.file.size_bytes)
+
+
+def _standard_input() -> BinaryIO:
+    # Not through the buffer of sys.stdin: its lock would be held while nothing comes.
+    try:
+        return io.FileIO(0, "rb", closefd=False)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, "standard input") from None
 
 
 def _print_result(uploaded: UploadedFile, shown: str, *, json: bool) -> None:
