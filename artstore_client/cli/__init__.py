@@ -10,6 +10,13 @@ def main() -> None:
     # Core writes about each connection to standard error; ours are the only lines there.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     # Imported here, so that importing this package costs nothing.
-    from artstore_client.cli.app import run
+    from artstore_client.cli import streams
 
-    raise SystemExit(run())
+    streams.prepare()
+    try:
+        from artstore_client.cli.app import run
+
+        code = run()
+    except KeyboardInterrupt:
+        code = 130
+    raise SystemExit(code)

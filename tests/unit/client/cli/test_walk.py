@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,11 +14,13 @@ from artstore_client.cli.walk import Item, LeftOut, items_of
 
 
 @pytest.fixture
-def top(tmp_path: Path) -> Path:
+def top(tmp_path: Path) -> Iterator[Path]:
     top = tmp_path / "top"
     top.mkdir()
     (top / "a.txt").write_text("a")
-    return top
+    yield top
+    # Deeper than Python's own removal of folders goes.
+    subprocess.run(["rm", "-rf", "top"], cwd=tmp_path, check=True)
 
 
 def walked(top: Path, *, follow_links: bool = False) -> tuple[list[str], dict[str, str], list[str]]:
