@@ -8,7 +8,14 @@ import os
 import select
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Iterator,
+)
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -239,23 +246,37 @@ def _name_of(file: BinaryIO) -> str:
 
 async def _from_file(file: BinaryIO, thread: LoneThread) -> AsyncIterator[bytes]:
     plain = plain_file(file)
-    if plain is None:
-        while block := await thread.call(lambda: file.read(PIECE_BYTES)):
-            yield block
-        return
-    poll = select.poll()
-    poll.register(plain.fileno(), select.POLLIN)
-    # A buffer waits for all that was asked for, and one that others made non-blocking gives None.
-    read = file.read1 if isinstance(file, io.BufferedReader | io.BufferedRandom) else file.read
+    read = (lambda: file.read(PIECE_BYTES)) if plain is None else _Arriving(file, plain).read
+    while block := await thread.call(read):
+        yield block
 
-    def next_block() -> bytes | None:
-        # The buffer's lock must not be held while nothing comes, or the interpreter can't end.
-        poll.poll()
-        return read(PIECE_BYTES)
 
-    while (found := await thread.call(next_block)) != b"":
-        if found is not None:
-            yield found
+class _Arriving:
+    """Reads what a pipe or device has, as soon as it has something."""
+
+    def __init__(self, file: BinaryIO, plain: io.FileIO) -> None:
+        self._poll = select.poll()
+        self._poll.register(plain.fileno(), select.POLLIN)
+        # `read` of a buffer waits for all that was asked for.
+        self._read: Callable[[int], bytes | None] = file.read
+        if isinstance(file, io.BufferedReader | io.BufferedRandom):
+            self._read = file.read1
+        self._ended = False
+
+    def read(self) -> bytes:
+        """Up to a piece, nothing at the end only."""
+        found = bytearray()
+        while not self._ended and len(found) < PIECE_BYTES:
+            # Waited for here: the buffer's lock must not be held while nothing comes, or the
+            # interpreter can't end.
+            if not self._poll.poll(0 if found else None):
+                break
+            part = self._read(PIECE_BYTES - len(found))
+            # A file that others made non-blocking answers None when it has nothing after all.
+            if part is not None:
+                found += part
+                self._ended = not part
+        return bytes(found)
 
 
 async def _from_iterator(parts: Iterator[bytes], thread: LoneThread) -> AsyncIterator[bytes]:

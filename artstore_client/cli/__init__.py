@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 
 def main() -> None:
@@ -18,5 +19,6 @@ def main() -> None:
 
         code = run()
     except KeyboardInterrupt:
+        sys.stderr.write("artstore: interrupted\n")
         code = 130
     raise SystemExit(code)

@@ -56,13 +56,17 @@ def get(
 
     async def command(client: Client) -> None:
         if to_standard_output:
-            out = sys.stdout.buffer
-            await client.download(file_id, out, offset=offset, length=length)
+            out, transfer = sys.stdout.buffer, Transfer("standard output")
+            with interrupts.telling(transfer.of_stream):
+                await client.download(
+                    file_id, out, offset=offset, length=length, progress=transfer.noting(None)
+                )
             out.flush()
             return
         target = Path(output)
         if into_folder:
-            file = await client.stat(file_id)
+            with interrupts.telling(lambda: "nothing was written; get it again"):
+                file = await client.stat(file_id)
             target /= output_name(file.original_filename, file.file_id)
         there = None if force else await already_there(client, file_id, target, whole=whole)
         result = there or await fetched(client, target)

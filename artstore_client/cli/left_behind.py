@@ -40,12 +40,16 @@ class Transfer:
             return f"{self._name} may have been stored: look for it, or put it again"
         return f"nothing of {self._name} is stored; put it again"
 
+    def of_stream(self) -> str:
+        """What was written to something that can't be gone on with."""
+        return f"{self._name} got no more than the first {human_size(self._done)}; get it again"
+
     def of_get(self, target: Path, file_id: str, *, whole: bool) -> str:
         """What is left of a download."""
         try:
             found = look_at(target, overwrite=True)
             if not found.is_file:
-                return f"{self._name} got the first {human_size(self._done)} only"
+                return self.of_stream()
             part = found.real.parent / part_name(file_id)
             if whole and part.stat().st_size:
                 return (

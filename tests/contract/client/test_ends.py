@@ -16,7 +16,7 @@ import pytest
 from artstore.v1 import types_pb2
 from mesh import errors
 from tests.contract.client.fake_mesh import FakeMesh, Fault
-from tests.contract.client.test_command import Ended, Shell
+from tests.contract.client.test_command import COMMAND, Ended, Shell
 
 MEBIBYTE = 2**20
 BIG = os.urandom(10 * MEBIBYTE)
@@ -201,3 +201,26 @@ async def test_call_that_never_ends_is_ended_all_the_same(shell: Shell) -> None:
     assert process.stdout is not None
     await process.stdout.readline()
     assert (await stopped(process)).code == 130
+
+
+async def test_file_that_is_rewritten_while_standard_input_reads_it_is_refused(
+    fake: FakeMesh, shell: Shell
+) -> None:
+    path = shell.folder / "big.iso"
+    path.write_bytes(BIG)
+    fake.element.pause.clear()
+    with path.open("rb") as source:
+        process = await asyncio.create_subprocess_exec(
+            *COMMAND,
+            *("put", "-", "--name", "big"),
+            env=shell.environment,
+            stdin=source,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        await fake.element.until(lambda: "WriteUpload" in fake.element.calls)
+        path.write_bytes(bytes(len(BIG)))
+        fake.element.pause.set()
+        _, err = await process.communicate()
+    assert process.returncode == 1
+    assert b"changed while it was read" in err
+    assert fake.element.files == {}
