@@ -7,6 +7,7 @@ import os
 import resource
 import socket
 import stat
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -113,6 +114,25 @@ async def test_file_with_another_name_stays_one_file(
     assert other.read_bytes() == DATA
     assert other.samefile(target)
     assert names_in(folder) == ["other", "there"]
+
+
+@pytest.fixture
+def mount_point(folder: Path, tmp_path: Path) -> Iterator[Path]:
+    """A file that is mounted over another, as in a container; the folder can't replace it."""
+    target, behind = folder / "there", tmp_path / "behind"
+    target.touch()
+    behind.write_bytes(b"mine")
+    subprocess.run(["mount", "--bind", behind, target], check=True)
+    yield target
+    subprocess.run(["umount", "--lazy", target], check=True)
+
+
+async def test_file_that_is_a_mount_point_is_written_in_place(
+    fake: FakeMesh, file_id: str, folder: Path, mount_point: Path, tmp_path: Path
+) -> None:
+    await get(fake, file_id, mount_point, overwrite=True)
+    assert (tmp_path / "behind").read_bytes() == DATA
+    assert names_in(folder) == ["there"]
 
 
 async def test_link_is_followed_and_stays(fake: FakeMesh, file_id: str, folder: Path) -> None:
