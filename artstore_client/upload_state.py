@@ -53,11 +53,11 @@ class UploadKey:
 def default_folder() -> Path:
     """`artstore/uploads` in the user's cache folder."""
     try:
-        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     except RuntimeError:
-        # An account without a home: nothing can be kept below this.
-        cache = os.devnull
-    return Path(cache) / "artstore" / "uploads"
+        # An account without a name has no home. Nothing can be kept below this one.
+        cache = Path(os.devnull)
+    return cache / "artstore" / "uploads"
 
 
 class UploadState:

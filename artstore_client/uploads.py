@@ -43,26 +43,18 @@ class Description:
         """The header for `source`, without a request id if none was given.
 
         Raises:
-            InvalidArgument: there is no name, days were given for a permanent file, or what was
-                said is no text.
+            InvalidArgument: there is no name, or days were given for a permanent file.
+            UnicodeEncodeError: what was said is no text.
         """
         name = self.name or source.name
         if not name:
             raise InvalidArgument("this source has no name: give one", field="original_filename")
         if self.permanent and self.retention_days:
             raise InvalidArgument("a permanent file has no retention days", field="retention_days")
-        try:
-            return self._message(name, source.size_bytes)
-        except UnicodeEncodeError as error:
-            raise InvalidArgument(
-                f"{error.object!r} is no text: it has bytes that are not UTF-8"
-            ) from None
-
-    def _message(self, name: str, size_bytes: int | None) -> types_pb2.UploadHeader:
         return types_pb2.UploadHeader(
             original_filename=name,
             content_type=self.content_type or mimetypes.guess_type(name)[0] or "",
-            size_bytes=size_bytes,
+            size_bytes=source.size_bytes,
             sha256=self.sha256,
             description=self.description,
             version=self.version,
@@ -110,7 +102,7 @@ class Uploader:
         """
         source = await open_source(given)
         try:
-            header = description.header(source)
+            header = _header_of(description, source)
             if source.seekable and (source.size_bytes or 0) > self._one_stream_bytes:
                 uploaded = await self._resumable(source, header, progress)
             else:
@@ -175,3 +167,12 @@ class Uploader:
             return [through_ingest]
         stub = connection.storage_at(endpoint)
         return [UploadRoute.direct(element_id, connection.calls, stub), through_ingest]
+
+
+def _header_of(description: Description, source: Source) -> types_pb2.UploadHeader:
+    try:
+        return description.header(source)
+    except UnicodeEncodeError as error:
+        raise InvalidArgument(
+            f"{error.object!r} is no text: it has bytes that are not UTF-8"
+        ) from None
