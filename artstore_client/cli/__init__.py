@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 
 
 def main() -> None:
@@ -14,11 +13,11 @@ def main() -> None:
     from artstore_client.cli import streams
 
     streams.prepare()
-    try:
+    from artstore_client.cli.ending import ended
+
+    def run() -> int:
         from artstore_client.cli.app import run
 
-        code = run()
-    except KeyboardInterrupt:
-        sys.stderr.write("artstore: interrupted\n")
-        code = 130
-    raise SystemExit(code)
+        return run()
+
+    raise SystemExit(ended(run))
