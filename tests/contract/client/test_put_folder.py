@@ -43,3 +43,19 @@ async def test_what_can_not_be_looked_at_fails_alone(fake: FakeMesh, shell: Shel
     assert len(put.documents) == 2
     assert "top/0: Too many levels of symbolic links" in put.err
     assert put.err.splitlines()[-1] == "artstore: 2 of 3 files, 2 B, 2 left out"
+
+
+async def test_file_that_vanishes_is_left_out_and_the_others_are_stored(
+    fake: FakeMesh, shell: Shell
+) -> None:
+    (shell.folder / "top" / "a").write_bytes(bytes(9 * 2**20))
+    (shell.folder / "top" / "gone").write_text("x")
+    fake.element.pause.clear()
+    process = await shell.start("put", "-r", "top")
+    await fake.element.until(lambda: "WriteUpload" in fake.element.calls)
+    (shell.folder / "top" / "gone").unlink()
+    fake.element.pause.set()
+    out, err = await process.communicate()
+    assert process.returncode == 0
+    assert b"left out top/gone: it has gone meanwhile" in err
+    assert out.splitlines()[-1] == b"2 of 2 files, 9.0 MiB, 3 left out"
