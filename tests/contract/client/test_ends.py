@@ -163,7 +163,7 @@ async def test_get_says_where_its_part_is_and_goes_on_from_there(
     assert (shell.folder / "big.iso").read_bytes() == BIG
 
 
-@pytest.mark.parametrize("target", ["fifo", "read fifo", "-"])
+@pytest.mark.parametrize("target", [pytest.param("fifo", marks=pytest.mark.full), "read fifo", "-"])
 async def test_get_ends_while_nobody_reads_what_it_writes(
     fake: FakeMesh, shell: Shell, target: str
 ) -> None:
