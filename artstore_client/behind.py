@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from artstore_client.lone_thread import LoneThread
+
 BATCH_BYTES = 2 * 1024 * 1024
 
 
@@ -13,10 +15,17 @@ class Behind:
 
     At most two batches are held: one that is worked on, one that is gathered. What `work` raises
     is raised by the next call. Call `finish` at the end, or `leave` when all is lost.
+
+    Args:
+        thread: where `work` may block for ever; `leave` does not wait for it. Default: the loop's
+            own threads.
     """
 
-    def __init__(self, work: Callable[[list[bytes]], None]) -> None:
+    def __init__(
+        self, work: Callable[[list[bytes]], None], *, thread: LoneThread | None = None
+    ) -> None:
         self._work = work
+        self._thread = thread
         self._gathered: list[bytes] = []
         self._size = 0
         self._running: asyncio.Future[None] | None = None
@@ -37,11 +46,17 @@ class Behind:
 
     async def leave(self) -> None:
         """Wait for the thread only, so that what it uses can be closed."""
-        if self._running is not None:
-            await asyncio.wait([self._running])
+        if self._running is None:
+            return
+        if self._thread is not None:
+            self._running.cancel()
+        await asyncio.wait([self._running])
 
     async def _next(self) -> None:
         if self._running is not None:
             await asyncio.shield(self._running)
         batch, self._gathered, self._size = self._gathered, [], 0
-        self._running = asyncio.get_running_loop().run_in_executor(None, self._work, batch)
+        if self._thread is not None:
+            self._running = asyncio.ensure_future(self._thread.call(lambda: self._work(batch)))
+        else:
+            self._running = asyncio.get_running_loop().run_in_executor(None, self._work, batch)

@@ -212,6 +212,7 @@ class Client:
         *,
         offset: int = 0,
         length: int = 0,
+        overwrite: bool = False,
         progress: Progress | None = None,
     ) -> Awaitable[DownloadedFile]: ...
 
@@ -222,6 +223,7 @@ class Client:
         *,
         offset: int = 0,
         length: int = 0,
+        overwrite: bool = False,
         progress: Progress | None = None,
     ) -> AsyncGenerator[bytes, None] | Awaitable[DownloadedFile]:
         """Read a file, or a range of it.
@@ -230,10 +232,12 @@ class Client:
         the whole file by SHA-256.
 
         Args:
-            target: a path (written beside it as `.<file_id>.part`, renamed when whole, and taken
+            target: a path (written beside it as `.<file_id>.part`, put there when whole, and taken
                 up by a later call after a break), a binary file object, or None.
             offset: first byte.
             length: number of bytes; 0 means to the end.
+            overwrite: what is at the path may be replaced. Links are followed; a file keeps mode,
+                owner and its other names; a device, FIFO or `/dev/fd/N` is written to.
             progress: called with (bytes received, bytes in all).
 
         Returns:
@@ -243,6 +247,8 @@ class Client:
             NotFound: no element has it.
             DataLoss: what came is not what was stored.
             ArtStoreError: refused, or no progress for `retry_for_seconds`.
+            FileExistsError: something is at the path, and `overwrite` is not set.
+            OSError: the path can't be written; of a whole file what had come is kept.
         """
         reading = downloads.Download(
             self._connection, file_id, offset=offset, length=length, progress=progress
@@ -250,7 +256,7 @@ class Client:
         if target is None:
             return downloads.as_generator(reading)
         if isinstance(target, str | os.PathLike):
-            return download_targets.to_path(reading, Path(target))
+            return download_targets.to_path(reading, Path(target), overwrite=overwrite)
         return download_targets.to_file_object(reading, target)
 
     async def stat(self, file_id: str) -> types_pb2.File:

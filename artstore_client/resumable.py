@@ -106,6 +106,8 @@ class ResumableUpload:
             # The commit tells whether the element has it: OUT_OF_RANGE resumes.
             kept = await self._route().write(self._session, self._outgoing(position))
             self._patience.note(kept, of="kept")
+        else:
+            self._source.check_unchanged()
         return None
 
     async def _open(self) -> None:

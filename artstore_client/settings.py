@@ -73,7 +73,7 @@ def load(
         ConfigurationError: a file that was named can't be read, or a value has a wrong form.
     """
     env = os.environ if environment is None else environment
-    known = _mesh_file(mesh_file or env.get("ARTSTORE_MESH"), start_folder or Path.cwd())
+    known = _mesh_file(mesh_file or env.get("ARTSTORE_MESH"), start_folder or _working_folder())
     places = known.get("endpoints", {})
 
     def chosen(argument: str | None, variable: str, in_file: object) -> str:
@@ -123,6 +123,14 @@ def find_mesh_file(start: Path) -> Path | None:
         if candidate.is_file():
             return candidate
     return None
+
+
+def _working_folder() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        # It was removed: then no file is found in it nor above it.
+        return Path(os.devnull)
 
 
 def _mesh_file(named: str | os.PathLike[str] | None, start: Path) -> dict[str, Any]:

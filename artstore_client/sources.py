@@ -5,13 +5,23 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import select
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Iterator,
+)
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from artstore_client.errors import InvalidArgument, SourceChanged
+from artstore_client.lone_thread import LoneThread
+from artstore_client.open_files import ends_where_it_says, plain_file, regular_descriptor
 
 PIECE_BYTES = 512 * 1024
 # Several pieces are read at a time, since each change of thread costs.
@@ -70,9 +80,11 @@ class FileSource(Source):
         self._start = file.tell()
         # A thread whose caller was cancelled may still read when the next try begins.
         self._lock = threading.Lock()
-        self.size_bytes = file.seek(0, io.SEEK_END) - self._start
+        self.size_bytes = max(0, file.seek(0, io.SEEK_END) - self._start)
         file.seek(self._start)
         self.name = name or _name_of(file)
+        self._descriptor = regular_descriptor(file)
+        self._before = self._look()
 
     async def blocks(self, offset: int, piece_bytes: int) -> AsyncGenerator[list[bytes], None]:
         loop = asyncio.get_running_loop()
@@ -96,25 +108,27 @@ class FileSource(Source):
                 position += len(piece)
         return block
 
+    def check_unchanged(self) -> None:
+        if self._look() != self._before:
+            name = self.name or "the source"
+            raise SourceChanged(f"{name} changed while it was read. {SourceChanged.advice}")
+
+    def _look(self) -> tuple[int, ...]:
+        if self._descriptor is None:
+            with self._lock:
+                return (self._file.seek(0, io.SEEK_END),)
+        now = os.fstat(self._descriptor)
+        return now.st_ino, now.st_size, now.st_mtime_ns
+
 
 class PathSource(FileSource):
     """A file on disk; `path` and `stat` are those at the start."""
 
-    def __init__(self, path: Path) -> None:
-        opened = path.open("rb", buffering=0)
-        try:
-            super().__init__(opened, name=printable(path.name))
-        except BaseException:
-            opened.close()
-            raise
+    def __init__(self, path: Path, opened: BinaryIO) -> None:
+        super().__init__(opened, name=printable(path.name))
         self._opened = opened
         self.path = path.resolve()
         self.stat = os.fstat(opened.fileno())
-
-    def check_unchanged(self) -> None:
-        now = os.fstat(self._opened.fileno())
-        if (now.st_size, now.st_mtime_ns) != (self.stat.st_size, self.stat.st_mtime_ns):
-            raise SourceChanged(f"{self.path} changed while it was read")
 
     def close(self) -> None:
         self._opened.close()
@@ -147,46 +161,75 @@ class StreamSource(Source):
 
 
 class PipeSource(StreamSource):
-    """A binary file object that can't be sought: a pipe, standard input."""
+    """A binary file object whose end is not known: a pipe, a device, a file of procfs."""
 
     def __init__(self, file: BinaryIO, *, owned: bool = False) -> None:
-        super().__init__(_from_file(file), name=_name_of(file))
+        self._thread = LoneThread()
+        super().__init__(_from_file(file, self._thread), name=_name_of(file))
         self._file = file
         self._owned = owned
 
     def close(self) -> None:
+        self._thread.close()
         if self._owned:
             self._file.close()
 
 
-def open_source(source: UploadSource) -> Source:
+class IteratorSource(StreamSource):
+    """An iterator, which may wait for a disk or a network at each step."""
+
+    def __init__(self, parts: Iterator[bytes]) -> None:
+        self._thread = LoneThread()
+        super().__init__(_from_iterator(parts, self._thread))
+
+    def close(self) -> None:
+        self._thread.close()
+
+
+async def open_source(source: UploadSource) -> Source:
     """The source for whatever the caller gave; close it when done.
+
+    A FIFO is open when somebody writes to it.
 
     Raises:
         OSError: a path can't be opened.
         TypeError: it is nothing that gives bytes.
     """
     if isinstance(source, str | os.PathLike):
-        return _open_path(Path(source))
+        path, thread = Path(source), LoneThread()
+        try:
+            return await thread.call(lambda: _open_path(path))
+        finally:
+            thread.close()
     if isinstance(source, bytes | bytearray):
         return FileSource(io.BytesIO(source))
     if hasattr(source, "read"):
-        file = cast("BinaryIO", source)
-        return FileSource(file) if file.seekable() else PipeSource(file)
+        return _of_file(cast("BinaryIO", source))
     if isinstance(source, AsyncIterable):
         return StreamSource(aiter(source))
     if isinstance(source, Iterable):
-        return StreamSource(_from_iterator(iter(source)))
+        return IteratorSource(iter(source))
     raise TypeError(
         f"upload takes a path, a binary file, bytes or an iterator of bytes, not {type(source)}"
     )
 
 
 def _open_path(path: Path) -> Source:
-    if path.is_file():
-        return PathSource(path)
-    # A pipe or a device has no end to seek to.
-    return PipeSource(path.open("rb", buffering=0), owned=True)
+    opened = path.open("rb", buffering=0)
+    try:
+        if ends_where_it_says(opened.fileno()):
+            return PathSource(path, opened)
+        return PipeSource(opened, owned=True)
+    except BaseException:
+        opened.close()
+        raise
+
+
+def _of_file(file: BinaryIO) -> Source:
+    plain = plain_file(file)
+    if not file.seekable() or (plain is not None and not ends_where_it_says(plain.fileno())):
+        return PipeSource(file)
+    return FileSource(file)
 
 
 def printable(name: str) -> str:
@@ -201,14 +244,41 @@ def _name_of(file: BinaryIO) -> str:
     return printable(Path(name).name)
 
 
-async def _from_file(file: BinaryIO) -> AsyncIterator[bytes]:
-    loop = asyncio.get_running_loop()
-    while block := await loop.run_in_executor(None, file.read, PIECE_BYTES):
+async def _from_file(file: BinaryIO, thread: LoneThread) -> AsyncIterator[bytes]:
+    plain = plain_file(file)
+    read = (lambda: file.read(PIECE_BYTES)) if plain is None else _Arriving(file, plain).read
+    while block := await thread.call(read):
         yield block
 
 
-async def _from_iterator(parts: Iterator[bytes]) -> AsyncIterator[bytes]:
-    loop = asyncio.get_running_loop()
-    # next() may wait for a disk or a network; StopIteration can't pass through a future.
-    while (part := await loop.run_in_executor(None, next, parts, None)) is not None:
+class _Arriving:
+    """Reads what a pipe or device has, as soon as it has something."""
+
+    def __init__(self, file: BinaryIO, plain: io.FileIO) -> None:
+        self._poll = select.poll()
+        self._poll.register(plain.fileno(), select.POLLIN)
+        # `read` of a buffer waits for all that was asked for.
+        self._read: Callable[[int], bytes | None] = file.read
+        if isinstance(file, io.BufferedReader | io.BufferedRandom):
+            self._read = file.read1
+        self._ended = False
+
+    def read(self) -> bytes:
+        """Up to a piece, nothing at the end only."""
+        found = bytearray()
+        while not self._ended and len(found) < PIECE_BYTES:
+            # Waited for here: the buffer's lock must not be held while nothing comes, or the
+            # interpreter can't end.
+            if not self._poll.poll(0 if found else None):
+                break
+            part = self._read(PIECE_BYTES - len(found))
+            # A file that others made non-blocking answers None when it has nothing after all.
+            if part is not None:
+                found += part
+                self._ended = not part
+        return bytes(found)
+
+
+async def _from_iterator(parts: Iterator[bytes], thread: LoneThread) -> AsyncIterator[bytes]:
+    while (part := await thread.call(lambda: next(parts, None))) is not None:
         yield part

@@ -13,6 +13,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -78,10 +79,14 @@ class UploadState:
         return session if 0 <= age < KEPT_SECONDS and session.request_id else None
 
     def save(self, session: Session) -> None:
-        """Replace what is remembered. A save cut short is read as nothing."""
+        """Replace what is remembered. A save cut short is read as nothing.
+
+        On a full disk nothing is remembered, which is no reason not to upload.
+        """
         content = json.dumps(asdict(session) | {"saved_at": self._clock()}).encode()
         os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, content, 0)
+        with suppress(OSError):
+            os.pwrite(self._descriptor, content, 0)
 
     def forget(self) -> None:
         """Remember nothing: the upload is committed, or can't be gone on with."""

@@ -44,6 +44,7 @@ class Description:
 
         Raises:
             InvalidArgument: there is no name, or days were given for a permanent file.
+            UnicodeEncodeError: what was said is no text.
         """
         name = self.name or source.name
         if not name:
@@ -99,9 +100,9 @@ class Uploader:
             ArtStoreError: refused, or all tries failed.
             OSError: the source can't be read.
         """
-        source = open_source(given)
+        source = await open_source(given)
         try:
-            header = description.header(source)
+            header = _header_of(description, source)
             if source.seekable and (source.size_bytes or 0) > self._one_stream_bytes:
                 uploaded = await self._resumable(source, header, progress)
             else:
@@ -167,3 +168,12 @@ class Uploader:
             return [through_ingest]
         stub = connection.storage_at(endpoint)
         return [UploadRoute.direct(element_id, connection.calls, stub), through_ingest]
+
+
+def _header_of(description: Description, source: Source) -> types_pb2.UploadHeader:
+    try:
+        return description.header(source)
+    except UnicodeEncodeError as error:
+        raise InvalidArgument(
+            f"{error.object!r} is no text: it has bytes that are not UTF-8"
+        ) from None

@@ -10,6 +10,14 @@ def main() -> None:
     # Core writes about each connection to standard error; ours are the only lines there.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     # Imported here, so that importing this package costs nothing.
-    from artstore_client.cli.app import run
+    from artstore_client.cli import streams
 
-    raise SystemExit(run())
+    streams.prepare()
+    from artstore_client.cli.ending import ended
+
+    def run() -> int:
+        from artstore_client.cli.app import run
+
+        return run()
+
+    raise SystemExit(ended(run))

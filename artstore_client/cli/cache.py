@@ -13,10 +13,11 @@ import typer
 
 from artstore.v1 import cache_pb2
 from artstore_client import CacheCalls, Client, errors
-from artstore_client.cli import exit_codes
+from artstore_client.cli import exit_codes, interrupts
 from artstore_client.cli.as_json import as_json, enum_word
 from artstore_client.cli.cache_summary import cleanup_line, rebuild_line, report_lines
 from artstore_client.cli.completion import complete_element
+from artstore_client.cli.left_behind import of_operation
 from artstore_client.cli.output import human_time, print_json, print_line, print_table
 from artstore_client.cli.progress import operation_bar
 from artstore_client.cli.session import each, one_element, run_command
@@ -58,7 +59,8 @@ async def _watched(
 ) -> Answer:
     """Do `work` under a new operation id, and show its progress meanwhile."""
     operation_id = str(uuid.uuid4())
-    with operation_bar(quiet=quiet) as show:
+    left = interrupts.telling(lambda: of_operation(calls.element_id, operation_id))
+    with left, operation_bar(quiet=quiet) as show:
         if show is None:
             return await work(operation_id)
 

@@ -15,10 +15,10 @@ INTERRUPTED = 130
 
 HELP = (
     "Exit codes: 0 ok, 1 failure, 2 usage or configuration, 3 not found, "
-    "4 refused (token, role), 5 unavailable, 6 data loss, 130 interrupted."
+    "4 refused (token, role), 5 unavailable, 6 data loss, 130 interrupted, 143 terminated."
 )
 
-_TABLE: tuple[tuple[type[errors.ArtStoreError], int], ...] = (
+_TABLE: tuple[tuple[type[Exception], int], ...] = (
     (errors.ConfigurationError, USAGE),
     (errors.InvalidArgument, USAGE),
     (errors.NotFound, NOT_FOUND),
@@ -26,7 +26,12 @@ _TABLE: tuple[tuple[type[errors.ArtStoreError], int], ...] = (
     (errors.PermissionDenied, REFUSED),
     (errors.Unavailable, UNAVAILABLE),
     (errors.DataLoss, DATA_LOSS),
+    (UnicodeError, USAGE),
 )
+
+# What a command may meet; anything else is a fault of this program. Arguments may hold bytes that
+# are no text.
+EXPECTED = (errors.ArtStoreError, OSError, UnicodeError)
 
 
 def code_of(error: BaseException) -> int:

@@ -9,10 +9,15 @@ from typing import Annotated
 import typer
 
 from artstore_client import Client
+from artstore_client.cli import interrupts
+from artstore_client.cli.left_behind import Transfer
+from artstore_client.cli.meanwhile import already_there
 from artstore_client.cli.output import human_size, print_json, print_line
 from artstore_client.cli.progress import transfer_bar
 from artstore_client.cli.session import run_command
 from artstore_client.output_name import output_name
+from artstore_client.placing import descriptor_of
+from artstore_client.results import DownloadedFile
 
 STANDARD_OUTPUT = "-"
 
@@ -29,42 +34,62 @@ def get(
     json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
     """Download a file under the name it had, verified, and resumed if it breaks off."""
-    if json and output == STANDARD_OUTPUT:
+    # Another name of it must not get the line about the download between its bytes.
+    to_standard_output = output == STANDARD_OUTPUT or descriptor_of(Path(output)) == 1
+    if json and to_standard_output:
         raise typer.BadParameter("standard output is for one of them", param_hint="--json")
     into_folder = _is_folder(output)
+    whole = not offset and not length
+
+    async def fetched(client: Client, target: Path) -> DownloadedFile:
+        transfer = Transfer(target.name)
+        left = interrupts.telling(lambda: transfer.of_get(target, file_id, whole=whole))
+        with left, transfer_bar(target.name, quiet=json) as progress:
+            return await client.download(
+                file_id,
+                target,
+                offset=offset,
+                length=length,
+                overwrite=force,
+                progress=transfer.noting(progress),
+            )
 
     async def command(client: Client) -> None:
-        if output == STANDARD_OUTPUT:
-            out = sys.stdout.buffer
-            await client.download(file_id, out, offset=offset, length=length)
+        if to_standard_output:
+            out, transfer = sys.stdout.buffer, Transfer("standard output")
+            with interrupts.telling(transfer.of_stream):
+                await client.download(
+                    file_id, out, offset=offset, length=length, progress=transfer.noting(None)
+                )
             out.flush()
             return
         target = Path(output)
         if into_folder:
-            file = await client.stat(file_id)
+            with interrupts.telling(lambda: "nothing was written; get it again"):
+                file = await client.stat(file_id)
             target /= output_name(file.original_filename, file.file_id)
-        if target.exists() and not force:
-            raise FileExistsError(f"{target} exists: use --force, or -o with another name")
-        with transfer_bar(target.name, quiet=json) as progress:
-            result = await client.download(
-                file_id, target, offset=offset, length=length, progress=progress
-            )
-        written = target.stat().st_size
-        if json:
-            print_json(
-                {
-                    "file_id": result.file.file_id,
-                    "path": str(target),
-                    "size_bytes": written,
-                    "sha256": result.file.sha256,
-                    "verified": result.verified,
-                }
-            )
-        else:
-            checked = "verified" if result.verified else "a part, not verified as a whole"
-            print_line(f"{target}  ({human_size(written)}, {checked})")
+        there = None if force else await already_there(client, file_id, target, whole=whole)
+        result = there or await fetched(client, target)
+        _print_result(result, target, json=json)
 
     run_command(command)
+
+
+def _print_result(result: DownloadedFile, target: Path, *, json: bool) -> None:
+    written = target.stat().st_size if target.is_file() else result.size_bytes
+    if json:
+        print_json(
+            {
+                "file_id": result.file.file_id,
+                "path": str(target),
+                "size_bytes": written,
+                "sha256": result.file.sha256,
+                "verified": result.verified,
+            }
+        )
+    else:
+        checked = "verified" if result.verified else "a part, not verified as a whole"
+        print_line(f"{target}  ({human_size(written)}, {checked})")
 
 
 def _is_folder(output: str) -> bool:

@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Iterator
+import io
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 import typer
 
 from artstore_client import Client, UploadedFile, errors
-from artstore_client.cli import exit_codes
+from artstore_client.cli import exit_codes, interrupts
 from artstore_client.cli.as_json import as_json
+from artstore_client.cli.left_behind import Transfer
 from artstore_client.cli.output import human_size, print_error, print_json, print_line
 from artstore_client.cli.progress import transfer_bar
 from artstore_client.cli.session import run_command
+from artstore_client.cli.walk import STANDARD_INPUT, VANISHED, Item, LeftOut, items_of
 from artstore_client.sources import printable
 
 PATH_ATTRIBUTE = "path"
-STANDARD_INPUT = "-"
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One file to upload; `relative` is its path below the folder that was named."""
-
-    source: Path | None
-    relative: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +40,16 @@ def put(
     paths: Annotated[list[str], typer.Argument(help="Files; `-` is standard input.")],
     *,
     recursive: Annotated[
-        bool, typer.Option("-r", "--recursive", help="Take folders; paths go to attribute `path`.")
+        bool,
+        typer.Option(
+            "-r",
+            "--recursive",
+            help="Take folders; paths go to attribute `path`. A link to a file is stored as the "
+            "file; what is no file is named and left out.",
+        ),
+    ] = False,
+    follow_links: Annotated[
+        bool, typer.Option("--follow-links", help="With -r: go through links to folders.")
     ] = False,
     name: Annotated[str, typer.Option(help="Name to keep, for one file.")] = "",
     content_type: Annotated[str, typer.Option(help="Media type; guessed from the name.")] = "",
@@ -85,33 +84,73 @@ def put(
     )
 
     async def command(client: Client) -> int:
-        codes, sizes = [], []
-        for path in paths:
-            for item in items_of(path, recursive=recursive):
-                if isinstance(item, OSError):
-                    print_error(item)
-                    codes.append(exit_codes.FAILURE)
-                    continue
-                code, size = await _put_one(client, item, said, json=json)
-                codes.append(code)
-                sizes += [size] if code == exit_codes.OK else []
-        if len(codes) > 1 and not json:
-            print_line(f"{len(sizes)} of {len(codes)} files, {human_size(sum(sizes))}")
-        return exit_codes.worst(codes)
+        tally = Tally()
+        with interrupts.telling(tally.before):
+            for path in paths:
+                for item in items_of(path, recursive=recursive, follow_links=follow_links):
+                    if isinstance(item, LeftOut):
+                        tally.leave_out(item)
+                    elif isinstance(item, OSError):
+                        tally.fail(item)
+                    else:
+                        await _put_one(client, item, said, tally, json=json)
+        tally.tell(json=json)
+        return exit_codes.worst(tally.codes)
 
     run_command(command)
 
 
-async def _put_one(client: Client, item: Item, said: Said, *, json: bool) -> tuple[int, int]:
-    """Exit code and size in bytes."""
+class Tally:
+    """What became of the files and of what was found beside them."""
+
+    def __init__(self) -> None:
+        self.codes: list[int] = []
+        self._sizes: list[int] = []
+        self._left_out = 0
+
+    def store(self, size_bytes: int) -> None:
+        """Count a file that was stored."""
+        self.codes.append(exit_codes.OK)
+        self._sizes.append(size_bytes)
+
+    def fail(self, error: Exception, *, about: str = "") -> None:
+        """Count one that was not, and say why."""
+        print_error(error, about=about)
+        self.codes.append(exit_codes.code_of(error))
+
+    def leave_out(self, entry: LeftOut) -> None:
+        """Count an entry that is not to be stored, and say why."""
+        print_error(f"left out {printable(entry.path)}: {entry.reason}")
+        self._left_out += 1
+
+    def before(self) -> str:
+        """For a command that is interrupted: what need not be put again."""
+        return f"{len(self._sizes)} files were stored before" if self._sizes else ""
+
+    def tell(self, *, json: bool) -> None:
+        """The last line, when there was more than one; beside JSON only if something is missing."""
+        if len(self.codes) + self._left_out < 2:
+            return
+        left_out = f", {self._left_out} left out" if self._left_out else ""
+        stored, size = len(self._sizes), human_size(sum(self._sizes))
+        line = f"{stored} of {len(self.codes)} files, {size}{left_out}"
+        if not json:
+            print_line(line)
+        elif left_out or stored < len(self.codes):
+            print_error(line)
+
+
+async def _put_one(client: Client, item: Item, said: Said, tally: Tally, *, json: bool) -> None:
     shown = item.relative or (str(item.source) if item.source else said.name)
+    transfer = Transfer(printable(shown))
+    left = interrupts.telling(lambda: transfer.of_put(item.source))
     attributes = dict(said.attributes)
     if item.relative:
         attributes.setdefault(PATH_ATTRIBUTE, item.relative)
     try:
-        with transfer_bar(shown, quiet=json) as progress:
+        with left, transfer_bar(shown, quiet=json) as progress:
             uploaded = await client.upload(
-                item.source if item.source is not None else sys.stdin.buffer,
+                item.source if item.source is not None else _standard_input(),
                 name=said.name,
                 content_type=said.content_type,
                 description=said.description,
@@ -121,13 +160,24 @@ async def _put_one(client: Client, item: Item, said: Said, *, json: bool) -> tup
                 namespace=said.namespace,
                 permanent=said.permanent,
                 retention_days=said.days,
-                progress=progress,
+                progress=transfer.noting(progress),
             )
     except (errors.ArtStoreError, OSError) as error:
-        print_error(error, about=printable(shown))
-        return exit_codes.code_of(error), 0
+        if isinstance(error, FileNotFoundError) and item.relative:
+            tally.leave_out(LeftOut(item.relative, VANISHED))
+        else:
+            tally.fail(error, about=printable(shown))
+        return
     _print_result(uploaded, printable(shown), json=json)
-    return exit_codes.OK, uploaded.file.size_bytes
+    tally.store(uploaded.file.size_bytes)
+
+
+def _standard_input() -> BinaryIO:
+    # Not through the buffer of sys.stdin: its lock would be held while nothing comes.
+    try:
+        return io.FileIO(0, "rb", closefd=False)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, "standard input") from None
 
 
 def _print_result(uploaded: UploadedFile, shown: str, *, json: bool) -> None:
@@ -142,37 +192,6 @@ def _print_result(uploaded: UploadedFile, shown: str, *, json: bool) -> None:
         f", resumed at {human_size(uploaded.resumed_at_bytes)}" if uploaded.resumed_at_bytes else ""
     )
     print_line(f"{uploaded.file_id}  {shown}  ({human_size(uploaded.file.size_bytes)}{resumed})")
-
-
-def items_of(path: str, *, recursive: bool) -> Iterator[Item | OSError]:
-    """The files that an argument names, folders in the order of their names.
-
-    Links to folders are not followed, so that no walk goes in circles; what is neither file nor
-    folder is left out.
-    """
-    if path == STANDARD_INPUT:
-        yield Item(None)
-        return
-    top = Path(path)
-    if not top.is_dir():
-        yield Item(top)
-        return
-    if not recursive:
-        yield IsADirectoryError(f"{printable(path)} is a folder: use -r")
-        return
-    # Of "." the name is that of the folder it stands for.
-    below = top.resolve().parent if not top.name or top.name == ".." else top.parent
-    unreadable: list[OSError] = []
-    for folder, folders, names in os.walk(top, onerror=unreadable.append):
-        folders.sort()
-        yield from unreadable
-        unreadable.clear()
-        for name in sorted(names):
-            found = Path(folder, name)
-            if found.is_file():
-                relative = os.path.relpath(found.absolute(), below.absolute())
-                yield Item(found, printable(relative))
-    yield from unreadable
 
 
 def parse_attributes(given: list[str]) -> dict[str, str]:

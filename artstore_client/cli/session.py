@@ -10,7 +10,7 @@ import typer
 
 from artstore_client import Client, ConfigurationError, errors
 from artstore_client.calls import Timeouts
-from artstore_client.cli import exit_codes, own_changes
+from artstore_client.cli import exit_codes, interrupts, own_changes
 from artstore_client.cli.limits import Limits, limits
 from artstore_client.cli.output import print_error
 from artstore_client.cli.patience import WaitTeller, sentence
@@ -22,11 +22,11 @@ def run_command(command: Command) -> None:
     """Run `command` with a connected client.
 
     Raises:
-        typer.Exit: with the code it answered, or that of the error it raised.
+        typer.Exit: with the code it answered, that of the error it raised, or that of a signal.
     """
     try:
-        code = asyncio.run(_connected(command))
-    except (errors.ArtStoreError, OSError) as error:
+        code = interrupts.run(_connected(command))
+    except exit_codes.EXPECTED as error:
         print_error(error)
         raise typer.Exit(exit_codes.code_of(error)) from None
     if code:
@@ -96,7 +96,7 @@ async def each(items: list[str], work: Callable[[str], Awaitable[None]]) -> int:
         try:
             await work(item)
             codes.append(exit_codes.OK)
-        except (errors.ArtStoreError, OSError) as error:
+        except exit_codes.EXPECTED as error:
             print_error(error, about=item)
             codes.append(exit_codes.code_of(error))
     return exit_codes.worst(codes)

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import io
 import os
+import resource
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -287,6 +288,19 @@ async def test_upload_of_a_killed_client_is_taken_up_by_the_next(
     assert fake.element.first_offsets[1] == uploaded.resumed_at_bytes
     assert uploaded.file.sha256 == hashlib.sha256(BIG).hexdigest()
     assert list(fake.state_folder.iterdir()) == []
+
+
+async def test_full_disk_of_the_state_folder_stops_no_upload(
+    fake: FakeMesh, big_file: Path
+) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        async with fake.client() as client:
+            uploaded = await client.upload(big_file)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert fake.element.files[uploaded.file_id][1] == BIG
 
 
 async def test_changed_file_is_not_added_to_what_was_sent_of_the_old_one(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pwd
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
-from artstore_client.upload_state import Session, UploadKey, open_state, sweep
+from artstore_client.upload_state import Session, UploadKey, default_folder, open_state, sweep
 
 KEY = UploadKey("/data/big.iso", mtime_ns=1, size_bytes=2, mesh_id="m", header=b"h")
 SESSION = Session("request", "se-01.x", "secret", "se-01", "host:1", 65536)
@@ -107,3 +109,13 @@ def test_folder_that_cannot_be_made_only_costs_the_resuming(tmp_path: Path) -> N
     (tmp_path / "file").write_text("")
     assert open_state(tmp_path / "file" / "folder", KEY) is None
     sweep(tmp_path / "file" / "folder")
+
+
+def test_account_without_a_home_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(_: int) -> NoReturn:
+        raise KeyError
+
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    assert open_state(default_folder(), KEY) is None

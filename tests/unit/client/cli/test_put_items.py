@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import typer
 
-from artstore_client.cli.put import Item, items_of, parse_attributes
+from artstore_client.cli.put import parse_attributes
+from artstore_client.cli.walk import Item, items_of
 
 
 @pytest.fixture
