@@ -44,7 +44,7 @@ _COUNTED = (
             SELECT {value} AS value, count(*) AS files FROM matches{more}
             GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {FACET_VALUES}) counted)"""
         for field, value, more in (
-            ("content_type", "content_type", ""),
+            ("content_type", "media_type", ""),
             ("storage_element_id", "storage_element_id", ""),
             ("tag", "tag", ", unnest(tags) tag"),
         )
@@ -93,7 +93,7 @@ def count(query: SearchQuery, words: Sequence[str], *, few: bool) -> Statement:
     return (
         f"""
         WITH matches AS MATERIALIZED (
-            SELECT content_type, storage_element_id, tags FROM {_source(few=few)}
+            SELECT media_type, storage_element_id, tags FROM {_source(few=few)}
             WHERE {conditions.sql} LIMIT {MATCHES_CAP + 1})
         SELECT {_COUNTED}
         """,
@@ -126,7 +126,7 @@ def first_page(query: SearchQuery, words: Sequence[str], *, few: bool) -> Statem
         f"""
         WITH matches AS MATERIALIZED (
             SELECT *, row_number() OVER () AS number FROM (
-                SELECT file_id, storage_element_id, content_type, tags, created_at, {keyed}
+                SELECT file_id, storage_element_id, media_type, tags, created_at, {keyed}
                 FROM {_source(few=few)} WHERE {conditions.sql}
                 LIMIT {MATCHES_CAP + 1}) found),
         page AS (

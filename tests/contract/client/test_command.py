@@ -141,6 +141,12 @@ async def test_one_file_is_one_line_whatever_its_texts_hold(fake: FakeMesh, shel
         assert json.loads(document)["original_filename"] == evil
 
 
+async def test_packed_file_is_what_it_is(fake: FakeMesh, shell: Shell) -> None:
+    (shell.folder / "data.csv.gz").write_bytes(b"x")
+    (document,) = (await shell.run("put", "data.csv.gz", "--json")).documents
+    assert document["content_type"] == "application/gzip"
+
+
 async def test_get_overwrites_only_when_told_to(fake: FakeMesh, shell: Shell) -> None:
     file_id = fake.element.store(types_pb2.UploadHeader(original_filename="a"), b"new").file_id
     target = shell.folder / "a"

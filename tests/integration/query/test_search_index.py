@@ -383,3 +383,16 @@ async def test_beyond_the_cap_the_count_is_a_lower_bound(
     page = await searched.search("doc", "created_at")
     assert (page.total, page.exact) == (10, False)
     assert page.facets["content_type"] == [("application/pdf", 11)]
+
+
+async def test_a_content_type_is_found_whatever_its_case_and_parameters(
+    searched: Searched,
+) -> None:
+    kinds = ("TEXT/HTML; charset=x", "text/html;charset=utf-8", "text/html", "Text/HTML ", "foo")
+    await searched.put(*(make_file(kind, content_type=kind) for kind in kinds))
+    for asked in ("text/html", "Text/HTML; charset=koi8-r", "TEXT/*"):
+        found = await searched.names(filters=Filters(content_types=[asked]))
+        assert sorted(found) == sorted(kinds[:4]), asked
+    page = await searched.search(filters=Filters(content_types=["text/html"]))
+    assert dict(page.facets["content_type"]) == {"text/html": 4}
+    assert await searched.names(filters=Filters(content_types=["FOO"])) == ["foo"]
