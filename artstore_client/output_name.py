@@ -1,35 +1,38 @@
-"""A safe name in the local file system for whatever name an uploader gave."""
+"""A name in the local file system for whatever name an uploader gave."""
 
 from __future__ import annotations
 
-MOST_BYTES = 240
-_FORBIDDEN = set('<>:"/\\|?*')
+import os
+import re
+
+from artstore_client.visible import CONTROLS
+
+MOST_BYTES = 255
+_MOST_EXTENSION_BYTES = 20
+# What lies between two parts of a path here: a backslash is a letter like others on POSIX.
+_SEPARATORS = re.escape(os.sep + (os.altsep or ""))
+_FORBIDDEN = re.compile(f"[{_SEPARATORS}{CONTROLS}]")
+# Joined to what stands before them; a name does not end between the two.
+_JOINERS = "\u200d\ufe0f"
 
 
 def output_name(original_filename: str, file_id: str) -> str:
-    """The last part of `original_filename`, without what no file name may hold.
+    """`original_filename` as it was, as far as it can be one name in a folder.
 
-    Folders, control characters and reserved characters never pass; a name that has nothing left,
-    or is hidden from view, falls back to `file_id`. At most 240 bytes, the extension kept.
+    Separators of paths, control characters and those that turn the direction of text become `_`;
+    a name that begins with `.` (hidden, or a folder) or `-` (an option) gets a `_` before it. At
+    most 255 bytes, cut at a character, the extension kept. Falls back to `file_id` when empty.
     """
-    last = original_filename.replace("\\", "/").rsplit("/", 1)[-1]
-    cleaned = "".join(
-        "_"
-        if character in _FORBIDDEN or (not character.isprintable() and character != "\u200d")
-        else character
-        for character in last
-    )
-    # Trailing dots and spaces are dropped by some systems, and "." and ".." are folders.
-    cleaned = cleaned.strip().rstrip(". ")
-    if not cleaned or not cleaned.strip("._ "):
+    if not original_filename:
         return file_id
-    return _cut(cleaned)
+    name = _FORBIDDEN.sub("_", original_filename)
+    return _cut(f"_{name}" if name[0] in ".-" else name)
 
 
 def _cut(name: str) -> str:
     if len(name.encode("utf-8", "replace")) <= MOST_BYTES:
         return name
     stem, dot, extension = name.rpartition(".")
-    tail = f"{dot}{extension}" if stem and len(extension.encode()) <= 20 else ""
+    tail = f"{dot}{extension}" if stem and len(extension.encode()) <= _MOST_EXTENSION_BYTES else ""
     head = (stem if tail else name).encode("utf-8", "replace")[: MOST_BYTES - len(tail.encode())]
-    return head.decode("utf-8", "ignore") + tail
+    return head.decode("utf-8", "ignore").rstrip(_JOINERS) + tail

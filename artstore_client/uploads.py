@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mimetypes
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from pathlib import Path
 from artstore.v1 import types_pb2
 from artstore_client import upload_state
 from artstore_client.connection import Connection
+from artstore_client.content_types import guessed
 from artstore_client.errors import InvalidArgument
 from artstore_client.one_stream import OneStreamUpload
 from artstore_client.results import Progress, UploadedFile
@@ -53,7 +53,7 @@ class Description:
             raise InvalidArgument("a permanent file has no retention days", field="retention_days")
         return types_pb2.UploadHeader(
             original_filename=name,
-            content_type=self.content_type or mimetypes.guess_type(name)[0] or "",
+            content_type=self.content_type or guessed(name),
             size_bytes=source.size_bytes,
             sha256=self.sha256,
             description=self.description,

@@ -18,6 +18,7 @@ from typing import Any
 
 import orjson
 
+from mesh.content_type import canonical
 from mesh.errors import FailedPrecondition, InvalidArgument
 from storage_server import sidecar_members as read
 from storage_server.sidecar_scan import InvalidSidecar, unknown_members
@@ -333,7 +334,8 @@ def updated(sidecar: Sidecar, changes: Mapping[str, Any], now: datetime) -> Side
     """`sidecar` with the user's changes, one revision on.
 
     `retention_days` moves `expires_at`, counted from created_at, and is only for temporary
-    files. The name in the store stays when original_filename changes.
+    files. The name in the store stays when original_filename changes. A content type that is no
+    media type may stay, and none may come.
 
     Args:
         changes: new values by the names in UPDATABLE.
@@ -348,6 +350,8 @@ def updated(sidecar: Sidecar, changes: Mapping[str, Any], now: datetime) -> Side
         if name not in UPDATABLE:
             raise InvalidArgument(f"{name} cannot be updated", field=name)
     values = dict(changes)
+    if values.get("content_type", sidecar.content_type) != sidecar.content_type:
+        values["content_type"] = canonical(values["content_type"])
     if "tags" in values:
         values["tags"] = tuple(values["tags"])
     if "attributes" in values:

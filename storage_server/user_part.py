@@ -7,12 +7,12 @@ from typing import Any
 
 import orjson
 
+from mesh.content_type import MAX_CONTENT_TYPE_BYTES
 from mesh.errors import InvalidArgument
 
 MAX_USER_PART_BYTES = 3072
 MAX_FILENAME_BYTES = 1024
 MAX_NAMESPACE_BYTES = 128
-MAX_CONTENT_TYPE_BYTES = 255
 
 
 def check_user_part(
@@ -27,6 +27,8 @@ def check_user_part(
     request_id: str = "",
 ) -> None:
     """Refuse what no sidecar should hold, before any byte is stored.
+
+    The form of a content type is not looked at: older sidecars have other ones, and keep them.
 
     Raises:
         InvalidArgument: an empty name or one over 1,024 bytes, a content_type over 255 bytes,

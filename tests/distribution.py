@@ -18,6 +18,7 @@ SHARED_MESHES = frozenset(
         "tests/acceptance/test_cache_sync.py",
         "tests/acceptance/test_first_files.py",
         "tests/acceptance/test_put_folder.py",
+        "tests/acceptance/test_names.py",
         "tests/acceptance/test_readme.py",
         "tests/acceptance/test_search.py",
         "tests/acceptance/test_settings.py",

@@ -10,6 +10,8 @@ from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from artstore_client.visible import visible_json
+
 
 def as_json(message: Message) -> dict[str, Any]:
     """Every field under its name in the proto; what is unset and has presence is left out."""
@@ -21,8 +23,8 @@ def as_json(message: Message) -> dict[str, Any]:
 
 
 def dumps(value: object) -> str:
-    """One line of JSON, in UTF-8 as it is."""
-    return json.dumps(value, ensure_ascii=False)
+    """One line of JSON, in UTF-8 but for what a terminal would obey."""
+    return visible_json(json.dumps(value, ensure_ascii=False))
 
 
 def enum_word(descriptor: EnumDescriptor, number: int) -> str:

@@ -12,9 +12,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from artstore_client.cli.as_json import as_json, dumps
 from artstore_client.errors import ArtStoreError
+from artstore_client.visible import visible
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.text import Text
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
@@ -25,8 +26,8 @@ def print_json(value: object) -> None:
 
 
 def print_line(text: str) -> None:
-    """One line for people; control characters of names do not reach the terminal."""
-    _write(printable(text))
+    """One line for people, whatever the names in it hold."""
+    _write(visible(text))
 
 
 def print_error(error: BaseException | str, *, about: str = "") -> None:
@@ -37,52 +38,58 @@ def print_error(error: BaseException | str, *, about: str = "") -> None:
     if isinstance(error, ArtStoreError) and error.reason and error.reason not in text:
         text += f" [{error.reason}]"
     prefix = f"{about}: " if about and about not in text else ""
-    sys.stderr.write(printable(f"artstore: {prefix}{text}") + "\n")
+    sys.stderr.write(visible(f"artstore: {prefix}{text}") + "\n")
     sys.stderr.flush()
 
 
 def print_note(text: str) -> None:
     """One line on standard error about what goes on."""
-    sys.stderr.write(printable(f"artstore: {text}").replace("\n", " ") + "\n")
+    sys.stderr.write(visible(f"artstore: {text}") + "\n")
     sys.stderr.flush()
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table; right-aligned where the column's name starts with `>`."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> None:
+    """A table with one line for each row, as long as it takes; a terminal breaks it, we do not.
+
+    Args:
+        columns: names; right-aligned where one starts with `>`.
+        rows: cells. A `Text` must be `visible` already; its styles show on a terminal.
+    """
+    from rich.console import Console
     from rich.text import Text
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for name in columns:
-        right = name.startswith(">")
-        table.add_column(name.lstrip(">"), justify="right" if right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
-    stdout_console().print(table)
-
-
-def stdout_console() -> Console:
-    """The console of standard output; as wide as needed when it is no terminal."""
-    from rich.console import Console
-
+    cells = [
+        [cell if isinstance(cell, Text) else Text(visible(cell)) for cell in row] for row in rows
+    ]
+    header = [Text(name.lstrip(">"), style="bold") for name in columns]
+    widths = [max(cell.cell_len for cell in column) for column in zip(header, *cells, strict=True)]
     console = Console()
-    return console if console.is_terminal else Console(width=250, color_system=None)
+    rule = min(sum(widths) + 2 * (len(widths) - 1), console.width)
+    for line in (header, [Text("─" * rule)], *cells):
+        text = _aligned(line, columns, widths)
+        if console.is_terminal:
+            console.print(text, soft_wrap=True)
+        else:
+            _write(text.plain)
+
+
+def _aligned(line: Sequence[Text], columns: Sequence[str], widths: Sequence[int]) -> Text:
+    """The cells under each other, wide characters counted as two; nothing after the last."""
+    from rich.text import Text
+
+    whole = Text()
+    for number, (cell, name, width) in enumerate(zip(line, columns, widths, strict=False)):
+        padding = " " * (width - cell.cell_len)
+        before = "  " if number else ""
+        whole.append(before + (padding if name.startswith(">") else "")).append_text(cell)
+        if not name.startswith(">") and number < len(line) - 1:
+            whole.append(padding)
+    return whole
 
 
 def on_terminal() -> bool:
     """Whether somebody looks at standard error, where progress is shown."""
     return sys.stderr.isatty()
-
-
-def printable(text: str) -> str:
-    """`text` without characters that move a terminal's cursor; line breaks and emoji stay."""
-    return "".join(
-        character
-        if character.isprintable() or character in "\n\t\u200d\ufe0f"
-        else "\N{REPLACEMENT CHARACTER}"
-        for character in text
-    )
 
 
 def human_size(size_bytes: int) -> str:

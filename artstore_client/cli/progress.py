@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from artstore.v1.cache_pb2 import WatchOperationResponse
-from artstore_client.cli.output import on_terminal, printable
+from artstore_client.cli.output import on_terminal
 from artstore_client.results import Progress
+from artstore_client.visible import visible
 
 
 @contextmanager
@@ -34,7 +35,7 @@ def transfer_bar(label: str, *, quiet: bool) -> Iterator[Progress | None]:
         TimeRemainingColumn(),
     )
     with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task(printable(label)[:40], total=None)
+        task = bars.add_task(visible(label)[:40], total=None)
 
         def show(done: int, total: int | None) -> None:
             bars.update(task, completed=done, total=total)

@@ -17,11 +17,11 @@ from artstore_client.cli.output import (
     print_error,
     print_json,
     print_line,
-    printable,
-    stdout_console,
+    print_table,
 )
 from artstore_client.cli.put import parse_attributes
 from artstore_client.cli.session import run_command
+from artstore_client.visible import visible
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -125,28 +125,39 @@ def sync(
 
 
 def _print_page(page: query_pb2.SearchFilesResponse) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for name in ("id", "element", "size", "created", "name"):
-        table.add_column(name, overflow="fold", justify="right" if name == "size" else "left")
-    for result in page.results:
-        file = result.file
-        name_cell = highlighted(result.highlights.get("original_filename", file.original_filename))
-        for field, text in sorted(result.highlights.items()):
-            if field != "original_filename":
-                name_cell.append(f"  {field}: ", style="dim").append_text(highlighted(text))
-        cells = (file.file_id, file.storage_element_id, human_size(file.size_bytes))
-        table.add_row(*map(Text, cells), Text(human_time(file.created_at)), name_cell)
-    stdout_console().print(table)
+    print_table(
+        ("id", "element", ">size", "created", "name"),
+        [
+            (
+                result.file.file_id,
+                result.file.storage_element_id,
+                human_size(result.file.size_bytes),
+                human_time(result.file.created_at),
+                _name_cell(result),
+            )
+            for result in page.results
+        ],
+    )
     about = "" if page.total_is_exact else "at least "
     print_line(f"{len(page.results)} of {about}{page.total_count}")
     if page.next_page_token:
         print_line(f"more: --page-token {page.next_page_token}")
     if not page.index_complete:
         print_error("the index is not complete yet: files may be missing")
+
+
+def _name_cell(result: query_pb2.SearchResult) -> Text:
+    """The whole name with its matches, then the other fields that match."""
+    from rich.text import Text
+
+    name = result.file.original_filename
+    marked = highlighted(result.highlights.get("original_filename", name))
+    # A text that is cut, of another form, or that holds such marks itself is not the name.
+    cell = marked if marked.plain == visible(name) else Text(visible(name))
+    for field, text in sorted(result.highlights.items()):
+        if field != "original_filename":
+            cell.append(f"  {visible(field)}: ", style="dim").append_text(highlighted(text))
+    return cell
 
 
 def highlighted(text: str) -> Text:
@@ -158,13 +169,11 @@ def highlighted(text: str) -> Text:
         match, end, rest = part.partition(MATCH_END) if number else ("", "", part)
         if number and not end:
             match, rest = "", part
-        shown.append(printable(match), style="bold yellow").append(printable(rest))
+        shown.append(visible(match), style="bold yellow").append(visible(rest))
     return shown
 
 
 def _print_elements(elements: list[query_pb2.ElementSyncStatus]) -> None:
-    from artstore_client.cli.output import print_table
-
     print_table(
         ("element", ">files", ">cursor", ">head", ">lag", ">lag s", "complete", "last error"),
         [

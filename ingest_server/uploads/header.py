@@ -6,6 +6,7 @@ from google.protobuf.message import DecodeError
 
 from artstore.v1 import ingest_pb2, types_pb2
 from ingest_server.placement.selection import Mode
+from mesh.content_type import canonical
 from mesh.errors import InvalidArgument
 
 MAX_REQUEST_ID_BYTES = 128
@@ -43,6 +44,8 @@ def check_header(header: types_pb2.UploadHeader) -> None:
     """
     if not header.original_filename.strip():
         raise InvalidArgument("original_filename is empty", field="original_filename")
+    if header.content_type:
+        canonical(header.content_type)
     if header.size_bytes < 0:
         raise InvalidArgument("size_bytes is negative", field="size_bytes")
     if header.retention_policy not in _MODES:

@@ -108,6 +108,7 @@ def to_query(request: pb.SearchFilesRequest, caller: Caller) -> SearchQuery:
         page_size=min(request.page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE),
         page_token=request.page_token,
         readable=readable(caller),
+        whole=request.query,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from mesh import content_type
 from query_server.search.request import Filters
 from query_server.search.table import KEY_CHARACTERS
 
@@ -94,11 +95,12 @@ def _tags(conditions: Conditions, tags: Sequence[str]) -> None:
 
 
 def _content_types(conditions: Conditions, names: Sequence[str]) -> None:
-    exact = [name for name in names if not name.endswith("/*")]
-    families = [name[:-2] for name in names if name.endswith("/*")]
+    folded = [content_type.folded(name) for name in names]
+    exact = [name for name in folded if not name.endswith("/*")]
+    families = [name[:-2] for name in folded if name.endswith("/*")]
     clauses = []
     if exact:
-        clauses.append(_one_of(conditions, "content_type", exact))
+        clauses.append(_one_of(conditions, "media_type", exact))
     if families:
         clauses.append(_any_of(conditions, "content_family", families))
     conditions.clauses.append(f"({' OR '.join(clauses)})")

@@ -87,7 +87,8 @@ class SearchIndex:
         """
         position = paging.decode(query)
         words = terms.words_of(query.text)
-        if query.text and not words:
+        query = replace(query, namesakes=await self._namesakes(query, position))
+        if query.text and not words and not query.namesakes:
             return Page((), 0, True)
         if position is not None:
             rows = await self._rows(query, words, position)
@@ -98,6 +99,14 @@ class SearchIndex:
         if start.oldest is not None and len(rows) <= query.page_size:
             rows = [*rows, *await self._older(query, words, start.oldest, len(rows))]
         return await self._page(query, words, start, facets, rows)
+
+    async def _namesakes(self, query: SearchQuery, position: Position | None) -> Sequence[str]:
+        """Ids of files whose whole name is the text, the same on all pages."""
+        if position is not None:
+            return position.namesakes
+        if not query.whole.strip():
+            return ()
+        return [row["file_id"] for row in await self._fetch(statements.namesakes(query))]
 
     async def _first(
         self, query: SearchQuery, words: Sequence[str]
@@ -114,12 +123,14 @@ class SearchIndex:
         ranked = query.order is Order.RELEVANCE
         total: int = MATCHES_CAP
         facets: Facets = {}
+        named = query.namesakes
         if few:
             rows = await self._fetch(statements.first_page(query, words, few=True))
             total, facets = _counted(rows)
             if total <= MATCHES_CAP:
                 newest = rows[0]["newest_at"] if ranked and rows else None
-                return rows, Position((), total, exact=True, fuzzy=False, newest=newest), facets
+                start = Position((), total, exact=True, fuzzy=False, newest=newest, namesakes=named)
+                return rows, start, facets
         if ranked:
             counted = rows = await self._fetch(statements.first_page(query, words, few=False))
         else:
@@ -129,7 +140,7 @@ class SearchIndex:
             total, facets = _counted(counted)
         # They see the table at two moments: what one of them found is there.
         total = min(max(total, len(rows)), MATCHES_CAP)
-        start = Position((), total, exact=False, fuzzy=False)
+        start = Position((), total, exact=False, fuzzy=False, namesakes=named)
         if ranked and rows:
             top = rows[0]
             oldest = (top["oldest_at"], top["oldest_id"])

@@ -16,6 +16,7 @@ from mesh.errors import InvalidArgument
 from query_server.search.request import Order, SearchQuery
 
 MAX_TOKEN_CHARACTERS = 4096
+MAX_NAMESAKES = 20
 _BIGGEST = 2**63 - 1
 
 
@@ -34,6 +35,7 @@ class Position:
         oldest: created_at and file_id of the oldest match that is ranked; older ones come after
             all ranked ones, newest first, and the key then is one of these. None where all are
             ranked, or nothing is.
+        namesakes: as of the query.
     """
 
     key: Sequence[Any]
@@ -42,6 +44,7 @@ class Position:
     fuzzy: bool
     newest: datetime | None = None
     oldest: tuple[datetime, str] | None = None
+    namesakes: Sequence[str] = ()
 
     @property
     def past_ranked(self) -> bool:
@@ -73,6 +76,7 @@ def encode(query: SearchQuery, position: Position) -> str:
         position.fuzzy,
         _plain([position.newest])[0],
         _plain(position.oldest) if position.oldest else None,
+        *([list(position.namesakes)] if position.namesakes else []),
     ]
     return base64.urlsafe_b64encode(orjson.dumps(content)).decode().rstrip("=")
 
@@ -103,7 +107,7 @@ def _position(query: SearchQuery) -> Position:
     if len(query.page_token) > MAX_TOKEN_CHARACTERS:
         raise ValueError("too long")
     padded = query.page_token + "=" * (-len(query.page_token) % 4)
-    made_for, key, total, exact, fuzzy, newest, oldest = orjson.loads(
+    made_for, key, total, exact, fuzzy, newest, oldest, *named = orjson.loads(
         base64.urlsafe_b64decode(padded)
     )
     if made_for != fingerprint(query):
@@ -122,6 +126,7 @@ def _position(query: SearchQuery) -> Position:
         fuzzy,
         None if newest is None else _time(newest),
         oldest,
+        tuple(_text(file_id) for file_id in (named[0] if named else ())[:MAX_NAMESAKES]),
     )
 
 

@@ -55,6 +55,8 @@ class SearchQuery:
         descending: largest first.
         page_size: 1 to MAX_PAGE_SIZE.
         readable: namespaces the caller may read; None means all.
+        whole: the text as it was given, which may be the whole name of a file.
+        namesakes: ids of files that have this name; they match, and come first.
     """
 
     text: str
@@ -64,6 +66,8 @@ class SearchQuery:
     page_size: int
     page_token: str
     readable: frozenset[str] | None
+    whole: str = ""
+    namesakes: Sequence[str] = ()
 
 
 def parse_order(order_by: str, *, has_text: bool) -> tuple[Order, bool]:

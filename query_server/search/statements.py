@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from unicodedata import normalize
 
 from mesh.follower.rows import COLUMNS
 from query_server.search import filters
 from query_server.search.filters import Conditions
-from query_server.search.paging import Position
+from query_server.search.paging import MAX_NAMESAKES, Position
 from query_server.search.request import Order, SearchQuery
 from query_server.search.table import KEY_CHARACTERS, TABLE
 from query_server.search.terms import tsquery
@@ -25,6 +26,8 @@ FACET_VALUES = 20
 # Names that resemble a text: so many are compared, and so many of the closest are answered.
 SIMILAR_COMPARED = 5_000
 SIMILAR_CAP = 200
+# Of the files with one name so many are looked at for those that pass the filters.
+NAMESAKES_LOOKED_AT = 1_000
 
 _SORT = {
     Order.CREATED_AT: "created_at",
@@ -44,7 +47,7 @@ _COUNTED = (
             SELECT {value} AS value, count(*) AS files FROM matches{more}
             GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {FACET_VALUES}) counted)"""
         for field, value, more in (
-            ("content_type", "content_type", ""),
+            ("content_type", "media_type", ""),
             ("storage_element_id", "storage_element_id", ""),
             ("tag", "tag", ", unnest(tags) tag"),
         )
@@ -56,16 +59,72 @@ _COUNTED = (
 Statement = tuple[str, Sequence[object]]
 
 
-def _conditions(query: SearchQuery, words: Sequence[str]) -> tuple[Conditions, str]:
-    """The conditions of a query, and the SQL of its tsquery ('' without words)."""
+def _conditions(
+    query: SearchQuery, words: Sequence[str], *, namesakes: bool = True
+) -> tuple[Conditions, str]:
+    """The conditions of a query, and the SQL of its tsquery ('' without words).
+
+    Args:
+        namesakes: they match; else they do not, whatever their words.
+    """
     conditions = Conditions()
     wanted = ""
+    either = []
     if words:
         wanted, parameters = tsquery(words, 1)
         conditions.parameters.extend(parameters)
-        conditions.clauses.append(f"search_vector @@ ({wanted})")
+        either.append(f"search_vector @@ ({wanted})")
+    if query.namesakes and namesakes:
+        either.append(_is_namesake(conditions, query))
+    elif query.namesakes:
+        conditions.clauses.append(f"NOT {_is_namesake(conditions, query)}")
+    if either:
+        conditions.clauses.append(f"({' OR '.join(either)})")
     filters.apply(conditions, query.filters, query.readable)
     return conditions, wanted
+
+
+def _is_namesake(conditions: Conditions, query: SearchQuery) -> str:
+    return f"file_id = ANY({conditions.parameter(list(query.namesakes))}::text[])"
+
+
+def _rank(conditions: Conditions, query: SearchQuery, wanted: str) -> str:
+    """SQL of the relevance: at most 1 by words, and 1 more for a file of that name."""
+    terms = [f"ts_rank(search_vector, {wanted})"] if wanted else []
+    if query.namesakes:
+        terms.append(f"({_is_namesake(conditions, query)})::int")
+    return f"({' + '.join(terms)})::float8"
+
+
+def namesakes(query: SearchQuery) -> Statement:
+    """Rows with `file_id` of files whose whole name is the text, in another case or form too:
+    at most MAX_NAMESAKES, those of the very same name first, then the newest.
+    """
+    conditions = Conditions()
+    given = conditions.parameter(query.whole)
+    names = dict.fromkeys(
+        (query.whole, query.text, *(normalize(form, query.whole) for form in ("NFC", "NFD")))
+    )
+    asked = conditions.parameter(list(names))
+    filters.apply(conditions, query.filters, query.readable)
+    # By the index on names, whose order is that of the ids, so that a name that a million files
+    # have costs no more than another one. `=` would lead the planner to that of trigrams, in
+    # which all names with the same pieces are read.
+    key = f"left(lower(original_filename), {KEY_CHARACTERS})"
+    return (
+        f"""
+        SELECT file_id FROM unnest({asked}::text[]) name CROSS JOIN LATERAL (
+            SELECT * FROM {TABLE}
+            WHERE state = 'active' AND {key} = left(lower(name), {KEY_CHARACTERS})
+              AND lower(original_filename) IS NOT DISTINCT FROM lower(name)
+              AND length(file_id) <= 64
+            ORDER BY {key} DESC, file_id DESC LIMIT {NAMESAKES_LOOKED_AT}) {TABLE}
+        WHERE {conditions.sql}
+        GROUP BY file_id ORDER BY bool_or(original_filename = {given}) DESC, file_id DESC
+        LIMIT {MAX_NAMESAKES}
+        """,
+        conditions.parameters,
+    )
 
 
 def probe(query: SearchQuery, words: Sequence[str]) -> Statement:
@@ -93,7 +152,7 @@ def count(query: SearchQuery, words: Sequence[str], *, few: bool) -> Statement:
     return (
         f"""
         WITH matches AS MATERIALIZED (
-            SELECT content_type, storage_element_id, tags FROM {_source(few=few)}
+            SELECT media_type, storage_element_id, tags FROM {_source(few=few)}
             WHERE {conditions.sql} LIMIT {MATCHES_CAP + 1})
         SELECT {_COUNTED}
         """,
@@ -113,21 +172,28 @@ def first_page(query: SearchQuery, words: Sequence[str], *, few: bool) -> Statem
     score, keys = "0::float8", [_SORT.get(query.order, ""), "file_id"]
     if query.order is Order.RELEVANCE:
         direction, score = "DESC", "page.key_0"
-        keys = [f"ts_rank(search_vector, {wanted})::float8", "created_at", "file_id"]
+        keys = [_rank(conditions, query, wanted), "created_at", "file_id"]
+    source = _source(few=few)
+    if not few and query.namesakes:
+        source = _with_namesakes(_newest(WALKED_ROWS), conditions, query)
     names = [f"key_{number}" for number in range(len(keys))]
     keyed = ", ".join(f"{key} AS {name}" for key, name in zip(keys, names, strict=True))
     order = ", ".join(f"{name} {direction}" for name in names)
+    walked = f"NOT {_is_namesake(conditions, query)}" if query.namesakes else "true"
     oldest = ", ".join(
-        f"(SELECT {column} FROM matches WHERE number <= {RANKED} ORDER BY number DESC LIMIT 1)"
-        f" AS {name}"
-        for column, name in (("created_at", "oldest_at"), ("file_id", "oldest_id"))
+        f"coalesce((SELECT {column} FROM matches WHERE number <= {RANKED} AND {walked}"
+        f" ORDER BY number DESC LIMIT 1), {beyond}) AS {name}"
+        for column, name, beyond in (
+            ("created_at", "oldest_at", "'9999-01-01 00:00:00+00'"),
+            ("file_id", "oldest_id", "''"),
+        )
     )
     return (
         f"""
         WITH matches AS MATERIALIZED (
             SELECT *, row_number() OVER () AS number FROM (
-                SELECT file_id, storage_element_id, content_type, tags, created_at, {keyed}
-                FROM {_source(few=few)} WHERE {conditions.sql}
+                SELECT file_id, storage_element_id, media_type, tags, created_at, {keyed}
+                FROM {source} WHERE {conditions.sql}
                 LIMIT {MATCHES_CAP + 1}) found),
         page AS (
             SELECT * FROM matches WHERE number <= {MATCHES_CAP if few else RANKED}
@@ -138,6 +204,15 @@ def first_page(query: SearchQuery, words: Sequence[str], *, few: bool) -> Statem
         ORDER BY {order}
         """,
         conditions.parameters,
+    )
+
+
+def _with_namesakes(walked: str, conditions: Conditions, query: SearchQuery) -> str:
+    """The rows of `walked` after those of the namesakes, which may be older."""
+    namesake = _is_namesake(conditions, query)
+    return (
+        f"(SELECT * FROM {TABLE} WHERE state = 'active' AND {namesake} UNION ALL"
+        f" (SELECT * FROM ({walked}) {TABLE} WHERE NOT {namesake})) {TABLE}"
     )
 
 
@@ -153,15 +228,21 @@ def _newest(rows: int, among: str = "true") -> str:
 
 
 def by_column(
-    query: SearchQuery, words: Sequence[str], position: Position | None, *, few: bool
+    query: SearchQuery,
+    words: Sequence[str],
+    position: Position | None,
+    *,
+    few: bool,
+    namesakes: bool = True,
 ) -> Statement:
     """One row more than the page has, if there are that many, in the order of a column.
 
     Args:
         few: there are no more matches than the cap: all of them are found and then sorted,
             since to look for them along the order could take the whole table.
+        namesakes: take the files of that name too; else leave them out.
     """
-    conditions, _ = _conditions(query, words)
+    conditions, _ = _conditions(query, words, namesakes=namesakes)
     column = _SORT[query.order]
     sign, direction = ("<", "DESC") if query.descending else (">", "ASC")
     order = f"ORDER BY key_0 {direction}, key_1 {direction} LIMIT {query.page_size + 1}"
@@ -206,9 +287,11 @@ def by_rank(query: SearchQuery, words: Sequence[str], position: Position) -> Sta
             f"created_at <= {newest} AND (created_at, file_id) >= ({at}, {file_id})",
         )
         source = f"({walked}) {TABLE}"
+        if query.namesakes:
+            source = _with_namesakes(walked, conditions, query)
     inner = f"""
         SELECT file_id, storage_element_id, created_at,
-               ts_rank(search_vector, {wanted})::float8 AS score
+               {_rank(conditions, query, wanted)} AS score
         FROM {source} WHERE {conditions.sql}"""
     return _ranked(conditions, inner, query.page_size, position)
 
@@ -221,7 +304,7 @@ def older(
     """
     by_time = replace(query, order=Order.CREATED_AT, descending=True, page_size=limit - 1)
     position = Position(key, 0, exact=False, fuzzy=False)
-    return by_column(by_time, words, position, few=False)
+    return by_column(by_time, words, position, few=False, namesakes=False)
 
 
 def by_likeness(query: SearchQuery, text: str, position: Position | None) -> Statement:

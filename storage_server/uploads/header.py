@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from mesh import content_type
 from mesh.caller import DEFAULT_NAMESPACE
 from mesh.errors import InvalidArgument
 from storage_server import naming
@@ -74,7 +75,7 @@ def checked(header: Header, created_by: str) -> Header:
     """
     filled = replace(
         header,
-        content_type=header.content_type or DEFAULT_CONTENT_TYPE,
+        content_type=content_type.canonical(header.content_type or DEFAULT_CONTENT_TYPE),
         namespace=header.namespace or DEFAULT_NAMESPACE,
         retention_days=_retention_days(header),
     )

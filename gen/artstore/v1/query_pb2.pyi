@@ -80,7 +80,7 @@ class SearchFilters(_message.Message):
 
     @_builtins.property
     def content_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Media types as they were given at upload; `image/*` takes a whole family."""
+        """Media types, whatever their case and parameters; `image/*` takes a whole family."""
 
     @_builtins.property
     def extensions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -298,7 +298,7 @@ class Facet(_message.Message):
     FIELD_FIELD_NUMBER: _builtins.int
     VALUES_FIELD_NUMBER: _builtins.int
     field: _builtins.str
-    """content_type, tag or storage_element_id."""
+    """content_type (without parameters), tag or storage_element_id."""
     @_builtins.property
     def values(self) -> _containers.RepeatedCompositeFieldContainer[Global___FacetValue]:
         """Most frequent first, at most 20."""

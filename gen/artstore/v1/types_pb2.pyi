@@ -211,7 +211,9 @@ class File(_message.Message):
     size_bytes: _builtins.int
     """Size of the blob in bytes; 0 is fine."""
     content_type: _builtins.str
-    """Media type as declared, `application/octet-stream` if none was."""
+    """Media type as declared, type and subtype in lower case, parameters kept;
+    `application/octet-stream` if none was. Files of older versions may have any text.
+    """
     sha256: _builtins.str
     """SHA-256 of the blob, lower-case hex."""
     crc32c: _builtins.int
@@ -355,7 +357,9 @@ class UploadHeader(_message.Message):
     original_filename: _builtins.str
     """Required, at most 1,024 bytes of UTF-8; any characters but NUL."""
     content_type: _builtins.str
-    """Media type, at most 255 bytes; empty means `application/octet-stream`."""
+    """Media type, at most 255 bytes, parameters allowed (`text/html; charset=utf-8`); case is
+    folded. Empty means `application/octet-stream`; what is no media type is INVALID_ARGUMENT.
+    """
     size_bytes: _builtins.int
     """Size of the whole file in bytes, if known: space is then reserved before a byte is sent,
     and a different size is DATA_LOSS.

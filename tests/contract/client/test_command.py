@@ -92,7 +92,59 @@ async def test_name_of_an_uploader_does_not_leave_the_folder(fake: FakeMesh, she
     header = types_pb2.UploadHeader(original_filename="../../evil.txt")
     file_id = fake.element.store(header, b"x").file_id
     assert (await shell.run("get", file_id)).code == 0
-    assert (shell.folder / "evil.txt").read_bytes() == b"x"
+    assert (shell.folder / "_.._.._evil.txt").read_bytes() == b"x"
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        (".bashrc", "_.bashrc"),
+        ("-rf", "_-rf"),
+        ("a\nb\x1b\u202ec", "a_b__c"),
+        (" 100% $(x)\u202f\u3000\u200d. ", " 100% $(x)\u202f\u3000\u200d. "),
+        ("я" * 400 + ".tar.xz", "я" * 126 + ".xz"),
+    ],
+)
+async def test_get_chooses_a_name_that_can_do_no_harm_and_else_the_same(
+    fake: FakeMesh, shell: Shell, name: str, written: str
+) -> None:
+    header = types_pb2.UploadHeader(original_filename=name)
+    file_id = fake.element.store(header, b"x").file_id
+    got = await shell.run("get", file_id)
+    assert (got.code, got.err) == (0, "")
+    assert [path.name for path in shell.folder.iterdir()] == [written]
+    assert len(got.out.splitlines()) == 1
+
+
+async def test_one_file_is_one_line_whatever_its_texts_hold(fake: FakeMesh, shell: Shell) -> None:
+    evil = "a\n\t\x1b[2J\u009b\x85\u2028\u2029\u202eb"
+    shown = r"a\n\t\x1b[2J\x9b\x85\u2028\u2029\u202eb"
+    header = types_pb2.UploadHeader(original_filename=evil, tags=[evil], attributes={evil: evil})
+    file = fake.element.store(header, b"x")
+    listed = await shell.run("ls")
+    assert listed.out.splitlines()[2:] == [
+        line for line in listed.out.splitlines() if shown in line
+    ]
+    stat = await shell.run("stat", file.file_id)
+    assert f"tags                 {shown}" in stat.out.splitlines()
+    assert f"attributes           {shown}={shown}" in stat.out.splitlines()
+    (shell.folder / evil).write_text("x")
+    put = await shell.run("put", evil)
+    assert put.out.splitlines() == [line for line in put.out.splitlines() if shown in line]
+    (shell.folder / evil).unlink()
+    gone = await shell.run("put", evil)
+    assert (gone.code, len(gone.err.splitlines())) == (1, 1)
+    assert shown in gone.err
+    for arguments in (("ls", "--json"), ("stat", "--json", file.file_id)):
+        document = (await shell.run(*arguments)).out.splitlines()[0]
+        assert document == document.translate(dict.fromkeys((133, 155, 8232, 8238)))
+        assert json.loads(document)["original_filename"] == evil
+
+
+async def test_packed_file_is_what_it_is(fake: FakeMesh, shell: Shell) -> None:
+    (shell.folder / "data.csv.gz").write_bytes(b"x")
+    (document,) = (await shell.run("put", "data.csv.gz", "--json")).documents
+    assert document["content_type"] == "application/gzip"
 
 
 async def test_get_overwrites_only_when_told_to(fake: FakeMesh, shell: Shell) -> None:

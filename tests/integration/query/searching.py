@@ -69,9 +69,9 @@ async def searched_index(url: str) -> AsyncIterator[Searched]:
 
 def query(text: str = "", order: str = "", **fields: Any) -> SearchQuery:
     """A checked query of a caller who may read everything."""
-    text = check_text(text)
+    whole, text = text, check_text(text)
     by, descending = parse_order(order, has_text=bool(text))
-    return replace(SearchQuery(text, Filters(), by, descending, 50, "", None), **fields)
+    return replace(SearchQuery(text, Filters(), by, descending, 50, "", None, whole), **fields)
 
 
 def make_file(name: str, **fields: Any) -> File:

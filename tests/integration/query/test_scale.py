@@ -19,7 +19,7 @@ from query_server.search.statements import Statement
 from query_server.search.table import TABLE
 from query_server.search.terms import words_of
 from tests.integration.query.corpus import EXPIRED_BEFORE, fill
-from tests.integration.query.searching import Searched, query, searched_index
+from tests.integration.query.searching import Searched, make_file, query, searched_index
 from tests.services import PostgresProcess
 
 # To make the rows takes a while where the machine is busy.
@@ -221,3 +221,26 @@ async def test_a_typo_costs_a_bounded_number_of_comparisons(large: Searched) -> 
         top = await plan(large, statements.by_likeness(search, text, None), run=True)
         assert_no_table_is_walked(top, text)
     assert "quasar" in (await large.names("quassar"))[0]
+
+
+async def test_a_whole_name_comes_first_among_many_matches_however_old_it_is(
+    large: Searched,
+) -> None:
+    old = make_file("report.pdf", created_at=datetime(2020, 1, 1, tzinfo=UTC))
+    await large.put(old, *(make_file("budget.txt", created_at=NOW) for _ in range(300)))
+    search = replace(query("report.pdf"), namesakes=(old.file_id,))
+    seen: list[str] = []
+    token = ""
+    for _ in range(11):
+        page = await large.search("report.pdf", page_size=1000, page_token=token)
+        seen += [hit.row["file_id"] for hit in page.hits]
+        token = page.next_page_token
+    assert seen[0] == old.file_id
+    assert len(set(seen)) == len(seen) == 11_000
+    for few in (True, False):
+        for statement in statements_of(search, few=few):
+            assert_no_table_is_walked(await plan(large, statement, run=False), statement[0])
+    # A name costs the same however many files have it.
+    top = await plan(large, statements.namesakes(query("budget.txt")), run=True)
+    assert_no_table_is_walked(top, "namesakes")
+    assert rows_read(top) <= 300

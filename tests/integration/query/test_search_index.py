@@ -383,3 +383,69 @@ async def test_beyond_the_cap_the_count_is_a_lower_bound(
     page = await searched.search("doc", "created_at")
     assert (page.total, page.exact) == (10, False)
     assert page.facets["content_type"] == [("application/pdf", 11)]
+
+
+WHOLE_NAMES = (
+    "a.txt",
+    "---",
+    "!!!.()",
+    "🎉👨‍👩‍👧.jpg",
+    "हिन्दी दस्तावेज़.pdf",
+    "x\u0302y\u0302.txt",
+    "שָׁלוֹם עוֹלָם.txt",
+    "ไฟล์.pdf",
+    "Screenshot at 9.41.10\u202fAM.png",
+    "  both ends . ",
+    "'\"`$(rm)%20;&|*?[x].sh",
+    "1️⃣.txt",
+    "_",
+)
+
+
+@pytest.mark.parametrize("order", ["", "created_at", "original_filename"])
+async def test_a_whole_name_finds_its_file_first(searched: Searched, order: str) -> None:
+    await searched.put(*map(make_file, WHOLE_NAMES))
+    # Each word of the first name begins many other names.
+    await searched.put(*(make_file(f"a{n} txt{n}.txt.a.txt") for n in range(60)))
+    for name in WHOLE_NAMES:
+        found = await searched.names(name, order, page_size=1 if not order else 1000)
+        assert name in found, name
+
+
+async def test_a_whole_name_is_found_in_another_form_or_case(searched: Searched) -> None:
+    await searched.put(make_file("cafe\u0301 x\u0302.TXT"), make_file("RÉSUMÉ.pdf"))
+    assert await searched.names("café x\u0302.txt") == ["cafe\u0301 x\u0302.TXT"]
+    assert await searched.names("re\u0301sume\u0301.PDF") == ["RÉSUMÉ.pdf"]
+
+
+async def test_pages_of_a_whole_name_have_each_match_once(searched: Searched) -> None:
+    same = [make_file("a.txt") for _ in range(30)]
+    await searched.put(*same, *(make_file(f"a.txt {n}") for n in range(30)))
+    found: list[str] = []
+    token, total = "", 0
+    while token or not found:
+        page = await searched.search("a.txt", page_size=7, page_token=token)
+        found += [hit.row["file_id"] for hit in page.hits]
+        token, total = page.next_page_token, page.total
+    assert len(found) == len(set(found)) == total == 60
+    assert set(found[:7]) <= {file.file_id for file in same}
+
+
+async def test_a_whole_name_of_a_namespace_that_is_not_readable_is_not_found(
+    searched: Searched,
+) -> None:
+    await searched.put(make_file("---", namespace="hr"))
+    assert await searched.names("---", readable=frozenset({"default"})) == []
+
+
+async def test_a_content_type_is_found_whatever_its_case_and_parameters(
+    searched: Searched,
+) -> None:
+    kinds = ("TEXT/HTML; charset=x", "text/html;charset=utf-8", "text/html", "Text/HTML ", "foo")
+    await searched.put(*(make_file(kind, content_type=kind) for kind in kinds))
+    for asked in ("text/html", "Text/HTML; charset=koi8-r", "TEXT/*"):
+        found = await searched.names(filters=Filters(content_types=[asked]))
+        assert sorted(found) == sorted(kinds[:4]), asked
+    page = await searched.search(filters=Filters(content_types=["text/html"]))
+    assert dict(page.facets["content_type"]) == {"text/html": 4}
+    assert await searched.names(filters=Filters(content_types=["FOO"])) == ["foo"]

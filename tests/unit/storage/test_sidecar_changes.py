@@ -12,6 +12,8 @@ from storage_server.sidecar import (
     FileState,
     RetentionPolicy,
     check_user_part,
+    decode,
+    encode,
     moved,
     tombstoned,
     undeleted,
@@ -140,3 +142,18 @@ def test_a_change_in_the_wrong_state_is_refused() -> None:
     ):
         with pytest.raises(FailedPrecondition):
             change()
+
+
+def test_content_type_of_an_update_is_folded_or_refused() -> None:
+    changed = updated(a_sidecar(), {"content_type": "TEXT/HTML;Charset=x"}, LATER)
+    assert changed.content_type == "text/html; charset=x"
+    with pytest.raises(InvalidArgument) as refused:
+        updated(a_sidecar(), {"content_type": "foo"}, LATER)
+    assert refused.value.field == "content_type"
+
+
+def test_content_type_of_an_older_version_stays_when_the_rest_is_updated() -> None:
+    old = a_sidecar(content_type="Foo; \x9b")
+    assert decode(encode(old)).content_type == "Foo; \x9b"
+    for changes in ({"description": "new"}, {"content_type": "Foo; \x9b", "version": "2"}):
+        assert updated(old, changes, LATER).content_type == "Foo; \x9b"

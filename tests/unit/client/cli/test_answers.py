@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from artstore.v1 import cache_pb2, query_pb2, types_pb2
 from artstore_client import errors
 from artstore_client.cli import exit_codes
-from artstore_client.cli.as_json import as_json
+from artstore_client.cli.as_json import as_json, dumps
 from artstore_client.cli.cache_summary import rebuild_line, report_lines
-from artstore_client.cli.output import human_size, printable
+from artstore_client.cli.output import human_size, print_error, print_line, print_table
 from artstore_client.cli.search import MATCH_BEGIN, MATCH_END, highlighted
+from artstore_client.visible import visible
 
 
 def test_json_has_numbers_short_enums_and_times() -> None:
@@ -66,9 +69,42 @@ def test_first_failure_decides_the_exit_code() -> None:
     assert exit_codes.worst([]) == 0
 
 
-def test_names_cannot_move_the_cursor() -> None:
-    assert printable("a\x1b[2Jb\r") == "a\N{REPLACEMENT CHARACTER}[2Jb\N{REPLACEMENT CHARACTER}"
-    assert printable("отчёт 👨‍👩‍👧") == "отчёт 👨‍👩‍👧"
+OBEYED = "a\n\t\r\x1b[2J\x7f\x85\x9b\u2028\u2029\u202e\u2066\x0b\x1c"
+SHOWN = r"a\n\t\r\x1b[2J\x7f\x85\x9b\u2028\u2029\u202e\u2066\x0b\x1c"
+
+
+def test_what_a_terminal_obeys_is_shown_as_escapes(capsys: pytest.CaptureFixture[str]) -> None:
+    print_line(OBEYED)
+    print_error(errors.NotFound(f"no {OBEYED}"), about=OBEYED)
+    printed = capsys.readouterr()
+    assert printed.out == f"{SHOWN}\n"
+    assert printed.err == f"artstore: no {SHOWN}\n"
+
+
+@pytest.mark.parametrize(
+    "name", ["отчёт 👨‍👩‍👧", "a\u202fb\u00a0c\u3000d\u200ce", "100% \\ 'q'", "x\u0302 שלום\u200f"]
+)
+def test_other_names_are_shown_as_they_are(name: str) -> None:
+    assert visible(name) == name
+
+
+def test_json_has_the_same_value_and_nothing_that_a_terminal_obeys() -> None:
+    document = dumps({OBEYED: [OBEYED, "é\u00a0🎉"]})
+    assert json.loads(document) == {OBEYED: [OBEYED, "é\u00a0🎉"]}
+    assert document == visible(document)
+    assert "é\u00a0🎉" in document
+
+
+def test_row_of_a_table_is_one_line_as_long_as_it_takes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    print_table(("id", ">n", "name"), [("日本", "1", OBEYED), ("b", "10", "x" * 400 + " ")])
+    assert capsys.readouterr().out.splitlines() == [
+        "id     n  name",
+        "─" * 80,
+        f"日本   1  {SHOWN}",
+        f"b     10  {'x' * 400} ",
+    ]
 
 
 @pytest.mark.parametrize(
