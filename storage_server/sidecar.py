@@ -195,6 +195,7 @@ _IN_ORDER = (
 _TIMES = ("created_at", "updated_at", "expires_at", "finalized_at")
 _MAY_BE_NULL = ("crc32c", "retention_days", "expires_at", "finalized_at")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _STATES = {state.value: state for state in FileState}
 _POLICIES = {policy.value: policy for policy in RetentionPolicy}
 
@@ -202,16 +203,19 @@ _POLICIES = {policy.value: policy for policy in RetentionPolicy}
 def decode(data: bytes) -> Sidecar:
     """Read a sidecar strictly: what it accepts can be stored in a row without loss.
 
+    A byte order mark before it is passed over, as RFC 8259 allows; the next write drops it.
+
     Raises:
         InvalidSidecar: not JSON, not an object, over 4,096 bytes, a newer schema_version, a
             required field missing, a wrong type or value, NUL or a lone surrogate in a text,
             an integer of more than 64 bits, a name that occurs twice, deep nesting.
     """
-    return _read(data)[0]
+    return _read(data.removeprefix(_BYTE_ORDER_MARK))[0]
 
 
 def decode_with_digest(data: bytes) -> tuple[Sidecar, bytes]:
     """`decode` and `digest`; bytes that are as `encode` writes them are not encoded again."""
+    data = data.removeprefix(_BYTE_ORDER_MARK)
     sidecar, is_canonical = _read(data)
     return sidecar, _digest_of(data) if is_canonical else digest(sidecar)
 
