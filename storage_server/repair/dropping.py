@@ -68,5 +68,7 @@ async def _gone(
     found = await look_at(store, list(rows.values()))
     run.operation.advance(len(suspects))
     return {
-        file_id: row for file_id, row in rows.items() if may_drop(row.sequence, s0, found[file_id])
+        file_id: row
+        for file_id, row in rows.items()
+        if may_drop(row.sequence, s0, found[file_id].found)
     }

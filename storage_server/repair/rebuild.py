@@ -11,18 +11,13 @@ from typing import Protocol
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.fences import Fence
 from storage_server.operations import Operation
+from storage_server.repair.comparison import Differences
 from storage_server.repair.dropping import DEFAULT_MAX_DELETE_RATIO, drop_proved
 from storage_server.repair.merging import Merging
-from storage_server.repair.reading import InvalidAttr
+from storage_server.repair.reading import NOT_A_FILE, InvalidAttr
 from storage_server.repair.result import RebuildResult
 from storage_server.repair.run import RebuildRun
-from storage_server.repair.survey import (
-    Differences,
-    EqualFolder,
-    Verified,
-    blobs_complete,
-    survey,
-)
+from storage_server.repair.survey import EqualFolder, Verified, blobs_complete, survey
 from storage_server.store.port import Store
 
 RENEW_EXCEPTIONS = 2000
@@ -138,7 +133,7 @@ def _note_different(run: RebuildRun, found: Differences) -> None:
     run.result.attr_files_scanned += found.agreeing_live + len(found.unreadable)
     run.result.cache_entries_before += found.live_rows
     for path in found.unreadable:
-        run.result.note(InvalidAttr(path, "not a regular file"))
+        run.result.note(InvalidAttr(path, NOT_A_FILE))
     rows = [row for some in found.claims.values() for row in some] + found.suspects
     run.unsettled.update(row.file_id for row in rows)
     run.suspects += found.suspects

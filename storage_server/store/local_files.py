@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mesh.errors import Aborted, DataLoss, InvalidArgument
+from storage_server.naming import is_sidecar_name
 from storage_server.store import durable, paths
 from storage_server.store.folders import Folders, Handle
 from storage_server.store.port import (
@@ -123,6 +124,22 @@ class LocalFiles:
         except FileNotFoundError:
             pass
         self.folders.prove_root()
+
+    def rename(self, path: str, to: str) -> bool:
+        folder, name = paths.split(path)
+        target_folder, target = paths.split(to)
+        if folder != target_folder:
+            raise InvalidArgument(f"{to!r} is in another folder", field="path")
+        try:
+            with self.folders.opened(folder) as fd:
+                if not _may_become(name, target, fd):
+                    return False
+                durable.rename(name, fd, target, fd)
+                durable.fsync(fd)
+                return True
+        except FileNotFoundError:
+            self.folders.prove_root()
+            return False
 
     # --- stages --------------------------------------------------------------------
 
@@ -259,6 +276,16 @@ def identity_of(found: os.stat_result) -> Identity:
     return Identity(found.st_size, found.st_mtime_ns, found.st_ino)
 
 
+def _may_become(name: str, target: str, folder: int) -> bool:
+    """Whether `target` is free, or is `name` itself on a file system that takes both for one."""
+    found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    try:
+        there = os.stat(target, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return True
+    return os.path.samestat(found, there) and found.st_nlink == 1
+
+
 def _lost(size: int, found: int) -> DataLoss:
     return DataLoss(f"of {size} bytes sent so far {found} are left", reason="STAGE_LOST")
 
@@ -314,6 +341,6 @@ def _is_empty(folder: int, depth: int = 0) -> bool:
                 below = Handle(os.open(entry.name, flags, dir_fd=folder))
                 if not _is_empty(below.fd, depth + 1):
                     return False
-            elif depth or entry.name == paths.ELEMENT_FILE or entry.name.endswith(SIDECAR_SUFFIX):
+            elif depth or entry.name == paths.ELEMENT_FILE or is_sidecar_name(entry.name):
                 return False
     return True

@@ -177,6 +177,11 @@ class CacheRig:
             await self._commit(changed, written, kind)
         return changed
 
+    async def put_back(self, sidecar: Sidecar) -> None:
+        """What a lazy refresh does for a file without a row."""
+        found = await self.store.stat_sidecar(path_of(sidecar))
+        await self._commit(sidecar, found, ChangeKind.CREATED)
+
     async def _commit(self, sidecar: Sidecar, found: Any, kind: ChangeKind) -> None:
         await self.catalog.writes.commit_row(
             sidecar, found, kind, now=utc_now(), cache_ttl_hours=TTL_HOURS
