@@ -196,6 +196,7 @@ _TIMES = ("created_at", "updated_at", "expires_at", "finalized_at")
 _MAY_BE_NULL = ("crc32c", "retention_days", "expires_at", "finalized_at")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _STATES = {state.value: state for state in FileState}
 _POLICIES = {policy.value: policy for policy in RetentionPolicy}
 
@@ -224,6 +225,8 @@ def _read(data: bytes) -> tuple[Sidecar, bool]:
     """The sidecar, and whether `data` is certainly what `encode` makes of it."""
     if len(data) > MAX_SIDECAR_BYTES:
         raise InvalidSidecar(f"longer than {MAX_SIDECAR_BYTES} bytes")
+    if data[:2] in _UTF_16:
+        raise InvalidSidecar("UTF-16, not UTF-8: save it as UTF-8")
     try:
         members = orjson.loads(data)
     except orjson.JSONDecodeError as error:
@@ -234,7 +237,9 @@ def _read(data: bytes) -> tuple[Sidecar, bool]:
     if type(version) is not int or version < 1:
         raise InvalidSidecar("schema_version is missing or no number")
     if version > SCHEMA_VERSION:
-        raise InvalidSidecar(f"schema_version {version} is newer than {SCHEMA_VERSION}")
+        raise InvalidSidecar(
+            f"schema_version {version} is newer than {SCHEMA_VERSION}: update this element's server"
+        )
     is_canonical = _is_canonical(data, members)
     is_plain = is_canonical or _is_plain(data, members)
     unknown = "" if is_plain else unknown_members(data.decode(), _KNOWN)

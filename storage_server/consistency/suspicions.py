@@ -69,7 +69,7 @@ class Suspicions:
             self.orphan_blobs += [f"{listing.path}/{name}" for name in blobs.orphans]
             for name in blobs.missing:
                 self.doubtful_blobs[sidecar_path(listing.path, name)] = ""
-            if blobs.missing or blobs.orphans or blobs.forms:
+            if not blobs.are_complete:
                 return
         self.verified[listing.path] = Verified(listing.stamp, summary.rows, summary.newest_sequence)
 

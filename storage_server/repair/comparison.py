@@ -200,6 +200,22 @@ class ComparedBlobs:
     missing: AbstractSet[str]
     orphans: AbstractSet[str]
 
+    @property
+    def are_complete(self) -> bool:
+        """There is just one for each sidecar, beside it."""
+        return not (self.forms or self.missing or self.orphans)
+
+    @property
+    def renamed_ids(self) -> Iterable[str]:
+        """Of the files whose blob has another form of its name."""
+        return (file_id for path in self.forms if (file_id := file_id_in_name(path)) is not None)
+
+
+def blobs_of(found: Differences) -> ComparedBlobs:
+    """The blobs of folders that differ, by path; those of tombstones may be missing."""
+    named = {blob_beside(one.path) for folder in found.listings for one in folder.sidecars}
+    return compare_blobs(named, found.blobs.sizes.keys())
+
 
 def compare_blobs(named: AbstractSet[str], listed: AbstractSet[str]) -> ComparedBlobs:
     """Find out which blobs belong to which sidecars."""

@@ -152,6 +152,7 @@ class Merging:
             for path in set(paths) - met:
                 self._run.suspects += found.claims.get(path, ())
         self._run.operation.advance(0, len(invalid))
+        self._run.renamed.update(one.file_id for one in candidates if one.path != one.recorded_path)
         return candidates
 
     async def _candidates(

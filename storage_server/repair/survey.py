@@ -211,9 +211,3 @@ def _as_before(before: Verified, counts: FolderSummary | None) -> bool:
         counts.rows,
         counts.newest_sequence,
     )
-
-
-def blobs_complete(folder: EqualFolder) -> bool:
-    """Whether there is just one blob for each sidecar, beside it; a tombstone's may be gone."""
-    found = folder.compare_blobs()
-    return not found.missing and not found.orphans and not found.forms

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
+from mesh.errors import Unavailable
 from storage_server.consistency.report import Finding, Level
 from storage_server.naming import blob_path
 from storage_server.sidecar import FileState, Sidecar, encode
@@ -261,3 +262,60 @@ async def test_an_adopted_name_without_an_id_is_taken_as_it_lies(rig: CacheRig) 
     result = await rig.full(max_delete_ratio=0)
     assert (result.entries_updated, result.error_count) == (1, 0)
     assert (await rig.check(Level.DEEP)).findings == 0
+
+
+async def test_a_rebuild_gives_renamed_files_their_names_back_if_asked_to(rig: CacheRig) -> None:
+    made = await some_files(rig)
+    gone = await rig.delete(made[-1])
+    await rig.lose_row(made[0])
+    before = rig.backdoor.paths()
+    rename_all(rig, partly(FORMS["upper case"]))
+    assert rig.backdoor.paths() != before
+    assert (await rig.full()).names_restored == 0
+    assert rig.backdoor.paths() != before
+    result = await rig.full(restore_names=True)
+    assert result.names_restored == len(made)
+    assert (result.entries_deleted, result.error_count) == (0, 0)
+    assert rig.backdoor.paths() == before
+    assert (await rig.full(restore_names=True)).names_restored == 0
+    assert (await rig.check(Level.DEEP)).findings == 0
+    assert (await rig.rows())[gone.file_id].blob_present
+
+
+async def test_a_restoring_that_is_cut_off_anywhere_leaves_whole_files(
+    local_rig: CacheRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = local_rig
+    made = await some_files(rig)
+    before = rig.backdoor.paths()
+    rename_all(rig, FORMS["upper case"])
+    original = rig.store.rename
+    for allowed in range(3):
+        left = iter(range(allowed))
+
+        async def cut_off(path: str, to: str, left: Iterator[int] = left) -> bool:
+            if next(left, None) is None:
+                raise Unavailable("killed here")
+            return await original(path, to)
+
+        with monkeypatch.context() as broken:
+            broken.setattr(rig.store, "rename", cut_off)
+            with pytest.raises(Unavailable):
+                await rig.full(restore_names=True)
+        report = await rig.check(Level.DEEP)
+        assert report.is_consistent
+        assert report.total_attr_files == len(made)
+    await rig.full(restore_names=True)
+    assert rig.backdoor.paths() == before
+
+
+async def test_a_name_that_is_taken_is_not_restored_over(local_rig: CacheRig) -> None:
+    rig = local_rig
+    made = await rig.upload(original_filename="Отчёт й.pdf")
+    blob = blob_path(made.storage_path, made.storage_filename)
+    other = renamed(blob, FORMS["NFD"])
+    rig.backdoor.rename(blob, other)
+    assert isinstance(rig.backdoor, LocalBackdoor)
+    (rig.backdoor.root / blob).mkdir()
+    assert (await rig.full(restore_names=True)).names_restored == 0
+    assert rig.backdoor.read(other) == b"hello"
