@@ -8,6 +8,7 @@ are kept byte for byte in `Sidecar.unknown`.
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import re
 from collections.abc import Mapping
@@ -195,8 +196,7 @@ _IN_ORDER = (
 _TIMES = ("created_at", "updated_at", "expires_at", "finalized_at")
 _MAY_BE_NULL = ("crc32c", "retention_days", "expires_at", "finalized_at")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _STATES = {state.value: state for state in FileState}
 _POLICIES = {policy.value: policy for policy in RetentionPolicy}
 
@@ -211,12 +211,12 @@ def decode(data: bytes) -> Sidecar:
             required field missing, a wrong type or value, NUL or a lone surrogate in a text,
             an integer of more than 64 bits, a name that occurs twice, deep nesting.
     """
-    return _read(data.removeprefix(_BYTE_ORDER_MARK))[0]
+    return _read(data.removeprefix(codecs.BOM_UTF8))[0]
 
 
 def decode_with_digest(data: bytes) -> tuple[Sidecar, bytes]:
     """`decode` and `digest`; bytes that are as `encode` writes them are not encoded again."""
-    data = data.removeprefix(_BYTE_ORDER_MARK)
+    data = data.removeprefix(codecs.BOM_UTF8)
     sidecar, is_canonical = _read(data)
     return sidecar, _digest_of(data) if is_canonical else digest(sidecar)
 

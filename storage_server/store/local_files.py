@@ -16,7 +16,7 @@ from pathlib import Path
 from mesh.errors import Aborted, DataLoss, InvalidArgument
 from storage_server.naming import is_sidecar_name
 from storage_server.store import durable, paths
-from storage_server.store.folders import Folders, Handle
+from storage_server.store.folders import Folders, Handle, element_name
 from storage_server.store.port import (
     MAX_SIDECAR_BYTES,
     SIDECAR_SUFFIX,
@@ -41,10 +41,13 @@ class LocalFiles:
 
     def read_element(self) -> bytes | None:
         with self.folders.opened("") as root:
+            name = element_name(root)
             try:
-                content = _read_whole(paths.ELEMENT_FILE, root)
+                content = None if name is None else _read_whole(name, root)
             except FileNotFoundError:
-                return None
+                content = None
+        if content is None:
+            return None
         self.folders.element_seen = True
         return content
 
@@ -331,6 +334,10 @@ def _read_whole(name: str, folder: int) -> bytes:
         return file.read()
 
 
+def _is_the_elements(name: str) -> bool:
+    return name.lower() == paths.ELEMENT_FILE or is_sidecar_name(name)
+
+
 def _is_empty(folder: int, depth: int = 0) -> bool:
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -341,6 +348,6 @@ def _is_empty(folder: int, depth: int = 0) -> bool:
                 below = Handle(os.open(entry.name, flags, dir_fd=folder))
                 if not _is_empty(below.fd, depth + 1):
                     return False
-            elif depth or entry.name == paths.ELEMENT_FILE or is_sidecar_name(entry.name):
+            elif depth or _is_the_elements(entry.name):
                 return False
     return True

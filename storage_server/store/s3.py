@@ -87,6 +87,8 @@ class S3Store:
     async def read_element(self) -> bytes | None:
         """`element.json`, or None."""
         found = await self._get(ELEMENT_FILE, 1 << 20)
+        if found is None and (name := await self._other_element_file()) is not None:
+            found = await self._get(name, 1 << 20)
         return found[0] if found is not None else None
 
     async def write_element(self, content: bytes) -> None:
@@ -304,6 +306,17 @@ class S3Store:
             yield folder
 
     # --- inside --------------------------------------------------------------------
+
+    async def _other_element_file(self) -> str | None:
+        """The key of `element.json` in another case."""
+        async with contextlib.aclosing(
+            s3_listing.pages(self._client, self._threads, self._prefix, ELEMENT_FILE[0].upper())
+        ) as found:
+            async for page in found:
+                for entry in page:
+                    if entry.path.lower() == ELEMENT_FILE:
+                        return entry.path
+        return None
 
     async def _list_names(self, folder: str, *, sidecars: bool) -> FolderNames:
         start = len(folder) + 1
