@@ -276,7 +276,7 @@ class LocalStore:
             folders = self._files.folders
             return await self._listers.run(folder, names_in, folders, folder, sidecars=sidecars)
 
-        return NameIndex(names, current_stamp=self._current_stamp)
+        return NameIndex(names, current_stamp=self._current_stamp, patient=not sidecars)
 
     async def _current_stamp(self, folder: str) -> str:
         return await self._threads.run(folder, stamp_of, self._files.folders, folder)

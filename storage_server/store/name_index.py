@@ -54,6 +54,7 @@ class NameIndex:
         current_stamp: the folder's stamp now. None for a store without stamps: there an index
             lives for `life_seconds` and proves no absence of an id younger than itself.
         life_seconds: see `current_stamp`.
+        patient: whether `find` waits for as long as others list, as for ids that are known.
     """
 
     def __init__(
@@ -62,7 +63,9 @@ class NameIndex:
         *,
         current_stamp: Callable[[str], Awaitable[str]] | None = None,
         life_seconds: float = 5.0,
+        patient: bool = False,
     ) -> None:
+        self._patient = patient
         self._list_names = list_names
         self._current_stamp = current_stamp
         self._life_seconds = life_seconds
@@ -80,7 +83,9 @@ class NameIndex:
         asked = time.monotonic()
         index = await self._kept_index(folder, file_id)
         while index is None:
-            began, flight = self._flights.get(folder) or await self._take_off(folder)
+            began, flight = self._flights.get(folder) or await self._take_off(
+                folder, patient=self._patient
+            )
             found = await _landed(flight)
             if began >= asked or file_id in found.by_id:
                 index = found
@@ -132,9 +137,7 @@ class NameIndex:
             self._kept.move_to_end(folder)
         return index
 
-    async def _take_off(
-        self, folder: str, *, patient: bool = False
-    ) -> tuple[float, asyncio.Task[_Index]]:
+    async def _take_off(self, folder: str, *, patient: bool) -> tuple[float, asyncio.Task[_Index]]:
         try:
             async with asyncio.timeout(None if patient else WAIT_SECONDS):
                 await self._slots.acquire()

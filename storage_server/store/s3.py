@@ -47,8 +47,8 @@ class S3Store:
         self._prefix = prefix + "/"
         self._conditional_put = conditional_put
         self._threads = Threads("s3", count=_THREADS, deadline_seconds=client.deadline_seconds)
-        self._index = NameIndex(partial(self._list_names, sidecars=True))
-        self._blob_index = NameIndex(partial(self._list_names, sidecars=False))
+        self._index = NameIndex(self._list_names)
+        self._blob_index = NameIndex(partial(self._names_in, sidecars=False), patient=True)
         self._stages: dict[str, S3Stage] = {}
 
     @classmethod
@@ -318,7 +318,10 @@ class S3Store:
                         return entry.path
         return None
 
-    async def _list_names(self, folder: str, *, sidecars: bool) -> FolderNames:
+    async def _list_names(self, folder: str) -> FolderNames:
+        return await self._names_in(folder, sidecars=True)
+
+    async def _names_in(self, folder: str, *, sidecars: bool) -> FolderNames:
         start = len(folder) + 1
         names: list[str] = []
         async with contextlib.aclosing(
