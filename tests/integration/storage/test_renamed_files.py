@@ -14,9 +14,11 @@ from artstore.v1 import storage_pb2 as pb
 from artstore.v1 import types_pb2
 from mesh.errors import Unavailable
 from storage_server.catalog.writes import Writes
-from tests.integration.cache.renaming import FORMS, Form, only_blobs, only_sidecars
+from tests.integration.cache.backdoor import S3Backdoor
+from tests.integration.cache.renaming import FORMS, Form, only_blobs, only_sidecars, renamed
 from tests.integration.storage.rig import Node, Rig, noise, until
 from tests.integration.storage.test_lazy_refresh import EXPIRE, FILES, sql
+from tests.services import S3Process
 
 Code = grpc.StatusCode
 NAME = "Отчёт й за год.PDF"
@@ -77,6 +79,29 @@ async def test_one_renamed_half_is_enough_to_be_missed_and_is_found(
     await shared_local.call("DeleteFile", pb.DeleteFileRequest(file_id=file.file_id))
     await shared_local.call("UndeleteFile", pb.UndeleteFileRequest(file_id=file.file_id))
     assert await shared_local.download(file.file_id) == b"hello"
+
+
+async def test_a_renamed_object_is_read_changed_deleted_and_brought_back(
+    shared_s3: Node, s3_server: S3Process
+) -> None:
+    data = noise(1000)
+    file = (await shared_s3.upload(data, original_filename=NAME)).file
+    bucket = S3Backdoor(
+        s3_server.client(), shared_s3.rig.values["s3_bucket"], shared_s3.rig.root.name
+    )
+
+    def own() -> list[str]:
+        return sorted(path for path in bucket.paths() if file.file_id in path.lower())
+
+    for path in own():
+        bucket.rename(path, renamed(path, str.upper))
+    there = own()
+    assert await shared_s3.download(file.file_id) == data
+    assert (await change(shared_s3, file.file_id, "changed")).revision == 2
+    await shared_s3.call("DeleteFile", pb.DeleteFileRequest(file_id=file.file_id))
+    await shared_s3.call("UndeleteFile", pb.UndeleteFileRequest(file_id=file.file_id))
+    assert await shared_s3.download(file.file_id) == data
+    assert own() == there
 
 
 async def test_trash_and_tombstones_of_renamed_files_go_when_it_is_time(local_rig: Rig) -> None:
