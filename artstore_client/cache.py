@@ -59,6 +59,7 @@ class CacheCalls:
         *,
         wait_seconds: float = 0.0,
         max_delete_ratio: float | None = None,
+        restore_names: bool = False,
         operation_id: str = "",
     ) -> cache_pb2.RebuildResult:
         """Make rows equal to sidecars.
@@ -67,6 +68,7 @@ class CacheCalls:
             wait_seconds: how long to wait for a lock that is held; 0 means not at all.
             max_delete_ratio: largest share of rows that may go, 0 to 1; default 0.1, and only
                 when more than 100 would go.
+            restore_names: whether renamed files get their recorded names back; default False.
 
         Raises:
             FailedPrecondition: reason MAX_DELETE_RATIO; all but the removal is done.
@@ -77,6 +79,7 @@ class CacheCalls:
             cache_pb2.RebuildCacheRequest(
                 wait_seconds=wait_seconds,
                 max_delete_ratio=max_delete_ratio,
+                restore_names=restore_names,
                 operation_id=operation_id,
             ),
             doing=f"RebuildCache on {self.element_id}",

@@ -52,6 +52,7 @@ from storage_server.operations import Operations
 from storage_server.repair.cleanup import Cleanup
 from storage_server.repair.rebuild import Rebuild
 from storage_server.repair.replay import Replay
+from storage_server.repair.restoring import NameRestoring
 from storage_server.rpc.cache import CacheServicer
 from storage_server.rpc.feed import FeedStreams
 from storage_server.rpc.storage import StorageServicer
@@ -170,7 +171,7 @@ class _Parts:
         )
         self._wire_files(settings, writer)
         self._wire_uploads(settings)
-        self._wire_cache(settings, redis)
+        self._wire_cache(settings, redis, writer)
         self.write_probe = WriteProbe(
             self.element,
             interval_seconds=settings.write_probe_seconds,
@@ -249,7 +250,7 @@ class _Parts:
             unbroken=self.unbroken,
         )
 
-    def _wire_cache(self, settings: StorageSettings, redis: Redis) -> None:
+    def _wire_cache(self, settings: StorageSettings, redis: Redis, writer: WriterLock) -> None:
         element, catalog, store = self.element, self.catalog, live_store(self.element)
         scrub = Scrub(
             store=store, catalog=catalog, bytes_per_second=settings.scrub_bytes_per_second
@@ -269,6 +270,12 @@ class _Parts:
                 catalog=catalog,
                 proof=element,
                 cache_ttl_hours=lambda: settings.ttl_hours(element.mode),
+                names=NameRestoring(
+                    store=store,
+                    catalog=catalog,
+                    file_locks=self.file_locks,
+                    writer=writer,
+                ),
             ),
             cleanup=Cleanup(store, catalog, element),
             operations=Operations(),

@@ -81,20 +81,27 @@ class CacheOperations:
         full: bool,
         wait_seconds: float = 0.0,
         max_delete_ratio: float | None = None,
+        restore_names: bool = False,
         operation_id: str = "",
     ) -> RebuildResult:
-        """Make rows equal to sidecars; incremental removes nothing."""
+        """Make rows equal to sidecars; incremental removes nothing.
+
+        Args:
+            restore_names: whether files under another form of their names get them back.
+        """
         ratio = DEFAULT_MAX_DELETE_RATIO if max_delete_ratio is None else max_delete_ratio
         if not 0 <= ratio <= 1:
             raise InvalidArgument("a share from 0 to 1", field="max_delete_ratio")
 
         async def work(operation: Operation, held: HeldLock) -> RebuildResult:
             fence = Fence(Guard.REBUILD, held.fence)
-            return await self._repair(operation, fence, full=full, max_delete_ratio=ratio)
+            return await self._repair(
+                operation, fence, full=full, max_delete_ratio=ratio, restore_names=restore_names
+            )
 
-        name = "full" if full else "incremental"
+        name, asked = "full" if full else "incremental", (ratio, restore_names)
         return await self._run(
-            LockKind.MANUAL_REBUILD, name, wait_seconds, operation_id, work, asked=ratio
+            LockKind.MANUAL_REBUILD, name, wait_seconds, operation_id, work, asked=asked
         )
 
     async def complete(self, *, wait_seconds: float) -> RebuildResult:
@@ -135,9 +142,14 @@ class CacheOperations:
         *,
         full: bool,
         max_delete_ratio: float = DEFAULT_MAX_DELETE_RATIO,
+        restore_names: bool = False,
     ) -> RebuildResult:
         result, verified = await self._rebuild.run(
-            operation, fence, full=full, max_delete_ratio=max_delete_ratio
+            operation,
+            fence,
+            full=full,
+            max_delete_ratio=max_delete_ratio,
+            restore_names=restore_names,
         )
         self._check.remember(verified)
         return result

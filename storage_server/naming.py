@@ -5,6 +5,10 @@
 
 A name is at most 200 bytes of UTF-8; only the stem is shortened, at a character's border.
 All times are UTC and come from the time in the file id.
+
+File systems and tools that a store goes through change the form of names (NFD, case, `?` for what
+they do not know, spaces and dots at the end). The id in a name survives that: it tells which
+file a blob or sidecar belongs to, and what the sidecar records is only where to look first.
 """
 
 from __future__ import annotations
@@ -26,7 +30,8 @@ _NOBODY = "unknown"
 # Control characters (C0, DEL, C1), separators and what other systems forbid, lone surrogates.
 _FORBIDDEN = re.compile('[\x00-\x1f\x7f-\x9f<>:"/\\\\|?*\u2028\u2029\ud800-\udfff]')
 _NOT_UPLOADER = re.compile(r"[^A-Za-z0-9.@+=,~-]")
-_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_HEX = "[0-9a-fA-F]"
+_UUID = re.compile(f"{_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}}")
 _FOLDER = re.compile(r"\d{4}/(0[1-9]|1[0-2])/(0[1-9]|[12]\d|3[01])/([01]\d|2[0-3])")
 
 
@@ -107,9 +112,19 @@ def sidecar_path(storage_path: str, storage_filename: str) -> str:
     return blob_path(storage_path, storage_filename) + SIDECAR_SUFFIX
 
 
+def is_sidecar_name(name: str) -> bool:
+    """Whether a name (or path) is a sidecar's, in whatever case."""
+    return name[-len(SIDECAR_SUFFIX) :].lower() == SIDECAR_SUFFIX
+
+
+def blob_beside(path: str) -> str:
+    """Path (or name) of the blob that a sidecar's path (or name) stands for."""
+    return path[: -len(SIDECAR_SUFFIX)]
+
+
 def split_sidecar_path(path: str) -> tuple[str, str]:
     """(storage_path, storage_filename) of a sidecar's path: undoes `sidecar_path`."""
-    folder, _, name = path.removesuffix(SIDECAR_SUFFIX).rpartition("/")
+    folder, _, name = blob_beside(path).rpartition("/")
     return folder, name
 
 
@@ -117,10 +132,10 @@ def file_id_in_name(name: str) -> str | None:
     """The file id in the name (or path) of a blob or sidecar, None when there is none.
 
     It is the last UUID: what users call their files may hold others, an extension is too
-    short for one.
+    short for one. It may stand there in upper case and is answered in lower case.
     """
     found = _UUID.findall(name.rpartition("/")[2])
-    return found[-1] if found else None
+    return found[-1].lower() if found else None
 
 
 def _cut(text: str, limit: int) -> str:

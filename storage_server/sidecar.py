@@ -8,6 +8,7 @@ are kept byte for byte in `Sidecar.unknown`.
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import re
 from collections.abc import Mapping
@@ -196,6 +197,7 @@ _IN_ORDER = (
 _TIMES = ("created_at", "updated_at", "expires_at", "finalized_at")
 _MAY_BE_NULL = ("crc32c", "retention_days", "expires_at", "finalized_at")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _STATES = {state.value: state for state in FileState}
 _POLICIES = {policy.value: policy for policy in RetentionPolicy}
 
@@ -203,16 +205,19 @@ _POLICIES = {policy.value: policy for policy in RetentionPolicy}
 def decode(data: bytes) -> Sidecar:
     """Read a sidecar strictly: what it accepts can be stored in a row without loss.
 
+    A byte order mark before it is passed over, as RFC 8259 allows; the next write drops it.
+
     Raises:
         InvalidSidecar: not JSON, not an object, over 4,096 bytes, a newer schema_version, a
             required field missing, a wrong type or value, NUL or a lone surrogate in a text,
             an integer of more than 64 bits, a name that occurs twice, deep nesting.
     """
-    return _read(data)[0]
+    return _read(data.removeprefix(codecs.BOM_UTF8))[0]
 
 
 def decode_with_digest(data: bytes) -> tuple[Sidecar, bytes]:
     """`decode` and `digest`; bytes that are as `encode` writes them are not encoded again."""
+    data = data.removeprefix(codecs.BOM_UTF8)
     sidecar, is_canonical = _read(data)
     return sidecar, _digest_of(data) if is_canonical else digest(sidecar)
 
@@ -221,6 +226,8 @@ def _read(data: bytes) -> tuple[Sidecar, bool]:
     """The sidecar, and whether `data` is certainly what `encode` makes of it."""
     if len(data) > MAX_SIDECAR_BYTES:
         raise InvalidSidecar(f"longer than {MAX_SIDECAR_BYTES} bytes")
+    if data[:2] in _UTF_16:
+        raise InvalidSidecar("UTF-16, not UTF-8: save it as UTF-8")
     try:
         members = orjson.loads(data)
     except orjson.JSONDecodeError as error:
@@ -231,7 +238,9 @@ def _read(data: bytes) -> tuple[Sidecar, bool]:
     if type(version) is not int or version < 1:
         raise InvalidSidecar("schema_version is missing or no number")
     if version > SCHEMA_VERSION:
-        raise InvalidSidecar(f"schema_version {version} is newer than {SCHEMA_VERSION}")
+        raise InvalidSidecar(
+            f"schema_version {version} is newer than {SCHEMA_VERSION}: update this element's server"
+        )
     is_canonical = _is_canonical(data, members)
     is_plain = is_canonical or _is_plain(data, members)
     unknown = "" if is_plain else unknown_members(data.decode(), _KNOWN)

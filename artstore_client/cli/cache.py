@@ -15,10 +15,21 @@ from artstore.v1 import cache_pb2
 from artstore_client import CacheCalls, Client, errors
 from artstore_client.cli import exit_codes, interrupts
 from artstore_client.cli.as_json import as_json, enum_word
-from artstore_client.cli.cache_summary import cleanup_line, rebuild_line, report_lines
+from artstore_client.cli.cache_summary import (
+    advice_lines,
+    cleanup_line,
+    rebuild_line,
+    report_lines,
+)
 from artstore_client.cli.completion import complete_element
 from artstore_client.cli.left_behind import of_operation
-from artstore_client.cli.output import human_time, print_json, print_line, print_table
+from artstore_client.cli.output import (
+    human_time,
+    print_advice,
+    print_json,
+    print_line,
+    print_table,
+)
 from artstore_client.cli.progress import operation_bar
 from artstore_client.cli.session import each, one_element, run_command
 
@@ -95,7 +106,10 @@ def check(
     wait: Wait = 0.0,
     json: Json = False,
 ) -> None:
-    """Compare rows with sidecars; ends with 1 if an element is inconsistent."""
+    """Compare rows with sidecars; ends with 1 if an element is inconsistent.
+
+    What to do about each kind of finding is said on standard error.
+    """
     number = cache_pb2.CheckLevel.Value(f"CHECK_LEVEL_{level.upper()}")
     inconsistent: list[str] = []
 
@@ -112,6 +126,8 @@ def check(
         else:
             for line in report_lines(calls.element_id, report):
                 print_line(line)
+            for line in advice_lines(calls.element_id, report):
+                print_advice(line)
 
     _for_elements(element, work)
     if inconsistent:
@@ -124,6 +140,9 @@ def rebuild(
     max_delete_ratio: Annotated[
         float | None, typer.Option(min=0, max=1, help="Largest share of rows that may go; 0.1.")
     ] = None,
+    restore_names: Annotated[
+        bool, typer.Option("--restore-names", help="Give renamed files their names back.")
+    ] = False,
     wait: Wait = 0.0,
     json: Json = False,
 ) -> None:
@@ -133,7 +152,10 @@ def rebuild(
         result = await _watched(
             calls,
             lambda operation: calls.rebuild(
-                wait_seconds=wait, max_delete_ratio=max_delete_ratio, operation_id=operation
+                wait_seconds=wait,
+                max_delete_ratio=max_delete_ratio,
+                restore_names=restore_names,
+                operation_id=operation,
             ),
             quiet=json,
         )

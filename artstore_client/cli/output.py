@@ -30,6 +30,12 @@ def print_line(text: str) -> None:
     _write(visible(text))
 
 
+def print_advice(text: str) -> None:
+    """One line for people on standard error."""
+    sys.stderr.write(visible(text) + "\n")
+    sys.stderr.flush()
+
+
 def print_error(error: BaseException | str, *, about: str = "") -> None:
     """One line on standard error."""
     text = str(error) or type(error).__name__

@@ -8,7 +8,7 @@ damaged in the database, are looked at row by row.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -32,6 +32,7 @@ _LINE = (
     " || CASE WHEN f.sidecar_inode >= 0 THEN f.sidecar_inode::numeric"
     " ELSE f.sidecar_inode + 18446744073709551616 END || E'\\t' || f.sidecar_etag"
 )
+_BLOB_SIZE = " || E'\\t' || CASE WHEN f.state = 'deleted' THEN '' ELSE f.size_bytes::text END"
 _EXPIRED = f"count(*) FILTER (WHERE f.state <> 'deleted' AND {expired_sql('f', '$1')}) AS expired"
 
 
@@ -42,7 +43,8 @@ class FolderSummary:
     Attributes:
         rows: all of them, tombstones too.
         live_rows: those that are no tombstones.
-        fingerprint: hex; equal to `fingerprint(...)` of a listing that has the same sidecars.
+        fingerprint: hex; equal to `fingerprint(...)` of a listing that has the same sidecars
+            (and blobs, if that was asked for).
         damaged: rows whose columns are not as they were written.
         tombstones: names of the blobs (perhaps gone) of its tombstones.
         newest_sequence: the highest sequence among its rows.
@@ -60,7 +62,10 @@ class FolderSummary:
 
 @dataclass(frozen=True, slots=True)
 class RowSummary:
-    """What a comparison needs of a row. `intact` is False for a row damaged in the database."""
+    """What a comparison needs of a row.
+
+    `intact` is False for a row damaged in the database; `blob_size` is in bytes.
+    """
 
     file_id: str
     path: str
@@ -69,6 +74,7 @@ class RowSummary:
     digest: bytes
     sequence: int
     intact: bool
+    blob_size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +85,13 @@ class RowKeys:
         file_ids: of the rows.
         keys: of the rows, in the same order. That of a row damaged in the database is its
             file id, which is no key of any sidecar.
+        blob_sizes: in bytes, in the same order.
         tombstones: keys of those that are tombstones.
     """
 
     file_ids: Sequence[str]
     keys: Sequence[str]
+    blob_sizes: Sequence[int]
     tombstones: Sequence[str]
 
 
@@ -91,20 +99,38 @@ def key_of(sidecar: ListedSidecar) -> str:
     """What `RowKeys.keys` has for a row that was made from this very sidecar."""
     path, identity = sidecar
     return (
-        f"{path[: -len(SIDECAR_SUFFIX)]}\t{identity.mtime_ns}\t{identity.size}"
+        f"{path.removesuffix(SIDECAR_SUFFIX)}\t{identity.mtime_ns}\t{identity.size}"
         f"\t{identity.inode}\t{identity.etag}"
     )
 
 
-def fingerprint(sidecars: Iterable[ListedSidecar]) -> str:
-    """Hex digest of a folder's sidecars: their names and identities, in any order."""
-    suffix = len(SIDECAR_SUFFIX)
-    lines = [
-        f"{listed.path.rpartition('/')[2][:-suffix]}\t{identity.mtime_ns}\t{identity.size}"
-        f"\t{identity.inode}\t{identity.etag}".encode(errors="surrogateescape")
-        for listed in sidecars
-        for identity in (listed.identity,)
-    ]
+def fingerprint(
+    sidecars: Iterable[ListedSidecar],
+    blobs: Mapping[str, int] | None = None,
+    tombstones: Container[str] = (),
+) -> str:
+    """Hex digest of a folder's sidecars: their names and identities, in any order.
+
+    Args:
+        blobs: sizes by name, if the digest is to have those of all but the tombstones too.
+        tombstones: names of their blobs.
+    """
+    if blobs is None:
+        lines = [
+            f"{name}\t{identity.mtime_ns}\t{identity.size}\t{identity.inode}"
+            f"\t{identity.etag}".encode(errors="surrogateescape")
+            for path, identity in sidecars
+            for name in (path.rpartition("/")[2].removesuffix(SIDECAR_SUFFIX),)
+        ]
+    else:
+        lines = [
+            f"{name}\t{identity.mtime_ns}\t{identity.size}\t{identity.inode}\t{identity.etag}"
+            f"\t{'' if name in tombstones else blobs.get(name, '-')}".encode(
+                errors="surrogateescape"
+            )
+            for path, identity in sidecars
+            for name in (path.rpartition("/")[2].removesuffix(SIDECAR_SUFFIX),)
+        ]
     lines.sort()
     return hashlib.md5(b"\n".join(lines), usedforsecurity=False).hexdigest()
 
@@ -116,9 +142,11 @@ class Summaries:
         self._database = database
         self._tables = tables
 
-    async def folders(self, only: Sequence[str] | None = None) -> dict[str, FolderSummary]:
+    async def folders(
+        self, only: Sequence[str] | None = None, *, blob_sizes: bool = False
+    ) -> dict[str, FolderSummary]:
         """A summary of every folder that has rows (or of some of them), by its path."""
-        line = f"convert_to({_LINE}, 'UTF8')"
+        line = f"convert_to({_LINE}{_BLOB_SIZE if blob_sizes else ''}, 'UTF8')"
         where = "" if only is None else " WHERE f.storage_path = ANY($2::text[])"
         records = await self._database.fetch(
             f"SELECT f.storage_path, count(*) AS rows,"
@@ -179,8 +207,10 @@ class Summaries:
         """
         records = await self._database.fetch(
             "SELECT array_agg(f.file_id) AS file_ids, array_agg(f.key) AS keys,"
+            " array_agg(f.size_bytes) AS blob_sizes,"
             " array_agg(f.key) FILTER (WHERE f.state = 'deleted') AS tombstones"
-            f" FROM (SELECT f.file_id, f.state, (row_number() OVER () - 1) / {_KEYS} AS piece,"
+            " FROM (SELECT f.file_id, f.state, f.size_bytes,"
+            f" (row_number() OVER () - 1) / {_KEYS} AS piece,"
             f" CASE WHEN {intact('f')} THEN f.storage_path || '/' || {_LINE}"
             " ELSE f.file_id END AS key"
             f" FROM {self._tables.files} f WHERE f.storage_path = ANY($1::text[])) f"
@@ -190,7 +220,12 @@ class Summaries:
             replan=True,
         )
         return [
-            RowKeys(record["file_ids"], record["keys"], record["tombstones"] or ())
+            RowKeys(
+                record["file_ids"],
+                record["keys"],
+                record["blob_sizes"],
+                record["tombstones"] or (),
+            )
             for record in records
         ]
 
@@ -231,6 +266,7 @@ class Summaries:
         return (
             "SELECT f.file_id, f.storage_path, f.storage_filename, f.sidecar_mtime_ns,"
             " f.sidecar_size, f.sidecar_inode, f.sidecar_etag, f.state, f.digest, f.sequence,"
+            " f.size_bytes,"
             f" {intact('f')} AS intact FROM {self._tables.files} f"
         )
 
@@ -244,4 +280,5 @@ def _row_summary(record: asyncpg.Record) -> RowSummary:
         record["digest"],
         record["sequence"],
         record["intact"],
+        record["size_bytes"],
     )

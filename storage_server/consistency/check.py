@@ -77,7 +77,8 @@ class Check:
         met = Suspicions()
         verified = self._verified if report.level is Level.QUICK else None
         summaries = self._catalog.summaries
-        async with aclosing(survey(self._store, summaries, verified=verified)) as walk:
+        walking = survey(self._store, summaries, verified=verified, blob_sizes=True)
+        async with aclosing(walking) as walk:
             async for batch in walk:
                 operation.advance(await asyncio.to_thread(met.collect, batch, report))
         return met

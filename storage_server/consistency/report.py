@@ -19,7 +19,7 @@ class Level(enum.StrEnum):
 
 
 class Finding(enum.StrEnum):
-    """Kinds of findings; all but ORPHAN_BLOB make a cache inconsistent."""
+    """Kinds of findings; all but ORPHAN_BLOB and RENAMED make a cache inconsistent."""
 
     ORPHAN_ATTR = "orphan_attr_files"
     ORPHAN_CACHE = "orphan_cache_entries"
@@ -27,9 +27,10 @@ class Finding(enum.StrEnum):
     INVALID_ATTR = "invalid_attr_files"
     MISSING_BLOB = "missing_blobs"
     ORPHAN_BLOB = "orphan_blobs"
+    RENAMED = "renamed_files"
 
 
-INCONSISTENT = frozenset(Finding) - {Finding.ORPHAN_BLOB}
+INCONSISTENT = frozenset(Finding) - {Finding.ORPHAN_BLOB, Finding.RENAMED}
 
 
 @dataclass(slots=True)

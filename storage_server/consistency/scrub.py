@@ -10,9 +10,9 @@ from mesh.errors import DataLoss
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.summaries import RowSummary
 from storage_server.consistency.report import Finding, Report
-from storage_server.naming import blob_path
+from storage_server.files.locate import locate_blob
 from storage_server.operations import Operation
-from storage_server.repair.reading import InvalidAttr, ReadSidecar, read_files
+from storage_server.repair.reading import InvalidAttr, ReadSidecar, read_rows
 from storage_server.sidecar import FileState, Sidecar
 from storage_server.store.port import Store
 
@@ -67,9 +67,8 @@ class Scrub:
     async def _read(
         self, rows: list[RowSummary]
     ) -> list[tuple[RowSummary, ReadSidecar | InvalidAttr]]:
-        by_path = {row.path: row for row in rows}
-        read = await read_files(self._store, list(by_path))
-        return [(by_path[one.path], one) for one in read]
+        read = await read_rows(self._store, rows)
+        return [(row, read[row.file_id]) for row in rows if row.file_id in read]
 
     async def _moved_on(self, row: RowSummary) -> bool:
         """A direct write has changed the file since its row was read, or is about to."""
@@ -79,8 +78,8 @@ class Scrub:
         return busy or now is None or now.sequence != row.sequence
 
     async def _blob_is_whole(self, sidecar: Sidecar) -> bool:
-        path = blob_path(sidecar.storage_path, sidecar.storage_filename)
-        if await self._store.stat_blob(path) != sidecar.size_bytes:
+        path = await locate_blob(self._store, sidecar)
+        if path is None or await self._store.stat_blob(path) != sidecar.size_bytes:
             return False
         hasher = hashlib.sha256()
         try:

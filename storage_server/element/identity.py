@@ -8,6 +8,7 @@ word that the store is the element's all the same.
 
 from __future__ import annotations
 
+import codecs
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -50,7 +51,7 @@ def decode(content: bytes) -> ElementFile:
         Unavailable: it cannot be read.
     """
     try:
-        members = orjson.loads(content)
+        members = orjson.loads(content.removeprefix(codecs.BOM_UTF8))
         return ElementFile(
             str(members["element_id"]), str(members["store_id"]), Mode(members["mode"])
         )

@@ -19,13 +19,12 @@ from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.kinds import ChangeKind
 from storage_server.element.state import Element
 from storage_server.file_id import is_canonical
-from storage_server.files.locate import locate
+from storage_server.files.locate import locate, locate_blob
 from storage_server.files.locks import KeyedLocks
 from storage_server.files.lookup import not_found
 from storage_server.files.recording import Recording, SidecarUncertain
 from storage_server.files.view import FileView, of_sidecar
 from storage_server.modes import Operation
-from storage_server.naming import blob_path
 from storage_server.repair.reading import ReadSidecar
 from storage_server.sidecar import FileState, Sidecar, tombstoned, undeleted, updated
 from storage_server.store.port import Store
@@ -161,7 +160,9 @@ class Changes:
     ) -> FileView:
         pending_id = await self.recording.intend(changed, kind)
         try:
-            identity = await self.recording.write_sidecar(store, changed, expected=located.identity)
+            identity = await self.recording.write_sidecar(
+                store, changed, expected=located.identity, path=located.path
+            )
         except SidecarUncertain:
             raise
         except ArtStoreError:
@@ -177,8 +178,7 @@ class Changes:
         return replace(view, cache_updated_at=row.cache_updated_at, sequence=row.sequence)
 
     async def _require_blob(self, store: Store, sidecar: Sidecar) -> None:
-        path = blob_path(sidecar.storage_path, sidecar.storage_filename)
-        if await store.stat_blob(path) is None:
+        if await locate_blob(store, sidecar) is None:
             raise NotFound(f"the bytes of file {sidecar.file_id} are gone", reason="BLOB_GONE")
 
     async def _empty_trash(self, store: Store, view: FileView) -> FileView:
@@ -192,7 +192,9 @@ class Changes:
 
 async def remove_blob(store: Store, catalog: Catalog, tombstone: Sidecar) -> None:
     """Remove the bytes of a deleted file for good. The caller holds its lock."""
-    await store.delete_blob(blob_path(tombstone.storage_path, tombstone.storage_filename))
+    path = await locate_blob(store, tombstone)
+    if path is not None:
+        await store.delete_blob(path)
     await catalog.writes.blob_removed(tombstone.file_id)
 
 

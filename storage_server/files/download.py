@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import cast
 
 from mesh.caller import Caller
-from mesh.errors import InvalidArgument, OutOfRange
+from mesh.errors import DataLoss, InvalidArgument, OutOfRange
 from storage_server.element.state import Element
+from storage_server.files.locate import other_form_of_blob
 from storage_server.files.lookup import Lookup
 from storage_server.files.view import FileView
 from storage_server.modes import Operation
 from storage_server.naming import blob_path
+from storage_server.sidecar import Sidecar
+from storage_server.store.port import Store
 
 CHUNK_BYTES = 512 * 1024
 
@@ -73,10 +77,33 @@ class Downloads:
         store = self._element.store
         if not length:
             return Range(view, offset, 0, None)
-        chunks = store.read_blob(
-            blob_path(sidecar.storage_path, sidecar.storage_filename),
-            offset=offset,
-            length=length,
-            chunk_size=CHUNK_BYTES,
-        )
-        return Range(view, offset, length, cast("AsyncGenerator[bytes, None]", chunks))
+        return Range(view, offset, length, _bytes_of(store, sidecar, offset, length))
+
+
+async def _bytes_of(
+    store: Store, sidecar: Sidecar, offset: int, length: int
+) -> AsyncGenerator[bytes, None]:
+    """The bytes from where they are recorded to be, else from another form of that name."""
+
+    def reading(path: str) -> AsyncGenerator[bytes, None]:
+        chunks = store.read_blob(path, offset=offset, length=length, chunk_size=CHUNK_BYTES)
+        return cast("AsyncGenerator[bytes, None]", chunks)
+
+    began = False
+    try:
+        async with aclosing(
+            reading(blob_path(sidecar.storage_path, sidecar.storage_filename))
+        ) as chunks:
+            async for chunk in chunks:
+                began = True
+                yield chunk
+        return
+    except DataLoss as exc:
+        if began or exc.reason != "BLOB_MISSING":
+            raise
+        other = await other_form_of_blob(store, sidecar)
+        if other is None:
+            raise
+    async with aclosing(reading(other)) as chunks:
+        async for chunk in chunks:
+            yield chunk

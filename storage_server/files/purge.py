@@ -20,7 +20,6 @@ from storage_server.files.locate import locate
 from storage_server.files.locks import KeyedLocks
 from storage_server.locks import ElementLocks, LockKind
 from storage_server.modes import Operation, allows
-from storage_server.naming import blob_path
 from storage_server.repair.reading import ReadSidecar
 from storage_server.sidecar import FileState
 from storage_server.store.port import Store
@@ -99,8 +98,7 @@ class Purge:
 
     async def _remove(self, store: Store, found: ReadSidecar) -> None:
         """Remove the sidecar, and bytes that somebody put back past the service before it."""
-        sidecar = found.sidecar
-        await store.delete_blob(blob_path(sidecar.storage_path, sidecar.storage_filename))
+        await store.delete_blob(found.blob_path)
         if not store.conditional_put:
             await self._writer.check()
         await store.delete_sidecar(found.path)

@@ -74,16 +74,19 @@ class Recording:
             await self._catalog.pending.end_pending(pending_id)
 
     async def write_sidecar(
-        self, store: Store, sidecar: Sidecar, *, expected: Identity | None
+        self, store: Store, sidecar: Sidecar, *, expected: Identity | None, path: str = ""
     ) -> Identity:
         """Write it, and find out what happened if the store does not say.
+
+        Args:
+            path: where the sidecar lies under another form of its name; where it says by default.
 
         Raises:
             SidecarUncertain: it may have been written.
             Aborted: somebody else changed it (reason REVISION_CONFLICT).
             ArtStoreError: it was not written.
         """
-        path = sidecar_path(sidecar.storage_path, sidecar.storage_filename)
+        path = path or sidecar_path(sidecar.storage_path, sidecar.storage_filename)
         content = encode(sidecar)
         if not store.conditional_put:
             await self._writer.check()

@@ -64,4 +64,4 @@ class Cleanup:
         """Those whose sidecar is found from the id alone, and is valid."""
         rows = [row for row in rows if is_found_by_id(row.file_id, row.path, now)]
         found = await look_at(self._store, rows)
-        return [row for row in rows if found[row.file_id] is Found.OWN]
+        return [row for row in rows if found[row.file_id].found is Found.OWN]

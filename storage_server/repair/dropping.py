@@ -16,6 +16,7 @@ from storage_server.store.port import Store
 BATCH = 2000
 DELETE_RATIO_FROM = 100
 DEFAULT_MAX_DELETE_RATIO = 0.1
+SHOWN = 3
 
 
 async def drop_proved(
@@ -48,8 +49,10 @@ async def drop_proved(
     if len(ids) > DELETE_RATIO_FROM and len(ids) > max_delete_ratio * max(before, 1):
         raise FailedPrecondition(
             f"{len(ids)} of {before} rows have no sidecar any more, which is more than "
-            f"max_delete_ratio {max_delete_ratio}: look at the store, and repeat with a higher "
-            "ratio if they are really gone",
+            f"max_delete_ratio {max_delete_ratio}, so none was dropped and all else is done. "
+            f"The first are {', '.join(ids[:SHOWN])}; a check counts all. If the store was "
+            "restored from an older backup, put back what came since from elsewhere; if they are "
+            "really gone, repeat with a higher ratio",
             reason="MAX_DELETE_RATIO",
         )
     await prove()
@@ -68,5 +71,7 @@ async def _gone(
     found = await look_at(store, list(rows.values()))
     run.operation.advance(len(suspects))
     return {
-        file_id: row for file_id, row in rows.items() if may_drop(row.sequence, s0, found[file_id])
+        file_id: row
+        for file_id, row in rows.items()
+        if may_drop(row.sequence, s0, found[file_id].found)
     }

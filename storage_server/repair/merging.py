@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, Self
 
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.rows import to_values
 from storage_server.catalog.summaries import RowSummary
+from storage_server.naming import blob_beside
+from storage_server.repair.comparison import Differences, ListedBlobs
 from storage_server.repair.decisions import keeps_id
-from storage_server.repair.reading import InvalidAttr, look_at, validated
+from storage_server.repair.reading import InvalidAttr, look_at, taken, validated
 from storage_server.repair.run import RebuildRun
-from storage_server.repair.survey import Differences
 from storage_server.sidecar import FileState
-from storage_server.store.port import SIDECAR_SUFFIX, Identity, Store
+from storage_server.store.port import UNKNOWN_SIZE, Identity, Store
 
 READ_BATCH = 1000
 LOOKS_AGAIN = 3
@@ -25,6 +26,7 @@ class _Candidate(NamedTuple):
     """A valid sidecar that may become a row; `row` is what is stored of it."""
 
     path: str
+    recorded_path: str
     file_id: str
     at_home: bool
     is_tombstone: bool
@@ -36,8 +38,8 @@ class Merging:
     """The merges of one rebuild, to be used as a context: what it began ends with that.
 
     One batch is merged while the next is read. Of several sidecars with one id the one that the
-    row names wins, without a row the one in the folder of the id's time. Those that may lose
-    wait until everything has been listed.
+    row names wins (under another form of its name if need be), without a row the one in the
+    folder of the id's time. Those that may lose wait until everything has been listed.
     """
 
     def __init__(
@@ -69,7 +71,7 @@ class Merging:
         for start in range(0, len(paths), READ_BATCH):
             candidates = await self._read(found, paths[start : start + READ_BATCH])
             await self._merged()
-            self._under_way = asyncio.create_task(self._merge_read(candidates))
+            self._under_way = asyncio.create_task(self._merge_read(candidates, found.claims))
 
     async def _merged(self) -> None:
         if self._under_way is not None:
@@ -93,13 +95,11 @@ class Merging:
             found = await look_at(self._store, list(rows.values()))
             winners = []
             for file_id, stray in batch.items():
-                row = rows.get(file_id)
-                if row is None or row.path == stray.path:
+                row, look = rows.get(file_id), found.get(file_id)
+                if row is None or look is None or stray.path in (row.path, look.path):
                     winners.append(stray)
-                elif keeps_id(row.sequence, self._run.s0, found[file_id]):
-                    self._run.result.note(
-                        InvalidAttr(stray.path, f"its file_id is taken by {row.path}")
-                    )
+                elif keeps_id(row.sequence, self._run.s0, look.found):
+                    self._run.result.note(taken(stray.path, look.path or row.path))
                 else:
                     winners.append(stray)
             await self._merge(winners, self._run.s0)
@@ -119,7 +119,9 @@ class Merging:
         s0 = (await self._catalog.feed.head()).sequence
         before = {one.path: one for one in missed}
         rows = await self._catalog.summaries.rows_by_id([one.file_id for one in missed])
-        blobs = {one.path.removesuffix(SIDECAR_SUFFIX) for one in missed if one.blob_present}
+        blobs = ListedBlobs(
+            {blob_beside(one.path): UNKNOWN_SIZE for one in missed if one.blob_present}
+        )
         candidates = []
         valid, invalid = await self._candidates(list(before), blobs)
         for bad in invalid:
@@ -129,14 +131,14 @@ class Merging:
             one = before.pop(read.path)
             if read.file_id == one.file_id:
                 row = rows.get(one.file_id)
-                if row is None or row.path == read.path:
+                if row is None or row.path in (read.path, read.recorded_path):
                     candidates.append(read)
         self._run.suspects += [rows[one.file_id] for one in before.values() if one.file_id in rows]
         await self._merge(candidates, s0)
 
     async def _read(self, found: Differences, paths: Sequence[str]) -> list[_Candidate]:
         result = self._run.result
-        candidates, invalid = await self._candidates(paths, found.blob_paths)
+        candidates, invalid = await self._candidates(paths, found.blobs)
         for bad in invalid:
             result.note(bad)
         met = {one.path for one in candidates} | {one.path for one in invalid}
@@ -150,10 +152,11 @@ class Merging:
             for path in set(paths) - met:
                 self._run.suspects += found.claims.get(path, ())
         self._run.operation.advance(0, len(invalid))
+        self._run.renamed.update(one.file_id for one in candidates if one.path != one.recorded_path)
         return candidates
 
     async def _candidates(
-        self, paths: Sequence[str], blobs: Container[str]
+        self, paths: Sequence[str], blobs: ListedBlobs
     ) -> tuple[list[_Candidate], list[InvalidAttr]]:
         """The sidecars at `paths` that are there, valid ones and others."""
         contents = await self._store.read_sidecars(paths)
@@ -161,18 +164,27 @@ class Merging:
             _sorted_out, paths, contents, blobs, self._run.now, self._cache_ttl_hours()
         )
 
-    async def _merge_read(self, candidates: Sequence[_Candidate]) -> None:
+    async def _merge_read(
+        self, candidates: Sequence[_Candidate], claims: Mapping[str, Sequence[RowSummary]]
+    ) -> None:
         rows = await self._catalog.summaries.rows_by_id([one.file_id for one in candidates])
-        await self._merge(self._chosen(candidates, rows), self._run.s0)
+        await self._merge(self._chosen(candidates, rows, claims), self._run.s0)
         self._run.operation.advance(len(candidates))
 
     def _chosen(
-        self, candidates: Sequence[_Candidate], rows: Mapping[str, RowSummary]
+        self,
+        candidates: Sequence[_Candidate],
+        rows: Mapping[str, RowSummary],
+        claims: Mapping[str, Sequence[RowSummary]],
     ) -> list[_Candidate]:
         chosen: dict[str, _Candidate] = {}
         for one in candidates:
             row = rows.get(one.file_id)
-            named = row is not None and row.path == one.path
+            # A row claims the sidecar of another name when nothing is left under its own.
+            named = row is not None and (
+                row.path == one.path
+                or any(claim.path == row.path for claim in claims.get(one.path, ()))
+            )
             if named or (row is None and one.at_home and one.file_id not in chosen):
                 chosen[one.file_id] = one
             else:
@@ -198,7 +210,7 @@ class Merging:
 def _sorted_out(
     paths: Sequence[str],
     contents: Sequence[tuple[bytes, Identity] | None],
-    blobs: Container[str],
+    blobs: ListedBlobs,
     now: datetime,
     cache_ttl_hours: int,
 ) -> tuple[list[_Candidate], list[InvalidAttr]]:
@@ -212,7 +224,7 @@ def _sorted_out(
             invalid.append(read)
             continue
         sidecar = read.sidecar
-        blob_present = read.blob_path in blobs
+        blob_present = blobs.has(read.blob_path)
         row = to_values(
             sidecar,
             read.identity,
@@ -223,6 +235,14 @@ def _sorted_out(
         )
         is_tombstone = sidecar.state is FileState.DELETED
         valid.append(
-            _Candidate(path, sidecar.file_id, read.at_home, is_tombstone, blob_present, row)
+            _Candidate(
+                path,
+                read.recorded_path,
+                sidecar.file_id,
+                read.at_home,
+                is_tombstone,
+                blob_present,
+                row,
+            )
         )
     return valid, invalid

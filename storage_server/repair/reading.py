@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from storage_server.catalog.summaries import RowSummary
-from storage_server.naming import file_id_in_name, home_of, is_folder, split_sidecar_path
+from storage_server.naming import (
+    blob_beside,
+    file_id_in_name,
+    home_of,
+    is_folder,
+    sidecar_path,
+    split_sidecar_path,
+)
 from storage_server.repair.decisions import Found
-from storage_server.sidecar import InvalidSidecar, Sidecar, decode_with_digest
-from storage_server.store.port import SIDECAR_SUFFIX, UNREADABLE_SIZE, Identity, Store
+from storage_server.sidecar import InvalidSidecar, Sidecar, decode_with_digest, digest
+from storage_server.store.port import UNREADABLE_SIZE, Identity, Store
 
 MAX_NAME_BYTES = 255
+NOT_A_FILE = "not a regular file: remove it, and put the sidecar back from a backup"
 
 
 @dataclass(frozen=True, slots=True)
 class ReadSidecar:
-    """A valid sidecar, its path, the identity its bytes had, and the digest of its fields."""
+    """A valid sidecar, its path, the identity its bytes had, and the digest of its fields.
+
+    The path is where it lies. It may lie there under another form of the name that it records.
+    """
 
     path: str
     sidecar: Sidecar
@@ -26,8 +37,18 @@ class ReadSidecar:
 
     @property
     def blob_path(self) -> str:
-        """Where its blob is."""
-        return self.path.removesuffix(SIDECAR_SUFFIX)
+        """Where its blob should be: beside it."""
+        return blob_beside(self.path)
+
+    @property
+    def recorded_path(self) -> str:
+        """Where it says that it is, and its row too."""
+        return sidecar_path(self.sidecar.storage_path, self.sidecar.storage_filename)
+
+    @property
+    def is_renamed(self) -> bool:
+        """It lies under another form of its name."""
+        return self.path != self.recorded_path
 
     @property
     def at_home(self) -> bool:
@@ -43,12 +64,32 @@ class InvalidAttr:
     reason: str
 
     def __str__(self) -> str:
-        # A name on disk need not be UTF-8; a message must be.
-        path = self.path.encode(errors="backslashreplace").decode()
-        return f"{path}: {self.reason}"
+        return f"{printable(self.path)}: {self.reason}"
 
 
 Read = ReadSidecar | InvalidAttr
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a direct look found of a row's file, and at which path; empty where it is absent."""
+
+    found: Found
+    path: str = ""
+
+
+def taken(path: str, winner: str) -> InvalidAttr:
+    """The loser of two sidecars with one id."""
+    return InvalidAttr(
+        path,
+        f"its file_id is taken by {printable(winner)}, which counts: remove this copy, or that "
+        "one if this is the right one",
+    )
+
+
+def printable(path: str) -> str:
+    """`path` as a message may hold it: a name on disk need not be UTF-8."""
+    return path.encode(errors="backslashreplace").decode()
 
 
 async def read_files(store: Store, paths: Sequence[str]) -> list[Read]:
@@ -61,32 +102,58 @@ async def read_files(store: Store, paths: Sequence[str]) -> list[Read]:
     return await asyncio.to_thread(_sorted_out, paths, contents)
 
 
-async def look_at(store: Store, rows: Sequence[RowSummary]) -> dict[str, Found]:
+async def read_rows(store: Store, rows: Sequence[RowSummary]) -> dict[str, Read]:
     """What lies now at the path that each row names, by the row's file id.
+
+    Where that is nothing of the file, its folder is looked through for another form of the name;
+    what is not found is left out.
 
     Raises:
         Unavailable: the store is down or silent.
     """
     paths = list(dict.fromkeys(row.path for row in rows if can_hold_a_sidecar(row.path)))
     contents = await store.read_sidecars(paths)
-    return await asyncio.to_thread(_found_at, rows, dict(zip(paths, contents, strict=True)))
+    at_path = {one.path: one for one in await asyncio.to_thread(_sorted_out, paths, contents)}
+    found = {row.file_id: at_path[row.path] for row in rows if row.path in at_path}
+    lost = [row for row in rows if _look(found.get(row.file_id), row.file_id).found.disproves_row]
+    return found | (await _other_forms(store, lost) if lost else {})
 
 
-def _found_at(
-    rows: Sequence[RowSummary], contents: Mapping[str, tuple[bytes, Identity] | None]
-) -> dict[str, Found]:
-    found = {}
-    for row in rows:
-        content = contents.get(row.path)
-        if content is None:
-            found[row.file_id] = Found.ABSENT
-            continue
-        read = validated(row.path, *content)
-        if isinstance(read, InvalidAttr):
-            found[row.file_id] = Found.INVALID
-        else:
-            own = read.sidecar.file_id == row.file_id
-            found[row.file_id] = Found.OWN if own else Found.OTHERS
+async def look_at(store: Store, rows: Sequence[RowSummary]) -> dict[str, Look]:
+    """Whether each row's file has a sidecar, by its id; see `read_rows`.
+
+    Raises:
+        Unavailable: the store is down or silent.
+    """
+    read = await read_rows(store, rows)
+    return {row.file_id: _look(read.get(row.file_id), row.file_id) for row in rows}
+
+
+def _look(read: Read | None, file_id: str) -> Look:
+    if read is None:
+        return Look(Found.ABSENT)
+    if isinstance(read, InvalidAttr):
+        return Look(Found.INVALID, read.path)
+    return Look(Found.OWN if read.sidecar.file_id == file_id else Found.OTHERS, read.path)
+
+
+async def _other_forms(store: Store, lost: Sequence[RowSummary]) -> dict[str, Read]:
+    """Sidecars of the rows' files under another form of their names; valid ones come first."""
+    ids: dict[str, list[str]] = {}
+    for row in lost:
+        folder = row.path.rpartition("/")[0]
+        if is_folder(folder):
+            ids.setdefault(folder, []).append(row.file_id)
+    owners: dict[str, str] = {}
+    for folder, file_ids in ids.items():
+        names = await store.sidecars_in(folder)
+        for file_id in file_ids:
+            for name in sorted(names.get(file_id, ())):
+                owners[f"{folder}/{name}"] = file_id
+    found: dict[str, Read] = {}
+    for one in await read_files(store, list(owners)):
+        if not isinstance(found.get(owners[one.path]), ReadSidecar):
+            found[owners[one.path]] = one
     return found
 
 
@@ -107,16 +174,45 @@ def can_hold_a_sidecar(path: str) -> bool:
 
 
 def validated(path: str, content: bytes, identity: Identity) -> Read:
-    """What the bytes read at `path` are; check, rebuild and lazy refresh all judge by this."""
+    """What the bytes read at `path` are; check, rebuild and lazy refresh all judge by this.
+
+    The id decides. A sidecar whose name in its folder has another form than it records is
+    the file's all the same, and still says what it records; its folder may be looked through.
+    One that was moved out of the folder of its id's time, and one without an id in its name, is
+    found by its path only: it is read as if it recorded the place where it lies.
+    """
     if identity.size == UNREADABLE_SIZE:
-        return InvalidAttr(path, "not a regular file")
+        return InvalidAttr(path, NOT_A_FILE)
     try:
-        sidecar, digest = decode_with_digest(content)
+        sidecar, known_digest = decode_with_digest(content)
     except InvalidSidecar as error:
         return InvalidAttr(path, str(error))
     named = file_id_in_name(path)
     if named is not None and named != sidecar.file_id:
-        return InvalidAttr(path, f"its file_id {sidecar.file_id} is not the one in its name")
-    if (sidecar.storage_path, sidecar.storage_filename) != split_sidecar_path(path):
-        return InvalidAttr(path, "its storage_path and storage_filename name another place")
-    return ReadSidecar(path, sidecar, identity, digest)
+        return InvalidAttr(
+            path,
+            f"its file_id {sidecar.file_id} is not the one in its name: "
+            "put the right sidecar there, or remove this one",
+        )
+    return _placed(ReadSidecar(path, sidecar, identity, known_digest), is_named=named is not None)
+
+
+def _placed(read: ReadSidecar, *, is_named: bool) -> Read:
+    """`read` as of the place where it lies, if only that leads to it.
+
+    Args:
+        is_named: its id is in its name.
+    """
+    sidecar, (folder, name) = read.sidecar, split_sidecar_path(read.path)
+    if sidecar.storage_path == folder and (is_named or sidecar.storage_filename == name):
+        return read
+    if sidecar.storage_path not in (folder, home_of(sidecar.file_id)):
+        return InvalidAttr(
+            read.path,
+            f"its storage_path {sidecar.storage_path} is not the folder it lies in: move it there "
+            "with its blob, or correct storage_path",
+        )
+    if printable(read.path) != read.path:
+        return InvalidAttr(read.path, "its name is not UTF-8: rename it and its blob")
+    here = replace(sidecar, storage_path=folder, storage_filename=name)
+    return replace(read, sidecar=here, digest=digest(here))

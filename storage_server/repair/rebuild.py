@@ -11,18 +11,14 @@ from typing import Protocol
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.fences import Fence
 from storage_server.operations import Operation
+from storage_server.repair.comparison import Differences, blobs_of
 from storage_server.repair.dropping import DEFAULT_MAX_DELETE_RATIO, drop_proved
 from storage_server.repair.merging import Merging
-from storage_server.repair.reading import InvalidAttr
+from storage_server.repair.reading import NOT_A_FILE, InvalidAttr
+from storage_server.repair.restoring import NameRestoring
 from storage_server.repair.result import RebuildResult
 from storage_server.repair.run import RebuildRun
-from storage_server.repair.survey import (
-    Differences,
-    EqualFolder,
-    Verified,
-    blobs_complete,
-    survey,
-)
+from storage_server.repair.survey import EqualFolder, Verified, survey
 from storage_server.store.port import Store
 
 RENEW_EXCEPTIONS = 2000
@@ -42,6 +38,7 @@ class Rebuild:
         store, catalog: of the element.
         proof: that the store is the element's.
         cache_ttl_hours: of rows in the present mode.
+        names: restores them.
     """
 
     def __init__(
@@ -51,11 +48,13 @@ class Rebuild:
         catalog: Catalog,
         proof: Proof,
         cache_ttl_hours: Callable[[], int],
+        names: NameRestoring,
     ) -> None:
         self._store = store
         self._catalog = catalog
         self._proof = proof
         self._cache_ttl_hours = cache_ttl_hours
+        self._names = names
 
     async def run(
         self,
@@ -64,8 +63,12 @@ class Rebuild:
         *,
         full: bool,
         max_delete_ratio: float = DEFAULT_MAX_DELETE_RATIO,
+        restore_names: bool = False,
     ) -> tuple[RebuildResult, Mapping[str, Verified]]:
         """Rebuild; the result, and the folders that were found equal.
+
+        Args:
+            restore_names: whether files under another form of their names get them back.
 
         Raises:
             FailedPrecondition: more rows would go than `max_delete_ratio` allows (reason
@@ -80,6 +83,8 @@ class Rebuild:
         run = RebuildRun(result, operation, fence, head.sequence, now, full)
         operation.begin("listing", total=head.file_count)
         await self._walk(run)
+        if restore_names:
+            await self._names.run(run)
         if full:
             await self._renew(run)
             await drop_proved(run, self._store, self._catalog, self._proof.prove, max_delete_ratio)
@@ -99,7 +104,7 @@ class Rebuild:
                     if isinstance(part, EqualFolder):
                         await asyncio.to_thread(_note_equal, run, part)
                     else:
-                        _note_different(run, part)
+                        await asyncio.to_thread(_note_different, run, part)
                         await merging.read_and_merge(part)
             await merging.merge_strays()
             await merging.merge_missed()
@@ -129,7 +134,9 @@ def _note_equal(run: RebuildRun, folder: EqualFolder) -> None:
     run.result.attr_files_scanned += summary.live_rows
     run.result.cache_entries_before += summary.live_rows
     run.expected[listing.path] += summary.rows
-    if blobs_complete(folder):
+    blobs = folder.compare_blobs()
+    run.renamed.update(blobs.renamed_ids)
+    if blobs.are_complete:
         run.verified[listing.path] = Verified(listing.stamp, summary.rows, summary.newest_sequence)
     run.operation.advance(summary.rows)
 
@@ -138,9 +145,11 @@ def _note_different(run: RebuildRun, found: Differences) -> None:
     run.result.attr_files_scanned += found.agreeing_live + len(found.unreadable)
     run.result.cache_entries_before += found.live_rows
     for path in found.unreadable:
-        run.result.note(InvalidAttr(path, "not a regular file"))
+        run.result.note(InvalidAttr(path, NOT_A_FILE))
     rows = [row for some in found.claims.values() for row in some] + found.suspects
     run.unsettled.update(row.file_id for row in rows)
     run.suspects += found.suspects
+    run.renamed.update(one.file_id for one in found.renamed)
+    run.renamed.update(blobs_of(found).renamed_ids)
     run.expected.update(found.agreeing_in)
     run.operation.advance(len(found.agreeing), len(found.unreadable))

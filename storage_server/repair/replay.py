@@ -6,14 +6,15 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from mesh.errors import ArtStoreError
+from mesh.errors import ArtStoreError, DataLoss
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.kinds import ChangeKind
 from storage_server.catalog.pending import PendingWrite
 from storage_server.element.state import Element
+from storage_server.files.locate import locate, locate_blob
 from storage_server.files.locks import KeyedLocks
 from storage_server.files.recording import Recording
-from storage_server.sidecar import FileState, InvalidSidecar, Sidecar, decode, digest
+from storage_server.sidecar import FileState, Sidecar, digest
 from storage_server.store.port import SIDECAR_SUFFIX, Store
 
 INTERVAL_SECONDS = 10.0
@@ -65,25 +66,24 @@ class Replay:
             if not await self._catalog.pending.of_file(write.file_id):
                 return
             store = self._element.require_writer()
-            found = await store.read_sidecar(write.path)
+            try:
+                found = await locate(store, write.file_id, write.path)
+            except DataLoss as exc:
+                _log.warning("invalid sidecar not replayed", path=write.path, reason=str(exc))
+                await self._catalog.pending.end_pending(write.pending_id)
+                return
             if found is None:
                 await self._element.prove()
                 await self._without_sidecar(store, write)
                 return
-            content, identity = found
-            try:
-                sidecar = decode(content)
-            except InvalidSidecar as exc:
-                _log.warning("invalid sidecar not replayed", path=write.path, reason=str(exc))
-                await self._catalog.pending.end_pending(write.pending_id)
-                return
+            sidecar = found.sidecar
             if self._may_still_land(store, write) and not await self._has_landed(write, sidecar):
                 return
             await self._recording.write_row(
                 sidecar,
-                identity,
+                found.identity,
                 _kind(write.kind, sidecar),
-                blob_present=await _has_blob(store, write, sidecar),
+                blob_present=await _has_blob(store, sidecar),
             )
             _log.info("write replayed", file_id=write.file_id, kind=write.kind)
 
@@ -125,7 +125,5 @@ def _kind(kind: ChangeKind, sidecar: Sidecar) -> ChangeKind:
     return kind
 
 
-async def _has_blob(store: Store, write: PendingWrite, sidecar: Sidecar) -> bool:
-    if sidecar.state is not FileState.DELETED:
-        return True
-    return await store.stat_blob(write.path.removesuffix(SIDECAR_SUFFIX)) is not None
+async def _has_blob(store: Store, sidecar: Sidecar) -> bool:
+    return sidecar.state is not FileState.DELETED or await locate_blob(store, sidecar) is not None

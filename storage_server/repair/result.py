@@ -29,6 +29,7 @@ class RebuildResult:
     entries_created: int = 0
     entries_updated: int = 0
     entries_deleted: int = 0
+    names_restored: int = 0
     errors: list[str] = field(default_factory=list)
     error_count: int = 0
 

@@ -21,6 +21,7 @@ class RebuildRun:
         s0: head of the feed before anything was listed or read: rows with a higher sequence
             are left alone.
         now: becomes cache_updated_at.
+        renamed: ids of files whose blob or sidecar has another form of its name.
         verified: folders that were found equal.
         unsettled: ids of rows that did not say what the listing shows. Those that are merged
             are renewed by that, the others must not be.
@@ -35,6 +36,7 @@ class RebuildRun:
     s0: int
     now: datetime
     full: bool
+    renamed: set[str] = field(default_factory=set)
     verified: dict[str, Verified] = field(default_factory=dict)
     unsettled: set[str] = field(default_factory=set)
     suspects: list[RowSummary] = field(default_factory=list)

@@ -62,6 +62,7 @@ def _report(report: Report) -> pb.ConsistencyReport:
         invalid_attr_count=report.count(Finding.INVALID_ATTR),
         missing_blob_count=report.count(Finding.MISSING_BLOB),
         orphan_blob_count=report.count(Finding.ORPHAN_BLOB),
+        renamed_count=report.count(Finding.RENAMED),
         level=_LEVEL_OF[report.level],
         sequence=report.sequence,
         details=pb.ConsistencyDetails(
@@ -89,6 +90,7 @@ def _result(result: RebuildResult) -> pb.RebuildResult:
             entries_created=result.entries_created,
             entries_updated=result.entries_updated,
             entries_deleted=result.entries_deleted,
+            names_restored=result.names_restored,
         ),
         errors=result.errors,
         error_count=result.error_count,
@@ -151,6 +153,7 @@ class CacheServicer(CacheServiceServicer):
             full=True,
             wait_seconds=request.wait_seconds,
             max_delete_ratio=request.max_delete_ratio if given else None,
+            restore_names=request.restore_names,
             operation_id=request.operation_id,
         )
         return pb.RebuildCacheResponse(result=_result(result))

@@ -110,10 +110,8 @@ class Folders:
         """
         fd = self._open_root()
         try:
-            if self.element_seen:
-                os.stat(ELEMENT_FILE, dir_fd=fd, follow_symlinks=False)
-        except FileNotFoundError as exc:
-            raise _root_gone() from exc
+            if self.element_seen and element_name(fd) is None:
+                raise _root_gone()
         finally:
             os.close(fd)
 
@@ -146,6 +144,15 @@ class Folders:
     def _forget(self, folder: str) -> None:
         with self._guard:
             self._durable.discard(folder)
+
+
+def element_name(root: int) -> str | None:
+    """The name of `element.json` in an open root, in whatever case; None without one."""
+    try:
+        os.stat(ELEMENT_FILE, dir_fd=root, follow_symlinks=False)
+    except FileNotFoundError:
+        return next((name for name in os.listdir(root) if name.lower() == ELEMENT_FILE), None)
+    return ELEMENT_FILE
 
 
 def is_link_error(error: OSError) -> bool:

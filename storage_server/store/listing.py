@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from stat import S_ISREG
 
 from mesh.errors import Unavailable
+from storage_server.naming import is_sidecar_name
 from storage_server.store.folders import Folders
 from storage_server.store.name_index import FolderNames, names_by_id
 from storage_server.store.port import (
@@ -54,13 +55,14 @@ def stamp_of(folders: Folders, folder: str) -> str:
         return ""
 
 
-def names_in(folders: Folders, folder: str) -> FolderNames | None:
-    """The sidecars of one folder by file id; None when there is no such folder."""
+def names_in(folders: Folders, folder: str, *, sidecars: bool = True) -> FolderNames | None:
+    """The sidecars (or else the blobs) of one folder by file id; None without such a folder."""
     try:
         with folders.opened(folder) as fd:
             stamp = trusted_stamp(fd)
             with os.scandir(fd) as entries:
-                return FolderNames(stamp, names_by_id(entry.name for entry in entries))
+                names = (entry.name for entry in entries)
+                return FolderNames(stamp, names_by_id(names, sidecars=sidecars))
     except FileNotFoundError:
         folders.prove_root()
         return None
@@ -150,7 +152,8 @@ def _entries(
         if name[0] == ".":
             continue
         try:
-            if name.endswith(SIDECAR_SUFFIX):
+            # A blob's name seldom ends like a sidecar's in another case: not even a call for it.
+            if name.endswith(SIDECAR_SUFFIX) or (name[-1] in "nN" and is_sidecar_name(name)):
                 found = entry.stat(follow_symlinks=False)
                 values = (found.st_size, found.st_mtime_ns, found.st_ino, "")
                 identity = new(Identity, values) if S_ISREG(found.st_mode) else _UNREADABLE

@@ -61,7 +61,8 @@ class LocalStore:
         self._prober = Threads("write probe", count=1, deadline_seconds=patient_seconds)
         self._probe: asyncio.Future[None] | None = None
         self._listers = Threads("listing", count=_LISTING_THREADS, deadline_seconds=patient_seconds)
-        self._index = NameIndex(self._list_names, current_stamp=self._current_stamp)
+        self._index = self._names_index(sidecars=True)
+        self._blob_index = self._names_index(sidecars=False)
         self._stages: dict[str, LocalStage] = {}
         self._changing: dict[str, asyncio.Future[Any]] = {}
         self._lock: Handle | None = None
@@ -80,6 +81,7 @@ class LocalStore:
     async def close(self) -> None:
         """Close stages (their bytes stay), let go of the lock, end the threads."""
         await self._index.close()
+        await self._blob_index.close()
         for stage in list(self._stages.values()):
             with contextlib.suppress(Unavailable):
                 await stage.close()
@@ -193,6 +195,12 @@ class LocalStore:
         """Remove it."""
         await self._change(path, self._files.delete, path)
 
+    # --- names ---------------------------------------------------------------------
+
+    async def rename(self, path: str, to: str) -> bool:
+        """Rename in the folder; see the port."""
+        return await self._change(path, self._files.rename, path, to)
+
     # --- sidecars ------------------------------------------------------------------
 
     async def read_sidecar(self, path: str) -> tuple[bytes, Identity] | None:
@@ -231,6 +239,16 @@ class LocalStore:
         """Paths of the sidecars of `file_id` in `folder`."""
         check(folder)
         return await self._index.find(file_id, folder)
+
+    async def find_blobs(self, file_id: str, folder: str) -> Sequence[str]:
+        """Paths of the blobs of `file_id` in `folder`."""
+        check(folder)
+        return await self._blob_index.find(file_id, folder)
+
+    async def sidecars_in(self, folder: str) -> Mapping[str, Sequence[str]]:
+        """Names of the sidecars in `folder` by file id."""
+        check(folder)
+        return await self._index.names_in(folder)
 
     # --- listing -------------------------------------------------------------------
 
@@ -279,8 +297,12 @@ class LocalStore:
             if not done:
                 raise silent(path, self._threads.deadline_seconds)
 
-    async def _list_names(self, folder: str) -> FolderNames | None:
-        return await self._listers.run(folder, names_in, self._files.folders, folder)
+    def _names_index(self, *, sidecars: bool) -> NameIndex:
+        async def names(folder: str) -> FolderNames | None:
+            folders = self._files.folders
+            return await self._listers.run(folder, names_in, folders, folder, sidecars=sidecars)
+
+        return NameIndex(names, current_stamp=self._current_stamp, patient=not sidecars)
 
     async def _current_stamp(self, folder: str) -> str:
         return await self._threads.run(folder, stamp_of, self._files.folders, folder)

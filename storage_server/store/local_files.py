@@ -15,8 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mesh.errors import Aborted, DataLoss, InvalidArgument
+from storage_server.naming import is_sidecar_name
 from storage_server.store import durable, paths
-from storage_server.store.folders import Folders, Handle
+from storage_server.store.folders import Folders, Handle, element_name
 from storage_server.store.os_errors import changes_store
 from storage_server.store.port import (
     MAX_SIDECAR_BYTES,
@@ -42,10 +43,13 @@ class LocalFiles:
 
     def read_element(self) -> bytes | None:
         with self.folders.opened("") as root:
+            name = element_name(root)
             try:
-                content = _read_whole(paths.ELEMENT_FILE, root)
+                content = None if name is None else _read_whole(name, root)
             except FileNotFoundError:
-                return None
+                content = None
+        if content is None:
+            return None
         self.folders.element_seen = True
         return content
 
@@ -142,6 +146,23 @@ class LocalFiles:
         except FileNotFoundError:
             pass
         self.folders.prove_root()
+
+    @changes_store
+    def rename(self, path: str, to: str) -> bool:
+        folder, name = paths.split(path)
+        target_folder, target = paths.split(to)
+        if folder != target_folder:
+            raise InvalidArgument(f"{to!r} is in another folder", field="path")
+        try:
+            with self.folders.opened(folder) as fd:
+                if not _may_become(name, target, fd):
+                    return False
+                durable.rename(name, fd, target, fd)
+                durable.fsync(fd)
+                return True
+        except FileNotFoundError:
+            self.folders.prove_root()
+            return False
 
     # --- stages --------------------------------------------------------------------
 
@@ -295,6 +316,16 @@ def identity_of(found: os.stat_result) -> Identity:
     return Identity(found.st_size, found.st_mtime_ns, found.st_ino)
 
 
+def _may_become(name: str, target: str, folder: int) -> bool:
+    """Whether `target` is free, or is `name` itself on a file system that takes both for one."""
+    found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    try:
+        there = os.stat(target, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return True
+    return os.path.samestat(found, there) and found.st_nlink == 1
+
+
 def _lost(size: int, found: int) -> DataLoss:
     return DataLoss(f"of {size} bytes sent so far {found} are left", reason="STAGE_LOST")
 
@@ -340,6 +371,10 @@ def _read_whole(name: str, folder: int) -> bytes:
         return file.read()
 
 
+def _is_the_elements(name: str) -> bool:
+    return name.lower() == paths.ELEMENT_FILE or is_sidecar_name(name)
+
+
 def _is_empty(folder: int, depth: int = 0) -> bool:
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -350,6 +385,6 @@ def _is_empty(folder: int, depth: int = 0) -> bool:
                 below = Handle(os.open(entry.name, flags, dir_fd=folder))
                 if not _is_empty(below.fd, depth + 1):
                     return False
-            elif depth or entry.name == paths.ELEMENT_FILE or entry.name.endswith(SIDECAR_SUFFIX):
+            elif depth or _is_the_elements(entry.name):
                 return False
     return True

@@ -18,7 +18,10 @@ async def read_blob(
     """See `storage_server.store.port.Store.read_blob`."""
     found = await threads.run(path, files.open_blob, path)
     if found is None:
-        raise DataLoss(f"the bytes of {path} are gone", reason="BLOB_MISSING")
+        raise DataLoss(
+            f"the bytes of {path} are gone: put them back from a backup, or remove the file",
+            reason="BLOB_MISSING",
+        )
     handle, size = found
     end = offset + length if length else size
     if end > size and length:

@@ -1,8 +1,8 @@
-"""Finding a sidecar by its file's id, without a database: an index of names per folder.
+"""Finding sidecars and blobs by their file's id, without a database: an index of names per folder.
 
 Listings are shared by those who wait for them, and at most two run at a time, so asking for
 ids that do not exist stays cheap. An answer is never older than the question: what was
-written and acknowledged before `find` was called is found.
+written and acknowledged before it was asked is found.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from datetime import UTC, datetime
 
 from mesh.errors import Unavailable
 from storage_server.file_id import time_of
-from storage_server.naming import file_id_in_name
-from storage_server.store.port import SIDECAR_SUFFIX
+from storage_server.naming import file_id_in_name, is_sidecar_name
 
 MAX_LISTINGS = 2
 # A listing takes milliseconds; whoever finds two of them waits that long, no more.
@@ -32,7 +31,7 @@ class FolderNames:
 
     Attributes:
         stamp: the folder's stamp from before the listing; empty when it cannot be trusted.
-        by_id: names of the sidecars by the file id in them; see `names_by_id`.
+        by_id: names by the file id in them; see `names_by_id`.
     """
 
     stamp: str
@@ -55,6 +54,7 @@ class NameIndex:
         current_stamp: the folder's stamp now. None for a store without stamps: there an index
             lives for `life_seconds` and proves no absence of an id younger than itself.
         life_seconds: see `current_stamp`.
+        patient: whether `find` waits for as long as others list, as for ids that are known.
     """
 
     def __init__(
@@ -63,7 +63,9 @@ class NameIndex:
         *,
         current_stamp: Callable[[str], Awaitable[str]] | None = None,
         life_seconds: float = 5.0,
+        patient: bool = False,
     ) -> None:
+        self._patient = patient
         self._list_names = list_names
         self._current_stamp = current_stamp
         self._life_seconds = life_seconds
@@ -73,7 +75,7 @@ class NameIndex:
         self._changed: dict[str, float] = {}
 
     async def find(self, file_id: str, folder: str) -> Sequence[str]:
-        """Paths of the sidecars of `file_id` in `folder`.
+        """Paths in `folder` with `file_id` in their name.
 
         Raises:
             Unavailable: two other folders are being listed, and take long, or the storage failed.
@@ -81,14 +83,31 @@ class NameIndex:
         asked = time.monotonic()
         index = await self._kept_index(folder, file_id)
         while index is None:
-            began, flight = self._flights.get(folder) or await self._take_off(folder)
+            began, flight = self._flights.get(folder) or await self._take_off(
+                folder, patient=self._patient
+            )
             found = await _landed(flight)
             if began >= asked or file_id in found.by_id:
                 index = found
         return [f"{folder}/{name}" for name in index.by_id.get(file_id, ())]
 
+    async def names_in(self, folder: str) -> Mapping[str, Sequence[str]]:
+        """All names in `folder` by the file id in them. Waits for as long as others list.
+
+        Raises:
+            Unavailable: the storage failed.
+        """
+        asked = time.monotonic()
+        index = await self._kept_index(folder, "")
+        while index is None:
+            began, flight = self._flights.get(folder) or await self._take_off(folder, patient=True)
+            found = await _landed(flight)
+            if began >= asked:
+                index = found
+        return index.by_id
+
     def changed(self, folder: str) -> None:
-        """This process wrote or removed a sidecar in `folder`."""
+        """This process wrote or removed something in `folder`."""
         self._kept.pop(folder, None)
         if folder in self._flights:
             self._changed[folder] = time.monotonic()
@@ -101,6 +120,7 @@ class NameIndex:
         await asyncio.gather(*flights, return_exceptions=True)
 
     async def _kept_index(self, folder: str, file_id: str) -> _Index | None:
+        """What is kept of `folder`, if it says whether `file_id` (empty: any old one) is there."""
         index = self._kept.get(folder)
         if index is None:
             return None
@@ -108,7 +128,7 @@ class NameIndex:
             fresh = bool(index.stamp) and await self._current_stamp(folder) == index.stamp
         else:
             fresh = time.monotonic() - index.began < self._life_seconds and (
-                file_id in index.by_id or _older_than(file_id, index.began_wall)
+                not file_id or file_id in index.by_id or _older_than(file_id, index.began_wall)
             )
         if not fresh:
             self._kept.pop(folder, None)
@@ -117,9 +137,9 @@ class NameIndex:
             self._kept.move_to_end(folder)
         return index
 
-    async def _take_off(self, folder: str) -> tuple[float, asyncio.Task[_Index]]:
+    async def _take_off(self, folder: str, *, patient: bool) -> tuple[float, asyncio.Task[_Index]]:
         try:
-            async with asyncio.timeout(WAIT_SECONDS):
+            async with asyncio.timeout(None if patient else WAIT_SECONDS):
                 await self._slots.acquire()
         except TimeoutError:
             raise Unavailable(
@@ -174,11 +194,14 @@ def _ignore_error(flight: asyncio.Task[_Index]) -> None:
         flight.exception()
 
 
-def names_by_id(names: Iterable[str]) -> Mapping[str, Sequence[str]]:
-    """The sidecars among `names` by their file id. For a thread, since there may be many."""
+def names_by_id(names: Iterable[str], *, sidecars: bool = True) -> Mapping[str, Sequence[str]]:
+    """The sidecars (or else the blobs) among `names` by their file id.
+
+    For a thread, since there may be many.
+    """
     by_id: dict[str, list[str]] = {}
     for name in names:
-        if name.endswith(SIDECAR_SUFFIX) and not name.startswith("."):
+        if is_sidecar_name(name) is sidecars and not name.startswith("."):
             file_id = file_id_in_name(name)
             if file_id is not None:
                 by_id.setdefault(file_id, []).append(name)

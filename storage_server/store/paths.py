@@ -7,6 +7,7 @@ import re
 from mesh.errors import InvalidArgument
 
 ELEMENT_FILE = "element.json"
+"""Read in any case, since tools change names; this one comes first and is the one written."""
 LOCK_FILE = "element.lock"
 STAGING = ".staging"
 

@@ -267,6 +267,19 @@ class Store(Protocol):
     async def delete_blob(self, path: str) -> None:
         """Remove it. Missing is fine."""
 
+    # --- names ---------------------------------------------------------------------
+
+    async def rename(self, path: str, to: str) -> bool:
+        """Give a blob or sidecar another name in its folder, durably.
+
+        False, and nothing done, when `path` is not there or something stands at `to` already.
+        Where names cannot be changed (S3) it is copied and then removed: a crash in between
+        leaves both. The caller holds the file's lock.
+
+        Raises:
+            FailedPrecondition: the store cannot copy a blob of this size (S3: over 5 GiB).
+        """
+
     # --- sidecars ------------------------------------------------------------------
 
     async def read_sidecar(self, path: str) -> tuple[bytes, Identity] | None:
@@ -298,8 +311,17 @@ class Store(Protocol):
     async def find_sidecars(self, file_id: str, folder: str) -> Sequence[str]:
         """Paths of the sidecars in `folder` whose name ends in `_{file_id}{ext}.attr.json`.
 
-        Single-flight per folder and indexed by name, keyed by the folder's mtime (S3: 5 s);
-        at most 2 such listings in flight, then `mesh.errors.Unavailable`.
+        In whatever case. Single-flight per folder and indexed by name, keyed by the folder's
+        mtime (S3: 5 s); at most 2 such listings in flight, then `mesh.errors.Unavailable`.
+        """
+
+    async def find_blobs(self, file_id: str, folder: str) -> Sequence[str]:
+        """Paths of the blobs in `folder` whose name ends in `_{file_id}{ext}`; as above."""
+
+    async def sidecars_in(self, folder: str) -> Mapping[str, Sequence[str]]:
+        """Names of the sidecars in `folder` by the file id in them, for looking up many.
+
+        On S3 it may be 5 s old. Waits for listings under way. Empty without such a folder.
         """
 
     # --- listing -------------------------------------------------------------------

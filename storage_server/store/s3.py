@@ -6,15 +6,16 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
-from mesh.errors import Aborted, ArtStoreError, DataLoss, InvalidArgument
+from mesh.errors import Aborted, ArtStoreError, DataLoss, FailedPrecondition, InvalidArgument
+from storage_server.naming import is_sidecar_name
 from storage_server.store import s3_listing
 from storage_server.store.name_index import FolderNames, NameIndex, names_by_id
 from storage_server.store.paths import ELEMENT_FILE, check, split
 from storage_server.store.port import (
     MAX_SIDECAR_BYTES,
-    SIDECAR_SUFFIX,
     Identity,
     ListedFolder,
     Stage,
@@ -31,6 +32,7 @@ from storage_server.store.threads import Threads
 
 _THREADS = 4
 _READS_IN_FLIGHT = 16
+_MAX_COPY_BYTES = 5 << 30
 # Not implemented, or how rclone says that there are none.
 _NO_UPLOADS_STATUSES = frozenset({404, 501})
 _CONFLICT_STATUSES = frozenset({409, 412})
@@ -48,6 +50,7 @@ class S3Store:
         self._conditional_put = conditional_put
         self._threads = Threads("s3", count=_THREADS, deadline_seconds=client.deadline_seconds)
         self._index = NameIndex(self._list_names)
+        self._blob_index = NameIndex(partial(self._names_in, sidecars=False), patient=True)
         self._stages: dict[str, S3Stage] = {}
 
     @classmethod
@@ -74,6 +77,7 @@ class S3Store:
     async def close(self) -> None:
         """Close stages (their parts stay), connections and threads."""
         await self._index.close()
+        await self._blob_index.close()
         for stage in list(self._stages.values()):
             with contextlib.suppress(ArtStoreError):
                 await stage.close()
@@ -85,6 +89,8 @@ class S3Store:
     async def read_element(self) -> bytes | None:
         """`element.json`, or None."""
         found = await self._get(ELEMENT_FILE, 1 << 20)
+        if found is None and (name := await self._other_element_file()) is not None:
+            found = await self._get(name, 1 << 20)
         return found[0] if found is not None else None
 
     async def write_element(self, content: bytes) -> None:
@@ -197,7 +203,38 @@ class S3Store:
 
     async def delete_blob(self, path: str) -> None:
         """Remove it."""
-        await self._delete(path)
+        try:
+            await self._delete(path)
+        finally:
+            self._blob_index.changed(split(path)[0])
+
+    # --- names ---------------------------------------------------------------------
+
+    async def rename(self, path: str, to: str) -> bool:
+        """Copy and remove; see the port."""
+        found = await self._head(path)
+        if found is None or await self._head(to) is not None:
+            return False
+        if found.size > _MAX_COPY_BYTES:
+            raise FailedPrecondition(
+                f"{path} has more than 5 GiB, which S3 does not copy in one call: "
+                f"copy it to {to} with a tool and remove it",
+                reason="TOO_LARGE_TO_COPY",
+            )
+        try:
+            await self._client.call_once(
+                "copy_object",
+                self._prefix + to,
+                seconds=self._client.seconds_for(found.size),
+                CopySource={"Bucket": self._client.bucket, "Key": self._prefix + path},
+            )
+            await self._delete(path)
+        except Refused as exc:
+            raise self._client.unexpected(exc, f"copying {path}") from exc
+        finally:
+            for index in (self._index, self._blob_index):
+                index.changed(split(path)[0])
+        return True
 
     # --- sidecars ------------------------------------------------------------------
 
@@ -257,6 +294,16 @@ class S3Store:
         check(folder)
         return await self._index.find(file_id, folder)
 
+    async def find_blobs(self, file_id: str, folder: str) -> Sequence[str]:
+        """Paths of the blobs of `file_id` in `folder`."""
+        check(folder)
+        return await self._blob_index.find(file_id, folder)
+
+    async def sidecars_in(self, folder: str) -> Mapping[str, Sequence[str]]:
+        """Names of the sidecars in `folder` by file id."""
+        check(folder)
+        return await self._index.names_in(folder)
+
     # --- listing -------------------------------------------------------------------
 
     async def scan(
@@ -276,7 +323,21 @@ class S3Store:
 
     # --- inside --------------------------------------------------------------------
 
+    async def _other_element_file(self) -> str | None:
+        """The key of `element.json` in another case."""
+        async with contextlib.aclosing(
+            s3_listing.pages(self._client, self._threads, self._prefix, ELEMENT_FILE[0].upper())
+        ) as found:
+            async for page in found:
+                for entry in page:
+                    if entry.path.lower() == ELEMENT_FILE:
+                        return entry.path
+        return None
+
     async def _list_names(self, folder: str) -> FolderNames:
+        return await self._names_in(folder, sidecars=True)
+
+    async def _names_in(self, folder: str, *, sidecars: bool) -> FolderNames:
         start = len(folder) + 1
         names: list[str] = []
         async with contextlib.aclosing(
@@ -284,7 +345,8 @@ class S3Store:
         ) as found:
             async for page in found:
                 names += [entry.path[start:] for entry in page if "/" not in entry.path[start:]]
-        return FolderNames("", await self._threads.run(folder, names_by_id, names))
+        by_id = await self._threads.run(folder, names_by_id, names, sidecars=sidecars)
+        return FolderNames("", by_id)
 
     async def _resumed(self, path: str, state: StagedState) -> tuple[tuple[Part, ...], int | None]:
         """The parts of `state` if the server has them, or the size of the finished object."""
@@ -381,4 +443,4 @@ def _belongs_to_element(path: str) -> bool:
     name = path.rpartition("/")[2]
     if not name or name.startswith("."):
         return False
-    return path == ELEMENT_FILE or name.endswith(SIDECAR_SUFFIX) or path[:1].isdigit()
+    return path == ELEMENT_FILE or is_sidecar_name(name) or path[:1].isdigit()

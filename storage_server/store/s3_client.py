@@ -43,6 +43,7 @@ _NOT_ALLOWED = frozenset({"AccessDenied", "AllAccessDisabled", "MethodNotAllowed
 _CHANGES = frozenset(
     {
         "put_object",
+        "copy_object",
         "delete_object",
         "create_multipart_upload",
         "upload_part",

@@ -15,8 +15,8 @@ from xml.etree import ElementTree
 from xml.sax.saxutils import unescape
 
 from mesh.errors import Unavailable
+from storage_server.naming import is_sidecar_name
 from storage_server.store.port import (
-    SIDECAR_SUFFIX,
     UNREADABLE_SIZE,
     Identity,
     ListedFolder,
@@ -145,7 +145,7 @@ class Grouping:
         name, slash, _ = name.partition("/")
         if not name or name.startswith("."):
             return
-        if name.endswith(SIDECAR_SUFFIX):
+        if is_sidecar_name(name):
             if slash:
                 self._sidecars.setdefault(name, Identity(size=UNREADABLE_SIZE))
             else:

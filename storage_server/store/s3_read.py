@@ -31,7 +31,9 @@ async def read_blob(
         except Refused as exc:
             if exc.missing:
                 raise DataLoss(
-                    f"the bytes of {client.name(key)} are gone", reason="BLOB_MISSING"
+                    f"the bytes of {client.name(key)} are gone: put them back from a backup, or "
+                    "remove the file",
+                    reason="BLOB_MISSING",
                 ) from exc
             if exc.status != 416:
                 raise client.unexpected(exc, f"reading {key}") from exc

@@ -26,7 +26,7 @@ from storage_server.element.space import Space
 from storage_server.element.state import Element
 from storage_server.files.view import FileView
 from storage_server.sidecar import Sidecar
-from storage_server.store.port import SIDECAR_SUFFIX, SealedBlob, Stage, StagedState
+from storage_server.store.port import SIDECAR_SUFFIX, SealedBlob, Stage, StagedState, Store
 from storage_server.unbroken import Unbroken
 from storage_server.uploads.commit import Commit, compare
 from storage_server.uploads.header import Header
@@ -247,8 +247,8 @@ class Session:
             if self.row.stage.key:
                 await store.discard_stage(self.row.stage.key, self.row.path)
             # A commit that was cut off may have put the blob in place.
-            if await store.stat_sidecar(self.row.path + SIDECAR_SUFFIX) is None:
-                await store.delete_blob(self.row.path)
+            if await store.stat_blob(self.row.path) is not None:
+                await self._remove_unless_a_file(store)
 
     async def close(self) -> None:
         """Let go of the stage; its bytes stay."""
@@ -266,6 +266,14 @@ class Session:
             self._writer = None
 
     # --- inside ----------------------------------------------------------------------
+
+    async def _remove_unless_a_file(self, store: Store) -> None:
+        """Remove the blob in place unless it has a sidecar, under whatever form of its name."""
+        folder, path = self.row.path.rpartition("/")[0], self.row.path
+        if await store.stat_sidecar(path + SIDECAR_SUFFIX) is not None:
+            return
+        if not await store.find_sidecars(self.row.file_id, folder):
+            await store.delete_blob(path)
 
     def _require_open(self) -> None:
         self.require_present()

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from artstore.v1 import cache_pb2, types_pb2
 from artstore_client.cli import app
 from mesh.settings import METRICS_PORT_DISTANCE
-from tests.acceptance.element_operator import Operator
+from tests.acceptance.element_operator import Operator, path_of
 from tests.acceptance.outside import Outside
 from tests.mesh_process import MeshProcess
 
@@ -100,6 +100,30 @@ def test_check_says_in_words_and_by_its_exit_code_what_it_found(
     assert verdict.startswith(f"{ELEMENT}  INCONSISTENT  50 %  2 sidecars, 1 rows  (deep, ")
     assert kind == "  1 sidecars without a row"
     assert example.strip().startswith(files[0].storage_path)
+
+
+def test_a_renamed_file_is_told_with_what_to_do_and_gets_its_name_back(
+    artstore: Artstore, operator: Operator, outside: Outside, files: list[types_pb2.File]
+) -> None:
+    path = path_of(files[0])
+    folder, _, name = path.rpartition("/")
+    other = f"{folder}/{name.upper()}"
+    operator.store.write(other, operator.store.read(path))
+    operator.store.remove(path)
+    ended = artstore("check", ELEMENT)
+    assert ended.code == 0
+    verdict, kind, example = ended.out.splitlines()
+    assert verdict.startswith(f"{ELEMENT}  consistent  0 %  2 sidecars, 2 rows")
+    assert kind == "  1 files under another form of their name"
+    assert "same file under another form of its name" in example
+    assert f"artstore cache rebuild {ELEMENT} --restore-names" in ended.err
+    found = artstore("check", ELEMENT, "--json").document
+    assert (found["renamed_count"], len(found["details"]["renamed_files"])) == (1, 1)
+    ended = artstore("rebuild", ELEMENT, "--restore-names")
+    assert (ended.code, ended.err) == (0, "")
+    assert "1 names restored" in ended.out
+    assert operator.sidecar(files[0])["file_id"] == files[0].file_id
+    assert artstore("check", ELEMENT).err == ""
 
 
 def test_json_is_one_line_with_the_fields_of_the_contract(

@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mesh.errors import Aborted, DataLoss, FailedPrecondition, InvalidArgument, OutOfRange
-from storage_server.naming import file_id_in_name, is_folder
+from storage_server.naming import file_id_in_name, is_folder, is_sidecar_name
 from storage_server.store.digest import RunningDigest
+from storage_server.store.name_index import names_by_id
 from storage_server.store.paths import ELEMENT_FILE, check, check_key, split
 from storage_server.store.port import (
     MAX_SIDECAR_BYTES,
@@ -246,13 +247,33 @@ class MemoryStore:
     async def delete_sidecar(self, path: str) -> None:
         await self.delete_blob(path)
 
+    async def rename(self, path: str, to: str) -> bool:
+        check(path)
+        check(to)
+        if path not in self.memory.files or to in self.memory.files:
+            return False
+        self.memory.files[to] = self.memory.files.pop(path)
+        return True
+
     async def find_sidecars(self, file_id: str, folder: str) -> Sequence[str]:
         check(folder)
+        return self._find(file_id, folder, sidecars=True)
+
+    async def find_blobs(self, file_id: str, folder: str) -> Sequence[str]:
+        check(folder)
+        return self._find(file_id, folder, sidecars=False)
+
+    async def sidecars_in(self, folder: str) -> Mapping[str, Sequence[str]]:
+        check(folder)
+        names = [name for at, name in map(split, self.memory.files) if at == folder]
+        return names_by_id(names, sidecars=True)
+
+    def _find(self, file_id: str, folder: str, *, sidecars: bool) -> Sequence[str]:
         return [
             path
             for path in self.memory.files
             if split(path)[0] == folder
-            and path.endswith(SIDECAR_SUFFIX)
+            and is_sidecar_name(path) is sidecars
             and file_id_in_name(path) == file_id
         ]
 
@@ -268,7 +289,7 @@ class MemoryStore:
             sidecars, blobs = found.setdefault(folder, ([], []))
             if file is None:
                 sidecars.append(ListedSidecar(path, Identity(size=UNREADABLE_SIZE)))
-            elif name.endswith(SIDECAR_SUFFIX):
+            elif is_sidecar_name(name):
                 sidecars.append(ListedSidecar(path, self.memory.identity(path)))
             else:
                 blobs.append((name, len(file[0])))

@@ -31,7 +31,9 @@ class _CheckLevelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CheckLevel
     CHECK_LEVEL_QUICK: _CheckLevel.ValueType  # 1
     """Skips folders whose mtime has not moved since the last check or rebuild; FULL on S3."""
     CHECK_LEVEL_FULL: _CheckLevel.ValueType  # 2
-    """Looks at the identity (etag, or mtime, size and inode) of each sidecar."""
+    """Looks at the identity (etag, or mtime, size and inode) of each sidecar and at the size of
+    each blob.
+    """
     CHECK_LEVEL_DEEP: _CheckLevel.ValueType  # 3
     """Reads each sidecar and hashes each blob again, at a set rate."""
 
@@ -43,7 +45,9 @@ CHECK_LEVEL_UNSPECIFIED: CheckLevel.ValueType  # 0
 CHECK_LEVEL_QUICK: CheckLevel.ValueType  # 1
 """Skips folders whose mtime has not moved since the last check or rebuild; FULL on S3."""
 CHECK_LEVEL_FULL: CheckLevel.ValueType  # 2
-"""Looks at the identity (etag, or mtime, size and inode) of each sidecar."""
+"""Looks at the identity (etag, or mtime, size and inode) of each sidecar and at the size of
+each blob.
+"""
 CHECK_LEVEL_DEEP: CheckLevel.ValueType  # 3
 """Reads each sidecar and hashes each blob again, at a set rate."""
 Global___CheckLevel: _TypeAlias = CheckLevel  # noqa: Y015
@@ -198,6 +202,7 @@ class ConsistencyReport(_message.Message):
     STORAGE_ELEMENT_ID_FIELD_NUMBER: _builtins.int
     OPERATION_ID_FIELD_NUMBER: _builtins.int
     STARTED_AT_FIELD_NUMBER: _builtins.int
+    RENAMED_COUNT_FIELD_NUMBER: _builtins.int
     total_attr_files: _builtins.int
     """Sidecars but tombstones, invalid ones too."""
     total_cache_entries: _builtins.int
@@ -219,7 +224,7 @@ class ConsistencyReport(_message.Message):
     the same id.
     """
     missing_blob_count: _builtins.int
-    """Sidecars whose blob is not there; DEEP also: whose blob has another size or digest."""
+    """Sidecars whose blob is not there or has another size; DEEP also: another digest."""
     orphan_blob_count: _builtins.int
     """Blobs without a sidecar and no upload that names them."""
     level: Global___CheckLevel.ValueType
@@ -232,6 +237,11 @@ class ConsistencyReport(_message.Message):
     """Element that was checked."""
     operation_id: _builtins.str
     """The operation, as in the request or as made."""
+    renamed_count: _builtins.int
+    """Files whose blob or sidecar has another form of the name than is recorded (NFD, case, `?`
+    for what a tool does not know). They are found by the id in it and work as all others; they
+    do not make a cache inconsistent. RebuildCache gives them their names back if asked to.
+    """
     @_builtins.property
     def details(self) -> Global___ConsistencyDetails:
         """The first 10 of each kind."""
@@ -261,10 +271,11 @@ class ConsistencyReport(_message.Message):
         storage_element_id: _builtins.str = ...,
         operation_id: _builtins.str = ...,
         started_at: _timestamp_pb2.Timestamp | None = ...,
+        renamed_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["details", b"details", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["details", b"details", "duration_seconds", b"duration_seconds", "expired_cache_count", b"expired_cache_count", "inconsistency_percentage", b"inconsistency_percentage", "invalid_attr_count", b"invalid_attr_count", "is_consistent", b"is_consistent", "level", b"level", "missing_blob_count", b"missing_blob_count", "operation_id", b"operation_id", "orphan_attr_count", b"orphan_attr_count", "orphan_blob_count", b"orphan_blob_count", "orphan_cache_count", b"orphan_cache_count", "sequence", b"sequence", "stale_cache_count", b"stale_cache_count", "started_at", b"started_at", "storage_element_id", b"storage_element_id", "total_attr_files", b"total_attr_files", "total_cache_entries", b"total_cache_entries"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["details", b"details", "duration_seconds", b"duration_seconds", "expired_cache_count", b"expired_cache_count", "inconsistency_percentage", b"inconsistency_percentage", "invalid_attr_count", b"invalid_attr_count", "is_consistent", b"is_consistent", "level", b"level", "missing_blob_count", b"missing_blob_count", "operation_id", b"operation_id", "orphan_attr_count", b"orphan_attr_count", "orphan_blob_count", b"orphan_blob_count", "orphan_cache_count", b"orphan_cache_count", "renamed_count", b"renamed_count", "sequence", b"sequence", "stale_cache_count", b"stale_cache_count", "started_at", b"started_at", "storage_element_id", b"storage_element_id", "total_attr_files", b"total_attr_files", "total_cache_entries", b"total_cache_entries"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -283,6 +294,7 @@ class ConsistencyDetails(_message.Message):
     INVALID_ATTR_FILES_FIELD_NUMBER: _builtins.int
     MISSING_BLOBS_FIELD_NUMBER: _builtins.int
     ORPHAN_BLOBS_FIELD_NUMBER: _builtins.int
+    RENAMED_FILES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def orphan_attr_files(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Paths of sidecars without a row."""
@@ -305,11 +317,15 @@ class ConsistencyDetails(_message.Message):
 
     @_builtins.property
     def missing_blobs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Ids of files whose blob is missing."""
+        """Ids of files whose blob is missing; of one with another size also both sizes."""
 
     @_builtins.property
     def orphan_blobs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Paths of blobs without a sidecar."""
+
+    @_builtins.property
+    def renamed_files(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of each renamed file a path as it is now, and the recorded name."""
 
     def __init__(
         self,
@@ -321,10 +337,11 @@ class ConsistencyDetails(_message.Message):
         invalid_attr_files: _abc.Iterable[_builtins.str] | None = ...,
         missing_blobs: _abc.Iterable[_builtins.str] | None = ...,
         orphan_blobs: _abc.Iterable[_builtins.str] | None = ...,
+        renamed_files: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expired_entries", b"expired_entries", "invalid_attr_files", b"invalid_attr_files", "missing_blobs", b"missing_blobs", "orphan_attr_files", b"orphan_attr_files", "orphan_blobs", b"orphan_blobs", "orphan_cache_entries", b"orphan_cache_entries", "stale_entries", b"stale_entries"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expired_entries", b"expired_entries", "invalid_attr_files", b"invalid_attr_files", "missing_blobs", b"missing_blobs", "orphan_attr_files", b"orphan_attr_files", "orphan_blobs", b"orphan_blobs", "orphan_cache_entries", b"orphan_cache_entries", "renamed_files", b"renamed_files", "stale_entries", b"stale_entries"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -339,6 +356,7 @@ class RebuildCacheRequest(_message.Message):
     WAIT_SECONDS_FIELD_NUMBER: _builtins.int
     MAX_DELETE_RATIO_FIELD_NUMBER: _builtins.int
     OPERATION_ID_FIELD_NUMBER: _builtins.int
+    RESTORE_NAMES_FIELD_NUMBER: _builtins.int
     wait_seconds: _builtins.float
     """Seconds to wait for a lock that is held; 0 means not at all."""
     max_delete_ratio: _builtins.float
@@ -347,16 +365,22 @@ class RebuildCacheRequest(_message.Message):
     """
     operation_id: _builtins.str
     """Name for WatchOperation and CancelOperation; made by the server if empty."""
+    restore_names: _builtins.bool
+    """Whether renamed files get their recorded names back, in the end and one by one under the
+    file's lock; not by default. One that can't be renamed is an error of the result and stays
+    readable. On S3 objects are copied and removed; those over 5 GiB are such errors.
+    """
     def __init__(
         self,
         *,
         wait_seconds: _builtins.float = ...,
         max_delete_ratio: _builtins.float | None = ...,
         operation_id: _builtins.str = ...,
+        restore_names: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_delete_ratio", b"_max_delete_ratio", "max_delete_ratio", b"max_delete_ratio"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_delete_ratio", b"_max_delete_ratio", "max_delete_ratio", b"max_delete_ratio", "operation_id", b"operation_id", "wait_seconds", b"wait_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_delete_ratio", b"_max_delete_ratio", "max_delete_ratio", b"max_delete_ratio", "operation_id", b"operation_id", "restore_names", b"restore_names", "wait_seconds", b"wait_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_delete_ratio: _TypeAlias = _typing.Literal["max_delete_ratio"]  # noqa: Y015
     _WhichOneofArgType__max_delete_ratio: _TypeAlias = _typing.Literal["_max_delete_ratio", b"_max_delete_ratio"]  # noqa: Y015
@@ -514,6 +538,7 @@ class RebuildStatistics(_message.Message):
     ENTRIES_CREATED_FIELD_NUMBER: _builtins.int
     ENTRIES_UPDATED_FIELD_NUMBER: _builtins.int
     ENTRIES_DELETED_FIELD_NUMBER: _builtins.int
+    NAMES_RESTORED_FIELD_NUMBER: _builtins.int
     attr_files_scanned: _builtins.int
     """Sidecars met."""
     cache_entries_before: _builtins.int
@@ -526,6 +551,8 @@ class RebuildStatistics(_message.Message):
     """Rows whose content changed."""
     entries_deleted: _builtins.int
     """Rows removed."""
+    names_restored: _builtins.int
+    """Files that got their recorded names back; 0 without restore_names."""
     def __init__(
         self,
         *,
@@ -535,10 +562,11 @@ class RebuildStatistics(_message.Message):
         entries_created: _builtins.int = ...,
         entries_updated: _builtins.int = ...,
         entries_deleted: _builtins.int = ...,
+        names_restored: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attr_files_scanned", b"attr_files_scanned", "cache_entries_after", b"cache_entries_after", "cache_entries_before", b"cache_entries_before", "entries_created", b"entries_created", "entries_deleted", b"entries_deleted", "entries_updated", b"entries_updated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attr_files_scanned", b"attr_files_scanned", "cache_entries_after", b"cache_entries_after", "cache_entries_before", b"cache_entries_before", "entries_created", b"entries_created", "entries_deleted", b"entries_deleted", "entries_updated", b"entries_updated", "names_restored", b"names_restored"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -641,7 +669,7 @@ class WatchOperationResponse(_message.Message):
     state: Global___OperationState.ValueType
     """Where it is."""
     phase: _builtins.str
-    """What it does now: waiting, listing, reading, merging, dropping, hashing, done."""
+    """What it does now: waiting, listing, reading, merging, dropping, renaming, hashing, done."""
     done: _builtins.int
     """Files dealt with in this phase."""
     total: _builtins.int

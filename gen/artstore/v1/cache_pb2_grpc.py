@@ -37,7 +37,7 @@ class CacheServiceStub:
 
     Long calls go on when the caller leaves. An operation_id belongs to its request while that
     runs and for 5 minutes after it succeeded: the same request with it waits for that result or
-    gets it again, another one (other call, level or max_delete_ratio) is ALREADY_EXISTS. Later,
+    gets it again, another one (other call, level or option) is ALREADY_EXISTS. Later,
     and at once if it failed, the id is free and a call with it runs anew.
 
     Roles: ADMIN; CheckConsistency, WatchOperation and
@@ -104,7 +104,7 @@ class CacheServiceServicer:
 
     Long calls go on when the caller leaves. An operation_id belongs to its request while that
     runs and for 5 minutes after it succeeded: the same request with it waits for that result or
-    gets it again, another one (other call, level or max_delete_ratio) is ALREADY_EXISTS. Later,
+    gets it again, another one (other call, level or option) is ALREADY_EXISTS. Later,
     and at once if it failed, the id is free and a call with it runs anew.
 
     Roles: ADMIN; CheckConsistency, WatchOperation and
@@ -239,7 +239,7 @@ class CacheService:
 
     Long calls go on when the caller leaves. An operation_id belongs to its request while that
     runs and for 5 minutes after it succeeded: the same request with it waits for that result or
-    gets it again, another one (other call, level or max_delete_ratio) is ALREADY_EXISTS. Later,
+    gets it again, another one (other call, level or option) is ALREADY_EXISTS. Later,
     and at once if it failed, the id is free and a call with it runs anew.
 
     Roles: ADMIN; CheckConsistency, WatchOperation and

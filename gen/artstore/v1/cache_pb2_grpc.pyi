@@ -38,7 +38,7 @@ class CacheServiceStub:
 
     Long calls go on when the caller leaves. An operation_id belongs to its request while that
     runs and for 5 minutes after it succeeded: the same request with it waits for that result or
-    gets it again, another one (other call, level or max_delete_ratio) is ALREADY_EXISTS. Later,
+    gets it again, another one (other call, level or option) is ALREADY_EXISTS. Later,
     and at once if it failed, the id is free and a call with it runs anew.
 
     Roles: ADMIN; CheckConsistency, WatchOperation and
@@ -94,7 +94,7 @@ class CacheServiceAsyncStub(CacheServiceStub):
 
     Long calls go on when the caller leaves. An operation_id belongs to its request while that
     runs and for 5 minutes after it succeeded: the same request with it waits for that result or
-    gets it again, another one (other call, level or max_delete_ratio) is ALREADY_EXISTS. Later,
+    gets it again, another one (other call, level or option) is ALREADY_EXISTS. Later,
     and at once if it failed, the id is free and a call with it runs anew.
 
     Roles: ADMIN; CheckConsistency, WatchOperation and
@@ -146,7 +146,7 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
 
     Long calls go on when the caller leaves. An operation_id belongs to its request while that
     runs and for 5 minutes after it succeeded: the same request with it waits for that result or
-    gets it again, another one (other call, level or max_delete_ratio) is ALREADY_EXISTS. Later,
+    gets it again, another one (other call, level or option) is ALREADY_EXISTS. Later,
     and at once if it failed, the id is free and a call with it runs anew.
 
     Roles: ADMIN; CheckConsistency, WatchOperation and

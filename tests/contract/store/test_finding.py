@@ -67,3 +67,36 @@ async def test_two_sidecars_of_one_id_are_both_found(store: Store) -> None:
     for path in paths:
         await store.write_sidecar(path, b"{}", expected=None)
     assert sorted(await store.find_sidecars(file_id, FOLDER)) == sorted(paths)
+
+
+async def test_names_are_found_by_their_id_in_whatever_case(place: Place, store: Store) -> None:
+    file_id = new_file_id(AT)
+    folder, _, name = path_of(file_id).rpartition("/")
+    blob = name.removesuffix(".attr.json")
+    paths = [f"{folder}/{name.upper()}", f"{folder}/{blob.title()}"]
+    place.put(dict.fromkeys(paths, b"{}"))
+    assert await store.find_sidecars(file_id, FOLDER) == paths[:1]
+    assert await store.find_blobs(file_id, FOLDER) == paths[1:]
+    assert dict(await store.sidecars_in(FOLDER)) == {file_id: [name.upper()]}
+    (listed,) = [one async for one in store.scan()]
+    assert [one.path for one in listed.sidecars] == paths[:1]
+    assert [one for one, _ in listed.blobs] == [blob.title()]
+
+
+async def test_a_file_gets_another_name_and_keeps_its_content(place: Place, store: Store) -> None:
+    path, other = path_of(new_file_id(AT)), path_of(new_file_id(AT))
+    place.put({path: b"{}"})
+    assert await store.rename(path, other)
+    assert await store.read_sidecar(path) is None
+    found = await store.read_sidecar(other)
+    assert found is not None and found[0] == b"{}"
+    assert not await store.rename(path, other)
+
+
+async def test_no_file_is_renamed_over_another(place: Place, store: Store) -> None:
+    path, other = path_of(new_file_id(AT)), path_of(new_file_id(AT))
+    place.put({path: b"{}", other: b"[]"})
+    assert not await store.rename(path, other)
+    for name, content in ((path, b"{}"), (other, b"[]")):
+        found = await store.read_sidecar(name)
+        assert found is not None and found[0] == content

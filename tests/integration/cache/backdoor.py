@@ -18,6 +18,10 @@ class Backdoor(Protocol):
 
     def remove(self, path: str) -> None: ...
 
+    def rename(self, path: str, to: str) -> None:
+        """What a tool does that keeps a file and changes its name."""
+        ...
+
     def paths(self) -> set[str]:
         """Of all files in folders `YYYY/MM/DD/HH`."""
         ...
@@ -53,6 +57,10 @@ class LocalBackdoor:
 
     def remove(self, path: str) -> None:
         (self.root / path).unlink()
+
+    def rename(self, path: str, to: str) -> None:
+        (self.root / to).parent.mkdir(parents=True, exist_ok=True)
+        (self.root / path).rename(self.root / to)
 
     def paths(self) -> set[str]:
         found = self.root.glob("[0-9]*/*/*/*/*")
@@ -98,6 +106,10 @@ class S3Backdoor:
 
     def remove(self, path: str) -> None:
         self._client.delete_object(Bucket=self._bucket, Key=f"{self._prefix}/{path}")
+
+    def rename(self, path: str, to: str) -> None:
+        self.write(to, self.read(path))
+        self.remove(path)
 
     def paths(self) -> set[str]:
         return {path for path in self.all() if path[0].isdigit()}

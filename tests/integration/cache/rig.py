@@ -23,6 +23,7 @@ from storage_server.consistency.check import Check
 from storage_server.consistency.report import Level, Report
 from storage_server.consistency.scrub import Scrub
 from storage_server.element import identity
+from storage_server.element.writer import FolderWriterLock
 from storage_server.file_id import new_file_id, time_of
 from storage_server.files.locks import KeyedLocks
 from storage_server.locks import ElementLocks
@@ -30,6 +31,7 @@ from storage_server.modes import Mode
 from storage_server.operations import Operations
 from storage_server.repair.cleanup import Cleanup
 from storage_server.repair.rebuild import Rebuild, RebuildResult
+from storage_server.repair.restoring import NameRestoring
 from storage_server.sidecar import Sidecar, decode, encode, tombstoned, updated
 from storage_server.store.port import SIDECAR_SUFFIX, Store
 from tests.integration.cache.backdoor import Backdoor
@@ -84,7 +86,16 @@ class CacheRig:
             ttl_seconds=ttl_seconds or self.ttl_seconds,
         )
         rebuild = Rebuild(
-            store=store, catalog=catalog, proof=self, cache_ttl_hours=lambda: TTL_HOURS
+            store=store,
+            catalog=catalog,
+            proof=self,
+            cache_ttl_hours=lambda: TTL_HOURS,
+            names=NameRestoring(
+                store=store,
+                catalog=catalog,
+                file_locks=self.file_locks,
+                writer=FolderWriterLock(),
+            ),
         )
         scrub = Scrub(store=store, catalog=catalog, bytes_per_second=0)
         check = Check(store=store, catalog=catalog, proof=self, element_id=ELEMENT_ID, scrub=scrub)
@@ -176,6 +187,11 @@ class CacheRig:
             written = await self.store.write_sidecar(path, encode(changed), expected=found[1])
             await self._commit(changed, written, kind)
         return changed
+
+    async def put_back(self, sidecar: Sidecar) -> None:
+        """What a lazy refresh does for a file without a row."""
+        found = await self.store.stat_sidecar(path_of(sidecar))
+        await self._commit(sidecar, found, ChangeKind.CREATED)
 
     async def _commit(self, sidecar: Sidecar, found: Any, kind: ChangeKind) -> None:
         await self.catalog.writes.commit_row(

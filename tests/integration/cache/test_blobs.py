@@ -84,10 +84,41 @@ async def test_the_blob_of_a_tombstone_may_be_there_or_not(rig: CacheRig) -> Non
     assert head.used_bytes == kept.size_bytes
 
 
-@pytest.mark.parametrize("content", [b"", b"hellO", b"hello and more"])
-async def test_deep_hashes_blobs_again(rig: CacheRig, content: bytes) -> None:
+@pytest.mark.parametrize("content", [b"", b"hell", b"hello and more"])
+async def test_a_blob_of_another_size_is_found_without_reading_it(
+    rig: CacheRig, content: bytes
+) -> None:
+    cut, _ = await rig.upload_many(2)
+    rig.backdoor.write(blob_of(cut), content)
+    for level in Level:
+        report = await rig.check(level)
+        assert report.details(Finding.MISSING_BLOB) == [
+            f"{cut.file_id}: its blob has {len(content)} bytes, its sidecar says 5"
+        ]
+        assert report.findings == 1
+        assert report.inconsistency_percentage == 50
+
+
+@pytest.mark.parametrize("lost", [True, False])
+async def test_a_blob_of_another_size_is_found_whatever_its_row_says(
+    rig: CacheRig, lost: bool
+) -> None:
+    cut, _ = await rig.upload_many(2)
+    rig.backdoor.write(blob_of(cut), b"hell")
+    if lost:
+        await rig.lose_row(cut)
+    else:
+        rig.edit(cut, description="by hand")
+    report = await rig.check()
+    (detail,) = report.details(Finding.MISSING_BLOB)
+    assert detail == f"{cut.file_id}: its blob has 4 bytes, its sidecar says 5"
+    assert report.count(Finding.ORPHAN_ATTR if lost else Finding.STALE) == 1
+    assert report.inconsistency_percentage == 50
+
+
+async def test_deep_hashes_blobs_again(rig: CacheRig) -> None:
     rotten, _ = await rig.upload_many(2)
-    rig.backdoor.write(blob_of(rotten), content)
+    rig.backdoor.write(blob_of(rotten), b"hellO")
     assert (await rig.check(Level.FULL)).is_consistent
     report = await rig.check(Level.DEEP)
     assert report.details(Finding.MISSING_BLOB) == [rotten.file_id]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -221,3 +223,21 @@ async def test_counters_are_right_after_a_rebuild(rig: CacheRig) -> None:
     await rig.full()
     head = await rig.catalog.feed.head()
     assert (head.file_count, head.used_bytes, head.complete) == (1, 15, True)
+
+
+async def test_rows_that_come_back_during_a_check_are_counted_on_both_sides(
+    rig: CacheRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = await rig.upload_many(10)
+    await rig.sql("DELETE FROM {files}")
+    original, read = rig.store.read_sidecars, iter((made[:2],))
+
+    async def while_others_read(paths: Sequence[str]) -> Any:
+        for sidecar in next(read, ()):
+            await rig.put_back(sidecar)
+        return await original(paths)
+
+    monkeypatch.setattr(rig.store, "read_sidecars", while_others_read)
+    report = await rig.check()
+    assert report.count(Finding.ORPHAN_ATTR) == 8
+    assert report.inconsistency_percentage == 80

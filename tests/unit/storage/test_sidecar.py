@@ -131,6 +131,14 @@ def test_a_sidecar_edited_by_hand_is_read() -> None:
     assert read.unknown == ""
 
 
+def test_a_byte_order_mark_is_passed_over_and_dropped_by_the_next_write() -> None:
+    sidecar = a_sidecar()
+    marked = b"\xef\xbb\xbf" + encode(sidecar)
+    assert decode(marked) == sidecar
+    assert decode_with_digest(marked) == (sidecar, digest(sidecar))
+    assert encode(decode(marked)) == encode(sidecar)
+
+
 def test_optional_fields_may_be_missing() -> None:
     members = json.loads(encode(a_sidecar()))
     for name in ("content_type", "description", "tags", "attributes", "crc32c", "legal_hold"):
@@ -204,7 +212,7 @@ BROKEN = {
     "a number": b"1",
     "null": b"null",
     "binary": bytes(range(256)),
-    "byte order mark": b"\xef\xbb\xbf" + WHOLE,
+    "two byte order marks": b"\xef\xbb\xbf" * 2 + WHOLE,
     "UTF-16": WHOLE.decode().encode("utf-16"),
     "too large": WHOLE[:-1] + b" " * MAX_SIDECAR_BYTES + b"}",
     "newer schema": edited(schema_version=2),

@@ -10,7 +10,7 @@ from artstore.v1 import cache_pb2, query_pb2, types_pb2
 from artstore_client import errors
 from artstore_client.cli import exit_codes
 from artstore_client.cli.as_json import as_json, dumps
-from artstore_client.cli.cache_summary import rebuild_line, report_lines
+from artstore_client.cli.cache_summary import advice_lines, rebuild_line, report_lines
 from artstore_client.cli.output import human_size, print_error, print_line, print_table
 from artstore_client.cli.search import MATCH_BEGIN, MATCH_END, highlighted
 from artstore_client.visible import visible
@@ -132,6 +132,20 @@ def test_report_tells_each_kind_of_finding_with_examples() -> None:
     lines = list(report_lines("se-01", report))
     assert "INCONSISTENT  50 %" in lines[0]
     assert lines[1:] == ["  1 sidecars without a row", "    2026/a.attr.json"]
+
+
+def test_each_kind_of_finding_comes_with_what_to_do() -> None:
+    counts = [
+        field.name
+        for field in cache_pb2.ConsistencyReport.DESCRIPTOR.fields
+        if field.name.endswith("_count")
+    ]
+    report = cache_pb2.ConsistencyReport(**dict.fromkeys(counts, 1))
+    advice = list(advice_lines("se-01", report))
+    assert len(advice) == len(counts) == len(list(report_lines("se-01", report))) - 1
+    assert all(": " in line for line in advice)
+    assert "artstore cache rebuild se-01 --restore-names" in "".join(advice)
+    assert list(advice_lines("se-01", cache_pb2.ConsistencyReport())) == []
 
 
 def test_rebuild_tells_what_it_did() -> None:
