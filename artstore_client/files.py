@@ -10,6 +10,7 @@ from google.protobuf import field_mask_pb2
 from artstore.v1 import storage_pb2, types_pb2
 from artstore_client import errors
 from artstore_client.connection import Connection
+from artstore_client.file_ids import canonical
 from artstore_client.finding import find_file, verdict
 from artstore_client.results import ElementReport
 
@@ -52,10 +53,11 @@ class Files:
             ids = unique[start : start + MOST_IDS_AT_ONCE]
             elements = await self._connection.elements()
             await asyncio.gather(*(ask(name, place, ids) for name, place in elements.items()))
-            missing = [file_id for file_id in ids if file_id not in found]
+            missing = [file_id for file_id in ids if canonical(file_id) not in found]
             if missing and failures:
                 raise verdict(missing[0], failures)
-        return {file_id: found[file_id] for file_id in unique if file_id in found}
+        places = {file_id: canonical(file_id) for file_id in unique}
+        return {file_id: found[place] for file_id, place in places.items() if place in found}
 
     async def list_files(
         self, element_id: str, namespace: str, page_size: int

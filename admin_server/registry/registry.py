@@ -10,6 +10,7 @@ from typing import Any
 from mesh.caller import ALL_NAMESPACES, Caller
 from mesh.database import Database
 from mesh.errors import NotFound
+from mesh.file_ids import canonical_file_id
 
 TABLE = "file_registry"
 CURSORS = "registry"
@@ -48,6 +49,7 @@ class FileRegistry:
             NotFound: no replica is visible to the caller.
         """
         rows = []
+        file_id = canonical_file_id(file_id)
         if "\0" not in file_id:
             rows = await self._database.fetch(
                 f"SELECT * FROM {TABLE} WHERE file_id = $1"

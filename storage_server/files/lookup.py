@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from mesh.caller import ALL_NAMESPACES, Caller
 from mesh.errors import InvalidArgument, NotFound, PermissionDenied, Unavailable
+from mesh.file_ids import canonical_file_id
 from storage_server.catalog.reads import Reads
 from storage_server.catalog.rows import FileRow
 from storage_server.element.state import Element
@@ -76,6 +77,7 @@ class Lookup:
             NotFound: no sidecar, a tombstone, or a namespace the caller may not read.
             Unavailable: neither cache nor storage answers.
         """
+        file_id = canonical_file_id(file_id)
         if seconds_left is None or seconds_left > _PATIENT_SECONDS:
             view = await self.find(file_id)
         else:
@@ -125,6 +127,7 @@ class Lookup:
         """
         if len(file_ids) > MAX_BATCH:
             raise InvalidArgument(f"at most {MAX_BATCH} file_ids", field="file_ids")
+        file_ids = [canonical_file_id(file_id) for file_id in file_ids]
         wanted = [file_id for file_id in dict.fromkeys(file_ids) if is_canonical(file_id)]
         seconds = _BATCH_SECONDS
         if seconds_left is not None:

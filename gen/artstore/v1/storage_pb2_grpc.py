@@ -134,7 +134,8 @@ class StorageServiceServicer:
 
         Send `header`, wait for the server's initial metadata (the header is accepted, space is
         reserved), send `chunk`s in order, then `finish`. A stream that ends without `finish`
-        commits nothing and leaves nothing.
+        commits nothing and leaves nothing; a message after `finish` is INVALID_ARGUMENT, and
+        nothing is kept either.
 
         Not idempotent by itself; with a `request_id` a repeat answers the first file, and takes
         over a first upload that is still running (which ends ABORTED).
