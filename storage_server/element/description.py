@@ -11,6 +11,7 @@ from artstore.v1 import types_pb2
 from mesh.errors import ArtStoreError
 from storage_server.capacity import FillLevel
 from storage_server.catalog.feed import Feed
+from storage_server.element.clock import Clock
 from storage_server.element.space import Space
 from storage_server.element.state import Element
 from storage_server.modes import Mode, Operation, allows
@@ -42,6 +43,7 @@ class Description:
         element: Element,
         space: Space,
         feed: Feed,
+        clock: Clock,
         *,
         endpoint: Callable[[], str],
         priority: int,
@@ -49,6 +51,7 @@ class Description:
         self._element = element
         self._space = space
         self._feed = feed
+        self._clock = clock
         self._endpoint = endpoint
         self._priority = priority
         self._sequence = 0
@@ -90,6 +93,7 @@ class Description:
             and element.writing_ready
             and self.database_ok
             and self._space.fill_level is not FillLevel.FULL
+            and not self._clock.doubt()
         )
 
     def message(self) -> types_pb2.StorageElement:
@@ -113,5 +117,5 @@ class Description:
             sequence=self._sequence,
             healthy=True,
         )
-        message.reported_at.FromDatetime(datetime.now(UTC))
+        message.reported_at.FromDatetime(datetime.fromtimestamp(self._clock.agreed(), UTC))
         return message

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import structlog
 
 from mesh.errors import DataLoss
-from storage_server.file_id import plausible
 from storage_server.naming import file_id_in_name, home_of
 from storage_server.repair.reading import (
     InvalidAttr,
@@ -40,7 +37,7 @@ async def locate(store: Store, file_id: str, known_path: str = "") -> ReadSideca
         if read is not None and read.sidecar.file_id == file_id:
             return read
     home = home_of(file_id)
-    if home is None or not plausible(file_id, datetime.now(UTC)):
+    if home is None:
         return None
     invalid = None
     for path in sorted(await store.find_sidecars(file_id, home)):
@@ -56,12 +53,10 @@ async def locate(store: Store, file_id: str, known_path: str = "") -> ReadSideca
     return None
 
 
-def is_found_by_id(file_id: str, path: str, now: datetime) -> bool:
+def is_found_by_id(file_id: str, path: str) -> bool:
     """Whether `locate` finds a sidecar of `file_id` at `path` without being told where it is."""
     folder, _, name = path.rpartition("/")
-    return (
-        plausible(file_id, now) and folder == home_of(file_id) and file_id_in_name(name) == file_id
-    )
+    return folder == home_of(file_id) and file_id_in_name(name) == file_id
 
 
 async def _read(store: Store, path: str) -> ReadSidecar | InvalidAttr | None:
