@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -78,14 +78,16 @@ class NameIndex:
         Raises:
             Unavailable: two other folders are being listed, and take long, or the storage failed.
         """
-        asked = time.monotonic()
-        index = await self._kept_index(folder, file_id)
-        while index is None:
-            began, flight = self._flights.get(folder) or await self._take_off(folder)
-            found = await _landed(flight)
-            if began >= asked or file_id in found.by_id:
-                index = found
+        index = await self._index_for((file_id,), folder)
         return [f"{folder}/{name}" for name in index.by_id.get(file_id, ())]
+
+    async def absent(self, file_ids: Collection[str], folder: str) -> Set[str]:
+        """Those of `file_ids` that have no sidecar in `folder`, by one listing for all.
+
+        Raises: as `find`.
+        """
+        index = await self._index_for(file_ids, folder)
+        return {file_id for file_id in file_ids if file_id not in index.by_id}
 
     def changed(self, folder: str) -> None:
         """This process wrote or removed a sidecar in `folder`."""
@@ -100,15 +102,27 @@ class NameIndex:
             flight.cancel()
         await asyncio.gather(*flights, return_exceptions=True)
 
-    async def _kept_index(self, folder: str, file_id: str) -> _Index | None:
+    async def _index_for(self, file_ids: Collection[str], folder: str) -> _Index:
+        """An index of the folder that is not older than the question, where that matters."""
+        asked = time.monotonic()
+        index = await self._kept_index(folder, file_ids)
+        while index is None:
+            began, flight = self._flights.get(folder) or await self._take_off(folder)
+            found = await _landed(flight)
+            if began >= asked or all(file_id in found.by_id for file_id in file_ids):
+                index = found
+        return index
+
+    async def _kept_index(self, folder: str, file_ids: Collection[str]) -> _Index | None:
         index = self._kept.get(folder)
         if index is None:
             return None
         if self._current_stamp is not None:
             fresh = bool(index.stamp) and await self._current_stamp(folder) == index.stamp
         else:
-            fresh = time.monotonic() - index.began < self._life_seconds and (
+            fresh = time.monotonic() - index.began < self._life_seconds and all(
                 file_id in index.by_id or _older_than(file_id, index.began_wall)
+                for file_id in file_ids
             )
         if not fresh:
             self._kept.pop(folder, None)

@@ -15,7 +15,7 @@ Errors: a dependency that is down or silent is `mesh.errors.Unavailable`; a full
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -281,6 +281,11 @@ class Store(Protocol):
 
         Single-flight per folder and indexed by name, keyed by the folder's mtime (S3: 5 s);
         at most 2 such listings in flight, then `mesh.errors.Unavailable`.
+        """
+
+    async def absent(self, file_ids: Collection[str], folder: str) -> Set[str]:
+        """Those of `file_ids` of which `find_sidecars` would find nothing in `folder`; one listing
+        at most, however many there are.
         """
 
     # --- listing -------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence, Set
 from datetime import UTC, datetime
 from typing import Any
 
@@ -240,6 +240,11 @@ class S3Store:
         """Paths of the sidecars of `file_id` in `folder`."""
         check(folder)
         return await self._index.find(file_id, folder)
+
+    async def absent(self, file_ids: Collection[str], folder: str) -> Set[str]:
+        """Those that have no sidecar in `folder`."""
+        check(folder)
+        return await self._index.absent(file_ids, folder)
 
     # --- listing -------------------------------------------------------------------
 
