@@ -67,7 +67,8 @@ class Clock:
         """
         now = self._monotonic()
         took = now - asked_at
-        self._answers[whose] = _Answer(seconds - (now - took / 2), took / 2, now)
+        answer = _Answer(seconds - (now - took / 2), took / 2, now)
+        self._answers = dict(sorted({**self._answers, whose: answer}.items()))
 
     def newest_file(self, seconds: float) -> None:
         """When the newest file was made that is not dated ahead of every clock."""
@@ -142,7 +143,7 @@ class Clock:
 
     def _valid(self) -> Mapping[str, _Answer]:
         oldest = self._monotonic() - ANSWER_LIFE_SECONDS
-        return {whose: a for whose, a in sorted(self._answers.items()) if a.at >= oldest}
+        return {whose: a for whose, a in self._answers.items() if a.at >= oldest}
 
     def _ahead(self, answer: _Answer) -> float:
         return self._wall() - (answer.offset + self._monotonic())

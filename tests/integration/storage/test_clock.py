@@ -81,13 +81,12 @@ async def test_an_element_that_starts_with_a_wrong_clock_refuses_from_the_first_
         assert all(map(_is_refused_for_its_clock, await _refusals(node)))
 
 
-@pytest.mark.parametrize("redis", ["up", "down"])
-async def test_postgresql_alone_is_enough(local_rig: Rig, redis: str) -> None:
-    changes = {"redis_url": "redis://127.0.0.1:1/0"} if redis == "down" else {}
-    async with local_rig.running(wall=WrongClock(7 * DAY), **changes) as node:
+async def test_postgresql_alone_is_enough(local_rig: Rig) -> None:
+    nowhere = "redis://127.0.0.1:1/0"
+    async with local_rig.running(wall=WrongClock(7 * DAY), redis_url=nowhere) as node:
         endings = await _refusals(node)
         assert all(map(_is_refused_for_its_clock, endings)), endings
-        assert ("Redis" in endings[0].text) is (redis == "up")
+        assert "Redis" not in endings[0].text
 
 
 async def test_the_tolerance_is_a_setting(local_rig: Rig) -> None:
@@ -161,27 +160,22 @@ def _planted(node: Node, made: Any, at: datetime) -> str:
     return file_id
 
 
-@pytest.mark.parametrize(
-    "at",
-    [
+async def test_files_with_absurd_ids_are_found_read_changed_and_counted(local: Node) -> None:
+    made = (await local.upload(b"hello")).file
+    moments = (
         datetime(1970, 1, 1, tzinfo=UTC),
         datetime(1999, 12, 31, 23, 59, tzinfo=UTC),
         datetime.now(UTC).replace(microsecond=0) + timedelta(days=7),
         datetime(9998, 1, 1, tzinfo=UTC),
-    ],
-    ids=["1970", "1999", "next week", "9998"],
-)
-async def test_a_file_with_an_absurd_id_is_found_read_changed_and_counted(
-    local: Node, at: datetime
-) -> None:
-    made = (await local.upload(b"hello")).file
-    file_id = _planted(local, made, at)
-    assert (await local.get(file_id)).file_id == file_id
-    assert await local.download(file_id) == b"hello"
-    request = pb.UpdateFileRequest(file_id=file_id)
-    request.file.description = "d"
-    assert (await local.call("UpdateFile", request)).file.revision == 2
-    assert (await local.list()).total_size == 2
+    )
+    for at in moments:
+        file_id = _planted(local, made, at)
+        assert (await local.get(file_id)).file_id == file_id
+        assert await local.download(file_id) == b"hello"
+        request = pb.UpdateFileRequest(file_id=file_id)
+        request.file.description = "d"
+        assert (await local.call("UpdateFile", request)).file.revision == 2
+    assert (await local.list()).total_size == 1 + len(moments)
     cache: Any = cache_pb2_grpc.CacheServiceStub(local.channel)
     check = await cache.CheckConsistency(
         cache_pb2.CheckConsistencyRequest(), metadata=local.bearer(), timeout=10

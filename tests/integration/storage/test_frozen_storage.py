@@ -145,7 +145,7 @@ def asyncio_errors(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
 
 async def _busy(node: Node, known: str, stop: asyncio.Event) -> None:
     """Calls of all kinds, one after the other, whatever they answer."""
-    data = noise(64 * CHUNK)
+    data = noise(24 * CHUNK)
     while not stop.is_set():
         for call in (
             lambda: node.upload(data),
@@ -168,17 +168,17 @@ async def _busy(node: Node, known: str, stop: asyncio.Event) -> None:
 
 
 async def _dies_under_load(node: Node, server: PostgresProcess | S3Process | ValkeyProcess) -> None:
-    known = (await node.upload(noise(64 * CHUNK))).file.file_id
+    known = (await node.upload(noise(24 * CHUNK))).file.file_id
     opened = await node.start_upload()
     await node.write_upload(opened, noise(CHUNK))
     stop = asyncio.Event()
-    callers = [asyncio.create_task(_busy(node, known, stop)) for _ in range(6)]
-    await asyncio.sleep(1)
+    callers = [asyncio.create_task(_busy(node, known, stop)) for _ in range(4)]
+    await asyncio.sleep(0.7)
     # Frozen first, so that it dies with everything half sent.
     server.freeze()
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(0.3)
     await asyncio.to_thread(server.kill)
-    await asyncio.sleep(2)
+    await asyncio.sleep(1)
     await asyncio.to_thread(server.start)
     stop.set()
     await asyncio.gather(*callers, return_exceptions=True)
@@ -201,6 +201,7 @@ async def test_a_killed_s3_server_leaves_no_error_of_asyncio(
     assert asyncio_errors() == []
 
 
+@pytest.mark.full
 async def test_a_killed_postgresql_leaves_no_error_of_asyncio(
     tmp_path: Path,
     own_postgres: PostgresProcess,
@@ -213,6 +214,7 @@ async def test_a_killed_postgresql_leaves_no_error_of_asyncio(
     assert asyncio_errors() == []
 
 
+@pytest.mark.full
 async def test_a_killed_redis_leaves_no_error_of_asyncio(
     tmp_path: Path,
     database_url: str,
