@@ -142,7 +142,8 @@ class StorageServiceServicer:
 
         INVALID_ARGUMENT bad header; FAILED_PRECONDITION mode; RESOURCE_EXHAUSTED no room;
         ALREADY_EXISTS request_id used with another header; OUT_OF_RANGE gap between chunks;
-        DATA_LOSS size or checksum; UNAVAILABLE store or database down.
+        DATA_LOSS size or checksum; UNAVAILABLE store or database down, or, reason CLOCK, the
+        element's clock is wrong by what PostgreSQL's and Redis's say (StartUpload too).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -51,7 +51,8 @@ class StorageServiceStub:
 
     INVALID_ARGUMENT bad header; FAILED_PRECONDITION mode; RESOURCE_EXHAUSTED no room;
     ALREADY_EXISTS request_id used with another header; OUT_OF_RANGE gap between chunks;
-    DATA_LOSS size or checksum; UNAVAILABLE store or database down.
+    DATA_LOSS size or checksum; UNAVAILABLE store or database down, or, reason CLOCK, the
+    element's clock is wrong by what PostgreSQL's and Redis's say (StartUpload too).
     """
     StartUpload: _grpc.UnaryUnaryMultiCallable[_storage_pb2.StorageServiceStartUploadRequest, _storage_pb2.StorageServiceStartUploadResponse]
     """Opens a resumable upload and reserves its room. Roles: SERVICE, ADMIN.
@@ -178,7 +179,8 @@ class StorageServiceAsyncStub(StorageServiceStub):
 
     INVALID_ARGUMENT bad header; FAILED_PRECONDITION mode; RESOURCE_EXHAUSTED no room;
     ALREADY_EXISTS request_id used with another header; OUT_OF_RANGE gap between chunks;
-    DATA_LOSS size or checksum; UNAVAILABLE store or database down.
+    DATA_LOSS size or checksum; UNAVAILABLE store or database down, or, reason CLOCK, the
+    element's clock is wrong by what PostgreSQL's and Redis's say (StartUpload too).
     """
     StartUpload: _aio.UnaryUnaryMultiCallable[_storage_pb2.StorageServiceStartUploadRequest, _storage_pb2.StorageServiceStartUploadResponse]  # type: ignore[assignment]
     """Opens a resumable upload and reserves its room. Roles: SERVICE, ADMIN.
@@ -308,7 +310,8 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
 
         INVALID_ARGUMENT bad header; FAILED_PRECONDITION mode; RESOURCE_EXHAUSTED no room;
         ALREADY_EXISTS request_id used with another header; OUT_OF_RANGE gap between chunks;
-        DATA_LOSS size or checksum; UNAVAILABLE store or database down.
+        DATA_LOSS size or checksum; UNAVAILABLE store or database down, or, reason CLOCK, the
+        element's clock is wrong by what PostgreSQL's and Redis's say (StartUpload too).
         """
 
     @_abc_1.abstractmethod
