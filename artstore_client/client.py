@@ -271,7 +271,7 @@ class Client:
         return await self._files.stat(file_id)
 
     async def get_many(self, file_ids: Sequence[str]) -> dict[str, types_pb2.File]:
-        """Describe many files; ids that no element has are left out.
+        """Describe many files, by the ids as they were given; ids that no element has are left out.
 
         Raises:
             Unavailable: some were not found, and some element did not answer.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -46,8 +47,14 @@ class AdminLink:
 
 
 @asynccontextmanager
-async def link_to_admin(settings: MeshSettings, background: Background) -> AsyncIterator[AdminLink]:
-    """Open the link; it works in the background and never waits for admin."""
+async def link_to_admin(
+    settings: MeshSettings, background: Background, *, now: Callable[[], float] = time.time
+) -> AsyncIterator[AdminLink]:
+    """Open the link; it works in the background and never waits for admin.
+
+    Args:
+        now: seconds since 1970 that tokens are judged by.
+    """
     channel = open_mesh_channel(settings.admin_address, settings)
     stub = admin_pb2_grpc.TokenServiceStub(channel)
 
@@ -87,6 +94,6 @@ async def link_to_admin(settings: MeshSettings, background: Background) -> Async
     if settings.client_id:
         background.start("own access token", account.renew)
     try:
-        yield AdminLink(channel, keys, TokenVerifier(keys), account)
+        yield AdminLink(channel, keys, TokenVerifier(keys, now), account)
     finally:
         await channel.close()

@@ -30,7 +30,8 @@ CLAIM_READ = "ns_read"
 CLAIM_WRITE = "ns_write"
 REQUIRED_CLAIMS = ("exp", "iat", "sub", "aud", "iss", CLAIM_ROLE)
 
-CLOCK_SKEW_SECONDS = 10
+# By how much the clock of who issued a token may be ahead of ours.
+CLOCK_SKEW_SECONDS = 60
 MAX_CACHED_TOKENS = 4096
 MAX_TOKEN_BYTES = 8192
 MIN_REFRESH_SECONDS = 2.0
@@ -165,11 +166,20 @@ def _write_private(path: Path, text: str) -> None:
             raise
 
 
-class TokenVerifier:
-    """Turns raw access tokens into callers; a token seen before costs a dictionary lookup."""
+def _system_clock() -> float:
+    return time.time()
 
-    def __init__(self, keys: KeySet) -> None:
+
+class TokenVerifier:
+    """Turns raw access tokens into callers; a token seen before costs a dictionary lookup.
+
+    Args:
+        now: seconds since 1970 that expiry is judged by.
+    """
+
+    def __init__(self, keys: KeySet, now: Callable[[], float] = _system_clock) -> None:
         self._keys = keys
+        self._now = now
         self._cached: dict[str, tuple[Caller, float]] = {}
         self._cached_version = keys.version
 
@@ -180,7 +190,7 @@ class TokenVerifier:
             self._cached_version = self._keys.version
             return None
         found = self._cached.get(raw)
-        if found is None or found[1] <= time.time():
+        if found is None or found[1] <= self._now():
             return None
         return found[0]
 
@@ -196,7 +206,7 @@ class TokenVerifier:
         if caller is not None:
             return caller
         key = await self._key_for(raw)
-        claims = _decode(raw, key)
+        claims = _decode(raw, key, self._now())
         caller = _caller_of(claims, raw)
         self._remember(raw, caller, float(claims["exp"]))
         return caller
@@ -230,14 +240,14 @@ class TokenVerifier:
 
     def _remember(self, raw: str, caller: Caller, expires: float) -> None:
         if len(self._cached) >= MAX_CACHED_TOKENS:
-            now = time.time()
+            now = self._now()
             self._cached = {k: v for k, v in self._cached.items() if v[1] > now}
             while len(self._cached) >= MAX_CACHED_TOKENS:
                 del self._cached[next(iter(self._cached))]
         self._cached[raw] = (caller, expires)
 
 
-def _decode(raw: str, key: jwt.PyJWK) -> dict[str, Any]:
+def _decode(raw: str, key: jwt.PyJWK, now: float) -> dict[str, Any]:
     try:
         claims: dict[str, Any] = jwt.decode(
             raw,
@@ -245,12 +255,14 @@ def _decode(raw: str, key: jwt.PyJWK) -> dict[str, Any]:
             algorithms=[key.algorithm_name],
             audience=AUDIENCE,
             issuer=ISSUER,
-            options={"require": list(REQUIRED_CLAIMS), "verify_iat": False, "verify_nbf": False},
+            # Times are judged below, by the clock that this server goes by.
+            options={
+                "require": list(REQUIRED_CLAIMS),
+                "verify_exp": False,
+                "verify_iat": False,
+                "verify_nbf": False,
+            },
         )
-    except jwt.ExpiredSignatureError as exc:
-        raise Unauthenticated(
-            "access token has expired; get a new one", reason="TOKEN_EXPIRED"
-        ) from exc
     except jwt.InvalidAudienceError as exc:
         raise Unauthenticated(
             f"access token is not for audience {AUDIENCE}", reason="TOKEN_AUDIENCE"
@@ -263,13 +275,30 @@ def _decode(raw: str, key: jwt.PyJWK) -> dict[str, Any]:
         raise Unauthenticated(
             f"access token is not valid: {type(exc).__name__}", reason="TOKEN_INVALID"
         ) from exc
-    # Clocks of servers differ a little, so "not yet" has a tolerance and "expired" has none.
-    latest = time.time() + CLOCK_SKEW_SECONDS
+    _check_times(claims, now)
+    return claims
+
+
+def _check_times(claims: Mapping[str, Any], now: float) -> None:
+    """Clocks of servers differ a little, so "not yet" has a tolerance and "expired" has none."""
+    expires = claims["exp"]
+    if not isinstance(expires, int | float):
+        raise Unauthenticated("access token is not valid: exp is no time", reason="TOKEN_INVALID")
+    if not expires > now:
+        raise Unauthenticated(
+            f"access token has expired {now - expires:.0f} s ago by this server's clock; get a new"
+            " one, and if that is refused as well, compare the clocks of this server and of admin",
+            reason="TOKEN_EXPIRED",
+        )
     for claim in ("iat", "nbf"):
         value = claims.get(claim, 0)
-        if not isinstance(value, int | float) or value > latest:
-            raise Unauthenticated("access token is not valid yet", reason="TOKEN_NOT_YET_VALID")
-    return claims
+        if not isinstance(value, int | float) or not value <= now + CLOCK_SKEW_SECONDS:
+            early = f" for {value - now:.0f} s" if isinstance(value, int | float) else ""
+            raise Unauthenticated(
+                f"access token is not valid yet{early} by this server's clock: it and admin's"
+                " clock differ, one of them is wrong",
+                reason="TOKEN_NOT_YET_VALID",
+            )
 
 
 def _caller_of(claims: Mapping[str, Any], raw: str) -> Caller:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
@@ -18,7 +19,11 @@ from mesh.status import from_rpc_error
 from query_server.asking import not_answering
 
 # Of silence of the element while somebody waits for its bytes; callers are more patient.
-IDLE_SECONDS = 10.0
+IDLE_SECONDS = 8.0
+# Until a caller has a header or an error, however many elements were asked meanwhile.
+HEADER_SECONDS = 9.0
+# The next element gets this much, even when the first has taken all of that.
+LEAST_SECONDS = 0.5
 
 Metadata = Sequence[tuple[str, str]]
 
@@ -64,7 +69,7 @@ class Downloads:
             call = stub.Download(progress.remaining(), metadata=metadata)
             try:
                 parts = aiter(call)
-                while (part := await _next(parts, element_id)) is not None:
+                while (part := await _next(parts, element_id, progress.patience)) is not None:
                     if progress.take(part):
                         yield _translated(part)
                 return
@@ -93,6 +98,14 @@ class _Progress:
         self._length = request.length
         self._header: storage_pb2.DownloadHeader | None = None
         self._offset = request.offset
+        self._header_by = time.monotonic() + HEADER_SECONDS
+
+    @property
+    def patience(self) -> float:
+        """Seconds to wait for the next part."""
+        if self._header is not None:
+            return IDLE_SECONDS
+        return min(IDLE_SECONDS, max(LEAST_SECONDS, self._header_by - time.monotonic()))
 
     @property
     def whole(self) -> bool:
@@ -135,7 +148,7 @@ def _bytes_of(header: storage_pb2.DownloadHeader) -> tuple[str, int]:
 
 
 async def _next(
-    parts: AsyncIterator[storage_pb2.DownloadResponse], element_id: str
+    parts: AsyncIterator[storage_pb2.DownloadResponse], element_id: str, seconds: float
 ) -> storage_pb2.DownloadResponse | None:
     """The next part, None after the last.
 
@@ -143,7 +156,7 @@ async def _next(
         ArtStoreError: what the element answered; Unavailable when it is silent.
     """
     try:
-        async with asyncio.timeout(IDLE_SECONDS):
+        async with asyncio.timeout(seconds):
             return await anext(parts)
     except StopAsyncIteration:
         return None

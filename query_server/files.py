@@ -8,6 +8,7 @@ from typing import Any
 from mesh.caller import Caller
 from mesh.database import Database
 from mesh.errors import NotFound
+from mesh.file_ids import canonical_file_id
 from query_server.search.index import TABLE
 
 
@@ -23,6 +24,7 @@ class IndexedFiles:
         Raises:
             NotFound: it was deleted, or is not for this caller.
         """
+        file_id = canonical_file_id(file_id)
         rows = [] if "\0" in file_id else await self._rows(file_id)
         seen = [row for row in rows if caller.may_read(row["namespace"])]
         if rows and not seen:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
@@ -24,6 +25,8 @@ from storage_server.cache_operations import CacheOperations
 from storage_server.catalog.catalog import Catalog
 from storage_server.consistency.check import Check
 from storage_server.consistency.scrub import Scrub
+from storage_server.element.clock import Clock
+from storage_server.element.clock_watch import ClockWatch
 from storage_server.element.description import Description
 from storage_server.element.live_store import live_store
 from storage_server.element.mode_change import ModeChange
@@ -76,17 +79,25 @@ REPAIR_WAIT_SECONDS = 30.0
 
 
 @asynccontextmanager
-async def build(settings: StorageSettings, *, adopt: bool = False) -> AsyncIterator[MeshServer]:
+async def build(
+    settings: StorageSettings, *, adopt: bool = False, wall: Callable[[], float] = time.time
+) -> AsyncIterator[MeshServer]:
     """Open what the element needs, and close it in the reverse order.
 
     It starts while PostgreSQL, Redis, admin or the storage are down, and comes up by itself.
 
     Args:
         adopt: the store is this element's, whatever its `element.json` says or lacks.
+        wall: this machine's clock, seconds since 1970.
     """
     async with AsyncExitStack() as stack:
         background = await stack.enter_async_context(Background())
-        admin = await stack.enter_async_context(link_to_admin(settings, background))
+        clock = Clock(
+            settings.element_id, tolerance_seconds=settings.clock_tolerance_seconds, wall=wall
+        )
+        admin = await stack.enter_async_context(
+            link_to_admin(settings, background, now=clock.agreed)
+        )
         redis = open_redis(settings.redis_url)
         stack.push_async_callback(redis.aclose)
         database = Database(
@@ -103,6 +114,7 @@ async def build(settings: StorageSettings, *, adopt: bool = False) -> AsyncItera
             settings,
             database,
             redis,
+            clock,
             endpoint=lambda: server.endpoint if server.port else "",
             adopt=adopt,
         )
@@ -125,7 +137,9 @@ async def build(settings: StorageSettings, *, adopt: bool = False) -> AsyncItera
             ],
         )
         await parts.opening.advance()
+        await parts.clock_watch.look()
         await parts.description.look()
+        background.start("clock", parts.clock_watch.watch)
         background.start("opening", parts.opening.watch)
         background.start("storage", parts.element.watch)
         background.start("write probe", parts.write_probe.watch)
@@ -146,10 +160,12 @@ class _Parts:
         settings: StorageSettings,
         database: Database,
         redis: Redis,
+        clock: Clock,
         *,
         endpoint: Callable[[], str],
         adopt: bool,
     ) -> None:
+        self.clock = clock
         self.unbroken = Unbroken()
         self.element = Element(settings.element_id, settings.mode)
         self.catalog = Catalog(database, settings.tables)
@@ -158,6 +174,7 @@ class _Parts:
             self.element,
             self.space,
             self.catalog.feed,
+            clock,
             endpoint=endpoint,
             priority=settings.priority,
         )
@@ -168,6 +185,9 @@ class _Parts:
             element_id=settings.element_id,
             holder=f"{socket.gethostname()}:{os.getpid()}",
             ttl_seconds=settings.lock_seconds,
+        )
+        self.clock_watch = ClockWatch(
+            clock, self.element, self.catalog.reads, database=database, redis=redis
         )
         self._wire_files(settings, writer)
         self._wire_uploads(settings)
@@ -231,6 +251,7 @@ class _Parts:
             self.sessions,
             self.replay,
             self.lookup.find,
+            clock=self.clock,
         )
         self.maintenance = Maintenance(
             element,
@@ -240,6 +261,7 @@ class _Parts:
             Sweeper(element, catalog, self.file_locks, running=lambda: self.intake.running),
             self.trash,
             self.purge,
+            self.clock,
             stream_idle_seconds=settings.stream_idle_seconds,
         )
         self.mode_change = ModeChange(

@@ -17,12 +17,6 @@ _MILLISECOND = timedelta(milliseconds=1)
 _CANONICAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _VERSION_7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
-EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
-"""No ArtStore is older, so no id is."""
-
-CLOCK_SKEW = timedelta(days=1)
-"""How far in the future an id may lie, since elements' clocks differ."""
-
 
 def new_file_id(now: datetime) -> str:
     """A new id whose time is `now` (aware), cut to milliseconds. 74 bits of it are random."""
@@ -58,17 +52,3 @@ def time_of(file_id: str) -> datetime:
         OverflowError: of a year beyond 9999.
     """
     return _EPOCH + timedelta(milliseconds=milliseconds_of(file_id))
-
-
-def plausible(file_id: str, now: datetime) -> bool:
-    """Whether an element could have made `file_id`: a canonical UUIDv7 of a sensible time.
-
-    An id that is not plausible is NOT_FOUND without asking any store.
-    """
-    if _VERSION_7.fullmatch(file_id) is None:
-        return False
-    try:
-        made = time_of(file_id)
-    except OverflowError:
-        return False
-    return EARLIEST <= made <= now + CLOCK_SKEW

@@ -71,6 +71,11 @@ class StorageSettings(MeshSettings):
         le=600,
         description="Seconds after which the cache lock of a dead process ends.",
     )
+    clock_tolerance_seconds: float = Field(
+        default=300.0,
+        gt=0,
+        description="Seconds that the clock may differ from PostgreSQL's and Redis's.",
+    )
     scrub_bytes_per_second: int = Field(
         default=64 * 1024**2, ge=0, description="Rate of a DEEP check's hashing; 0: no limit."
     )

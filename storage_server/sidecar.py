@@ -23,7 +23,13 @@ from mesh.content_type import canonical
 from mesh.errors import FailedPrecondition, InvalidArgument
 from storage_server import sidecar_members as read
 from storage_server.sidecar_scan import InvalidSidecar, unknown_members
-from storage_server.user_part import MAX_FILENAME_BYTES, MAX_USER_PART_BYTES, check_user_part
+from storage_server.user_part import (
+    MAX_FILENAME_BYTES,
+    MAX_USER_PART_BYTES,
+    check_labels,
+    check_user_part,
+    distinct,
+)
 
 __all__ = [
     "MAX_CREATED_BY_BYTES",
@@ -350,7 +356,8 @@ def updated(sidecar: Sidecar, changes: Mapping[str, Any], now: datetime) -> Side
         changes: new values by the names in UPDATABLE.
 
     Raises:
-        InvalidArgument: a field that cannot be updated, or what `check_user_part` refuses.
+        InvalidArgument: a field that cannot be updated, or what `check_user_part` and
+            `check_labels` refuse.
         FailedPrecondition: the file is deleted or moved.
     """
     if sidecar.state is not FileState.ACTIVE:
@@ -362,9 +369,10 @@ def updated(sidecar: Sidecar, changes: Mapping[str, Any], now: datetime) -> Side
     if values.get("content_type", sidecar.content_type) != sidecar.content_type:
         values["content_type"] = canonical(values["content_type"])
     if "tags" in values:
-        values["tags"] = tuple(values["tags"])
+        values["tags"] = distinct(values["tags"])
     if "attributes" in values:
         values["attributes"] = dict(values["attributes"])
+    check_labels(values.get("tags"), values.get("attributes"))
     if "retention_days" in values:
         values["expires_at"] = _expiry(sidecar, values["retention_days"])
     changed = _next(sidecar, now, **values)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -69,6 +69,25 @@ def check_user_part(
             f"the largest field is {largest}",
             field=largest,
         )
+
+
+def check_labels(
+    tags: Iterable[str] | None = None, attributes: Mapping[str, str] | None = None
+) -> None:
+    """Refuse tags and keys of attributes that say nothing. Sidecars that have such stay readable.
+
+    Raises:
+        InvalidArgument: one is empty, or blanks only; `field` names which.
+    """
+    if any(not tag.strip() for tag in tags or ()):
+        raise InvalidArgument("a tag is empty; leave it out", field="tags")
+    if any(not key.strip() for key in attributes or ()):
+        raise InvalidArgument("the key of an attribute is empty; name it", field="attributes")
+
+
+def distinct(tags: Iterable[str]) -> tuple[str, ...]:
+    """Each tag once, in the order in which they first appear."""
+    return tuple(dict.fromkeys(tags))
 
 
 def _check_texts(name: str, value: str | list[str] | dict[str, str]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from mesh.caller import ALL_NAMESPACES, Caller
 from mesh.database import Database
 from mesh.errors import NotFound, Unavailable
+from mesh.file_ids import canonical_file_id
 
 TABLE = "file_registry"
 CURSORS = "registry"
@@ -54,6 +55,7 @@ class FileRegistry:
             Unavailable: it is not registered, and an element that was not read may have it.
         """
         rows = []
+        file_id = canonical_file_id(file_id)
         if "\0" not in file_id:
             rows = await self._database.fetch(
                 f"SELECT * FROM {TABLE} WHERE file_id = $1"

@@ -17,6 +17,8 @@ from mesh.errors import Aborted, InvalidArgument
 _FINISH_TAG = b"\x1a"
 # So much of an upload is kept until it has grown beyond it: two default chunks and their frames.
 KEPT_BYTES = 1024 * 1024 + 4096
+# Whoever ends a stream does so together with its last message.
+END_SECONDS = 2.0
 
 
 class Incoming(Protocol):
@@ -78,7 +80,7 @@ class Forwarding:
 
         Raises:
             ArtStoreError: what the element raised, or what became of it.
-            InvalidArgument: the client's stream ended without `finish`.
+            InvalidArgument: the client's stream ended without `finish`, or went on after it.
             Aborted: the client was idle too long.
         """
         while not stream.ended:
@@ -92,6 +94,8 @@ class Forwarding:
                 await stream.half_close()
                 break
             last = self._ends_by_finish and is_finish(message)
+            if last:
+                await self._require_end()
             # Before the write: once it is under way, the element may have it.
             self.finish_sent = last
             if not await stream.write(message):
@@ -158,6 +162,21 @@ class Forwarding:
         message = await asyncio.shield(self._ahead)
         self._ahead = None
         return message
+
+    async def _require_end(self) -> None:
+        """Make sure that `finish` was the last message, before the element sees it.
+
+        A client that leaves its stream open has ended it as well.
+        """
+        try:
+            async with asyncio.timeout(END_SECONDS):
+                if await self._incoming.read() is None:
+                    return
+        except TimeoutError:
+            return
+        raise InvalidArgument(
+            "a message follows `finish`; nothing was stored, send `finish` last", field="finish"
+        )
 
     def _check_end(self) -> None:
         # A broken connection looks like an end, so the element must not see one.

@@ -21,8 +21,11 @@ if TYPE_CHECKING:
     from artstore.v1.storage_pb2_grpc import StorageServiceAsyncStub
 
 LOOK_UP_SECONDS = 10.0
-# As many unknown ids as an element looks for at a time.
-IN_FLIGHT = 2
+# So many ids in one call.
+BATCH = 250
+# After each call the element is left alone for so many times as long as the call took: a follower
+# that asks about everything takes a sixth of what the element can do.
+RESTS = 5.0
 # An element that is too busy to look is asked again until it has answered nothing for so long.
 PATIENCE_SECONDS = 30.0
 MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.1, 5.0
@@ -46,11 +49,13 @@ class Answers:
 
 
 class ElementFiles:
-    """Asks one element, a few ids at a time."""
+    """Asks one element, in batches and with rests between them."""
 
     def __init__(self, stub: StorageServiceAsyncStub, metadata: Metadata) -> None:
         self._stub = stub
         self._metadata = metadata
+        self._turn = asyncio.Lock()
+        self._rests_until = 0.0
 
     async def look_up(self, file_ids: Sequence[str]) -> Answers:
         """Ask about each of them.
@@ -59,48 +64,56 @@ class ElementFiles:
             AioRpcError: some other answer to one of them, or none for too long.
         """
         answers = Answers()
-        waiting = deque(file_ids)
+        batches = deque(file_ids[at : at + BATCH] for at in range(0, len(file_ids), BATCH))
         answered_at = time.monotonic()
-
-        async def worker() -> None:
-            nonlocal answered_at
-            while waiting:
-                file_id = waiting.popleft()
-                try:
-                    await self._get(file_id, answers)
-                except grpc.aio.AioRpcError as error:
-                    silent = time.monotonic() - answered_at
-                    if error.code() is not grpc.StatusCode.UNAVAILABLE or silent > PATIENCE_SECONDS:
-                        raise
-                    waiting.append(file_id)
+        while batches:
+            batch = batches.popleft()
+            try:
+                await self._ask(batch, answers)
+            except grpc.aio.AioRpcError as error:
+                silent = time.monotonic() - answered_at
+                if error.code() not in _OF_ONE_OR_ALL or silent > PATIENCE_SECONDS:
+                    raise
+                if error.code() is grpc.StatusCode.UNAVAILABLE:
+                    batches.append(batch)
                     await asyncio.sleep(_pause(error))
-                else:
+                elif len(batch) > 1:
+                    middle = len(batch) // 2
+                    batches.extendleft((batch[middle:], batch[:middle]))
+                elif error.code() is grpc.StatusCode.DATA_LOSS:
+                    answers.unknown.extend(batch)
                     answered_at = time.monotonic()
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(min(IN_FLIGHT, len(file_ids))):
-                    group.create_task(worker())
-        except BaseExceptionGroup as several:
-            raise several.exceptions[0] from several
+                else:
+                    raise
+            else:
+                answered_at = time.monotonic()
         return answers
 
-    async def _get(self, file_id: str, answers: Answers) -> None:
-        try:
-            answer = await self._stub.GetFile(
-                pb.StorageServiceGetFileRequest(file_id=file_id),
-                metadata=tuple(await self._metadata()),
-                timeout=LOOK_UP_SECONDS,
-            )
-        except grpc.aio.AioRpcError as error:
-            if error.code() is grpc.StatusCode.NOT_FOUND:
-                answers.gone.append(file_id)
-            elif error.code() is grpc.StatusCode.DATA_LOSS:
-                answers.unknown.append(file_id)
-            else:
-                raise
-        else:
-            answers.found.append(answer.file)
+    async def _ask(self, file_ids: Sequence[str], answers: Answers) -> None:
+        async with self._turn:
+            await asyncio.sleep(self._rests_until - time.monotonic())
+            began = time.monotonic()
+            try:
+                answer = await self._stub.BatchGetFiles(
+                    pb.BatchGetFilesRequest(file_ids=file_ids),
+                    metadata=tuple(await self._metadata()),
+                    timeout=LOOK_UP_SECONDS,
+                )
+            finally:
+                took = time.monotonic() - began
+                self._rests_until = began + took + min(took * RESTS, MAX_PAUSE_SECONDS)
+        answers.found.extend(answer.files)
+        answers.gone.extend(answer.missing_file_ids)
+
+
+# One damaged sidecar, or too many to look for in time: of fewer ids more is known.
+_OF_ONE_OR_ALL = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DATA_LOSS,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+    }
+)
 
 
 def _pause(error: grpc.aio.AioRpcError) -> float:

@@ -12,14 +12,11 @@ from artstore.v1.types_pb2 import File
 from mesh.errors import Unavailable
 from mesh.follower.cursor import Cursor
 from mesh.follower.lag import FINDINGS, SET_ASIDE, SNAPSHOTS
-from mesh.follower.lookups import ElementFiles
+from mesh.follower.lookups import BATCH, ElementFiles
 from mesh.follower.replicas import POISON, Numbered, ReplicaTable, SnapshotRun
 from mesh.follower.stream import FeedStream
 
 log = structlog.get_logger("mesh.follower")
-
-# Fewer than are read at once, so that it shows that they are being asked about.
-LOOK_UP_BATCH = 100
 
 
 class SnapshotReader:
@@ -98,7 +95,7 @@ class SnapshotReader:
     async def _unseen(self, run: SnapshotRun) -> int:
         """Ask about each row that the snapshot lacks, and believe NOT_FOUND only."""
         after, total = "", 0
-        while ids := await self._table.unseen(run, after, LOOK_UP_BATCH):
+        while ids := await self._table.unseen(run, after, BATCH):
             after = ids[-1]
             total += len(ids)
             await self._ask(run, ids)

@@ -54,6 +54,26 @@ class Reads:
         record = await self._database.fetchrow(f"{self._select} WHERE f.file_id = $1", file_id)
         return None if record is None else from_record(record)
 
+    async def newest(self, before: datetime) -> tuple[datetime | None, int]:
+        """When the newest active file dated up to `before` was made, None when there is none; and
+        how many are dated later, counted up to 1,000."""
+        active = f"FROM {self._tables.files} WHERE state = 'active' AND created_at"
+        record = await self._database.fetchrow(
+            f"SELECT (SELECT max(created_at) {active} <= $1) AS newest,"
+            f" (SELECT count(*) FROM (SELECT {active} > $1 LIMIT 1000) later) AS later",
+            before,
+        )
+        return (None, 0) if record is None else (record["newest"], record["later"])
+
+    async def dated_after(self, moment: datetime, *, limit: int) -> list[str]:
+        """Ids of active files dated later than `moment`, the earliest first."""
+        records = await self._database.fetch(
+            f"SELECT file_id FROM {self._tables.files} WHERE state = 'active' AND created_at > $1"
+            f" ORDER BY created_at, file_id LIMIT {limit}",
+            moment,
+        )
+        return [record["file_id"] for record in records]
+
     async def get_many(self, file_ids: Sequence[str]) -> dict[str, FileRow]:
         """Rows by id; ids without a row are left out."""
         records = await self._database.fetch(

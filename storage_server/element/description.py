@@ -11,6 +11,7 @@ from artstore.v1 import types_pb2
 from mesh.errors import ArtStoreError
 from storage_server.capacity import FillLevel
 from storage_server.catalog.feed import Feed
+from storage_server.element.clock import Clock
 from storage_server.element.space import Space
 from storage_server.element.state import Element
 from storage_server.modes import Mode, Operation, allows
@@ -45,6 +46,7 @@ class Description:
         element: Element,
         space: Space,
         feed: Feed,
+        clock: Clock,
         *,
         endpoint: Callable[[], str],
         priority: int,
@@ -52,6 +54,7 @@ class Description:
         self._element = element
         self._space = space
         self._feed = feed
+        self._clock = clock
         self._endpoint = endpoint
         self._priority = priority
         self._sequence = 0
@@ -102,7 +105,7 @@ class Description:
         elif self._space.fill_level is FillLevel.FULL:
             reason = "full"
         else:
-            return ""
+            reason = self._clock.doubt()
         printable = "".join(c if c.isprintable() else " " for c in reason)
         return " ".join(printable.split())[:MAX_REASON_CHARACTERS]
 
@@ -129,5 +132,5 @@ class Description:
             sequence=self._sequence,
             healthy=True,
         )
-        message.reported_at.FromDatetime(datetime.now(UTC))
+        message.reported_at.FromDatetime(datetime.fromtimestamp(self._clock.agreed(), UTC))
         return message

@@ -52,11 +52,19 @@ class Element:
             Unavailable: it is down, not mounted, or another element's.
         """
         if self._store is None or self._problem:
-            raise Unavailable(
-                f"storage of {self.element_id} is not available: {self._problem}",
-                reason="STORAGE_DOWN",
-            )
+            raise self._down()
         return self._store
+
+    def require_answering(self) -> None:
+        """Raise Unavailable unless the store answered when last asked."""
+        if not self.storage_ok:
+            raise self._down()
+
+    def _down(self) -> Unavailable:
+        return Unavailable(
+            f"storage of {self.element_id} is not available: {self._problem}",
+            reason="STORAGE_DOWN",
+        )
 
     @property
     def storage_ok(self) -> bool:

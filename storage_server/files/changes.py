@@ -15,6 +15,7 @@ import structlog
 
 from mesh.caller import Caller, Role
 from mesh.errors import Aborted, ArtStoreError, NotFound, PermissionDenied
+from mesh.file_ids import canonical_file_id
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.kinds import ChangeKind
 from storage_server.element.state import Element
@@ -124,6 +125,7 @@ class Changes:
 
     async def _run(self, wanted: _Wanted) -> FileView:
         store = self.element.require_writer()
+        wanted = replace(wanted, file_id=canonical_file_id(wanted.file_id))
         if not is_canonical(wanted.file_id):
             raise not_found(wanted.file_id)
         return await self.unbroken.run(self._locked(store, wanted))

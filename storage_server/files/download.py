@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, TypeVar, cast
 
 from mesh.caller import Caller
 from mesh.errors import DataLoss, InvalidArgument, OutOfRange
@@ -19,6 +20,10 @@ from storage_server.sidecar import Sidecar
 from storage_server.store.port import Store
 
 CHUNK_BYTES = 512 * 1024
+# How often whoever waits for a first byte looks whether the storage still answers at all.
+LOOK_SECONDS = 0.25
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +62,15 @@ class Downloads:
             NotFound: no such file, or the caller may not read it.
             OutOfRange: `offset` lies beyond the end.
             FailedPrecondition: the element is in mode ar.
-            Unavailable: the storage is down.
+            Unavailable: the storage is down, or falls silent meanwhile.
         """
         if offset < 0:
             raise InvalidArgument("offset is negative", field="offset")
         if length < 0:
             raise InvalidArgument("length is negative", field="length")
-        view = await self._lookup.get(file_id, caller, seconds_left=seconds_left)
+        view = await self._while_answering(
+            self._lookup.get(file_id, caller, seconds_left=seconds_left)
+        )
         self._element.require(Operation.READ)
         sidecar = view.sidecar
         if offset > sidecar.size_bytes:
@@ -77,7 +84,43 @@ class Downloads:
         store = self._element.store
         if not length:
             return Range(view, offset, 0, None)
-        return Range(view, offset, length, _bytes_of(store, sidecar, offset, length))
+        chunks = _bytes_of(store, sidecar, offset, length)
+        return Range(view, offset, length, self._guarded(chunks))
+
+    async def _guarded(self, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+        """`chunks`; the first one is not waited for once the storage has fallen silent."""
+        async with aclosing(chunks):
+            first = await self._while_answering(_next(chunks))
+            if first is None:
+                return
+            yield first
+            async for data in chunks:
+                yield data
+
+    async def _while_answering(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of `work`, unless the storage is found to be silent meanwhile.
+
+        A single call may take a storage long; a storage that is frozen answers none. It is looked
+        at once a second (`Element.watch`), which tells one from the other.
+
+        Raises:
+            Unavailable: reason STORAGE_DOWN.
+        """
+        task = asyncio.create_task(work)
+        try:
+            while not task.done():
+                await asyncio.wait({task}, timeout=LOOK_SECONDS)
+                if not task.done():
+                    self._element.require_answering()
+            return task.result()
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+
+async def _next(chunks: AsyncGenerator[bytes, None]) -> bytes | None:
+    return await anext(chunks, None)
 
 
 async def _bytes_of(

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import structlog
 
 from mesh.errors import DataLoss
-from storage_server.file_id import plausible
 from storage_server.naming import blob_path, file_id_in_name, home_of
 from storage_server.repair.reading import (
     InvalidAttr,
@@ -43,7 +40,7 @@ async def locate(store: Store, file_id: str, known_path: str = "") -> ReadSideca
             return read
         folders[known_path.rpartition("/")[0]] = None
     home = home_of(file_id)
-    if home is not None and plausible(file_id, datetime.now(UTC)):
+    if home is not None:
         folders[home] = None
     for folder in folders:
         found = await _in_folder(store, file_id, folder, known_path)
@@ -75,12 +72,10 @@ async def other_form_of_blob(store: Store, sidecar: Sidecar) -> str | None:
     return other
 
 
-def is_found_by_id(file_id: str, path: str, now: datetime) -> bool:
+def is_found_by_id(file_id: str, path: str) -> bool:
     """Whether `locate` finds a sidecar of `file_id` at `path` without being told where it is."""
     folder, _, name = path.rpartition("/")
-    return (
-        plausible(file_id, now) and folder == home_of(file_id) and file_id_in_name(name) == file_id
-    )
+    return folder == home_of(file_id) and file_id_in_name(name) == file_id
 
 
 async def _in_folder(

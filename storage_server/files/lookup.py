@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from mesh.caller import ALL_NAMESPACES, Caller
 from mesh.errors import InvalidArgument, NotFound, PermissionDenied, Unavailable
+from mesh.file_ids import canonical_file_id
 from storage_server.catalog.reads import Reads
 from storage_server.catalog.rows import FileRow
 from storage_server.element.state import Element
 from storage_server.file_id import is_canonical
 from storage_server.files.refresh import DEADLINE_SECONDS, Refresh
 from storage_server.files.view import FileView, of_row
+from storage_server.naming import home_of
 from storage_server.sidecar import FileState
+from storage_server.store.side_by_side import side_by_side
 
 MAX_BATCH = 1000
 # More than a silent database takes to be given up, and a refresh.
@@ -76,6 +80,7 @@ class Lookup:
             NotFound: no sidecar, a tombstone, or a namespace the caller may not read.
             Unavailable: neither cache nor storage answers.
         """
+        file_id = canonical_file_id(file_id)
         if seconds_left is None or seconds_left > _PATIENT_SECONDS:
             view = await self.find(file_id)
         else:
@@ -108,6 +113,7 @@ class Lookup:
             return await self._refresh.from_sidecar(file_id)
         finally:
             cached.cancel()
+            cached.add_done_callback(_mark_seen)
 
     async def get_many(
         self, file_ids: Sequence[str], caller: Caller, *, seconds_left: float | None = None
@@ -125,21 +131,25 @@ class Lookup:
         """
         if len(file_ids) > MAX_BATCH:
             raise InvalidArgument(f"at most {MAX_BATCH} file_ids", field="file_ids")
+        file_ids = [canonical_file_id(file_id) for file_id in file_ids]
         wanted = [file_id for file_id in dict.fromkeys(file_ids) if is_canonical(file_id)]
         seconds = _BATCH_SECONDS
         if seconds_left is not None:
             seconds = max(0.05, min(seconds, seconds_left / 3))
         known = await self._found_in_cache(wanted, max(seconds, DEADLINE_SECONDS))
+        unknown = [i for i in wanted if known is None or i not in known]
+        absent = await self._absent(unknown)
         batch = _Batch(
             known,
             time.monotonic() + seconds,
             asyncio.Semaphore(_AT_A_TIME),
             asyncio.Semaphore(_SEARCHES_AT_A_TIME),
         )
+        there = [file_id for file_id in wanted if file_id not in absent]
         views = dict(
             zip(
-                wanted,
-                await asyncio.gather(*(self._one_of_many(i, batch) for i in wanted)),
+                there,
+                await asyncio.gather(*(self._one_of_many(i, batch) for i in there)),
                 strict=True,
             )
         )
@@ -193,6 +203,29 @@ class Lookup:
         except (Unavailable, TimeoutError):
             return None
 
+    async def _absent(self, file_ids: Sequence[str]) -> set[str]:
+        """Those that have no sidecar, by one listing for each folder that their ids name.
+
+        An id that names no folder is left to `_one_of_many`.
+        """
+        by_folder: dict[str, list[str]] = {}
+        for file_id in file_ids:
+            if (home := home_of(file_id)) is not None:
+                by_folder.setdefault(home, []).append(file_id)
+        absent: set[str] = set()
+        folders = deque(by_folder)
+
+        async def look() -> None:
+            while folders:
+                folder = folders.popleft()
+                absent.update(await self._element.store.absent(by_folder[folder], folder))
+
+        await side_by_side([look() for _ in range(min(_SEARCHES_AT_A_TIME, len(folders)))])
+        if absent:
+            # An unmounted store lacks everything.
+            await self._element.prove()
+        return absent
+
     async def _one_of_many(self, file_id: str, batch: _Batch) -> FileView | None:
         row = batch.known.get(file_id) if batch.known is not None else None
         if row is None:
@@ -227,6 +260,12 @@ def visible(view: FileView | None, file_id: str, caller: Caller) -> FileView:
 def not_found(file_id: str) -> NotFound:
     """The one answer for a file that never was here, or is not for this caller."""
     return NotFound(f"no file {file_id[:64]!r}")
+
+
+def _mark_seen(left_behind: asyncio.Task[FileView | None]) -> None:
+    """Whoever asked has another answer by now, and does not fetch this one's error."""
+    if not left_behind.cancelled():
+        left_behind.exception()
 
 
 def _is_visible(view: FileView, caller: Caller) -> bool:

@@ -53,15 +53,15 @@ class Cleanup:
         while True:
             rows = await self._catalog.summaries.expired_rows(after, now=now, limit=BATCH)
             await self._proof.prove()
-            if readable := await self._readable(rows, now):
+            if readable := await self._readable(rows):
                 deleted += await self._catalog.merge.delete_expired(readable, fence=fence, now=now)
             operation.advance(len(rows))
             if len(rows) < BATCH:
                 return Cleaned(deleted, time.monotonic() - started)
             after = rows[-1].file_id
 
-    async def _readable(self, rows: Sequence[RowSummary], now: datetime) -> Sequence[RowSummary]:
+    async def _readable(self, rows: Sequence[RowSummary]) -> Sequence[RowSummary]:
         """Those whose sidecar is found from the id alone, and is valid."""
-        rows = [row for row in rows if is_found_by_id(row.file_id, row.path, now)]
+        rows = [row for row in rows if is_found_by_id(row.file_id, row.path)]
         found = await look_at(self._store, rows)
         return [row for row in rows if found[row.file_id].found is Found.OWN]

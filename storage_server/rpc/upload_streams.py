@@ -34,6 +34,8 @@ DISCARD_SECONDS = 1.0
 # A status that goes out while the client is sending may reach it as INTERNAL (grpc#36066). So
 # what it still sends is dropped until it ends or is silent, but not for ever.
 SILENCE_SECONDS = 0.1
+# Whoever ends a stream does so together with its last message.
+END_SECONDS = 2.0
 DRAIN_SECONDS = 3.0
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -46,7 +48,7 @@ def deadline_of(context: Context) -> float | None:
 
 
 async def receive(stream: StreamedUpload, context: Context, unbroken: Unbroken) -> FileView:
-    """Everything after the header of an Upload; leaves nothing unless there was a `finish`."""
+    """Everything after the header of an Upload; leaves nothing unless it ended with `finish`."""
     reader = _Reader(context)
     try:
         await context.send_initial_metadata(ACCEPTED)
@@ -84,6 +86,7 @@ async def _receive(stream: StreamedUpload, reader: _Reader, deadline: float | No
             await write(chunk.offset, chunk.data, _crc32c(chunk))
         elif kind == "finish":
             finish = message.finish
+            await reader.require_end()
             return await stream.finish(
                 optional(finish, "size_bytes"), optional(finish, "sha256"), deadline=deadline
             )
@@ -154,6 +157,28 @@ class _Reader:
             return await self._read()
         finally:
             self._reading = False
+
+    async def require_end(self) -> None:
+        """Make sure that `finish` was the last message: whoever sends more means something else.
+
+        A client that leaves its stream open has ended it as well.
+
+        Raises:
+            InvalidArgument: another message follows.
+        """
+        self._reading = True
+        try:
+            async with asyncio.timeout(END_SECONDS):
+                if await self._read() is grpc.aio.EOF:
+                    return
+        except TimeoutError:
+            self._cut = True
+            return
+        finally:
+            self._reading = False
+        raise InvalidArgument(
+            "a message follows `finish`; nothing was stored, send `finish` last", field="finish"
+        )
 
     async def drain(self) -> None:
         """Drop what the client still sends, until its status will surely reach it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -249,6 +249,11 @@ class LocalStore:
         """Names of the sidecars in `folder` by file id."""
         check(folder)
         return await self._index.names_in(folder)
+
+    async def absent(self, file_ids: Collection[str], folder: str) -> Set[str]:
+        """Those that have no sidecar in `folder`."""
+        check(folder)
+        return await self._index.absent(file_ids, folder)
 
     # --- listing -------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -80,15 +80,7 @@ class NameIndex:
         Raises:
             Unavailable: two other folders are being listed, and take long, or the storage failed.
         """
-        asked = time.monotonic()
-        index = await self._kept_index(folder, file_id)
-        while index is None:
-            began, flight = self._flights.get(folder) or await self._take_off(
-                folder, patient=self._patient
-            )
-            found = await _landed(flight)
-            if began >= asked or file_id in found.by_id:
-                index = found
+        index = await self._index_for((file_id,), folder, patient=self._patient)
         return [f"{folder}/{name}" for name in index.by_id.get(file_id, ())]
 
     async def names_in(self, folder: str) -> Mapping[str, Sequence[str]]:
@@ -97,14 +89,15 @@ class NameIndex:
         Raises:
             Unavailable: the storage failed.
         """
-        asked = time.monotonic()
-        index = await self._kept_index(folder, "")
-        while index is None:
-            began, flight = self._flights.get(folder) or await self._take_off(folder, patient=True)
-            found = await _landed(flight)
-            if began >= asked:
-                index = found
-        return index.by_id
+        return (await self._index_for((), folder, patient=True)).by_id
+
+    async def absent(self, file_ids: Collection[str], folder: str) -> Set[str]:
+        """Those of `file_ids` that have no sidecar in `folder`, by one listing for all.
+
+        Raises: as `find`.
+        """
+        index = await self._index_for(file_ids, folder, patient=self._patient)
+        return {file_id for file_id in file_ids if file_id not in index.by_id}
 
     def changed(self, folder: str) -> None:
         """This process wrote or removed something in `folder`."""
@@ -119,16 +112,32 @@ class NameIndex:
             flight.cancel()
         await asyncio.gather(*flights, return_exceptions=True)
 
-    async def _kept_index(self, folder: str, file_id: str) -> _Index | None:
-        """What is kept of `folder`, if it says whether `file_id` (empty: any old one) is there."""
+    async def _index_for(self, file_ids: Collection[str], folder: str, *, patient: bool) -> _Index:
+        """An index of the folder that is not older than the question, where that matters.
+
+        Without `file_ids` one that was kept is good for as long as it is kept.
+        """
+        asked = time.monotonic()
+        index = await self._kept_index(folder, file_ids)
+        while index is None:
+            flight = self._flights.get(folder) or await self._take_off(folder, patient=patient)
+            began, landing = flight
+            found = await _landed(landing)
+            known = bool(file_ids) and all(file_id in found.by_id for file_id in file_ids)
+            if began >= asked or known:
+                index = found
+        return index
+
+    async def _kept_index(self, folder: str, file_ids: Collection[str]) -> _Index | None:
         index = self._kept.get(folder)
         if index is None:
             return None
         if self._current_stamp is not None:
             fresh = bool(index.stamp) and await self._current_stamp(folder) == index.stamp
         else:
-            fresh = time.monotonic() - index.began < self._life_seconds and (
-                not file_id or file_id in index.by_id or _older_than(file_id, index.began_wall)
+            fresh = time.monotonic() - index.began < self._life_seconds and all(
+                file_id in index.by_id or _older_than(file_id, index.began_wall)
+                for file_id in file_ids
             )
         if not fresh:
             self._kept.pop(folder, None)

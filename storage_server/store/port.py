@@ -17,7 +17,7 @@ stats) or a no-op (deletes). Every call ends within the adapter's deadline.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -322,6 +322,11 @@ class Store(Protocol):
         """Names of the sidecars in `folder` by the file id in them, for looking up many.
 
         On S3 it may be 5 s old. Waits for listings under way. Empty without such a folder.
+        """
+
+    async def absent(self, file_ids: Collection[str], folder: str) -> Set[str]:
+        """Those of `file_ids` of which `find_sidecars` would find nothing in `folder`; one listing
+        at most, however many there are.
         """
 
     # --- listing -------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence, Set
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -303,6 +303,11 @@ class S3Store:
         """Names of the sidecars in `folder` by file id."""
         check(folder)
         return await self._index.names_in(folder)
+
+    async def absent(self, file_ids: Collection[str], folder: str) -> Set[str]:
+        """Those that have no sidecar in `folder`."""
+        check(folder)
+        return await self._index.absent(file_ids, folder)
 
     # --- listing -------------------------------------------------------------------
 

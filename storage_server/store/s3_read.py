@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -16,7 +17,7 @@ async def read_blob(
 ) -> AsyncIterator[bytes]:
     """See `storage_server.store.port.Store.read_blob`. A stream that breaks is opened again."""
     end = offset + length if length else None
-    failures = 0
+    failures, moved_at = 0, time.monotonic()
     while end is None or offset < end:
         try:
             seconds = client.seconds_for(end or offset)
@@ -28,6 +29,7 @@ async def read_blob(
                     offset += len(data)
                     failures = 0
                     yield data
+                    moved_at = time.monotonic()
         except Refused as exc:
             if exc.missing:
                 raise DataLoss(
@@ -41,7 +43,9 @@ async def read_blob(
             break
         except Unavailable:
             failures += 1
-            if failures > _MAX_FAILURES:
+            # A server that is silent is not waited for once more by whoever waits for the bytes.
+            silent = time.monotonic() - moved_at >= client.deadline_seconds
+            if failures > _MAX_FAILURES or silent:
                 raise
         else:
             break

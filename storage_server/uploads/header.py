@@ -23,6 +23,7 @@ from storage_server.sidecar import (
     encode,
 )
 from storage_server.store.port import SealedBlob
+from storage_server.user_part import check_labels, distinct
 
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 DEFAULT_RETENTION_DAYS = 30
@@ -62,7 +63,7 @@ class Header:
     def from_bytes(cls, data: bytes) -> Header:
         """Undo `to_bytes`."""
         members: dict[str, Any] = orjson.loads(data)
-        members["tags"] = tuple(members["tags"])
+        members["tags"] = distinct(members["tags"])
         members["retention_policy"] = RetentionPolicy(members["retention_policy"])
         return cls(**members)
 
@@ -78,7 +79,9 @@ def checked(header: Header, created_by: str) -> Header:
         content_type=content_type.canonical(header.content_type or DEFAULT_CONTENT_TYPE),
         namespace=header.namespace or DEFAULT_NAMESPACE,
         retention_days=_retention_days(header),
+        tags=distinct(header.tags),
     )
+    check_labels(filled.tags, filled.attributes)
     check_user_part(
         original_filename=filled.original_filename,
         content_type=filled.content_type,
@@ -181,7 +184,7 @@ def describes(header: Header, sidecar: Sidecar) -> bool:
         and header.content_type == sidecar.content_type
         and header.description == sidecar.description
         and header.version == sidecar.version
-        and header.tags == sidecar.tags
+        and header.tags == distinct(sidecar.tags)
         and dict(header.attributes) == dict(sidecar.attributes)
         and header.retention_days == sidecar.retention_days
     )

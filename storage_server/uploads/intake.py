@@ -20,6 +20,7 @@ from mesh.errors import (
 )
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.uploads import UploadRow
+from storage_server.element.clock import Clock
 from storage_server.file_id import new_file_id
 from storage_server.files.locks import KeyedLocks
 from storage_server.files.view import FileView, of_row
@@ -50,13 +51,21 @@ class Intake:
     """
 
     def __init__(
-        self, parts: UploadParts, catalog: Catalog, sessions: Sessions, replay: Replay, find: Find
+        self,
+        parts: UploadParts,
+        catalog: Catalog,
+        sessions: Sessions,
+        replay: Replay,
+        find: Find,
+        *,
+        clock: Clock,
     ) -> None:
         self._parts = parts
         self._catalog = catalog
         self._sessions = sessions
         self._replay = replay
         self._find = find
+        self._clock = clock
         self._request_locks = KeyedLocks()
         self._opening: set[str] = set()
         self._running: dict[str, StreamedUpload] = {}
@@ -187,7 +196,7 @@ class Intake:
         parts = self._parts
         parts.element.require_creating()
         store = parts.element.require_writer()
-        sidecar = draft(header, new_file_id(datetime.now(UTC)), created_by)
+        sidecar = draft(header, new_file_id(self._clock.now()), created_by)
         parts.space.take(sidecar.file_id, header.size_bytes)
         path = blob_path(sidecar.storage_path, sidecar.storage_filename)
         # Named before it exists: the sweeper may list it before `open_stage` has returned.
@@ -205,7 +214,7 @@ class Intake:
 
     async def _start_session(self, header: Header, created_by: str) -> Opened:
         self._parts.element.require_creating()
-        return await self._sessions.open(header, new_file_id(datetime.now(UTC)), created_by)
+        return await self._sessions.open(header, new_file_id(self._clock.now()), created_by)
 
     async def _end_unless_writing(self, upload: UploadRow) -> None:
         """Give an open upload up when the store takes no writes.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from mesh.errors import Aborted, DataLoss, FailedPrecondition, InvalidArgument, OutOfRange
@@ -276,6 +276,9 @@ class MemoryStore:
             and is_sidecar_name(path) is sidecars
             and file_id_in_name(path) == file_id
         ]
+
+    async def absent(self, file_ids: Collection[str], folder: str) -> Set[str]:
+        return {one for one in file_ids if not await self.find_sidecars(one, folder)}
 
     async def scan(
         self, *, known_stamps: Mapping[str, str] | None = None, blob_sizes: bool = False

@@ -551,7 +551,7 @@ class BatchGetFilesRequest(_message.Message):
     FILE_IDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def file_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """At most 1,000 ids; more is INVALID_ARGUMENT."""
+        """At most 1,000 ids; more is INVALID_ARGUMENT. Each may be written as `File.file_id` says."""
 
     def __init__(
         self,
@@ -580,7 +580,7 @@ class BatchGetFilesResponse(_message.Message):
 
     @_builtins.property
     def missing_file_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Ids that are not here."""
+        """Ids that are not here, in the form of `File.file_id`."""
 
     def __init__(
         self,

@@ -134,7 +134,8 @@ class StorageServiceServicer:
 
         Send `header`, wait for the server's initial metadata (the header is accepted, space is
         reserved), send `chunk`s in order, then `finish`. A stream that ends without `finish`
-        commits nothing and leaves nothing.
+        commits nothing and leaves nothing; a message after `finish` is INVALID_ARGUMENT, and
+        nothing is kept either.
 
         Not idempotent by itself; with a `request_id` a repeat answers the first file, and takes
         over a first upload that is still running (which ends ABORTED).
@@ -142,7 +143,8 @@ class StorageServiceServicer:
         INVALID_ARGUMENT bad header; FAILED_PRECONDITION mode, or reason STORE_READ_ONLY (the store
         reads but does not write; nothing was stored); RESOURCE_EXHAUSTED no room;
         ALREADY_EXISTS request_id used with another header; OUT_OF_RANGE gap between chunks;
-        DATA_LOSS size or checksum; UNAVAILABLE store or database down.
+        DATA_LOSS size or checksum; UNAVAILABLE store or database down, or, reason CLOCK, the
+        element's clock is wrong by what PostgreSQL's and Redis's say (StartUpload too).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

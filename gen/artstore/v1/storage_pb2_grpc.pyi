@@ -43,7 +43,8 @@ class StorageServiceStub:
 
     Send `header`, wait for the server's initial metadata (the header is accepted, space is
     reserved), send `chunk`s in order, then `finish`. A stream that ends without `finish`
-    commits nothing and leaves nothing.
+    commits nothing and leaves nothing; a message after `finish` is INVALID_ARGUMENT, and
+    nothing is kept either.
 
     Not idempotent by itself; with a `request_id` a repeat answers the first file, and takes
     over a first upload that is still running (which ends ABORTED).
@@ -51,7 +52,8 @@ class StorageServiceStub:
     INVALID_ARGUMENT bad header; FAILED_PRECONDITION mode, or reason STORE_READ_ONLY (the store
     reads but does not write; nothing was stored); RESOURCE_EXHAUSTED no room;
     ALREADY_EXISTS request_id used with another header; OUT_OF_RANGE gap between chunks;
-    DATA_LOSS size or checksum; UNAVAILABLE store or database down.
+    DATA_LOSS size or checksum; UNAVAILABLE store or database down, or, reason CLOCK, the
+    element's clock is wrong by what PostgreSQL's and Redis's say (StartUpload too).
     """
     StartUpload: _grpc.UnaryUnaryMultiCallable[_storage_pb2.StorageServiceStartUploadRequest, _storage_pb2.StorageServiceStartUploadResponse]
     """Opens a resumable upload and reserves its room. Roles: SERVICE, ADMIN.
@@ -176,7 +178,8 @@ class StorageServiceAsyncStub(StorageServiceStub):
 
     Send `header`, wait for the server's initial metadata (the header is accepted, space is
     reserved), send `chunk`s in order, then `finish`. A stream that ends without `finish`
-    commits nothing and leaves nothing.
+    commits nothing and leaves nothing; a message after `finish` is INVALID_ARGUMENT, and
+    nothing is kept either.
 
     Not idempotent by itself; with a `request_id` a repeat answers the first file, and takes
     over a first upload that is still running (which ends ABORTED).
@@ -184,7 +187,8 @@ class StorageServiceAsyncStub(StorageServiceStub):
     INVALID_ARGUMENT bad header; FAILED_PRECONDITION mode, or reason STORE_READ_ONLY (the store
     reads but does not write; nothing was stored); RESOURCE_EXHAUSTED no room;
     ALREADY_EXISTS request_id used with another header; OUT_OF_RANGE gap between chunks;
-    DATA_LOSS size or checksum; UNAVAILABLE store or database down.
+    DATA_LOSS size or checksum; UNAVAILABLE store or database down, or, reason CLOCK, the
+    element's clock is wrong by what PostgreSQL's and Redis's say (StartUpload too).
     """
     StartUpload: _aio.UnaryUnaryMultiCallable[_storage_pb2.StorageServiceStartUploadRequest, _storage_pb2.StorageServiceStartUploadResponse]  # type: ignore[assignment]
     """Opens a resumable upload and reserves its room. Roles: SERVICE, ADMIN.
@@ -312,7 +316,8 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Send `header`, wait for the server's initial metadata (the header is accepted, space is
         reserved), send `chunk`s in order, then `finish`. A stream that ends without `finish`
-        commits nothing and leaves nothing.
+        commits nothing and leaves nothing; a message after `finish` is INVALID_ARGUMENT, and
+        nothing is kept either.
 
         Not idempotent by itself; with a `request_id` a repeat answers the first file, and takes
         over a first upload that is still running (which ends ABORTED).
@@ -320,7 +325,8 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         INVALID_ARGUMENT bad header; FAILED_PRECONDITION mode, or reason STORE_READ_ONLY (the store
         reads but does not write; nothing was stored); RESOURCE_EXHAUSTED no room;
         ALREADY_EXISTS request_id used with another header; OUT_OF_RANGE gap between chunks;
-        DATA_LOSS size or checksum; UNAVAILABLE store or database down.
+        DATA_LOSS size or checksum; UNAVAILABLE store or database down, or, reason CLOCK, the
+        element's clock is wrong by what PostgreSQL's and Redis's say (StartUpload too).
         """
 
     @_abc_1.abstractmethod

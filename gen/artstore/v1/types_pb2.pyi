@@ -195,7 +195,10 @@ class File(_message.Message):
     CACHE_EXPIRED_FIELD_NUMBER: _builtins.int
     CACHE_STALE_FIELD_NUMBER: _builtins.int
     file_id: _builtins.str
-    """UUIDv7, 36 characters, lower case; made by the element when the upload started."""
+    """UUIDv7, 36 characters, lower case; made by the element when the upload started. Requests
+    that name a file also understand upper case, braces, `urn:uuid:`, no hyphens, and white
+    space around it; answers have this form.
+    """
     revision: _builtins.int
     """Starts at 1, one more at each change."""
     state: Global___FileState.ValueType
@@ -383,11 +386,11 @@ class UploadHeader(_message.Message):
     """
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Free labels."""
+        """Free labels; none may be empty, doubled ones are stored once."""
 
     @_builtins.property
     def attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Free key-value pairs."""
+        """Free key-value pairs; no key may be empty."""
 
     def __init__(
         self,

@@ -100,3 +100,15 @@ async def test_no_file_is_renamed_over_another(place: Place, store: Store) -> No
     for name, content in ((path, b"{}"), (other, b"[]")):
         found = await store.read_sidecar(name)
         assert found is not None and found[0] == content
+
+
+async def test_absent_are_those_that_would_not_be_found(store: Store) -> None:
+    ids = [new_file_id(AT) for _ in range(20)]
+    await store.write_sidecar(path_of(ids[0]), b"{}", expected=None)
+    assert await store.absent(ids, FOLDER) == set(ids[1:])
+    assert await store.absent(ids[:1], FOLDER) == set()
+    assert await store.absent(ids, "1970/01/01/00") == set(ids)
+    await store.write_sidecar(path_of(ids[1]), b"{}", expected=None)
+    assert await store.absent(ids, FOLDER) == set(ids[2:])
+    await store.delete_sidecar(path_of(ids[0]))
+    assert ids[0] in await store.absent(ids, FOLDER)

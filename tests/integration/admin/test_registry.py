@@ -119,3 +119,13 @@ async def test_what_is_deleted_or_of_another_namespace_is_not_found(
         admin_pb2.FileRegistryServiceListFilesRequest(), **await admin.as_(str(USER["client_id"]))
     )
     assert (list(answer.files), answer.total_size) == ([], 0)
+
+
+async def test_a_file_is_found_however_its_id_is_written(
+    admin: RunningAdmin, table: ReplicaTable
+) -> None:
+    file = a_file(1)
+    file.file_id = "019b76da-a800-7ba2-bf08-ba7b2a556ee5"
+    await put(table, "se-01", file)
+    answer = await replicas(admin, f"{{{file.file_id.upper()}}} ")
+    assert answer.file.file_id == file.file_id

@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 
 import artstore_client
+from artstore.v1 import query_pb2
 from artstore_client import Client, SyncClient
+from tests.faults.caller import Caller, ended
+from tests.integration.storage.rig import until
 from tests.mesh_process import MeshProcess
 
 MIB = 1024 * 1024
@@ -74,6 +77,29 @@ async def test_life_of_a_file(mesh: MeshProcess, connect: Connect) -> None:
         restored = await client.undelete(file_id)
         assert list(restored.tags) == ["x", "y"]
         assert (await client.get_many([file_id]))[file_id].revision == restored.revision
+
+
+async def test_an_id_is_understood_however_it_is_written(
+    mesh: MeshProcess, connect: Connect, tmp_path: Path
+) -> None:
+    async with connect(mesh) as client:
+        file_id = (await client.upload(b"12345", name="a.txt")).file_id
+        written = f" {{{file_id.upper()}}}\n"
+        assert (await client.stat(written)).file_id == file_id
+        assert (await client.get_many([written, file_id])).keys() == {written, file_id}
+        assert (await client.update(written, description="d")).file_id == file_id
+        await client.download(written, tmp_path / "a.txt")
+        assert (tmp_path / "a.txt").read_bytes() == b"12345"
+        async with Caller(mesh.file) as caller:
+            request = query_pb2.QueryServiceGetFileRequest(file_id=written)
+
+            async def indexed() -> bool:
+                told = await ended(caller.query.GetFile(request, **caller.auth))
+                return told.answer is not None and told.answer.file.file_id == file_id
+
+            await until(indexed)
+        await client.delete(written)
+        assert (await client.undelete(written)).file_id == file_id
 
 
 async def test_request_id_makes_a_repeat_harmless(mesh: MeshProcess, connect: Connect) -> None:

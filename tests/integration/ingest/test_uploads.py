@@ -280,6 +280,25 @@ async def test_a_stream_without_finish_stores_nothing(
     assert first.files == {}
 
 
+@pytest.mark.parametrize("message", [chunk_message(3, b"x"), finish_message(3), header_message()])
+async def test_a_message_after_finish_stores_nothing(
+    ingest: IngestUnderTest, element: Any, message: Any
+) -> None:
+    first = await element("se-01")
+    await ingest.announce(first)
+    call = ingest.open()
+    await call.write(header_message())
+    await call.initial_metadata()
+    await call.write(chunk_message(0, b"abc"))
+    await call.write(finish_message(3))
+    await call.write(message)
+    await call.done_writing()
+    assert (await status_of(call)).code() is grpc.StatusCode.INVALID_ARGUMENT
+    await asyncio.wait_for(first.left.wait(), 3)
+    assert first.files == {}
+    assert not first.finished.is_set()
+
+
 async def test_a_client_cut_in_mid_upload_cancels_the_elements_stream(
     ingest: IngestUnderTest, element: Any
 ) -> None:

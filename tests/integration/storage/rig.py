@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import secrets
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from functools import cached_property
@@ -64,10 +65,12 @@ class Rig:
         return StorageSettings(**self.values).folder
 
     @asynccontextmanager
-    async def running(self, *, adopt: bool = False, **changes: Any) -> AsyncIterator[Node]:
-        """The element's server, from start to stop."""
+    async def running(
+        self, *, adopt: bool = False, wall: Callable[[], float] = time.time, **changes: Any
+    ) -> AsyncIterator[Node]:
+        """The element's server, from start to stop; `wall` is its machine's clock."""
         settings = StorageSettings(**self.values | changes)
-        async with build(settings, adopt=adopt) as server:
+        async with build(settings, adopt=adopt, wall=wall) as server:
             await server.start()
             async with grpc.aio.insecure_channel(f"localhost:{server.port}") as channel:
                 try:

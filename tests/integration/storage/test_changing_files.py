@@ -318,3 +318,34 @@ async def test_unknown_fields_of_a_sidecar_outlive_an_update(local_rig: Rig) -> 
         path.write_bytes(text)
         await _update(node, file.file_id, description="x")
         assert b'"x_future":{"a":[1,2.50]}' in path.read_bytes()
+
+
+async def test_a_file_is_found_however_its_id_is_written(shared_local: Node) -> None:
+    node = shared_local
+    file_id = (await node.upload(b"hello")).file.file_id
+    other = "019b76da-a800-7ba2-bf08-ba7b2a556ee5"
+    written = f" {{{file_id.upper()}}}\n"
+    assert (await node.get(written)).file_id == file_id
+    assert await node.download(written) == b"hello"
+    batch = pb.BatchGetFilesRequest(file_ids=[written, other.upper()])
+    answer = await node.call("BatchGetFiles", batch)
+    assert [file.file_id for file in answer.files] == [file_id]
+    assert list(answer.missing_file_ids) == [other]
+    assert (await _update(node, written, description="d")).file.file_id == file_id
+    assert (await _delete(node, written)).file.file_id == file_id
+    assert (await _undelete(node, written)).file.file_id == file_id
+
+
+async def test_an_update_refuses_labels_that_say_nothing_and_keeps_old_ones(local: Node) -> None:
+    file = (await local.upload(tags=["a"])).file
+    for values, mask in (({"tags": ["a", ""]}, ["tags"]), ({"attributes": {"": "v"}}, [])):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await _update(local, file.file_id, mask, **values)
+        assert refused.value.code() is Code.INVALID_ARGUMENT
+    assert list((await _update(local, file.file_id, tags=["b", "a", "b"])).file.tags) == ["b", "a"]
+    path = _sidecar_path(local, file)
+    old = orjson.loads(path.read_bytes()) | {"tags": ["", "x", "x"], "attributes": {"": "v"}}
+    path.write_bytes(orjson.dumps(old))
+    updated = (await _update(local, file.file_id, description="d")).file
+    assert (list(updated.tags), dict(updated.attributes)) == (["", "x", "x"], {"": "v"})
+    assert updated.description == "d"

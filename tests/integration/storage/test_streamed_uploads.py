@@ -13,6 +13,7 @@ import pytest
 
 from artstore.v1 import storage_pb2 as pb
 from artstore.v1 import types_pb2
+from tests.faults.caller import ended
 from tests.integration.storage.rig import CHUNK, Node, Rig, accepted, chunk_of, noise, until
 
 Finish = types_pb2.UploadFinish
@@ -299,3 +300,65 @@ async def test_a_full_disk_is_resource_exhausted_and_leaves_nothing(
     with pytest.raises(grpc.aio.AioRpcError) as error:
         await quiet.upload(noise(CHUNK))
     assert error.value.code() == Code.RESOURCE_EXHAUSTED
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"chunk": chunk_of(b"more", 0)},
+        {"finish": Finish()},
+        {"header": Header(original_filename="b.txt")},
+        {},
+    ],
+    ids=["chunk", "finish", "header", "nothing"],
+)
+async def test_a_message_after_finish_is_refused_and_nothing_is_stored(
+    quiet: Node, message: dict[str, Any]
+) -> None:
+    call = quiet.open_upload()
+    await call.write(pb.StorageServiceUploadRequest(header=Header(original_filename="a.txt")))
+    assert await accepted(call)
+    await call.write(pb.StorageServiceUploadRequest(chunk=chunk_of(b"hello", 0)))
+    await call.write(pb.StorageServiceUploadRequest(finish=Finish()))
+    await call.write(pb.StorageServiceUploadRequest(**message))
+    await call.done_writing()
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await call
+    assert refused.value.code() is Code.INVALID_ARGUMENT
+    assert "finish" in (refused.value.details() or "")
+
+
+async def test_a_client_that_leaves_its_stream_open_after_finish_is_answered(
+    shared_local: Node,
+) -> None:
+    call = shared_local.open_upload()
+    await call.write(pb.StorageServiceUploadRequest(header=Header(original_filename="a.txt")))
+    assert await accepted(call)
+    await call.write(pb.StorageServiceUploadRequest(chunk=chunk_of(b"hello", 0)))
+    await call.write(pb.StorageServiceUploadRequest(finish=Finish()))
+    assert (await call).file.size_bytes == 5
+
+
+@pytest.mark.parametrize(
+    ("header", "field"),
+    [
+        ({"tags": ["good", ""]}, "tags"),
+        ({"tags": [" \t"]}, "tags"),
+        ({"attributes": {"": "value"}}, "attributes"),
+        ({"attributes": {"\u3000": "value"}}, "attributes"),
+    ],
+)
+async def test_labels_that_say_nothing_are_refused_before_any_byte(
+    quiet: Node, header: dict[str, Any], field: str
+) -> None:
+    for attempt in (quiet.upload(**header), quiet.start_upload(**header)):
+        ending = await ended(attempt)
+        assert (ending.code, ending.field) == (Code.INVALID_ARGUMENT, field)
+
+
+async def test_doubled_tags_are_one_and_a_repeat_knows_them(shared_local: Node) -> None:
+    tags = ["b", "a", "b", "B", "a"]
+    first = (await shared_local.upload(tags=tags, request_id="doubled")).file
+    assert list(first.tags) == ["b", "a", "B"]
+    again = (await shared_local.upload(tags=tags, request_id="doubled")).file
+    assert again.file_id == first.file_id

@@ -6,11 +6,14 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import asyncpg
 import grpc
 import pytest
 
 from artstore.v1 import storage_pb2 as pb
 from storage_server.file_id import new_file_id
+from storage_server.naming import home_of
+from storage_server.store.name_index import NameIndex
 from storage_server.store.s3 import S3Store
 from storage_server.store.s3_client import S3Client
 from tests.faults.caller import ended
@@ -54,8 +57,8 @@ async def test_a_third_listing_at_once_is_refused_with_the_time_to_come_back(
         "no id at all",
         "00000000-0000-0000-0000-000000000000",
         "9b2f8a52-7a4c-4d6e-8f00-112233445566",
-        "019B76DA-A800-7BA2-BF08-BA7B2A556EE5",
-        "047a33a8-7800-7abc-8def-0123456789ab",  # of 2126
+        "019B76DA_A800_7BA2_BF08_BA7B2A556EE5",
+        "ffffffff-ffff-7abc-8def-0123456789ab",  # of 10889, no folder is called so
         "../" * 12,
     ],
 )
@@ -84,3 +87,52 @@ async def test_an_implausible_id_touches_no_store(
         ending = await ended(shared_s3.call(method, request))
         assert ending.name in {"NOT_FOUND", "INVALID_ARGUMENT"}, (method, ending)
     assert touched == []
+
+
+@pytest.mark.parametrize("backend", ["local", "s3"])
+async def test_a_batch_of_missing_ids_costs_one_listing_for_each_folder(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, backend: str
+) -> None:
+    rig: Rig = request.getfixturevalue(f"{backend}_rig")
+    listed: list[str] = []
+    real = NameIndex._list
+
+    async def counted(index: NameIndex, folder: str, began: float) -> Any:
+        listed.append(folder)
+        return await real(index, folder, began)
+
+    monkeypatch.setattr(NameIndex, "_list", counted)
+    now = datetime.now(UTC)
+    hours = [now, now - timedelta(hours=5), now - timedelta(days=400)]
+    gone = [new_file_id(hour) for hour in hours for _ in range(330)]
+    async with rig.running() as node:
+        there = (await node.upload()).file.file_id
+        listed.clear()
+        answer = await node.call("BatchGetFiles", pb.BatchGetFilesRequest(file_ids=[*gone, there]))
+        assert [file.file_id for file in answer.files] == [there]
+        assert list(answer.missing_file_ids) == gone
+        assert sorted(listed) == sorted({home_of(file_id) for file_id in gone})
+
+
+async def test_an_unmounted_store_lacks_no_file(local_rig: Rig) -> None:
+    async with local_rig.running() as node:
+        file_id = (await node.upload()).file.file_id
+        rows = "DELETE FROM storage_elem_01_files"
+        connection = await asyncpg.connect(local_rig.values["database_url"])
+        await connection.execute(rows)
+        await connection.close()
+        aside = local_rig.root.with_name("aside")
+        local_rig.root.rename(aside)
+        local_rig.root.mkdir()
+        ending = await ended(
+            node.call("BatchGetFiles", pb.BatchGetFilesRequest(file_ids=[file_id]))
+        )
+        assert ending.code is grpc.StatusCode.UNAVAILABLE
+        local_rig.root.rmdir()
+        aside.rename(local_rig.root)
+
+        async def found() -> bool:
+            request = pb.BatchGetFilesRequest(file_ids=[file_id])
+            return bool((await ended(node.call("BatchGetFiles", request))).answer)
+
+        await until(found)

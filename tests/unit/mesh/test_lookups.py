@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from itertools import pairwise
 from typing import Any
 
 import grpc
@@ -25,31 +26,45 @@ def failure(code: Code, *, retry_after_seconds: float = 0.0) -> grpc.aio.AioRpcE
 
 
 class FakeElement:
-    """Answers by the first letter of the id; ids of `busy` only when they are asked again."""
+    """Answers by the first letter of the id; ids of `busy` only when they are asked again.
 
-    def __init__(self, *, retry_after_seconds: float = 0.0) -> None:
+    Attributes:
+        batches: ids of each call.
+        takes_seconds: a call.
+        most_ids: more of them do not get done within the deadline.
+    """
+
+    def __init__(self, *, retry_after_seconds: float = 0.0, most_ids: int = 10**6) -> None:
         self.asked: Counter[str] = Counter()
-        self.at_once = self.most_at_once = 0
+        self.batches: list[list[str]] = []
+        self.began: list[float] = []
+        self.takes_seconds = 0.0
+        self.most_ids = most_ids
         self.retry_after_seconds = retry_after_seconds
 
-    async def GetFile(self, request: Any, **_: Any) -> pb.StorageServiceGetFileResponse:
-        self.asked[request.file_id] += 1
-        self.at_once += 1
-        self.most_at_once = max(self.most_at_once, self.at_once)
-        await asyncio.sleep(0)
-        self.at_once -= 1
-        kind = request.file_id[0]
-        if kind == "b" and self.asked[request.file_id] == 1:
+    async def BatchGetFiles(
+        self, request: pb.BatchGetFilesRequest, **_: Any
+    ) -> pb.BatchGetFilesResponse:
+        ids = list(request.file_ids)
+        self.batches.append(ids)
+        self.began.append(asyncio.get_running_loop().time())
+        self.asked.update(ids)
+        await asyncio.sleep(self.takes_seconds)
+        if len(ids) > self.most_ids:
+            raise failure(Code.DEADLINE_EXCEEDED)
+        if any(one[0] == "b" and self.asked[one] == 1 for one in ids):
             raise failure(Code.UNAVAILABLE, retry_after_seconds=self.retry_after_seconds)
-        codes = {
-            "n": Code.NOT_FOUND,
-            "d": Code.DATA_LOSS,
-            "i": Code.INTERNAL,
-            "u": Code.UNAVAILABLE,
-        }
-        if kind in codes:
-            raise failure(codes[kind])
-        return pb.StorageServiceGetFileResponse(file=File(file_id=request.file_id))
+        for letter, code in (
+            ("d", Code.DATA_LOSS),
+            ("i", Code.INTERNAL),
+            ("u", Code.UNAVAILABLE),
+        ):
+            if any(one[0] == letter for one in ids):
+                raise failure(code)
+        return pb.BatchGetFilesResponse(
+            files=[File(file_id=one) for one in ids if one[0] != "n"],
+            missing_file_ids=[one for one in ids if one[0] == "n"],
+        )
 
 
 async def no_metadata() -> Any:
@@ -60,15 +75,39 @@ def files_of(element: FakeElement) -> ElementFiles:
     return ElementFiles(element, no_metadata)  # type: ignore[arg-type]
 
 
-async def test_answers_are_told_apart_and_a_busy_element_is_asked_again_for_that_id_only() -> None:
+async def test_answers_are_told_apart_and_a_busy_element_is_asked_again() -> None:
     element = FakeElement()
     ids = [f"{kind}{n}" for kind in "fnd" for n in range(5)] + ["b"]
     answers = await files_of(element).look_up(ids)
     assert sorted(file.file_id for file in answers.found) == ["b", "f0", "f1", "f2", "f3", "f4"]
     assert sorted(answers.gone) == [f"n{n}" for n in range(5)]
     assert sorted(answers.unknown) == [f"d{n}" for n in range(5)]
-    assert element.asked == Counter(ids) + Counter(["b"])
-    assert element.most_at_once == 2
+
+
+async def test_many_ids_are_asked_in_batches_with_rests_between_them() -> None:
+    element = FakeElement()
+    element.takes_seconds = 0.02
+    files = files_of(element)
+    ids = [f"n{n}" for n in range(lookups.BATCH * 2 + 1)]
+    assert sorted((await files.look_up(ids)).gone) == sorted(ids)
+    await files.look_up(["n"])
+    assert [len(batch) for batch in element.batches] == [lookups.BATCH, lookups.BATCH, 1, 1]
+    pauses = [later - earlier for earlier, later in pairwise(element.began)]
+    assert min(pauses) >= 0.02 * (1 + lookups.RESTS) * 0.9
+
+
+async def test_what_is_too_much_at_once_is_asked_in_smaller_batches() -> None:
+    element = FakeElement(most_ids=30)
+    ids = [f"n{n}" for n in range(100)]
+    assert sorted((await files_of(element).look_up(ids)).gone) == sorted(ids)
+
+
+async def test_what_an_element_does_not_speak_of_is_not_gone() -> None:
+    class Forgetful(FakeElement):
+        async def BatchGetFiles(self, request: Any, **_: Any) -> pb.BatchGetFilesResponse:
+            return pb.BatchGetFilesResponse()
+
+    assert (await files_of(Forgetful()).look_up(["n1", "f1"])).gone == []
 
 
 async def test_the_element_says_when_to_ask_again() -> None:

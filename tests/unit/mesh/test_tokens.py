@@ -90,6 +90,32 @@ async def test_a_wrong_token_is_refused_and_not_repeated(
     assert not token or token not in caught.value.message
 
 
+async def test_a_token_issued_by_a_clock_that_is_a_little_ahead_is_good(
+    signer: Signer, verifier: TokenVerifier
+) -> None:
+    ahead = int(time.time()) + 50
+    assert await verifier.verify(signer.token(iat=ahead, nbf=ahead))
+
+
+@pytest.mark.parametrize(
+    ("wrong_by", "reason", "told"),
+    [(-300, "TOKEN_NOT_YET_VALID", "for 300 s"), (86_400, "TOKEN_EXPIRED", "85500 s ago")],
+)
+async def test_a_refusal_says_by_how_much_the_clocks_differ(
+    signer: Signer, wrong_by: float, reason: str, told: str
+) -> None:
+    keys = KeySet()
+    keys.replace(signer.jwks())
+    issued_at = int(time.time())
+    verifier = TokenVerifier(keys, lambda: issued_at + wrong_by)
+    raw = signer.token(iat=issued_at, nbf=issued_at, exp=issued_at + 900)
+    with pytest.raises(Unauthenticated) as refused:
+        await verifier.verify(raw)
+    assert refused.value.reason == reason
+    assert told in refused.value.message
+    assert "clock" in refused.value.message
+
+
 @pytest.mark.parametrize("role", ["SUPERUSER", "admin", "", 7, ["ADMIN"], "ANONYMOUS"])
 async def test_an_unknown_role_is_denied(
     signer: Signer, verifier: TokenVerifier, role: object

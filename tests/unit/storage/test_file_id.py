@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage_server.file_id import is_canonical, new_file_id, plausible, time_of
+from storage_server.file_id import is_canonical, new_file_id, time_of
+from storage_server.naming import folder_of, home_of
 
 NOW = datetime(2026, 5, 4, 3, 2, 1, 987654, tzinfo=UTC)
 
@@ -49,12 +50,14 @@ def test_a_time_zone_makes_no_difference() -> None:
 MADE = "019c1d2e-3f40-7abc-8def-0123456789ab"
 
 
-@pytest.mark.parametrize(
-    ("days", "expected"),
-    [(0, True), (-365, True), (0.9, True), (1.1, False), (365, False), (-3000, False)],
-)
-def test_an_id_is_plausible_if_its_time_is(days: float, expected: bool) -> None:
-    assert plausible(new_file_id(NOW + timedelta(days=days)), NOW) is expected
+@pytest.mark.parametrize("days", [0, -365, 1.1, 365, -3000, 400_000])
+def test_an_id_has_a_folder_however_absurd_its_time_is(days: float) -> None:
+    made = NOW + timedelta(days=days)
+    assert home_of(new_file_id(made)) == folder_of(made)
+
+
+def test_an_id_of_1970_has_its_folder() -> None:
+    assert home_of("00000000-0000-7abc-8def-0123456789ab") == "1970/01/01/00"
 
 
 @pytest.mark.parametrize(
@@ -73,8 +76,8 @@ def test_an_id_is_plausible_if_its_time_is(days: float, expected: bool) -> None:
         MADE[:-1] + "１",
     ],
 )
-def test_what_no_element_makes_is_not_plausible(text: str) -> None:
-    assert not plausible(text, NOW)
+def test_what_no_element_makes_has_no_folder(text: str) -> None:
+    assert home_of(text) is None
 
 
 def test_an_id_of_another_version_has_no_time() -> None:
