@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import typer
 
-from artstore_client.cli import cache, exit_codes, files, get, mesh, put, search
+from artstore_client.cli import cache, exit_codes, files, get, mesh, put, search, selftest
 from artstore_client.cli.output import print_error
 
 app = typer.Typer(
@@ -32,6 +32,7 @@ app.command()(search.sync)
 app.command()(mesh.elements)
 app.command()(mesh.mode)
 app.command()(mesh.token)
+app.command()(selftest.selftest)
 app.add_typer(cache.app, name="cache")
 
 
