@@ -330,11 +330,6 @@ class Client:
         return CacheCalls(self._connection, element_id)
 
     @property
-    def connection(self) -> Connection:
-        """For parts of this library that make calls of their own."""
-        return self._connection
-
-    @property
     def mesh_id(self) -> str:
         """Tells meshes and accounts apart in files that are kept between runs."""
         return self._connection.settings.mesh_id

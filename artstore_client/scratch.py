@@ -78,7 +78,8 @@ class Scratch:
     async def put_straight(self, title: str, content: bytes) -> types_pb2.File:
         """Put a file into the element, past ingest (ADMIN)."""
         self._began = True
-        connection = self._client.connection
+        # A call that no user needs, and so none of the client's.
+        connection = self._client._connection
         stub = await connection.storage(self.element_id)
         header = types_pb2.UploadHeader(
             original_filename=f"{self.word} {title}.bin",

@@ -126,7 +126,8 @@ class CacheChecks:
             (read.description, read.revision, read.cache_stale) == (text, changed.revision, False),
             "a read does not answer the change",
         )
-        connection = self._client.connection
+        # A call that no user needs, and so none of the client's.
+        connection = self._client._connection
         stub = await connection.storage(self._scratch.element_id)
         unknown = file.file_id[:-12] + secrets.token_hex(6)
         try:
