@@ -12,7 +12,7 @@ from artstore_client import errors
 from artstore_client.cache import CacheCalls
 from artstore_client.client import Client
 from artstore_client.scratch import Scratch
-from artstore_client.selftest_findings import Skipped, expect
+from artstore_client.selftest_findings import Failed, Skipped, expect
 
 Answer = TypeVar("Answer")
 
@@ -62,7 +62,7 @@ class CacheChecks:
         )
         counts = self._counted(result)
         expect(counts.entries_deleted == 0, f"it removed {counts.entries_deleted} rows")
-        await self._all_readable()
+        await self._updated_at()
         return f"{counts.attr_files_scanned} sidecars, {counts.entries_created} rows added"
 
     async def rebuild(self) -> str:
@@ -93,7 +93,7 @@ class CacheChecks:
                 f"it would remove {report.expired_cache_count} expired rows, which are not ours"
             )
         done = await _undisturbed(lambda: self._cache.cleanup(wait_seconds=self._wait_seconds))
-        await self._all_readable()
+        await self._updated_at()
         return f"{done.deleted_count} expired rows removed, fresh ones stayed"
 
     async def competing_locks(self) -> str:
@@ -138,8 +138,7 @@ class CacheChecks:
             )
         except errors.NotFound:
             return f"revision {read.revision} at once; no row and no sidecar is NOT_FOUND"
-        expect(False, f"a file was answered for {unknown}, which is nobody's id")
-        raise AssertionError
+        raise Failed(f"a file was answered for {unknown}, which is nobody's id")
 
     async def _report(self) -> cache_pb2.ConsistencyReport:
         return await _undisturbed(lambda: self._cache.check(wait_seconds=self._wait_seconds))
@@ -159,9 +158,6 @@ class CacheChecks:
         found = await self._client.get_many(own) if own else {}
         expect(len(found) == len(own), "not all scratch files are readable")
         return {id_: file.cache_updated_at.ToNanoseconds() for id_, file in found.items()}
-
-    async def _all_readable(self) -> None:
-        await self._updated_at()
 
 
 async def _undisturbed(call: Callable[[], Awaitable[Answer]]) -> Answer:
