@@ -21,6 +21,7 @@ SHARED_MESHES = frozenset(
         "tests/acceptance/test_names.py",
         "tests/acceptance/test_readme.py",
         "tests/acceptance/test_search.py",
+        "tests/acceptance/test_selftest.py",
         "tests/acceptance/test_settings.py",
         "tests/faults/test_bad_input.py",
         "tests/faults/test_large_files.py",

@@ -8,7 +8,7 @@ from contextvars import copy_context
 
 import typer
 
-from artstore_client.cli import cache, exit_codes, files, get, mesh, put, search
+from artstore_client.cli import cache, exit_codes, files, get, mesh, put, search, selftest
 from artstore_client.cli.limits import NoRetry, Timeout, take, with_limits
 from artstore_client.cli.output import print_error
 
@@ -34,6 +34,7 @@ app.command()(search.sync)
 app.command()(mesh.elements)
 app.command()(mesh.mode)
 app.command()(mesh.token)
+app.command()(selftest.selftest)
 app.add_typer(cache.app, name="cache")
 
 

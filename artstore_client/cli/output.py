@@ -69,14 +69,27 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]]) ->
     ]
     header = [Text(name.lstrip(">"), style="bold") for name in columns]
     widths = [max(cell.cell_len for cell in column) for column in zip(header, *cells, strict=True)]
-    console = Console()
-    rule = min(sum(widths) + 2 * (len(widths) - 1), console.width)
+    rule = min(sum(widths) + 2 * (len(widths) - 1), Console().width)
     for line in (header, [Text("─" * rule)], *cells):
-        text = _aligned(line, columns, widths)
-        if console.is_terminal:
-            console.print(text, soft_wrap=True)
-        else:
-            _write(text.plain)
+        _print_text(_aligned(line, columns, widths))
+
+
+def print_row(*cells: tuple[str, str]) -> None:
+    """A row of a table that grows as its rows come; cells are (text, style on a terminal)."""
+    from rich.text import Text
+
+    _print_text(Text("  ").join(Text(visible(text), style=style) for text, style in cells))
+
+
+def _print_text(text: Text) -> None:
+    """One line; a terminal gets the styles, too."""
+    from rich.console import Console
+
+    console = Console()
+    if console.is_terminal:
+        console.print(text, soft_wrap=True)
+    else:
+        _write(text.plain)
 
 
 def _aligned(line: Sequence[Text], columns: Sequence[str], widths: Sequence[int]) -> Text:
