@@ -331,6 +331,19 @@ for _verb in ("GetUpload", "WriteUpload", "CommitUpload", "AbortUpload"):
     setattr(FakeIngest, _verb, _pass_on(_verb))
 
 
+class FakeElements(admin_pb2_grpc.StorageElementServiceServicer):
+    """Lists the one element, where it is now."""
+
+    def __init__(self) -> None:
+        self.endpoint = ""
+
+    async def ListStorageElements(self, request, context):
+        listed = types_pb2.StorageElement(
+            storage_element_id="se-01", endpoint=self.endpoint, healthy=True
+        )
+        return admin_pb2.ListStorageElementsResponse(elements=[listed], total_size=1)
+
+
 @dataclass
 class FakeMesh:
     """Everything on one port, and where it is."""
@@ -363,7 +376,7 @@ class FakeMesh:
 async def fake_mesh(state_folder: Path) -> AsyncIterator[FakeMesh]:
     """Serve the fakes on a free port."""
     element = FakeElement()
-    ingest, tokens = FakeIngest(element), FakeTokens()
+    ingest, tokens, elements = FakeIngest(element), FakeTokens(), FakeElements()
     running: list[grpc.aio.Server] = []
 
     async def start(address: str) -> int:
@@ -371,6 +384,7 @@ async def fake_mesh(state_folder: Path) -> AsyncIterator[FakeMesh]:
         storage_pb2_grpc.add_StorageServiceServicer_to_server(element, server)
         ingest_pb2_grpc.add_IngestServiceServicer_to_server(ingest, server)
         admin_pb2_grpc.add_TokenServiceServicer_to_server(tokens, server)
+        admin_pb2_grpc.add_StorageElementServiceServicer_to_server(elements, server)
         serving = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(serving, server)
         port = server.add_insecure_port(address)
@@ -382,7 +396,7 @@ async def fake_mesh(state_folder: Path) -> AsyncIterator[FakeMesh]:
         await running.pop().stop(None)
 
     endpoint = f"localhost:{await start('localhost:0')}"
-    ingest.endpoint = endpoint
+    ingest.endpoint = elements.endpoint = endpoint
     try:
         yield FakeMesh(
             element, ingest, tokens, endpoint, state_folder, stop, lambda: start(endpoint)
