@@ -23,7 +23,7 @@ from storage_server.store.port import (
 )
 from storage_server.store.s3_client import Refused, S3Client
 from storage_server.store.s3_config import S3Config
-from storage_server.store.s3_object import S3Object
+from storage_server.store.s3_object import S3Object, content_md5
 from storage_server.store.s3_probe import honours_conditions, make_bucket, try_write
 from storage_server.store.s3_read import read_blob
 from storage_server.store.s3_stage import Part, S3Stage, abort_upload
@@ -95,7 +95,9 @@ class S3Store:
 
     async def write_element(self, content: bytes) -> None:
         """Write `element.json`."""
-        await self._expect("put_object", ELEMENT_FILE, Body=content)
+        await self._expect(
+            "put_object", ELEMENT_FILE, Body=content, ContentMD5=content_md5(content)
+        )
 
     async def is_empty(self) -> bool:
         """Whether nothing of an element is here."""
@@ -270,7 +272,11 @@ class S3Store:
             condition = {"IfMatch": f'"{expected.etag}"'} if expected else {"IfNoneMatch": "*"}
         try:
             answer = await self._client.call(
-                "put_object", self._prefix + path, Body=content, **condition
+                "put_object",
+                self._prefix + path,
+                Body=content,
+                ContentMD5=content_md5(content),
+                **condition,
             )
         except Refused as exc:
             if exc.status in _CONFLICT_STATUSES or (condition and exc.missing):

@@ -351,6 +351,7 @@ class FakeMesh:
     element: FakeElement
     ingest: FakeIngest
     tokens: FakeTokens
+    elements: FakeElements
     endpoint: str
     state_folder: Path
     stop: Callable[[], Any]
@@ -399,7 +400,14 @@ async def fake_mesh(state_folder: Path) -> AsyncIterator[FakeMesh]:
     ingest.endpoint = elements.endpoint = endpoint
     try:
         yield FakeMesh(
-            element, ingest, tokens, endpoint, state_folder, stop, lambda: start(endpoint)
+            element,
+            ingest,
+            tokens,
+            elements,
+            endpoint,
+            state_folder,
+            stop,
+            lambda: start(endpoint),
         )
     finally:
         for server in running:

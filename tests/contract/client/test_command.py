@@ -221,6 +221,7 @@ async def test_exit_codes_say_what_went_wrong(fake: FakeMesh, shell: Shell) -> N
     assert (await shell.run("put")).code == 2
     assert (await shell.run("put", "a", "--attr", "novalue")).code == 2
     shell.environment["ARTSTORE_STORAGE_ENDPOINTS"] = "se-01=localhost:1"
+    fake.elements.endpoint = "localhost:1"
     assert (await shell.run("stat", missing)).code == 5
     del shell.environment["ARTSTORE_CLIENT_SECRET"]
     no_account = await shell.run("token")

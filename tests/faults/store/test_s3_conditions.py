@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from mesh.errors import Aborted
+from mesh.errors import Aborted, Unavailable
 from storage_server.store.open import StoreConfig, open_store
 from storage_server.store.port import Stage, Store
 from tests.contract.store.blobs import BLOB, MIB, feed, read, sealed, some_bytes, store_blob
@@ -118,3 +118,14 @@ async def test_the_same_blob_made_by_an_earlier_try_is_taken(
     await stage.place()
     assert len(conditions(proxy.requests, BLOB)) == 1
     assert others.read(BLOB) == data
+
+
+async def test_sidecar_outlives_a_writer_that_is_gone_before_it_sends_the_new_one(
+    store: Store, proxy: S3Proxy, others: S3Backdoor
+) -> None:
+    first = await store.write_sidecar(SIDECAR, b"one", expected=None)
+    proxy.cut_off = SIDECAR
+    with pytest.raises(Unavailable):
+        await store.write_sidecar(SIDECAR, b"two", expected=first)
+    proxy.cut_off = ""
+    assert others.read(SIDECAR) == b"one"
