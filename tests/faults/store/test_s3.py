@@ -40,6 +40,11 @@ def config(account: S3Account) -> StoreConfig:
     )
 
 
+def unhurried(account: S3Account) -> StoreConfig:
+    """For tests that move many bytes and are not about time."""
+    return replace(config(account), patient_seconds=20 * DEADLINE)
+
+
 @pytest.fixture
 def account(own_s3: S3Process) -> S3Account:
     return own_s3.create_bucket()
@@ -237,8 +242,9 @@ async def test_large_object_may_be_looked_at_for_longer(
 
 
 async def test_parts_are_sent_side_by_side_two_to_four_at_a_time(
-    store: Store, own_s3: S3Process, monkeypatch: pytest.MonkeyPatch
+    account: S3Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    store = await open_store(unhurried(account))
     data = some_bytes(56 * MIB)
     stage = await store.open_stage(BLOB, key="upload-1")
     api = stage._client._quick.client  # type: ignore[attr-defined]
@@ -259,6 +265,7 @@ async def test_parts_are_sent_side_by_side_two_to_four_at_a_time(
     await feed(stage, data)
     assert await stage.seal() == sealed(data)
     assert 2 <= most <= 4
+    await store.close()
 
 
 async def test_callers_wait_for_one_of_few_connections(
@@ -307,7 +314,7 @@ async def test_callers_wait_for_one_of_few_connections(
 
 
 async def test_slow_readers_leave_connections_to_others(account: S3Account) -> None:
-    store = await open_store(replace(config(account), max_connections=6))
+    store = await open_store(replace(unhurried(account), max_connections=6))
     data = some_bytes(20 * MIB)
     await store_blob(store, data)
     await store.write_sidecar(SIDECAR, b"{}", expected=None)
