@@ -24,6 +24,7 @@ class Scratch:
     """Files with a random word in their names, in one namespace.
 
     Attributes:
+        named: the caller said which element it is to be.
         element_id: where they are looked at; empty until `choose_element` or the first file.
         word: in the name of each of them, and in no other name.
         contents: id -> bytes of all files that were put.
@@ -33,7 +34,7 @@ class Scratch:
 
     def __init__(self, client: Client, element_id: str, namespace: str) -> None:
         self._client = client
-        self._named = bool(element_id)
+        self.named = bool(element_id)
         self.element_id = element_id
         self.word = f"selftest{secrets.token_hex(8)}"
         self.namespace = namespace or f"selftest-{secrets.token_hex(4)}"
@@ -72,7 +73,7 @@ class Scratch:
             namespace=self.namespace,
             retention_days=KEPT_DAYS,
         )
-        if not self._named and not self._files:
+        if not self.named and not self._files:
             self.element_id = uploaded.file.storage_element_id
         return self._took(uploaded.file, content, uploaded.change_token)
 

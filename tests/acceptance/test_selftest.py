@@ -238,6 +238,33 @@ def test_scratch_files_are_removed_when_it_is_interrupted(
     assert scratch_names(outside) == []
 
 
+def test_element_that_is_down_fails_the_list_and_nothing_else(
+    selftest: Selftest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ARTSTORE_STORAGE_ENDPOINTS", "se-09=localhost:1")
+    ended = selftest("--json")
+    assert ended.code == 1
+    (failed,) = [check for check in json.loads(ended.out)["checks"] if check["result"] != "passed"]
+    assert failed["name"] == "list"
+    assert "se-09" in failed["seen"]
+
+
+def test_frozen_redis_fails_what_needs_locks_and_the_rest_is_tested(
+    selftest: Selftest, mesh_local: MeshProcess
+) -> None:
+    mesh_local.freeze("valkey")
+    try:
+        ended = selftest("--json", "--limit", "5")
+    finally:
+        mesh_local.thaw("valkey")
+    assert ended.code == 1
+    checks = {check["name"]: check for check in json.loads(ended.out)["checks"]}
+    assert checks["check"]["result"] == "failed"
+    assert "Redis" in checks["check"]["seen"]
+    for name in ("upload through ingest", "download", "metadata", "list"):
+        assert checks[name]["result"] == "passed", checks[name]["seen"]
+
+
 # As on a busy mesh: to remove takes longer than what other commands have to do at their end.
 SLOW_AND_INTERRUPTED = """
 import asyncio, os, signal, sys
