@@ -251,6 +251,15 @@ async def test_wrong_use_is_one_line_that_says_where_to_read_on(
     assert line.isprintable()
 
 
+async def test_bytes_that_are_no_text_are_told_in_words_without_the_text(shell: Shell) -> None:
+    shell.environment["ARTSTORE_CLIENT_SECRET"] = "hid\udcffden"
+    ended = await shell.run("ls", "--namespace", "x")
+    assert (ended.code, ended.out) == (2, "")
+    (line,) = ended.err.splitlines()
+    assert "not UTF-8" in line
+    assert "hid" not in line
+
+
 async def test_command_without_arguments_shows_its_help(shell: Shell) -> None:
     shown = await shell.run()
     assert "Commands" in shown.out + shown.err
