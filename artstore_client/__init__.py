@@ -5,31 +5,35 @@ async with Client.connect() as client:
     await client.download(uploaded.file_id, "copy.pdf")
 """
 
-from artstore_client.cache import CacheCalls
-from artstore_client.client import Client
-from artstore_client.errors import (
-    Aborted,
-    AlreadyExists,
-    ArtStoreError,
-    ConfigurationError,
-    DataLoss,
-    DeadlineExceeded,
-    FailedPrecondition,
-    Internal,
-    InvalidArgument,
-    NotFound,
-    OutOfRange,
-    PermissionDenied,
-    ResourceExhausted,
-    SourceChanged,
-    Unauthenticated,
-    Unavailable,
-    Unimplemented,
-)
-from artstore_client.results import DownloadedFile, ElementReport, Progress, UploadedFile
-from artstore_client.sources import UploadSource
-from artstore_client.sync import SyncCacheCalls, SyncClient
-from artstore_client.waiting import Waiting
+import importlib
+import typing
+
+if typing.TYPE_CHECKING:
+    from artstore_client.cache import CacheCalls
+    from artstore_client.client import Client
+    from artstore_client.errors import (
+        Aborted,
+        AlreadyExists,
+        ArtStoreError,
+        ConfigurationError,
+        DataLoss,
+        DeadlineExceeded,
+        FailedPrecondition,
+        Internal,
+        InvalidArgument,
+        NotFound,
+        OutOfRange,
+        PermissionDenied,
+        ResourceExhausted,
+        SourceChanged,
+        Unauthenticated,
+        Unavailable,
+        Unimplemented,
+    )
+    from artstore_client.results import DownloadedFile, ElementReport, Progress, UploadedFile
+    from artstore_client.sources import UploadSource
+    from artstore_client.sync import SyncCacheCalls, SyncClient
+    from artstore_client.waiting import Waiting
 
 __all__ = [
     "Aborted",
@@ -60,3 +64,55 @@ __all__ = [
     "UploadedFile",
     "Waiting",
 ]
+
+# Imported when they are asked for: the command must heed Ctrl-C before half a second of imports.
+_HOMES = {
+    "Aborted": "errors",
+    "AlreadyExists": "errors",
+    "ArtStoreError": "errors",
+    "CacheCalls": "cache",
+    "Client": "client",
+    "ConfigurationError": "errors",
+    "DataLoss": "errors",
+    "DeadlineExceeded": "errors",
+    "DownloadedFile": "results",
+    "ElementReport": "results",
+    "FailedPrecondition": "errors",
+    "Internal": "errors",
+    "InvalidArgument": "errors",
+    "NotFound": "errors",
+    "OutOfRange": "errors",
+    "PermissionDenied": "errors",
+    "Progress": "results",
+    "ResourceExhausted": "errors",
+    "SourceChanged": "errors",
+    "SyncCacheCalls": "sync",
+    "SyncClient": "sync",
+    "Unauthenticated": "errors",
+    "Unavailable": "errors",
+    "Unimplemented": "errors",
+    "UploadSource": "sources",
+    "UploadedFile": "results",
+    "Waiting": "waiting",
+}
+
+
+def __getattr__(name: str) -> object:
+    """A public name from its module, or a module of this package."""
+    if name in _HOMES:
+        value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    elif name.startswith("_"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    else:
+        try:
+            value = importlib.import_module(f"{__name__}.{name}")
+        except ModuleNotFoundError as error:
+            if error.name != f"{__name__}.{name}":
+                raise
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

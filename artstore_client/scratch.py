@@ -16,14 +16,15 @@ from artstore_client import errors
 from artstore_client.client import Client
 from artstore_client.sending import send_stream
 
-_KEPT_DAYS = 1
-_REMOVE_SECONDS = 15.0
+KEPT_DAYS = 1
+REMOVE_SECONDS = 15.0
 
 
 class Scratch:
     """Files with a random word in their names, in one namespace.
 
     Attributes:
+        named: the caller said which element it is to be.
         element_id: where they are looked at; empty until `choose_element` or the first file.
         word: in the name of each of them, and in no other name.
         contents: id -> bytes of all files that were put.
@@ -33,7 +34,7 @@ class Scratch:
 
     def __init__(self, client: Client, element_id: str, namespace: str) -> None:
         self._client = client
-        self._named = bool(element_id)
+        self.named = bool(element_id)
         self.element_id = element_id
         self.word = f"selftest{secrets.token_hex(8)}"
         self.namespace = namespace or f"selftest-{secrets.token_hex(4)}"
@@ -42,6 +43,7 @@ class Scratch:
         self.left: list[str] = []
         self._files: list[types_pb2.File] = []
         self._began = False
+        self._removed = False
 
     @property
     def files_here(self) -> list[types_pb2.File]:
@@ -69,9 +71,9 @@ class Scratch:
             content,
             name=f"{self.word} {title}.bin",
             namespace=self.namespace,
-            retention_days=_KEPT_DAYS,
+            retention_days=KEPT_DAYS,
         )
-        if not self._named and not self._files:
+        if not self.named and not self._files:
             self.element_id = uploaded.file.storage_element_id
         return self._took(uploaded.file, content, uploaded.change_token)
 
@@ -84,7 +86,7 @@ class Scratch:
         header = types_pb2.UploadHeader(
             original_filename=f"{self.word} {title}.bin",
             namespace=self.namespace,
-            retention_days=_KEPT_DAYS,
+            retention_days=KEPT_DAYS,
             request_id=str(uuid.uuid4()),
             size_bytes=len(content),
         )
@@ -103,16 +105,23 @@ class Scratch:
         self.change_tokens.append(token)
         return file
 
+    def not_removed(self) -> str:
+        """What an end that came too soon leaves, "" for nothing."""
+        if not self._began or self._removed:
+            return ""
+        return f"files may be left in namespace {self.namespace}; they are good for {KEPT_DAYS} day"
+
     async def remove(self) -> None:
         """Delete all of them, those too of an upload whose answer never came."""
         if not self._began:
             return
         try:
-            async with asyncio.timeout(_REMOVE_SECONDS):
+            async with asyncio.timeout(REMOVE_SECONDS):
                 for file_id in await self._present():
                     await self._delete(file_id)
         except TimeoutError:
             self.left.append(f"some in namespace {self.namespace}: no time to remove them")
+        self._removed = True
 
     async def _present(self) -> list[str]:
         found = dict.fromkeys(self.contents)
@@ -133,7 +142,7 @@ class Scratch:
         except errors.FailedPrecondition as error:
             self.left.append(
                 f"{file_id} on {error.metadata['mode']} element, which deletes nothing; it is good"
-                f" for {_KEPT_DAYS} day"
+                f" for {KEPT_DAYS} day"
                 if error.reason == "MODE"
                 else f"{file_id}: {error.message}"
             )

@@ -95,8 +95,22 @@ def load(
         ),
         client_id=chosen(client_id, "ARTSTORE_CLIENT_ID", known.get("client_id")),
         client_secret=chosen(client_secret, "ARTSTORE_CLIENT_SECRET", known.get("client_secret")),
-        token=chosen(token, "ARTSTORE_TOKEN", None),
+        token=_token(chosen(token, "ARTSTORE_TOKEN", None)),
     )
+
+
+def _token(given: str) -> str:
+    """A token without the end of line that it has when it comes from a file.
+
+    Raises:
+        ConfigurationError: it can't be sent.
+    """
+    token = given.strip()
+    if not (token.isascii() and token.isprintable()):
+        raise ConfigurationError(
+            "ARTSTORE_TOKEN holds characters that no token has: give what `artstore token` prints"
+        )
+    return token
 
 
 def parse_storage_endpoints(text: str) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,6 +43,12 @@ __all__ = [
     "pytest_runtest_teardown",
     "pytest_xdist_make_scheduler",
 ]
+
+
+def pytest_configure() -> None:
+    """Heed Ctrl-C, as what tests start must: a shell's background jobs are told to ignore it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

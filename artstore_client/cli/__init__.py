@@ -7,9 +7,12 @@ import os
 
 def main() -> None:
     """Run the command with the arguments of the process, and exit with its code."""
+    # Imported here, so that importing this package costs nothing; this one first, which is small.
+    from artstore_client.cli import first_signal
+
+    first_signal.heed()
     # Core writes about each connection to standard error; ours are the only lines there.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    # Imported here, so that importing this package costs nothing.
     from artstore_client.cli import streams
 
     streams.prepare()

@@ -5,12 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from contextvars import copy_context
+from typing import Any, cast
 
 import typer
 
 from artstore_client.cli import cache, exit_codes, files, get, mesh, put, search, selftest
 from artstore_client.cli.limits import NoRetry, Timeout, take, with_limits
 from artstore_client.cli.output import print_error
+
+# Typer keeps its copy of Click under names that change.
+_UsageError = cast("type[Exception]", typer.BadParameter.__mro__[1])
 
 app = typer.Typer(
     name="artstore",
@@ -56,10 +60,13 @@ def run(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: default those of the process.
     """
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        copy_context().run(
-            app, args=None if arguments is None else list(arguments), prog_name="artstore"
-        )
+        code = copy_context().run(app, args=given, prog_name="artstore", standalone_mode=False)
+        return code if isinstance(code, int) else exit_codes.OK
+    except _UsageError as error:
+        _tell_usage(error)
+        return exit_codes.USAGE
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else exit_codes.FAILURE
     except KeyboardInterrupt:
@@ -69,4 +76,13 @@ def run(arguments: Sequence[str] | None = None) -> int:
         # Whoever read the answers has gone; nothing more can be told.
         sys.stderr.close()
         return exit_codes.FAILURE
-    return exit_codes.OK
+
+
+def _tell_usage(error: Any) -> None:
+    """One line with what is wrong and where to read on; all of the help when nothing was asked."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        return
+    command = error.ctx.command_path if error.ctx is not None else "artstore"
+    what = error.format_message().rstrip(".")
+    print_error(f"{what}; see `{command} --help`")

@@ -9,25 +9,40 @@ import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import typer
 
-from artstore_client.cli.output import print_error
+from artstore_client.cli.first_signal import SIGNAL_BASE, WORDS
+from artstore_client.cli.output import print_error, print_note
 
 T = TypeVar("T")
 
 # For a file that must be closed, a server that must be told. What takes longer hangs.
 CLEANUP_SECONDS = 1.5
-SIGNAL_BASE = 128
-_WORDS = {
-    signal.SIGINT: "interrupted",
-    signal.SIGTERM: "terminated",
-    signal.SIGHUP: "hung up",
-}
 _SHOW_CURSOR = "\x1b[?25h"
 
 _advice: list[Callable[[], str]] = []
+
+
+@dataclass(slots=True)
+class _Cleanup:
+    seconds: float = CLEANUP_SECONDS
+    what: str = ""
+
+
+_cleanup = _Cleanup()
+
+
+@contextmanager
+def cleaning_up(what: str, *, seconds: float) -> Iterator[None]:
+    """Give the end of the command that long for `what`, and say so; a second signal ends it."""
+    _cleanup.seconds, _cleanup.what = seconds, what
+    try:
+        yield
+    finally:
+        _cleanup.seconds, _cleanup.what = CLEANUP_SECONDS, ""
 
 
 @contextmanager
@@ -69,12 +84,19 @@ class _Ends:
     def __init__(self) -> None:
         self.by: signal.Signals | None = None
         self._cancel: Callable[[], object] | None = None
+        self._late: threading.Timer | None = None
 
     async def watched(self, work: Coroutine[Any, Any, T]) -> T:
         """Do `work`, which a signal cancels."""
         task, loop = asyncio.current_task(), asyncio.get_running_loop()
         assert task is not None
-        self._cancel = lambda: loop.call_soon_threadsafe(task.cancel)
+
+        def end() -> None:
+            if _cleanup.what:
+                print_note(f"{_cleanup.what}; a second Ctrl-C ends at once")
+            task.cancel()
+
+        self._cancel = lambda: loop.call_soon_threadsafe(end)
         if self.by is not None:
             self._cancel()
         return await work
@@ -87,7 +109,7 @@ class _Ends:
             return
         before = {
             number: signal.getsignal(number)
-            for number in _WORDS
+            for number in WORDS
             if signal.getsignal(number) is not signal.SIG_IGN
         }
         for number in before:
@@ -95,6 +117,8 @@ class _Ends:
         try:
             yield
         finally:
+            if self._late is not None:
+                self._late.cancel()
             for number, handler in before.items():
                 signal.signal(number, handler)
 
@@ -103,9 +127,9 @@ class _Ends:
             self._end_now()
         self.by = signal.Signals(number)
         # The loop may stand in a call that never ends; then this thread ends the process.
-        late = threading.Timer(CLEANUP_SECONDS, self._end_now)
-        late.daemon = True
-        late.start()
+        self._late = threading.Timer(_cleanup.seconds, self._end_now)
+        self._late.daemon = True
+        self._late.start()
         if self._cancel is not None:
             self._cancel()
 
@@ -119,5 +143,5 @@ class _Ends:
     def tell(self) -> None:
         """The line that says what is left."""
         advice = "; ".join(filter(None, (advice() for advice in _advice)))
-        word = _WORDS[self.by or signal.SIGINT]
+        word = WORDS[self.by or signal.SIGINT]
         print_error(f"{word}: {advice}" if advice else word)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from artstore_client.cli.output import human_size
@@ -18,11 +19,19 @@ class Transfer:
         self._name = name
         self._done = 0
         self._total: int | None = None
+        self._moved_at = time.monotonic()
+
+    @property
+    def stood_seconds(self) -> float:
+        """Since when nothing has moved."""
+        return time.monotonic() - self._moved_at
 
     def noting(self, shown: Progress | None) -> Progress:
         """A progress callback that remembers, and passes on to `shown`."""
 
         def note(done: int, total: int | None) -> None:
+            if done != self._done:
+                self._moved_at = time.monotonic()
             self._done, self._total = done, total
             if shown is not None:
                 shown(done, total)

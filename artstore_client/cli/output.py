@@ -41,6 +41,9 @@ def print_error(error: BaseException | str, *, about: str = "") -> None:
     text = str(error) or type(error).__name__
     if isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if isinstance(error, UnicodeError):
+        # Not which text it is: that may be a secret.
+        text = "an argument or a setting is no text: it has bytes that are not UTF-8"
     if isinstance(error, ArtStoreError) and error.reason and error.reason not in text:
         text += f" [{error.reason}]"
     prefix = f"{about}: " if about and about not in text else ""

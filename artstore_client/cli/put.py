@@ -19,6 +19,8 @@ from artstore_client.cli.walk import STANDARD_INPUT, VANISHED, Item, LeftOut, it
 from artstore_client.sources import printable
 
 PATH_ATTRIBUTE = "path"
+# A mesh that takes longer to fail does not answer; one that fails sooner can be asked again.
+SILENT_SECONDS = 8.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,9 @@ def put(
                         tally.leave_out(item)
                     elif isinstance(item, OSError):
                         tally.fail(item)
+                    elif tally.silent_seconds:
+                        tally.give_up(_shown(item, said))
+                        return exit_codes.worst(tally.codes)
                     else:
                         await _put_one(client, item, said, tally, json=json)
         tally.tell(json=json)
@@ -107,6 +112,8 @@ class Tally:
         self.codes: list[int] = []
         self._sizes: list[int] = []
         self._left_out = 0
+        # How long the file before waited in vain for the mesh, 0 when it did not.
+        self.silent_seconds = 0.0
 
     def store(self, size_bytes: int) -> None:
         """Count a file that was stored."""
@@ -122,6 +129,14 @@ class Tally:
         """Count an entry that is not to be stored, and say why."""
         print_error(f"left out {printable(entry.path)}: {entry.reason}")
         self._left_out += 1
+
+    def give_up(self, first: str) -> None:
+        """Say where the command ended: one file has waited in vain, so the others need not."""
+        stored = f"; {len(self._sizes)} files were stored before" if self._sizes else ""
+        print_error(
+            f"no answer for {self.silent_seconds:.0f} s, so nothing from {first} on was tried:"
+            f" put it when the mesh answers{stored}"
+        )
 
     def before(self) -> str:
         """For a command that is interrupted: what need not be put again."""
@@ -141,8 +156,8 @@ class Tally:
 
 
 async def _put_one(client: Client, item: Item, said: Said, tally: Tally, *, json: bool) -> None:
-    shown = item.relative or (str(item.source) if item.source else said.name)
-    transfer = Transfer(printable(shown))
+    shown = _shown(item, said)
+    transfer = Transfer(shown)
     left = interrupts.telling(lambda: transfer.of_put(item.source))
     attributes = dict(said.attributes)
     if item.relative:
@@ -166,10 +181,17 @@ async def _put_one(client: Client, item: Item, said: Said, tally: Tally, *, json
         if isinstance(error, FileNotFoundError) and item.relative:
             tally.leave_out(LeftOut(item.relative, VANISHED))
         else:
-            tally.fail(error, about=printable(shown))
+            tally.fail(error, about=shown)
+        stood = transfer.stood_seconds
+        if isinstance(error, errors.Unavailable) and stood >= SILENT_SECONDS:
+            tally.silent_seconds = stood
         return
-    _print_result(uploaded, printable(shown), json=json)
+    _print_result(uploaded, shown, json=json)
     tally.store(uploaded.file.size_bytes)
+
+
+def _shown(item: Item, said: Said) -> str:
+    return printable(item.relative or (str(item.source) if item.source else said.name))
 
 
 def _standard_input() -> BinaryIO:

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 
 from artstore_client import Client
-from artstore_client.cli import exit_codes
+from artstore_client.cli import exit_codes, interrupts
 from artstore_client.cli.output import print_error, print_json, print_line, print_row
 from artstore_client.cli.session import run_command
+from artstore_client.scratch import REMOVE_SECONDS
 from artstore_client.selftest import DEFAULT_LIMIT_SECONDS, CheckResult, Outcome, SelfTest
-
-TERMINATED = 143
 
 _STYLES = {Outcome.PASSED: "green", Outcome.FAILED: "bold red", Outcome.SKIPPED: "yellow"}
 
@@ -55,14 +50,12 @@ def selftest(
             if not json:
                 _print_result(result, width)
 
-        with _cancelled_by_sigterm() as terminated:
+        ending = interrupts.cleaning_up(
+            "removing the scratch files", seconds=REMOVE_SECONDS + interrupts.CLEANUP_SECONDS
+        )
+        with ending, interrupts.telling(test.scratch.not_removed):
             try:
                 await test.run(told)
-            except asyncio.CancelledError:
-                if not terminated:
-                    raise
-                print_error("terminated")
-                return TERMINATED
             finally:
                 for what in test.scratch.left:
                     print_error(f"a scratch file is left: {what}")
@@ -102,21 +95,3 @@ def _document(test: SelfTest, results: list[CheckResult], *, passed: bool) -> di
         ],
         "left": test.scratch.left,
     }
-
-
-@contextmanager
-def _cancelled_by_sigterm() -> Iterator[list[int]]:
-    """SIGTERM cancels the task as Ctrl-C does; the list is then not empty."""
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    terminated: list[int] = []
-
-    def terminate() -> None:
-        terminated.append(signal.SIGTERM)
-        if task is not None:
-            task.cancel()
-
-    loop.add_signal_handler(signal.SIGTERM, terminate)
-    try:
-        yield terminated
-    finally:
-        loop.remove_signal_handler(signal.SIGTERM)

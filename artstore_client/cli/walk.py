@@ -55,6 +55,9 @@ def items_of(path: str, *, recursive: bool, follow_links: bool = False) -> Itera
     if path == STANDARD_INPUT:
         yield Item(None)
         return
+    if not path:
+        yield FileNotFoundError(errno.ENOENT, "an empty name is no file", repr(path))
+        return
     top = Path(path)
     try:
         found = top.stat()

@@ -238,6 +238,75 @@ def test_scratch_files_are_removed_when_it_is_interrupted(
     assert scratch_names(outside) == []
 
 
+def test_element_that_is_down_fails_the_list_and_nothing_else(
+    selftest: Selftest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ARTSTORE_STORAGE_ENDPOINTS", "se-09=localhost:1")
+    ended = selftest("--json")
+    assert ended.code == 1
+    (failed,) = [check for check in json.loads(ended.out)["checks"] if check["result"] != "passed"]
+    assert failed["name"] == "list"
+    assert "se-09" in failed["seen"]
+
+
+def test_frozen_redis_fails_what_needs_locks_and_the_rest_is_tested(
+    selftest: Selftest, mesh_local: MeshProcess
+) -> None:
+    mesh_local.freeze("valkey")
+    try:
+        ended = selftest("--json", "--limit", "5")
+    finally:
+        mesh_local.thaw("valkey")
+    assert ended.code == 1
+    checks = {check["name"]: check for check in json.loads(ended.out)["checks"]}
+    assert checks["check"]["result"] == "failed"
+    assert "Redis" in checks["check"]["seen"]
+    for name in ("upload through ingest", "download", "metadata", "list"):
+        assert checks[name]["result"] == "passed", checks[name]["seen"]
+
+
+# As on a busy mesh: to remove takes longer than what other commands have to do at their end.
+SLOW_AND_INTERRUPTED = """
+import asyncio, os, signal, sys
+from artstore_client.cli import main, selftest
+from artstore_client.scratch import Scratch
+
+signals, remove = int(sys.argv.pop(1)), Scratch.remove
+
+async def slowly(scratch):
+    if signals > 1:
+        os.kill(os.getpid(), signal.SIGINT)
+    await asyncio.sleep(2.0)
+    await remove(scratch)
+
+Scratch.remove = slowly
+selftest._print_result = lambda *_: os.kill(os.getpid(), signal.SIGINT)
+main()
+"""
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+def test_interrupted_selftest_takes_its_time_to_clean_up_unless_it_is_told_again(
+    mesh_local: MeshProcess, outside: Outside, tmp_path: Path, signals: int
+) -> None:
+    environment = {"ARTSTORE_MESH": str(mesh_local.mesh_file), "XDG_CACHE_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", SLOW_AND_INTERRUPTED, str(signals), "selftest"],
+        env=clean_environment() | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 130
+    told, *_, last = done.stderr.splitlines()
+    assert "removing the scratch files" in told
+    assert ("may be left in namespace selftest-" in last) == (signals > 1)
+    left = [file for file in outside.list("se-01").files if "selftest" in file.original_filename]
+    for file in left:
+        outside.delete("se-01", file.file_id)
+    assert len(left) == signals - 1
+
+
 async def test_a_check_that_takes_too_long_fails_alone(
     mesh_local: MeshProcess, tmp_path: Path
 ) -> None:

@@ -229,6 +229,42 @@ async def test_exit_codes_say_what_went_wrong(fake: FakeMesh, shell: Shell) -> N
     assert "ARTSTORE_CLIENT_SECRET" in no_account.err
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--no\udcff\x1b[2J\nsuch",),
+        ("no\udcff\x1b[2J\nsuch",),
+        ("ls", "--limit", "\udcff\x1b[2J\nx"),
+        ("put", "a", "--attr", "\udcff\x1b[2J\nx"),
+        ("put", "--content-type"),
+        ("stat", "x", "--an-option-that-a-frame-of-80-columns-would-break-into-two-lines"),
+    ],
+)
+async def test_wrong_use_is_one_line_that_says_where_to_read_on(
+    shell: Shell, arguments: tuple[str, ...]
+) -> None:
+    ended = await shell.run(*arguments)
+    assert (ended.code, ended.out) == (2, "")
+    (line,) = ended.err.splitlines()
+    assert line.startswith("artstore: ")
+    assert "--help`" in line
+    assert line.isprintable()
+
+
+async def test_bytes_that_are_no_text_are_told_in_words_without_the_text(shell: Shell) -> None:
+    shell.environment["ARTSTORE_CLIENT_SECRET"] = "hid\udcffden"
+    ended = await shell.run("ls", "--namespace", "x")
+    assert (ended.code, ended.out) == (2, "")
+    (line,) = ended.err.splitlines()
+    assert "not UTF-8" in line
+    assert "hid" not in line
+
+
+async def test_command_without_arguments_shows_its_help(shell: Shell) -> None:
+    shown = await shell.run()
+    assert "Commands" in shown.out + shown.err
+
+
 async def test_help_documents_the_exit_codes(shell: Shell) -> None:
     shown = await shell.run("--help")
     assert shown.code == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -224,3 +225,53 @@ async def test_file_that_is_rewritten_while_standard_input_reads_it_is_refused(
     assert process.returncode == 1
     assert b"changed while it was read" in err
     assert fake.element.files == {}
+
+
+# Sends itself the signal when the module is looked for, or at the end of the interpreter.
+SIGNALLED = """
+import atexit, os, sys
+moment, number = sys.argv.pop(1), int(sys.argv.pop(1))
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == moment:
+            os.kill(os.getpid(), number)
+
+sys.meta_path.insert(0, Finder())
+if moment == "the end":
+    atexit.register(os.kill, os.getpid(), number)
+from artstore_client.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("moment", "number", "word"),
+    [
+        ("grpc", signal.SIGINT, "interrupted"),
+        ("typer", signal.SIGTERM, "terminated"),
+        ("artstore_client.cli.app", signal.SIGHUP, "hung up"),
+        ("the end", signal.SIGINT, "interrupted"),
+    ],
+)
+def test_command_that_is_still_starting_or_done_ends_quietly(
+    moment: str, number: int, word: str
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNALLED, moment, str(int(number)), "--help"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (128 + number, f"artstore: {word}\n")
+
+
+def test_command_that_was_told_to_ignore_a_signal_goes_on() -> None:
+    ignoring = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n" + SIGNALLED
+    done = subprocess.run(
+        [sys.executable, "-c", ignoring, "grpc", str(int(signal.SIGINT)), "--help"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")

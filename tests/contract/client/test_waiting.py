@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -93,6 +95,37 @@ async def test_refusal_that_waiting_can_not_cure_ends_at_once(
             await client.upload(b"x" * size, name="a")
     assert time.monotonic() - began < 1
     assert len(fake.ingest.headers) + fake.element.calls.count("StartUpload") == 1
+
+
+# 120 s and 8 s are too long for a test.
+IMPATIENT = """
+from artstore_client.cli import main, put, session
+session.retry_for_seconds = lambda told: 2.0
+put.SILENT_SECONDS = 1.5
+main()
+"""
+
+
+async def test_of_many_files_only_the_first_waits_for_a_mesh_that_does_not_answer(
+    command: Shell,
+) -> None:
+    command.environment["ARTSTORE_INGEST_ENDPOINT"] = DEAD
+    (command.folder / "folder").mkdir()
+    for name in ("b", "c"):
+        (command.folder / "folder" / name).write_text("x")
+    given = ("-r", "a", "folder")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", IMPATIENT, "put", *given,
+        cwd=command.folder, env=command.environment, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    began = time.monotonic()
+    err = (await process.communicate())[1].decode().splitlines()
+    assert process.returncode == 5
+    assert time.monotonic() - began < 2 * 2.0 + 2
+    failed, ended = (line for line in err if "waiting for" not in line)
+    assert failed.startswith("artstore: ")
+    assert "no answer for" in ended
+    assert "from folder/b on" in ended
 
 
 async def test_wrong_secret_ends_at_once(fake: FakeMesh, command: Shell) -> None:

@@ -23,12 +23,14 @@ def test_all_is_sorted_and_complete() -> None:
     assert names == sorted(names)
     imported = {
         alias.asname or alias.name
-        for node in ast.parse((FOLDER / "__init__.py").read_text()).body
+        for node in ast.walk(ast.parse((FOLDER / "__init__.py").read_text()))
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
     assert imported == set(names)
     assert all(hasattr(artstore_client, name) for name in names)
+    assert set(names) <= set(dir(artstore_client))
+    assert not hasattr(artstore_client, "nothing")
 
 
 def test_synchronous_face_has_every_call() -> None:

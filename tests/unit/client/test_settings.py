@@ -119,3 +119,16 @@ def test_meshes_and_accounts_are_told_apart(folder: Path) -> None:
         load(client_id="other", environment={}, start_folder=folder).mesh_id,
     }
     assert len(ids) == 3
+
+
+def test_token_from_a_file_goes_without_its_end_of_line(tmp_path: Path) -> None:
+    found = load(environment={"ARTSTORE_TOKEN": " a.b.c\r\n"}, start_folder=tmp_path)
+    assert found.token == "a.b.c"
+
+
+@pytest.mark.parametrize("token", ["a\nb", "a\x1bb", "a\udcffb", "жетон"])
+def test_token_that_can_not_be_sent_is_refused_and_not_shown(tmp_path: Path, token: str) -> None:
+    with pytest.raises(ConfigurationError) as told:
+        load(environment={"ARTSTORE_TOKEN": token}, start_folder=tmp_path)
+    assert "ARTSTORE_TOKEN" in str(told.value)
+    assert token not in str(told.value)
