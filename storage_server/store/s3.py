@@ -9,7 +9,14 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from mesh.errors import Aborted, ArtStoreError, DataLoss, FailedPrecondition, InvalidArgument
+from mesh.errors import (
+    Aborted,
+    ArtStoreError,
+    DataLoss,
+    FailedPrecondition,
+    InvalidArgument,
+    Unavailable,
+)
 from storage_server.naming import is_sidecar_name
 from storage_server.store import s3_listing
 from storage_server.store.name_index import FolderNames, NameIndex, names_by_id
@@ -230,6 +237,12 @@ class S3Store:
                 seconds=self._client.seconds_for(found.size),
                 CopySource={"Bucket": self._client.bucket, "Key": self._prefix + path},
             )
+            copy = await self._head(to)
+            if copy is None or copy.size != found.size:
+                raise Unavailable(
+                    f"the copy of {path} is not whole: it stays under both names",
+                    reason="STORAGE_DOWN",
+                )
             await self._delete(path)
         except Refused as exc:
             raise self._client.unexpected(exc, f"copying {path}") from exc
@@ -369,13 +382,17 @@ class S3Store:
                 raise DataLoss("the bytes sent so far are gone", reason="STAGE_LOST")
             return (), found.size
         for number, etag, size, _ in state.parts:
-            if listed.get(number) != (etag.strip('"'), size):
+            if (number, etag.strip('"'), size) not in listed:
                 raise DataLoss(f"part {number} of the upload is gone", reason="STAGE_LOST")
         return tuple(state.parts), None
 
-    async def _list_parts(self, path: str, upload_id: str) -> dict[int, tuple[str, int]] | None:
-        """Etag and size of each part by number; None when there is no such upload."""
-        found: dict[int, tuple[str, int]] = {}
+    async def _list_parts(self, path: str, upload_id: str) -> Set[tuple[int, str, int]] | None:
+        """Number, etag and size of each part; None when there is no such upload.
+
+        SeaweedFS keeps all parts that were sent under a number, also an empty one whose sender
+        was killed, and takes the one whose etag it is told.
+        """
+        found: set[tuple[int, str, int]] = set()
         marker = 0
         while True:
             try:
@@ -387,7 +404,8 @@ class S3Store:
                     return None
                 raise self._client.unexpected(exc, f"listing parts of {path}") from exc
             for part in answer.get("Parts", ()):
-                found[part["PartNumber"]] = (str(part["ETag"]).strip('"'), int(part["Size"]))
+                etag = str(part["ETag"]).strip('"')
+                found.add((int(part["PartNumber"]), etag, int(part["Size"])))
             if not answer.get("IsTruncated"):
                 return found
             marker = int(answer["NextPartNumberMarker"])
