@@ -220,6 +220,7 @@ class FakeRegistry(admin_pb2_grpc.StorageElementServiceServicer):
         reports = []
         for element in self.elements:
             element.report.reported_at.GetCurrentTime()
+            element.report.healthy = True
             reports.append(element.report)
         return admin_pb2.ListStorageElementsResponse(elements=reports)
 
