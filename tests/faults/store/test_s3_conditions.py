@@ -12,6 +12,7 @@ import pytest
 from mesh.errors import Aborted, Unavailable
 from storage_server.store.open import StoreConfig, open_store
 from storage_server.store.port import Stage, Store
+from storage_server.store.s3_client import S3Client
 from tests.contract.store.blobs import BLOB, MIB, feed, read, sealed, some_bytes, store_blob
 from tests.faults.store.s3_proxy import Request, S3Proxy, s3_proxy
 from tests.integration.cache.backdoor import S3Backdoor
@@ -178,3 +179,19 @@ async def test_an_upload_goes_on_though_a_part_was_also_sent_by_a_writer_that_wa
     assert await again.seal() == sealed(data)
     await again.place()
     assert await read(store, BLOB) == data
+
+
+async def test_a_copy_that_is_not_whole_takes_nothing_away(
+    store: Store, others: S3Backdoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = some_bytes(1000)
+    await store_blob(store, data)
+
+    async def half_a_copy(*_: object, **__: object) -> dict[str, Any]:
+        others.write(f"{BLOB}-2", data[:500])
+        return {}
+
+    monkeypatch.setattr(S3Client, "call_once", half_a_copy)
+    with pytest.raises(Unavailable):
+        await store.rename(BLOB, f"{BLOB}-2")
+    assert others.read(BLOB) == data
