@@ -29,7 +29,7 @@ class Breaker:
     ) -> None:
         self._open_seconds = open_seconds
         self._clock = clock
-        # Element id -> (when suspicion may end, its last report when it failed).
+        # Element id -> (when suspicion may end, when its last report was made).
         self._failed: dict[str, tuple[float, float]] = {}
 
     def trip(self, element: Element, reason: str) -> None:
@@ -37,7 +37,7 @@ class Breaker:
         if element.element_id not in self.suspects([element]):
             _log.warning("storage element skipped", element=element.element_id, reason=reason)
         until = self._clock() + self._open_seconds
-        self._failed[element.element_id] = (until, element.reported_at)
+        self._failed[element.element_id] = (until, element.heard_at)
 
     def mend(self, element: Element) -> None:
         """The element answered."""
@@ -53,4 +53,4 @@ class Breaker:
         if failed is None:
             return False
         until, last_report = failed
-        return self._clock() < until or element.reported_at <= last_report
+        return self._clock() < until or element.heard_at <= last_report

@@ -2,10 +2,9 @@
 
 Redis is read every second, admin's list every five, every second while Redis gives nothing, and
 at once when an element reports to Redis that is not on it. Both are merged: the younger report of
-an element wins, and the priority is the one that admin's list says. An element that was once seen
-keeps its endpoint here, so that its
-resumable uploads are found while its reports are missing; it is forgotten when admin lists it no
-more and it does not report either.
+an element wins (`selection.heard`), and the priority is the one that admin's list says. An
+element that was once seen keeps its endpoint here, so that its resumable uploads are found while
+its reports are missing; it is forgotten when admin lists it no more and it does not report either.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from typing import Any, Protocol
 import orjson
 import structlog
 
-from ingest_server.placement.selection import Element
+from ingest_server.placement.selection import Element, heard
 from mesh.discovery import REPORT_CHANNEL
 from mesh.errors import ArtStoreError, Unavailable
 from mesh.redis import translated
@@ -64,6 +63,8 @@ class Elements:
         self._reports = reports
         self._registry = registry
         self._elements: dict[str, Element] = {}
+        # The last report that a source had of an element, and when it was read there.
+        self._read: dict[tuple[object, str], tuple[Element, float]] = {}
         self._priorities: dict[str, int] = {}
         self._hinted: set[str] = set()
         self._known = asyncio.Event()
@@ -104,7 +105,7 @@ class Elements:
 
     def count_fresh(self) -> int:
         """How many elements have reported lately."""
-        now = time.time()
+        now = time.monotonic()
         return sum(element.is_fresh(now) for element in self.all())
 
     async def find(self, element_id: str, *, timeout: float = 2.0) -> Element | None:
@@ -180,14 +181,16 @@ class Elements:
 
     async def _read_reports(self) -> bool:
         try:
-            self._merge(await self._reports.read(self._elements.keys() | self._hinted))
+            self._merge(
+                self._reports, await self._reports.read(self._elements.keys() | self._hinted)
+            )
             self._hinted -= self._elements.keys()
             # Admin's list names new elements too; without it they must be looked for.
             due = time.monotonic() - self._walked_at > WALK_INTERVAL_SECONDS
             if not self._elements or (due and not self._registry_works):
                 self._walked_at = time.monotonic()
                 new = await self._reports.find_ids() - self._elements.keys()
-                self._merge(await self._reports.read(new))
+                self._merge(self._reports, await self._reports.read(new))
             unlisted = self._elements.keys() - self._priorities.keys()
             if any(self._is_newer(element_id) for element_id in unlisted):
                 self._list_wanted.set()
@@ -206,7 +209,7 @@ class Elements:
             getattr(_log, level)("element reports: admin is not answering", reason=exc.message)
             return False
         self._priorities = {element.element_id: element.priority for element in elements}
-        self._merge(elements)
+        self._merge(self._registry, elements)
         self._forget_all_but(self._priorities)
         for element_id in self._elements.keys() - self._priorities.keys():
             if self._list_asked_at < self._found_at[element_id] <= asked_at:
@@ -217,16 +220,16 @@ class Elements:
 
     def _forget_all_but(self, listed: Collection[str]) -> None:
         """Drop elements that admin lists no more, unless they go on reporting to Redis."""
-        now = time.time()
+        now = time.monotonic()
         for element in self.all():
             if element.element_id not in listed and not element.is_fresh(now):
                 del self._elements[element.element_id], self._found_at[element.element_id]
                 _log.info("storage element forgotten", element=element.element_id)
 
-    def _merge(self, elements: Iterable[Element]) -> None:
-        for element in elements:
+    def _merge(self, source: object, read: Iterable[Element]) -> None:
+        for element in (self._heard(source, each) for each in read):
             old = self._elements.get(element.element_id)
-            best = element if old is None or element.reported_at >= old.reported_at else old
+            best = element if old is None or element.heard_at >= old.heard_at else old
             priority = self._priorities.get(best.element_id, best.priority)
             self._elements[best.element_id] = replace(best, priority=priority)
             if old is None:
@@ -234,6 +237,13 @@ class Elements:
                 _log.info("storage element found", element=best.element_id, endpoint=best.endpoint)
         if self._elements:
             self._known.set()
+
+    def _heard(self, source: object, read: Element) -> Element:
+        now, key = time.monotonic(), (source, read.element_id)
+        before, seen_at = self._read.get(key, (None, now))
+        element = heard(read, before, seen_at=seen_at, now=now, wall=time.time())
+        self._read[key] = (element, now)
+        return element
 
 
 async def follow_hints(client: Any, elements: Elements) -> None:

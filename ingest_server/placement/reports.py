@@ -26,7 +26,7 @@ _MODES = {
 _log = structlog.stdlib.get_logger(__name__)
 
 
-def element_of(report: types_pb2.StorageElement) -> Element:
+def element_of(report: types_pb2.StorageElement, *, healthy: bool | None = None) -> Element:
     """What placement needs of a report."""
     return Element(
         element_id=report.storage_element_id,
@@ -40,6 +40,7 @@ def element_of(report: types_pb2.StorageElement) -> Element:
         is_writer=report.is_writer,
         full=report.fill_level == types_pb2.FILL_LEVEL_FULL,
         reported_at=report.reported_at.seconds + report.reported_at.nanos / 1e9,
+        healthy=healthy,
     )
 
 
@@ -108,4 +109,4 @@ class AdminReports:
         except Unauthenticated:
             self._account.refused()
             raise
-        return [element_of(report) for report in reports]
+        return [element_of(report, healthy=report.healthy) for report in reports]

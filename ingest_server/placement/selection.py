@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 MAX_REPORT_AGE_SECONDS = 15.0
-"""A report older than this says nothing any more: the one rule of freshness."""
+"""A report older than this says nothing any more: the one rule of freshness.
+
+Its age is counted by this process's monotonic clock since the report was seen to change
+(`heard`), so that clocks that differ do no harm."""
 
 
 class Mode(StrEnum):
@@ -31,7 +34,11 @@ class Element:
         writable: its own word that it takes uploads now (storage and database work).
         is_writer: False for a standby, which serves reads.
         full: its own word that it is FULL.
-        reported_at: seconds since 1970.
+        reported_at: seconds since 1970, by the clock of whoever wrote the report down; only good
+            to see that a report is another one.
+        healthy: admin's word that it has reported to it lately; None where the report says
+            nothing of that.
+        heard_at: when it was made at the earliest, in seconds of this process's monotonic clock.
     """
 
     element_id: str
@@ -45,17 +52,19 @@ class Element:
     is_writer: bool
     full: bool
     reported_at: float
+    healthy: bool | None = None
+    heard_at: float = float("-inf")
 
     def is_fresh(self, now: float) -> bool:
-        """Whether the report is young enough to be believed."""
-        return now - self.reported_at <= MAX_REPORT_AGE_SECONDS
+        """Whether the report is young enough to be believed, at `now` of the monotonic clock."""
+        return now - self.heard_at <= MAX_REPORT_AGE_SECONDS
 
     def why_not_now(self, now: float) -> str:
         """Why it takes no upload at the moment, room aside; empty when it does."""
         if not self.is_fresh(now):
             if self.reported_at <= 0:
                 return "has not reported yet"
-            return f"has not reported for {now - self.reported_at:.0f} s"
+            return f"has not reported for {now - self.heard_at:.0f} s"
         if not self.is_writer:
             return "is a standby, and its writer does not report"
         return "" if self.writable else "says that it can't write now"
@@ -64,6 +73,33 @@ class Element:
         """Whether used + reserved + size stay within FULL per cent of the capacity."""
         taken = self.used_bytes + self.reserved_bytes + size_bytes
         return not self.full and taken * 100 <= self.capacity_bytes * _FULL_PERCENT[self.mode]
+
+
+def heard(
+    element: Element, before: Element | None, *, seen_at: float, now: float, wall: float
+) -> Element:
+    """A report that was just read, with the time it was made at as far as this process can tell.
+
+    One that differs from `before` was made since that was read. Within those bounds, and only
+    there, its own time says when. The first report that a source has of an element may be of any
+    age: it is believed when its time is about ours, or when admin says that the element is
+    healthy; else the next one is.
+
+    Args:
+        before: what the same source had when it was read before; None when it had nothing.
+        seen_at: monotonic seconds when that was.
+        now: monotonic seconds now.
+        wall: seconds since 1970 now.
+    """
+    if before is not None and before.reported_at == element.reported_at:
+        return replace(element, heard_at=before.heard_at)
+    age = wall - element.reported_at
+    plausible = abs(age) <= MAX_REPORT_AGE_SECONDS
+    believed = plausible or before is not None if element.healthy is None else element.healthy
+    if not believed:
+        return replace(element, heard_at=now - max(abs(age), MAX_REPORT_AGE_SECONDS + 1))
+    longest = MAX_REPORT_AGE_SECONDS if before is None else now - seen_at
+    return replace(element, heard_at=now - (min(max(age, 0.0), longest) if plausible else 0.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +131,7 @@ def choose(
         mode: EDIT for temporary files, RW for permanent ones; elements in another one don't count.
         size_bytes: None when it is not known; any room will do then, and the element itself
             reserves it in steps.
-        now: seconds since 1970.
+        now: seconds of the monotonic clock.
         suspects: ids of elements that failed a moment ago; they come last.
 
     An element that is not writable because it is full counts as full, also one that is silent:

@@ -148,7 +148,7 @@ class Placement:
             known,
             mode=mode_for(header),
             size_bytes=declared_size(header),
-            now=time.time(),
+            now=time.monotonic(),
             suspects=self._breaker.suspects(known),
         )
 

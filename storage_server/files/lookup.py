@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from mesh.caller import ALL_NAMESPACES, Caller
-from mesh.errors import InvalidArgument, NotFound, PermissionDenied, Unavailable
+from mesh.errors import DataLoss, InvalidArgument, NotFound, PermissionDenied, Unavailable
 from mesh.file_ids import canonical_file_id
 from storage_server.catalog.reads import Reads
 from storage_server.catalog.rows import FileRow
@@ -18,7 +18,7 @@ from storage_server.element.state import Element
 from storage_server.file_id import is_canonical
 from storage_server.files.refresh import DEADLINE_SECONDS, Refresh
 from storage_server.files.view import FileView, of_row
-from storage_server.naming import home_of
+from storage_server.naming import home_of, sidecar_path
 from storage_server.sidecar import FileState
 from storage_server.store.side_by_side import side_by_side
 
@@ -85,6 +85,8 @@ class Lookup:
             view = await self.find(file_id)
         else:
             view = await self._find_soon(file_id, max(0.05, seconds_left / 3))
+        if view is not None and view.sidecar.state is FileState.DELETED:
+            view = await self._as_in_store(view, seconds_left)
         return visible(view, file_id, caller)
 
     async def find(
@@ -102,6 +104,19 @@ class Lookup:
         if row is not None and not row.cache_expired(now):
             return of_row(row, now)
         return await self._refresh.refreshed(file_id, row, deadline_seconds=deadline_seconds)
+
+    async def _as_in_store(self, view: FileView, seconds_left: float | None) -> FileView:
+        """A file that the cache calls deleted, as its sidecar says: a store that was restored from
+        a backup may have it. The cached one when the store does not answer soon.
+        """
+        sidecar = view.sidecar
+        seconds = DEADLINE_SECONDS if seconds_left is None else min(DEADLINE_SECONDS, seconds_left)
+        path = sidecar_path(sidecar.storage_path, sidecar.storage_filename)
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._refresh.from_sidecar(sidecar.file_id, path) or view
+        except (Unavailable, DataLoss, TimeoutError):
+            return view
 
     async def _find_soon(self, file_id: str, seconds: float) -> FileView | None:
         """`find` for a caller that does not wait as long as a silent database takes to fail."""

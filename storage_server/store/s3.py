@@ -5,13 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence, Set
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from mesh.errors import Aborted, ArtStoreError, DataLoss, FailedPrecondition, InvalidArgument
+from mesh.errors import (
+    Aborted,
+    ArtStoreError,
+    DataLoss,
+    FailedPrecondition,
+    InvalidArgument,
+    Unavailable,
+)
 from storage_server.naming import is_sidecar_name
-from storage_server.store import s3_listing
+from storage_server.store import s3_listing, s3_uploads
 from storage_server.store.name_index import FolderNames, NameIndex, names_by_id
 from storage_server.store.paths import ELEMENT_FILE, check, split
 from storage_server.store.port import (
@@ -26,15 +32,14 @@ from storage_server.store.s3_config import S3Config
 from storage_server.store.s3_object import S3Object, content_md5
 from storage_server.store.s3_probe import honours_conditions, make_bucket, try_write
 from storage_server.store.s3_read import read_blob
-from storage_server.store.s3_stage import Part, S3Stage, abort_upload
+from storage_server.store.s3_stage import S3Stage
+from storage_server.store.s3_uploads import Part, abort_upload
 from storage_server.store.side_by_side import side_by_side
 from storage_server.store.threads import Threads
 
 _THREADS = 4
 _READS_IN_FLIGHT = 16
 _MAX_COPY_BYTES = 5 << 30
-# Not implemented, or how rclone says that there are none.
-_NO_UPLOADS_STATUSES = frozenset({404, 501})
 _CONFLICT_STATUSES = frozenset({409, 412})
 
 
@@ -160,28 +165,7 @@ class S3Store:
 
     async def list_stages(self) -> Sequence[tuple[str, str, float]]:
         """The multipart uploads below the prefix; none where the server cannot list them."""
-        now = datetime.now(UTC)
-        found: list[tuple[str, str, float]] = []
-        marker: dict[str, Any] = {}
-        while True:
-            try:
-                answer = await self._client.call(
-                    "list_multipart_uploads", Prefix=self._prefix, **marker
-                )
-            except Refused as exc:
-                if exc.status in _NO_UPLOADS_STATUSES:
-                    return found
-                raise self._client.unexpected(exc, "listing uploads") from exc
-            for upload in answer.get("Uploads", ()):
-                age = (now - upload["Initiated"]).total_seconds()
-                path = str(upload["Key"]).removeprefix(self._prefix)
-                found.append((str(upload["UploadId"]), path, max(0.0, age)))
-            if not answer.get("IsTruncated"):
-                return found
-            marker = {
-                "KeyMarker": answer.get("NextKeyMarker", ""),
-                "UploadIdMarker": answer.get("NextUploadIdMarker", ""),
-            }
+        return await s3_uploads.under_way(self._client, self._prefix)
 
     async def discard_stage(self, key: str, path: str) -> None:
         """Abort a multipart upload."""
@@ -230,6 +214,12 @@ class S3Store:
                 seconds=self._client.seconds_for(found.size),
                 CopySource={"Bucket": self._client.bucket, "Key": self._prefix + path},
             )
+            copy = await self._head(to)
+            if copy is None or copy.size != found.size:
+                raise Unavailable(
+                    f"the copy of {path} is not whole: it stays under both names",
+                    reason="STORAGE_DOWN",
+                )
             await self._delete(path)
         except Refused as exc:
             raise self._client.unexpected(exc, f"copying {path}") from exc
@@ -361,36 +351,13 @@ class S3Store:
 
     async def _resumed(self, path: str, state: StagedState) -> tuple[tuple[Part, ...], int | None]:
         """The parts of `state` if the server has them, or the size of the finished object."""
-        listed = await self._list_parts(path, state.key)
-        if listed is None:
-            seconds = self._client.seconds_for(state.committed_size_bytes)
-            found = await self._head(path, seconds)
-            if found is None or found.size < state.committed_size_bytes:
-                raise DataLoss("the bytes sent so far are gone", reason="STAGE_LOST")
-            return (), found.size
-        for number, etag, size, _ in state.parts:
-            if listed.get(number) != (etag.strip('"'), size):
-                raise DataLoss(f"part {number} of the upload is gone", reason="STAGE_LOST")
-        return tuple(state.parts), None
-
-    async def _list_parts(self, path: str, upload_id: str) -> dict[int, tuple[str, int]] | None:
-        """Etag and size of each part by number; None when there is no such upload."""
-        found: dict[int, tuple[str, int]] = {}
-        marker = 0
-        while True:
-            try:
-                answer = await self._client.call(
-                    "list_parts", self._prefix + path, UploadId=upload_id, PartNumberMarker=marker
-                )
-            except Refused as exc:
-                if exc.status == 404:
-                    return None
-                raise self._client.unexpected(exc, f"listing parts of {path}") from exc
-            for part in answer.get("Parts", ()):
-                found[part["PartNumber"]] = (str(part["ETag"]).strip('"'), int(part["Size"]))
-            if not answer.get("IsTruncated"):
-                return found
-            marker = int(answer["NextPartNumberMarker"])
+        key = self._prefix + path
+        if await s3_uploads.has_parts(self._client, key, state.key, state.parts):
+            return tuple(state.parts), None
+        found = await self._head(path, self._client.seconds_for(state.committed_size_bytes))
+        if found is None or found.size < state.committed_size_bytes:
+            raise DataLoss("the bytes sent so far are gone", reason="STAGE_LOST")
+        return (), found.size
 
     async def _same_or_conflict(
         self, path: str, content: bytes, refusal: Refused | None

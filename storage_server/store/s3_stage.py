@@ -23,6 +23,7 @@ from storage_server.store.pipeline import Pipeline
 from storage_server.store.port import SealedBlob, StagedState
 from storage_server.store.s3_client import Refused, S3Client
 from storage_server.store.s3_object import S3Object
+from storage_server.store.s3_uploads import Part, abort_upload
 from storage_server.store.threads import Threads
 
 MIN_PART_BYTES = 8 << 20
@@ -31,8 +32,6 @@ _MAX_DOUBLINGS = 2
 _MAX_PARTS = 10_000
 _IN_FLIGHT_BYTES = 24 << 20
 _MIN_IN_FLIGHT = 2
-
-Part = tuple[int, str, int, int]
 
 
 def part_bytes(number: int) -> int:
@@ -312,12 +311,3 @@ class S3Stage:
                 self._crcs[number] = crc
                 number, size, crc = number + 1, 0, 0
         self._hashing = (number, size, crc)
-
-
-async def abort_upload(client: S3Client, key: str, upload_id: str) -> None:
-    """Abort a multipart upload. One that is gone is fine."""
-    try:
-        await client.call("abort_multipart_upload", key, UploadId=upload_id)
-    except Refused as exc:
-        if exc.status != 404:
-            raise client.unexpected(exc, f"aborting an upload of {key}") from exc

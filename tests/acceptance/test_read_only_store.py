@@ -1,4 +1,4 @@
-"""A mesh whose first element stands on a file system that turns read-only.
+"""A mesh whose first element stands on a file system that fills up, or turns read-only.
 
 Its store is a disk of its own, mounted for the mesh alone, so nothing of it is left behind. The
 tests go from what can be taken back to what cannot.
@@ -6,11 +6,12 @@ tests go from what can be taken back to what cannot.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import grpc
@@ -128,6 +129,59 @@ def registered(outside: Outside) -> types_pb2.StorageElement:
     answer = stub.ListStorageElements(admin_pb2.ListStorageElementsRequest(), **outside.auth)
     (found,) = [e for e in answer.elements if e.storage_element_id == "se-01"]
     return found
+
+
+def fill(mesh: MeshProcess) -> Path:
+    """Leave no room in se-01's store; answers what takes it."""
+    root = Path(f"/proc/{mesh.pid}/root{mesh.data_dir / STORE}")
+    ballast = root / ".ballast"
+    with ballast.open("ab") as file:
+        for piece in (MEBIBYTE, 4096):
+            with suppress(OSError):
+                while True:
+                    os.posix_fallocate(file.fileno(), os.fstat(file.fileno()).st_size, piece)
+    return ballast
+
+
+def test_a_disk_that_fills_up_under_uploads_is_left_until_there_is_room(
+    mesh: MeshProcess, tmp_path: Path
+) -> None:
+    big = tmp_path / "big"
+    digest = make_file(big, SIZE, seed=3)
+    element, usual = put(mesh, tmp_path, big)
+    assert element == "se-01"
+    pipe = Command(mesh, tmp_path, "put", "--name", "p", "-", stdin=subprocess.PIPE).process
+    assert pipe.stdin is not None
+    pipe.stdin.write(b"x" * 4 * MEBIBYTE)
+    pipe.stdin.flush()
+    started = time.monotonic()
+    upload = Command(mesh, tmp_path, "put", "--json", str(big))
+    assert upload.wait_until_at(big, SIZE // 3) < SIZE
+    ballast = fill(mesh)
+    try:
+        found = upload.result()
+        assert found["storage_element_id"] == "se-02"
+        assert found["sha256"] == digest
+        assert time.monotonic() - started < usual + MORE_SECONDS
+        # What the upload had taken is free again.
+        fill(mesh)
+        _, err = pipe.communicate(b"x" * 4 * MEBIBYTE, timeout=30)
+        assert pipe.returncode == 1
+        assert b"STORAGE_FULL" in err
+        assert b"put it into a file first" in err
+        fill(mesh)
+        wait_until(
+            lambda: "no space is left" in line_of(mesh, tmp_path, "se-01"), 10, "it says why"
+        )
+        assert put(mesh, tmp_path, big)[0] == "se-02"
+    finally:
+        ballast.unlink()
+    with Outside(mesh.file) as outside:
+        wait_until(
+            lambda: outside.upload(b"y", "y").storage_element_id == "se-01",
+            10,
+            "it takes uploads again",
+        )
 
 
 def test_a_disk_that_breaks_under_uploads_is_left(mesh: MeshProcess, tmp_path: Path) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from mesh.errors import Aborted, Unavailable
 from storage_server.store.open import StoreConfig, open_store
 from storage_server.store.port import Stage, Store
+from storage_server.store.s3_client import S3Client
 from tests.contract.store.blobs import BLOB, MIB, feed, read, sealed, some_bytes, store_blob
 from tests.faults.store.s3_proxy import Request, S3Proxy, s3_proxy
 from tests.integration.cache.backdoor import S3Backdoor
@@ -129,3 +133,65 @@ async def test_sidecar_outlives_a_writer_that_is_gone_before_it_sends_the_new_on
         await store.write_sidecar(SIDECAR, b"two", expected=first)
     proxy.cut_off = ""
     assert others.read(SIDECAR) == b"one"
+
+
+async def _part_that_never_comes(client: Any, bucket: str, upload_id: str) -> None:
+    """What a writer leaves that is killed between head and body of the first part."""
+    params = {
+        "Bucket": bucket,
+        "Key": f"{PREFIX}/{BLOB}",
+        "UploadId": upload_id,
+        "PartNumber": 1,
+    }
+    url = urlsplit(client.generate_presigned_url("upload_part", Params=params))
+    reader, writer = await asyncio.open_connection(url.hostname, url.port)
+    head = f"PUT {url.path}?{url.query} HTTP/1.1\r\nHost: {url.netloc}\r\nContent-Length: 9\r\n\r\n"
+    writer.write(head.encode())
+    writer.write_eof()
+    async with asyncio.timeout(10):
+        await reader.read()
+    writer.close()
+
+
+@pytest.mark.parametrize("before", [True, False])
+async def test_an_upload_goes_on_though_a_part_was_also_sent_by_a_writer_that_was_killed(
+    store: Store, s3: S3Account, s3_server: S3Process, before: bool
+) -> None:
+    client, data = s3_server.client(), some_bytes(17 * MIB)
+    stage = await store.open_stage(BLOB, key="upload-1")
+    await feed(stage, data[: 9 * MIB])
+    state = await stage.checkpoint()
+    assert state.parts
+    await stage.close()
+    await _part_that_never_comes(client, s3.bucket, state.key)
+    if before:
+        await asyncio.to_thread(
+            client.upload_part,
+            Bucket=s3.bucket,
+            Key=f"{PREFIX}/{BLOB}",
+            UploadId=state.key,
+            PartNumber=1,
+            Body=data[: state.committed_size_bytes],
+        )
+    again = await store.open_stage(BLOB, resume=state)
+    assert again.offset == state.committed_size_bytes
+    await feed(again, data[again.offset :])
+    assert await again.seal() == sealed(data)
+    await again.place()
+    assert await read(store, BLOB) == data
+
+
+async def test_a_copy_that_is_not_whole_takes_nothing_away(
+    store: Store, others: S3Backdoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = some_bytes(1000)
+    await store_blob(store, data)
+
+    async def half_a_copy(*_: object, **__: object) -> dict[str, Any]:
+        others.write(f"{BLOB}-2", data[:500])
+        return {}
+
+    monkeypatch.setattr(S3Client, "call_once", half_a_copy)
+    with pytest.raises(Unavailable):
+        await store.rename(BLOB, f"{BLOB}-2")
+    assert others.read(BLOB) == data

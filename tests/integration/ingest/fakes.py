@@ -54,6 +54,7 @@ class FakeElement(storage_pb2_grpc.StorageServiceServicer):
         self.server: Any = None
         self.refuses: ArtStoreError | None = None
         self.silent = False
+        self.clock_ahead_seconds = 0
         self.flow = asyncio.Event()
         self.flow.set()
         self.fails_after: tuple[int, ArtStoreError] | None = None
@@ -78,6 +79,7 @@ class FakeElement(storage_pb2_grpc.StorageServiceServicer):
     def as_json(self) -> str:
         """The report as an element writes it to Redis."""
         self.report.reported_at.GetCurrentTime()
+        self.report.reported_at.seconds += self.clock_ahead_seconds
         return json_format.MessageToJson(self.report, preserving_proto_field_name=True)
 
     async def Upload(self, request_iterator: Any, context: Any) -> Any:
@@ -220,6 +222,7 @@ class FakeRegistry(admin_pb2_grpc.StorageElementServiceServicer):
         reports = []
         for element in self.elements:
             element.report.reported_at.GetCurrentTime()
+            element.report.healthy = True
             reports.append(element.report)
         return admin_pb2.ListStorageElementsResponse(elements=reports)
 

@@ -116,6 +116,18 @@ async def test_while_admins_list_was_never_had_nothing_is_said_of_what_exists(
         assert "admin" in error.details()
 
 
+@pytest.mark.parametrize("ahead", [-250, 250])
+async def test_an_element_whose_clock_differs_takes_uploads(
+    signer: Signer, redis_url: str, tmp_path: Path, element: Any, ahead: int
+) -> None:
+    async with running_ingest(signer, redis_url, tmp_path, registry_down=True) as ingest:
+        first = await element("se-01")
+        first.clock_ahead_seconds = ahead
+        for _ in range(2):
+            await ingest.announce(first)
+        assert (await ingest.upload(b"x")).storage_element_id == "se-01"
+
+
 async def test_a_report_that_is_too_old_counts_for_nothing(
     ingest: IngestUnderTest, element: Any
 ) -> None:

@@ -45,6 +45,7 @@ async def test_an_element_starts_on_last_weeks_store_and_serves_what_is_in_it(
     async with local_rig.running() as node:
         await until(lambda: _nothing_is_pending(node))
         assert await node.download(kept[-1].file_id) == data
+        assert await node.download(deleted.file_id) == b"deleted since"
         await _rebuild(node)
         assert await node.download(deleted.file_id) == b"deleted since"
         with pytest.raises(grpc.aio.AioRpcError) as error:

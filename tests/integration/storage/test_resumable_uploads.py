@@ -165,7 +165,7 @@ async def test_a_commit_of_too_many_bytes_is_data_loss_and_keeps_the_offset(shar
 
 async def test_after_a_wrong_digest_the_bytes_may_be_sent_again(shared: Node) -> None:
     good = noise(MIB)
-    bad = b"\0" + good[1:]
+    bad = bytes([good[0] ^ 1]) + good[1:]
     opened = await shared.start_upload(sha256=hashlib.sha256(good).hexdigest())
     await shared.write_upload(opened, bad)
     before = (await shared.list()).total_size

@@ -296,10 +296,19 @@ async def test_a_full_disk_is_resource_exhausted_and_leaves_nothing(
     def no_space(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("storage_server.store.durable.append", no_space)
-    with pytest.raises(grpc.aio.AioRpcError) as error:
-        await quiet.upload(noise(CHUNK))
-    assert error.value.code() == Code.RESOURCE_EXHAUSTED
+    async def writable() -> bool:
+        return bool((await quiet.element()).writable)
+
+    async def full() -> bool:
+        return not await writable()
+
+    with monkeypatch.context() as patch:
+        patch.setattr("storage_server.store.durable.append", no_space)
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await quiet.upload(noise(CHUNK))
+        assert error.value.code() == Code.RESOURCE_EXHAUSTED
+        await until(full)
+    await until(writable)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from ingest_server.placement.breaker import Breaker
 from tests.unit.ingest.test_selection import an_element
 
 FAILED = an_element()
-REPORTED_SINCE = replace(FAILED, reported_at=FAILED.reported_at + 2)
+REPORTED_SINCE = replace(FAILED, heard_at=FAILED.heard_at + 2)
 
 
 def test_an_element_is_suspect_for_a_while_and_then_tried_again() -> None:

@@ -81,6 +81,30 @@ async def test_the_younger_report_wins_whichever_source_has_it() -> None:
         assert [e.used_bytes for e in elements.all()] == [3]
 
 
+@pytest.mark.parametrize("ahead", [-250, -20, 20, 250])
+async def test_an_element_with_another_clock_is_believed_from_its_second_report_on(
+    ahead: int,
+) -> None:
+    now = time.time()
+    reports = Reports(an_element(reported_at=now + ahead))
+    registry = Registry(an_element(reported_at=0.0, healthy=False))
+    async with following(reports, registry) as elements:
+        await elements.ready()
+        await _hinted(elements, reports)
+        assert elements.count_fresh() == 0
+        reports.elements["se-01"] = an_element(reported_at=now + ahead + 2, used_bytes=3)
+        await _hinted(elements, reports)
+        assert elements.count_fresh() == 1
+        assert [e.used_bytes for e in elements.all()] == [3]
+
+
+async def test_what_admin_heard_of_a_moment_ago_takes_uploads_though_the_clocks_differ() -> None:
+    registry = Registry(an_element(reported_at=time.time() - 100, healthy=True))
+    async with following(Reports(), registry) as elements:
+        await elements.ready()
+        assert elements.count_fresh() == 1
+
+
 async def test_admin_decides_the_priority() -> None:
     now = time.time()
     reports = Reports(an_element(priority=100, reported_at=now))

@@ -46,7 +46,7 @@ def test_no_room_on_any_is_no_reason_to_wait() -> None:
 
 
 def test_an_element_that_is_down_is_waited_for_even_when_the_others_are_full() -> None:
-    error = verdict(an_element(full=True), an_element("se-02", reported_at=SILENT))
+    error = verdict(an_element(full=True), an_element("se-02", heard_at=SILENT))
     assert isinstance(error, Unavailable)
     assert error.metadata == {"storage_element_ids": "se-02"}
     assert "se-02" in error.message

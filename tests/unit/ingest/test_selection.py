@@ -31,6 +31,7 @@ def an_element(element_id: str = "se-01", **changes: Any) -> Element:
         "is_writer": True,
         "full": False,
         "reported_at": NOW,
+        "heard_at": NOW,
     }
     return Element(**values | changes)
 
@@ -53,7 +54,8 @@ elements = st.lists(
         writable=st.booleans(),
         is_writer=st.booleans(),
         full=st.booleans(),
-        reported_at=st.floats(NOW - 30, NOW + 5),
+        reported_at=st.just(NOW),
+        heard_at=st.floats(NOW - 30, NOW),
     ),
     max_size=8,
     unique_by=lambda element: element.element_id,
@@ -71,7 +73,7 @@ def test_every_candidate_is_healthy_of_the_mode_and_has_room(
         assert element.writable
         assert element.is_writer
         assert not element.full
-        assert NOW - element.reported_at <= MAX_REPORT_AGE_SECONDS
+        assert NOW - element.heard_at <= MAX_REPORT_AGE_SECONDS
         taken = element.used_bytes + element.reserved_bytes + (size or 0)
         assert taken * 100 <= element.capacity_bytes * FULL_PERCENT[mode]
 
@@ -88,7 +90,7 @@ def test_nothing_that_qualifies_is_left_out_and_priority_decides_the_order(
         and e.writable
         and e.is_writer
         and not e.full
-        and NOW - e.reported_at <= MAX_REPORT_AGE_SECONDS
+        and NOW - e.heard_at <= MAX_REPORT_AGE_SECONDS
         and (e.used_bytes + e.reserved_bytes + (size or 0)) * 100
         <= e.capacity_bytes * FULL_PERCENT[mode]
     ]
@@ -147,12 +149,12 @@ def test_a_full_element_is_full_and_a_broken_or_silent_one_is_waited_for() -> No
     assert kinds(an_element(used_bytes=1000, writable=False)) == (0, 1, 0)
     assert kinds(an_element(writable=False)) == (0, 0, 1)
     assert kinds(an_element(is_writer=False)) == (0, 0, 1)
-    assert kinds(an_element(reported_at=silent)) == (0, 0, 1)
-    assert kinds(an_element(reported_at=0.0)) == (0, 0, 1)
+    assert kinds(an_element(heard_at=silent)) == (0, 0, 1)
+    assert kinds(an_element(reported_at=0.0, heard_at=0.0)) == (0, 0, 1)
 
 
 def test_for_a_silent_element_without_room_nobody_waits() -> None:
-    assert kinds(an_element(reported_at=0.0, used_bytes=1000)) == (0, 1, 0)
+    assert kinds(an_element(reported_at=0.0, heard_at=0.0, used_bytes=1000)) == (0, 1, 0)
 
 
 def test_an_element_of_another_mode_does_not_count() -> None:
@@ -162,9 +164,9 @@ def test_an_element_of_another_mode_does_not_count() -> None:
 
 def test_why_an_element_is_waited_for_is_told() -> None:
     known = [
-        an_element("se-01", reported_at=NOW - 40),
+        an_element("se-01", heard_at=NOW - 40),
         an_element("se-02", writable=False),
-        an_element("se-03", reported_at=0.0),
+        an_element("se-03", reported_at=0.0, heard_at=0.0),
     ]
     told = dict(choose(known, mode=Mode.EDIT, size_bytes=1, now=NOW).waiting)
     assert "40 s" in told["se-01"]
