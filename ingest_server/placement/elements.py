@@ -3,9 +3,8 @@
 Redis is read every second, admin's list every five, every second while Redis gives nothing, and
 at once when an element reports to Redis that is not on it. Both are merged: the younger report of
 an element wins, and the priority is the one that admin's list says. An element that was once seen
-keeps its endpoint here, so that its
-resumable uploads are found while its reports are missing; it is forgotten when admin lists it no
-more and it does not report either.
+keeps its endpoint here, so that its resumable uploads are found while its reports are missing; it
+is forgotten when admin lists it no more and it does not report either.
 """
 
 from __future__ import annotations

@@ -31,6 +31,7 @@ class Element:
         writable: its own word that it takes uploads now (storage and database work).
         is_writer: False for a standby, which serves reads.
         full: its own word that it is FULL.
+        unwritable_reason: its own word why it is not writable; may be empty.
         reported_at: seconds since 1970.
     """
 
@@ -45,6 +46,7 @@ class Element:
     is_writer: bool
     full: bool
     reported_at: float
+    unwritable_reason: str = ""
 
     def is_fresh(self, now: float) -> bool:
         """Whether the report is young enough to be believed."""
@@ -58,7 +60,10 @@ class Element:
             return f"has not reported for {now - self.reported_at:.0f} s"
         if not self.is_writer:
             return "is a standby, and its writer does not report"
-        return "" if self.writable else "says that it can't write now"
+        if self.writable:
+            return ""
+        why = f": {self.unwritable_reason}" if self.unwritable_reason else ""
+        return f"says that it can't write now{why}"
 
     def has_room(self, size_bytes: int) -> bool:
         """Whether used + reserved + size stay within FULL per cent of the capacity."""
