@@ -23,7 +23,7 @@ from storage_server.store import durable
 from storage_server.store.s3_client import S3Client
 from tests import mounts
 from tests.integration.storage.rig import Node, Rig, noise, until
-from tests.services import S3Account, S3Process
+from tests.services import RcloneProcess, S3Account
 
 Code = grpc.StatusCode
 PROBE_SECONDS = 0.2
@@ -288,11 +288,12 @@ async def test_a_bucket_that_may_only_be_read(s3_rig: Rig, monkeypatch: pytest.M
 
 
 async def test_s3_server_whose_disk_is_read_only_is_left_out(
-    s3_rig: Rig, s3_server: S3Process, s3: S3Account
+    rclone_rig: Rig, rclone_server: RcloneProcess, rclone_s3: S3Account
 ) -> None:
-    async with s3_rig.running(write_probe_seconds=PROBE_SECONDS) as node:
+    """On rclone, whose objects are files."""
+    async with rclone_rig.running(write_probe_seconds=PROBE_SECONDS) as node:
         file = (await node.upload(b"stored before")).file
-        with mounts.read_only(s3_server.root / s3.bucket):
+        with mounts.read_only(rclone_server.root / rclone_s3.bucket):
             await until(lambda: _not_writable(node))
             assert await node.download(file.file_id) == b"stored before"
         await until(lambda: _writable(node))

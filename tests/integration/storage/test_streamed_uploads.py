@@ -300,6 +300,13 @@ async def test_a_full_disk_is_resource_exhausted_and_leaves_nothing(
     with pytest.raises(grpc.aio.AioRpcError) as error:
         await quiet.upload(noise(CHUNK))
     assert error.value.code() == Code.RESOURCE_EXHAUSTED
+    monkeypatch.undo()
+
+    async def writable() -> bool:
+        return (await quiet.element()).writable
+
+    # The element takes nothing until it has seen that there is room again.
+    await until(writable)
 
 
 @pytest.mark.parametrize(
