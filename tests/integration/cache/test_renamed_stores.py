@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -12,39 +12,14 @@ from mesh.errors import Unavailable
 from storage_server.consistency.report import Finding, Level
 from storage_server.naming import blob_path
 from storage_server.sidecar import FileState, Sidecar, encode
-from storage_server.store.s3 import S3Store
-from storage_server.store.s3_config import S3Config
-from tests.integration.cache.backdoor import LocalBackdoor, S3Backdoor
+from tests.integration.cache.backdoor import LocalBackdoor
 from tests.integration.cache.renaming import FORMS, Form, only_blobs, only_sidecars, renamed
-from tests.integration.cache.rig import CacheRig, a_sidecar, path_of, running_rig, utc_now
-from tests.services import MotoProcess, S3Account
+from tests.integration.cache.rig import CacheRig, a_sidecar, path_of, utc_now
 
 NAMES = ("Отчёт й.pdf", "Résumé é.PDF. ", "日本 が.tar.gz", "plain.txt", "ё" * 30)
 
 
-@pytest.fixture
-async def moto_rig(
-    moto_server: MotoProcess, moto_s3: S3Account, database_url: str, redis_url: str
-) -> AsyncIterator[CacheRig]:
-    """On an S3 server that keeps keys as they are; rclone takes NFC and NFD for one."""
-    config = S3Config(
-        moto_s3.endpoint_url,
-        moto_s3.bucket,
-        "storage_element_01",
-        moto_s3.access_key,
-        moto_s3.secret_key,
-        region=moto_s3.region,
-    )
-    store = await S3Store.open(config)
-    backdoor = S3Backdoor(moto_server.client(), moto_s3.bucket, "storage_element_01")
-    try:
-        async with running_rig(store, backdoor, database_url, redis_url) as made:
-            yield made
-    finally:
-        await store.close()
-
-
-@pytest.fixture(params=["local", "moto"])
+@pytest.fixture(params=["local", "s3"])
 def rig(request: pytest.FixtureRequest) -> CacheRig:
     """Most tests on both stores."""
     found: CacheRig = request.getfixturevalue(f"{request.param}_rig")
@@ -79,8 +54,8 @@ async def test_a_renamed_store_is_consistent_and_loses_nothing(
     await _renamed_store_loses_nothing(local_rig, form)
 
 
-async def test_a_renamed_bucket_is_consistent_and_loses_nothing(moto_rig: CacheRig) -> None:
-    await _renamed_store_loses_nothing(moto_rig, lambda name: FORMS["NFD"](name).upper())
+async def test_a_renamed_bucket_is_consistent_and_loses_nothing(s3_rig: CacheRig) -> None:
+    await _renamed_store_loses_nothing(s3_rig, lambda name: FORMS["NFD"](name).upper())
 
 
 async def _renamed_store_loses_nothing(rig: CacheRig, form: Form) -> None:
