@@ -18,7 +18,7 @@ from artstore.v1 import (
 )
 from artstore_client.calls import Calls, Timeouts
 from artstore_client.channels import Channels
-from artstore_client.directory import FRESH_SECONDS, ElementDirectory
+from artstore_client.directory import ElementDirectory
 from artstore_client.errors import ArtStoreError, ConfigurationError, Unavailable, Unimplemented
 from artstore_client.settings import ConnectionSettings
 from artstore_client.tokens import FixedToken, IssuedToken, TokenCache
@@ -145,7 +145,7 @@ class Connection:
         Raises:
             ConfigurationError: none is known.
         """
-        await self.directory.look(FRESH_SECONDS)
+        await self.directory.look()
         return await self.directory.known()
 
     async def registered_homes(self, file_id: str) -> list[str]:

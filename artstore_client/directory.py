@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from artstore.v1 import types_pb2
 from artstore_client import errors
 
-# A list that was asked for no longer ago than this is not asked for again.
+# For the address of an element that is silent, a list of so long ago is good enough.
 FRESH_SECONDS = 1.0
 # After admin did not answer it is left alone for a moment.
 REST_SECONDS = 3.0
@@ -96,7 +96,7 @@ class ElementDirectory:
             Unavailable: it is not known, and admin did not tell.
         """
         if element_id not in self._ids():
-            await self.look(FRESH_SECONDS)
+            await self.look()
         if element_id in self._ids():
             return self.place(element_id)
         if self.doubt:

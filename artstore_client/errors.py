@@ -171,7 +171,12 @@ class ConfigurationError(ArtStoreError):
 STORE_READ_ONLY = "STORE_READ_ONLY"
 """Reason of FailedPrecondition: the element reads but does not write, and nothing was written."""
 
-_ADVICE_FOR = {STORE_READ_ONLY: "An upload that is sent again goes to another element."}
+_ADVICE_FOR = {
+    STORE_READ_ONLY: "An upload that is sent again goes to another element.",
+    # The servers' own texts say what to do.
+    "NO_ELEMENT": "",
+    "NO_SPACE": "",
+}
 
 _BY_CODE: dict[grpc.StatusCode, type[ArtStoreError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidArgument,

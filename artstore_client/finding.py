@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable, Iterable
 from artstore.v1 import storage_pb2, storage_pb2_grpc, types_pb2
 from artstore_client import errors
 from artstore_client.connection import Connection
-from artstore_client.directory import FRESH_SECONDS
 
 Failures = dict[str, errors.ArtStoreError]
 Ask = Callable[[str], Awaitable[types_pb2.File]]
@@ -62,7 +61,7 @@ async def _first_that_has(
             break
         if not rest:
             looked = True
-            await connection.directory.look(FRESH_SECONDS)
+            await connection.directory.look()
             continue
         found = await _race(rest, ask, failures, moved)
         if found is not None:

@@ -73,6 +73,8 @@ class ElementDirectory:
         self._elements: dict[str, StorageElement] = {}
         self._ask_admin_at = float("-inf")
         self._knows_all = False
+        self._turn = asyncio.Lock()
+        self._looked_at = float("-inf")
 
     @property
     def knows_all(self) -> bool:
@@ -97,11 +99,19 @@ class ElementDirectory:
             await asyncio.sleep(INTERVAL_SECONDS)
 
     async def look(self) -> None:
-        """Look now.
+        """Look now; those who wait for their turn share one look.
 
         Raises:
             Unavailable: neither Valkey nor admin told of any element.
         """
+        called_at = time.monotonic()
+        async with self._turn:
+            if self._looked_at < called_at:
+                began = time.monotonic()
+                await self._look()
+                self._looked_at = began
+
+    async def _look(self) -> None:
         try:
             found = await reports_in_redis(self._redis)
             reports_work = True

@@ -107,7 +107,7 @@ async def build(settings: QuerySettings) -> AsyncIterator[MeshServer]:
                 files=IndexedFiles(searched),
                 sync=IndexSync(followed, fleet),
                 downloads=downloads,
-                elements=Elements(downloads.channel),
+                elements=Elements(downloads.channel, directory),
                 directory=directory,
                 account=admin.account,
             ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -12,6 +13,7 @@ import grpc.aio
 from artstore.v1 import storage_pb2
 from artstore.v1.storage_pb2_grpc import StorageServiceStub
 from artstore.v1.types_pb2 import FILE_STATE_MOVED, File
+from mesh.discovery import ElementDirectory
 from mesh.errors import ArtStoreError, NotFound, Unavailable
 from mesh.status import from_rpc_error
 
@@ -26,23 +28,23 @@ class Elements:
 
     Args:
         channel_to: the channel to host:port.
+        directory: knows which elements there are.
     """
 
-    def __init__(self, channel_to: Callable[[str], grpc.aio.Channel]) -> None:
+    def __init__(
+        self, channel_to: Callable[[str], grpc.aio.Channel], directory: ElementDirectory
+    ) -> None:
         self._channel_to = channel_to
+        self._directory = directory
 
     async def find(
-        self,
-        file_id: str,
-        *,
-        endpoints: Mapping[str, str],
-        metadata: Metadata,
-        but: Collection[str] = (),
+        self, file_id: str, *, metadata: Metadata, but: Collection[str] = ()
     ) -> tuple[str, File]:
         """(element id, description) of a file; an active one rather than one that has moved.
 
+        Before it is said that a file is nowhere, those that were added a moment ago are asked too.
+
         Args:
-            endpoints: id to host:port of all elements there are.
             but: ids of those that have said already that they have not got it.
 
         Raises:
@@ -50,6 +52,30 @@ class Elements:
             Unavailable: some do not answer, or none is known.
             ArtStoreError: an element refused to say.
         """
+        known = self._directory.endpoints()
+        try:
+            return await self._find(file_id, known, metadata, but)
+        except NotFound as error:
+            if error.reason == "FILE_DELETED":
+                raise
+            with suppress(Unavailable):
+                await self._directory.look()
+            added = {
+                name: place
+                for name, place in self._directory.endpoints().items()
+                if name not in known
+            }
+            if not added:
+                raise
+            return await self._find(file_id, added, metadata, but)
+
+    async def _find(
+        self,
+        file_id: str,
+        endpoints: Mapping[str, str],
+        metadata: Metadata,
+        but: Collection[str],
+    ) -> tuple[str, File]:
         if not endpoints:
             raise Unavailable("no storage element is known at the moment")
         asked = [name for name in sorted(endpoints) if name not in but]

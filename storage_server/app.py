@@ -378,4 +378,5 @@ def _store_config(settings: StorageSettings) -> StoreConfig:
         bucket=settings.s3_bucket,
         prefix=settings.folder,
         max_connections=settings.s3_max_connections,
+        patient_seconds=settings.store_patient_seconds,
     )

@@ -36,6 +36,11 @@ class StorageSettings(MeshSettings):
     s3_endpoint_url: str = Field(default="", description="S3 server; unset: local files.")
     s3_bucket: str = Field(default="", description="Bucket, made if missing.")
     s3_max_connections: int = Field(default=64, ge=4, description="Connections to the S3 server.")
+    store_patient_seconds: float = Field(
+        default=30.0,
+        gt=0,
+        description="Seconds that disk or S3 may take to take what is much, such as one part.",
+    )
     trash_days: float = Field(
         default=7.0, ge=0, description="Days until a deleted file's bytes go; 0: at once."
     )

@@ -41,6 +41,7 @@ def element_of(report: types_pb2.StorageElement, *, healthy: bool | None = None)
         full=report.fill_level == types_pb2.FILL_LEVEL_FULL,
         reported_at=report.reported_at.seconds + report.reported_at.nanos / 1e9,
         healthy=healthy,
+        unwritable_reason=report.unwritable_reason,
     )
 
 

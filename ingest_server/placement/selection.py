@@ -34,6 +34,7 @@ class Element:
         writable: its own word that it takes uploads now (storage and database work).
         is_writer: False for a standby, which serves reads.
         full: its own word that it is FULL.
+        unwritable_reason: its own word why it is not writable; may be empty.
         reported_at: seconds since 1970, by the clock of whoever wrote the report down; only good
             to see that a report is another one.
         healthy: admin's word that it has reported to it lately; None where the report says
@@ -52,6 +53,7 @@ class Element:
     is_writer: bool
     full: bool
     reported_at: float
+    unwritable_reason: str = ""
     healthy: bool | None = None
     heard_at: float = float("-inf")
 
@@ -67,7 +69,10 @@ class Element:
             return f"has not reported for {now - self.heard_at:.0f} s"
         if not self.is_writer:
             return "is a standby, and its writer does not report"
-        return "" if self.writable else "says that it can't write now"
+        if self.writable:
+            return ""
+        why = f": {self.unwritable_reason}" if self.unwritable_reason else ""
+        return f"says that it can't write now{why}"
 
     def has_room(self, size_bytes: int) -> bool:
         """Whether used + reserved + size stay within FULL per cent of the capacity."""

@@ -167,6 +167,11 @@ class Placement:
             self._breaker.trip(element, error.message)
 
 
+def _is_of_no_use(error: ArtStoreError) -> bool:
+    """Whether waiting for who answered this helps nobody: it is full, or left the mode."""
+    return isinstance(error, ResourceExhausted) or error.reason == "MODE"
+
+
 _HOLDS = {Mode.EDIT: "temporary", Mode.RW: "permanent"}
 
 
@@ -188,7 +193,7 @@ def nobody_takes(
     waiting = dict(choice.waiting) | {
         element.element_id: error.message
         for element, error in refused
-        if element.element_id in of_mode and not isinstance(error, ResourceExhausted)
+        if element.element_id in of_mode and not _is_of_no_use(error)
     }
     if waiting:
         told = "; ".join(f"{name}: {why}" for name, why in sorted(waiting.items()))

@@ -102,10 +102,7 @@ class QueryServicer(QueryServiceServicer):
         self, file_id: str, caller: Caller, *, but: Sequence[str] = ()
     ) -> tuple[str, File]:
         return await self.elements.find(
-            file_id,
-            endpoints=self.directory.endpoints(),
-            metadata=self.account.metadata(on_behalf_of=caller),
-            but=but,
+            file_id, metadata=self.account.metadata(on_behalf_of=caller), but=but
         )
 
     async def SyncIndex(self, request: pb.SyncIndexRequest, context: Any) -> pb.SyncIndexResponse:

@@ -28,7 +28,7 @@ CONTENT = random.Random(7).randbytes(700_000)
 # Longer than a server waits for any dependency, shorter than a caller's patience.
 SOON_SECONDS = 12.0
 # A part that S3 does not take is sent twice, and the stage is then tried to be removed.
-S3_SECONDS = 45.0
+S3_SECONDS = 25.0
 MENDED_SECONDS = 60.0
 HOW = pytest.mark.parametrize("how", [STOPPED, FROZEN])
 # A process that is gone is noticed at once, and in many other tests; silence is what is hard.

@@ -290,6 +290,7 @@ async def test_a_bucket_that_may_only_be_read(s3_rig: Rig, monkeypatch: pytest.M
 async def test_s3_server_whose_disk_is_read_only_is_left_out(
     rclone_rig: Rig, rclone_server: RcloneProcess, rclone_s3: S3Account
 ) -> None:
+    """On rclone, whose objects are files."""
     async with rclone_rig.running(write_probe_seconds=PROBE_SECONDS) as node:
         file = (await node.upload(b"stored before")).file
         with mounts.read_only(rclone_server.root / rclone_s3.bucket):

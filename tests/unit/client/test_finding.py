@@ -2,8 +2,46 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
+from artstore.v1 import types_pb2
 from artstore_client import errors
-from artstore_client.finding import verdict
+from artstore_client.directory import ElementDirectory
+from artstore_client.finding import find_file, verdict
+
+
+class Mesh:
+    """A connection to elements that have nothing; `listed` is what admin lists."""
+
+    def __init__(self) -> None:
+        self.listed = ["se-01"]
+        self.asked: list[str] = []
+        self.directory = ElementDirectory(pinned={}, seeds={}, ask=self._list)
+        self.elements = self.directory.known
+
+    async def _list(self) -> list[types_pb2.StorageElement]:
+        return [types_pb2.StorageElement(storage_element_id=n, endpoint=n) for n in self.listed]
+
+    async def registered_homes(self, _: str) -> list[str]:
+        return []
+
+    async def at_element(self, element_id: str, _: Any) -> types_pb2.File:
+        self.asked.append(element_id)
+        raise errors.NotFound("no such file")
+
+
+async def test_an_element_that_was_added_after_the_last_look_is_asked_too() -> None:
+    mesh = Mesh()
+    connection: Any = mesh
+    with pytest.raises(errors.NotFound):
+        await find_file(connection, "x")
+    mesh.listed.append("se-04")
+    with pytest.raises(errors.NotFound) as missing:
+        await find_file(connection, "x")
+    assert mesh.asked == ["se-01", "se-01", "se-04"]
+    assert "se-01, se-04" in missing.value.message
 
 
 def test_file_is_missing_only_when_all_say_so() -> None:

@@ -6,7 +6,13 @@ from typing import Any
 
 from ingest_server.placement.selection import Element, Mode, choose
 from ingest_server.uploads.placing import nobody_takes
-from mesh.errors import ArtStoreError, FailedPrecondition, ResourceExhausted, Unavailable
+from mesh.errors import (
+    ArtStoreError,
+    FailedPrecondition,
+    ResourceExhausted,
+    StoreReadOnly,
+    Unavailable,
+)
 from tests.unit.ingest.test_selection import NOW, an_element
 
 SILENT = NOW - 60
@@ -63,9 +69,22 @@ def test_candidates_that_had_no_room_after_all_are_full() -> None:
     assert "frozen" in error.message
 
 
-def test_a_refusal_for_the_mode_of_a_moment_ago_is_waited_out() -> None:
+def test_a_store_that_does_not_write_is_waited_for() -> None:
     one = an_element()
-    assert isinstance(verdict(one, refused=[(one, FailedPrecondition("ro"))]), Unavailable)
+    assert isinstance(verdict(one, refused=[(one, StoreReadOnly("read-only"))]), Unavailable)
+
+
+def test_an_element_that_left_the_mode_a_moment_ago_is_not_waited_for() -> None:
+    one, two = an_element(), an_element("se-02")
+    left = FailedPrecondition("in mode ro", reason="MODE")
+    assert verdict(one, refused=[(one, left)]).reason == "NO_ELEMENT"
+    error = verdict(one, two, refused=[(one, left), (two, Unavailable("frozen"))])
+    assert error.metadata == {"storage_element_ids": "se-02"}
+
+
+def test_why_an_element_can_not_write_is_told() -> None:
+    error = verdict(an_element(writable=False, unwritable_reason="its file system is read-only"))
+    assert "se-01: says that it can't write now: its file system is read-only" in error.message
 
 
 def test_the_element_of_a_request_id_counts_only_when_it_is_of_the_mode() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -98,3 +99,20 @@ async def test_without_admin_nobody_knows_all(
     await directory.look()
     assert directory.endpoints() == {"se-01": "a:1"}
     assert not directory.knows_all
+
+
+async def test_those_who_look_at_the_same_time_share_one_look(
+    sources: Sources, directory: ElementDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources.reports = sources.listed = {"se-01": "a:1"}
+    looks = 0
+
+    async def in_redis(_: Any) -> list[StorageElement]:
+        nonlocal looks
+        looks += 1
+        await asyncio.sleep(0)
+        return await sources.in_redis(_)
+
+    monkeypatch.setattr(discovery, "reports_in_redis", in_redis)
+    await asyncio.gather(*(directory.look() for _ in range(20)))
+    assert looks == 2
