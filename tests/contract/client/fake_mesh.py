@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import itertools
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,12 +28,24 @@ from artstore_client import Client
 from mesh import errors
 from mesh.status import rule_for, to_trailing_metadata
 
+SILENCE_SECONDS = 0.1
 ACCEPTED = (("artstore-accepted", "1"),)
 
 
 async def refuse(context: Any, error: errors.ArtStoreError) -> None:
     """End the call as a server of the mesh does."""
     await context.abort(rule_for(error).code, error.message, to_trailing_metadata(error))
+
+
+async def drain(context: Any) -> None:
+    """As elements do before they refuse: a status that meets a client which is sending may reach
+    it as INTERNAL.
+    """
+    with suppress(TimeoutError):
+        while True:
+            async with asyncio.timeout(SILENCE_SECONDS):
+                if await context.read() is grpc.aio.EOF:
+                    return
 
 
 @dataclass
@@ -228,6 +240,8 @@ class FakeElement(storage_pb2_grpc.StorageServiceServicer):
         if fault.error is None:
             await asyncio.Event().wait()
         else:
+            if not isinstance(fault.error, errors.Unavailable):
+                await drain(context)
             await refuse(context, fault.error)
 
 
