@@ -16,7 +16,7 @@ from launch.accounts import Account
 from launch.cause import cause_in, told_since
 from launch.data_folder import INFRASTRUCTURE, DataFolder
 from launch.health import HealthProbe
-from launch.ports import require_free_ports
+from launch.ports import leave_taken_port, require_free_ports
 from launch.postgres import PostgresCluster
 from launch.private_file import write_private
 from launch.processes import Identity
@@ -112,7 +112,14 @@ class Mesh:
             self._folder.postgres, port=processes.free_port(), password=password
         )
         self._socket_folder = cluster.socket_folder
-        await self._start_below("postgres", cluster.command, cluster.prepare, cluster.answers)
+
+        def prepare() -> None:
+            cluster.prepare()
+            # To make a cluster takes long enough for its port to be taken.
+            if not self._database_url:
+                leave_taken_port(cluster)
+
+        await self._start_below("postgres", cluster.command, prepare, cluster.answers)
         await asyncio.to_thread(cluster.set_password)
         self._database_url = cluster.url(topology.DATABASE)
 
@@ -122,7 +129,13 @@ class Mesh:
         instance = ValkeyInstance(
             self._folder.valkey, port=processes.free_port(), password=secrets.token_urlsafe(24)
         )
-        await self._start_below("valkey", instance.command, instance.prepare, instance.answers)
+
+        def prepare() -> None:
+            if not self._redis_url:
+                leave_taken_port(instance)
+            instance.prepare()
+
+        await self._start_below("valkey", instance.command, prepare, instance.answers)
         self._redis_url = instance.url
 
     async def _start_below(

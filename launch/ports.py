@@ -5,12 +5,27 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Mapping
+from typing import Protocol
 
 import psutil
+
+from launch import processes
 
 
 class PortTaken(RuntimeError):
     """Somebody listens where a server will; the message says who, and the way out."""
+
+
+class Listener(Protocol):
+    """A server that will listen on a port of 127.0.0.1."""
+
+    port: int
+
+
+def leave_taken_port(listener: Listener) -> None:
+    """Give a server whose address nobody knows yet another port if its own was taken since."""
+    while _refusal(listener.port) is not None:
+        listener.port = processes.free_port()
 
 
 def require_free_ports(ports: Mapping[int, str]) -> None:
@@ -20,15 +35,23 @@ def require_free_ports(ports: Mapping[int, str]) -> None:
         PortTaken: naming the port, what it is for, who has it, and the way out.
     """
     for port, name in ports.items():
-        with contextlib.closing(socket.socket()) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError as taken:
-                raise PortTaken(
-                    f"port {port} ({name}) is in use ({taken.strerror}{_by(port)}): stop what"
-                    " listens there, or set ARTSTORE_PORT_OFFSET to move all ports of this mesh"
-                ) from None
+        taken = _refusal(port)
+        if taken is not None:
+            raise PortTaken(
+                f"port {port} ({name}) is in use ({taken.strerror}{_by(port)}): stop what"
+                " listens there, or set ARTSTORE_PORT_OFFSET to move all ports of this mesh"
+            )
+
+
+def _refusal(port: int) -> OSError | None:
+    """Why nobody can listen on a port of 127.0.0.1; None when it is free."""
+    with contextlib.closing(socket.socket()) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as taken:
+            return taken
+    return None
 
 
 def _by(port: int) -> str:
