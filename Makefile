@@ -25,8 +25,9 @@ reset: $(VENV)/.run ## Empty the stores, the tables and Valkey (the mesh must be
 
 install: $(VENV)/.dev ## Make .venv with everything that developing needs
 
+# Three workers on two cores: tests of what is silent wait more than they compute.
 test: $(VENV)/.dev ## Run the tests against real PostgreSQL, Valkey and S3
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not full" $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not full" $(PYTEST_ARGS)
 
 test-full: $(VENV)/.dev ## Run all tests, the stated sizes too
 	@$(BIN)/python -m pytest --timeout 3600 $(PYTEST_ARGS)

@@ -1,4 +1,4 @@
-"""How two workers share the tests: file by file, but the shared meshes belong to one of them.
+"""How the workers share the tests: file by file, but the shared meshes belong to one of them.
 
 Each worker that met a test of the shared meshes would start meshes of its own. Their tests come
 first, since idle meshes would take a fifth of a core from all other tests.
