@@ -47,14 +47,12 @@ def print_error(error: BaseException | str, *, about: str = "") -> None:
     if isinstance(error, ArtStoreError) and error.reason and error.reason not in text:
         text += f" [{error.reason}]"
     prefix = f"{about}: " if about and about not in text else ""
-    sys.stderr.write(visible(f"artstore: {prefix}{text}") + "\n")
-    sys.stderr.flush()
+    print_note(f"{prefix}{text}")
 
 
 def print_note(text: str) -> None:
     """One line on standard error about what goes on."""
-    sys.stderr.write(visible(f"artstore: {text}") + "\n")
-    sys.stderr.flush()
+    print_advice(f"artstore: {text}")
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> None:
