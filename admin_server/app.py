@@ -10,7 +10,12 @@ from functools import partial
 import structlog
 
 from admin_server.accounts.attempts import WrongAttempts
-from admin_server.accounts.bootstrap import BootstrapAccount, make_missing, read_bootstrap_file
+from admin_server.accounts.bootstrap import (
+    BootstrapAccount,
+    make_missing,
+    read_bootstrap_file,
+    read_bootstrap_text,
+)
 from admin_server.accounts.directory import AccountDirectory
 from admin_server.accounts.login import Login
 from admin_server.accounts.secrets import SecretHasher
@@ -58,7 +63,7 @@ async def build(settings: AdminSettings, now: Clock = utc_now) -> AsyncIterator[
     """Everything that admin is made of, around a server not yet started.
 
     Raises:
-        InvalidArgument: the bootstrap file is wrong.
+        InvalidArgument: a bootstrap account is wrong.
     """
     bootstrap = await _bootstrap_accounts(settings)
     database = PreparedDatabase(settings.admin_database_url)
@@ -118,9 +123,10 @@ async def build(settings: AdminSettings, now: Clock = utc_now) -> AsyncIterator[
 
 
 async def _bootstrap_accounts(settings: AdminSettings) -> list[BootstrapAccount]:
-    if settings.bootstrap_file is None:
-        return []
-    return await asyncio.to_thread(read_bootstrap_file, settings.bootstrap_file)
+    if settings.bootstrap_file is not None:
+        return await asyncio.to_thread(read_bootstrap_file, settings.bootstrap_file)
+    text = settings.bootstrap_accounts.get_secret_value()
+    return read_bootstrap_text(text, "ARTSTORE_BOOTSTRAP_ACCOUNTS") if text else []
 
 
 def _add(server: MeshServer, service: str, servicer: object) -> None:

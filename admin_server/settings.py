@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 from mesh.database import database_name, with_database
 from mesh.settings import MeshSettings, Port
@@ -23,6 +23,9 @@ class AdminSettings(MeshSettings):
     bootstrap_file: Path | None = Field(
         default=None, description="JSON file of accounts to make at start if they are missing."
     )
+    bootstrap_accounts: SecretStr = Field(
+        default=SecretStr(""), description="That JSON itself, for where no file can be put."
+    )
     reconcile_seconds: float = Field(
         default=3600.0, gt=0, description="Between whole snapshots of an element's files."
     )
@@ -31,9 +34,11 @@ class AdminSettings(MeshSettings):
     )
 
     @model_validator(mode="after")
-    def _has_a_database(self) -> Self:
+    def _is_whole(self) -> Self:
         if not database_name(self.database_url):
             raise ValueError("ARTSTORE_DATABASE_URL must be a libpq URI that names a database")
+        if self.bootstrap_file is not None and self.bootstrap_accounts.get_secret_value():
+            raise ValueError("BOOTSTRAP_FILE or BOOTSTRAP_ACCOUNTS is set, not both")
         return self
 
     @property

@@ -1,4 +1,4 @@
-"""The bootstrap file: accounts that are made at start if they are missing.
+"""The bootstrap accounts: a file, or its text, of those made at start if they are missing.
 
     {"accounts": [{"client_id": "admin", "client_secret": "...", "role": "ADMIN",
                    "namespaces": ["*"], "first": true}]}
@@ -61,19 +61,29 @@ def read_bootstrap_file(path: Path) -> list[BootstrapAccount]:
             _log.warning("bootstrap file is readable by others: chmod 600 it", path=str(path))
     except OSError as exc:
         raise InvalidArgument(f"ARTSTORE_BOOTSTRAP_FILE={path}: {exc.strerror}") from exc
+    return read_bootstrap_text(text, f"ARTSTORE_BOOTSTRAP_FILE={path}")
+
+
+def read_bootstrap_text(text: str | bytes, source: str) -> list[BootstrapAccount]:
+    """The accounts in the JSON text.
+
+    Args:
+        source: what messages call it.
+
+    Raises:
+        InvalidArgument: it is wrong; the message says where, without secrets.
+    """
     try:
         accounts = BootstrapFile.model_validate_json(text).accounts
     except ValidationError as exc:
         first = exc.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise InvalidArgument(f"ARTSTORE_BOOTSTRAP_FILE={path}: {where}: {first['msg']}") from None
+        raise InvalidArgument(f"{source}: {where}: {first['msg']}") from None
     for account in accounts:
         try:
             _check(account)
         except ArtStoreError as exc:
-            raise InvalidArgument(
-                f"ARTSTORE_BOOTSTRAP_FILE={path}: {account.client_id!r}: {exc.message}"
-            ) from exc
+            raise InvalidArgument(f"{source}: {account.client_id!r}: {exc.message}") from exc
     return accounts
 
 

@@ -97,6 +97,30 @@ def test_a_wrong_bootstrap_file_ends_the_start_and_shows_no_secret(
     assert str(ADMIN["client_secret"]) not in ended.stderr
 
 
+def test_wrong_bootstrap_accounts_of_the_environment_end_the_start_and_show_no_secret(
+    tmp_path: Path,
+) -> None:
+    ended = run(
+        ARTSTORE_DATABASE_URL="postgresql://nobody@127.0.0.1:1/artstore",
+        ARTSTORE_DATA_DIR=str(tmp_path),
+        ARTSTORE_BOOTSTRAP_ACCOUNTS=json.dumps({"accounts": [{**ADMIN, "role": "USER"}]}),
+    )
+    assert ended.returncode == 1
+    assert "ARTSTORE_BOOTSTRAP_ACCOUNTS: 'admin': " in ended.stderr
+    assert str(ADMIN["client_secret"]) not in ended.stderr
+
+
+def test_a_bootstrap_file_beside_bootstrap_accounts_is_refused(tmp_path: Path) -> None:
+    ended = run(
+        ARTSTORE_DATABASE_URL="postgresql://nobody@127.0.0.1:1/artstore",
+        ARTSTORE_BOOTSTRAP_FILE=str(tmp_path / "accounts.json"),
+        ARTSTORE_BOOTSTRAP_ACCOUNTS=json.dumps({"accounts": [ADMIN]}),
+    )
+    assert ended.returncode == 2
+    assert "BOOTSTRAP_FILE or BOOTSTRAP_ACCOUNTS is set, not both" in ended.stderr
+    assert str(ADMIN["client_secret"]) not in ended.stderr
+
+
 def test_the_resolved_settings_mask_passwords() -> None:
     ended = run(
         "--check-config",

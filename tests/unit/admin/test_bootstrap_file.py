@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import structlog
 
-from admin_server.accounts.bootstrap import read_bootstrap_file
+from admin_server.accounts.bootstrap import read_bootstrap_file, read_bootstrap_text
 from launch.accounts import load_or_make
 from mesh.caller import Role
 from mesh.errors import InvalidArgument
@@ -31,6 +31,11 @@ def test_it_reads_what_the_launcher_writes(tmp_path: Path) -> None:
     assert accounts["admin"].first
     assert accounts["ingest-server"].role is Role.SERVICE
     assert accounts["admin"].client_secret.get_secret_value() == made["admin"].client_secret
+
+
+def test_the_text_alone_is_read_as_the_file_is(tmp_path: Path) -> None:
+    path = write(tmp_path / "b.json", GOOD)
+    assert read_bootstrap_text(path.read_text(), "here") == read_bootstrap_file(path)
 
 
 @pytest.mark.parametrize(
