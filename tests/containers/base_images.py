@@ -90,7 +90,9 @@ def needed(root: Path = ROOT) -> list[str]:
     stages = re.findall(r"^FROM \S+ AS (\S+)", dockerfile, re.MULTILINE)
     named = set(re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE)) - set(stages)
     services = yaml.safe_load((root / "compose.yaml").read_text())["services"].values()
-    named |= {service["image"] for service in services if "build" not in service}
+    # An image that one service builds is that of others too.
+    named |= {service["image"] for service in services}
+    named -= {service["image"] for service in services if "build" in service}
     return sorted(named, key=lambda image: (_repository(image) != DEBIAN, image))
 
 

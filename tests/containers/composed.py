@@ -1,0 +1,300 @@
+"""The mesh of compose.yaml as a test has it: started, looked into, hurt, removed.
+
+Each has a project name, a network and a published address of its own, so that several run side by
+side, and beside a mesh of `make run`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from launch import topology
+from tests.mesh_process import REPOSITORY, MeshFile
+from tests.services import clean_environment, wait_until
+
+IMAGE = "artstore-test:0.1.0"
+"""The servers' image under test; a user's `artstore:0.1.0` stays what it is."""
+UP_SECONDS = 300.0
+COMMAND_SECONDS = 120.0
+RUN = os.environ.get("ARTSTORE_TEST_RUN", "") or secrets.token_hex(3)
+PROJECTS = f"artstore-test-{RUN}"
+"""How the names of all projects of this test run begin."""
+
+
+class DockerFailed(AssertionError):
+    """A command of docker ended with another code than 0; the message has what it printed."""
+
+
+def docker(
+    *arguments: str, seconds: float = COMMAND_SECONDS, check: bool = True, stdin: bytes = b""
+) -> subprocess.CompletedProcess[bytes]:
+    """Run `docker` with these arguments."""
+    return run(["docker", *arguments], seconds=seconds, check=check, stdin=stdin)
+
+
+def run(
+    command: Sequence[str],
+    *,
+    seconds: float = COMMAND_SECONDS,
+    check: bool = True,
+    stdin: bytes = b"",
+    cwd: Path = REPOSITORY,
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a command to its end, without any ArtStore setting of this process."""
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env=clean_environment() | dict(environment or {}),
+        input=stdin,
+        capture_output=True,
+        timeout=seconds,
+        check=False,
+    )
+    if check and done.returncode != 0:
+        shown = (done.stdout + done.stderr).decode(errors="replace")
+        raise DockerFailed(f"{' '.join(command)} ended with {done.returncode}:\n{shown}")
+    return done
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """What a mesh has for itself on this host: numbers that no other uses.
+
+    Attributes:
+        network: the first three numbers of its network, ARTSTORE_NETWORK.
+        published: where its ports are published, ARTSTORE_PUBLISH_ADDRESS.
+    """
+
+    network: str
+    published: str
+
+    @classmethod
+    def free(cls) -> Address:
+        """One that nobody on this host had a moment ago."""
+        routes = run(["ip", "-4", "route"]).stdout.decode()
+        listening = run(["ss", "-Hltn"]).stdout.decode()
+        for number in random.sample(range(100, 250), 150):
+            network, published = f"10.213.{number}", f"127.0.213.{number}"
+            if f"{network}." not in routes and f"{published}:" not in listening:
+                return cls(network, published)
+        raise RuntimeError("no free network below 10.213.0.0/16")
+
+
+class ComposedMesh:
+    """One project of docker compose, in a folder that is as a checkout.
+
+    Args:
+        folder: where compose.yaml and .env are; made by `checkout`.
+        address: of this mesh.
+    """
+
+    def __init__(self, folder: Path, address: Address) -> None:
+        self.folder = folder
+        self.address = address
+        self.first_lines = ""
+
+    @cached_property
+    def settings(self) -> dict[str, str]:
+        """What stands in .env, references resolved as a shell would."""
+        shown = run(
+            ["sh", "-c", "set -a; . ./.env; env -0"], cwd=self.folder, environment={"PATH": "/bin"}
+        )
+        pairs = (line.partition("=") for line in shown.stdout.decode().split("\0") if line)
+        return {name: value for name, _, value in pairs if name.startswith(("ARTSTORE_", "COMP"))}
+
+    @property
+    def project(self) -> str:
+        """Its name, with which all its containers, volumes and networks begin."""
+        return self.settings["COMPOSE_PROJECT_NAME"]
+
+    def compose(
+        self,
+        *arguments: str,
+        seconds: float = COMMAND_SECONDS,
+        check: bool = True,
+        stdin: bytes = b"",
+        environment: Mapping[str, str] | None = None,
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run `docker compose` with these arguments in its folder."""
+        return run(
+            ["docker", "compose", *arguments],
+            cwd=self.folder,
+            seconds=seconds,
+            check=check,
+            stdin=stdin,
+            environment=environment,
+        )
+
+    def up(self, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
+        """`docker compose up --wait`: everything runs and is healthy afterwards."""
+        try:
+            self.compose(
+                "up", "--wait", *arguments, seconds=UP_SECONDS, environment=environment
+            )
+        except DockerFailed as failed:
+            raise DockerFailed(f"{failed}\n{self.state()}") from failed
+
+    def down(self, *arguments: str) -> None:
+        """`docker compose down`: containers and network are gone, volumes stay."""
+        self.compose("down", "--remove-orphans", *arguments, seconds=UP_SECONDS)
+
+    def state(self) -> str:
+        """What runs, and the last lines that each container wrote."""
+        shown = self.compose("ps", "-a", check=False).stdout
+        shown += self.compose("logs", "--tail", "5", "--no-color", check=False).stdout
+        return shown.decode(errors="replace")
+
+    def services(self) -> list[str]:
+        """Names of all services but those of profiles."""
+        return sorted(self.compose("config", "--services").stdout.decode().split())
+
+    def container(self, service: str) -> str:
+        """The id of its container, also of one that does not run."""
+        return self.compose("ps", "-aq", service).stdout.decode().strip()
+
+    def inspect(self, service: str) -> dict[str, Any]:
+        """What the engine says of a container."""
+        found: list[dict[str, Any]] = json.loads(docker("inspect", self.container(service)).stdout)
+        return found[0]
+
+    def log(self, service: str) -> str:
+        """All that a container wrote."""
+        shown = self.compose("logs", "--no-color", "--no-log-prefix", service)
+        return shown.stdout.decode(errors="replace")
+
+    def execute(
+        self, service: str, *command: str, check: bool = True
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run a command in a container that runs."""
+        return self.compose("exec", "-T", service, *command, check=check)
+
+    def wait_healthy(self, *services: str, seconds: float = 60.0) -> None:
+        """Wait until containers that were not started by `up` are healthy, by default all."""
+        for service in services or self.services():
+            wait_until(
+                lambda one=service: self._health(one) == "healthy", seconds, f"{service} is healthy"
+            )
+
+    def _health(self, service: str) -> str:
+        state = self.inspect(service)["State"]
+        return str(state.get("Health", {}).get("Status", state["Status"]))
+
+    def remove_volumes(self, *names: str) -> None:
+        """Lose volumes; those who have them must be gone."""
+        docker("volume", "rm", *(f"{self.project}_{name}" for name in names))
+
+    @property
+    def file(self) -> MeshFile:
+        """What mesh.json would say: how a client on this host reaches it."""
+        return MeshFile(
+            endpoints={
+                **{
+                    name: self.settings[f"ARTSTORE_{name.upper()}_ENDPOINT"]
+                    for name in ("admin", "ingest", "query")
+                },
+                "storage": self.published_elements,
+            },
+            client_id=self.settings["ARTSTORE_CLIENT_ID"],
+            client_secret=self.settings["ARTSTORE_CLIENT_SECRET"],
+            database_url="",
+            redis_url="",
+            data_dir=self.folder,
+            processes={},
+        )
+
+    @property
+    def published_elements(self) -> dict[str, str]:
+        """host:port of each element as it is published."""
+        return {
+            plan.element_id: f"{self.address.published}:{plan.port}" for plan in topology.ELEMENTS
+        }
+
+    @property
+    def own_elements(self) -> dict[str, str]:
+        """host:port of each element at its address on the network."""
+        return {
+            plan.element_id: f"{self.address.network}.{10 + int(plan.number)}:{plan.port}"
+            for plan in topology.ELEMENTS
+        }
+
+    def on_host(
+        self, *arguments: str, stdin: bytes = b"", check: bool = True
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run `artstore` on this host, with what stands in .env."""
+        return run(
+            [str(Path(sys.executable).with_name("artstore")), *arguments],
+            cwd=self.folder,
+            stdin=stdin,
+            check=check,
+            environment=self.settings | {"XDG_CACHE_HOME": str(self.folder / "cache")},
+        )
+
+    def in_container(
+        self, *arguments: str, stdin: bytes = b"", check: bool = True
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run `artstore` in a container of its own on the network."""
+        return self.compose("run", "--rm", "-T", "artstore", *arguments, stdin=stdin, check=check)
+
+
+def checkout(folder: Path, address: Address, name: str, **variables: str) -> ComposedMesh:
+    """Copy what a checkout has for containers, and name a mesh in its compose.env.example.
+
+    `make .env` there makes its .env.
+
+    Args:
+        name: of the mesh among those of this test run.
+        variables: more lines of .env.
+    """
+    ignored = (REPOSITORY / ".dockerignore").read_text()
+    sent = [line[1:] for line in ignored.splitlines() if line.startswith("!")]
+    for entry in [*sent, ".dockerignore", "Dockerfile", "Makefile", "compose.yaml"]:
+        source, target = REPOSITORY / entry, folder / entry
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            ignore = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(source, target, ignore=ignore, dirs_exist_ok=True)
+        else:
+            shutil.copy2(source, target)
+    example = (REPOSITORY / "compose.env.example").read_text()
+    own = {
+        "COMPOSE_PROJECT_NAME": f"{PROJECTS}-{name}",
+        "ARTSTORE_IMAGE": IMAGE,
+        "ARTSTORE_NETWORK": address.network,
+        **variables,
+    }
+    example = re.sub(
+        r"^ARTSTORE_PUBLISH_ADDRESS=.*$",
+        f"ARTSTORE_PUBLISH_ADDRESS={address.published}",
+        example,
+        flags=re.MULTILINE,
+    )
+    example += "".join(f"{key}={value}\n" for key, value in own.items())
+    (folder / "compose.env.example").write_text(example)
+    (folder / ".venv").mkdir()
+    (folder / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
+    return ComposedMesh(folder, address)
+
+
+@contextmanager
+def composed_mesh(folder: Path, name: str, **variables: str) -> Iterator[ComposedMesh]:
+    """A mesh with secrets, not yet up; all of it is removed at the end of the block."""
+    mesh = checkout(folder, Address.free(), name, **variables)
+    run(["make", "-s", ".env"], cwd=folder)
+    try:
+        yield mesh
+    finally:
+        mesh.down("--volumes", "--timeout", "0")
