@@ -152,13 +152,14 @@ async def _drain(
         async with aclosing(download.blocks()) as blocks:
             async for block in blocks:
                 await writing.put(block)
+        await writing.finish()
     except errors.ArtStoreError:
         with suppress(OSError):
             await writing.finish()
         raise
     finally:
+        # What is still written then is given up.
         await writing.leave()
-    await writing.finish()
 
 
 def _take_up(download: Download, file: BinaryIO) -> int:
