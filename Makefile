@@ -12,7 +12,7 @@ unexport PYTHONHOME PYTHONPATH PYTHONPLATLIBDIR PYTHONSTARTUP PYTHONINSPECT PYTH
 unexport PYTHONIOENCODING PIP_TARGET PIP_PREFIX PIP_ROOT PIP_USER CDPATH
 export PYTHONUTF8 := 1
 
-.PHONY: help run reset install test test-full lint format gen gen-check bench clean FORCE
+.PHONY: help run reset install test test-full test-compose lint format gen gen-check bench clean FORCE
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[.a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,10 +27,15 @@ install: $(VENV)/.dev ## Make .venv with everything that developing needs
 
 # Three workers on two cores: tests of what is silent wait more than they compute.
 test: $(VENV)/.dev ## Run the tests against real PostgreSQL, Valkey and S3
-	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not full" $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not full and not containers" $(PYTEST_ARGS)
 
-test-full: $(VENV)/.dev ## Run all tests, the stated sizes too
-	@$(BIN)/python -m pytest --timeout 3600 $(PYTEST_ARGS)
+test-full: $(VENV)/.dev ## Run all tests, the stated sizes and the containers too
+	@$(BIN)/python -m pytest --timeout 3600 -m "not containers" $(PYTEST_ARGS)
+	@$(BIN)/python -m tests.containers -m containers
+
+# Under ten minutes, which CI has no room for. As root on Debian it needs nothing but this checkout.
+test-compose: $(VENV)/.dev ## Build, start and test compose.yaml with Docker, as root also without
+	@$(BIN)/python -m tests.containers $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev gen-check ## Check style, types, imports, the protos and that gen/ is up to date
 	@$(BIN)/ruff check .

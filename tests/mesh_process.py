@@ -30,15 +30,16 @@ def free_port_offset() -> int:
     """Return an offset at which all ports of a mesh were free a moment ago."""
     settings = topology.LaunchSettings.read({})
     for offset in random.sample(range(1000, 20000, 50), 50):
-        if all(_is_free(port + offset) for port in topology.ports(settings)):
+        if all(is_free(port + offset) for port in topology.ports(settings)):
             return offset
     raise RuntimeError("no free block of ports")
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int, address: str = "127.0.0.1") -> bool:
+    """Say whether nobody listens there now."""
     with closing(socket.socket()) as probe:
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind((address, port))
         except OSError:
             return False
         return True

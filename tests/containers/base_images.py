@@ -158,7 +158,12 @@ deb {SECURITY} {SUITE}-security main
             file.unlink()
     for folder in ("var/cache/apt", "var/lib/apt/lists", "var/log"):
         _empty(tree / folder)
-    for name in ("etc/hostname", "etc/resolv.conf", "etc/machine-id", "var/cache/ldconfig/aux-cache"):
+    for name in (
+        "etc/hostname",
+        "etc/resolv.conf",
+        "etc/machine-id",
+        "var/cache/ldconfig/aux-cache",
+    ):
         (tree / name).unlink(missing_ok=True)
 
 

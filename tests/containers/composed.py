@@ -22,16 +22,16 @@ from pathlib import Path
 from typing import Any
 
 from launch import topology
-from tests.mesh_process import REPOSITORY, MeshFile
+from tests.mesh_process import REPOSITORY, MeshFile, is_free
 from tests.services import clean_environment, wait_until
 
-IMAGE = "artstore-test:0.1.0"
-"""The servers' image under test; a user's `artstore:0.1.0` stays what it is."""
 UP_SECONDS = 300.0
 COMMAND_SECONDS = 120.0
-RUN = os.environ.get("ARTSTORE_TEST_RUN", "") or secrets.token_hex(3)
+RUN = os.environ.get("ARTSTORE_TEST_RUN") or secrets.token_hex(3)
 PROJECTS = f"artstore-test-{RUN}"
 """How the names of all projects of this test run begin."""
+IMAGE = f"{PROJECTS}:0.1.0"
+"""The servers' image under test; a user's `artstore:0.1.0` stays what it is."""
 
 
 class DockerFailed(AssertionError):
@@ -85,13 +85,37 @@ class Address:
     @classmethod
     def free(cls) -> Address:
         """One that nobody on this host had a moment ago."""
-        routes = run(["ip", "-4", "route"]).stdout.decode()
-        listening = run(["ss", "-Hltn"]).stdout.decode()
+        routed = _routed()
         for number in random.sample(range(100, 250), 150):
             network, published = f"10.213.{number}", f"127.0.213.{number}"
-            if f"{network}." not in routes and f"{published}:" not in listening:
+            if network not in routed and all(
+                is_free(plan.port, published) for plan in topology.SERVERS
+            ):
                 return cls(network, published)
         raise RuntimeError("no free network below 10.213.0.0/16")
+
+
+def _routed() -> set[str]:
+    """The first three numbers of each network that this host has a route to."""
+    lines = Path("/proc/net/route").read_text().splitlines()[1:]
+    # Hexadecimal, the last number first.
+    told = [bytes.fromhex(line.split()[1])[::-1] for line in lines]
+    return {".".join(str(number) for number in address[:3]) for address in told}
+
+
+def sweep(prefix: str) -> None:
+    """Remove the containers, networks, volumes and images whose names begin so."""
+    for kind, name in (("container", "Names"), ("network", "Name"), ("volume", "Name")):
+        listed = ["ls", "--filter", f"name={prefix}", "--format", f"{{{{.{name}}}}}"]
+        found = docker(kind, *listed, *(["-a"] if kind == "container" else [])).stdout.decode()
+        names = [one for one in found.split() if one.startswith(prefix)]
+        if names:
+            force = [] if kind == "network" else ["--force"]
+            docker(kind, "rm", *force, *names)
+    images = docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}").stdout.decode()
+    for image in images.split():
+        if image.startswith(prefix):
+            docker("image", "rm", image)
 
 
 class ComposedMesh:
@@ -142,9 +166,7 @@ class ComposedMesh:
     def up(self, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
         """`docker compose up --wait`: everything runs and is healthy afterwards."""
         try:
-            self.compose(
-                "up", "--wait", *arguments, seconds=UP_SECONDS, environment=environment
-            )
+            self.compose("up", "--wait", *arguments, seconds=UP_SECONDS, environment=environment)
         except DockerFailed as failed:
             raise DockerFailed(f"{failed}\n{self.state()}") from failed
 
@@ -170,6 +192,16 @@ class ComposedMesh:
         """What the engine says of a container."""
         found: list[dict[str, Any]] = json.loads(docker("inspect", self.container(service)).stdout)
         return found[0]
+
+    def environment(self, service: str) -> dict[str, str]:
+        """The variables that a container was given."""
+        pairs = (one.partition("=") for one in self.inspect(service)["Config"]["Env"])
+        return {name: value for name, _, value in pairs}
+
+    def given_address(self, service: str) -> str:
+        """The address that a container has on the network now."""
+        networks = self.inspect(service)["NetworkSettings"]["Networks"]
+        return str(networks[f"{self.project}_mesh"]["IPAddress"])
 
     def log(self, service: str) -> str:
         """All that a container wrote."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -14,20 +13,18 @@ from tests.mesh_process import REPOSITORY
 UP_SECONDS = 500.0
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All tests here need a Docker Engine, and take their time."""
-    here = Path(__file__).parent
-    for item in items:
-        if here in item.path.parents:
-            item.add_marker("containers")
-            if item.get_closest_marker("timeout") is None:
-                item.add_marker(pytest.mark.timeout(UP_SECONDS + 100))
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """All tests of this folder need a Docker Engine, and take their time."""
+    item.add_marker("containers")
+    if item.get_closest_marker("timeout") is None:
+        item.add_marker(pytest.mark.timeout(UP_SECONDS + 100))
 
 
 def readme_blocks() -> list[str]:
     """The shell blocks of the README's section on containers, in order."""
     section = (REPOSITORY / "README.md").read_text().partition("## Containers")[2]
-    return re.findall(r"^```bash\n(.*?)^```$", section.partition("\n## ")[0], re.M | re.DOTALL)
+    shell = re.compile(r"^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+    return shell.findall(section.partition("\n## ")[0])
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 import sysconfig
 import urllib.error
 import urllib.request
@@ -227,6 +228,22 @@ def test_make_env_gives_each_secret_a_value_of_its_own_once(tmp_path: Path) -> N
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         ".env", "Makefile", "compose.env.example",
     ]  # fmt: skip
+
+
+def test_make_test_compose_says_in_one_line_why_it_can_not_run(tmp_path: Path) -> None:
+    """As on a machine that has no Docker and is no Debian."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.containers"],
+        cwd=ROOT,
+        env=clean_environment() | {"PATH": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("make test-compose can't run here: ")
+    assert "docker.io" in line
 
 
 def test_every_variable_of_the_file_stands_in_the_example() -> None:

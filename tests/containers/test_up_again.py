@@ -1,0 +1,151 @@
+"""The containers come up again, whatever became of them, and every file is there."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from artstore.v1 import admin_pb2, query_pb2
+from launch import topology
+from tests.acceptance.outside import Outside
+from tests.containers.composed import ComposedMesh
+from tests.containers.engine import OWN_ENGINE, OwnEngine
+from tests.services import wait_until
+
+READY_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A file that was acknowledged, and a word that finds it."""
+
+    element_id: str
+    file_id: str
+    word: str
+    content: bytes
+
+
+@pytest.fixture
+def stored(composed: ComposedMesh) -> list[Stored]:
+    """A file on each element, each in the index."""
+    found = []
+    with Outside(composed.file) as outside:
+        for plan in topology.ELEMENTS:
+            word, content = f"w{secrets.token_hex(5)}", os.urandom(300_000)
+            made = outside.upload_to(plan.element_id, content, f"{word}.bin")
+            found.append(Stored(plan.element_id, made.file_id, word, content))
+        for file in found:
+            wait_until(lambda one=file: _is_found(outside, one), READY_SECONDS, "it is found")
+    return found
+
+
+def _is_found(outside: Outside, file: Stored) -> bool:
+    asked = query_pb2.SearchFilesRequest(query=file.word)
+    answer = outside.query.SearchFiles(asked, **outside.auth)
+    return [one.file.file_id for one in answer.results] == [file.file_id]
+
+
+def assert_all_is_there(composed: ComposedMesh, stored: list[Stored]) -> None:
+    """All is read, listed, searched and consistent, and new files go in; at once or soon."""
+    with Outside(composed.file) as outside:
+        for file in stored:
+            assert outside.download(file.element_id, file.file_id)[1] == file.content
+            wait_until(lambda one=file: _is_found(outside, one), READY_SECONDS, "it is found")
+            parts = list(
+                outside.query.DownloadFile(
+                    query_pb2.DownloadFileRequest(file_id=file.file_id), **outside.auth
+                )
+            )
+            assert b"".join(part.chunk.data for part in parts[1:]) == file.content
+            asked = admin_pb2.FileRegistryServiceGetFileRequest(file_id=file.file_id)
+            assert outside.registry.GetFile(asked, **outside.auth).file.file_id == file.file_id
+            listed = {one.file_id for one in outside.list(file.element_id).files}
+            assert file.file_id in listed
+            assert outside.check(file.element_id).is_consistent
+        made = outside.upload(b"new", "new.txt")
+        assert outside.download("se-01", made.file_id)[1] == b"new"
+    assert b"12 of 12 passed" in composed.in_container("selftest").stdout
+
+
+def test_after_down(composed: ComposedMesh, stored: list[Stored]) -> None:
+    composed.down()
+    composed.up()
+    assert_all_is_there(composed, stored)
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        ("postgres",),
+        ("valkey",),
+        ("admin", "se-01", "se-02", "se-03", "ingest", "query"),
+        ("postgres", "valkey", "admin", "se-01", "se-02", "se-03", "ingest", "query"),
+    ],
+    ids=["postgres", "valkey", "volumes of servers", "all but s3"],
+)
+def test_after_a_lost_volume_of_caches(
+    composed: ComposedMesh, stored: list[Stored], lost: tuple[str, ...]
+) -> None:
+    composed.down()
+    composed.remove_volumes(*lost)
+    composed.up()
+    assert_all_is_there(composed, stored)
+
+
+def test_after_kill_of_everything_all_comes_back_by_itself(
+    composed: ComposedMesh, stored: list[Stored]
+) -> None:
+    before = {name: composed.inspect(name)["State"] for name in composed.services()}
+    for state in before.values():
+        os.kill(state["Pid"], signal.SIGKILL)
+    wait_until(
+        lambda: all(
+            composed.inspect(name)["State"]["StartedAt"] != state["StartedAt"]
+            for name, state in before.items()
+        ),
+        READY_SECONDS,
+        "all are started again",
+    )
+    composed.wait_healthy()
+    assert not [state for state in before.values() if psutil.pid_exists(state["Pid"])]
+    assert_all_is_there(composed, stored)
+
+
+def test_after_docker_kill_of_everything_up_starts_it(
+    composed: ComposedMesh, stored: list[Stored]
+) -> None:
+    composed.compose("kill")
+    composed.up()
+    assert_all_is_there(composed, stored)
+
+
+def test_stop_ends_in_good_order_within_its_grace(
+    composed: ComposedMesh, stored: list[Stored]
+) -> None:
+    names = composed.services()
+    composed.compose("stop")
+    codes = {name: composed.inspect(name)["State"]["ExitCode"] for name in names}
+    composed.up()
+    assert codes == dict.fromkeys(names, 0)
+    assert_all_is_there(composed, stored)
+
+
+@pytest.mark.skipif(OWN_ENGINE not in os.environ, reason="this Docker Engine is not ours to kill")
+def test_after_kill_of_the_engine_and_everything_all_comes_back_by_itself(
+    composed: ComposedMesh, stored: list[Stored]
+) -> None:
+    engine = OwnEngine(Path(os.environ[OWN_ENGINE]))
+    containers = [composed.inspect(name)["State"]["Pid"] for name in composed.services()]
+    killed = engine.processes()
+    for process in [*killed, *map(psutil.Process, containers)]:
+        process.kill()
+    psutil.wait_procs(killed, READY_SECONDS)
+    engine.start(outlives_us=True)
+    composed.wait_healthy()
+    assert_all_is_there(composed, stored)
