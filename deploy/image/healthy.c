@@ -8,7 +8,6 @@
  * Reads ARTSTORE_PORT, ARTSTORE_PORT_OFFSET (0), ARTSTORE_HOST (127.0.0.1), and
  * ARTSTORE_TLS_CERT_FILE, which says that the server speaks TLS.
  */
-#include <errno.h>
 #include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
@@ -110,8 +109,10 @@ static BIO *connection(int tls)
     BIO_set_conn_hostname(bio, address());
     BIO_set_conn_port(bio, port);
     if (BIO_do_connect(bio) <= 0) {
-        const char *reason = ERR_reason_error_string(ERR_peek_last_error());
-        fail("no connection to %s port %s: %s", address(), port, reason ? reason : strerror(errno));
+        unsigned long error = ERR_peek_error();
+        const char *reason = ERR_SYSTEM_ERROR(error) ? strerror(ERR_GET_REASON(error))
+                                                     : ERR_reason_error_string(error);
+        fail("no connection to %s port %s: %s", address(), port, reason ? reason : "it closed it");
     }
     return bio;
 }
