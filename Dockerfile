@@ -13,7 +13,7 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends binutils ca-certificates python3.11-venv
 # An index of your own: --build-arg PIP_INDEX_URL=...
 ARG PIP_INDEX_URL
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_COMPILE=1 PYTHONHASHSEED=0
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PYTHONHASHSEED=0
 WORKDIR /src
 COPY requirements requirements
 RUN python3.11 -m venv /build \
@@ -23,7 +23,8 @@ COPY deploy/image/slim.sh .
 
 FROM tools AS packages
 RUN /build/bin/pip --python /opt/artstore/bin/python install \
-        --require-hashes --no-deps --only-binary :all: -r requirements/server.lock \
+        --require-hashes --no-deps --no-compile --only-binary :all: -r requirements/server.lock \
+    && find /opt/artstore/bin ! -type d ! -name 'python*' -delete \
     && mkdir -p /made/opt && mv /opt/artstore /made/opt && sh slim.sh /made
 
 FROM tools AS artstore
@@ -37,13 +38,13 @@ COPY admin_server admin_server
 COPY artstore_client artstore_client
 RUN /build/bin/pip wheel --no-build-isolation --no-deps -w /wheel . \
     && /build/bin/pip --python /opt/artstore/bin/python install \
-        --no-deps --prefix /made/opt/artstore /wheel/*
+        --no-deps --no-compile --prefix /made/opt/artstore /wheel/*
 COPY --from=health artstore-healthy /made/opt/artstore/bin/
 RUN sh slim.sh /made
 
 FROM debian:12.12-slim
-# The number is fixed, so that the owner of a mounted volume is known. The names of hosts are the
-# builder's, not the image's.
+# The number is fixed, so that the owner of a mounted volume is known. Logs are emptied, since a
+# removed file would leave a trace with today's date; the builder mounts its own names of hosts.
 RUN touch /var/before \
     && apt-get update \
     && apt-get install -y --no-install-recommends \
@@ -51,8 +52,11 @@ RUN touch /var/before \
     && echo 'artstore:x:10001:10001::/var/lib/artstore:/usr/sbin/nologin' >> /etc/passwd \
     && echo 'artstore:x:10001:' >> /etc/group \
     && install -d -o 10001 -g 10001 /var/lib/artstore /var/lib/artstore/data \
-    && rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/* /tmp/* \
-    && find /etc /tmp /usr /var -newer /var/before ! -name 'host*' ! -name resolv.conf \
+    && find /var/lib/apt/lists /var/cache/apt -type f -delete \
+    && find /var/log -type f -exec truncate --size 0 {} + \
+    && rm -f /var/cache/ldconfig/aux-cache /var/cache/debconf/*-old \
+    && find /etc /tmp /usr /var -newer /var/before \
+        ! -path /etc/hosts ! -path /etc/hostname ! -path /etc/resolv.conf \
         -exec touch --no-dereference --date=@0 {} + \
     && rm /var/before && touch --date=@0 /var
 COPY --from=packages /made/ /

@@ -4,7 +4,7 @@ set -eu
 
 venv=$1/opt/artstore
 packages=$venv/lib/python3.11/site-packages
-rm -f "$venv"/bin/[Aa]ctivate*
+rm -rf "$venv"/bin/[Aa]ctivate* "$venv/include"
 
 # botocore describes some 400 services. Used are S3 and those that give credentials for it.
 if [ -d "$packages/botocore/data" ]; then
@@ -18,5 +18,5 @@ find "$packages" -type d \( -name tests -o -name test \) -prune -exec rm -r {} +
 find "$packages" -name '*.so' ! -path '*.libs/*' -exec strip --strip-debug {} +
 
 # Nobody writes there later, so the caches are made now; nor are they compared with their sources.
-python3.11 -m compileall -q --invalidation-mode unchecked-hash -s "$1" -p / "$packages"
+python3.11 -m compileall -q -f --invalidation-mode unchecked-hash -s "$1" -p / "$packages"
 find "$1" -exec touch --no-dereference --date=@0 {} +

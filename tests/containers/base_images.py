@@ -156,15 +156,13 @@ deb {SECURITY} {SUITE}-security main
     for file in (tree / "usr/share/doc").rglob("*"):
         if not file.is_dir() and file.name != "copyright":
             file.unlink()
-    for folder in ("var/cache/apt", "var/lib/apt/lists", "var/log"):
+    for folder in ("var/cache/apt", "var/cache/debconf", "var/lib/apt/lists", "var/log"):
         _empty(tree / folder)
-    for name in (
-        "etc/hostname",
-        "etc/resolv.conf",
-        "etc/machine-id",
-        "var/cache/ldconfig/aux-cache",
-    ):
+    for name in ("etc/machine-id", "var/cache/ldconfig/aux-cache"):
         (tree / name).unlink(missing_ok=True)
+    # What the engine mounts over: where it is missing, an older one changes the folder's date.
+    for name in ("etc/hostname", "etc/hosts", "etc/resolv.conf"):
+        (tree / name).write_text("")
 
 
 def _empty(folder: Path) -> None:
@@ -218,8 +216,8 @@ def _build(image: str, base: str) -> None:
             else:
                 shutil.copy2(source, context / name)
         label = f"{LABEL}=a wheel of the tests on {base}"
-        _run("docker", "build", "-q", "--network=host", f"--build-arg=BASE={base}", f"--label={label}",
-             f"--tag={image}", str(context))  # fmt: skip
+        _run("docker", "build", "-q", "--network=host", f"--build-arg=BASE={base}",
+             f"--label={label}", f"--tag={image}", str(context))  # fmt: skip
 
 
 def _not_run(folder: str, names: list[str]) -> set[str]:
