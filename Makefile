@@ -12,7 +12,8 @@ unexport PYTHONHOME PYTHONPATH PYTHONPLATLIBDIR PYTHONSTARTUP PYTHONINSPECT PYTH
 unexport PYTHONIOENCODING PIP_TARGET PIP_PREFIX PIP_ROOT PIP_USER CDPATH
 export PYTHONUTF8 := 1
 
-.PHONY: help run reset install test test-full test-compose lint format gen gen-check bench clean FORCE
+.PHONY: help run reset install test test-full test-compose lint format gen gen-check bench image lock
+.PHONY: clean FORCE
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[.a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,8 +72,30 @@ bench: $(VENV)/.dev .venv-bench/.done ## Measure against the stated numbers and 
 	@.venv-bench/bin/pip install -qq --disable-pip-version-check buildgrid==0.4.4
 	@touch $@
 
+# Only the labels differ from what `docker build` makes: they name the commit.
+image: ## Build the servers' image, artstore:VERSION, with Docker
+	@docker build --tag artstore:$(VERSION) \
+		--build-arg REVISION="$$(git rev-parse HEAD)" \
+		--build-arg CREATED="$$(TZ=UTC git log -1 --date=iso-strict-local --format=%cd)" \
+		--build-arg SOURCE_DATE_EPOCH="$$(git log -1 --format=%ct)" .
+
+lock: .venv-lock/.done ## Pin what pyproject.toml needs, in requirements/; newer ones: LOCK_ARGS=--upgrade
+	@$(pin) --output-file requirements/server.lock pyproject.toml
+	@sed -n 's/^requires = \["\(.*\)"\]$$/\1/p' pyproject.toml | $(pin) --output-file requirements/build.lock -
+
+.venv-lock/.done:
+	@$(PYTHON) -m venv .venv-lock
+	@.venv-lock/bin/pip install -qq --disable-pip-version-check uv==0.13.9
+	@touch $@
+
 clean: ## Remove .venv and what the tools leave behind; data stays
-	@rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	@rm -rf $(VENV) .venv-lock build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+
+VERSION = $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
+
+# For every platform and each Python that we run on.
+pin = .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-annotate --custom-compile-command "make lock" $(LOCK_ARGS)
 
 # $(1) is the folder to write to.
 generate = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I protos \

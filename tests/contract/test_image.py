@@ -1,0 +1,109 @@
+"""What holds of the image without a Docker Engine: its pins, its context, its names."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from mesh.settings import ENV_PREFIX, MeshSettings
+
+ROOT = Path(__file__).parents[2]
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
+VERSION = PROJECT["project"]["version"]
+HEALTHY = ROOT / "deploy" / "image" / "healthy.c"
+
+
+def locked(name: str) -> dict[str, str]:
+    """Package and version of each line of a lock file; each has the hashes of its files."""
+    text = (ROOT / "requirements" / f"{name}.lock").read_text()
+    entries = re.split(r"^(?=[\w-])", text.replace("\\\n", ""), flags=re.MULTILINE)[1:]
+    found = {}
+    for entry in entries:
+        requirement, *hashes = re.split(r"\s+--hash=", entry.strip())
+        assert hashes, requirement
+        assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", one) for one in hashes), requirement
+        name_and_version = requirement.partition(";")[0].strip()
+        package, _, version = name_and_version.partition("==")
+        found[canonicalize_name(package)] = version
+    return found
+
+
+@pytest.mark.parametrize(
+    ("lock", "needs"),
+    [
+        ("server", PROJECT["project"]["dependencies"]),
+        ("build", PROJECT["build-system"]["requires"]),
+    ],
+)
+def test_what_the_project_needs_is_locked_in_a_version_that_it_takes(
+    lock: str, needs: list[str]
+) -> None:
+    versions = locked(lock)
+    for need in map(Requirement, needs):
+        version = versions.get(canonicalize_name(need.name))
+        assert version is not None, f"{need} is not in requirements/{lock}.lock: run make lock"
+        assert need.specifier.contains(version), f"{need}: {version} is locked, run make lock"
+
+
+def test_packages_come_from_the_lock_files_alone() -> None:
+    installs = re.findall(r"pip [^&]*?\binstall\b[^&]*", DOCKERFILE)
+    assert len(installs) == 3
+    for install in installs:
+        assert "--no-deps" in install
+        assert "--require-hashes" in install or "/wheel/*" in install
+    assert "--no-build-isolation" in DOCKERFILE
+
+
+def test_one_base_is_named_by_its_exact_version() -> None:
+    stages = re.findall(r"^FROM \S+ AS (\S+)", DOCKERFILE, re.MULTILINE)
+    bases = set(re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)) - set(stages)
+    (base,) = bases
+    assert re.fullmatch(r"debian:\d+\.\d+-slim", base)
+    assert f'base.name="{base}"' in DOCKERFILE
+
+
+def test_a_builder_needs_no_registry_to_read_the_file() -> None:
+    assert not DOCKERFILE.startswith("# syntax=")
+
+
+def test_the_context_is_what_the_file_copies() -> None:
+    copied = {
+        source
+        for line in re.findall(r"^COPY (?!--from)(.*)$", DOCKERFILE, re.MULTILINE)
+        for source in line.split()[:-1]
+    }
+    lines = (ROOT / ".dockerignore").read_text().split()
+    assert lines[0] == "*"
+    let_in = {line[1:] for line in lines if line.startswith("!")}
+    for source in copied:
+        assert any(source == known or source.startswith(f"{known}/") for known in let_in), source
+    for known in let_in:
+        assert any(source == known or source.startswith(f"{known}/") for source in copied), known
+
+
+def test_the_packages_are_those_of_the_project_but_for_the_launcher() -> None:
+    patterns = PROJECT["tool"]["setuptools"]["packages"]["find"]["include"]
+    packages = {pattern.rstrip("*") for pattern in patterns} - {"launch", "artstore"}
+    assert packages <= set(re.findall(r"^COPY (\w+) \1$", DOCKERFILE, re.MULTILINE))
+
+
+def test_the_image_has_the_version_of_the_project() -> None:
+    assert f'image.version="{VERSION}"' in DOCKERFILE
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+    images = {service["image"] for service in services.values()}
+    assert any(f"artstore:{VERSION}" in image for image in images)
+
+
+def test_the_health_check_reads_settings_that_servers_have() -> None:
+    names = set(re.findall(rf'"{ENV_PREFIX}(\w+)"', HEALTHY.read_text()))
+    assert names == {"PORT", "PORT_OFFSET", "HOST", "TLS_CERT_FILE"}
+    assert {name.lower() for name in names} <= set(MeshSettings.model_fields)
+    assert re.search(r'^HEALTHCHECK .* CMD \["artstore-healthy"\]$', DOCKERFILE, re.MULTILINE)
