@@ -186,8 +186,11 @@ def test_a_server_that_is_frozen_or_says_that_it_does_not_serve_is_unhealthy(
     if tls:
         tmp_path.chmod(0o755)
         cert, key = write_certificate(tmp_path)
-        options = (f"--volume={tmp_path}:/run/tls:ro", f"--env=ARTSTORE_TLS_CERT_FILE=/run/tls/{cert.name}",
-                   f"--env=ARTSTORE_TLS_KEY_FILE=/run/tls/{key.name}")  # fmt: skip
+        options = (
+            f"--volume={tmp_path}:/run/tls:ro",
+            f"--env=ARTSTORE_TLS_CERT_FILE=/run/tls/{cert.name}",
+            f"--env=ARTSTORE_TLS_KEY_FILE=/run/tls/{key.name}",
+        )
     with server_in(image, *options) as container:
         docker("kill", "--signal", "STOP", container)
         assert "no answer within 3 s" in turns(container, "unhealthy")
