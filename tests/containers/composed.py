@@ -174,6 +174,14 @@ class ComposedMesh:
         """`docker compose down`: containers and network are gone, volumes stay."""
         self.compose("down", "--remove-orphans", *arguments, seconds=UP_SECONDS)
 
+    def move(self, address: Address) -> None:
+        """Give it other addresses; it must be down."""
+        env = self.folder / ".env"
+        text = env.read_text().replace(self.address.network, address.network)
+        env.write_text(text.replace(self.address.published, address.published))
+        self.address = address
+        del self.settings
+
     def state(self) -> str:
         """What runs, and the last lines that each container wrote."""
         shown = self.compose("ps", "-a", check=False).stdout
@@ -186,7 +194,10 @@ class ComposedMesh:
 
     def container(self, service: str) -> str:
         """The id of its container, also of one that does not run."""
-        return self.compose("ps", "-aq", service).stdout.decode().strip()
+        label = "label=com.docker.compose"
+        filters = (f"{label}.project={self.project}", f"{label}.service={service}")
+        wanted = (f"--filter={one}" for one in (*filters, f"{label}.oneoff=False"))
+        return docker("ps", "-aq", "--no-trunc", *wanted).stdout.decode().strip()
 
     def inspect(self, service: str) -> dict[str, Any]:
         """What the engine says of a container."""

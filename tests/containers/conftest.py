@@ -10,7 +10,7 @@ import pytest
 from tests.containers.composed import Address, ComposedMesh, checkout, docker, run
 from tests.mesh_process import REPOSITORY
 
-UP_SECONDS = 500.0
+UP_SECONDS = 800.0
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

@@ -70,7 +70,8 @@ def install(programs: Mapping[str, str]) -> list[str]:
         CannotRun: something is missing that can't be installed.
     """
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
-    missing = [name for program, name in programs.items() if not shutil.which(program, path=path)]
+    lacking = [name for program, name in programs.items() if not shutil.which(program, path=path)]
+    missing = list(dict.fromkeys(lacking))
     if not missing:
         return []
     wanted = " ".join(missing)
@@ -202,6 +203,8 @@ class OwnEngine:
             CannotRun: it does not start; the message has its last words.
         """
         command = json.loads((self.folder / "command.json").read_text())
+        # Of one that was killed: its number is taken until whoever began it looks after it.
+        (self.folder / "docker.pid").unlink(missing_ok=True)
         log = self.folder / "dockerd.log"
         with log.open("ab") as output:
             process = subprocess.Popen(
@@ -234,6 +237,11 @@ class OwnEngine:
             _, alive = psutil.wait_procs(found, STOP_SECONDS)
             for process in alive:
                 process.kill()
+        # Namespaces of containers, which it leaves mounted.
+        for line in Path("/proc/mounts").read_text().splitlines():
+            place = line.split()[1]
+            if Path(place).is_relative_to(self.folder):
+                _call(["umount", "--lazy", place], {}, seconds=10)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
