@@ -316,15 +316,13 @@ def checkout(folder: Path, address: Address, name: str, **variables: str) -> Com
     own = {
         "COMPOSE_PROJECT_NAME": f"{PROJECTS}-{name}",
         "ARTSTORE_IMAGE": IMAGE,
-        "ARTSTORE_NETWORK": address.network,
         **variables,
     }
-    example = re.sub(
-        r"^ARTSTORE_PUBLISH_ADDRESS=.*$",
-        f"ARTSTORE_PUBLISH_ADDRESS={address.published}",
-        example,
-        flags=re.MULTILINE,
-    )
+    for key, value in (
+        ("ARTSTORE_NETWORK", address.network),
+        ("ARTSTORE_PUBLISH_ADDRESS", address.published),
+    ):
+        example = re.sub(rf"^#?{key}=.*$", f"{key}={value}", example, flags=re.MULTILINE)
     example += "".join(f"{key}={value}\n" for key, value in own.items())
     (folder / "compose.env.example").write_text(example)
     (folder / ".venv").mkdir()
