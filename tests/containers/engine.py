@@ -237,10 +237,12 @@ class OwnEngine:
             _, alive = psutil.wait_procs(found, STOP_SECONDS)
             for process in alive:
                 process.kill()
-        # Namespaces of containers, which it leaves mounted.
-        for line in Path("/proc/mounts").read_text().splitlines():
+        # Namespaces of containers, which it leaves mounted; and its data, if it was killed.
+        command = json.loads((self.folder / "command.json").read_text())
+        ours = [self.folder, *(Path(one[12:]) for one in command if one.startswith("--data-root="))]
+        for line in reversed(Path("/proc/mounts").read_text().splitlines()):
             place = line.split()[1]
-            if Path(place).is_relative_to(self.folder):
+            if any(Path(place).is_relative_to(folder) for folder in ours):
                 _call(["umount", "--lazy", place], {}, seconds=10)
         shutil.rmtree(self.folder, ignore_errors=True)
 
