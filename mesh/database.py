@@ -22,6 +22,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import asyncpg
 import structlog
 
+from mesh import tcp_keepalive
 from mesh.errors import Unavailable
 
 T = TypeVar("T")
@@ -132,6 +133,7 @@ class Database:
             # A query whose client has gone ends by itself, and lets go of its locks.
             "client_connection_check_interval": "1000",
             "idle_in_transaction_session_timeout": "60000",
+            **tcp_keepalive.POSTGRES_SETTINGS,
             **(settings or {}),
         }
         self._pool: asyncpg.Pool[Any] | None = None
@@ -242,12 +244,14 @@ class Database:
     async def connect(self, *, timeout: float | None = None) -> asyncpg.Connection[Any]:
         """A connection outside the pool, for LISTEN and session locks; the caller closes it."""
         try:
-            return await asyncpg.connect(
+            connection = await asyncpg.connect(
                 self.url,
                 timeout=timeout or self.timeout_seconds,
                 command_timeout=self.timeout_seconds,
                 server_settings=self._server_settings,
             )
+            await _keep_alive(connection)
+            return connection
         except Exception as exc:
             if is_gone(exc):
                 raise self._unavailable(exc) from exc
@@ -339,6 +343,7 @@ class Database:
                     command_timeout=self.timeout_seconds,
                     server_settings=self._server_settings,
                     connection_class=Connection,
+                    init=_keep_alive,
                 )
             return self._pool
 
@@ -384,6 +389,14 @@ class Database:
         finally:
             self._down = False
             self._probe = None
+
+
+async def _keep_alive(connection: Any) -> None:
+    """Notice within seconds that PostgreSQL's host, or the network to it, has gone."""
+    # asyncpg has no public way to its socket.
+    connected = connection._transport.get_extra_info("socket")
+    if connected is not None:
+        tcp_keepalive.keep_alive(connected)
 
 
 async def _planned_anew(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 
 import asyncpg
@@ -310,3 +311,31 @@ async def test_starters_at_the_same_time_create_it_once(database_url: str) -> No
 )
 def test_another_database_of_the_same_server(url: str, changed: str) -> None:
     assert with_database(url, "b") == changed
+
+
+async def test_both_ends_notice_within_seconds_that_the_network_between_them_is_gone(
+    database_url: str,
+) -> None:
+    """Else PostgreSQL keeps the locks of a host that is lost for two hours."""
+    database = Database(database_url)
+    alone = await database.connect()
+    try:
+        async with database.connection() as pooled:
+            for connection in (alone, pooled):
+                idle, interval, count, user = [
+                    await connection.fetchval(f"SHOW {name}")
+                    for name in (
+                        "tcp_keepalives_idle",
+                        "tcp_keepalives_interval",
+                        "tcp_keepalives_count",
+                        "tcp_user_timeout",
+                    )
+                ]
+                assert int(idle) + int(interval) * int(count) <= 15, "heeded on TCP only"
+                assert int(user) <= 15_000
+                ours = connection._transport.get_extra_info("socket")
+                assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+                assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) <= 15
+    finally:
+        await alone.close()
+        await database.close()
