@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import grpc
 import grpc.aio
 
-from artstore_client.proxies import on_loopback, proxy_of
+from artstore_client.proxies import goes_direct, proxy_of
+from artstore_client.targets import target_of
 
 _MIB = 1024 * 1024
 
@@ -30,6 +32,20 @@ IDEMPOTENT_CALLS: dict[str, tuple[str, ...]] = {
     "artstore.v1.StorageElementService": ("GetStorageElement", "ListStorageElements"),
     "artstore.v1.CacheService": ("ListLocks",),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Keepalive:
+    """When a connection is left: after so long without a word, and then again after a ping."""
+
+    idle_seconds: float
+    silence_seconds: float
+
+
+PATIENT = Keepalive(10.0, 12.0)
+"""For what takes uploads: on a slow line the bytes of a file stand before the ping."""
+QUICK = Keepalive(3.0, 3.0)
+"""For what is only asked: another server is then asked within the time of most calls."""
 
 
 def service_config() -> str:
@@ -63,10 +79,13 @@ def service_config() -> str:
     )
 
 
-def channel_options(endpoint: str, *, retries: bool = True) -> list[tuple[str, Any]]:
-    """Options of the channel to host:port.
+def channel_options(
+    endpoint: str, *, retries: bool = True, keepalive: Keepalive = PATIENT
+) -> list[tuple[str, Any]]:
+    """Options of the channel to an endpoint (`artstore_client.targets`).
 
-    A server on this machine is reached without the proxy that the environment names.
+    A server on this machine is reached without the proxy that the environment names, and so are
+    addresses that are given as a list.
 
     Without the probe of the bandwidth-delay product a stalled stream holds 64 KiB instead of
     megabytes; a stream reads ahead what `lookahead_bytes` says.
@@ -74,10 +93,15 @@ def channel_options(endpoint: str, *, retries: bool = True) -> list[tuple[str, A
     return [
         ("grpc.service_config", service_config()),
         ("grpc.enable_retries", int(retries)),
-        ("grpc.enable_http_proxy", int(not on_loopback(endpoint))),
-        ("grpc.keepalive_time_ms", 20_000),
-        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.enable_http_proxy", int(not goes_direct(endpoint))),
+        ("grpc.keepalive_time_ms", int(keepalive.idle_seconds * 1000)),
+        # Without effect in gRPC 1.85, where the timeout of the ping counts, a minute by default.
+        ("grpc.keepalive_timeout_ms", int(keepalive.silence_seconds * 1000)),
+        ("grpc.http2.ping_timeout_ms", int(keepalive.silence_seconds * 1000)),
+        ("grpc.http2.max_pings_without_data", 0),
         ("grpc.keepalive_permit_without_calls", 0),
+        # By default half a minute: so long a server that came back would not be known.
+        ("grpc.dns_min_time_between_resolutions_ms", 1_000),
         ("grpc.max_receive_message_length", 4 * _MIB),
         ("grpc.max_send_message_length", 4 * _MIB),
         ("grpc.http2.bdp_probe", 0),
@@ -107,16 +131,17 @@ class Channels:
         )
         self._open: dict[str, grpc.aio.Channel] = {}
 
-    def to(self, endpoint: str) -> grpc.aio.Channel:
-        """The channel to `endpoint` (host:port)."""
+    def to(self, endpoint: str, keepalive: Keepalive = PATIENT) -> grpc.aio.Channel:
+        """The channel to `endpoint`, of one server or of several that do the same."""
         channel = self._open.get(endpoint)
         if channel is None:
-            options = channel_options(endpoint, retries=self._retries)
+            options = channel_options(endpoint, retries=self._retries, keepalive=keepalive)
             self._proxy = self._proxy or proxy_of(endpoint)
+            target = target_of(endpoint)
             if self._credentials is None:
-                channel = grpc.aio.insecure_channel(endpoint, options=options)
+                channel = grpc.aio.insecure_channel(target, options=options)
             else:
-                channel = grpc.aio.secure_channel(endpoint, self._credentials, options=options)
+                channel = grpc.aio.secure_channel(target, self._credentials, options=options)
             self._open[endpoint] = channel
         return channel
 

@@ -64,9 +64,11 @@ class Client:
         Args:
             mesh_file: path of mesh.json. Default: ARTSTORE_MESH, else `.artstore/mesh.json` in
                 the working folder or the nearest one above it.
-            admin: host:port of admin. Default ARTSTORE_ADMIN_ENDPOINT, else from mesh.json.
-            ingest: host:port of ingest. Default ARTSTORE_INGEST_ENDPOINT, else from mesh.json.
-            query: host:port of query. Default ARTSTORE_QUERY_ENDPOINT, else from mesh.json.
+            admin: host:port of admin, or several admins: `a:port,b:port` of addresses, or
+                `dns:///name:port` of a name that has several. Calls take turns among those that
+                are healthy. Default ARTSTORE_ADMIN_ENDPOINT, else from mesh.json.
+            ingest: the same of ingest. Default ARTSTORE_INGEST_ENDPOINT, else from mesh.json.
+            query: the same of query. Default ARTSTORE_QUERY_ENDPOINT, else from mesh.json.
             storage: element id to host:port, for elements that are reached from here at another
                 address than admin lists. Default ARTSTORE_STORAGE_ENDPOINTS
                 ("se-01=host:port,..."). All other elements are those that admin lists; those of

@@ -17,7 +17,7 @@ from artstore.v1 import (
     types_pb2,
 )
 from artstore_client.calls import Calls, Timeouts
-from artstore_client.channels import Channels
+from artstore_client.channels import QUICK, Channels
 from artstore_client.directory import ElementDirectory
 from artstore_client.errors import ArtStoreError, ConfigurationError, Unavailable, Unimplemented
 from artstore_client.settings import ConnectionSettings
@@ -79,7 +79,7 @@ class Connection:
     def query(self) -> query_pb2_grpc.QueryServiceAsyncStub:
         """Stub of query."""
         endpoint = _known(self.settings.endpoints.query, "query")
-        return query_pb2_grpc.QueryServiceStub(self._channels.to(endpoint))
+        return query_pb2_grpc.QueryServiceStub(self._channels.to(endpoint, QUICK))
 
     def storage_at(self, endpoint: str) -> storage_pb2_grpc.StorageServiceAsyncStub:
         """Stub of the element at `endpoint` (host:port)."""
@@ -157,7 +157,7 @@ class Connection:
         endpoint = self.settings.endpoints.admin
         if not endpoint or time.monotonic() < self._registry_silent_until:
             return []
-        stub = admin_pb2_grpc.FileRegistryServiceStub(self._channels.to(endpoint))
+        stub = admin_pb2_grpc.FileRegistryServiceStub(self._channels.to(endpoint, QUICK))
         request = admin_pb2.FileRegistryServiceGetFileRequest(file_id=file_id)
         try:
             answer = await self.calls.unary(
@@ -181,7 +181,7 @@ class Connection:
 
     async def _list_elements(self) -> list[types_pb2.StorageElement]:
         stub = admin_pb2_grpc.StorageElementServiceStub(
-            self._channels.to(self.settings.endpoints.admin)
+            self._channels.to(self.settings.endpoints.admin, QUICK)
         )
         found: list[types_pb2.StorageElement] = []
         token = ""
@@ -204,7 +204,7 @@ class Connection:
                 " ARTSTORE_TOKEN, or run where `make run` wrote .artstore/mesh.json"
             )
         endpoint = _known(self.settings.endpoints.admin, "admin")
-        stub = admin_pb2_grpc.TokenServiceStub(self._channels.to(endpoint))
+        stub = admin_pb2_grpc.TokenServiceStub(self._channels.to(endpoint, QUICK))
         request = admin_pb2.IssueTokenRequest(
             client_id=self.settings.client_id, client_secret=self.settings.client_secret
         )

@@ -12,8 +12,16 @@ _PROXY_VARIABLES = ("grpc_proxy", "https_proxy", "http_proxy")
 _EXCEPTIONS = ("no_grpc_proxy", "no_proxy")
 
 
+def goes_direct(endpoint: str) -> bool:
+    """Say whether an endpoint is never reached by a proxy: this machine's own, or a list.
+
+    gRPC would ask the proxy for the whole list as if it were one host.
+    """
+    return "," in endpoint or on_loopback(endpoint)
+
+
 def on_loopback(endpoint: str) -> bool:
-    """Say whether host:port is this machine's own, which no proxy leads to."""
+    """Say whether an endpoint of one server is this machine's own."""
     host = _host(endpoint)
     if host == "localhost" or host.endswith(".localhost") or endpoint.startswith("unix:"):
         return True
@@ -22,7 +30,7 @@ def on_loopback(endpoint: str) -> bool:
 
 
 def proxy_of(endpoint: str, environment: Mapping[str, str] | None = None) -> str:
-    """Return "http://host:port (variable)" of the proxy to host:port, "" if there is none.
+    """Return "http://host:port (variable)" of the proxy to an endpoint, "" if there is none.
 
     Name and password in the variable are left out.
 
@@ -31,7 +39,7 @@ def proxy_of(endpoint: str, environment: Mapping[str, str] | None = None) -> str
     """
     env = os.environ if environment is None else environment
     variable = next((name for name in _PROXY_VARIABLES if env.get(name)), "")
-    if not variable or on_loopback(endpoint) or _is_excepted(_host(endpoint), env):
+    if not variable or goes_direct(endpoint) or _is_excepted(_host(endpoint), env):
         return ""
     told = env[variable]
     try:
@@ -61,6 +69,9 @@ def _is_excepted(host: str, env: Mapping[str, str]) -> bool:
 
 
 def _host(endpoint: str) -> str:
+    scheme, _, path = endpoint.partition(":")
+    if scheme in ("dns", "ipv4", "ipv6"):
+        endpoint = path.rpartition("/")[2]
     try:
         return (urlsplit(f"//{endpoint}").hostname or "").rstrip(".").lower()
     except ValueError:

@@ -11,15 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from artstore_client.errors import ConfigurationError
+from artstore_client.targets import target_of
 
 MESH_FILE = Path(".artstore") / "mesh.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """host:port of each server; empty where it is not known.
+    """Where each server is; empty where it is not known.
 
     Attributes:
+        admin, ingest, query: one server each, or several that do the same
+            (`artstore_client.targets`).
         storage: elements by id. Admin knows them all; these are known without it.
         storage_pinned: `storage` was said by the caller (argument or environment) and goes
             before the addresses that admin lists; what mesh.json says does not.
@@ -79,6 +82,15 @@ def load(
     def chosen(argument: str | None, variable: str, in_file: object) -> str:
         return argument or env.get(variable, "") or str(in_file or "")
 
+    def endpoint(argument: str | None, server: str) -> str:
+        variable = f"ARTSTORE_{server.upper()}_ENDPOINT"
+        told = chosen(argument, variable, places.get(server))
+        try:
+            target_of(told)
+        except ValueError as error:
+            raise ConfigurationError(f"{variable}: {error}") from None
+        return told
+
     elements = storage
     if elements is None and env.get("ARTSTORE_STORAGE_ENDPOINTS"):
         elements = parse_storage_endpoints(env["ARTSTORE_STORAGE_ENDPOINTS"])
@@ -87,9 +99,9 @@ def load(
         elements = places.get("storage") or {}
     return ConnectionSettings(
         endpoints=Endpoints(
-            admin=chosen(admin, "ARTSTORE_ADMIN_ENDPOINT", places.get("admin")),
-            ingest=chosen(ingest, "ARTSTORE_INGEST_ENDPOINT", places.get("ingest")),
-            query=chosen(query, "ARTSTORE_QUERY_ENDPOINT", places.get("query")),
+            admin=endpoint(admin, "admin"),
+            ingest=endpoint(ingest, "ingest"),
+            query=endpoint(query, "query"),
             storage=dict(elements),
             storage_pinned=pinned,
         ),

@@ -9,9 +9,13 @@ from functools import cache
 import grpc
 
 from mesh.settings import MeshSettings
+from mesh.targets import target_of
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024 + 64 * 1024
 LOOKAHEAD_BYTES = 1024 * 1024
+# A server that is frozen, or cut off, is left after both: then calls go to the other one.
+KEEPALIVE_SECONDS = 5.0
+SILENCE_SECONDS = 5.0
 
 # Calls that may be sent twice without harm. Streams are left out: a retry would replay them.
 IDEMPOTENT: dict[str, tuple[str, ...]] = {
@@ -71,6 +75,19 @@ def service_config(health_service: str | None = "") -> str:
     return json.dumps(config)
 
 
+def keepalive_options(idle_seconds: float, silence_seconds: float) -> list[tuple[str, int]]:
+    """Drop a connection that said nothing for `idle_seconds`, nor to a ping for so long again.
+
+    gRPC's own `keepalive_timeout_ms` has no effect in 1.85: what counts is the timeout of the
+    ping, a minute by default.
+    """
+    return [
+        ("grpc.keepalive_time_ms", int(idle_seconds * 1000)),
+        ("grpc.keepalive_timeout_ms", int(silence_seconds * 1000)),
+        ("grpc.http2.ping_timeout_ms", int(silence_seconds * 1000)),
+    ]
+
+
 def channel_options(health_service: str | None = "") -> list[tuple[str, str | int]]:
     """Options of every channel between our servers."""
     return [
@@ -81,10 +98,12 @@ def channel_options(health_service: str | None = "") -> list[tuple[str, str | in
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         ("grpc.http2.bdp_probe", 0),
         ("grpc.http2.lookahead_bytes", LOOKAHEAD_BYTES),
-        ("grpc.keepalive_time_ms", 20_000),
-        ("grpc.keepalive_timeout_ms", 5_000),
+        *keepalive_options(KEEPALIVE_SECONDS, SILENCE_SECONDS),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
+        # A name that stands for several servers is looked up again when one of them goes; half a
+        # minute later by default, and meanwhile the one that came back would not be known.
+        ("grpc.dns_min_time_between_resolutions_ms", 1_000),
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.min_reconnect_backoff_ms", 1_000),
         ("grpc.max_reconnect_backoff_ms", 1_000),
@@ -100,17 +119,19 @@ def open_channel(
     health_service: str | None = "",
     interceptors: Sequence[grpc.aio.ClientInterceptor] | None = None,
 ) -> grpc.aio.Channel:
-    """A channel to `endpoint` (host:port); connects in the background, close it when done.
+    """A channel to `endpoint`; connects in the background, close it when done.
+
+    `endpoint` is host:port, or several servers that do the same (`mesh.targets`): calls take
+    turns, and what is not healthy gets none.
 
     A server that answers NOT_SERVING for `health_service` gets no calls. Give each call a
     timeout: the channel sets none.
     """
+    target = target_of(endpoint)
     options = channel_options(health_service)
     if credentials is None:
-        return grpc.aio.insecure_channel(endpoint, options=options, interceptors=interceptors)
-    return grpc.aio.secure_channel(
-        endpoint, credentials, options=options, interceptors=interceptors
-    )
+        return grpc.aio.insecure_channel(target, options=options, interceptors=interceptors)
+    return grpc.aio.secure_channel(target, credentials, options=options, interceptors=interceptors)
 
 
 def open_mesh_channel(

@@ -20,7 +20,7 @@ from prometheus_client import start_http_server
 
 from mesh import logs
 from mesh.background import Background
-from mesh.channels import LOOKAHEAD_BYTES, MAX_MESSAGE_BYTES
+from mesh.channels import LOOKAHEAD_BYTES, MAX_MESSAGE_BYTES, keepalive_options
 from mesh.errors import ArtStoreError
 from mesh.interceptors import standard_interceptors
 from mesh.interceptors.metrics import CallMetrics
@@ -46,8 +46,8 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_metadata_size", 16 * 1024),
     ("grpc.http2.bdp_probe", 0),
     ("grpc.http2.lookahead_bytes", LOOKAHEAD_BYTES),
-    ("grpc.keepalive_time_ms", 20_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
+    # Patient: bytes of a download may stand in a client's slow line before the ping.
+    *keepalive_options(20.0, 20.0),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 1_000),
     ("grpc.http2.max_ping_strikes", 0),

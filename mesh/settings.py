@@ -8,8 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from mesh.targets import target_of
 
 ENV_PREFIX = "ARTSTORE_"
 METRICS_PORT_DISTANCE = 1000
@@ -45,7 +47,11 @@ class MeshSettings(BaseSettings):
     metrics_port: Port | None = Field(
         default=None, description="Prometheus over HTTP; unset: port + 1000; 0: off."
     )
-    admin_endpoint: str = Field(default="", description="host:port of admin; unset: this host's.")
+    admin_endpoint: str = Field(
+        default="",
+        description="host:port of admin, or of several: a:port,b:port of addresses, or"
+        " dns:///name:port of a name that has several; unset: this host's.",
+    )
     advertised_endpoint: str = Field(
         default="",
         description="host:port that others reach this server at; unset: where it listens.",
@@ -63,6 +69,12 @@ class MeshSettings(BaseSettings):
     tls_ca_file: Path | None = Field(
         default=None, description="PEM roots to trust when calling other servers."
     )
+
+    @field_validator("admin_endpoint")
+    @classmethod
+    def _is_a_target(cls, endpoint: str) -> str:
+        target_of(endpoint)
+        return endpoint
 
     @model_validator(mode="after")
     def _certificate_has_its_key(self) -> Self:
@@ -84,7 +96,7 @@ class MeshSettings(BaseSettings):
 
     @property
     def admin_address(self) -> str:
-        """host:port of admin."""
+        """Where admin is, or several of them."""
         return self.admin_endpoint or f"127.0.0.1:{8000 + self.port_offset}"
 
     @property

@@ -39,7 +39,10 @@ def test_probing_that_reads_megabytes_ahead_is_off() -> None:
     assert options["grpc.keepalive_time_ms"] >= 10_000
 
 
-@pytest.mark.parametrize("endpoint", ["127.0.0.1:8010", "localhost:8010", "[::1]:8010"])
+@pytest.mark.parametrize(
+    "endpoint",
+    ["127.0.0.1:8010", "localhost:8010", "[::1]:8010", "dns:///localhost:1", "ipv4:127.0.0.1:1"],
+)
 def test_no_proxy_leads_to_this_machine(endpoint: str) -> None:
     assert dict(channel_options(endpoint))["grpc.enable_http_proxy"] == 0
     assert proxy_of(endpoint, {"http_proxy": "http://proxy:3128"}) == ""
@@ -47,6 +50,18 @@ def test_no_proxy_leads_to_this_machine(endpoint: str) -> None:
 
 def test_servers_elsewhere_are_reached_by_the_proxy_of_the_environment() -> None:
     assert dict(channel_options("se-01.example.com:8010"))["grpc.enable_http_proxy"] == 1
+
+
+def test_a_list_of_addresses_is_reached_without_a_proxy_which_would_take_it_for_one_host() -> None:
+    endpoint = "10.1.2.3:8020,10.1.2.4:8020"
+    assert dict(channel_options(endpoint))["grpc.enable_http_proxy"] == 0
+    assert proxy_of(endpoint, {"http_proxy": "http://proxy:3128"}) == ""
+
+
+def test_a_name_of_several_servers_is_reached_by_the_proxy() -> None:
+    assert proxy_of("dns:///mesh.example.com:8020", {"http_proxy": "http://p:1"}) != ""
+    excepted = {"http_proxy": "http://p:1", "no_proxy": "example.com"}
+    assert proxy_of("dns:///mesh.example.com:8020", excepted) == ""
 
 
 @pytest.mark.parametrize(

@@ -132,3 +132,12 @@ def test_token_that_can_not_be_sent_is_refused_and_not_shown(tmp_path: Path, tok
         load(environment={"ARTSTORE_TOKEN": token}, start_folder=tmp_path)
     assert "ARTSTORE_TOKEN" in str(told.value)
     assert token not in str(told.value)
+
+
+def test_an_endpoint_may_be_several_servers(folder: Path) -> None:
+    several = {"ARTSTORE_QUERY_ENDPOINT": "10.0.0.1:8030,10.0.0.2:8030"}
+    assert load(environment=several, start_folder=folder).endpoints.query == (
+        "10.0.0.1:8030,10.0.0.2:8030"
+    )
+    with pytest.raises(ConfigurationError, match="ARTSTORE_INGEST_ENDPOINT: 'one:1' is no address"):
+        load(ingest="one:1,two:1", environment={}, start_folder=folder)

@@ -64,6 +64,7 @@ def test_each_key_has_an_effect(
         ("ARTSTORE_PORT", "70000"),
         ("ARTSTORE_TOKEN_SECONDS", "1"),
         ("ARTSTORE_LOG_LEVEL", "loud"),
+        ("ARTSTORE_ADMIN_ENDPOINT", "admin-1:8000,admin-2:8000"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_key(
