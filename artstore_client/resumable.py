@@ -88,6 +88,18 @@ class ResumableUpload:
                 step = retry.after_commit(error) if committing else retry.after_write(error)
                 await self._prepare(step, error)
 
+    async def _committed(self, file: types_pb2.File) -> UploadedFile:
+        """The answer to a commit that was lost, asked for again: it says which change it was."""
+        try:
+            return await self._route().commit(
+                self._session,
+                file.size_bytes,
+                file.sha256,
+                timeout_seconds=self._calls.timeouts.call,
+            )
+        except errors.ArtStoreError:
+            return UploadedFile(file)
+
     async def _send_all(self) -> UploadedFile | None:
         """Bring the element to the last byte; answers the file if it is committed already."""
         if not self._session.upload_id:
@@ -96,7 +108,7 @@ class ResumableUpload:
         position, file = await self._route().position(self._session)
         if file is not None:
             await check_repeat(self._source, file, self._session.request_id)
-            return UploadedFile(file)
+            return await self._committed(file)
         if self._taken_up:
             self._taken_up, self._resumed_at = False, position
         self._moved(position)

@@ -81,8 +81,18 @@ class UploadRoute:
         finally:
             await chunks.aclose()
 
-    async def commit(self, session: Session, size_bytes: int, sha256: str) -> UploadedFile:
-        """Make the file.
+    async def commit(
+        self,
+        session: Session,
+        size_bytes: int,
+        sha256: str,
+        *,
+        timeout_seconds: float | None = None,
+    ) -> UploadedFile:
+        """Make the file; once it is made, answer it again.
+
+        Args:
+            timeout_seconds: default `Timeouts.commit`.
 
         Raises:
             DataLoss: size or digest are not what the element has.
@@ -95,7 +105,7 @@ class UploadRoute:
             ),
             doing=f"CommitUpload on {self.name}",
             upload_token=session.upload_token,
-            timeout_seconds=self.calls.timeouts.commit,
+            timeout_seconds=timeout_seconds or self.calls.timeouts.commit,
         )
         return UploadedFile(answer.file, answer.change_token)
 

@@ -228,6 +228,16 @@ async def test_lost_answer_to_a_commit_gives_one_file(fake: FakeMesh, big_file: 
     assert list(fake.element.files) == [uploaded.file_id]
 
 
+async def test_after_a_lost_answer_to_a_commit_a_search_can_wait_for_the_file(
+    fake: FakeMesh, big_file: Path
+) -> None:
+    # As often as the channel tries.
+    fake.element.unary_faults["CommitUpload"] = [errors.Unavailable("lost")] * 4
+    async with fake.client() as client:
+        uploaded = await client.upload(big_file)
+    assert uploaded.change_token == "changed"
+
+
 async def test_large_upload_repeated_with_its_request_id_answers_the_first_file(
     fake: FakeMesh, big_file: Path
 ) -> None:
