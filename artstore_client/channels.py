@@ -30,6 +30,7 @@ IDEMPOTENT_CALLS: dict[str, tuple[str, ...]] = {
     "artstore.v1.QueryService": ("SearchFiles", "GetFile", "GetSyncStatus"),
     "artstore.v1.TokenService": ("IssueToken", "GetJwks"),
     "artstore.v1.StorageElementService": ("GetStorageElement", "ListStorageElements"),
+    "artstore.v1.FileRegistryService": ("GetFile", "ListFiles"),
     "artstore.v1.CacheService": ("ListLocks",),
 }
 
