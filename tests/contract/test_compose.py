@@ -201,7 +201,8 @@ def _status(url: str) -> int:
 
 
 def test_every_secret_stands_in_the_example(compose: dict[str, Any]) -> None:
-    needed = set(re.findall(r"\$\{(\w+):\?make \.env\}", COMPOSE.read_text()))
+    files = COMPOSE.read_text() + (ROOT / "compose.several.yaml").read_text()
+    needed = set(re.findall(r"\$\{(\w+):\?make \.env\}", files))
     example = EXAMPLE.read_text()
     assert needed == set(re.findall(r"^(\w+)=$", example, re.MULTILINE))
 
