@@ -1,0 +1,114 @@
+"""Restarting all servers while clients that repeat, and one that does not, go on."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from artstore.v1 import admin_pb2, admin_pb2_grpc, ingest_pb2
+from artstore_client import Client
+from artstore_client.errors import ArtStoreError
+from tests.containers.composed import ComposedMesh, run
+from tests.containers.load import Load
+
+RESTART_SECONDS = 600.0
+PAUSE_SECONDS = 0.05
+
+
+@dataclass(slots=True)
+class Rolled:
+    """What came of it.
+
+    Attributes:
+        told: in words, for the page.
+        failures: of the clients that repeat.
+        failures_without_repeats: of the client that does not, and not even its library.
+    """
+
+    told: str
+    failures: list[str]
+    failures_without_repeats: list[str]
+
+
+@dataclass(slots=True)
+class Impatient:
+    """Calls each pair of servers again and again, each call once."""
+
+    settings: dict[str, Any]
+    calls: dict[str, int] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+    longest: float = 0.0
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with Client.connect(**self.settings, retry_for_seconds=0) as client:
+            await client.access_token()
+            await asyncio.gather(
+                self._again("admin", lambda: _ask_admin(client)),
+                self._again("query", lambda: client.search("nothing")),
+                self._again("ingest", lambda: _ask_ingest(client)),
+            )
+
+    async def _again(self, name: str, work: Callable[[], Awaitable[object]]) -> None:
+        while True:
+            began = time.monotonic()
+            try:
+                await work()
+            except ArtStoreError as error:
+                self.failures.append(f"{name}: {error}")
+            self.calls[name] = self.calls.get(name, 0) + 1
+            self.longest = max(self.longest, time.monotonic() - began)
+            await asyncio.sleep(PAUSE_SECONDS)
+
+
+async def _ask_admin(client: Client) -> None:
+    connection = client._connection
+    channel = connection._channels.to(connection.settings.endpoints.admin)
+    stub = admin_pb2_grpc.StorageElementServiceStub(channel)
+    await connection.calls.unary(
+        stub.ListStorageElements,
+        admin_pb2.ListStorageElementsRequest(),
+        doing="ListStorageElements",
+    )
+
+
+async def _ask_ingest(client: Client) -> None:
+    """GetUpload of an upload that is not there: ingest's own answer, without an element."""
+    connection = client._connection
+    request = ingest_pb2.IngestServiceGetUploadRequest(upload_id="none")
+    try:
+        await connection.calls.unary(connection.ingest.GetUpload, request, doing="GetUpload")
+    except ArtStoreError as error:
+        if type(error).__name__ != "NotFound":
+            raise
+
+
+async def roll(mesh: ComposedMesh, settings: dict[str, Any], load: Load, commands: str) -> Rolled:
+    """Run the manual's commands under load."""
+    impatient = Impatient(settings)
+    going = asyncio.create_task(impatient.run())
+    began = time.monotonic()
+    try:
+        await asyncio.to_thread(
+            run, ["bash", "-euc", commands], cwd=mesh.folder, seconds=RESTART_SECONDS
+        )
+    finally:
+        seconds = time.monotonic() - began
+        going.cancel()
+        await asyncio.gather(going, return_exceptions=True)
+    calls = [one for one in load.made if one.began_at + one.seconds >= began]
+    repeated = sum(one.tries > 1 for one in calls)
+    failures = [f"{one.kind}: {one.error}" for one in calls if one.error]
+    longest = max((one.seconds for one in calls), default=0.0)
+    asked = ", ".join(f"{count} of {name}" for name, count in sorted(impatient.calls.items()))
+    told = (
+        f"All nine servers, by the commands of operations.md, within {seconds:.0f} s. Clients that"
+        f" repeat made {len(calls)} calls, the longest of {longest:.1f} s; {repeated} were"
+        f" repeated, {len(failures)} failed. A client that repeats nothing, nor lets its library do"
+        f" so, made {asked} calls; {len(impatient.failures)} failed, the longest took"
+        f" {impatient.longest:.1f} s."
+    )
+    return Rolled(told, failures, impatient.failures)
