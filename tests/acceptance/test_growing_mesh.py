@@ -42,7 +42,8 @@ WORD = "fourthelement"
 
 def readme_block() -> str:
     """The README's lines that add an element."""
-    (block,) = re.findall(r"^```bash\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
+    section = README.read_text().partition("## A mesh that grows")[2].partition("\n## ")[0]
+    (block,) = re.findall(r"^```bash\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
     return str(block)
 
 
@@ -89,6 +90,8 @@ class Added:
         wait_until(lambda: '"listening"' in self.log.read_text(), START_SECONDS, "se-04 listens")
 
     def stop(self) -> None:
+        # 0 would be everybody here.
+        assert self.pid, "se-04 was not started"
         os.kill(self.pid, signal.SIGTERM)
         wait_until(lambda: not Path(f"/proc/{self.pid}").exists(), 30.0, "se-04 has ended")
         self.pid = 0
