@@ -30,11 +30,13 @@ class SeaweedFS:
     access_key: str
     secret_key: str
     _ports: dict[str, int] = field(default_factory=dict)
+    _claims: list[socket.socket] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         for service in _SERVICES:
             for name in (f"{service}.port", f"{service}.port.grpc"):
-                self._ports[name] = _lasting_port()
+                self._ports[name], claim = _lasting_port()
+                self._claims.append(claim)
 
     @property
     def address(self) -> str:
@@ -108,12 +110,19 @@ class SeaweedFS:
         return content
 
 
-def _lasting_port() -> int:
-    """A port of 127.0.0.1 that is free, and stays so while nobody listens there."""
+def _lasting_port() -> tuple[int, socket.socket]:
+    """A port of 127.0.0.1 that is free, and stays so while nobody listens there.
+
+    Also what keeps others who ask here from it, those of other processes too, until it is closed.
+    """
     while True:
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port := random.choice(_PORTS)))
-            except OSError:
-                continue
-            return port
+        port = random.choice(_PORTS)
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0artstore-port-{port}")
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", port))
+        except OSError:
+            claim.close()
+            continue
+        return port, claim
