@@ -1,4 +1,4 @@
-"""Channels to the servers of a mesh: one for each endpoint, kept until the client closes."""
+"""Channels to the servers of a mesh: one for each use of an endpoint, until the client closes."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def channel_options(
 
 
 class Channels:
-    """Opens each endpoint's channel at its first use.
+    """Opens the channels of an endpoint, one for each keepalive, at their first use.
 
     Args:
         tls_ca_file: PEM roots to verify servers with; None means no TLS.
@@ -130,11 +130,12 @@ class Channels:
             if tls_ca_file is None
             else grpc.ssl_channel_credentials(root_certificates=tls_ca_file.read_bytes())
         )
-        self._open: dict[str, grpc.aio.Channel] = {}
+        # One address may be both: a front door takes uploads and answers what is only asked.
+        self._open: dict[tuple[str, Keepalive], grpc.aio.Channel] = {}
 
     def to(self, endpoint: str, keepalive: Keepalive = PATIENT) -> grpc.aio.Channel:
-        """The channel to `endpoint`, of one server or of several that do the same."""
-        channel = self._open.get(endpoint)
+        """The channel with this keepalive to one server, or to several that do the same."""
+        channel = self._open.get((endpoint, keepalive))
         if channel is None:
             options = channel_options(endpoint, retries=self._retries, keepalive=keepalive)
             self._proxy = self._proxy or proxy_of(endpoint)
@@ -143,7 +144,7 @@ class Channels:
                 channel = grpc.aio.insecure_channel(target, options=options)
             else:
                 channel = grpc.aio.secure_channel(target, self._credentials, options=options)
-            self._open[endpoint] = channel
+            self._open[endpoint, keepalive] = channel
         return channel
 
     def about_proxy(self) -> str:

@@ -7,7 +7,13 @@ import json
 import pytest
 
 from artstore.v1 import admin_pb2, cache_pb2, ingest_pb2, query_pb2, storage_pb2
-from artstore_client.channels import IDEMPOTENT_CALLS, channel_options, service_config
+from artstore_client.channels import (
+    IDEMPOTENT_CALLS,
+    QUICK,
+    Channels,
+    channel_options,
+    service_config,
+)
 from artstore_client.proxies import proxy_of
 
 CHANGING = {"StartUpload", "AbortUpload", "UpdateFile", "DeleteFile", "UndeleteFile", "SetMode"}
@@ -39,9 +45,26 @@ def test_probing_that_reads_megabytes_ahead_is_off() -> None:
     assert options["grpc.keepalive_time_ms"] >= 10_000
 
 
+async def test_uploads_to_an_address_that_is_also_asked_keep_their_patience() -> None:
+    channels = Channels()
+    try:
+        asked = channels.to("mesh.example:443", QUICK)
+        assert channels.to("mesh.example:443") is not asked
+        assert channels.to("mesh.example:443") is channels.to("mesh.example:443")
+        assert channels.to("mesh.example:443", QUICK) is asked
+    finally:
+        await channels.close()
+
+
 @pytest.mark.parametrize(
     "endpoint",
-    ["127.0.0.1:8010", "localhost:8010", "[::1]:8010", "dns:///localhost:1", "ipv4:127.0.0.1:1"],
+    [
+        "127.0.0.1:8010",
+        "localhost:8010",
+        "[::1]:8010",
+        "dns:///localhost:1",
+        "ipv4:127.0.0.1:1",
+    ],
 )
 def test_no_proxy_leads_to_this_machine(endpoint: str) -> None:
     assert dict(channel_options(endpoint))["grpc.enable_http_proxy"] == 0
