@@ -26,7 +26,8 @@ def on_loopback(endpoint: str) -> bool:
     if host == "localhost" or host.endswith(".localhost") or endpoint.startswith("unix:"):
         return True
     address = _address(host)
-    return address is not None and address.is_loopback
+    # A client that connects to the unspecified address gets to its own machine.
+    return address is not None and (address.is_loopback or address.is_unspecified)
 
 
 def proxy_of(endpoint: str, environment: Mapping[str, str] | None = None) -> str:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 
 def on_loopback(endpoint: str) -> bool:
-    """Say whether a URL or host:port leads to this machine by its loopback interface."""
+    """Say whether a URL or host:port leads to this very machine, without leaving it."""
     try:
         host = urlsplit(endpoint if "://" in endpoint else f"//{endpoint}").hostname or ""
     except ValueError:
@@ -15,6 +15,8 @@ def on_loopback(endpoint: str) -> bool:
     if host.rstrip(".").lower() == "localhost" or host.endswith(".localhost"):
         return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
         return False
+    # Who connects to the unspecified address gets to his own machine.
+    return address.is_loopback or address.is_unspecified

@@ -64,6 +64,8 @@ async def test_uploads_to_an_address_that_is_also_asked_keep_their_patience() ->
         "[::1]:8010",
         "dns:///localhost:1",
         "ipv4:127.0.0.1:1",
+        "0.0.0.0:8010",
+        "[::]:8010",
     ],
 )
 def test_no_proxy_leads_to_this_machine(endpoint: str) -> None:

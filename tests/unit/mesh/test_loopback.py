@@ -18,6 +18,8 @@ from mesh.loopback import on_loopback
         "[::1]:8010",
         "http://127.0.0.1:9000",
         "https://[::1]/bucket",
+        "http://0.0.0.0:9000",
+        "[::]:8010",
     ],
 )
 def test_loopback_is_known_in_every_form(endpoint: str) -> None:
