@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-from urllib.parse import urlsplit
 
 SCHEMES = ("dns", "ipv4", "ipv6", "unix")
 
@@ -29,10 +28,13 @@ def target_of(endpoint: str) -> str:
 
 def _kind(place: str) -> str:
     """The scheme for an address with its port."""
+    host, _, port = place.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
     try:
-        parts = urlsplit(f"//{place}")
-        address = ipaddress.ip_address(parts.hostname or "")
-        if not parts.port:
+        address = ipaddress.ip_address(host[1:-1] if bracketed else host)
+        if bracketed is not (address.version == 6):
+            raise ValueError
+        if not (port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
             raise ValueError
     except ValueError:
         raise ValueError(

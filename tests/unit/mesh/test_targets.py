@@ -46,6 +46,16 @@ def test_a_list_of_addresses_is_several_servers(target_of: Read) -> None:
         ("10.0.0.1,10.0.0.2:8000", "'10.0.0.1' is no address with a port"),
         ("10.0.0.1:8000,", "'' is no address"),
         ("10.0.0.1:8000,[::1]:8000", "mixes addresses"),
+        ("user@10.0.0.1:8000,10.0.0.2:8000", "'user@10.0.0.1:8000' is no address with a port"),
+        ("10.0.0.1:8000/x,10.0.0.2:8000", "'10.0.0.1:8000/x' is no address with a port"),
+        ("10.0.0.1:8000?x,10.0.0.2:8000", "is no address with a port"),
+        ("10.0.0.1:8000,http://10.0.0.2:8000", "'http://10.0.0.2:8000' is no address"),
+        ("10.0.0.1:0,10.0.0.2:8000", "'10.0.0.1:0' is no address with a port"),
+        ("10.0.0.1:65536,10.0.0.2:8000", "'10.0.0.1:65536' is no address with a port"),
+        ("10.0.0.1:+80,10.0.0.2:8000", "is no address with a port"),
+        ("[fd00::1]x:8000,[fd00::2]:8000", "is no address with a port"),
+        ("fd00::1:8000,[fd00::2]:8000", "'fd00::1:8000' is no address with a port"),
+        ("[10.0.0.1]:8000,10.0.0.2:8000", "is no address with a port"),
     ],
 )
 def test_what_is_no_such_list_is_named(target_of: Read, endpoint: str, told: str) -> None:
