@@ -90,7 +90,7 @@ class MeshServer:
     @property
     def endpoint(self) -> str:
         """host:port that others reach this server at; known once started."""
-        return self.settings.advertised_endpoint or f"{self.settings.host}:{self.port}"
+        return self.settings.advertised_endpoint or _place(self.settings.host, self.port)
 
     def add(
         self, service: str, register: Callable[[Any, grpc.aio.Server], None], servicer: object
@@ -148,7 +148,7 @@ class MeshServer:
         _log.info("stopped", in_flight=self.metrics.in_flight)
 
     def _bind(self) -> None:
-        address = f"{self.settings.host}:{self.settings.listen_port}"
+        address = _place(self.settings.host, self.settings.listen_port)
         files = certificate_files(self.settings)
         try:
             if files is None:
@@ -167,10 +167,15 @@ class MeshServer:
         if not port:
             return
         try:
-            start_http_server(port, addr=self.settings.host)
+            start_http_server(port, addr=self.settings.host.strip("[]"))
         except OSError as exc:
             # Figures are worth less than the service.
             _log.warning("metrics page not served", metrics_port=port, reason=str(exc))
+
+
+def _place(host: str, port: int) -> str:
+    """host:port, an address of IPv6 in brackets."""
+    return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
 
 
 def _own_services() -> list[Any]:

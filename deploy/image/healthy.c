@@ -77,15 +77,20 @@ static int is_set(const char *variable)
     return text != NULL && *text != '\0';
 }
 
-/* Where a server that listens there is reached from the same container. */
+/* Where a server that listens there is reached from the same container; IPv6 in brackets. */
 static const char *address(void)
 {
+    static char bracketed[256];
     const char *host = is_set("ARTSTORE_HOST") ? getenv("ARTSTORE_HOST") : "127.0.0.1";
     if (strcmp(host, "0.0.0.0") == 0)
         return "127.0.0.1";
     if (strcmp(host, "::") == 0 || strcmp(host, "[::]") == 0)
         return "[::1]";
-    return host;
+    if (strchr(host, ':') == NULL || host[0] == '[')
+        return host;
+    if (snprintf(bracketed, sizeof bracketed, "[%s]", host) >= (int)sizeof bracketed)
+        fail("ARTSTORE_HOST=%s is no address", host);
+    return bracketed;
 }
 
 static BIO *connection(int tls)

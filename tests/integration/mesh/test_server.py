@@ -20,7 +20,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from artstore.v1 import storage_pb2
 from mesh.channels import open_channel
 from mesh.health import HealthWatcher
-from mesh.settings import SettingsError
+from mesh.server import MeshServer
+from mesh.settings import MeshSettings, SettingsError
+from mesh.tokens import KeySet, TokenVerifier
 from tests.integration.mesh.serving import STORAGE, serving, until, upload_chunk
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -151,6 +153,16 @@ async def test_two_servers_do_not_share_a_port() -> None:
         with pytest.raises(SettingsError, match=str(mesh.server.port)):
             async with serving(port=mesh.server.port):
                 raise AssertionError("started on a taken port")
+
+
+@pytest.mark.parametrize("host", ["fd00::a:b", "[fd00::a:b]"])
+async def test_an_address_of_ipv6_is_told_from_the_port_behind_it(host: str) -> None:
+    process = await probe(ARTSTORE_HOST=host, ARTSTORE_PORT="8765")
+    _, errors = await process.communicate()
+    assert process.returncode == 1
+    assert b"cannot listen on [fd00::a:b]:8765" in errors
+    server = MeshServer(MeshSettings(host=host), TokenVerifier(KeySet()))
+    assert server.endpoint == "[fd00::a:b]:0"
 
 
 async def test_our_channel_reaches_it_and_comes_back_after_a_restart() -> None:
