@@ -57,11 +57,15 @@ gen-check: $(VENV)/.dev
 		&& diff -r --exclude=__pycache__ --exclude=__init__.py "$$fresh/artstore/v1" gen/artstore/v1 >&2 \
 		|| { echo "gen/ is not what protos/ say: run make gen" >&2; exit 1; }
 
-.env: ## Make .env for compose.yaml, with new secrets; one that is there stays
-	@umask 077 && sed 's/=$$/&@/' compose.env.example | while IFS= read -r line; do \
-		case $$line in *=@) secret=$$(od -An -vtx1 -N32 /dev/urandom | tr -d ' \n') ;; *) secret= ;; esac; \
-		printf '%s%s\n' "$${line%@}" "$$secret"; \
-	done > .env.new && ln .env.new .env && rm .env.new
+.env: export FILL = $(fill)
+.env: FORCE ## Make .env for compose.yaml, with new secrets, or fill in what it lacks
+	@umask 077 && rm -f .env.new && if [ -e .env ]; then \
+		awk "$$FILL" compose.env.example .env > .env.new \
+			&& if cmp -s .env.new .env; then rm .env.new; else mv -f .env.new .env; fi; \
+	else \
+		awk "$$FILL" compose.env.example compose.env.example > .env.new \
+			&& ln .env.new .env && rm .env.new; \
+	fi
 
 bench: $(VENV)/.dev .venv-bench/.done ## Measure against the stated numbers and write the report
 	@$(BIN)/python -m bench
@@ -100,6 +104,55 @@ pin = .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --
 # $(1) is the folder to write to.
 generate = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I protos \
 	--python_out=$(1) --grpc_python_out=$(1) --mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1) $(PROTOS)
+
+# Of the example's lines those that another file lacks: secrets go before its lines, which may name
+# them, and settings behind. What is commented out there is left out on purpose, unless a secret.
+define fill
+function name_of(line) {
+	sub(/^[ \t]*(export[ \t]+)?/, "", line)
+	return line ~ /^#?[ \t]*[A-Za-z_][A-Za-z0-9_]*[ \t]*=/ ? substr(line, 1, index(line, "=") - 1) : ""
+}
+function is_empty(line) {
+	return substr(line, index(line, "=") + 1) ~ /^[ \t]*(""|'')?([ \t]+#.*|[ \t]*)$$/
+}
+function with_secret(name,    draw, secret) {
+	draw = "od -An -vtx1 -N32 /dev/urandom | tr -d ' \\n'"
+	draw | getline secret
+	close(draw)
+	if (length(secret) != 64) { failed = 1; exit 1 }
+	told = told " " name
+	return name "=" secret
+}
+FNR == NR {
+	if (name_of($$0) ~ /^[A-Za-z_]/) { wanted[++count] = name_of($$0); example[wanted[count]] = $$0 }
+	next
+}
+{
+	name = name_of(lines[++last] = $$0)
+	commented = sub(/^#/, "", name)
+	gsub(/[ \t]/, "", name)
+	if (!(name in example) || commented && is_empty(example[name])) next
+	known[name] = 1
+	of_line[last] = name
+	if (!is_empty($$0)) given[name] = 1
+}
+END {
+	if (failed) exit 1
+	for (i = 1; i <= count; i++)
+		if (!(wanted[i] in known) && is_empty(example[wanted[i]])) print with_secret(wanted[i])
+	for (i = 1; i <= last; i++) {
+		name = of_line[i]
+		if (name == "" || name in given || !is_empty(example[name])) print lines[i]
+		else { print with_secret(name); given[name] = 1 }
+	}
+	for (i = 1; i <= count; i++)
+		if (!(wanted[i] in known) && !is_empty(example[wanted[i]])) {
+			print example[wanted[i]]
+			told = told " " wanted[i]
+		}
+	if (told != "" && FILENAME == ".env") print ".env: filled in" told > "/dev/stderr"
+}
+endef
 
 # What is to be found out before Python can say anything.
 define no_python

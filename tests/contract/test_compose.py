@@ -228,6 +228,79 @@ def test_make_env_gives_each_secret_a_value_of_its_own_once(tmp_path: Path) -> N
     ]  # fmt: skip
 
 
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """What `make .env` reads."""
+    for name in ("Makefile", "compose.env.example"):
+        shutil.copy(ROOT / name, tmp_path)
+    return tmp_path
+
+
+def _make_env(folder: Path) -> str:
+    command = ["make", "-s", "-C", str(folder), ".env"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stderr
+
+
+def _sourced(path: Path) -> dict[str, str]:
+    """What a shell has after reading it, as the README tells."""
+    command = ["bash", "-c", 'set -eua; . "$0"; env -0', str(path)]
+    done = subprocess.run(command, check=True, capture_output=True, env={}, text=True)
+    return dict(line.split("=", 1) for line in done.stdout.split("\0") if "=" in line)
+
+
+def test_make_env_fills_in_what_an_older_env_lacks_and_changes_nothing_in_it(
+    checkout: Path,
+) -> None:
+    _make_env(checkout)
+    env = checkout / ".env"
+    before = _sourced(env)
+    lines = [
+        "ARTSTORE_SE_01_SECRET=" if line.startswith("ARTSTORE_SE_01_SECRET=") else line
+        for line in env.read_text().splitlines()
+        if not line.startswith(("ARTSTORE_ADMIN_SECRET=", "ARTSTORE_QUERY_ENDPOINT=", "no_proxy="))
+    ]
+    own = ["COMPOSE_FILE=compose.yaml:compose.several.yaml", "ARTSTORE_CPUS=1", "# mine"]
+    # As a hand leaves it: the last line has no end, and others may read it.
+    env.write_text("\n".join([*lines, *own]))
+    env.chmod(0o644)
+    told = _make_env(checkout)
+    assert env.stat().st_mode & 0o777 == 0o600
+    kept = [line for line in [*lines, *own] if line != "ARTSTORE_SE_01_SECRET="]
+    made = env.read_text().splitlines()
+    assert [line for line in made if line in set(kept)] == kept
+    after = _sourced(env)
+    new = {"ARTSTORE_SE_01_SECRET", "ARTSTORE_ADMIN_SECRET", "ARTSTORE_CLIENT_SECRET"}
+    assert {name for name, value in before.items() if after.get(name) != value} == new
+    assert after["ARTSTORE_CLIENT_SECRET"] == after["ARTSTORE_ADMIN_SECRET"]
+    assert all(re.fullmatch(r"[0-9a-f]{64}", after[name]) for name in new)
+    assert after["ARTSTORE_CPUS"] == "1"
+    for name in ("ARTSTORE_SE_01_SECRET", "ARTSTORE_ADMIN_SECRET", "ARTSTORE_QUERY_ENDPOINT"):
+        assert name in told
+    assert not any(secret in told for secret in after.values() if len(secret) == 64)
+
+
+def test_make_env_leaves_alone_what_is_complete_or_left_out_on_purpose(checkout: Path) -> None:
+    _make_env(checkout)
+    env = checkout / ".env"
+    text = env.read_text().replace("\nno_proxy=", "\n#no_proxy=")
+    text = text.replace("ARTSTORE_CLIENT_ID=admin", 'export ARTSTORE_CLIENT_ID="me"')
+    env.write_text(text)
+    env.chmod(0o640)
+    before = env.stat()
+    assert _make_env(checkout) == ""
+    after = env.stat()
+    assert env.read_text() == text
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert after.st_mode == before.st_mode
+
+
+def test_a_run_that_was_cut_off_lets_nobody_read_the_env_of_the_next(checkout: Path) -> None:
+    (checkout / ".env.new").write_text("")
+    (checkout / ".env.new").chmod(0o644)
+    _make_env(checkout)
+    assert (checkout / ".env").stat().st_mode & 0o777 == 0o600
+
+
 def test_make_test_compose_says_in_one_line_why_it_can_not_run(tmp_path: Path) -> None:
     """As on a machine that has no Docker and is no Debian."""
     done = subprocess.run(
