@@ -105,8 +105,8 @@ pin = .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --
 generate = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I protos \
 	--python_out=$(1) --grpc_python_out=$(1) --mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1) $(PROTOS)
 
-# Of the example's lines those that another file lacks: secrets go before its lines, which may name
-# them, and settings behind. What is commented out there is left out on purpose, unless a secret.
+# Of the example's lines those that another file lacks: before its lines, which may name them, or
+# behind if they name others. What is commented out there is left out on purpose, unless a secret.
 define fill
 function name_of(line) {
 	sub(/^[ \t]*(export[ \t]+)?/, "", line)
@@ -123,6 +123,11 @@ function with_secret(name,    draw, secret) {
 	told = told " " name
 	return name "=" secret
 }
+function add(name, naming_others) {
+	if (name in known || (index(example[name], "$${") > 0) != naming_others) return
+	print is_empty(example[name]) ? with_secret(name) : example[name]
+	if (!is_empty(example[name])) told = told " " name
+}
 FNR == NR {
 	if (name_of($$0) ~ /^[A-Za-z_]/) { wanted[++count] = name_of($$0); example[wanted[count]] = $$0 }
 	next
@@ -138,18 +143,13 @@ FNR == NR {
 }
 END {
 	if (failed) exit 1
-	for (i = 1; i <= count; i++)
-		if (!(wanted[i] in known) && is_empty(example[wanted[i]])) print with_secret(wanted[i])
+	for (i = 1; i <= count; i++) add(wanted[i], 0)
 	for (i = 1; i <= last; i++) {
 		name = of_line[i]
 		if (name == "" || name in given || !is_empty(example[name])) print lines[i]
 		else { print with_secret(name); given[name] = 1 }
 	}
-	for (i = 1; i <= count; i++)
-		if (!(wanted[i] in known) && !is_empty(example[wanted[i]])) {
-			print example[wanted[i]]
-			told = told " " wanted[i]
-		}
+	for (i = 1; i <= count; i++) add(wanted[i], 1)
 	if (told != "" && FILENAME == ".env") print ".env: filled in" told > "/dev/stderr"
 }
 endef
