@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -77,3 +79,59 @@ def test_every_secret_is_made_by_make_env(several: dict[str, Any]) -> None:
     named = set(re.findall(r"\$\{(\w+):\?", json.dumps(several)))
     example = (ROOT / "compose.env.example").read_text()
     assert named <= set(re.findall(r"^(\w+)=$", example, re.MULTILINE))
+
+
+def _manual(section: str) -> str:
+    """The commands of a section of the manual."""
+    text = (ROOT / "docs" / "operations.md").read_text().partition(f"## {section}\n")[2]
+    found = re.search(r"^```bash\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+def _program(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+
+
+def _pasted(commands: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """As a shell runs it that does not end where a command fails."""
+    return subprocess.run(
+        ["bash", "-c", commands],
+        cwd=folder,
+        env={"PATH": f"{folder}:{os.defpath}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_rolling_restart_stops_where_a_server_does_not_become_healthy(
+    base: dict[str, Any], several: dict[str, Any], tmp_path: Path
+) -> None:
+    """Else its twin would be next."""
+    commands = _manual("Restarting all servers")
+    _program(tmp_path / "docker", 'for last in "$@"; do :; done; echo "$last"')
+    done = _pasted(commands, tmp_path)
+    services = base["services"] | several["services"]
+    assert done.returncode == 0
+    assert sorted(done.stdout.split()) == sorted(
+        name for name in services if name not in {"postgres", "valkey", "s3", "artstore"}
+    )
+    _program(
+        tmp_path / "docker", 'for last in "$@"; do :; done; echo "$last"; [ "$last" != query ]'
+    )
+    done = _pasted(commands, tmp_path)
+    assert done.stdout.split()[-1] == "query"
+    assert done.returncode == 1
+
+
+def test_what_clients_are_told_stays_out_of_the_shell_that_compose_is_run_in(
+    tmp_path: Path,
+) -> None:
+    _program(tmp_path / ".venv" / "bin" / "artstore", 'echo "$ARTSTORE_ADMIN_ENDPOINT"')
+    (tmp_path / ".env").write_text("ARTSTORE_PUBLISH_ADDRESS=127.0.0.2\n")
+    commands = _manual("What servers and clients are told")
+    done = _pasted(f"{commands}\ncompgen -A variable ARTSTORE_", tmp_path)
+    assert done.stdout.splitlines() == ["127.0.0.2:8000,127.0.0.2:8001"]
