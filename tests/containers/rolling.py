@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 from artstore.v1 import admin_pb2, admin_pb2_grpc, ingest_pb2
 from artstore_client import Client
 from artstore_client.errors import ArtStoreError
 from tests.containers.composed import ComposedMesh, run
+from tests.containers.hurts import Containers
 from tests.containers.load import Load
 
 RESTART_SECONDS = 600.0
 PAUSE_SECONDS = 0.05
+SHARED = ("postgres", "valkey", "s3")
 
 
 @dataclass(slots=True)
@@ -37,22 +40,35 @@ class Rolled:
 class Impatient:
     """Calls each pair of servers again and again, each call once."""
 
-    settings: dict[str, Any]
     calls: dict[str, int] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
     longest: float = 0.0
 
-    async def run(self) -> None:
-        """Until cancelled."""
-        async with Client.connect(**self.settings, retry_for_seconds=0) as client:
-            await client.access_token()
-            await asyncio.gather(
-                self._again("admin", lambda: _ask_admin(client)),
-                self._again("query", lambda: client.search("nothing")),
-                self._again("ingest", lambda: _ask_ingest(client)),
-            )
+    @asynccontextmanager
+    async def running(self, client: Client) -> AsyncIterator[None]:
+        """Call until the block ends; what is no answer of the mesh is raised there.
 
-    async def _again(self, name: str, work: Callable[[], Awaitable[object]]) -> None:
+        Raises:
+            AssertionError: one of the pairs was never called.
+        """
+        asks: dict[str, Callable[[], Awaitable[object]]] = {
+            "admin": lambda: _ask_admin(client),
+            "query": lambda: client.search("nothing"),
+            "ingest": lambda: _ask_ingest(client),
+        }
+        tasks = [asyncio.create_task(self._again(name, work)) for name, work in asks.items()]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
+        for outcome in ended:
+            if not isinstance(outcome, asyncio.CancelledError):
+                raise outcome
+        assert self.calls.keys() == asks.keys(), self.calls
+
+    async def _again(self, name: str, work: Callable[[], Awaitable[object]]) -> NoReturn:
         while True:
             began = time.monotonic()
             try:
@@ -86,19 +102,28 @@ async def _ask_ingest(client: Client) -> None:
             raise
 
 
+def _servers(mesh: ComposedMesh) -> dict[str, str]:
+    """The containers of all servers, by service."""
+    return {name: mesh.container(name) for name in mesh.services() if name not in SHARED}
+
+
 async def roll(mesh: ComposedMesh, settings: dict[str, Any], load: Load, commands: str) -> Rolled:
     """Run the manual's commands under load."""
-    impatient = Impatient(settings)
-    going = asyncio.create_task(impatient.run())
-    began = time.monotonic()
-    try:
-        await asyncio.to_thread(
-            run, ["bash", "-euc", commands], cwd=mesh.folder, seconds=RESTART_SECONDS
-        )
-    finally:
-        seconds = time.monotonic() - began
-        going.cancel()
-        await asyncio.gather(going, return_exceptions=True)
+    impatient = Impatient()
+    before = await asyncio.to_thread(_servers, mesh)
+    async with Client.connect(**settings, retry_for_seconds=0) as client:
+        await client.access_token()
+        async with impatient.running(client):
+            began = time.monotonic()
+            # As an operator's shell does: a command that fails does not end it.
+            done = await asyncio.to_thread(
+                run, ["bash", "-c", commands], cwd=mesh.folder, seconds=RESTART_SECONDS
+            )
+            seconds = time.monotonic() - began
+    after = await asyncio.to_thread(_servers, mesh)
+    kept = sorted(name for name, container in after.items() if container == before[name])
+    assert not kept, f"not restarted: {kept}\n{done.stderr.decode(errors='replace')}"
+    await asyncio.to_thread(Containers(mesh).wait_healthy, 0.0)
     calls = [one for one in load.made if one.began_at + one.seconds >= began]
     repeated = sum(one.tries > 1 for one in calls)
     failures = [f"{one.kind}: {one.error}" for one in calls if one.error]
