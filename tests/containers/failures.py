@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import textwrap
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 
 import psutil
 
@@ -17,7 +17,6 @@ from tests.containers.hurts import Containers, Hurt
 from tests.containers.load import KINDS, PATIENCE_SECONDS, Load, Made, Stored, same
 
 HEALTHY_SECONDS = 150.0
-AFTERWARDS_SECONDS = 2.0
 # Files read and compared at once.
 AT_ONCE = 8
 
@@ -40,21 +39,35 @@ class Row:
         return [*told, *self.problems]
 
 
+@asynccontextmanager
+async def hurting(containers: Containers, service: str, hurt: Hurt) -> AsyncIterator[None]:
+    """A container that is hurt as long as the block lasts, however that ends."""
+    container = containers.id_of(service)
+    await asyncio.to_thread(hurt.begin, container)
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(hurt.end, container)
+
+
 async def hurt_one(containers: Containers, load: Load, service: str, hurt: Hurt) -> Row:
     """Hurt a container, undo it, and wait until it and all calls are well again."""
     began = time.monotonic()
-    await asyncio.to_thread(hurt.begin, containers.id_of(service))
-    await asyncio.sleep(hurt.seconds)
-    await asyncio.to_thread(hurt.end, containers.id_of(service))
+    async with hurting(containers, service, hurt):
+        await asyncio.sleep(hurt.seconds)
     undone = time.monotonic()
+    outcomes = await asyncio.gather(
+        asyncio.to_thread(containers.wait_healthy, HEALTHY_SECONDS),
+        load.settled(),
+        return_exceptions=True,
+    )
     problems = []
-    try:
-        await asyncio.to_thread(containers.wait_healthy, HEALTHY_SECONDS)
-        await load.settled()
-    except (AssertionError, TimeoutError) as error:
-        problems.append(f"not well again: {error!r}")
+    for outcome in outcomes:
+        if isinstance(outcome, AssertionError | TimeoutError):
+            problems.append(f"not well again: {outcome!r}")
+        elif isinstance(outcome, BaseException):
+            raise outcome
     recovered = time.monotonic() - undone
-    await asyncio.sleep(AFTERWARDS_SECONDS)
     calls = [one for one in load.made if one.began_at + one.seconds >= began]
     return Row(service, hurt.name, hurt.seconds, recovered, calls, problems)
 
@@ -93,8 +106,91 @@ async def require_all_found(client: Client, load: Load) -> None:
     assert not found & gone, f"the index has deleted files {sorted(found & gone)}"
 
 
-def page(rows: Sequence[Row], rolling: str, *, command: str) -> str:
-    """The text of docs/failures.md."""
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What clients may count on when one of these containers is hurt, however.
+
+    Attributes:
+        services: containers that it is about.
+        kinds: calls that it is about, all of which also succeed.
+        seconds: that the longest of them may take; less than a hurt lasts that is silent, so that
+            calls which only wait for its end break the promise. The machine has other work.
+        text: the promise in words.
+    """
+
+    services: Sequence[str]
+    kinds: Sequence[str]
+    seconds: float
+    text: str
+
+    def longest(self, rows: Iterable[Row]) -> float:
+        """Seconds of the longest call that it is about, 0 if there was none."""
+        calls = [one for row in rows if row.service in self.services for one in row.calls]
+        return max((one.seconds for one in calls if one.kind in self.kinds), default=0.0)
+
+
+UPLOADS = ("upload", "resumable upload")
+PROMISES = (
+    Promise(
+        ("admin", "admin-2", "query", "query-2"),
+        KINDS,
+        12.0,
+        "**one of two admins or queries**: no call waits for it",
+    ),
+    Promise(
+        ("ingest", "ingest-2"),
+        [kind for kind in KINDS if kind not in UPLOADS],
+        12.0,
+        "**one of two ingests**: nothing but uploads notices",
+    ),
+    Promise(
+        ("ingest", "ingest-2"),
+        UPLOADS,
+        35.0,
+        "**one of two ingests**: uploads that it was taking are repeated on the other one, once it"
+        " is known to be silent",
+    ),
+    Promise(
+        ("se-01", "se-02", "se-03"),
+        ("search",),
+        12.0,
+        "**an element**: searches do not wait for it",
+    ),
+    Promise(
+        ("postgres",),
+        ("stat", "download"),
+        12.0,
+        "**PostgreSQL**: descriptions and bytes come from the elements all the same",
+    ),
+    Promise(("valkey",), KINDS, 12.0, "**Valkey**: no call waits for it"),
+    Promise(
+        ("s3",),
+        ("stat", "search"),
+        12.0,
+        "**S3**: descriptions and searches come from the tables all the same",
+    ),
+)
+
+
+def broken(rows: Sequence[Row]) -> list[str]:
+    """The promises that these rows do not keep."""
+    return [
+        f"{promise.text}: {promise.longest(rows):.1f} s, not {promise.seconds:.0f} s at most"
+        for promise in PROMISES
+        if promise.longest(rows) > promise.seconds
+    ]
+
+
+def page(rows: Sequence[Row], rolling: str, *, wanted: int, looked: bool, command: str) -> str:
+    """The text of docs/failures.md.
+
+    Args:
+        rows: what was hurt.
+        rolling: what came of the rolling restart.
+        wanted: how many hurts there are in a whole run.
+        looked: all files were read and searched at the end.
+        command: makes the page.
+    """
     head = _HEAD.format(
         command=command,
         day=datetime.now(UTC).date().isoformat(),
@@ -103,12 +199,22 @@ def page(rows: Sequence[Row], rolling: str, *, command: str) -> str:
         patience=round(PATIENCE_SECONDS),
         calls=sum(len(row.calls) for row in rows),
         failed=sum(len(row.failures) for row in rows),
-        hurts=len(rows),
-        doubt="" if any(row.hurt == "restarted" for row in rows) else _CUT_SHORT,
+        hurts=f"{len(rows)} hurts" if len(rows) == wanted else f"{len(rows)} of {wanted} hurts",
+        looked=_LOOKED if looked else "",
     )
     columns = ["container", "what happened", *KINDS, "well after"]
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|", *map(_line, rows)]
-    return "\n".join([head, *lines, _PROMISES, *textwrap.wrap(rolling, 98), ""])
+    kept = [line for promise in PROMISES for line in _kept(promise, rows)]
+    return "\n".join(
+        [head, *lines, _KEPT, *kept, "\n## A rolling restart\n", *textwrap.wrap(rolling, 98), ""]
+    )
+
+
+def _kept(promise: Promise, rows: Sequence[Row]) -> list[str]:
+    longest = promise.longest(rows)
+    but = "" if longest <= promise.seconds else "**not kept**, "
+    text = f"- {promise.text}: {promise.seconds:.0f} s at most, {but}the longest {longest:.1f} s."
+    return textwrap.wrap(text, 98, subsequent_indent="  ")
 
 
 def _line(row: Row) -> str:
@@ -128,53 +234,37 @@ def _cell(calls: Sequence[Made]) -> str:
     return f"{text}, **{failed} failed**" if failed else text
 
 
-def write_page(path: Path, rows: Sequence[Row], rolling: str, *, command: str) -> None:
-    """Write the page."""
-    path.write_text(page(rows, rolling, command=command))
-
-
 _HEAD = """\
 # What happens when a container is killed, paused, cut off or restarted
 
-Made by `{command}` on {day}, on a machine of {cores} cores and {memory} GiB on which
-all containers, the clients and other work ran. Do not edit: the next run writes it again.
+Made by `{command}`
+on {day}, on a machine of {cores} cores and {memory} GiB on which all containers and the clients
+ran. Do not edit: the next run writes it again.
 
 Two admins, two ingests, two queries, three elements on S3, one PostgreSQL, one Valkey and one S3
 (`compose.several.yaml`). Four clients upload, change, find, read and delete files all the time;
-each repeats what was UNAVAILABLE or late, for {patience} s at most. One container after the
-other is hurt: killed, and started again after some seconds; paused; cut off, its cable pulled out
-and put back; restarted as an operator does. A pause and a cut last longer than any keepalive.
+each repeats what was UNAVAILABLE or late, for {patience} s at most. One container after the other
+is hurt: killed, and started again after some seconds; restarted by `docker restart`; paused; cut
+off, its network taken away and given back. A pause and a cut last longer than it takes to give up
+who is silent: 22 s for what takes uploads, 15 s for a session of PostgreSQL, less for all others.
 After each, all containers are healthy, the check of every element is clean, every file that was
-acknowledged since the hurt before is read and compared, and the index is complete; at the end of
-the run all files are read again, and the index has them and none that was deleted.
-{doubt}
-**{hurts} hurts, {calls} calls, of which {failed} failed for clients that repeat.**
+acknowledged since the hurt before is read and compared, and the index is complete.
+{looked}
+**{hurts}, {calls} calls, of which {failed} failed for clients that repeat.**
 
 In each cell: how many calls, the longest in seconds, and *r*, how many of them the caller had to
 repeat (what the library and gRPC repeat by themselves is not counted). *Well after*: seconds from
-the end of the hurt until all containers were healthy and each kind of call had succeeded once more;
-a client's round through all kinds takes four by itself.
+the end of the hurt until all containers were healthy, each kind of call had succeeded once more and
+no call was under way that began before; a client's round through all kinds takes four by itself.
 """
 
-_CUT_SHORT = """\
-
-This run was ended before its end: containers were restarted all in turn, which is told below, and
-not one by one, and the last look at all files was not taken.
+_LOOKED = """\
+At the end of the run all files were read again, and the index had them and none that was deleted.
 """
 
-_PROMISES = """
-## What that means
+_KEPT = """
+## What clients may count on
 
-- **admin, ingest, query**: of two, one may be gone. What was under way at it is repeated on the
-  other one; a silent one is left after 6 s (admin, query) or 22 s (ingest: it takes uploads, which
-  a slow line may hold up that long).
-- **an element**: uploads go to the next one. What only this element can answer, the bytes of its
-  files and changes of them, is UNAVAILABLE until it is back, and succeeds then; searches and all
-  other files do not wait.
-- **PostgreSQL**: descriptions and bytes of files go on, from the sidecars; what writes, and what
-  query does, is UNAVAILABLE, and succeeds when it is back.
-- **Valkey**: uploads, changes, reads and searches go on; manual cache operations are UNAVAILABLE.
-- **S3**: searches and descriptions go on from the tables; bytes are UNAVAILABLE until it is back.
-
-## A rolling restart
+The run fails if one of these does not hold. Each is about one container that is hurt, in whichever
+of the four ways, and says how long a call may take, all repeats included.
 """

@@ -35,7 +35,7 @@ class Networks:
         self._known: dict[str, tuple[str, Mapping[str, Any]]] = {}
 
     def cut(self, container: str) -> None:
-        """Take the cable out: nothing tells the other ends."""
+        """Take its network away: it has no route at once, others none to it after some seconds."""
         found = json.loads(docker("inspect", container).stdout)[0]["NetworkSettings"]["Networks"]
         ((network, place),) = found.items()
         self._known[container] = (network, place)
@@ -48,17 +48,31 @@ class Networks:
         docker("network", "connect", f"--ip={place['IPAddress']}", *names, network, container)
 
 
-def hurts(*, kill: float = 5.0, pause: float = 24.0, cut: float = 24.0) -> dict[str, Hurt]:
-    """All of them by name; how long each lasts in seconds.
+# Longer than it takes to give up one that takes uploads, the client's 22 s; and any other, where a
+# session of PostgreSQL takes the longest with 15 s.
+SILENT_UPLOADS_SECONDS = 24.0
+SILENT_SECONDS = 17.0
+TAKE_UPLOADS = ("ingest", "ingest-2", "se-01", "se-02", "se-03")
 
-    A pause is longer than any keepalive: the client's for what takes uploads is 22 s.
+
+def silence_of(service: str) -> float:
+    """For how many seconds a container is silent so that everyone has given it up."""
+    return SILENT_UPLOADS_SECONDS if service in TAKE_UPLOADS else SILENT_SECONDS
+
+
+def hurts(*, silence: float, kill: float = 5.0) -> dict[str, Hurt]:
+    """All of them by name.
+
+    Args:
+        silence: seconds of a pause and of a cut.
+        kill: seconds until one that was killed is started again.
     """
     networks = Networks()
     found = (
         Hurt("killed", kill, partial(docker, "kill"), partial(docker, "start")),
-        Hurt("paused", pause, partial(docker, "pause"), partial(docker, "unpause")),
-        Hurt("cut off", cut, networks.cut, networks.put_back),
         Hurt("restarted", 0.0, partial(docker, "restart"), lambda container: None),
+        Hurt("paused", silence, partial(docker, "pause"), partial(docker, "unpause")),
+        Hurt("cut off", silence, networks.cut, networks.put_back),
     )
     return {hurt.name: hurt for hurt in found}
 

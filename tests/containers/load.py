@@ -77,6 +77,7 @@ class Load:
     made: list[Made] = field(default_factory=list)
     stored: dict[str, Stored] = field(default_factory=dict)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
+    _under_way: dict[object, float] = field(default_factory=dict)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -93,14 +94,15 @@ class Load:
                 raise outcome
 
     async def settled(self) -> None:
-        """Wait until each kind of call has succeeded once more, begun from now on."""
+        """Wait until each kind of call succeeded, begun from now on, and no older one goes on."""
         began = time.monotonic()
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while self._succeeded_since(began) < set(KINDS):  # noqa: ASYNC110 - by tasks
+            while not self._settled_since(began):  # noqa: ASYNC110 - by tasks
                 await asyncio.sleep(0.1)
 
-    def _succeeded_since(self, moment: float) -> set[str]:
-        return {one.kind for one in self.made if one.began_at >= moment and not one.error}
+    def _settled_since(self, moment: float) -> bool:
+        done = {one.kind for one in self.made if one.began_at >= moment and not one.error}
+        return done >= set(KINDS) and all(one >= moment for one in self._under_way.values())
 
     async def _worker(self, number: int) -> None:
         randomness = random.Random(number)
@@ -186,6 +188,16 @@ class Load:
         self, kind: str, work: Callable[[], Awaitable[Answer]], *, on: str = ""
     ) -> Answer | None:
         """Do it until it succeeds, as any careful caller would, and note how that went."""
+        call = object()
+        self._under_way[call] = time.monotonic()
+        try:
+            return await self._repeated(kind, work, on)
+        finally:
+            del self._under_way[call]
+
+    async def _repeated(
+        self, kind: str, work: Callable[[], Awaitable[Answer]], on: str
+    ) -> Answer | None:
         began, tries, told = time.monotonic(), 0, ""
         while True:
             tries += 1
