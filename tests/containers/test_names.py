@@ -49,8 +49,10 @@ def named(
 def _knowing_the_name(mesh: ComposedMesh, command: Sequence[str], stdin: bytes = b"") -> bytes:
     """Run `artstore` on this host where /etc/hosts is the mesh's; return what it printed."""
     script = 'mount --bind "$1" /etc/hosts && shift && exec "$@"'
+    # Others are root in a namespace of users.
+    rights = [] if os.geteuid() == 0 else ["--map-root-user"]
     return run(
-        ["unshare", "--mount", "sh", "-c", script, "sh", str(mesh.folder / "hosts"),
+        ["unshare", "--mount", *rights, "sh", "-c", script, "sh", str(mesh.folder / "hosts"),
          ".venv/bin/artstore", *command],
         cwd=mesh.folder,
         stdin=stdin,
