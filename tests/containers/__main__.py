@@ -16,7 +16,8 @@ from contextlib import ExitStack, contextmanager
 
 from tests.containers import engine
 from tests.containers.base_images import NoStandIn, needed, provide
-from tests.containers.composed import PROJECTS, RUN, sweep
+from tests.containers.composed import PROJECTS, RUN
+from tests.containers.leftovers import sweep
 from tests.mesh_process import REPOSITORY
 
 TEST_SECONDS = 1000

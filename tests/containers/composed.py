@@ -14,22 +14,31 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from launch import topology
 from tests.mesh_process import REPOSITORY, MeshFile, is_free
-from tests.services import clean_environment, wait_until
+from tests.services import clean_environment
 
 UP_SECONDS = 300.0
+# Those of compose.several.yaml too.
+PUBLISHED_PORTS = (*(plan.port for plan in topology.SERVERS), 8001, 8021, 8031)
 COMMAND_SECONDS = 120.0
+DEFAULT_CORES = 2
+"""ARTSTORE_CPUS where it is not set."""
 RUN = os.environ.get("ARTSTORE_TEST_RUN") or secrets.token_hex(3)
 PROJECTS = f"artstore-test-{RUN}"
 """How the names of all projects of this test run begin."""
+LABEL = "artstore.test"
+OF_THIS_RUN = f"--label={LABEL}={PROJECTS}"
+"""What `docker run` and `docker create` are told, so that the end of the run removes it."""
 IMAGE = f"{PROJECTS}:0.1.0"
 """The servers' image under test; a user's `artstore:0.1.0` stays what it is."""
 
@@ -86,12 +95,17 @@ class Address:
     def free(cls) -> Address:
         """One that nobody on this host had a moment ago."""
         routed = _routed()
+        taken: set[int] = set()
         for number in random.sample(range(100, 250), 150):
             network, published = f"10.213.{number}", f"127.0.213.{number}"
-            if network not in routed and all(
-                is_free(plan.port, published) for plan in topology.SERVERS
-            ):
+            if network in routed:
+                continue
+            busy = [port for port in PUBLISHED_PORTS if not is_free(port, published)]
+            if not busy:
                 return cls(network, published)
+            taken |= set(busy)
+        if taken:
+            raise RuntimeError(f"something listens at all addresses of this host: {sorted(taken)}")
         raise RuntimeError("no free network below 10.213.0.0/16")
 
 
@@ -103,19 +117,24 @@ def _routed() -> set[str]:
     return {".".join(str(number) for number in address[:3]) for address in told}
 
 
-def sweep(prefix: str) -> None:
-    """Remove the containers, networks, volumes and images whose names begin so."""
-    for kind, name in (("container", "Names"), ("network", "Name"), ("volume", "Name")):
-        listed = ["ls", "--filter", f"name={prefix}", "--format", f"{{{{.{name}}}}}"]
-        found = docker(kind, *listed, *(["-a"] if kind == "container" else [])).stdout.decode()
-        names = [one for one in found.split() if one.startswith(prefix)]
-        if names:
-            force = [] if kind == "network" else ["--force"]
-            docker(kind, "rm", *force, *names)
-    images = docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}").stdout.decode()
-    for image in images.split():
-        if image.startswith(prefix):
-            docker("image", "rm", image)
+def wait_healthy(containers: Sequence[str], seconds: float) -> None:
+    """Wait until all of them are, by their ids. One look at all costs as much as at one.
+
+    Raises:
+        TimeoutError: they are not so soon; the message says which.
+    """
+    deadline = time.monotonic() + seconds
+    while unhealthy := _unhealthy(containers):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not healthy after {seconds} s: {unhealthy}")
+        # Each look is a process; the machine has other work.
+        time.sleep(0.5)
+
+
+def _unhealthy(containers: Sequence[str]) -> list[str]:
+    shown = "--format={{.Name}} {{.State.Health.Status}}"
+    lines = docker("inspect", shown, *containers).stdout.decode().splitlines()
+    return [line for line in lines if not line.endswith(" healthy")]
 
 
 class ComposedMesh:
@@ -204,6 +223,24 @@ class ComposedMesh:
         found: list[dict[str, Any]] = json.loads(docker("inspect", self.container(service)).stdout)
         return found[0]
 
+    def started_at(self, service: str) -> str:
+        """When the engine started its container the last time."""
+        return str(self.inspect(service)["State"]["StartedAt"])
+
+    def process(self, service: str) -> psutil.Process:
+        """The first process of a container that runs, for a test to kill.
+
+        Raises:
+            AssertionError: the number that the engine tells is another machine's, such as that of
+                Docker Desktop: here it may be anybody's.
+        """
+        state = self.inspect(service)
+        pid = state["State"]["Pid"]
+        groups = Path(f"/proc/{pid}/cgroup")
+        told = groups.read_text() if groups.exists() else ""
+        assert state["Id"] in told, f"{service} is no process of this machine: {pid}"
+        return psutil.Process(pid)
+
     def environment(self, service: str) -> dict[str, str]:
         """The variables that a container was given."""
         pairs = (one.partition("=") for one in self.inspect(service)["Config"]["Env"])
@@ -227,14 +264,8 @@ class ComposedMesh:
 
     def wait_healthy(self, *services: str, seconds: float = 60.0) -> None:
         """Wait until containers that were not started by `up` are healthy, by default all."""
-        for service in services or self.services():
-            wait_until(
-                lambda one=service: self._health(one) == "healthy", seconds, f"{service} is healthy"
-            )
-
-    def _health(self, service: str) -> str:
-        state = self.inspect(service)["State"]
-        return str(state.get("Health", {}).get("Status", state["Status"]))
+        names = services or self.services()
+        wait_healthy([self.container(name) for name in names], seconds)
 
     def remove_volumes(self, *names: str) -> None:
         """Lose volumes; those who have them must be gone."""
@@ -313,7 +344,10 @@ def checkout(folder: Path, address: Address, name: str, **variables: str) -> Com
         else:
             shutil.copy2(source, target)
     example = (REPOSITORY / "compose.env.example").read_text()
+    cores = int(docker("info", "--format={{.NCPU}}").stdout)
     own = {
+        # An engine refuses more than it has.
+        **({"ARTSTORE_CPUS": str(cores)} if cores < DEFAULT_CORES else {}),
         "COMPOSE_PROJECT_NAME": f"{PROJECTS}-{name}",
         "ARTSTORE_IMAGE": IMAGE,
         **variables,
@@ -328,14 +362,3 @@ def checkout(folder: Path, address: Address, name: str, **variables: str) -> Com
     (folder / ".venv").mkdir()
     (folder / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
     return ComposedMesh(folder, address)
-
-
-@contextmanager
-def composed_mesh(folder: Path, name: str, **variables: str) -> Iterator[ComposedMesh]:
-    """A mesh with secrets, not yet up; all of it is removed at the end of the block."""
-    mesh = checkout(folder, Address.free(), name, **variables)
-    run(["make", "-s", ".env"], cwd=folder)
-    try:
-        yield mesh
-    finally:
-        mesh.down("--volumes", "--timeout", "0")

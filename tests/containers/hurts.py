@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from tests.containers.composed import ComposedMesh, docker
+from tests.containers.composed import ComposedMesh, docker, wait_healthy
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +87,5 @@ class Containers:
         return self._ids[service]
 
     def wait_healthy(self, seconds: float) -> None:
-        """Wait until all of them are. One look at all costs as much as at one."""
-        deadline = time.monotonic() + seconds
-        while unhealthy := self._unhealthy():
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"not healthy after {seconds} s: {unhealthy}")
-            # Each look is a process; the machine has other work.
-            time.sleep(0.5)
-
-    def _unhealthy(self) -> list[str]:
-        shown = "{{.Id}} {{.State.Health.Status}}"
-        lines = docker("inspect", f"--format={shown}", *self._ids.values()).stdout.decode()
-        return [line for line in lines.splitlines() if not line.endswith(" healthy")]
+        """Wait until all of them are."""
+        wait_healthy(list(self._ids.values()), seconds)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from launch import topology
-from tests.containers.composed import ComposedMesh, docker
+from tests.containers.composed import DEFAULT_CORES, ComposedMesh, docker
 
 DATABASES = ("postgres", "valkey", "s3")
 SERVERS = tuple(plan.name for plan in topology.SERVERS)
@@ -16,7 +16,8 @@ GIB = 2**30
 def test_a_container_is_bounded_by_the_engine(composed: ComposedMesh, service: str) -> None:
     told = composed.inspect(service)["HostConfig"]
     assert told["Memory"] == (2 * GIB if service in DATABASES else GIB)
-    assert told["NanoCpus"] == 2_000_000_000
+    cores = int(composed.settings.get("ARTSTORE_CPUS", DEFAULT_CORES))
+    assert told["NanoCpus"] == cores * 1_000_000_000
     assert told["PidsLimit"] == (1024 if service in DATABASES else 512)
     assert told["LogConfig"] == {
         "Type": "json-file",

@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from launch import topology
-from tests.containers.composed import PROJECTS, docker, run
+from tests.containers.composed import OF_THIS_RUN, PROJECTS, docker, run
 from tests.contract.test_image import VERSION, locked
 from tests.integration.mesh.test_tls import write_certificate
 from tests.mesh_process import REPOSITORY
@@ -74,7 +74,7 @@ def built(name: str, *options: str, buildkit: str = "1") -> str:
 
 
 def run_in(image: str, *command: str, options: tuple[str, ...] = READ_ONLY) -> str:
-    return docker("run", "--rm", *options, image, *command).stdout.decode()
+    return docker("run", "--rm", OF_THIS_RUN, *options, image, *command).stdout.decode()
 
 
 @contextmanager
@@ -83,7 +83,7 @@ def server_in(image: str, *options: str) -> Iterator[str]:
     told = ("--env", "ARTSTORE_PORT=8010", "--health-interval=1s", "--health-retries=1",
             "--health-start-period=0s", *options)  # fmt: skip
     command = ("python", "-c", PROGRAM)
-    started = docker("run", "--detach", *READ_ONLY, *told, image, *command)
+    started = docker("run", "--detach", OF_THIS_RUN, *READ_ONLY, *told, image, *command)
     container = started.stdout.decode().strip()
     try:
         turns(container, "healthy")
@@ -143,7 +143,11 @@ def test_python_finds_its_caches_made_and_makes_none(image: str) -> None:
     modules = [plan.module for plan in topology.SERVERS]
     imports = "; ".join(f"import {module}.app" for module in modules)
     options = ("--user", "0", "--env", "PYTHONDONTWRITEBYTECODE=")
-    made = docker("create", *options, image, "python", "-c", imports).stdout.decode().strip()
+    made = (
+        docker("create", OF_THIS_RUN, *options, image, "python", "-c", imports)
+        .stdout.decode()
+        .strip()
+    )
     try:
         docker("start", "--attach", made)
         assert docker("diff", made).stdout.decode() == ""

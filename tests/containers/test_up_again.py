@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +15,14 @@ import pytest
 from artstore.v1 import admin_pb2, query_pb2
 from launch import topology
 from tests.acceptance.outside import Outside
-from tests.containers.composed import IMAGE, Address, ComposedMesh, docker
+from tests.containers.composed import IMAGE, OF_THIS_RUN, Address, ComposedMesh, docker
 from tests.containers.engine import OWN_ENGINE, OwnEngine
 from tests.services import wait_until
 
 READY_SECONDS = 60.0
+by_root = pytest.mark.skipif(
+    os.geteuid() != 0, reason="only root may kill the processes of containers"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,22 +114,21 @@ def test_after_a_lost_volume_of_caches(
     assert_all_is_there(composed, stored)
 
 
+@by_root
 def test_after_kill_of_everything_all_comes_back_by_itself(
     composed: ComposedMesh, stored: list[Stored]
 ) -> None:
-    before = {name: composed.inspect(name)["State"] for name in composed.services()}
-    for state in before.values():
-        os.kill(state["Pid"], signal.SIGKILL)
+    before = {name: composed.started_at(name) for name in composed.services()}
+    killed = [composed.process(name) for name in before]
+    for process in killed:
+        process.kill()
     wait_until(
-        lambda: all(
-            composed.inspect(name)["State"]["StartedAt"] != state["StartedAt"]
-            for name, state in before.items()
-        ),
+        lambda: all(composed.started_at(name) != moment for name, moment in before.items()),
         READY_SECONDS,
         "all are started again",
     )
     composed.wait_healthy()
-    assert not [state for state in before.values() if psutil.pid_exists(state["Pid"])]
+    assert not [process for process in killed if process.is_running()]
     assert_all_is_there(composed, stored)
 
 
@@ -161,8 +162,8 @@ def test_databases_that_come_back_at_other_addresses_are_found(
     composed.compose("rm", "--stop", "--force", *names)
     network = f"{composed.project}_mesh"
     taken = [
-        docker("run", "-d", "--network", network, "--ip", address, "--entrypoint", "sleep", IMAGE,
-               "600").stdout.decode().strip()
+        docker("run", "-d", OF_THIS_RUN, "--network", network, "--ip", address, "--entrypoint",
+               "sleep", IMAGE, "600").stdout.decode().strip()
         for address in before.values()
     ]  # fmt: skip
     try:
@@ -187,9 +188,9 @@ def test_after_kill_of_the_engine_and_everything_all_comes_back_by_itself(
     composed: ComposedMesh, stored: list[Stored]
 ) -> None:
     engine = OwnEngine(Path(os.environ[OWN_ENGINE]))
-    containers = [composed.inspect(name)["State"]["Pid"] for name in composed.services()]
+    containers = [composed.process(name) for name in composed.services()]
     killed = engine.processes()
-    for process in [*killed, *map(psutil.Process, containers)]:
+    for process in [*killed, *containers]:
         process.kill()
     psutil.wait_procs(killed, READY_SECONDS)
     engine.start(outlives_us=True)
