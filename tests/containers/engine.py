@@ -25,7 +25,11 @@ import psutil
 from launch import processes
 
 START_SECONDS = 60.0
-STOP_SECONDS = 60.0
+# PostgreSQL alone may take a minute.
+STOP_SECONDS = 90.0
+# Of a busy machine.
+ANSWER_SECONDS = 60.0
+KEPT_BUILDS = "5gb"
 COMPOSE_AT_LEAST = (2, 24)
 # Debian 12 has docker-compose 1.29; the packages of Debian 13 hold static programs.
 PLUGINS = ("docker-compose", "docker-buildx")
@@ -55,9 +59,38 @@ def answers(environment: Mapping[str, str] | None = None) -> bool:
         return False
     command = ["docker", "version", "--format", "{{.Server.Version}}"]
     try:
-        return _call(command, environment, seconds=10).returncode == 0
+        return _call(command, environment, seconds=ANSWER_SECONDS).returncode == 0
     except subprocess.TimeoutExpired:
         return False
+
+
+def require_local() -> None:
+    """Refuse an engine on another machine: tests reach containers at addresses of this one.
+
+    Raises:
+        CannotRun: the one that `docker` is told to take is not here.
+    """
+    told = _call(["docker", "context", "inspect", "--format={{.Endpoints.docker.Host}}"], {},
+                 seconds=20)  # fmt: skip
+    place = told.stdout.strip()
+    if told.returncode == 0 and not place.startswith("unix://"):
+        raise CannotRun(
+            f"the Docker Engine is at {place}, and its containers with it: unset"
+            " DOCKER_HOST, or docker context use default"
+        )
+
+
+def _require_no_other() -> None:
+    """Two engines in one network namespace write the same chains and share `docker0`."""
+    ours = Path("/proc/self/ns/net").readlink()
+    for process in psutil.process_iter(["name"]):
+        with suppress(OSError):
+            theirs = Path(f"/proc/{process.pid}/ns/net").readlink()
+            if process.info["name"] == "dockerd" and theirs == ours:
+                raise CannotRun(
+                    f"a Docker Engine runs here (process {process.pid}) and does not answer: wait"
+                    " for it, name it in DOCKER_HOST, or end it"
+                )
 
 
 def install(programs: Mapping[str, str]) -> list[str]:
@@ -229,14 +262,34 @@ class OwnEngine:
         engine = psutil.Process(pid)
         return [engine, *engine.children()]
 
+    def _left(self) -> list[psutil.Process]:
+        """What a killed engine leaves: the next one would start the same containers beside it."""
+        keepers = [
+            process
+            for process in psutil.process_iter(["name", "cmdline"])
+            if str(process.info["name"]).startswith("containerd")
+            and any(word.startswith(f"{self.folder}/") for word in process.info["cmdline"] or ())
+        ]
+        found = list(keepers)
+        for keeper in keepers:
+            with suppress(psutil.NoSuchProcess):
+                found += keeper.children(recursive=True)
+        return found
+
     def stop(self) -> None:
         """End it with all its containers, and remove its folder."""
-        with suppress(FileNotFoundError, psutil.NoSuchProcess):
+        # No file, or an empty one, where it was killed as it started.
+        with suppress(FileNotFoundError, ValueError, psutil.NoSuchProcess):
             found = self.processes()
             found[0].terminate()
             _, alive = psutil.wait_procs(found, STOP_SECONDS)
             for process in alive:
                 process.kill()
+        left = self._left()
+        for process in left:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(left, STOP_SECONDS)
         # Namespaces of containers, which it leaves mounted; and its data, if it was killed.
         command = json.loads((self.folder / "command.json").read_text())
         ours = [self.folder, *(Path(one[12:]) for one in command if one.startswith("--data-root="))]
@@ -256,6 +309,7 @@ def own_engine(cache: Path) -> Iterator[OwnEngine]:
     """
     if os.geteuid() != 0:
         raise CannotRun("no Docker Engine answers, and only root can start one: start it")
+    _require_no_other()
     bridge = Path("/sys/class/net/docker0")
     had_bridge = bridge.exists()
     with (cache / "lock").open("w") as lock:
@@ -272,6 +326,13 @@ def own_engine(cache: Path) -> Iterator[OwnEngine]:
             engine.stop()
             if bridge.exists() and not had_bridge and shutil.which("ip"):
                 _call(["ip", "link", "delete", "docker0"], {}, seconds=10)
+
+
+def prune_builds() -> None:
+    """Keep what was built within bounds: each change of the code leaves layers."""
+    command = ["docker", "builder", "prune", "--force", f"--keep-storage={KEPT_BUILDS}"]
+    with suppress(subprocess.TimeoutExpired):
+        _call(command, {}, seconds=STOP_SECONDS)
 
 
 @contextmanager
