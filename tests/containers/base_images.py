@@ -31,6 +31,7 @@ LABEL = "artstore.stand-in"
 MIRROR = "http://deb.debian.org/debian"
 SECURITY = "http://deb.debian.org/debian-security"
 SUITE = "bookworm"
+PULL_SECONDS = 300.0
 
 # What the slim images of Debian leave out; licences stay.
 _LEFT_OUT = (
@@ -97,12 +98,17 @@ def needed(root: Path = ROOT) -> list[str]:
 
 
 def provide(images: list[str]) -> list[str]:
-    """Make those of `images` that the engine lacks; return them. Blocks for about a minute.
+    """Pull those of `images` that the engine lacks, else make them; return those that were made.
+
+    Blocks for about a minute.
 
     Raises:
         NoStandIn: one can't be made here.
     """
-    missing = [image for image in images if not _is_there(image)]
+    lacking = [image for image in images if not _is_there(image)]
+    with ThreadPoolExecutor() as pool:
+        pulled = dict(zip(lacking, pool.map(_pull, lacking), strict=True))
+    missing = [image for image in lacking if not pulled[image]]
     for image in missing:
         if _repository(image) not in {DEBIAN, *BUILT}:
             raise NoStandIn(f"{image} can't be made here, only pulled: docker pull {image}")
@@ -120,6 +126,21 @@ def provide(images: list[str]) -> list[str]:
 
 def _repository(image: str) -> str:
     return image.partition("@")[0].rpartition(":")[0]
+
+
+def _pull(image: str) -> bool:
+    """Say whether a registry gives it."""
+    try:
+        _run("docker", "pull", "--quiet", image, seconds=PULL_SECONDS)
+    except (NoStandIn, subprocess.TimeoutExpired):
+        return False
+    return True
+
+
+def remove(images: list[str]) -> None:
+    """Take the names away from images that were made here; layers in use stay."""
+    for image in images:
+        _run("docker", "image", "rm", "--force", image, check=False)
 
 
 def _is_there(image: str) -> bool:
@@ -226,7 +247,10 @@ def _not_run(folder: str, names: list[str]) -> set[str]:
 
 
 def _run(
-    *command: str, stdin: object = subprocess.DEVNULL, check: bool = True
+    *command: str,
+    stdin: object = subprocess.DEVNULL,
+    check: bool = True,
+    seconds: float | None = None,
 ) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         command,
@@ -235,6 +259,7 @@ def _run(
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
+        timeout=seconds,
         check=False,
     )
     if check and done.returncode != 0:
