@@ -1,5 +1,7 @@
 """`python -m tests.containers [arguments of pytest]`: what `make test-compose` runs.
 
+`python -m tests.containers sweep [artstore-test-...]` removes what a killed run left in an engine.
+
 Takes the Docker Engine that answers, else starts one of its own; makes the images that no registry
 gives; runs the tests of this folder; removes what they left. Where it can't, it says why in one
 line and ends with 1.
@@ -8,19 +10,24 @@ line and ends with 1.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 from tests.containers import engine
-from tests.containers.base_images import NoStandIn, needed, provide
+from tests.containers.base_images import NoStandIn, needed, provide, remove
 from tests.containers.composed import PROJECTS, RUN
 from tests.containers.leftovers import sweep
 from tests.mesh_process import REPOSITORY
 
 TEST_SECONDS = 1000
+# Until tests that are told to end have removed what they began.
+END_SECONDS = 60.0
+ALL_PROJECTS = "artstore-test-"
+COMMAND = ".venv/bin/python -m tests.containers"
 
 
 @contextmanager
@@ -53,20 +60,53 @@ def _prepare(steps: ExitStack) -> None:
             os.environ[engine.OWN_ENGINE] = str(own.folder)
             print(f"this run has a Docker Engine of its own; images stay in {cache}")
             # Of a run that was killed.
-            sweep("artstore-test-")
+            sweep(ALL_PROJECTS)
+            steps.callback(engine.prune_builds)
+        else:
+            engine.require_local()
+            # It may go on, or be on another machine that shares the engine: nobody else can tell.
+            print(f"if this run is killed, `{COMMAND} sweep {PROJECTS}` removes what it leaves")
     with _timed("base images"):
-        for image in provide(needed()):
+        made = provide(needed())
+        for image in made:
             print(f"made {image}")
+        if engine.OWN_ENGINE not in os.environ:
+            # Others take these names for what a registry gives.
+            steps.callback(remove, made)
 
 
-def _sweep_up() -> None:
+def _sweep_up(prefix: str) -> None:
     # A test kills an engine of our own; what that leaves, the next run finds in the cache.
-    if engine.answers():
-        sweep(PROJECTS)
+    if engine.answers() and (problems := sweep(prefix)):
+        print(f"not removed:\n{problems}", file=sys.stderr)
+
+
+def _run_to_the_end(command: list[str]) -> int:
+    """Run the tests; if we are to end, let them remove what they began.
+
+    They and what they started are a session of their own, so that Ctrl-C comes once.
+    """
+    with subprocess.Popen(
+        command, cwd=REPOSITORY, stdin=subprocess.DEVNULL, start_new_session=True
+    ) as tests:
+        try:
+            return tests.wait()
+        except KeyboardInterrupt:
+            tests.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                tests.wait(END_SECONDS)
+            raise
+        finally:
+            # Also a `docker compose up` that would go on while its containers are removed.
+            with suppress(ProcessLookupError):
+                os.killpg(tests.pid, signal.SIGKILL)
 
 
 def main(arguments: list[str]) -> int:
     """Return the exit code of pytest, or 1."""
+    if arguments[:1] == ["sweep"]:
+        _sweep_up(arguments[1] if arguments[1:] else ALL_PROJECTS)
+        return 0
     os.environ["ARTSTORE_TEST_RUN"] = RUN
     with ExitStack() as steps, engine.terminated_by_exception():
         try:
@@ -75,13 +115,13 @@ def main(arguments: list[str]) -> int:
             print(f"make test-compose can't run here: {cause}", file=sys.stderr)
             return 1
         # Whatever ends the tests.
-        steps.callback(_sweep_up)
+        steps.callback(_sweep_up, PROJECTS)
         command = [
             sys.executable, "-m", "pytest", "-m", "containers and not full",
             f"--timeout={TEST_SECONDS}", "--durations=10", "tests/containers", *arguments,
         ]  # fmt: skip
         with _timed("image and tests"):
-            return subprocess.run(command, cwd=REPOSITORY, check=False).returncode
+            return _run_to_the_end(command)
 
 
 if __name__ == "__main__":
