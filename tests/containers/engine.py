@@ -23,6 +23,7 @@ from pathlib import Path
 import psutil
 
 from launch import processes
+from tests.containers.firewall import network_as_before
 
 START_SECONDS = 60.0
 # PostgreSQL alone may take a minute.
@@ -310,9 +311,7 @@ def own_engine(cache: Path) -> Iterator[OwnEngine]:
     if os.geteuid() != 0:
         raise CannotRun("no Docker Engine answers, and only root can start one: start it")
     _require_no_other()
-    bridge = Path("/sys/class/net/docker0")
-    had_bridge = bridge.exists()
-    with (cache / "lock").open("w") as lock:
+    with (cache / "lock").open("w") as lock, network_as_before():
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -324,8 +323,6 @@ def own_engine(cache: Path) -> Iterator[OwnEngine]:
             yield engine
         finally:
             engine.stop()
-            if bridge.exists() and not had_bridge and shutil.which("ip"):
-                _call(["ip", "link", "delete", "docker0"], {}, seconds=10)
 
 
 def prune_builds() -> None:
