@@ -326,10 +326,13 @@ def own_engine(cache: Path) -> Iterator[OwnEngine]:
 
 
 def prune_builds() -> None:
-    """Keep what was built within bounds: each change of the code leaves layers."""
-    command = ["docker", "builder", "prune", "--force", f"--keep-storage={KEPT_BUILDS}"]
-    with suppress(subprocess.TimeoutExpired):
-        _call(command, {}, seconds=STOP_SECONDS)
+    """Keep what was built within bounds: each change of the code leaves layers and an image."""
+    for command in (
+        ["docker", "image", "prune", "--force"],
+        ["docker", "builder", "prune", "--force", f"--keep-storage={KEPT_BUILDS}"],
+    ):
+        with suppress(subprocess.TimeoutExpired):
+            _call(command, {}, seconds=STOP_SECONDS)
 
 
 @contextmanager
