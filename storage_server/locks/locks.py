@@ -46,6 +46,8 @@ OUTCOMES = Counter(
     "Locks by outcome: acquired, waited, refused, takeover, timeout, lost",
     ["kind", "outcome"],
 )
+# A connection that broke is found out by the command that fails on it; the next one is new.
+RELEASE_AGAIN_SECONDS = 0.2
 HELD = Gauge("artstore_locks_held", "Locks held by this process", ["kind"])
 
 
@@ -287,15 +289,31 @@ class ElementLocks:
             log.info("lock given back", kind=held.kind.name, fence=held.fence, lost=held.lost)
 
     async def _give_back(self, field: str, owner: str) -> None:
+        """Ask once; as long as nobody answers again in the background, where nobody waits."""
         try:
             await self._run(scripts.RELEASE, [self._locks_key], [field, owner])
-        except Exception as error:
-            log.warning("lock not given back, it will expire", lock=field, reason=repr(error))
+        except Unavailable as error:
+            log.warning("lock not given back yet", lock=field, reason=error.message)
+            self._release_later(field, owner)
+        except Exception:
+            # The work is done, and the lock expires by itself.
+            log.exception("lock not given back, it will expire", lock=field)
 
     def _release_later(self, field: str, owner: str) -> None:
-        release = asyncio.create_task(self._give_back(field, owner), name=f"release {field}")
+        work = self._give_back_until_it_expires(field, owner)
+        release = asyncio.create_task(work, name=f"release {field}")
         self._releases.add(release)
         release.add_done_callback(self._releases.discard)
+
+    async def _give_back_until_it_expires(self, field: str, owner: str) -> None:
+        expires = time.monotonic() + self._ttl
+        while time.monotonic() < expires:
+            try:
+                await self._run(scripts.RELEASE, [self._locks_key], [field, owner])
+                return
+            except Unavailable:
+                await asyncio.sleep(RELEASE_AGAIN_SECONDS)
+        log.warning("lock not given back, it has expired", lock=field)
 
     async def _run(self, script: str, keys: list[str], arguments: list[str | int]) -> Any:
         run: Callable[..., Awaitable[Any]] = self._redis.eval

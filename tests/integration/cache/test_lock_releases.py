@@ -90,13 +90,17 @@ async def test_a_late_release_leaves_the_lock_of_the_next_holder(rig: CacheRig) 
 
 
 class LosingAnswers:
-    """A lock store that does what it is told, and whose next answer is lost."""
+    """A lock store that does what it is told, and whose next answer, or next command, is lost."""
 
     def __init__(self, redis: Any) -> None:
         self._redis = redis
         self.lose_next = False
+        self.lose_next_command = False
 
     async def eval(self, *arguments: Any) -> Any:
+        if self.lose_next_command:
+            self.lose_next_command = False
+            raise ConnectionLost("the connection was cut before this")
         answer = await self._redis.eval(*arguments)
         if self.lose_next:
             self.lose_next = False
@@ -122,6 +126,16 @@ async def test_a_release_whose_answer_is_lost_has_released_and_hurts_nobody(
     async with locks.hold(CHECK, operation_id="first"):
         rig.redis.lose_next = True
     assert await take(locks, CHECK) > 0
+    rig.redis = redis
+
+
+async def test_a_release_that_was_never_sent_is_sent_again(rig: CacheRig) -> None:
+    rig.redis, redis = LosingAnswers(rig.redis), rig.redis
+    locks = locks_of(rig, "here:1")
+    async with locks.hold(CHECK, operation_id="first"):
+        rig.redis.lose_next_command = True
+    # Sooner than the lock would expire by itself.
+    assert await take(locks, CHECK, wait_seconds=5) > 0
     rig.redis = redis
 
 
