@@ -17,6 +17,8 @@ from tests.containers.hurts import Containers, Hurt
 from tests.containers.load import KINDS, PATIENCE_SECONDS, Load, Made, Stored, same
 
 HEALTHY_SECONDS = 150.0
+# Longer than a lock of Valkey is held by nobody.
+LOCK_SECONDS = 40.0
 # Files read and compared at once.
 AT_ONCE = 8
 
@@ -75,7 +77,8 @@ async def hurt_one(containers: Containers, load: Load, service: str, hurt: Hurt)
 async def require_whole(client: Client, files: Iterable[Stored]) -> None:
     """Every element is consistent, what was acknowledged is there, and the index has it all."""
     for element_id in await client.element_ids():
-        report = await client.cache(element_id).check()
+        # A lock whose giving back got lost with its connection is held until it expires.
+        report = await client.cache(element_id).check(wait_seconds=LOCK_SECONDS)
         assert report.is_consistent, f"{element_id}: {report}"
     turn = asyncio.Semaphore(AT_ONCE)
 
