@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 
 import psutil
 
-from artstore_client import Client
+from artstore.v1.cache_pb2 import ConsistencyReport
+from artstore_client import Client, Unavailable
 from tests.containers.hurts import Containers, Hurt
 from tests.containers.load import KINDS, PATIENCE_SECONDS, Load, Made, Stored, same
 
@@ -77,8 +78,7 @@ async def hurt_one(containers: Containers, load: Load, service: str, hurt: Hurt)
 async def require_whole(client: Client, files: Iterable[Stored]) -> None:
     """Every element is consistent, what was acknowledged is there, and the index has it all."""
     for element_id in await client.element_ids():
-        # A lock whose giving back got lost with its connection is held until it expires.
-        report = await client.cache(element_id).check(wait_seconds=LOCK_SECONDS)
+        report = await _checked(client, element_id)
         assert report.is_consistent, f"{element_id}: {report}"
     turn = asyncio.Semaphore(AT_ONCE)
 
@@ -98,6 +98,19 @@ async def require_whole(client: Client, files: Iterable[Stored]) -> None:
     await asyncio.gather(*(compare(one) for one in list(files)))
     status = await client.sync_status()
     assert status.index_complete, status
+
+
+async def _checked(client: Client, element_id: str) -> ConsistencyReport:
+    """The element's report, asked for again where the connection to it died with the hurt."""
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            # A lock whose giving back got lost with its connection is held until it expires.
+            return await client.cache(element_id).check(wait_seconds=LOCK_SECONDS)
+        except Unavailable:
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(1)
 
 
 async def require_all_found(client: Client, load: Load) -> None:
@@ -201,7 +214,7 @@ def page(rows: Sequence[Row], rolling: str, *, wanted: int, looked: bool, comman
         memory=round(psutil.virtual_memory().total / 2**30),
         patience=round(PATIENCE_SECONDS),
         calls=sum(len(row.calls) for row in rows),
-        failed=sum(len(row.failures) for row in rows),
+        failed=sum(bool(one.error) for row in rows for one in row.calls),
         hurts=f"{len(rows)} hurts" if len(rows) == wanted else f"{len(rows)} of {wanted} hurts",
         looked=_LOOKED if looked else "",
     )
