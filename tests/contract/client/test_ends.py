@@ -262,6 +262,8 @@ def test_command_that_is_still_starting_or_done_ends_quietly(
         capture_output=True,
         text=True,
         check=False,
+        # nohup, under which the tests may run, has it ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     )
     assert (done.returncode, done.stderr) == (128 + number, f"artstore: {word}\n")
 
