@@ -23,7 +23,7 @@ from tests.containers.composed import PROJECTS, RUN
 from tests.containers.leftovers import sweep
 from tests.mesh_process import REPOSITORY
 
-TEST_SECONDS = 1000
+TEST_SECONDS = 1800
 # Until tests that are told to end have removed what they began.
 END_SECONDS = 60.0
 ALL_PROJECTS = "artstore-test-"
