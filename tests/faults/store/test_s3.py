@@ -157,8 +157,9 @@ async def test_download_goes_on_over_a_restart_of_the_server(
 
 
 async def test_upload_that_breaks_ends_unavailable_and_can_begin_again(
-    store: Store, own_s3: S3Process
+    account: S3Account, own_s3: S3Process
 ) -> None:
+    store = await open_store(unhurried(account))
     data = some_bytes(20 * MIB)
     stage = await store.open_stage(BLOB, key="upload-1")
     await feed(stage, data[: 9 * MIB])
@@ -170,6 +171,7 @@ async def test_upload_that_breaks_ends_unavailable_and_can_begin_again(
     await stage.discard()
     await store_blob(store, data)
     assert await read(store) == data
+    await store.close()
 
 
 async def test_completion_whose_answer_is_lost_is_not_repeated_unseen(
