@@ -137,13 +137,14 @@ async def test_followers_go_on_from_their_cursors(upgraded: Upgraded) -> None:
     """A change that was made to the index and the registry alone, and that any snapshot would
     undo, is still there after they have read all they had not."""
     client, unseen = upgraded.client, upgraded.told["files"]["unseen"]
+    found = {unseen["updated"], unseen["added"]}
     wait_until(
-        lambda: all(one.complete and not one.lag_changes for one in client.sync_status().elements),
+        lambda: {one.file.file_id for one in client.search("непрочитанное").results} == found,
         30,
-        "the index is at the heads",
+        "the index has what it had not seen",
     )
-    found = {one.file.file_id for one in client.search("непрочитанное").results}
-    assert found == {unseen["updated"], unseen["added"]}
+    status = client.sync_status().elements
+    assert all(one.complete and not one.lag_changes for one in status), status
     assert client.search(WITNESS).total_count == len(ELEMENTS)
     in_registry = f"SELECT count(*) FROM file_registry WHERE description = '{WITNESS}'"
 
