@@ -50,6 +50,14 @@ def canonical(content_type: str) -> str:
     return whole if len(whole) <= MAX_CONTENT_TYPE_BYTES else ";".join(parts)
 
 
+def as_kept(content_type: str) -> str:
+    """`canonical` of what an earlier version took as it came; what is no media type stays so."""
+    try:
+        return canonical(content_type)
+    except InvalidArgument:
+        return content_type
+
+
 def folded(content_type: str) -> str:
     """Type and subtype in lower case, without parameters; whatever the text is."""
     return content_type.partition(";")[0].strip(" \t").lower()

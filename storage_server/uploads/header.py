@@ -63,6 +63,7 @@ class Header:
     def from_bytes(cls, data: bytes) -> Header:
         """Undo `to_bytes`."""
         members: dict[str, Any] = orjson.loads(data)
+        members["content_type"] = content_type.as_kept(members["content_type"])
         members["tags"] = distinct(members["tags"])
         members["retention_policy"] = RetentionPolicy(members["retention_policy"])
         return cls(**members)
@@ -181,7 +182,7 @@ def describes(header: Header, sidecar: Sidecar) -> bool:
         return same
     return (
         header.original_filename == sidecar.original_filename
-        and header.content_type == sidecar.content_type
+        and header.content_type == content_type.as_kept(sidecar.content_type)
         and header.description == sidecar.description
         and header.version == sidecar.version
         and header.tags == distinct(sidecar.tags)
