@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self, overload
 
-from artstore.v1 import query_pb2, types_pb2
+from artstore.v1 import elements_pb2, query_pb2, types_pb2
 from artstore_client import download_targets, downloads, settings, upload_state
 from artstore_client.cache import CacheCalls
 from artstore_client.calls import Timeouts
@@ -301,13 +301,23 @@ class Client:
         Args:
             expected_revision: change it only if it still has this revision.
             changes: any of original_filename, content_type, description, version, tags,
-                attributes, retention_days, legal_hold. Lists and maps are replaced as a whole.
+                attributes, retention_days. Lists and maps are replaced as a whole.
 
         Raises:
             Aborted: reason REVISION_CONFLICT, it was changed meanwhile.
             FailedPrecondition: the element or the file takes no changes.
         """
         return await self._files.update(file_id, changes, expected_revision)
+
+    async def set_legal_hold(
+        self, file_id: str, legal_hold: bool, *, reason: str = ""
+    ) -> types_pb2.File:
+        """Hold a file, which then neither expires nor can be deleted, or lift the hold (ADMIN).
+
+        Args:
+            reason: a code or text of at most 200 bytes.
+        """
+        return await self._files.set_legal_hold(file_id, legal_hold, reason)
 
     async def delete(self, file_id: str, *, expected_revision: int | None = None) -> types_pb2.File:
         """Delete a file; `undelete` brings it back while it is in the trash (7 days)."""
@@ -325,7 +335,7 @@ class Client:
 
     async def set_mode(
         self, element_id: str, mode: types_pb2.ElementMode.ValueType, *, confirm: bool = False
-    ) -> types_pb2.StorageElement:
+    ) -> elements_pb2.StorageElement:
         """Change an element's mode; `confirm` is needed to step back from ro to rw."""
         return await self._files.set_mode(element_id, mode, confirm)
 

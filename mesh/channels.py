@@ -8,34 +8,11 @@ from functools import cache
 
 import grpc
 
+from mesh.contract import repeatable
 from mesh.settings import MeshSettings
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024 + 64 * 1024
 LOOKAHEAD_BYTES = 1024 * 1024
-
-# Calls that may be sent twice without harm. Streams are left out: a retry would replay them.
-IDEMPOTENT: dict[str, tuple[str, ...]] = {
-    "artstore.v1.StorageService": (
-        "GetFile",
-        "BatchGetFiles",
-        "ListFiles",
-        "GetElement",
-        "GetUpload",
-    ),
-    "artstore.v1.CacheService": ("ListLocks",),
-    "artstore.v1.IngestService": ("GetUpload", "GetFinalization"),
-    "artstore.v1.QueryService": ("SearchFiles", "GetFile", "GetSyncStatus"),
-    "artstore.v1.TokenService": ("IssueToken", "GetJwks"),
-    "artstore.v1.ServiceAccountService": ("ListServiceAccounts",),
-    "artstore.v1.StorageElementService": (
-        "RegisterStorageElement",
-        "GetStorageElement",
-        "ListStorageElements",
-    ),
-    "artstore.v1.FileRegistryService": ("GetFile", "ListFiles"),
-    "artstore.v1.LifecycleService": ("ListCollections",),
-    "artstore.v1.AuditService": ("ListAuditEvents", "VerifyAuditEvents"),
-}
 
 
 @cache
@@ -52,7 +29,7 @@ def service_config(health_service: str | None = "") -> str:
             {
                 "name": [
                     {"service": service, "method": method}
-                    for service, methods in IDEMPOTENT.items()
+                    for service, methods in repeatable().items()
                     for method in methods
                 ],
                 "retryPolicy": {

@@ -113,14 +113,16 @@ def update(
         "tags": tag or None,
         "attributes": parse_attributes(attr) if attr else None,
         "retention_days": days,
-        "legal_hold": legal_hold,
     }
     given = {field: value for field, value in changes.items() if value is not None}
-    if not given:
+    if not given and legal_hold is None:
         raise typer.BadParameter("say what to change")
 
     async def command(client: Client) -> None:
-        file = await client.update(file_id, expected_revision=revision, **given)
+        if given:
+            file = await client.update(file_id, expected_revision=revision, **given)
+        if legal_hold is not None:
+            file = await client.set_legal_hold(file_id, legal_hold)
         if json:
             print_json(file)
         else:

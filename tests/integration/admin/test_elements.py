@@ -12,7 +12,7 @@ import asyncpg
 import grpc
 import pytest
 
-from artstore.v1 import admin_pb2, types_pb2
+from artstore.v1 import elements_pb2, types_pb2
 from mesh.database import with_database
 from mesh.status import from_rpc_error
 from tests.integration.admin.running import ManualClock, RunningAdmin, report, running_admin
@@ -20,25 +20,27 @@ from tests.integration.admin.running import ManualClock, RunningAdmin, report, r
 OTHER_STORE = "9d1c8a52-5f0e-4d0b-8a37-6a2f0c3b7e02"
 
 
-async def register(admin: RunningAdmin, element: types_pb2.StorageElement) -> Any:
-    request = admin_pb2.RegisterStorageElementRequest(element=element)
-    return await admin.elements.RegisterStorageElement(request, **await admin.as_("storage-se-01"))
+async def register(admin: RunningAdmin, told: elements_pb2.StorageElementReport) -> Any:
+    request = elements_pb2.ReportStorageElementRequest(report=told)
+    return await admin.elements.ReportStorageElement(request, **await admin.as_("storage-se-01"))
 
 
 async def listed(admin: RunningAdmin, **fields: Any) -> Any:
-    request = admin_pb2.ListStorageElementsRequest(**fields)
+    request = elements_pb2.ListStorageElementsRequest(**fields)
     return await admin.elements.ListStorageElements(request, **await admin.as_("alice"))
 
 
-async def get(admin: RunningAdmin, storage_element_id: str) -> types_pb2.StorageElement:
-    request = admin_pb2.GetStorageElementRequest(storage_element_id=storage_element_id)
+async def get(admin: RunningAdmin, storage_element_id: str) -> elements_pb2.StorageElement:
+    request = elements_pb2.GetStorageElementRequest(storage_element_id=storage_element_id)
     answer = await admin.elements.GetStorageElement(request, **await admin.as_("alice"))
-    element: types_pb2.StorageElement = answer.element
+    element: elements_pb2.StorageElement = answer.element
     return element
 
 
 async def decide(admin: RunningAdmin, storage_element_id: str, **fields: Any) -> Any:
-    request = admin_pb2.UpdateStorageElementRequest(storage_element_id=storage_element_id, **fields)
+    request = elements_pb2.UpdateStorageElementRequest(
+        storage_element_id=storage_element_id, **fields
+    )
     return await admin.elements.UpdateStorageElement(request, **await admin.as_("admin"))
 
 
@@ -47,7 +49,7 @@ async def watching(admin: RunningAdmin) -> AsyncIterator[Any]:
     """An open watch; `await next(...)` with `read`."""
     caller = await admin.as_("alice")
     call = admin.elements.WatchStorageElements(
-        admin_pb2.WatchStorageElementsRequest(), metadata=caller["metadata"], timeout=60
+        elements_pb2.WatchStorageElementsRequest(), metadata=caller["metadata"], timeout=60
     )
     try:
         yield call
@@ -55,10 +57,12 @@ async def watching(admin: RunningAdmin) -> AsyncIterator[Any]:
         call.cancel()
 
 
-async def read(call: Any, seconds: float = 5.0) -> types_pb2.StorageElement:
+async def read(call: Any, seconds: float = 5.0) -> elements_pb2.StorageElement:
     answer = await asyncio.wait_for(call.read(), seconds)
     assert answer is not grpc.aio.EOF
-    element: types_pb2.StorageElement = answer.element
+    if answer.HasField("snapshot_end"):
+        return await read(call, seconds)
+    element: elements_pb2.StorageElement = answer.changed
     return element
 
 
@@ -98,20 +102,20 @@ async def test_an_element_may_not_know_how_full_it_is(admin: RunningAdmin) -> No
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
-        ({"storage_element_id": ""}, "element.storage_element_id"),
-        ({"storage_element_id": "SE 1"}, "element.storage_element_id"),
-        ({"storage_element_id": "se\0"}, "element.storage_element_id"),
-        ({"store_id": ""}, "element.store_id"),
-        ({"endpoint": "nowhere"}, "element.endpoint"),
-        ({"mode": types_pb2.ELEMENT_MODE_UNSPECIFIED}, "element.mode"),
+        ({"storage_element_id": ""}, "report.storage_element_id"),
+        ({"storage_element_id": "SE 1"}, "report.storage_element_id"),
+        ({"storage_element_id": "se\0"}, "report.storage_element_id"),
+        ({"store_id": ""}, "report.store_id"),
+        ({"endpoint": "nowhere"}, "report.endpoint"),
+        ({"mode": types_pb2.ELEMENT_MODE_UNSPECIFIED}, "report.mode"),
         ({"mode": 77}, "mode"),
-        ({"fill_level": 77}, "element.fill_level"),
-        ({"backend": "tape"}, "element.backend"),
-        ({"priority": -1}, "element.priority"),
-        ({"used_bytes": -1}, "element.used_bytes"),
-        ({"epoch": "a\0"}, "element.epoch"),
-        ({"unwritable_reason": "two\nlines"}, "element.unwritable_reason"),
-        ({"unwritable_reason": "x" * 201}, "element.unwritable_reason"),
+        ({"fill_level": 77}, "report.fill_level"),
+        ({"backend": "tape"}, "report.backend"),
+        ({"priority": -1}, "report.priority"),
+        ({"used_bytes": -1}, "report.used_bytes"),
+        ({"epoch": "a\0"}, "report.epoch"),
+        ({"unwritable_reason": "two\nlines"}, "report.unwritable_reason"),
+        ({"unwritable_reason": "x" * 201}, "report.unwritable_reason"),
     ],
 )
 async def test_a_report_that_cannot_be_true_is_refused_by_field(
@@ -124,8 +128,8 @@ async def test_a_report_that_cannot_be_true_is_refused_by_field(
 
 
 async def test_a_report_without_an_element_is_refused(shared_admin: RunningAdmin) -> None:
-    request = admin_pb2.RegisterStorageElementRequest()
-    call = shared_admin.elements.RegisterStorageElement(
+    request = elements_pb2.ReportStorageElementRequest()
+    call = shared_admin.elements.ReportStorageElement(
         request, **await shared_admin.as_("storage-se-01")
     )
     assert await code_of(call) is grpc.StatusCode.INVALID_ARGUMENT
@@ -300,8 +304,8 @@ async def test_an_open_watch_does_not_hold_up_the_stop(database_url: str, tmp_pa
 @pytest.mark.parametrize(
     ("client_id", "method", "allowed"),
     [
-        ("alice", "RegisterStorageElement", False),
-        ("auditor", "RegisterStorageElement", False),
+        ("alice", "ReportStorageElement", False),
+        ("auditor", "ReportStorageElement", False),
         ("alice", "UpdateStorageElement", False),
         ("storage-se-01", "UpdateStorageElement", False),
         ("alice", "GetStorageElement", True),
@@ -311,7 +315,7 @@ async def test_an_open_watch_does_not_hold_up_the_stop(database_url: str, tmp_pa
 async def test_who_may_touch_elements(
     shared_admin: RunningAdmin, client_id: str, method: str, allowed: bool
 ) -> None:
-    request = getattr(admin_pb2, f"{method}Request")()
+    request = getattr(elements_pb2, f"{method}Request")()
     call = getattr(shared_admin.elements, method)(request, **await shared_admin.as_(client_id))
     try:
         await call

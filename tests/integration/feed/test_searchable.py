@@ -9,7 +9,7 @@ import os
 import grpc
 import pytest
 
-from artstore.v1 import query_pb2, storage_pb2, types_pb2
+from artstore.v1 import downloads_pb2, query_pb2, storage_pb2, types_pb2
 from query_server.search.table import TABLE
 from tests.integration.feed.small_mesh import SmallMesh, fetch
 
@@ -37,8 +37,8 @@ async def test_a_download_through_query_gives_the_same_bytes_and_ranges(mesh: Sm
 
     async def read(offset: int = 0, length: int = 0) -> bytes:
         call = mesh.query.DownloadFile(
-            query_pb2.DownloadFileRequest(
-                file_id=stored.file.file_id, offset=offset, length=length
+            downloads_pb2.DownloadRequest(
+                file_id=stored.file.file_id, offset=offset, length=length or None
             ),
             metadata=mesh.bearer(),
             timeout=10,
@@ -65,7 +65,7 @@ async def test_a_file_that_the_index_lacks_is_read_from_its_element(mesh: SmallM
         )
         assert found.file.original_filename == "late.txt"
         call = mesh.query.DownloadFile(
-            query_pb2.DownloadFileRequest(file_id=file_id), metadata=mesh.bearer(), timeout=10
+            downloads_pb2.DownloadRequest(file_id=file_id), metadata=mesh.bearer(), timeout=10
         )
         assert b"".join([part.chunk.data async for part in call]) == b"bytes"
     finally:
@@ -131,7 +131,7 @@ async def test_a_caller_sees_what_its_namespaces_allow(mesh: SmallMesh) -> None:
     assert await mesh.found("salaries") == ["salaries.txt"]
     for method, request in (
         ("GetFile", query_pb2.QueryServiceGetFileRequest(file_id=secret.file.file_id)),
-        ("DownloadFile", query_pb2.DownloadFileRequest(file_id=secret.file.file_id)),
+        ("DownloadFile", downloads_pb2.DownloadRequest(file_id=secret.file.file_id)),
     ):
         with pytest.raises(grpc.aio.AioRpcError) as hidden:
             call = getattr(mesh.query, method)(request, metadata=mesh.bearer(reader), timeout=5)
