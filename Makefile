@@ -12,7 +12,7 @@ unexport PYTHONHOME PYTHONPATH PYTHONPLATLIBDIR PYTHONSTARTUP PYTHONINSPECT PYTH
 unexport PYTHONIOENCODING PIP_TARGET PIP_PREFIX PIP_ROOT PIP_USER CDPATH
 export PYTHONUTF8 := 1
 
-.PHONY: help run reset install test test-full lint format gen gen-check bench clean FORCE
+.PHONY: help run reset install test test-full lint format gen gen-check released bench clean FORCE
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,7 +37,7 @@ lint: $(VENV)/.dev gen-check ## Check style, types, imports, the protos and that
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
-	@cd protos && ../$(BIN)/buf lint
+	@cd protos && ../$(BIN)/buf lint && ../$(BIN)/buf breaking --against released.binpb
 
 format: $(VENV)/.dev ## Put the code into its form
 	@$(BIN)/ruff check --fix .
@@ -45,6 +45,9 @@ format: $(VENV)/.dev ## Put the code into its form
 
 gen: $(VENV)/.dev ## Make gen/ from protos/
 	@$(call generate,gen)
+
+released: $(VENV)/.dev ## Keep protos/ as the contract that later changes are held to (releases only)
+	@cd protos && ../$(BIN)/buf build -o released.binpb
 
 gen-check: $(VENV)/.dev
 	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && $(call generate,$$fresh) \
