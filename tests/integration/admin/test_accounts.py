@@ -10,6 +10,7 @@ import asyncpg
 import grpc
 import jwt
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from artstore.v1 import accounts_pb2
 from mesh.caller import Role
@@ -294,3 +295,70 @@ async def test_a_restart_makes_only_the_accounts_that_are_missing(
         assert await admin.issue("alice", fresh)
         assert await admin.issue("bob")
         assert await admin.issue("admin")
+
+
+async def update(admin: RunningAdmin, client_id: str, *paths: str, **fields: Any) -> Any:
+    request = accounts_pb2.UpdateServiceAccountRequest(
+        client_id=client_id,
+        account=accounts_pb2.ServiceAccount(**fields),
+        update_mask=FieldMask(paths=paths),
+    )
+    return await admin.accounts.UpdateServiceAccount(request, **await admin.as_("admin"))
+
+
+async def delete(admin: RunningAdmin, client_id: str) -> Any:
+    request = accounts_pb2.DeleteServiceAccountRequest(client_id=client_id)
+    return await admin.accounts.DeleteServiceAccount(request, **await admin.as_("admin"))
+
+
+async def get_account(admin: RunningAdmin, client_id: str, who: str = "auditor") -> Any:
+    request = accounts_pb2.GetServiceAccountRequest(client_id=client_id)
+    return (await admin.accounts.GetServiceAccount(request, **await admin.as_(who))).account
+
+
+async def test_an_account_is_shown_changed_and_removed(shared_admin: RunningAdmin) -> None:
+    made = await create(shared_admin, role=accounts_pb2.ROLE_READONLY, description="old")
+    name = made.account.client_id
+    assert await get_account(shared_admin, name) == made.account
+    changed = await update(shared_admin, name, role=accounts_pb2.ROLE_AUDITOR, namespaces=["docs"])
+    assert (changed.account.role, changed.account.description) == (
+        accounts_pb2.ROLE_AUDITOR,
+        "old",
+    )
+    assert list((await get_account(shared_admin, name)).namespaces) == ["docs"]
+    # A mask clears what it names and the account leaves out.
+    cleared = await update(shared_admin, name, "description", "namespaces")
+    assert (cleared.account.description, list(cleared.account.namespaces)) == ("", [])
+    await delete(shared_admin, name)
+    for call in (get_account(shared_admin, name), delete(shared_admin, name)):
+        with pytest.raises(grpc.aio.AioRpcError) as gone:
+            await call
+        assert gone.value.code() is grpc.StatusCode.NOT_FOUND
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await shared_admin.issue(name, made.client_secret)
+    assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_the_last_admin_stays_one(shared_admin: RunningAdmin) -> None:
+    for call in (
+        update(shared_admin, "admin", role=accounts_pb2.ROLE_USER),
+        delete(shared_admin, "admin"),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await call
+        assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+
+
+async def test_what_of_an_account_cannot_be_changed_is_refused(shared_admin: RunningAdmin) -> None:
+    for call in (
+        update(shared_admin, "alice", "suspended", suspended=True),
+        update(shared_admin, "alice"),
+        update(shared_admin, "alice", "role"),
+        update(shared_admin, "alice", namespaces=["a*b"]),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await call
+        assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    with pytest.raises(grpc.aio.AioRpcError) as denied:
+        await get_account(shared_admin, "admin", "alice")
+    assert denied.value.code() is grpc.StatusCode.PERMISSION_DENIED
