@@ -46,8 +46,8 @@ def _refusal(method: MethodDescriptor) -> Callable[..., Any]:
 
     async def refuse(request: object, context: object) -> NoReturn:
         raise Unimplemented(
-            f"{name} is part of the contract, and this version does not serve it yet:"
-            " see docs and CHANGELOG for when it comes"
+            f"{name} is part of the contract, and this version does not serve it yet; a later"
+            " one does"
         )
 
     return refuse

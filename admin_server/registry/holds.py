@@ -16,6 +16,7 @@ from artstore.v1.transfers_pb2_grpc import TransferServiceStub
 from mesh.caller import Caller
 from mesh.errors import ArtStoreError, InvalidArgument, NotFound, PermissionDenied, Unavailable
 from mesh.file_ids import canonical_file_id
+from mesh.interceptors.authentication import CALLER_KEY
 from mesh.status import from_rpc_error
 
 if TYPE_CHECKING:
@@ -72,9 +73,7 @@ class Holds:
         )
         stub: TransferServiceAsyncStub = TransferServiceStub(self._to(element_id))
         try:
-            return await stub.Hold(
-                request, metadata=tuple(await self._metadata()), timeout=CALL_SECONDS
-            )
+            return await stub.Hold(request, metadata=await self._as(caller), timeout=CALL_SECONDS)
         except grpc.aio.AioRpcError as exc:
             raise from_rpc_error(exc) from exc
 
@@ -86,7 +85,7 @@ class Holds:
         except (NotFound, Unavailable) as exc:
             if exc.reason == "FILE_DELETED":
                 raise
-            element_id, namespace = await self._asked(file_id, exc)
+            element_id, namespace = await self._asked(file_id, caller, exc)
         if not caller.may_read(namespace):
             raise NotFound(f"no file {file_id[:64]!r} is registered")
         if not caller.may_write(namespace):
@@ -95,14 +94,14 @@ class Holds:
             )
         return str(element_id)
 
-    async def _asked(self, file_id: str, unknown: ArtStoreError) -> tuple[str, str]:
+    async def _asked(self, file_id: str, caller: Caller, unknown: ArtStoreError) -> tuple[str, str]:
         silent: ArtStoreError | None = None
         for element in self._elements.list():
             stub: StorageServiceAsyncStub = StorageServiceStub(self._to(element.storage_element_id))
             try:
                 answer = await stub.GetFile(
                     StorageServiceGetFileRequest(file_id=file_id),
-                    metadata=tuple(await self._metadata()),
+                    metadata=await self._as(caller),
                     timeout=CALL_SECONDS,
                 )
             except grpc.aio.AioRpcError as exc:
@@ -112,6 +111,9 @@ class Holds:
                 continue
             return element.storage_element_id, answer.file.namespace
         raise silent or unknown
+
+    async def _as(self, caller: Caller) -> tuple[tuple[str, str], ...]:
+        return (*await self._metadata(), (CALLER_KEY, caller.token))
 
     def _to(self, element_id: str) -> grpc.aio.Channel:
         return self._channel(self._elements.get(element_id).report.endpoint)

@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 
 from mesh.caller import Caller
-from mesh.errors import Aborted, ArtStoreError, NotFound, PermissionDenied
+from mesh.errors import Aborted, ArtStoreError, InvalidArgument, NotFound, PermissionDenied
 from mesh.file_ids import canonical_file_id
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.kinds import ChangeKind
@@ -34,6 +34,8 @@ from storage_server.unbroken import Unbroken
 _log = structlog.stdlib.get_logger(__name__)
 
 Change = Callable[[Sidecar, datetime], Sidecar]
+
+HOLD_IS_ELSEWHERE = "legal_hold is set and lifted by LifecycleService.SetLegalHold"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,11 @@ class Changes:
         """
 
         def change(sidecar: Sidecar, now: datetime) -> Sidecar:
-            return updated(sidecar, values, now)
+            others = dict(values)
+            # A file that was read, changed and sent back says what it is; nobody else's to change.
+            if others.pop("legal_hold", sidecar.legal_hold) != sidecar.legal_hold:
+                raise InvalidArgument(HOLD_IS_ELSEWHERE, field="file.legal_hold")
+            return updated(sidecar, others, now)
 
         return await self._run(
             _Wanted(

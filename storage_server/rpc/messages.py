@@ -14,6 +14,7 @@ from mesh.errors import InvalidArgument, Unimplemented
 from storage_server.catalog.kinds import ChangeKind
 from storage_server.catalog.uploads import UploadRow
 from storage_server.element.description import MODES
+from storage_server.files.changes import HOLD_IS_ELSEWHERE
 from storage_server.files.view import FileView
 from storage_server.modes import Mode
 from storage_server.sidecar import UPDATABLE, FileState, RetentionPolicy
@@ -172,16 +173,15 @@ def changes_of(request: storage_pb2.UpdateFileRequest) -> dict[str, Any]:
     """
     file = request.file
     names = list(dict.fromkeys(request.update_mask.paths))
-    for name in names or [field.name for field, _ in file.ListFields()]:
-        if name == "legal_hold":
-            raise InvalidArgument(
-                "legal_hold is set and lifted by LifecycleService.SetLegalHold", field="update_mask"
-            )
     for name in names:
+        if name == "legal_hold":
+            raise InvalidArgument(HOLD_IS_ELSEWHERE, field="update_mask")
         if name not in UPDATABLE:
             raise InvalidArgument(f"{name[:64]!r} cannot be updated", field="update_mask")
     if not names:
         names = [field.name for field, _ in file.ListFields() if field.name in UPDATABLE]
+    if names == ["legal_hold"]:
+        raise InvalidArgument(HOLD_IS_ELSEWHERE, field="file.legal_hold")
     if not names:
         raise InvalidArgument("nothing to update", field="update_mask")
     return {name: _value(file, name) for name in names}

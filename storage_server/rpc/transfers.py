@@ -9,8 +9,8 @@ from typing import Any
 import structlog
 
 from artstore.v1 import transfers_pb2 as pb
-from mesh.caller import current_caller
-from mesh.errors import Aborted
+from mesh.caller import Role, current_caller
+from mesh.errors import Aborted, PermissionDenied
 from storage_server.element.state import Element
 from storage_server.files.changes import Changes
 from storage_server.rpc.messages import file_message, token_of
@@ -30,19 +30,25 @@ class TransferServicer:
 
     async def Hold(self, request: pb.HoldRequest, context: Any) -> pb.HoldResponse:
         """See the proto."""
+        caller = current_caller()
+        if caller.role is not Role.ADMIN:
+            raise PermissionDenied(
+                "a hold is set and lifted by an ADMIN, through LifecycleService.SetLegalHold",
+                reason="ROLE_DENIED",
+            )
         condition = request.condition
         _require_fresh(condition)
         view = await self.changes.hold(
             condition.file_id,
             request.legal_hold,
-            current_caller(),
+            caller,
             expected_digest=condition.digest,
         )
         _log.info(
             "legal hold",
             file_id=condition.file_id,
             legal_hold=request.legal_hold,
-            requested_by=request.requested_by,
+            requested_by=caller.subject,
         )
         return pb.HoldResponse(
             file=file_message(view, self.element.element_id),

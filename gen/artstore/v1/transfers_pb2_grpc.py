@@ -139,7 +139,8 @@ class TransferServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Hold(self, request, context):
-        """Sets or lifts a legal hold. NOT_FOUND no such file here, or it is deleted.
+        """Sets or lifts a legal hold, on behalf of an ADMIN, whose token comes as metadata
+        `artstore-caller`: PERMISSION_DENIED for any other. NOT_FOUND no such file here, or it is deleted.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

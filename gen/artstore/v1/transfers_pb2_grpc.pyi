@@ -60,7 +60,9 @@ class TransferServiceStub:
     clock is in doubt.
     """
     Hold: _grpc.UnaryUnaryMultiCallable[_transfers_pb2.HoldRequest, _transfers_pb2.HoldResponse]
-    """Sets or lifts a legal hold. NOT_FOUND no such file here, or it is deleted."""
+    """Sets or lifts a legal hold, on behalf of an ADMIN, whose token comes as metadata
+    `artstore-caller`: PERMISSION_DENIED for any other. NOT_FOUND no such file here, or it is deleted.
+    """
     Heal: _grpc.UnaryUnaryMultiCallable[_transfers_pb2.HealRequest, _transfers_pb2.HealResponse]
     """Puts whole bytes, read from another element, in the place of damaged ones; the damaged ones
     stay in `.quarantine` for 30 days. DATA_LOSS when what was read is damaged too.
@@ -104,7 +106,9 @@ class TransferServiceAsyncStub(TransferServiceStub):
     clock is in doubt.
     """
     Hold: _aio.UnaryUnaryMultiCallable[_transfers_pb2.HoldRequest, _transfers_pb2.HoldResponse]  # type: ignore[assignment]
-    """Sets or lifts a legal hold. NOT_FOUND no such file here, or it is deleted."""
+    """Sets or lifts a legal hold, on behalf of an ADMIN, whose token comes as metadata
+    `artstore-caller`: PERMISSION_DENIED for any other. NOT_FOUND no such file here, or it is deleted.
+    """
     Heal: _aio.UnaryUnaryMultiCallable[_transfers_pb2.HealRequest, _transfers_pb2.HealResponse]  # type: ignore[assignment]
     """Puts whole bytes, read from another element, in the place of damaged ones; the damaged ones
     stay in `.quarantine` for 30 days. DATA_LOSS when what was read is damaged too.
@@ -181,7 +185,9 @@ class TransferServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _transfers_pb2.HoldRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_transfers_pb2.HoldResponse, _abc.Awaitable[_transfers_pb2.HoldResponse]]:
-        """Sets or lifts a legal hold. NOT_FOUND no such file here, or it is deleted."""
+        """Sets or lifts a legal hold, on behalf of an ADMIN, whose token comes as metadata
+        `artstore-caller`: PERMISSION_DENIED for any other. NOT_FOUND no such file here, or it is deleted.
+        """
 
     @_abc_1.abstractmethod
     def Heal(

@@ -78,6 +78,40 @@ async def test_a_new_follower_gets_a_snapshot_then_changes_and_beats(node: Node)
         assert [change.position for change in first.changes.changes] == [2]
 
 
+async def test_files_of_a_snapshot_and_changes_come_by_the_hundreds(node: Node) -> None:
+    await node.upload()
+    async with watching(node) as messages:
+        first = await next_of(messages, "snapshot_end")
+    await put_files(node, 620)
+    await repair(node)
+    async with watching(node) as messages:
+        sizes = []
+        async for message in messages:
+            if message.HasField("changes"):
+                sizes.append(len(message.changes.changes))
+            if message.HasField("snapshot_end"):
+                break
+    assert sizes == [500, 121]
+    async with watching(node, cursor=first.cursor) as messages:
+        told = [await next_of(messages, "changes") for _ in range(2)]
+    assert [len(one.changes) for one in told] == [500, 120]
+    positions = [change.position for one in told for change in one.changes]
+    assert positions == list(range(2, 622))
+    change = told[0].changes[41]
+    # Each of them is a place to go on from.
+    async with watching(node, cursor=change.cursor) as messages:
+        assert (await next_change(messages)).position == change.position + 1
+    assert change.revision == change.file.revision == 1
+    assert len(change.digest) == 32
+
+
+async def test_a_cursor_that_is_none_is_refused(node: Node) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        async with watching(node, cursor="nonsense") as messages:
+            await anext(messages)
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
 async def test_a_change_whose_row_was_cleaned_says_what_happened_and_to_which_file(
     node: Node,
 ) -> None:

@@ -145,6 +145,10 @@ async def test_a_held_file_is_not_deleted_and_the_hold_is_no_users_field(
         with pytest.raises(grpc.aio.AioRpcError) as error:
             await _update(shared_local, file.file_id, **asked)
         assert error.value.code() == Code.INVALID_ARGUMENT
+    for role in ("USER", "SERVICE"):
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await _hold(shared_local, file.file_id, True, role=role)
+        assert error.value.code() == Code.PERMISSION_DENIED
     assert (await _hold(shared_local, file.file_id, True)).file.legal_hold
     assert (await _hold(shared_local, file.file_id, True)).file.revision == 2
     with pytest.raises(grpc.aio.AioRpcError) as error:
@@ -170,11 +174,15 @@ async def test_a_hold_is_refused_when_the_file_is_another_or_the_word_is_old(
 
 
 async def _hold(node: Node, file_id: str, legal_hold: bool, **condition: Any) -> Any:
+    """As admin asks for it, on behalf of an account with `role` (ADMIN)."""
+    role = condition.pop("role", "ADMIN")
     request = transfers_pb2.HoldRequest(
         condition=transfers_pb2.Condition(file_id=file_id, **condition), legal_hold=legal_hold
     )
     stub: Any = transfers_pb2_grpc.TransferServiceStub(node.channel)
-    return await stub.Hold(request, metadata=node.bearer(role="SERVICE"), timeout=10)
+    caller = ("artstore-caller", node.token(role=role, sub="root"))
+    metadata = (*node.bearer(role="SERVICE"), caller)
+    return await stub.Hold(request, metadata=metadata, timeout=10)
 
 
 async def test_a_deleted_file_is_gone_and_comes_back(shared: Node) -> None:
