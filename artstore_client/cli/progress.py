@@ -45,8 +45,8 @@ def transfer_bar(label: str, *, quiet: bool) -> Iterator[Progress | None]:
 
 
 def operation_word(kind: OperationKind.ValueType) -> str:
-    """What an operation does, in a word or two."""
-    return enum_word(OperationKind.DESCRIPTOR, kind).replace("_", " ")
+    """What an operation does, as people say it: `full` for a full rebuild."""
+    return enum_word(OperationKind.DESCRIPTOR, kind).removesuffix("_rebuild").replace("_", " ")
 
 
 @contextmanager
