@@ -51,7 +51,6 @@ class FakeElement(storage_pb2_grpc.StorageServiceServicer):
             fill_level=types_pb2.FILL_LEVEL_OK,
             writable=True,
             is_writer=True,
-            healthy=True,
         )
         self.server: Any = None
         self.refuses: ArtStoreError | None = None
@@ -83,6 +82,11 @@ class FakeElement(storage_pb2_grpc.StorageServiceServicer):
         self.report.reported_at.GetCurrentTime()
         self.report.reported_at.seconds += self.clock_ahead_seconds
         return json_format.MessageToJson(self.report, preserving_proto_field_name=True)
+
+    def listed(self) -> elements_pb2.StorageElement:
+        """The element as admin lists it."""
+        said = {field.name: value for field, value in self.report.ListFields()}
+        return elements_pb2.StorageElement(**said, healthy=True)
 
     async def Upload(self, request_iterator: Any, context: Any) -> Any:
         messages = aiter(request_iterator)
@@ -220,8 +224,7 @@ class FakeRegistry(elements_pb2_grpc.StorageElementServiceServicer):
         reports = []
         for element in self.elements:
             element.report.reported_at.GetCurrentTime()
-            element.report.healthy = True
-            reports.append(element.report)
+            reports.append(element.listed())
         return elements_pb2.ListStorageElementsResponse(elements=reports)
 
 
