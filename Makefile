@@ -67,7 +67,9 @@ clean: ## Remove .venv and what the tools leave behind; data stays
 	@rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 # $(1) is the folder to write to.
-generate = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I protos \
+generate = mkdir -p $(1)/artstore/v1 && \
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I protos \
+	--descriptor_set_out=$(1)/artstore/v1/contract.binpb --include_source_info \
 	--python_out=$(1) --grpc_python_out=$(1) --mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1) $(PROTOS)
 
 # What is to be found out before Python can say anything.

@@ -28,6 +28,7 @@ from mesh.health import Probe
 from mesh.interceptors import standard_interceptors
 from mesh.interceptors.metrics import CallMetrics
 from mesh.loop_lag import LoopLag
+from mesh.reflection import enable_reflection
 from mesh.server_info import SERVICE as SERVER_SERVICE
 from mesh.server_info import ServerInfoServicer
 from mesh.settings import MeshSettings, SettingsError, load, resolved
@@ -133,9 +134,7 @@ class MeshServer:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         channelz.add_channelz_servicer(self._server)
         own = [service.full_name for service in _own_services()]
-        reflection.enable_server_reflection(
-            [*self._services, *own, reflection.SERVICE_NAME], self._server
-        )
+        enable_reflection([*self._services, *own, reflection.SERVICE_NAME], self._server)
         self._bind()
         for service in ("", *self._services):
             await self.set_serving(service, True)
