@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import EnumDescriptor, MethodDescriptor
 
 from artstore.v1 import errors_pb2, uploads_pb2
@@ -105,6 +106,17 @@ def test_every_reason_says_the_status_that_it_comes_with() -> None:
     for reason, classes in reasons_in_code().items():
         known = {STATUSES[name] for name in classes if name in STATUSES}
         assert not known or told[reason] in known, reason
+
+
+def test_every_file_has_its_place_in_go_java_and_csharp() -> None:
+    folder = ROOT / "protos/artstore/v1"
+    for path in folder.glob("*.proto"):
+        file = descriptor_pool.Default().FindFileByName(f"artstore/v1/{path.name}")
+        options = file.GetOptions()
+        assert options.go_package == "artstore.example/gen/artstore/v1;artstorev1", path.name
+        assert options.java_package == "com.artstore.v1", path.name
+        assert options.java_multiple_files, path.name
+        assert options.csharp_namespace == "ArtStore.V1", path.name
 
 
 def test_the_numbers_of_upload_headers_stay() -> None:
