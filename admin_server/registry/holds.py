@@ -69,7 +69,6 @@ class Holds:
             condition=Condition(file_id=file_id),
             legal_hold=legal_hold,
             reason=reason,
-            requested_by=caller.subject,
         )
         stub: TransferServiceAsyncStub = TransferServiceStub(self._to(element_id))
         try:

@@ -101,7 +101,7 @@ class ElementServicer:
             is_writer=report.is_writer,
             backend=_BACKEND_VALUES[report.backend],
             epoch=report.epoch,
-            sequence=report.sequence,
+            head_position=report.sequence,
             reported_at=timestamp(element.reported_at),
             registered_at=timestamp(element.registered_at),
             healthy=self._directory.is_healthy(element),
@@ -125,7 +125,7 @@ def _report(message: elements_pb2.StorageElementReport) -> Report:
         is_writer=message.is_writer,
         backend=_BACKENDS.get(message.backend, ""),
         epoch=message.epoch,
-        sequence=message.sequence,
+        sequence=message.head_position,
     )
 
 

@@ -61,7 +61,7 @@ class Description:
         self._clock = clock
         self._endpoint = endpoint
         self._priority = priority
-        self._sequence = 0
+        self._head_position = 0
         self._database_problem = "the database was not asked yet"
 
     @property
@@ -82,7 +82,7 @@ class Description:
             self._database_problem = "the database does not answer, or its tables are gone"
         else:
             self._database_problem = "" if takes_writes else "the database takes no writes"
-            self._sequence = head.sequence
+            self._head_position = head.sequence
             element.epoch = head.epoch
             space.counted(head.used_bytes, head.file_count, settled)
         try:
@@ -147,5 +147,5 @@ class Description:
             "is_writer": element.is_writer,
             "backend": _BACKENDS.get(element.backend, types_pb2.STORAGE_BACKEND_UNSPECIFIED),
             "epoch": element.epoch,
-            "sequence": self._sequence,
+            "head_position": self._head_position,
         }

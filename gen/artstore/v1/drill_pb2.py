@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from artstore.v1 import operations_pb2 as artstore_dot_v1_dot_operations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x61rtstore/v1/drill.proto\x12\x0b\x61rtstore.v1\x1a\x1c\x61rtstore/v1/operations.proto\"C\n\x0fRunDrillRequest\x12\x1a\n\x12storage_element_id\x18\x01 \x01(\t\x12\x14\n\x0coperation_id\x18\x02 \x01(\t\"\x82\x01\n\x10RunDrillResponse\x12)\n\toperation\x18\x01 \x01(\x0b\x32\x16.artstore.v1.Operation\x12)\n\x07results\x18\x02 \x03(\x0b\x32\x18.artstore.v1.DrillResult\x12\x18\n\x10recovery_seconds\x18\x03 \x01(\x01\"\xb8\x01\n\x0b\x44rillResult\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x15\n\x08position\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x11\n\trow_count\x18\x03 \x01(\x03\x12\x18\n\x10\x64ifference_count\x18\x04 \x01(\x03\x12\x13\n\x0b\x64ifferences\x18\x05 \x03(\t\x12\x18\n\x10\x66iles_per_second\x18\x06 \x01(\x01\x12\x18\n\x10\x64uration_seconds\x18\x07 \x01(\x01\x42\x0b\n\t_position2\\\n\x0c\x44rillService\x12L\n\x08RunDrill\x12\x1c.artstore.v1.RunDrillRequest\x1a\x1d.artstore.v1.RunDrillResponse\"\x03\x90\x02\x00\x42N\n\x0f\x63om.artstore.v1P\x01Z+artstore.example/gen/artstore/v1;artstorev1\xaa\x02\x0b\x41rtStore.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x61rtstore/v1/drill.proto\x12\x0b\x61rtstore.v1\x1a\x1c\x61rtstore/v1/operations.proto\"C\n\x0fRunDrillRequest\x12\x1a\n\x12storage_element_id\x18\x01 \x01(\t\x12\x14\n\x0coperation_id\x18\x02 \x01(\t\"\x82\x01\n\x10RunDrillResponse\x12)\n\toperation\x18\x01 \x01(\x0b\x32\x16.artstore.v1.Operation\x12)\n\x07results\x18\x02 \x03(\x0b\x32\x18.artstore.v1.DrillResult\x12\x18\n\x10recovery_seconds\x18\x03 \x01(\x01\"\xef\x01\n\x0b\x44rillResult\x12*\n\x07subject\x18\x01 \x01(\x0e\x32\x19.artstore.v1.DrillSubject\x12\x15\n\x08position\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x11\n\trow_count\x18\x03 \x01(\x03\x12\x18\n\x10\x64ifference_count\x18\x04 \x01(\x03\x12\x13\n\x0b\x64ifferences\x18\x05 \x03(\t\x12\x18\n\x10\x66iles_per_second\x18\x06 \x01(\x01\x12\x18\n\x10\x64uration_seconds\x18\x07 \x01(\x01\x12\x1a\n\x12storage_element_id\x18\x08 \x01(\tB\x0b\n\t_position*\x98\x01\n\x0c\x44rillSubject\x12\x1d\n\x19\x44RILL_SUBJECT_UNSPECIFIED\x10\x00\x12\x19\n\x15\x44RILL_SUBJECT_ELEMENT\x10\x01\x12\x1a\n\x16\x44RILL_SUBJECT_REGISTRY\x10\x02\x12\x17\n\x13\x44RILL_SUBJECT_INDEX\x10\x03\x12\x19\n\x15\x44RILL_SUBJECT_RECORDS\x10\x04\x32\\\n\x0c\x44rillService\x12L\n\x08RunDrill\x12\x1c.artstore.v1.RunDrillRequest\x1a\x1d.artstore.v1.RunDrillResponse\"\x03\x90\x02\x00\x42N\n\x0f\x63om.artstore.v1P\x01Z+artstore.example/gen/artstore/v1;artstorev1\xaa\x02\x0b\x41rtStore.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,12 +35,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\017com.artstore.v1P\001Z+artstore.example/gen/artstore/v1;artstorev1\252\002\013ArtStore.V1'
   _globals['_DRILLSERVICE'].methods_by_name['RunDrill']._loaded_options = None
   _globals['_DRILLSERVICE'].methods_by_name['RunDrill']._serialized_options = b'\220\002\000'
+  _globals['_DRILLSUBJECT']._serialized_start=515
+  _globals['_DRILLSUBJECT']._serialized_end=667
   _globals['_RUNDRILLREQUEST']._serialized_start=70
   _globals['_RUNDRILLREQUEST']._serialized_end=137
   _globals['_RUNDRILLRESPONSE']._serialized_start=140
   _globals['_RUNDRILLRESPONSE']._serialized_end=270
   _globals['_DRILLRESULT']._serialized_start=273
-  _globals['_DRILLRESULT']._serialized_end=457
-  _globals['_DRILLSERVICE']._serialized_start=459
-  _globals['_DRILLSERVICE']._serialized_end=551
+  _globals['_DRILLRESULT']._serialized_end=512
+  _globals['_DRILLSERVICE']._serialized_start=669
+  _globals['_DRILLSERVICE']._serialized_end=761
 # @@protoc_insertion_point(module_scope)

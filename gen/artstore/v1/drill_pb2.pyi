@@ -8,6 +8,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -18,6 +19,38 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _DrillSubject:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DrillSubjectEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DrillSubject.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DRILL_SUBJECT_UNSPECIFIED: _DrillSubject.ValueType  # 0
+    """Not said."""
+    DRILL_SUBJECT_ELEMENT: _DrillSubject.ValueType  # 1
+    """The tables of an element."""
+    DRILL_SUBJECT_REGISTRY: _DrillSubject.ValueType  # 2
+    """Admin's registry of files."""
+    DRILL_SUBJECT_INDEX: _DrillSubject.ValueType  # 3
+    """Query's index."""
+    DRILL_SUBJECT_RECORDS: _DrillSubject.ValueType  # 4
+    """What only admin knows, from its backup."""
+
+class DrillSubject(_DrillSubject, metaclass=_DrillSubjectEnumTypeWrapper):
+    """What a drill rebuilds."""
+
+DRILL_SUBJECT_UNSPECIFIED: DrillSubject.ValueType  # 0
+"""Not said."""
+DRILL_SUBJECT_ELEMENT: DrillSubject.ValueType  # 1
+"""The tables of an element."""
+DRILL_SUBJECT_REGISTRY: DrillSubject.ValueType  # 2
+"""Admin's registry of files."""
+DRILL_SUBJECT_INDEX: DrillSubject.ValueType  # 3
+"""Query's index."""
+DRILL_SUBJECT_RECORDS: DrillSubject.ValueType  # 4
+"""What only admin knows, from its backup."""
+Global___DrillSubject: _TypeAlias = DrillSubject  # noqa: Y015
 
 @_typing.final
 class RunDrillRequest(_message.Message):
@@ -92,8 +125,9 @@ class DrillResult(_message.Message):
     DIFFERENCES_FIELD_NUMBER: _builtins.int
     FILES_PER_SECOND_FIELD_NUMBER: _builtins.int
     DURATION_SECONDS_FIELD_NUMBER: _builtins.int
-    subject: _builtins.str
-    """What: se-01, registry, index, records."""
+    STORAGE_ELEMENT_ID_FIELD_NUMBER: _builtins.int
+    subject: Global___DrillSubject.ValueType
+    """What."""
     position: _builtins.int
     """Position of the feed at which both were compared; unset for admin's records."""
     row_count: _builtins.int
@@ -104,6 +138,8 @@ class DrillResult(_message.Message):
     """Files a second."""
     duration_seconds: _builtins.float
     """How long it took."""
+    storage_element_id: _builtins.str
+    """Element whose tables or files these are; empty for admin's records."""
     @_builtins.property
     def differences(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The first 10 differences, by id."""
@@ -111,17 +147,18 @@ class DrillResult(_message.Message):
     def __init__(
         self,
         *,
-        subject: _builtins.str = ...,
+        subject: Global___DrillSubject.ValueType = ...,
         position: _builtins.int | None = ...,
         row_count: _builtins.int = ...,
         difference_count: _builtins.int = ...,
         differences: _abc.Iterable[_builtins.str] | None = ...,
         files_per_second: _builtins.float = ...,
         duration_seconds: _builtins.float = ...,
+        storage_element_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_position", b"_position", "position", b"position"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_position", b"_position", "difference_count", b"difference_count", "differences", b"differences", "duration_seconds", b"duration_seconds", "files_per_second", b"files_per_second", "position", b"position", "row_count", b"row_count", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_position", b"_position", "difference_count", b"difference_count", "differences", b"differences", "duration_seconds", b"duration_seconds", "files_per_second", b"files_per_second", "position", b"position", "row_count", b"row_count", "storage_element_id", b"storage_element_id", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__position: _TypeAlias = _typing.Literal["position"]  # noqa: Y015
     _WhichOneofArgType__position: _TypeAlias = _typing.Literal["_position", b"_position"]  # noqa: Y015

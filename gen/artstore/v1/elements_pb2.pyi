@@ -41,7 +41,7 @@ class StorageElementReport(_message.Message):
     IS_WRITER_FIELD_NUMBER: _builtins.int
     BACKEND_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
-    SEQUENCE_FIELD_NUMBER: _builtins.int
+    HEAD_POSITION_FIELD_NUMBER: _builtins.int
     REPORTED_AT_FIELD_NUMBER: _builtins.int
     UNWRITABLE_REASON_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
@@ -77,7 +77,7 @@ class StorageElementReport(_message.Message):
     """What it keeps its files on."""
     epoch: _builtins.str
     """Epoch of the change feed: another one means another history."""
-    sequence: _builtins.int
+    head_position: _builtins.int
     """Position of the last change in the feed."""
     unwritable_reason: _builtins.str
     """Why it takes no uploads, for people: `its file system is read-only`, `mode ro`. At most 200
@@ -86,7 +86,7 @@ class StorageElementReport(_message.Message):
     draining: _builtins.bool
     """It takes no new uploads and transfers (SetDrain)."""
     closed: _builtins.bool
-    """It changes no files until it was compared with the others (`life.md` 5): its lease lapsed."""
+    """It changes no files until it was compared with the others: its lease lapsed."""
     failure_domain: _builtins.str
     """Copies of one file go to elements with different ones, where there are such; free text,
     empty means its own.
@@ -112,7 +112,7 @@ class StorageElementReport(_message.Message):
         is_writer: _builtins.bool = ...,
         backend: _types_pb2.StorageBackend.ValueType = ...,
         epoch: _builtins.str = ...,
-        sequence: _builtins.int = ...,
+        head_position: _builtins.int = ...,
         reported_at: _timestamp_pb2.Timestamp | None = ...,
         unwritable_reason: _builtins.str = ...,
         draining: _builtins.bool = ...,
@@ -121,7 +121,7 @@ class StorageElementReport(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["reported_at", b"reported_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "capacity_bytes", b"capacity_bytes", "closed", b"closed", "draining", b"draining", "endpoint", b"endpoint", "epoch", b"epoch", "failure_domain", b"failure_domain", "file_count", b"file_count", "fill_level", b"fill_level", "is_writer", b"is_writer", "mode", b"mode", "priority", b"priority", "reported_at", b"reported_at", "reserved_bytes", b"reserved_bytes", "sequence", b"sequence", "storage_element_id", b"storage_element_id", "store_id", b"store_id", "unwritable_reason", b"unwritable_reason", "used_bytes", b"used_bytes", "writable", b"writable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "capacity_bytes", b"capacity_bytes", "closed", b"closed", "draining", b"draining", "endpoint", b"endpoint", "epoch", b"epoch", "failure_domain", b"failure_domain", "file_count", b"file_count", "fill_level", b"fill_level", "head_position", b"head_position", "is_writer", b"is_writer", "mode", b"mode", "priority", b"priority", "reported_at", b"reported_at", "reserved_bytes", b"reserved_bytes", "storage_element_id", b"storage_element_id", "store_id", b"store_id", "unwritable_reason", b"unwritable_reason", "used_bytes", b"used_bytes", "writable", b"writable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -147,7 +147,7 @@ class StorageElement(_message.Message):
     IS_WRITER_FIELD_NUMBER: _builtins.int
     BACKEND_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
-    SEQUENCE_FIELD_NUMBER: _builtins.int
+    HEAD_POSITION_FIELD_NUMBER: _builtins.int
     REPORTED_AT_FIELD_NUMBER: _builtins.int
     REGISTERED_AT_FIELD_NUMBER: _builtins.int
     HEALTHY_FIELD_NUMBER: _builtins.int
@@ -156,7 +156,8 @@ class StorageElement(_message.Message):
     CLOSED_FIELD_NUMBER: _builtins.int
     FAILURE_DOMAIN_FIELD_NUMBER: _builtins.int
     LOST_AT_FIELD_NUMBER: _builtins.int
-    AWAITING_ADMISSION_FIELD_NUMBER: _builtins.int
+    AWAITING_STORE_ID_FIELD_NUMBER: _builtins.int
+    AWAITING_ENDPOINT_FIELD_NUMBER: _builtins.int
     storage_element_id: _builtins.str
     """Name of the element: se-01."""
     store_id: _builtins.str
@@ -187,7 +188,7 @@ class StorageElement(_message.Message):
     """What it keeps its files on."""
     epoch: _builtins.str
     """Epoch of the change feed: another one means another history."""
-    sequence: _builtins.int
+    head_position: _builtins.int
     """Position of the last change in the feed."""
     healthy: _builtins.bool
     """The registry has heard from the element lately; true in an element's own answer."""
@@ -198,13 +199,15 @@ class StorageElement(_message.Message):
     draining: _builtins.bool
     """It takes no new uploads and transfers (SetDrain)."""
     closed: _builtins.bool
-    """It changes no files until it was compared with the others (`life.md` 5): its lease lapsed."""
+    """It changes no files until it was compared with the others: its lease lapsed."""
     failure_domain: _builtins.str
     """Copies of one file go to elements with different ones, where there are such; free text,
     empty means its own.
     """
-    awaiting_admission: _builtins.str
-    """A store or address that waits for AdmitStorageElement; empty when none does."""
+    awaiting_store_id: _builtins.str
+    """A store_id that waits for AdmitStorageElement; empty when none does."""
+    awaiting_endpoint: _builtins.str
+    """A host:port that waits for AdmitStorageElement; empty when none does."""
     @_builtins.property
     def reported_at(self) -> _timestamp_pb2.Timestamp:
         """When the element last reported, by admin's clock."""
@@ -234,7 +237,7 @@ class StorageElement(_message.Message):
         is_writer: _builtins.bool = ...,
         backend: _types_pb2.StorageBackend.ValueType = ...,
         epoch: _builtins.str = ...,
-        sequence: _builtins.int = ...,
+        head_position: _builtins.int = ...,
         reported_at: _timestamp_pb2.Timestamp | None = ...,
         registered_at: _timestamp_pb2.Timestamp | None = ...,
         healthy: _builtins.bool = ...,
@@ -243,11 +246,12 @@ class StorageElement(_message.Message):
         closed: _builtins.bool = ...,
         failure_domain: _builtins.str = ...,
         lost_at: _timestamp_pb2.Timestamp | None = ...,
-        awaiting_admission: _builtins.str = ...,
+        awaiting_store_id: _builtins.str = ...,
+        awaiting_endpoint: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["lost_at", b"lost_at", "registered_at", b"registered_at", "reported_at", b"reported_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["awaiting_admission", b"awaiting_admission", "backend", b"backend", "capacity_bytes", b"capacity_bytes", "closed", b"closed", "draining", b"draining", "endpoint", b"endpoint", "epoch", b"epoch", "failure_domain", b"failure_domain", "file_count", b"file_count", "fill_level", b"fill_level", "healthy", b"healthy", "is_writer", b"is_writer", "lost_at", b"lost_at", "mode", b"mode", "priority", b"priority", "registered_at", b"registered_at", "reported_at", b"reported_at", "reserved_bytes", b"reserved_bytes", "sequence", b"sequence", "storage_element_id", b"storage_element_id", "store_id", b"store_id", "unwritable_reason", b"unwritable_reason", "used_bytes", b"used_bytes", "writable", b"writable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["awaiting_endpoint", b"awaiting_endpoint", "awaiting_store_id", b"awaiting_store_id", "backend", b"backend", "capacity_bytes", b"capacity_bytes", "closed", b"closed", "draining", b"draining", "endpoint", b"endpoint", "epoch", b"epoch", "failure_domain", b"failure_domain", "file_count", b"file_count", "fill_level", b"fill_level", "head_position", b"head_position", "healthy", b"healthy", "is_writer", b"is_writer", "lost_at", b"lost_at", "mode", b"mode", "priority", b"priority", "registered_at", b"registered_at", "reported_at", b"reported_at", "reserved_bytes", b"reserved_bytes", "storage_element_id", b"storage_element_id", "store_id", b"store_id", "unwritable_reason", b"unwritable_reason", "used_bytes", b"used_bytes", "writable", b"writable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -407,7 +411,7 @@ class ReportStorageElementResponse(_message.Message):
 
     ELEMENT_FIELD_NUMBER: _builtins.int
     REPORT_INTERVAL_SECONDS_FIELD_NUMBER: _builtins.int
-    PEERS_FIELD_NUMBER: _builtins.int
+    PEER_STORAGE_ELEMENT_IDS_FIELD_NUMBER: _builtins.int
     report_interval_seconds: _builtins.int
     """Seconds until the next report is expected."""
     @_builtins.property
@@ -415,7 +419,7 @@ class ReportStorageElementResponse(_message.Message):
         """The element as admin knows it."""
 
     @_builtins.property
-    def peers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+    def peer_storage_element_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The other elements there are, for element.json. Empty in this version."""
 
     def __init__(
@@ -423,11 +427,11 @@ class ReportStorageElementResponse(_message.Message):
         *,
         element: Global___StorageElement | None = ...,
         report_interval_seconds: _builtins.int = ...,
-        peers: _abc.Iterable[_builtins.str] | None = ...,
+        peer_storage_element_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["element", b"element"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["element", b"element", "peers", b"peers", "report_interval_seconds", b"report_interval_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["element", b"element", "peer_storage_element_ids", b"peer_storage_element_ids", "report_interval_seconds", b"report_interval_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -658,7 +658,7 @@ class Collection(_message.Message):
 
     COLLECTION_ID_FIELD_NUMBER: _builtins.int
     STARTED_AT_FIELD_NUMBER: _builtins.int
-    COMPLETED_AT_FIELD_NUMBER: _builtins.int
+    ENDED_AT_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
     EXAMINED_COUNT_FIELD_NUMBER: _builtins.int
     COLLECTED_COUNT_FIELD_NUMBER: _builtins.int
@@ -683,7 +683,7 @@ class Collection(_message.Message):
         """When it began."""
 
     @_builtins.property
-    def completed_at(self) -> _timestamp_pb2.Timestamp:
+    def ended_at(self) -> _timestamp_pb2.Timestamp:
         """When it ended; unset while it runs."""
 
     @_builtins.property
@@ -699,7 +699,7 @@ class Collection(_message.Message):
         *,
         collection_id: _builtins.str = ...,
         started_at: _timestamp_pb2.Timestamp | None = ...,
-        completed_at: _timestamp_pb2.Timestamp | None = ...,
+        ended_at: _timestamp_pb2.Timestamp | None = ...,
         dry_run: _builtins.bool = ...,
         examined_count: _builtins.int = ...,
         collected_count: _builtins.int = ...,
@@ -708,9 +708,9 @@ class Collection(_message.Message):
         errors: _abc.Iterable[_builtins.str] | None = ...,
         counts: _abc.Iterable[Global___CollectionCount] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["completed_at", b"completed_at", "started_at", b"started_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ended_at", b"ended_at", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collected_count", b"collected_count", "collection_id", b"collection_id", "completed_at", b"completed_at", "counts", b"counts", "dry_run", b"dry_run", "error_count", b"error_count", "errors", b"errors", "examined_count", b"examined_count", "freed_size_bytes", b"freed_size_bytes", "started_at", b"started_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collected_count", b"collected_count", "collection_id", b"collection_id", "counts", b"counts", "dry_run", b"dry_run", "ended_at", b"ended_at", "error_count", b"error_count", "errors", b"errors", "examined_count", b"examined_count", "freed_size_bytes", b"freed_size_bytes", "started_at", b"started_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

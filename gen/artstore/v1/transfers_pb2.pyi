@@ -8,6 +8,7 @@ from artstore.v1 import types_pb2 as _types_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -18,6 +19,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _CollectStep:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CollectStepEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CollectStep.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    COLLECT_STEP_UNSPECIFIED: _CollectStep.ValueType  # 0
+    """Not said: INVALID_ARGUMENT."""
+    COLLECT_STEP_TO_GONE: _CollectStep.ValueType  # 1
+    """The bytes of what was moved away, dropped or is too many; a stub stays, GONE."""
+    COLLECT_STEP_TO_DELETED: _CollectStep.ValueType  # 2
+    """A home that expired goes into the trash, DELETED."""
+    COLLECT_STEP_PURGE: _CollectStep.ValueType  # 3
+    """The last record: of a stub, or of a tombstone whose time in the trash has ended."""
+
+class CollectStep(_CollectStep, metaclass=_CollectStepEnumTypeWrapper):
+    """What is taken away of a file."""
+
+COLLECT_STEP_UNSPECIFIED: CollectStep.ValueType  # 0
+"""Not said: INVALID_ARGUMENT."""
+COLLECT_STEP_TO_GONE: CollectStep.ValueType  # 1
+"""The bytes of what was moved away, dropped or is too many; a stub stays, GONE."""
+COLLECT_STEP_TO_DELETED: CollectStep.ValueType  # 2
+"""A home that expired goes into the trash, DELETED."""
+COLLECT_STEP_PURGE: CollectStep.ValueType  # 3
+"""The last record: of a stub, or of a tombstone whose time in the trash has ended."""
+Global___CollectStep: _TypeAlias = CollectStep  # noqa: Y015
 
 @_typing.final
 class Condition(_message.Message):
@@ -300,12 +329,12 @@ class CollectRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CONDITION_FIELD_NUMBER: _builtins.int
-    STATE_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
     MOVED_TO_FIELD_NUMBER: _builtins.int
-    state: _types_pb2.FileState.ValueType
-    """What it becomes: GONE; or DELETED for a home that expired; UNSPECIFIED removes the last record."""
+    step: Global___CollectStep.ValueType
+    """What is taken away. Required."""
     moved_to: _builtins.str
-    """Element that has the file instead; for GONE."""
+    """Element that has the file instead; for TO_GONE."""
     @_builtins.property
     def condition(self) -> Global___Condition:
         """How the file's sidecar must be and when that was looked at."""
@@ -314,12 +343,12 @@ class CollectRequest(_message.Message):
         self,
         *,
         condition: Global___Condition | None = ...,
-        state: _types_pb2.FileState.ValueType = ...,
+        step: Global___CollectStep.ValueType = ...,
         moved_to: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "moved_to", b"moved_to", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "moved_to", b"moved_to", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -337,7 +366,7 @@ class CollectResponse(_message.Message):
     """Bytes that were freed."""
     @_builtins.property
     def file(self) -> _types_pb2.File:
-        """After it; unset when the last record went."""
+        """After it; unset after PURGE."""
 
     def __init__(
         self,
@@ -362,13 +391,10 @@ class HoldRequest(_message.Message):
     CONDITION_FIELD_NUMBER: _builtins.int
     LEGAL_HOLD_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
-    REQUESTED_BY_FIELD_NUMBER: _builtins.int
     legal_hold: _builtins.bool
     """True sets it, false lifts it."""
     reason: _builtins.str
     """Why: a code or text of at most 200 bytes."""
-    requested_by: _builtins.str
-    """Account that asked for it."""
     @_builtins.property
     def condition(self) -> Global___Condition:
         """How the file's sidecar must be and when that was looked at."""
@@ -379,11 +405,10 @@ class HoldRequest(_message.Message):
         condition: Global___Condition | None = ...,
         legal_hold: _builtins.bool = ...,
         reason: _builtins.str = ...,
-        requested_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "legal_hold", b"legal_hold", "reason", b"reason", "requested_by", b"requested_by"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "legal_hold", b"legal_hold", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -485,7 +510,7 @@ class EraseRequest(_message.Message):
     reason: _builtins.str
     """Why: a code or text of at most 200 bytes, kept."""
     requested_by: _builtins.str
-    """Account that asked for it."""
+    """Account that asked for it, recorded as said: only admin's own account calls."""
     @_builtins.property
     def condition(self) -> Global___Condition:
         """How the file's sidecar must be and when that was looked at."""

@@ -88,7 +88,7 @@ async def test_a_reported_element_is_described_as_it_said(admin: RunningAdmin) -
         used_bytes=5,
         reserved_bytes=6,
         file_count=7,
-        sequence=8,
+        head_position=8,
         writable=False,
         unwritable_reason="its file system is read-only",
     )
