@@ -113,8 +113,9 @@ class ServiceAccountServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteServiceAccount(self, request, context):
-        """Removes an account for good; tokens it has live out. NOT_FOUND when there is none;
-        FAILED_PRECONDITION, reason LAST_ADMIN, when no ADMIN would be left.
+        """Removes an account for good; tokens it has are refused within 30 s (in this version they live
+        out). NOT_FOUND when there is none; FAILED_PRECONDITION, reason LAST_ADMIN, when no ADMIN would be
+        left.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

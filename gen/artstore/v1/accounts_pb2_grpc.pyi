@@ -46,8 +46,9 @@ class ServiceAccountServiceStub:
     when no ADMIN would be left.
     """
     DeleteServiceAccount: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.DeleteServiceAccountRequest, _accounts_pb2.DeleteServiceAccountResponse]
-    """Removes an account for good; tokens it has live out. NOT_FOUND when there is none;
-    FAILED_PRECONDITION, reason LAST_ADMIN, when no ADMIN would be left.
+    """Removes an account for good; tokens it has are refused within 30 s (in this version they live
+    out). NOT_FOUND when there is none; FAILED_PRECONDITION, reason LAST_ADMIN, when no ADMIN would be
+    left.
     """
     RotateServiceAccount: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.RotateServiceAccountRequest, _accounts_pb2.RotateServiceAccountResponse]
     """Makes a new secret and shows it, once; the old one goes on for overlap_seconds."""
@@ -74,8 +75,9 @@ class ServiceAccountServiceAsyncStub(ServiceAccountServiceStub):
     when no ADMIN would be left.
     """
     DeleteServiceAccount: _aio.UnaryUnaryMultiCallable[_accounts_pb2.DeleteServiceAccountRequest, _accounts_pb2.DeleteServiceAccountResponse]  # type: ignore[assignment]
-    """Removes an account for good; tokens it has live out. NOT_FOUND when there is none;
-    FAILED_PRECONDITION, reason LAST_ADMIN, when no ADMIN would be left.
+    """Removes an account for good; tokens it has are refused within 30 s (in this version they live
+    out). NOT_FOUND when there is none; FAILED_PRECONDITION, reason LAST_ADMIN, when no ADMIN would be
+    left.
     """
     RotateServiceAccount: _aio.UnaryUnaryMultiCallable[_accounts_pb2.RotateServiceAccountRequest, _accounts_pb2.RotateServiceAccountResponse]  # type: ignore[assignment]
     """Makes a new secret and shows it, once; the old one goes on for overlap_seconds."""
@@ -129,8 +131,9 @@ class ServiceAccountServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _accounts_pb2.DeleteServiceAccountRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_accounts_pb2.DeleteServiceAccountResponse, _abc.Awaitable[_accounts_pb2.DeleteServiceAccountResponse]]:
-        """Removes an account for good; tokens it has live out. NOT_FOUND when there is none;
-        FAILED_PRECONDITION, reason LAST_ADMIN, when no ADMIN would be left.
+        """Removes an account for good; tokens it has are refused within 30 s (in this version they live
+        out). NOT_FOUND when there is none; FAILED_PRECONDITION, reason LAST_ADMIN, when no ADMIN would be
+        left.
         """
 
     @_abc_1.abstractmethod

@@ -161,7 +161,9 @@ class StorageElement(_message.Message):
     storage_element_id: _builtins.str
     """Name of the element: se-01."""
     store_id: _builtins.str
-    """UUID of the store, kept in its element.json."""
+    """UUID of the store, kept in its element.json. For SERVICE and ADMIN: empty for others, though in
+    this version all see it.
+    """
     endpoint: _builtins.str
     """host:port that clients and servers reach it at."""
     mode: _types_pb2.ElementMode.ValueType
@@ -187,7 +189,7 @@ class StorageElement(_message.Message):
     backend: _types_pb2.StorageBackend.ValueType
     """What it keeps its files on."""
     epoch: _builtins.str
-    """Epoch of the change feed: another one means another history."""
+    """Epoch of the change feed: another one means another history. For SERVICE and ADMIN, as store_id."""
     head_position: _builtins.int
     """Position of the last change in the feed."""
     healthy: _builtins.bool
@@ -337,9 +339,13 @@ class AdmitStorageElementRequest(_message.Message):
     storage_element_id: _builtins.str
     """The element."""
     store_id: _builtins.str
-    """The store_id to accept; must be the one that waits. Empty leaves the store."""
+    """The store_id to accept; must be the one that waits, or is accepted already. Empty leaves the
+    store.
+    """
     endpoint: _builtins.str
-    """The host:port to accept; must be the one that waits. Empty leaves the address."""
+    """The host:port to accept; must be the one that waits, or is accepted already. Empty leaves the
+    address.
+    """
     def __init__(
         self,
         *,

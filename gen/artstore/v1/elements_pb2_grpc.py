@@ -144,8 +144,10 @@ class StorageElementServiceServicer:
 
     def WatchStorageElements(self, request, context):
         """Follows the elements: every one there is as `changed`, then `snapshot_end`, then each again
-        when it changes or its health turns, and `removed` when it is one no more. It never ends by
-        itself.
+        when it changes or its health turns, and `removed` when it is one no more.
+
+        It ends with an error only: UNAUTHENTICATED when its token has expired or its account is suspended (not
+        yet in this version), UNAVAILABLE when admin stops. Open it again then.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -153,8 +155,8 @@ class StorageElementServiceServicer:
 
     def RetireStorageElement(self, request, context):
         """Takes an element that holds no files any more out of the mesh, for ever.
-        FAILED_PRECONDITION while it holds any. UNIMPLEMENTED in this version: delete its row in
-        storage_elements once it is stopped.
+        FAILED_PRECONDITION while it holds any; NOT_FOUND when there is none, or it is retired already.
+        UNIMPLEMENTED in this version: delete its row in storage_elements once it is stopped.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

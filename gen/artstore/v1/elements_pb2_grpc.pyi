@@ -53,13 +53,15 @@ class StorageElementServiceStub:
     """Changes what admin decides of an element. NOT_FOUND when there is none."""
     WatchStorageElements: _grpc.UnaryStreamMultiCallable[_elements_pb2.WatchStorageElementsRequest, _elements_pb2.WatchStorageElementsResponse]
     """Follows the elements: every one there is as `changed`, then `snapshot_end`, then each again
-    when it changes or its health turns, and `removed` when it is one no more. It never ends by
-    itself.
+    when it changes or its health turns, and `removed` when it is one no more.
+
+    It ends with an error only: UNAUTHENTICATED when its token has expired or its account is suspended (not
+    yet in this version), UNAVAILABLE when admin stops. Open it again then.
     """
     RetireStorageElement: _grpc.UnaryUnaryMultiCallable[_elements_pb2.RetireStorageElementRequest, _elements_pb2.RetireStorageElementResponse]
     """Takes an element that holds no files any more out of the mesh, for ever.
-    FAILED_PRECONDITION while it holds any. UNIMPLEMENTED in this version: delete its row in
-    storage_elements once it is stopped.
+    FAILED_PRECONDITION while it holds any; NOT_FOUND when there is none, or it is retired already.
+    UNIMPLEMENTED in this version: delete its row in storage_elements once it is stopped.
     """
     MarkStorageElementLost: _grpc.UnaryUnaryMultiCallable[_elements_pb2.MarkStorageElementLostRequest, _elements_pb2.MarkStorageElementLostResponse]
     """Says that an element will not come back by itself: copies elsewhere become the files.
@@ -98,13 +100,15 @@ class StorageElementServiceAsyncStub(StorageElementServiceStub):
     """Changes what admin decides of an element. NOT_FOUND when there is none."""
     WatchStorageElements: _aio.UnaryStreamMultiCallable[_elements_pb2.WatchStorageElementsRequest, _elements_pb2.WatchStorageElementsResponse]  # type: ignore[assignment]
     """Follows the elements: every one there is as `changed`, then `snapshot_end`, then each again
-    when it changes or its health turns, and `removed` when it is one no more. It never ends by
-    itself.
+    when it changes or its health turns, and `removed` when it is one no more.
+
+    It ends with an error only: UNAUTHENTICATED when its token has expired or its account is suspended (not
+    yet in this version), UNAVAILABLE when admin stops. Open it again then.
     """
     RetireStorageElement: _aio.UnaryUnaryMultiCallable[_elements_pb2.RetireStorageElementRequest, _elements_pb2.RetireStorageElementResponse]  # type: ignore[assignment]
     """Takes an element that holds no files any more out of the mesh, for ever.
-    FAILED_PRECONDITION while it holds any. UNIMPLEMENTED in this version: delete its row in
-    storage_elements once it is stopped.
+    FAILED_PRECONDITION while it holds any; NOT_FOUND when there is none, or it is retired already.
+    UNIMPLEMENTED in this version: delete its row in storage_elements once it is stopped.
     """
     MarkStorageElementLost: _aio.UnaryUnaryMultiCallable[_elements_pb2.MarkStorageElementLostRequest, _elements_pb2.MarkStorageElementLostResponse]  # type: ignore[assignment]
     """Says that an element will not come back by itself: copies elsewhere become the files.
@@ -182,8 +186,10 @@ class StorageElementServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_elements_pb2.WatchStorageElementsResponse], _abc.AsyncIterator[_elements_pb2.WatchStorageElementsResponse]]:
         """Follows the elements: every one there is as `changed`, then `snapshot_end`, then each again
-        when it changes or its health turns, and `removed` when it is one no more. It never ends by
-        itself.
+        when it changes or its health turns, and `removed` when it is one no more.
+
+        It ends with an error only: UNAUTHENTICATED when its token has expired or its account is suspended (not
+        yet in this version), UNAVAILABLE when admin stops. Open it again then.
         """
 
     @_abc_1.abstractmethod
@@ -193,8 +199,8 @@ class StorageElementServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_elements_pb2.RetireStorageElementResponse, _abc.Awaitable[_elements_pb2.RetireStorageElementResponse]]:
         """Takes an element that holds no files any more out of the mesh, for ever.
-        FAILED_PRECONDITION while it holds any. UNIMPLEMENTED in this version: delete its row in
-        storage_elements once it is stopped.
+        FAILED_PRECONDITION while it holds any; NOT_FOUND when there is none, or it is retired already.
+        UNIMPLEMENTED in this version: delete its row in storage_elements once it is stopped.
         """
 
     @_abc_1.abstractmethod

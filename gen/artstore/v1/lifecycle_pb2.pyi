@@ -576,7 +576,7 @@ class RetryTransferRequest(_message.Message):
 
     TRANSFER_ID_FIELD_NUMBER: _builtins.int
     transfer_id: _builtins.str
-    """Its id; FAILED_PRECONDITION when it has not FAILED."""
+    """Its id."""
     def __init__(
         self,
         *,
@@ -592,7 +592,7 @@ Global___RetryTransferRequest: _TypeAlias = RetryTransferRequest  # noqa: Y015
 
 @_typing.final
 class RetryTransferResponse(_message.Message):
-    """The transfer is queued."""
+    """The transfer is queued, or was not FAILED."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

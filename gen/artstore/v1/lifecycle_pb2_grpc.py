@@ -109,7 +109,9 @@ class LifecycleServiceServicer:
     """
 
     def MoveFile(self, request, context):
-        """Moves a file's home to another element. A repeat answers the transfer under way.
+        """Moves a file's home to another element. While a transfer of the file is under way it is
+        answered; a file that is at the target already is answered COMPLETED. Without a target a repeat
+        after the end moves it once more, unless expected_revision is set: a move adds one.
         UNIMPLEMENTED in this version.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -151,15 +153,18 @@ class LifecycleServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CancelTransfer(self, request, context):
-        """Gives a transfer up. FAILED_PRECONDITION when the source was told already (SWITCHING), or it
-        has ended. UNIMPLEMENTED in this version.
+        """Gives a transfer up; one that is CANCELLED already is answered as it is. NOT_FOUND when there
+        is none; FAILED_PRECONDITION when the source was told already (SWITCHING), or it has ended
+        otherwise. UNIMPLEMENTED in this version.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RetryTransfer(self, request, context):
-        """Tries a transfer that FAILED again. UNIMPLEMENTED in this version.
+        """Tries a transfer that FAILED again; one that is under way or COMPLETED is answered as it is.
+        NOT_FOUND when there is none; FAILED_PRECONDITION when it is CANCELLED. UNIMPLEMENTED in this
+        version.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -36,7 +36,9 @@ class LifecycleServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> LifecycleServiceAsyncStub: ...
     MoveFile: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.MoveFileRequest, _lifecycle_pb2.MoveFileResponse]
-    """Moves a file's home to another element. A repeat answers the transfer under way.
+    """Moves a file's home to another element. While a transfer of the file is under way it is
+    answered; a file that is at the target already is answered COMPLETED. Without a target a repeat
+    after the end moves it once more, unless expected_revision is set: a move adds one.
     UNIMPLEMENTED in this version.
     """
     SetLegalHold: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.SetLegalHoldRequest, _lifecycle_pb2.SetLegalHoldResponse]
@@ -56,11 +58,15 @@ class LifecycleServiceStub:
     ListTransfers: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.ListTransfersRequest, _lifecycle_pb2.ListTransfersResponse]
     """Lists transfers, newest first. UNIMPLEMENTED in this version."""
     CancelTransfer: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.CancelTransferRequest, _lifecycle_pb2.CancelTransferResponse]
-    """Gives a transfer up. FAILED_PRECONDITION when the source was told already (SWITCHING), or it
-    has ended. UNIMPLEMENTED in this version.
+    """Gives a transfer up; one that is CANCELLED already is answered as it is. NOT_FOUND when there
+    is none; FAILED_PRECONDITION when the source was told already (SWITCHING), or it has ended
+    otherwise. UNIMPLEMENTED in this version.
     """
     RetryTransfer: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.RetryTransferRequest, _lifecycle_pb2.RetryTransferResponse]
-    """Tries a transfer that FAILED again. UNIMPLEMENTED in this version."""
+    """Tries a transfer that FAILED again; one that is under way or COMPLETED is answered as it is.
+    NOT_FOUND when there is none; FAILED_PRECONDITION when it is CANCELLED. UNIMPLEMENTED in this
+    version.
+    """
     RunCollection: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.RunCollectionRequest, _lifecycle_pb2.RunCollectionResponse]
     """Runs a collection now: expired files, sources of moves, trash, idle uploads, orphan blobs.
     UNIMPLEMENTED in this version.
@@ -88,7 +94,9 @@ class LifecycleServiceAsyncStub(LifecycleServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     MoveFile: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.MoveFileRequest, _lifecycle_pb2.MoveFileResponse]  # type: ignore[assignment]
-    """Moves a file's home to another element. A repeat answers the transfer under way.
+    """Moves a file's home to another element. While a transfer of the file is under way it is
+    answered; a file that is at the target already is answered COMPLETED. Without a target a repeat
+    after the end moves it once more, unless expected_revision is set: a move adds one.
     UNIMPLEMENTED in this version.
     """
     SetLegalHold: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.SetLegalHoldRequest, _lifecycle_pb2.SetLegalHoldResponse]  # type: ignore[assignment]
@@ -108,11 +116,15 @@ class LifecycleServiceAsyncStub(LifecycleServiceStub):
     ListTransfers: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.ListTransfersRequest, _lifecycle_pb2.ListTransfersResponse]  # type: ignore[assignment]
     """Lists transfers, newest first. UNIMPLEMENTED in this version."""
     CancelTransfer: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.CancelTransferRequest, _lifecycle_pb2.CancelTransferResponse]  # type: ignore[assignment]
-    """Gives a transfer up. FAILED_PRECONDITION when the source was told already (SWITCHING), or it
-    has ended. UNIMPLEMENTED in this version.
+    """Gives a transfer up; one that is CANCELLED already is answered as it is. NOT_FOUND when there
+    is none; FAILED_PRECONDITION when the source was told already (SWITCHING), or it has ended
+    otherwise. UNIMPLEMENTED in this version.
     """
     RetryTransfer: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.RetryTransferRequest, _lifecycle_pb2.RetryTransferResponse]  # type: ignore[assignment]
-    """Tries a transfer that FAILED again. UNIMPLEMENTED in this version."""
+    """Tries a transfer that FAILED again; one that is under way or COMPLETED is answered as it is.
+    NOT_FOUND when there is none; FAILED_PRECONDITION when it is CANCELLED. UNIMPLEMENTED in this
+    version.
+    """
     RunCollection: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.RunCollectionRequest, _lifecycle_pb2.RunCollectionResponse]  # type: ignore[assignment]
     """Runs a collection now: expired files, sources of moves, trash, idle uploads, orphan blobs.
     UNIMPLEMENTED in this version.
@@ -143,7 +155,9 @@ class LifecycleServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _lifecycle_pb2.MoveFileRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_lifecycle_pb2.MoveFileResponse, _abc.Awaitable[_lifecycle_pb2.MoveFileResponse]]:
-        """Moves a file's home to another element. A repeat answers the transfer under way.
+        """Moves a file's home to another element. While a transfer of the file is under way it is
+        answered; a file that is at the target already is answered COMPLETED. Without a target a repeat
+        after the end moves it once more, unless expected_revision is set: a move adds one.
         UNIMPLEMENTED in this version.
         """
 
@@ -193,8 +207,9 @@ class LifecycleServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _lifecycle_pb2.CancelTransferRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_lifecycle_pb2.CancelTransferResponse, _abc.Awaitable[_lifecycle_pb2.CancelTransferResponse]]:
-        """Gives a transfer up. FAILED_PRECONDITION when the source was told already (SWITCHING), or it
-        has ended. UNIMPLEMENTED in this version.
+        """Gives a transfer up; one that is CANCELLED already is answered as it is. NOT_FOUND when there
+        is none; FAILED_PRECONDITION when the source was told already (SWITCHING), or it has ended
+        otherwise. UNIMPLEMENTED in this version.
         """
 
     @_abc_1.abstractmethod
@@ -203,7 +218,10 @@ class LifecycleServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _lifecycle_pb2.RetryTransferRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_lifecycle_pb2.RetryTransferResponse, _abc.Awaitable[_lifecycle_pb2.RetryTransferResponse]]:
-        """Tries a transfer that FAILED again. UNIMPLEMENTED in this version."""
+        """Tries a transfer that FAILED again; one that is under way or COMPLETED is answered as it is.
+        NOT_FOUND when there is none; FAILED_PRECONDITION when it is CANCELLED. UNIMPLEMENTED in this
+        version.
+        """
 
     @_abc_1.abstractmethod
     def RunCollection(

@@ -538,7 +538,9 @@ class ElementSyncStatus(_message.Message):
     storage_element_id: _builtins.str
     """The element."""
     epoch: _builtins.str
-    """Epoch of the feed that is followed; empty before the first snapshot."""
+    """Epoch of the feed that is followed; empty before the first snapshot. For SERVICE and ADMIN: empty
+    for others, though in this version all see it.
+    """
     position: _builtins.int
     """Position of the last change applied."""
     head_position: _builtins.int

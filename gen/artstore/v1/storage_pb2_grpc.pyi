@@ -170,7 +170,11 @@ class StorageServiceStub:
 
     The stream goes on from the cursor when that is known and its history is kept; otherwise it
     starts with snapshot_begin, every file as a change, and snapshot_end, whose cursor is the one
-    to go on from. Heartbeats come at least every 5 seconds. It never ends by itself.
+    to go on from. Heartbeats come at least every 5 seconds.
+
+    It tells of the token's namespaces only (in this version of all). It ends with an error only:
+    UNAUTHENTICATED when its token has expired or its account is suspended (not yet in this
+    version), UNAVAILABLE when the element stops. Open it again then, from the last cursor.
     """
 
 @_typing.type_check_only
@@ -312,7 +316,11 @@ class StorageServiceAsyncStub(StorageServiceStub):
 
     The stream goes on from the cursor when that is known and its history is kept; otherwise it
     starts with snapshot_begin, every file as a change, and snapshot_end, whose cursor is the one
-    to go on from. Heartbeats come at least every 5 seconds. It never ends by itself.
+    to go on from. Heartbeats come at least every 5 seconds.
+
+    It tells of the token's namespaces only (in this version of all). It ends with an error only:
+    UNAUTHENTICATED when its token has expired or its account is suspended (not yet in this
+    version), UNAVAILABLE when the element stops. Open it again then, from the last cursor.
     """
 
 class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -559,7 +567,11 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
 
         The stream goes on from the cursor when that is known and its history is kept; otherwise it
         starts with snapshot_begin, every file as a change, and snapshot_end, whose cursor is the one
-        to go on from. Heartbeats come at least every 5 seconds. It never ends by itself.
+        to go on from. Heartbeats come at least every 5 seconds.
+
+        It tells of the token's namespaces only (in this version of all). It ends with an error only:
+        UNAUTHENTICATED when its token has expired or its account is suspended (not yet in this
+        version), UNAVAILABLE when the element stops. Open it again then, from the last cursor.
         """
 
 def add_StorageServiceServicer_to_server(servicer: StorageServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -60,12 +60,14 @@ class Condition(_message.Message):
     file_id: _builtins.str
     """The file."""
     digest: _builtins.str
-    """Digest of the sidecar's fields, as in Change; unset sets no condition, empty means that there
-    must be no sidecar.
+    """Digest of the sidecar's fields, as in Change; empty means that there must be no sidecar.
+    Required but for Hold and Erase, where unset sets no condition.
     """
     @_builtins.property
     def decided_at(self) -> _timestamp_pb2.Timestamp:
-        """When the step was decided, by admin's clock; unset is not looked at."""
+        """When the step was decided, by admin's clock. Required but for Hold, where unset is not looked
+        at.
+        """
 
     def __init__(
         self,

@@ -29,7 +29,9 @@ class TransferServiceStub:
     """The steps by which files move, are copied, held, healed, collected and erased. Each works in
     every mode, is decided by admin from the sidecars that answered, and is conditional on the
     sidecar's digest: ABORTED, reason REVISION_CONFLICT, when it is another one, and ABORTED, reason
-    STALE, when it was decided more than 60 s ago. All but Hold are UNIMPLEMENTED in this version.
+    STALE, when it was decided more than 60 s ago. A step that was taken already is answered as it
+    was, whatever the digest, so that one whose answer was lost may be repeated. All but Hold are
+    UNIMPLEMENTED in this version.
 
     Roles: SERVICE, admin's own account.
     """
@@ -91,7 +93,9 @@ class TransferServiceServicer:
     """The steps by which files move, are copied, held, healed, collected and erased. Each works in
     every mode, is decided by admin from the sidecars that answered, and is conditional on the
     sidecar's digest: ABORTED, reason REVISION_CONFLICT, when it is another one, and ABORTED, reason
-    STALE, when it was decided more than 60 s ago. All but Hold are UNIMPLEMENTED in this version.
+    STALE, when it was decided more than 60 s ago. A step that was taken already is answered as it
+    was, whatever the digest, so that one whose answer was lost may be repeated. All but Hold are
+    UNIMPLEMENTED in this version.
 
     Roles: SERVICE, admin's own account.
     """
@@ -149,6 +153,8 @@ class TransferServiceServicer:
     def Heal(self, request, context):
         """Puts whole bytes, read from another element, in the place of damaged ones; the damaged ones
         stay in `.quarantine` for 30 days. DATA_LOSS when what was read is damaged too.
+
+        The work goes on when the caller leaves; a repeat waits for it and renews the ticket.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -229,7 +235,9 @@ class TransferService:
     """The steps by which files move, are copied, held, healed, collected and erased. Each works in
     every mode, is decided by admin from the sidecars that answered, and is conditional on the
     sidecar's digest: ABORTED, reason REVISION_CONFLICT, when it is another one, and ABORTED, reason
-    STALE, when it was decided more than 60 s ago. All but Hold are UNIMPLEMENTED in this version.
+    STALE, when it was decided more than 60 s ago. A step that was taken already is answered as it
+    was, whatever the digest, so that one whose answer was lost may be repeated. All but Hold are
+    UNIMPLEMENTED in this version.
 
     Roles: SERVICE, admin's own account.
     """

@@ -30,7 +30,9 @@ class TransferServiceStub:
     """The steps by which files move, are copied, held, healed, collected and erased. Each works in
     every mode, is decided by admin from the sidecars that answered, and is conditional on the
     sidecar's digest: ABORTED, reason REVISION_CONFLICT, when it is another one, and ABORTED, reason
-    STALE, when it was decided more than 60 s ago. All but Hold are UNIMPLEMENTED in this version.
+    STALE, when it was decided more than 60 s ago. A step that was taken already is answered as it
+    was, whatever the digest, so that one whose answer was lost may be repeated. All but Hold are
+    UNIMPLEMENTED in this version.
 
     Roles: SERVICE, admin's own account.
     """
@@ -66,6 +68,8 @@ class TransferServiceStub:
     Heal: _grpc.UnaryUnaryMultiCallable[_transfers_pb2.HealRequest, _transfers_pb2.HealResponse]
     """Puts whole bytes, read from another element, in the place of damaged ones; the damaged ones
     stay in `.quarantine` for 30 days. DATA_LOSS when what was read is damaged too.
+
+    The work goes on when the caller leaves; a repeat waits for it and renews the ticket.
     """
     Erase: _grpc.UnaryUnaryMultiCallable[_transfers_pb2.EraseRequest, _transfers_pb2.EraseResponse]
     """Erases a file for ever, also one that is not here. FAILED_PRECONDITION, reason LEGAL_HOLD."""
@@ -79,7 +83,9 @@ class TransferServiceAsyncStub(TransferServiceStub):
     """The steps by which files move, are copied, held, healed, collected and erased. Each works in
     every mode, is decided by admin from the sidecars that answered, and is conditional on the
     sidecar's digest: ABORTED, reason REVISION_CONFLICT, when it is another one, and ABORTED, reason
-    STALE, when it was decided more than 60 s ago. All but Hold are UNIMPLEMENTED in this version.
+    STALE, when it was decided more than 60 s ago. A step that was taken already is answered as it
+    was, whatever the digest, so that one whose answer was lost may be repeated. All but Hold are
+    UNIMPLEMENTED in this version.
 
     Roles: SERVICE, admin's own account.
     """
@@ -112,6 +118,8 @@ class TransferServiceAsyncStub(TransferServiceStub):
     Heal: _aio.UnaryUnaryMultiCallable[_transfers_pb2.HealRequest, _transfers_pb2.HealResponse]  # type: ignore[assignment]
     """Puts whole bytes, read from another element, in the place of damaged ones; the damaged ones
     stay in `.quarantine` for 30 days. DATA_LOSS when what was read is damaged too.
+
+    The work goes on when the caller leaves; a repeat waits for it and renews the ticket.
     """
     Erase: _aio.UnaryUnaryMultiCallable[_transfers_pb2.EraseRequest, _transfers_pb2.EraseResponse]  # type: ignore[assignment]
     """Erases a file for ever, also one that is not here. FAILED_PRECONDITION, reason LEGAL_HOLD."""
@@ -124,7 +132,9 @@ class TransferServiceServicer(metaclass=_abc_1.ABCMeta):
     """The steps by which files move, are copied, held, healed, collected and erased. Each works in
     every mode, is decided by admin from the sidecars that answered, and is conditional on the
     sidecar's digest: ABORTED, reason REVISION_CONFLICT, when it is another one, and ABORTED, reason
-    STALE, when it was decided more than 60 s ago. All but Hold are UNIMPLEMENTED in this version.
+    STALE, when it was decided more than 60 s ago. A step that was taken already is answered as it
+    was, whatever the digest, so that one whose answer was lost may be repeated. All but Hold are
+    UNIMPLEMENTED in this version.
 
     Roles: SERVICE, admin's own account.
     """
@@ -197,6 +207,8 @@ class TransferServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_transfers_pb2.HealResponse, _abc.Awaitable[_transfers_pb2.HealResponse]]:
         """Puts whole bytes, read from another element, in the place of damaged ones; the damaged ones
         stay in `.quarantine` for 30 days. DATA_LOSS when what was read is damaged too.
+
+        The work goes on when the caller leaves; a repeat waits for it and renews the ticket.
         """
 
     @_abc_1.abstractmethod

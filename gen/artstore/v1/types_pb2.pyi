@@ -287,7 +287,9 @@ class File(_message.Message):
     retention_policy: Global___RetentionPolicy.ValueType
     """How long the file is kept."""
     retention_days: _builtins.int
-    """Days a TEMPORARY file is kept, counted from created_at; 0 for PERMANENT."""
+    """Days a TEMPORARY file is kept, counted from created_at, or from when UndeleteFile brought an
+    expired one back; 0 for PERMANENT.
+    """
     finalized_to: _builtins.str
     """Element that holds the finalized copy; empty if none does."""
     legal_hold: _builtins.bool
@@ -328,7 +330,7 @@ class File(_message.Message):
 
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
-        """created_at + retention_days; unset for PERMANENT."""
+        """When it expires: created_at + retention_days, or as UndeleteFile said; unset for PERMANENT."""
 
     @_builtins.property
     def finalized_at(self) -> _timestamp_pb2.Timestamp:
