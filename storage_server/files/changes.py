@@ -48,7 +48,7 @@ class _Wanted:
     kind: ChangeKind
     change: Change
     expected_revision: int | None = None
-    expected_digest: str = ""
+    expected_digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +99,14 @@ class Changes:
         )
 
     async def hold(
-        self, file_id: str, legal_hold: bool, caller: Caller, *, expected_digest: str = ""
+        self, file_id: str, legal_hold: bool, caller: Caller, *, expected_digest: str | None = None
     ) -> FileView:
-        """Set or lift a legal hold, in every mode; one that is so already is answered as it is.
+        """Set or lift a legal hold, in every mode; one that is so already is answered as it is,
+        whatever its digest.
 
         Args:
-            expected_digest: of the sidecar's fields, as told in changes; empty sets no condition.
+            expected_digest: of the sidecar's fields, as told in changes; empty means that there
+                must be no sidecar, None sets no condition.
 
         Raises:
             NotFound: no such file, or it is deleted.
@@ -172,7 +174,6 @@ class Changes:
                 self.element.require(wanted.operation)
             self.element.require_writes()
             _check_revision(sidecar, wanted.expected_revision)
-            _check_digest(sidecar, wanted.expected_digest)
             if kind is ChangeKind.UNDELETED:
                 if sidecar.state is not FileState.DELETED:
                     return await self._as_is(located)
@@ -180,6 +181,7 @@ class Changes:
             changed = wanted.change(sidecar, datetime.now(UTC))
             if changed is sidecar:
                 return await self._as_is(located)
+            _check_digest(sidecar, wanted.expected_digest)
             view = await self._write(store, located, changed, kind)
             if kind is ChangeKind.DELETED and not self.keep_trash:
                 view = await self._empty_trash(store, view)
@@ -255,8 +257,8 @@ def _check_revision(sidecar: Sidecar, expected: int | None) -> None:
         )
 
 
-def _check_digest(sidecar: Sidecar, expected: str) -> None:
-    if expected and expected != digest(sidecar).hex():
+def _check_digest(sidecar: Sidecar, expected: str | None) -> None:
+    if expected is not None and expected != digest(sidecar).hex():
         raise Aborted(
             "the sidecar is another one than the step was decided on; look again",
             reason="REVISION_CONFLICT",

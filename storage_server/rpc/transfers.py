@@ -42,7 +42,7 @@ class TransferServicer:
             condition.file_id,
             request.legal_hold,
             caller,
-            expected_digest=condition.digest,
+            expected_digest=condition.digest if condition.HasField("digest") else None,
         )
         _log.info(
             "legal hold",

@@ -165,12 +165,22 @@ async def test_a_hold_is_refused_when_the_file_is_another_or_the_word_is_old(
     old = Timestamp(seconds=int(time.time()) - 120)
     for condition, reason in (
         ({"digest": "00" * 16}, "REVISION_CONFLICT"),
+        ({"digest": ""}, "REVISION_CONFLICT"),
         ({"decided_at": old}, "STALE"),
     ):
         with pytest.raises(grpc.aio.AioRpcError) as error:
             await _hold(shared_local, file.file_id, True, **condition)
         assert error.value.code() == Code.ABORTED
         assert from_rpc_error(error.value).reason == reason
+
+
+async def test_a_hold_that_was_taken_already_is_answered_whatever_the_digest(
+    shared_local: Node,
+) -> None:
+    file = (await shared_local.upload()).file
+    held = (await _hold(shared_local, file.file_id, True)).file
+    again = (await _hold(shared_local, file.file_id, True, digest="00" * 16)).file
+    assert (again.legal_hold, again.revision) == (True, held.revision)
 
 
 async def _hold(node: Node, file_id: str, legal_hold: bool, **condition: Any) -> Any:
