@@ -168,7 +168,7 @@ class Client:
             attributes: free key-value pairs. What is said of a file takes at most 3,072 bytes.
             namespace: default `default`.
             permanent: keep it until it is deleted. Default: temporary.
-            retention_days: days a temporary file is kept, 1 to 36,500; 0 means 30.
+            retention_days: days a temporary file is kept, 1 to 3,650; 0 means 30.
             sha256: lower-case hex, if known; other bytes are then DataLoss.
             request_id: makes a repeat of this call harmless for 7 days; made if empty, so that
                 the client's own repeats are.

@@ -95,7 +95,7 @@ def update(
     attr: Annotated[
         list[str] | None, typer.Option(metavar="K=V", help="New attributes, instead of all.")
     ] = None,
-    days: Annotated[int | None, typer.Option(min=1, max=36500, help="Days to keep it.")] = None,
+    days: Annotated[int | None, typer.Option(min=1, max=3650, help="Days to keep it.")] = None,
     legal_hold: Annotated[
         bool | None, typer.Option("--legal-hold/--no-legal-hold", help="Hold it (ADMIN).")
     ] = None,

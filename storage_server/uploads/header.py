@@ -17,6 +17,7 @@ from storage_server import naming
 from storage_server.file_id import time_of
 from storage_server.sidecar import (
     MAX_CREATED_BY_BYTES,
+    MAX_RETENTION_DAYS,
     RetentionPolicy,
     Sidecar,
     check_user_part,
@@ -27,7 +28,6 @@ from storage_server.user_part import check_labels, distinct
 
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 DEFAULT_RETENTION_DAYS = 30
-MAX_RETENTION_DAYS = 36_500
 MAX_REQUEST_ID_BYTES = 128
 MAX_SIZE_BYTES = 1 << 60
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -118,7 +118,7 @@ def _retention_days(header: Header) -> int | None:
         return None
     if not 0 <= days <= MAX_RETENTION_DAYS:
         raise InvalidArgument(
-            f"retention_days is 1 to {MAX_RETENTION_DAYS}", field="retention_days"
+            f"retention_days is 1 to {MAX_RETENTION_DAYS:,}", field="retention_days"
         )
     return days or DEFAULT_RETENTION_DAYS
 

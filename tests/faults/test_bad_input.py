@@ -67,7 +67,7 @@ HEADERS: dict[str, tuple[dict[str, Any], str, str]] = {
     "no digest": ({"sha256": "not hex"}, "INVALID_ARGUMENT", "sha256"),
     "digest in capitals": ({"sha256": "A" * 64}, "INVALID_ARGUMENT", "sha256"),
     "negative days": ({"retention_days": -1}, "INVALID_ARGUMENT", "retention_days"),
-    "too many days": ({"retention_days": 36_501}, "INVALID_ARGUMENT", "retention_days"),
+    "too many days": ({"retention_days": 3_651}, "INVALID_ARGUMENT", "retention_days"),
     "days of a permanent file": (
         {"retention_days": 3, "retention_policy": types_pb2.RETENTION_POLICY_PERMANENT},
         "INVALID_ARGUMENT",

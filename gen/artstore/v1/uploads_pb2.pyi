@@ -82,7 +82,9 @@ class UploadHeader(_message.Message):
     retention_policy: _types_pb2.RetentionPolicy.ValueType
     """UNSPECIFIED means TEMPORARY."""
     retention_days: _builtins.int
-    """Days a TEMPORARY file is kept, 1 to 36,500; 0 means 30. Must be 0 for PERMANENT."""
+    """Days a TEMPORARY file is kept, 1 to 3,650; 0 means as the namespace's policy says, else 30. Must
+    be 0 for PERMANENT.
+    """
     request_id: _builtins.str
     """Makes a retry harmless: unique per account for 7 days, at most 128 bytes. A repeat with
     the same header answers the first file; with another header it is ALREADY_EXISTS. When the

@@ -130,7 +130,7 @@ REFUSED_HEADERS: list[tuple[dict[str, Any], Code]] = [
     ({"sha256": "abc"}, Code.INVALID_ARGUMENT),
     ({"sha256": "A" * 64}, Code.INVALID_ARGUMENT),
     ({"retention_days": -1}, Code.INVALID_ARGUMENT),
-    ({"retention_days": 36_501}, Code.INVALID_ARGUMENT),
+    ({"retention_days": 3_651}, Code.INVALID_ARGUMENT),
     ({"retention_policy": 2, "retention_days": 5}, Code.INVALID_ARGUMENT),
     ({"retention_policy": 77}, Code.INVALID_ARGUMENT),
     ({"request_id": "r" * 129}, Code.INVALID_ARGUMENT),
