@@ -136,7 +136,7 @@ _ADMIN = (
         {
             "CreateStorageElement": ADMINS,
             "AdmitStorageElement": ADMINS,
-            "ReportStorageElement": SERVERS,
+            "ReportStorageElement": ONLY_SERVERS,
             "GetStorageElement": READERS,
             "ListStorageElements": READERS,
             "UpdateStorageElement": ADMINS,

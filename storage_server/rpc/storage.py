@@ -104,9 +104,9 @@ class StorageServicer(StorageServiceServicer):
         """See the proto."""
         caller = current_caller()
         created_by = request.created_by
-        if caller.role is Role.USER:
+        if caller.role is not Role.ADMIN:
             if created_by not in ("", caller.subject):
-                raise PermissionDenied("a USER lists own uploads only", reason="ROLE_DENIED")
+                raise PermissionDenied("only an ADMIN lists others' uploads", reason="ROLE_DENIED")
             created_by = caller.subject
         rows, token, total = await self.sessions.list_open(
             created_by=created_by, page_size=request.page_size, page_token=request.page_token

@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class StorageElementServiceStub:
-    """The storage elements of the mesh. Get, List, Watch: READONLY up; Report: SERVICE (the account
-    bound to that id), ADMIN; all that change elements: ADMIN.
+    """The storage elements of the mesh. Get, List, Watch: READONLY up; Report: SERVICE, the account
+    bound to that id; all that change elements: ADMIN.
     """
 
     def __init__(self, channel):
@@ -94,8 +94,8 @@ class StorageElementServiceStub:
 
 
 class StorageElementServiceServicer:
-    """The storage elements of the mesh. Get, List, Watch: READONLY up; Report: SERVICE (the account
-    bound to that id), ADMIN; all that change elements: ADMIN.
+    """The storage elements of the mesh. Get, List, Watch: READONLY up; Report: SERVICE, the account
+    bound to that id; all that change elements: ADMIN.
     """
 
     def CreateStorageElement(self, request, context):
@@ -253,8 +253,8 @@ def add_StorageElementServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class StorageElementService:
-    """The storage elements of the mesh. Get, List, Watch: READONLY up; Report: SERVICE (the account
-    bound to that id), ADMIN; all that change elements: ADMIN.
+    """The storage elements of the mesh. Get, List, Watch: READONLY up; Report: SERVICE, the account
+    bound to that id; all that change elements: ADMIN.
     """
 
     @staticmethod

@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class StorageElementServiceStub:
-    """The storage elements of the mesh. Get, List, Watch: READONLY up; Report: SERVICE (the account
-    bound to that id), ADMIN; all that change elements: ADMIN.
+    """The storage elements of the mesh. Get, List, Watch: READONLY up; Report: SERVICE, the account
+    bound to that id; all that change elements: ADMIN.
     """
 
     @_typing.overload
@@ -77,8 +77,8 @@ class StorageElementServiceStub:
 
 @_typing.type_check_only
 class StorageElementServiceAsyncStub(StorageElementServiceStub):
-    """The storage elements of the mesh. Get, List, Watch: READONLY up; Report: SERVICE (the account
-    bound to that id), ADMIN; all that change elements: ADMIN.
+    """The storage elements of the mesh. Get, List, Watch: READONLY up; Report: SERVICE, the account
+    bound to that id; all that change elements: ADMIN.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -123,8 +123,8 @@ class StorageElementServiceAsyncStub(StorageElementServiceStub):
     """
 
 class StorageElementServiceServicer(metaclass=_abc_1.ABCMeta):
-    """The storage elements of the mesh. Get, List, Watch: READONLY up; Report: SERVICE (the account
-    bound to that id), ADMIN; all that change elements: ADMIN.
+    """The storage elements of the mesh. Get, List, Watch: READONLY up; Report: SERVICE, the account
+    bound to that id; all that change elements: ADMIN.
     """
 
     @_abc_1.abstractmethod

@@ -213,8 +213,8 @@ class StorageServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListUploads(self, request, context):
-        """Lists open resumable uploads, newest first; without their tokens. Roles: USER up his own,
-        ADMIN and SERVICE all. UNAVAILABLE when the database is down.
+        """Lists open resumable uploads, newest first; without their tokens. Roles: USER and SERVICE their
+        own, ADMIN all. UNAVAILABLE when the database is down.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -95,8 +95,8 @@ class StorageServiceStub:
     GetUpload: _grpc.UnaryUnaryMultiCallable[_uploads_pb2.GetUploadRequest, _uploads_pb2.GetUploadResponse]
     """Says how far a resumable upload is. Idempotent. Roles: USER up, with the upload's token."""
     ListUploads: _grpc.UnaryUnaryMultiCallable[_storage_pb2.ListUploadsRequest, _storage_pb2.ListUploadsResponse]
-    """Lists open resumable uploads, newest first; without their tokens. Roles: USER up his own,
-    ADMIN and SERVICE all. UNAVAILABLE when the database is down.
+    """Lists open resumable uploads, newest first; without their tokens. Roles: USER and SERVICE their
+    own, ADMIN all. UNAVAILABLE when the database is down.
     """
     CommitUpload: _grpc.UnaryUnaryMultiCallable[_uploads_pb2.CommitUploadRequest, _uploads_pb2.CommitUploadResponse]
     """Makes the file of a resumable upload. Idempotent: a second commit answers the same file.
@@ -241,8 +241,8 @@ class StorageServiceAsyncStub(StorageServiceStub):
     GetUpload: _aio.UnaryUnaryMultiCallable[_uploads_pb2.GetUploadRequest, _uploads_pb2.GetUploadResponse]  # type: ignore[assignment]
     """Says how far a resumable upload is. Idempotent. Roles: USER up, with the upload's token."""
     ListUploads: _aio.UnaryUnaryMultiCallable[_storage_pb2.ListUploadsRequest, _storage_pb2.ListUploadsResponse]  # type: ignore[assignment]
-    """Lists open resumable uploads, newest first; without their tokens. Roles: USER up his own,
-    ADMIN and SERVICE all. UNAVAILABLE when the database is down.
+    """Lists open resumable uploads, newest first; without their tokens. Roles: USER and SERVICE their
+    own, ADMIN all. UNAVAILABLE when the database is down.
     """
     CommitUpload: _aio.UnaryUnaryMultiCallable[_uploads_pb2.CommitUploadRequest, _uploads_pb2.CommitUploadResponse]  # type: ignore[assignment]
     """Makes the file of a resumable upload. Idempotent: a second commit answers the same file.
@@ -414,8 +414,8 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _storage_pb2.ListUploadsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_storage_pb2.ListUploadsResponse, _abc.Awaitable[_storage_pb2.ListUploadsResponse]]:
-        """Lists open resumable uploads, newest first; without their tokens. Roles: USER up his own,
-        ADMIN and SERVICE all. UNAVAILABLE when the database is down.
+        """Lists open resumable uploads, newest first; without their tokens. Roles: USER and SERVICE their
+        own, ADMIN all. UNAVAILABLE when the database is down.
         """
 
     @_abc_1.abstractmethod

@@ -317,6 +317,7 @@ async def test_an_open_watch_does_not_hold_up_the_stop(database_url: str, tmp_pa
     [
         ("alice", "ReportStorageElement", False),
         ("auditor", "ReportStorageElement", False),
+        ("admin", "ReportStorageElement", False),
         ("alice", "UpdateStorageElement", False),
         ("storage-se-01", "UpdateStorageElement", False),
         ("alice", "GetStorageElement", True),

@@ -62,12 +62,13 @@ async def test_open_uploads_are_listed_to_their_owner_and_to_admins(shared_local
     assert (upload.header.original_filename, upload.header.size_bytes) == ("first.bin", 10)
     assert (upload.created_by, upload.committed_size_bytes) == ("lister", 5)
     assert upload.expires_at.seconds > upload.created_at.seconds
-    user = {"sub": "another", "role": "USER"}
-    mine = await _uploads(shared_local, claims=user)
-    assert {one.created_by for one in mine.uploads} == {"another"}
-    with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await _uploads(shared_local, created_by="lister", claims=user)
-    assert refused.value.code() is Code.PERMISSION_DENIED
+    for role in ("USER", "SERVICE"):
+        owner = {"sub": "another", "role": role}
+        mine = await _uploads(shared_local, claims=owner)
+        assert {one.created_by for one in mine.uploads} == {"another"}
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await _uploads(shared_local, created_by="lister", claims=owner)
+        assert refused.value.code() is Code.PERMISSION_DENIED
     with pytest.raises(grpc.aio.AioRpcError) as wrong:
         await _uploads(shared_local, page_token="nonsense")
     assert wrong.value.code() is Code.INVALID_ARGUMENT
