@@ -400,7 +400,7 @@ def require_present(view: FileView) -> None:
         raise NotFound(
             f"the upload became file {view.sidecar.file_id}, which was deleted since; "
             "UndeleteFile may bring it back, a new request_id makes another file",
-            reason="DELETED",
+            reason="FILE_DELETED",
             metadata={"file_id": view.sidecar.file_id},
         )
 

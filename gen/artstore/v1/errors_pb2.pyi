@@ -87,9 +87,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_LAST_ADMIN: _ErrorReason.ValueType  # 31
     """FAILED_PRECONDITION: no ADMIN would be left. Make another one first."""
     ERROR_REASON_FILE_DELETED: _ErrorReason.ValueType  # 32
-    """NOT_FOUND: the file was deleted. UndeleteFile brings it back while its bytes are in the trash."""
-    ERROR_REASON_DELETED: _ErrorReason.ValueType  # 33
-    """NOT_FOUND: the file of this upload or request id was deleted since. Use a new request id."""
+    """NOT_FOUND: the file, or that of an earlier upload or request id, was deleted. UndeleteFile brings
+    it back while its bytes are in the trash; a new request id makes another one.
+    """
     ERROR_REASON_BLOB_GONE: _ErrorReason.ValueType  # 34
     """NOT_FOUND: the deleted file's bytes are gone. It can't be brought back."""
     ERROR_REASON_FILE_STATE: _ErrorReason.ValueType  # 35
@@ -125,7 +125,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     answered.
     """
     ERROR_REASON_STALE: _ErrorReason.ValueType  # 47
-    """ABORTED: the step was decided too long ago. Look again, then decide again. Not yet answered."""
+    """ABORTED: the step was decided too long ago. Look again, then decide again."""
     ERROR_REASON_LOST: _ErrorReason.ValueType  # 48
     """UNAVAILABLE: every element that had the file is marked lost. Wait for one to come back. Not yet
     answered.
@@ -160,8 +160,6 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """DATA_LOSS: what was sent is gone from the store. Begin the upload again."""
     ERROR_REASON_SEALED: _ErrorReason.ValueType  # 63
     """FAILED_PRECONDITION: the upload takes no more bytes. Commit it."""
-    ERROR_REASON_NOT_SEALED: _ErrorReason.ValueType  # 64
-    """FAILED_PRECONDITION: the upload still takes bytes. A bug of the server."""
     ERROR_REASON_MODE: _ErrorReason.ValueType  # 65
     """FAILED_PRECONDITION: the element's mode forbids it. Ask another element."""
     ERROR_REASON_MODE_TRANSITION: _ErrorReason.ValueType  # 66
@@ -222,8 +220,6 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAVAILABLE: PostgreSQL takes no writes. Try again after RetryInfo."""
     ERROR_REASON_TABLES_MISSING: _ErrorReason.ValueType  # 89
     """UNAVAILABLE: tables are being made anew. Try again after RetryInfo."""
-    ERROR_REASON_CURSOR_MOVED: _ErrorReason.ValueType  # 90
-    """ABORTED: another process follows the element. It never leaves a server."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """`reason` of google.rpc.ErrorInfo (domain `artstore`) in the details of every error, without the
@@ -296,9 +292,9 @@ ERROR_REASON_LOGINS_BUSY: ErrorReason.ValueType  # 30
 ERROR_REASON_LAST_ADMIN: ErrorReason.ValueType  # 31
 """FAILED_PRECONDITION: no ADMIN would be left. Make another one first."""
 ERROR_REASON_FILE_DELETED: ErrorReason.ValueType  # 32
-"""NOT_FOUND: the file was deleted. UndeleteFile brings it back while its bytes are in the trash."""
-ERROR_REASON_DELETED: ErrorReason.ValueType  # 33
-"""NOT_FOUND: the file of this upload or request id was deleted since. Use a new request id."""
+"""NOT_FOUND: the file, or that of an earlier upload or request id, was deleted. UndeleteFile brings
+it back while its bytes are in the trash; a new request id makes another one.
+"""
 ERROR_REASON_BLOB_GONE: ErrorReason.ValueType  # 34
 """NOT_FOUND: the deleted file's bytes are gone. It can't be brought back."""
 ERROR_REASON_FILE_STATE: ErrorReason.ValueType  # 35
@@ -334,7 +330,7 @@ ERROR_REASON_SWITCHING: ErrorReason.ValueType  # 46
 answered.
 """
 ERROR_REASON_STALE: ErrorReason.ValueType  # 47
-"""ABORTED: the step was decided too long ago. Look again, then decide again. Not yet answered."""
+"""ABORTED: the step was decided too long ago. Look again, then decide again."""
 ERROR_REASON_LOST: ErrorReason.ValueType  # 48
 """UNAVAILABLE: every element that had the file is marked lost. Wait for one to come back. Not yet
 answered.
@@ -369,8 +365,6 @@ ERROR_REASON_STAGE_LOST: ErrorReason.ValueType  # 62
 """DATA_LOSS: what was sent is gone from the store. Begin the upload again."""
 ERROR_REASON_SEALED: ErrorReason.ValueType  # 63
 """FAILED_PRECONDITION: the upload takes no more bytes. Commit it."""
-ERROR_REASON_NOT_SEALED: ErrorReason.ValueType  # 64
-"""FAILED_PRECONDITION: the upload still takes bytes. A bug of the server."""
 ERROR_REASON_MODE: ErrorReason.ValueType  # 65
 """FAILED_PRECONDITION: the element's mode forbids it. Ask another element."""
 ERROR_REASON_MODE_TRANSITION: ErrorReason.ValueType  # 66
@@ -431,6 +425,4 @@ ERROR_REASON_DATABASE_READ_ONLY: ErrorReason.ValueType  # 88
 """UNAVAILABLE: PostgreSQL takes no writes. Try again after RetryInfo."""
 ERROR_REASON_TABLES_MISSING: ErrorReason.ValueType  # 89
 """UNAVAILABLE: tables are being made anew. Try again after RetryInfo."""
-ERROR_REASON_CURSOR_MOVED: ErrorReason.ValueType  # 90
-"""ABORTED: another process follows the element. It never leaves a server."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

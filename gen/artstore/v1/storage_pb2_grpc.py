@@ -228,7 +228,7 @@ class StorageServiceServicer:
         when size or digest differ otherwise: nothing becomes visible, and bytes may be sent again.
         What was sent stays for that, except on S3 after a restart of the server: there only the
         completed object can be hashed, and after a wrong digest GetUpload answers 0.
-        NOT_FOUND, reason DELETED, when it was committed and its file was deleted since.
+        NOT_FOUND, reason FILE_DELETED, when it was committed and its file was deleted since.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

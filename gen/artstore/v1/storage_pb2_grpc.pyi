@@ -106,7 +106,7 @@ class StorageServiceStub:
     when size or digest differ otherwise: nothing becomes visible, and bytes may be sent again.
     What was sent stays for that, except on S3 after a restart of the server: there only the
     completed object can be hashed, and after a wrong digest GetUpload answers 0.
-    NOT_FOUND, reason DELETED, when it was committed and its file was deleted since.
+    NOT_FOUND, reason FILE_DELETED, when it was committed and its file was deleted since.
     """
     AbortUpload: _grpc.UnaryUnaryMultiCallable[_uploads_pb2.AbortUploadRequest, _uploads_pb2.AbortUploadResponse]
     """Ends a resumable upload and frees its room. Idempotent; a committed file stays.
@@ -252,7 +252,7 @@ class StorageServiceAsyncStub(StorageServiceStub):
     when size or digest differ otherwise: nothing becomes visible, and bytes may be sent again.
     What was sent stays for that, except on S3 after a restart of the server: there only the
     completed object can be hashed, and after a wrong digest GetUpload answers 0.
-    NOT_FOUND, reason DELETED, when it was committed and its file was deleted since.
+    NOT_FOUND, reason FILE_DELETED, when it was committed and its file was deleted since.
     """
     AbortUpload: _aio.UnaryUnaryMultiCallable[_uploads_pb2.AbortUploadRequest, _uploads_pb2.AbortUploadResponse]  # type: ignore[assignment]
     """Ends a resumable upload and frees its room. Idempotent; a committed file stays.
@@ -431,7 +431,7 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         when size or digest differ otherwise: nothing becomes visible, and bytes may be sent again.
         What was sent stays for that, except on S3 after a restart of the server: there only the
         completed object can be hashed, and after a wrong digest GetUpload answers 0.
-        NOT_FOUND, reason DELETED, when it was committed and its file was deleted since.
+        NOT_FOUND, reason FILE_DELETED, when it was committed and its file was deleted since.
         """
 
     @_abc_1.abstractmethod

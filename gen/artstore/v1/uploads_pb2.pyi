@@ -88,7 +88,7 @@ class UploadHeader(_message.Message):
     request_id: _builtins.str
     """Makes a retry harmless: unique per account for 7 days, at most 128 bytes. A repeat with
     the same header answers the first file; with another header it is ALREADY_EXISTS. When the
-    first file was deleted since, a repeat is NOT_FOUND, reason DELETED, and stores nothing.
+    first file was deleted since, a repeat is NOT_FOUND, reason FILE_DELETED, and stores nothing.
     """
     copies: _builtins.int
     """Copies that are wanted, 1 to 5; unset means as the namespace's policy says, else 1. More than

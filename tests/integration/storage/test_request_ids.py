@@ -10,6 +10,7 @@ import pytest
 
 from artstore.v1 import storage_pb2, types_pb2, uploads_pb2
 from mesh.errors import Unavailable
+from mesh.status import from_rpc_error
 from storage_server.catalog.writes import Writes
 from tests.integration.storage.rig import CHUNK, Node, Rig, accepted, chunk_of, noise
 
@@ -53,6 +54,7 @@ async def test_a_repeat_for_a_file_deleted_since_is_not_found(shared: Node, firs
             await repeat
         assert error.value.code() == Code.NOT_FOUND
         assert file.file_id in (error.value.details() or "")
+        assert from_rpc_error(error.value).reason == "FILE_DELETED"
     await shared.call("UndeleteFile", storage_pb2.UndeleteFileRequest(file_id=file.file_id))
     assert (await shared.upload(b"once", request_id=request_id)).file.file_id == file.file_id
 
