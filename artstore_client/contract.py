@@ -9,7 +9,10 @@ from google.protobuf.descriptor_pb2 import MethodOptions
 
 from artstore.v1 import (
     accounts_pb2,
+    audit_pb2,
+    backup_pb2,
     cache_pb2,
+    drill_pb2,
     elements_pb2,
     ingest_pb2,
     lifecycle_pb2,
@@ -19,11 +22,15 @@ from artstore.v1 import (
     server_pb2,
     storage_pb2,
     tokens_pb2,
+    transfers_pb2,
 )
 
 _FILES = (
     accounts_pb2,
+    audit_pb2,
+    backup_pb2,
     cache_pb2,
+    drill_pb2,
     elements_pb2,
     ingest_pb2,
     lifecycle_pb2,
@@ -33,6 +40,7 @@ _FILES = (
     server_pb2,
     storage_pb2,
     tokens_pb2,
+    transfers_pb2,
 )
 _REPEATABLE = frozenset({MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT})
 
