@@ -399,7 +399,7 @@ class RotateServiceAccountRequest(_message.Message):
     client_id: _builtins.str
     """The account."""
     overlap_seconds: _builtins.int
-    """Seconds that the old secret goes on, 0 by default."""
+    """Seconds that the old secret goes on, at most 30 days; 0 by default."""
     def __init__(
         self,
         *,

@@ -122,21 +122,24 @@ class ServiceAccountServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RotateServiceAccount(self, request, context):
-        """Makes a new secret and shows it, once; the old one goes on for overlap_seconds.
+        """Makes a new secret and shows it, once; the old one goes on for overlap_seconds. NOT_FOUND when
+        there is no such account.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SuspendServiceAccount(self, request, context):
-        """Gives no new tokens to an account; those it has live out. Idempotent.
+        """Gives no new tokens to an account; those it has are refused within 30 s (in this version they
+        live out). Idempotent. NOT_FOUND when there is none; FAILED_PRECONDITION, reason LAST_ADMIN, when
+        no ADMIN would be left.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ResumeServiceAccount(self, request, context):
-        """Lifts a suspension. Idempotent.
+        """Lifts a suspension. Idempotent. NOT_FOUND when there is no such account.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

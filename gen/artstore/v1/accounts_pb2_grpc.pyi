@@ -51,11 +51,16 @@ class ServiceAccountServiceStub:
     left.
     """
     RotateServiceAccount: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.RotateServiceAccountRequest, _accounts_pb2.RotateServiceAccountResponse]
-    """Makes a new secret and shows it, once; the old one goes on for overlap_seconds."""
+    """Makes a new secret and shows it, once; the old one goes on for overlap_seconds. NOT_FOUND when
+    there is no such account.
+    """
     SuspendServiceAccount: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.SuspendServiceAccountRequest, _accounts_pb2.SuspendServiceAccountResponse]
-    """Gives no new tokens to an account; those it has live out. Idempotent."""
+    """Gives no new tokens to an account; those it has are refused within 30 s (in this version they
+    live out). Idempotent. NOT_FOUND when there is none; FAILED_PRECONDITION, reason LAST_ADMIN, when
+    no ADMIN would be left.
+    """
     ResumeServiceAccount: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ResumeServiceAccountRequest, _accounts_pb2.ResumeServiceAccountResponse]
-    """Lifts a suspension. Idempotent."""
+    """Lifts a suspension. Idempotent. NOT_FOUND when there is no such account."""
 
 @_typing.type_check_only
 class ServiceAccountServiceAsyncStub(ServiceAccountServiceStub):
@@ -80,11 +85,16 @@ class ServiceAccountServiceAsyncStub(ServiceAccountServiceStub):
     left.
     """
     RotateServiceAccount: _aio.UnaryUnaryMultiCallable[_accounts_pb2.RotateServiceAccountRequest, _accounts_pb2.RotateServiceAccountResponse]  # type: ignore[assignment]
-    """Makes a new secret and shows it, once; the old one goes on for overlap_seconds."""
+    """Makes a new secret and shows it, once; the old one goes on for overlap_seconds. NOT_FOUND when
+    there is no such account.
+    """
     SuspendServiceAccount: _aio.UnaryUnaryMultiCallable[_accounts_pb2.SuspendServiceAccountRequest, _accounts_pb2.SuspendServiceAccountResponse]  # type: ignore[assignment]
-    """Gives no new tokens to an account; those it has live out. Idempotent."""
+    """Gives no new tokens to an account; those it has are refused within 30 s (in this version they
+    live out). Idempotent. NOT_FOUND when there is none; FAILED_PRECONDITION, reason LAST_ADMIN, when
+    no ADMIN would be left.
+    """
     ResumeServiceAccount: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ResumeServiceAccountRequest, _accounts_pb2.ResumeServiceAccountResponse]  # type: ignore[assignment]
-    """Lifts a suspension. Idempotent."""
+    """Lifts a suspension. Idempotent. NOT_FOUND when there is no such account."""
 
 class ServiceAccountServiceServicer(metaclass=_abc_1.ABCMeta):
     """Accounts. Roles: ADMIN; get and list also AUDITOR."""
@@ -142,7 +152,9 @@ class ServiceAccountServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _accounts_pb2.RotateServiceAccountRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_accounts_pb2.RotateServiceAccountResponse, _abc.Awaitable[_accounts_pb2.RotateServiceAccountResponse]]:
-        """Makes a new secret and shows it, once; the old one goes on for overlap_seconds."""
+        """Makes a new secret and shows it, once; the old one goes on for overlap_seconds. NOT_FOUND when
+        there is no such account.
+        """
 
     @_abc_1.abstractmethod
     def SuspendServiceAccount(
@@ -150,7 +162,10 @@ class ServiceAccountServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _accounts_pb2.SuspendServiceAccountRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_accounts_pb2.SuspendServiceAccountResponse, _abc.Awaitable[_accounts_pb2.SuspendServiceAccountResponse]]:
-        """Gives no new tokens to an account; those it has live out. Idempotent."""
+        """Gives no new tokens to an account; those it has are refused within 30 s (in this version they
+        live out). Idempotent. NOT_FOUND when there is none; FAILED_PRECONDITION, reason LAST_ADMIN, when
+        no ADMIN would be left.
+        """
 
     @_abc_1.abstractmethod
     def ResumeServiceAccount(
@@ -158,6 +173,6 @@ class ServiceAccountServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _accounts_pb2.ResumeServiceAccountRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_accounts_pb2.ResumeServiceAccountResponse, _abc.Awaitable[_accounts_pb2.ResumeServiceAccountResponse]]:
-        """Lifts a suspension. Idempotent."""
+        """Lifts a suspension. Idempotent. NOT_FOUND when there is no such account."""
 
 def add_ServiceAccountServiceServicer_to_server(servicer: ServiceAccountServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

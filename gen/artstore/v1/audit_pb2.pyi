@@ -96,7 +96,9 @@ class AuditEvent(_message.Message):
     outcome: Global___AuditOutcome.ValueType
     """How it ended."""
     hash: _builtins.str
-    """SHA-256 over the event and the hash before it, lower-case hex."""
+    """SHA-256 over the event and the hash before it, lower-case hex; only VerifyAuditEvents can
+    verify it, since the form that is hashed is the server's own.
+    """
     storage_element_id: _builtins.str
     """Element that told of it; empty for admin's own."""
     request_id: _builtins.str

@@ -45,7 +45,9 @@ class _ChangeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChangeKind
     """Its last record was removed on purpose: a follower removes it without asking."""
 
 class ChangeKind(_ChangeKind, metaclass=_ChangeKindEnumTypeWrapper):
-    """What a change is."""
+    """What a change is. More come with time: treat an unknown one as UPDATED whose file is unset, and ask
+    GetFile.
+    """
 
 CHANGE_KIND_UNSPECIFIED: ChangeKind.ValueType  # 0
 """Not said."""
@@ -83,7 +85,7 @@ class _ChangeCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChangeCau
     """The collection."""
 
 class ChangeCause(_ChangeCause, metaclass=_ChangeCauseEnumTypeWrapper):
-    """Why a change was made."""
+    """Why a change was made. More come with time: treat an unknown one as not known."""
 
 CHANGE_CAUSE_UNSPECIFIED: ChangeCause.ValueType  # 0
 """Not known."""

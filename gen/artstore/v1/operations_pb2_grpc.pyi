@@ -31,8 +31,12 @@ class OperationServiceStub:
     query its snapshots, of admin collections, evacuations, backups and the like.
 
     The calls that begin such work (CheckConsistency, SyncIndex ...) answer when it has ended; here
-    others look on, or ask it to stop. Operations are kept in memory: the last 100, until the server
-    restarts.
+    others look on, or ask it to stop. Those of elements and query are kept in memory: the last 100,
+    until the server restarts. An evacuation outlasts restarts of admin.
+
+    The calls that begin work take an operation_id. It belongs to its request while that runs and for
+    5 minutes after it succeeded: the same request with it waits for that result or gets it again,
+    another one is ALREADY_EXISTS. Later, and at once if it failed, the id is free.
 
     Roles: Get, List and Watch AUDITOR, ADMIN; Cancel ADMIN.
     """
@@ -61,8 +65,12 @@ class OperationServiceAsyncStub(OperationServiceStub):
     query its snapshots, of admin collections, evacuations, backups and the like.
 
     The calls that begin such work (CheckConsistency, SyncIndex ...) answer when it has ended; here
-    others look on, or ask it to stop. Operations are kept in memory: the last 100, until the server
-    restarts.
+    others look on, or ask it to stop. Those of elements and query are kept in memory: the last 100,
+    until the server restarts. An evacuation outlasts restarts of admin.
+
+    The calls that begin work take an operation_id. It belongs to its request while that runs and for
+    5 minutes after it succeeded: the same request with it waits for that result or gets it again,
+    another one is ALREADY_EXISTS. Later, and at once if it failed, the id is free.
 
     Roles: Get, List and Watch AUDITOR, ADMIN; Cancel ADMIN.
     """
@@ -87,8 +95,12 @@ class OperationServiceServicer(metaclass=_abc_1.ABCMeta):
     query its snapshots, of admin collections, evacuations, backups and the like.
 
     The calls that begin such work (CheckConsistency, SyncIndex ...) answer when it has ended; here
-    others look on, or ask it to stop. Operations are kept in memory: the last 100, until the server
-    restarts.
+    others look on, or ask it to stop. Those of elements and query are kept in memory: the last 100,
+    until the server restarts. An evacuation outlasts restarts of admin.
+
+    The calls that begin work take an operation_id. It belongs to its request while that runs and for
+    5 minutes after it succeeded: the same request with it waits for that result or gets it again,
+    another one is ALREADY_EXISTS. Later, and at once if it failed, the id is free.
 
     Roles: Get, List and Watch AUDITOR, ADMIN; Cancel ADMIN.
     """

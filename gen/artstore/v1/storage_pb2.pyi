@@ -553,7 +553,7 @@ class SetModeRequest(_message.Message):
     confirm: _builtins.bool
     """Needed to step back from ro to rw."""
     drain_seconds: _builtins.int
-    """Seconds that open uploads may still commit; unset means 60."""
+    """Seconds that open uploads may still commit, at most a week; unset means 60."""
     def __init__(
         self,
         *,

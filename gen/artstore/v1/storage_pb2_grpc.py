@@ -304,7 +304,9 @@ class StorageServiceServicer:
 
     def UndeleteFile(self, request, context):
         """Brings a deleted file back. Idempotent on an active file. Roles: USER up.
-        NOT_FOUND when its bytes are gone.
+
+        NOT_FOUND when there is none, or, reason BLOB_GONE, its bytes are gone; ABORTED revision;
+        FAILED_PRECONDITION mode, or reason STORE_READ_ONLY.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -330,7 +332,8 @@ class StorageServiceServicer:
 
     def SetDrain(self, request, context):
         """Takes new uploads and transfers no more, or again; changes and reads go on. Kept in
-        element.json. Roles: ADMIN. UNIMPLEMENTED in this version.
+        element.json. Roles: ADMIN; StartEvacuation passes that ADMIN's token on as metadata
+        `artstore-caller`. UNIMPLEMENTED in this version.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -150,7 +150,9 @@ class StorageServiceStub:
     """
     UndeleteFile: _grpc.UnaryUnaryMultiCallable[_storage_pb2.UndeleteFileRequest, _storage_pb2.UndeleteFileResponse]
     """Brings a deleted file back. Idempotent on an active file. Roles: USER up.
-    NOT_FOUND when its bytes are gone.
+
+    NOT_FOUND when there is none, or, reason BLOB_GONE, its bytes are gone; ABORTED revision;
+    FAILED_PRECONDITION mode, or reason STORE_READ_ONLY.
     """
     GetElement: _grpc.UnaryUnaryMultiCallable[_storage_pb2.GetElementRequest, _storage_pb2.GetElementResponse]
     """Describes the element. Idempotent. Roles: READONLY up."""
@@ -163,7 +165,8 @@ class StorageServiceStub:
     """
     SetDrain: _grpc.UnaryUnaryMultiCallable[_storage_pb2.SetDrainRequest, _storage_pb2.SetDrainResponse]
     """Takes new uploads and transfers no more, or again; changes and reads go on. Kept in
-    element.json. Roles: ADMIN. UNIMPLEMENTED in this version.
+    element.json. Roles: ADMIN; StartEvacuation passes that ADMIN's token on as metadata
+    `artstore-caller`. UNIMPLEMENTED in this version.
     """
     WatchChanges: _grpc.UnaryStreamMultiCallable[_changes_pb2.WatchChangesRequest, _changes_pb2.WatchChangesResponse]
     """Follows the element's changes. Roles: SERVICE, ADMIN.
@@ -296,7 +299,9 @@ class StorageServiceAsyncStub(StorageServiceStub):
     """
     UndeleteFile: _aio.UnaryUnaryMultiCallable[_storage_pb2.UndeleteFileRequest, _storage_pb2.UndeleteFileResponse]  # type: ignore[assignment]
     """Brings a deleted file back. Idempotent on an active file. Roles: USER up.
-    NOT_FOUND when its bytes are gone.
+
+    NOT_FOUND when there is none, or, reason BLOB_GONE, its bytes are gone; ABORTED revision;
+    FAILED_PRECONDITION mode, or reason STORE_READ_ONLY.
     """
     GetElement: _aio.UnaryUnaryMultiCallable[_storage_pb2.GetElementRequest, _storage_pb2.GetElementResponse]  # type: ignore[assignment]
     """Describes the element. Idempotent. Roles: READONLY up."""
@@ -309,7 +314,8 @@ class StorageServiceAsyncStub(StorageServiceStub):
     """
     SetDrain: _aio.UnaryUnaryMultiCallable[_storage_pb2.SetDrainRequest, _storage_pb2.SetDrainResponse]  # type: ignore[assignment]
     """Takes new uploads and transfers no more, or again; changes and reads go on. Kept in
-    element.json. Roles: ADMIN. UNIMPLEMENTED in this version.
+    element.json. Roles: ADMIN; StartEvacuation passes that ADMIN's token on as metadata
+    `artstore-caller`. UNIMPLEMENTED in this version.
     """
     WatchChanges: _aio.UnaryStreamMultiCallable[_changes_pb2.WatchChangesRequest, _changes_pb2.WatchChangesResponse]  # type: ignore[assignment]
     """Follows the element's changes. Roles: SERVICE, ADMIN.
@@ -523,7 +529,9 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_storage_pb2.UndeleteFileResponse, _abc.Awaitable[_storage_pb2.UndeleteFileResponse]]:
         """Brings a deleted file back. Idempotent on an active file. Roles: USER up.
-        NOT_FOUND when its bytes are gone.
+
+        NOT_FOUND when there is none, or, reason BLOB_GONE, its bytes are gone; ABORTED revision;
+        FAILED_PRECONDITION mode, or reason STORE_READ_ONLY.
         """
 
     @_abc_1.abstractmethod
@@ -554,7 +562,8 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_storage_pb2.SetDrainResponse, _abc.Awaitable[_storage_pb2.SetDrainResponse]]:
         """Takes new uploads and transfers no more, or again; changes and reads go on. Kept in
-        element.json. Roles: ADMIN. UNIMPLEMENTED in this version.
+        element.json. Roles: ADMIN; StartEvacuation passes that ADMIN's token on as metadata
+        `artstore-caller`. UNIMPLEMENTED in this version.
         """
 
     @_abc_1.abstractmethod

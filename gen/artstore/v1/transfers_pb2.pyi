@@ -268,7 +268,7 @@ class ActivateRequest(_message.Message):
     revision: _builtins.int
     """Revision it takes; that of the source that was marked MOVED. Unset adds one to its own."""
     state: _types_pb2.FileState.ValueType
-    """What it becomes: ACTIVE, or DELETED for a copy of a deleted home."""
+    """What it becomes: ACTIVE, or DELETED for a copy of a deleted home; others are INVALID_ARGUMENT."""
     @_builtins.property
     def condition(self) -> Global___Condition:
         """How the file's sidecar must be and when that was looked at."""

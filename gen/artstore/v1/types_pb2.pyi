@@ -73,7 +73,8 @@ class _FileStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FileState.V
 
 class FileState(_FileState, metaclass=_FileStateEnumTypeWrapper):
     """Where a copy of a file is in its life. One file has at most one home (ACTIVE or DELETED) and
-    any number of other copies, each on an element of its own.
+    any number of other copies, each on an element of its own. More come with time: treat an unknown
+    one as not readable.
     """
 
 FILE_STATE_UNSPECIFIED: FileState.ValueType  # 0
