@@ -12,8 +12,8 @@ unexport PYTHONHOME PYTHONPATH PYTHONPLATLIBDIR PYTHONSTARTUP PYTHONINSPECT PYTH
 unexport PYTHONIOENCODING PIP_TARGET PIP_PREFIX PIP_ROOT PIP_USER CDPATH
 export PYTHONUTF8 := 1
 
-.PHONY: help run reset install test test-full test-compose lint format gen gen-check bench image lock
-.PHONY: clean FORCE
+.PHONY: help run reset install test test-full test-compose lint format gen gen-check released bench
+.PHONY: image lock clean FORCE
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[.a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,7 +43,7 @@ lint: $(VENV)/.dev gen-check ## Check style, types, imports, the protos and that
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
-	@cd protos && ../$(BIN)/buf lint
+	@cd protos && ../$(BIN)/buf lint && ../$(BIN)/buf breaking --against released.binpb
 
 format: $(VENV)/.dev ## Put the code into its form
 	@$(BIN)/ruff check --fix .
@@ -51,6 +51,9 @@ format: $(VENV)/.dev ## Put the code into its form
 
 gen: $(VENV)/.dev ## Make gen/ from protos/
 	@$(call generate,gen)
+
+released: $(VENV)/.dev ## Keep protos/ as the contract that later changes are held to (releases only)
+	@cd protos && ../$(BIN)/buf build -o released.binpb
 
 gen-check: $(VENV)/.dev
 	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && $(call generate,$$fresh) \
@@ -102,7 +105,9 @@ pin = .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --
 	--no-annotate --custom-compile-command "make lock" $(LOCK_ARGS)
 
 # $(1) is the folder to write to.
-generate = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I protos \
+generate = mkdir -p $(1)/artstore/v1 && \
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I protos \
+	--descriptor_set_out=$(1)/artstore/v1/contract.binpb --include_source_info \
 	--python_out=$(1) --grpc_python_out=$(1) --mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1) $(PROTOS)
 
 # Of the example's lines those that another file lacks: before its lines, which may name them, or

@@ -27,16 +27,19 @@ from admin_server.keys.issuer import TokenIssuer
 from admin_server.keys.rotation import KeyRotation
 from admin_server.keys.table import KeyTable
 from admin_server.prepared_database import TIMEOUT_SECONDS, PreparedDatabase
+from admin_server.registry.channels import ElementChannels
 from admin_server.registry.following import OwnToken, registry_fleet, unread_elements
+from admin_server.registry.holds import Holds
 from admin_server.registry.registry import FileRegistry
 from admin_server.registry.tables import registry_tables
 from admin_server.rpc.accounts import AccountServicer
 from admin_server.rpc.elements import ElementServicer
+from admin_server.rpc.lifecycle import LifecycleServicer
 from admin_server.rpc.registry import FileRegistryServicer
 from admin_server.rpc.tokens import TokenServicer
-from admin_server.rpc.unfilled import AuditServicer, LifecycleServicer
 from admin_server.settings import AdminSettings
-from artstore.v1 import admin_pb2_grpc as stubs
+from artstore.v1.server_pb2 import ServerKind
+from mesh.announced import Nothing, partly
 from mesh.background import Background
 from mesh.database import Database
 from mesh.errors import Unavailable
@@ -45,6 +48,8 @@ from mesh.follower.database import ReplicaDatabase
 from mesh.follower.hints import wake_on_hints
 from mesh.follower.tables import RebuildableTables
 from mesh.health import HealthWatcher
+from mesh.operations import Operations
+from mesh.operations.servicer import serve_operations
 from mesh.server import MeshServer
 from mesh.tokens import KeySet, TokenVerifier
 
@@ -82,7 +87,9 @@ async def build(settings: AdminSettings, now: Clock = utc_now) -> AsyncIterator[
     login = Login(accounts, hasher, WrongAttempts(), now=now)
     issuer = TokenIssuer(rotation, lifetime_seconds=settings.token_seconds, now=now)
 
-    server = MeshServer(settings, TokenVerifier(keys), name="admin")
+    server = MeshServer(
+        settings, TokenVerifier(keys), name="admin", kind=ServerKind.SERVER_KIND_ADMIN
+    )
     _add(server, "TokenService", TokenServicer(login, issuer, keys))
     _add(
         server,
@@ -94,8 +101,14 @@ async def build(settings: AdminSettings, now: Clock = utc_now) -> AsyncIterator[
     fleet = registry_fleet(settings, registry, elements, token)
     files = FileRegistry(registry, unread=partial(unread_elements, fleet, elements))
     _add(server, "FileRegistryService", FileRegistryServicer(files))
-    _add(server, "LifecycleService", LifecycleServicer())
-    _add(server, "AuditService", AuditServicer())
+    channels = ElementChannels(settings)
+    holds = Holds(files, elements, channel=channels.to, metadata=token.metadata)
+    _add(server, "LifecycleService", LifecycleServicer(holds))
+    for announced in ("AuditService", "BackupService", "DrillService"):
+        _add(server, announced, Nothing())
+    operations = Operations()
+    serve_operations(server, operations)
+    server.needs("postgresql", partial(database.fetchval, "SELECT 1", timeout=1.0))
 
     async def fill(opened: Database) -> None:
         await make_missing(bootstrap, AccountTable(opened), hasher, now=now)
@@ -118,6 +131,7 @@ async def build(settings: AdminSettings, now: Clock = utc_now) -> AsyncIterator[
             await elements.sync()
     finally:
         hasher.close()
+        await channels.close()
         await registry.close()
         await database.close()
 
@@ -130,8 +144,8 @@ async def _bootstrap_accounts(settings: AdminSettings) -> list[BootstrapAccount]
 
 
 def _add(server: MeshServer, service: str, servicer: object) -> None:
-    register = getattr(stubs, f"add_{service}Servicer_to_server")
-    server.add(f"artstore.v1.{service}", register, servicer)
+    name = f"artstore.v1.{service}"
+    server.add(name, partly(name), servicer)
 
 
 async def _prepare_in(background: Background, prepare: Callable[[], Awaitable[None]]) -> None:

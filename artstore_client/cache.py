@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from math import ceil
 
-from artstore.v1 import cache_pb2
+from artstore.v1 import cache_pb2, operations_pb2
 from artstore_client import errors
 from artstore_client.connection import Connection
 
@@ -41,13 +42,14 @@ class CacheCalls:
 
         Args:
             level: QUICK, FULL (default) or DEEP, which hashes every blob.
-            wait_seconds: how long to wait for a lock that is held; 0 means not at all.
+            wait_seconds: how long to wait for a lock that is held, in whole seconds (more is
+                rounded up); 0 means not at all.
         """
         stub = await self._connection.cache(self.element_id)
         answer = await self._calls.unary(
             stub.CheckConsistency,
             cache_pb2.CheckConsistencyRequest(
-                level=level, wait_seconds=wait_seconds, operation_id=operation_id
+                level=level, wait_seconds=ceil(wait_seconds), operation_id=operation_id
             ),
             doing=f"CheckConsistency on {self.element_id}",
             timeout_seconds=self._connection.timeouts.operation,
@@ -65,7 +67,8 @@ class CacheCalls:
         """Make rows equal to sidecars.
 
         Args:
-            wait_seconds: how long to wait for a lock that is held; 0 means not at all.
+            wait_seconds: how long to wait for a lock that is held, in whole seconds (more is
+                rounded up); 0 means not at all.
             max_delete_ratio: largest share of rows that may go, 0 to 1; default 0.1, and only
                 when more than 100 would go.
             restore_names: whether renamed files get their recorded names back; default False.
@@ -77,7 +80,7 @@ class CacheCalls:
         answer = await self._calls.unary(
             stub.RebuildCache,
             cache_pb2.RebuildCacheRequest(
-                wait_seconds=wait_seconds,
+                wait_seconds=ceil(wait_seconds),
                 max_delete_ratio=max_delete_ratio,
                 restore_names=restore_names,
                 operation_id=operation_id,
@@ -95,7 +98,7 @@ class CacheCalls:
         answer = await self._calls.unary(
             stub.RebuildCacheIncremental,
             cache_pb2.RebuildCacheIncrementalRequest(
-                wait_seconds=wait_seconds, operation_id=operation_id
+                wait_seconds=ceil(wait_seconds), operation_id=operation_id
             ),
             doing=f"RebuildCacheIncremental on {self.element_id}",
             timeout_seconds=self._connection.timeouts.operation,
@@ -109,14 +112,14 @@ class CacheCalls:
         stub = await self._connection.cache(self.element_id)
         return await self._calls.unary(
             stub.CleanupExpired,
-            cache_pb2.CleanupExpiredRequest(wait_seconds=wait_seconds, operation_id=operation_id),
+            cache_pb2.CleanupExpiredRequest(
+                wait_seconds=ceil(wait_seconds), operation_id=operation_id
+            ),
             doing=f"CleanupExpired on {self.element_id}",
             timeout_seconds=self._connection.timeouts.operation,
         )
 
-    async def watch(
-        self, operation_id: str = ""
-    ) -> AsyncGenerator[cache_pb2.WatchOperationResponse, None]:
+    async def watch(self, operation_id: str = "") -> AsyncGenerator[operations_pb2.Operation, None]:
         """Progress of an operation until it ends; the last message has its final state.
 
         Args:
@@ -125,8 +128,8 @@ class CacheCalls:
         Raises:
             NotFound: there is none, also not within two seconds if it was named.
         """
-        stub = await self._connection.cache(self.element_id)
-        request = cache_pb2.WatchOperationRequest(operation_id=operation_id)
+        stub = await self._connection.operations(self.element_id)
+        request = operations_pb2.WatchOperationRequest(operation_id=operation_id or None)
         loop = asyncio.get_running_loop()
         patient_until = loop.time() + (_NOT_STARTED_SECONDS if operation_id else 0.0)
         while True:
@@ -141,22 +144,22 @@ class CacheCalls:
                     )
                 ) as answers:
                     async for answer in answers:
-                        yield answer
+                        yield answer.operation
                 return
             except errors.NotFound:
                 if loop.time() >= patient_until:
                     raise
             await asyncio.sleep(0.05)
 
-    async def cancel(self, operation_id: str) -> cache_pb2.OperationState.ValueType:
+    async def cancel(self, operation_id: str) -> operations_pb2.OperationState.ValueType:
         """Ask an operation to stop; answers its state when it was told."""
-        stub = await self._connection.cache(self.element_id)
+        stub = await self._connection.operations(self.element_id)
         answer = await self._calls.unary(
             stub.CancelOperation,
-            cache_pb2.CancelOperationRequest(operation_id=operation_id),
+            operations_pb2.CancelOperationRequest(operation_id=operation_id),
             doing=f"CancelOperation on {self.element_id}",
         )
-        return answer.state
+        return answer.operation.state
 
     async def locks(self) -> list[cache_pb2.Lock]:
         """Locks that are held, highest priority first."""
@@ -189,7 +192,7 @@ class CacheCalls:
         stub = await self._connection.cache(self.element_id)
         answer = await self._calls.unary(
             stub.ReleaseLock,
-            cache_pb2.ReleaseLockRequest(kind=kind, file_id=file_id, fence=fence),
+            cache_pb2.ReleaseLockRequest(kind=kind, file_id=file_id, fence=fence or None),
             doing=f"ReleaseLock on {self.element_id}",
         )
         return answer.released

@@ -10,29 +10,11 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from artstore_client.contract import repeatable_calls
 from artstore_client.proxies import goes_direct, proxy_of
 from artstore_client.targets import target_of
 
 _MIB = 1024 * 1024
-
-# Repeating one of these does no harm. WriteUpload, Upload and whatever changes a file are not
-# among them: what to do after those have failed is decided by this library, not by the channel.
-IDEMPOTENT_CALLS: dict[str, tuple[str, ...]] = {
-    "artstore.v1.StorageService": (
-        "GetUpload",
-        "CommitUpload",
-        "GetFile",
-        "BatchGetFiles",
-        "ListFiles",
-        "GetElement",
-    ),
-    "artstore.v1.IngestService": ("GetUpload", "CommitUpload", "GetFinalization"),
-    "artstore.v1.QueryService": ("SearchFiles", "GetFile", "GetSyncStatus"),
-    "artstore.v1.TokenService": ("IssueToken", "GetJwks"),
-    "artstore.v1.StorageElementService": ("GetStorageElement", "ListStorageElements"),
-    "artstore.v1.FileRegistryService": ("GetFile", "ListFiles"),
-    "artstore.v1.CacheService": ("ListLocks",),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +39,7 @@ def service_config() -> str:
     """
     names = [
         {"service": service, "method": method}
-        for service, methods in IDEMPOTENT_CALLS.items()
+        for service, methods in repeatable_calls().items()
         for method in methods
     ]
     return json.dumps(

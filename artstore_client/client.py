@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self, overload
 
-from artstore.v1 import query_pb2, types_pb2
+from artstore.v1 import elements_pb2, query_pb2, types_pb2
 from artstore_client import download_targets, downloads, settings, upload_state
 from artstore_client.cache import CacheCalls
 from artstore_client.calls import Timeouts
@@ -170,7 +170,7 @@ class Client:
             attributes: free key-value pairs. What is said of a file takes at most 3,072 bytes.
             namespace: default `default`.
             permanent: keep it until it is deleted. Default: temporary.
-            retention_days: days a temporary file is kept, 1 to 36,500; 0 means 30.
+            retention_days: days a temporary file is kept, 1 to 3,650; 0 means 30.
             sha256: lower-case hex, if known; other bytes are then DataLoss.
             request_id: makes a repeat of this call harmless for 7 days; made if empty, so that
                 the client's own repeats are.
@@ -303,13 +303,23 @@ class Client:
         Args:
             expected_revision: change it only if it still has this revision.
             changes: any of original_filename, content_type, description, version, tags,
-                attributes, retention_days, legal_hold. Lists and maps are replaced as a whole.
+                attributes, retention_days. Lists and maps are replaced as a whole.
 
         Raises:
             Aborted: reason REVISION_CONFLICT, it was changed meanwhile.
             FailedPrecondition: the element or the file takes no changes.
         """
         return await self._files.update(file_id, changes, expected_revision)
+
+    async def set_legal_hold(
+        self, file_id: str, legal_hold: bool, *, reason: str = ""
+    ) -> types_pb2.File:
+        """Hold a file, which then neither expires nor can be deleted, or lift the hold (ADMIN).
+
+        Args:
+            reason: a code or text of at most 200 bytes.
+        """
+        return await self._files.set_legal_hold(file_id, legal_hold, reason)
 
     async def delete(self, file_id: str, *, expected_revision: int | None = None) -> types_pb2.File:
         """Delete a file; `undelete` brings it back while it is in the trash (7 days)."""
@@ -327,7 +337,7 @@ class Client:
 
     async def set_mode(
         self, element_id: str, mode: types_pb2.ElementMode.ValueType, *, confirm: bool = False
-    ) -> types_pb2.StorageElement:
+    ) -> elements_pb2.StorageElement:
         """Change an element's mode; `confirm` is needed to step back from ro to rw."""
         return await self._files.set_mode(element_id, mode, confirm)
 

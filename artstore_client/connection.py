@@ -8,12 +8,18 @@ from pathlib import Path
 from typing import TypeVar
 
 from artstore.v1 import (
-    admin_pb2,
-    admin_pb2_grpc,
     cache_pb2_grpc,
+    elements_pb2,
+    elements_pb2_grpc,
     ingest_pb2_grpc,
+    lifecycle_pb2_grpc,
+    operations_pb2_grpc,
     query_pb2_grpc,
+    registry_pb2,
+    registry_pb2_grpc,
     storage_pb2_grpc,
+    tokens_pb2,
+    tokens_pb2_grpc,
     types_pb2,
 )
 from artstore_client.calls import Calls, Timeouts
@@ -121,6 +127,22 @@ class Connection:
         """Tell that the element did not answer where it was taken to be."""
         await self.directory.other_place(element_id, self.directory.place(element_id))
 
+    async def operations(self, element_id: str) -> operations_pb2_grpc.OperationServiceAsyncStub:
+        """Stub of the operations of the element `element_id`; raises as `cache`."""
+        await self.directory.look(_SETTLED_SECONDS)
+        return operations_pb2_grpc.OperationServiceStub(
+            self._channels.to(await self.directory.find(element_id))
+        )
+
+    def lifecycle(self) -> lifecycle_pb2_grpc.LifecycleServiceAsyncStub:
+        """Stub of admin's lifecycle service.
+
+        Raises:
+            ConfigurationError: admin is not configured.
+        """
+        endpoint = _known(self.settings.endpoints.admin, "admin")
+        return lifecycle_pb2_grpc.LifecycleServiceStub(self._channels.to(endpoint))
+
     async def cache(self, element_id: str) -> cache_pb2_grpc.CacheServiceAsyncStub:
         """Stub of the cache of the element `element_id`, where admin says that it is now.
 
@@ -157,8 +179,8 @@ class Connection:
         endpoint = self.settings.endpoints.admin
         if not endpoint or time.monotonic() < self._registry_silent_until:
             return []
-        stub = admin_pb2_grpc.FileRegistryServiceStub(self._channels.to(endpoint, QUICK))
-        request = admin_pb2.FileRegistryServiceGetFileRequest(file_id=file_id)
+        stub = registry_pb2_grpc.FileRegistryServiceStub(self._channels.to(endpoint, QUICK))
+        request = registry_pb2.FileRegistryServiceGetFileRequest(file_id=file_id)
         try:
             answer = await self.calls.unary(
                 stub.GetFile,
@@ -179,16 +201,16 @@ class Connection:
             if replica.state == types_pb2.FILE_STATE_ACTIVE
         ]
 
-    async def _list_elements(self) -> list[types_pb2.StorageElement]:
-        stub = admin_pb2_grpc.StorageElementServiceStub(
+    async def _list_elements(self) -> list[elements_pb2.StorageElement]:
+        stub = elements_pb2_grpc.StorageElementServiceStub(
             self._channels.to(self.settings.endpoints.admin, QUICK)
         )
-        found: list[types_pb2.StorageElement] = []
+        found: list[elements_pb2.StorageElement] = []
         token = ""
         while True:
             answer = await self.calls.unary(
                 stub.ListStorageElements,
-                admin_pb2.ListStorageElementsRequest(page_size=_PAGE_SIZE, page_token=token),
+                elements_pb2.ListStorageElementsRequest(page_size=_PAGE_SIZE, page_token=token),
                 doing="ListStorageElements on admin",
                 timeout_seconds=_LIST_TIMEOUT_SECONDS,
             )
@@ -204,8 +226,8 @@ class Connection:
                 " ARTSTORE_TOKEN, or run where `make run` wrote .artstore/mesh.json"
             )
         endpoint = _known(self.settings.endpoints.admin, "admin")
-        stub = admin_pb2_grpc.TokenServiceStub(self._channels.to(endpoint, QUICK))
-        request = admin_pb2.IssueTokenRequest(
+        stub = tokens_pb2_grpc.TokenServiceStub(self._channels.to(endpoint, QUICK))
+        request = tokens_pb2.IssueTokenRequest(
             client_id=self.settings.client_id, client_secret=self.settings.client_secret
         )
         answer = await self.calls.answered(

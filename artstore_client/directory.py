@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from artstore.v1 import types_pb2
+from artstore.v1 import elements_pb2
 from artstore_client import errors
 
 # For the address of an element that is silent, a list of so long ago is good enough.
@@ -14,7 +14,7 @@ FRESH_SECONDS = 1.0
 # After admin did not answer it is left alone for a moment.
 REST_SECONDS = 3.0
 
-AskAdmin = Callable[[], Awaitable[Sequence[types_pb2.StorageElement]]]
+AskAdmin = Callable[[], Awaitable[Sequence[elements_pb2.StorageElement]]]
 
 
 class ElementDirectory:
@@ -40,7 +40,7 @@ class ElementDirectory:
         self._ask = ask
         self._clock = clock
         self._turn = asyncio.Lock()
-        self._listed: dict[str, types_pb2.StorageElement] = {}
+        self._listed: dict[str, elements_pb2.StorageElement] = {}
         self._listed_at = float("-inf")
         self._rests_until = float("-inf")
         self._silent: dict[str, str] = {}
@@ -121,7 +121,7 @@ class ElementDirectory:
         silent = self._silent.get(element_id)
         return next((place for place in places if place != silent), "".join(places[:1]))
 
-    def last_report(self, element_id: str) -> types_pb2.StorageElement | None:
+    def last_report(self, element_id: str) -> elements_pb2.StorageElement | None:
         """The element as admin last listed it."""
         return self._listed.get(element_id)
 

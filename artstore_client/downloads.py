@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from artstore.v1 import storage_pb2, types_pb2
+from artstore.v1 import downloads_pb2, types_pb2
 from artstore_client import errors, retry
 from artstore_client.behind import Behind
 from artstore_client.connection import Connection
@@ -132,7 +132,7 @@ class Download:
 
     async def _one_stream(self) -> AsyncGenerator[bytes, None]:
         stub = await self._connection.storage(self._element_id)
-        request = storage_pb2.DownloadRequest(
+        request = downloads_pb2.DownloadRequest(
             file_id=self._file_id, offset=self.position, length=self.end - self.position
         )
         doing = f"Download on {self._element_id}"

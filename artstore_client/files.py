@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 
 from google.protobuf import field_mask_pb2
 
-from artstore.v1 import storage_pb2, types_pb2
+from artstore.v1 import elements_pb2, lifecycle_pb2, storage_pb2, types_pb2
 from artstore_client import errors
 from artstore_client.connection import Connection
 from artstore_client.file_ids import canonical
@@ -193,9 +193,21 @@ class Files:
         known = await self._connection.all_elements()
         return list(await asyncio.gather(*(ask(element_id) for element_id in known)))
 
+    async def set_legal_hold(self, file_id: str, legal_hold: bool, reason: str) -> types_pb2.File:
+        """Hold a file, or not any more; see `Client.set_legal_hold`."""
+        answer = await self._calls.unary(
+            self._connection.lifecycle().SetLegalHold,
+            lifecycle_pb2.SetLegalHoldRequest(
+                file_id=file_id, legal_hold=legal_hold, reason=reason
+            ),
+            doing="SetLegalHold on admin",
+        )
+        self._connection.changes[answer.file.storage_element_id] = answer.change_token
+        return answer.file
+
     async def set_mode(
         self, element_id: str, mode: types_pb2.ElementMode.ValueType, confirm: bool
-    ) -> types_pb2.StorageElement:
+    ) -> elements_pb2.StorageElement:
         """Change an element's mode; see `Client.set_mode`."""
         request = storage_pb2.SetModeRequest(mode=mode, confirm=confirm)
         answer = await self._connection.at_element(

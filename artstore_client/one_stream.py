@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from artstore.v1 import ingest_pb2, ingest_pb2_grpc, types_pb2
+from artstore.v1 import ingest_pb2_grpc, uploads_pb2
 from artstore_client import errors, retry
 from artstore_client.calls import Calls
 from artstore_client.digest import RunningDigest
@@ -31,7 +31,7 @@ class OneStreamUpload:
         calls: Calls,
         ingest: ingest_pb2_grpc.IngestServiceAsyncStub,
         source: Source,
-        header: types_pb2.UploadHeader,
+        header: uploads_pb2.UploadHeader,
         progress: Progress | None = None,
     ) -> None:
         self._calls = calls
@@ -76,7 +76,7 @@ class OneStreamUpload:
         response = await send_stream(
             self._calls,
             self._ingest.Upload,
-            ingest_pb2.IngestServiceUploadRequest(header=self._header),
+            uploads_pb2.UploadRequest(header=self._header),
             self._rest(),
             doing="Upload on ingest",
         )
@@ -87,18 +87,18 @@ class OneStreamUpload:
             await check_repeat(self._source, response.file, self._header.request_id)
         return UploadedFile(response.file, response.change_token)
 
-    async def _rest(self) -> AsyncGenerator[ingest_pb2.IngestServiceUploadRequest, None]:
+    async def _rest(self) -> AsyncGenerator[uploads_pb2.UploadRequest, None]:
         async with aclosing(outgoing_chunks(self._source, 0, self._digest)) as outgoing:
             async for chunk in outgoing:
-                request = ingest_pb2.IngestServiceUploadRequest()
+                request = uploads_pb2.UploadRequest()
                 chunk.fill(request.chunk)
                 yield request
                 self._sent = chunk.end
                 if self._progress is not None:
                     self._progress(self._sent, self._source.size_bytes)
         self._finished = True
-        yield ingest_pb2.IngestServiceUploadRequest(
-            finish=types_pb2.UploadFinish(size_bytes=self._sent, sha256=self._digest.sha256)
+        yield uploads_pb2.UploadRequest(
+            finish=uploads_pb2.UploadFinish(size_bytes=self._sent, sha256=self._digest.sha256)
         )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from artstore.v1 import types_pb2
+from artstore.v1 import elements_pb2, types_pb2
 from artstore_client.errors import ArtStoreError
 
 Progress = Callable[[int, int | None], None]
@@ -62,6 +62,6 @@ class ElementReport:
 
     storage_element_id: str
     endpoint: str
-    element: types_pb2.StorageElement | None = None
+    element: elements_pb2.StorageElement | None = None
     error: ArtStoreError | None = None
-    last_report: types_pb2.StorageElement | None = None
+    last_report: elements_pb2.StorageElement | None = None

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from dataclasses import replace
 
-from artstore.v1 import ingest_pb2, ingest_pb2_grpc, types_pb2
+from artstore.v1 import ingest_pb2_grpc, types_pb2, uploads_pb2
 from artstore_client import errors, retry
 from artstore_client.calls import Calls
 from artstore_client.digest import RunningDigest
@@ -37,7 +37,7 @@ class ResumableUpload:
         ingest: ingest_pb2_grpc.IngestServiceAsyncStub,
         routes_of: Callable[[Session], list[UploadRoute]],
         source: Source,
-        header: types_pb2.UploadHeader,
+        header: uploads_pb2.UploadHeader,
         *,
         state: UploadState | None = None,
         progress: Progress | None = None,
@@ -128,7 +128,7 @@ class ResumableUpload:
         self._header.request_id = self._session.request_id
         answer = await self._calls.unary(
             self._ingest.StartUpload,
-            ingest_pb2.IngestServiceStartUploadRequest(header=self._header),
+            uploads_pb2.StartUploadRequest(header=self._header),
             doing="StartUpload on ingest",
         )
         self._session = replace(

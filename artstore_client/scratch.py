@@ -11,7 +11,7 @@ from contextlib import aclosing
 
 import google_crc32c
 
-from artstore.v1 import storage_pb2, types_pb2
+from artstore.v1 import types_pb2, uploads_pb2
 from artstore_client import errors
 from artstore_client.client import Client
 from artstore_client.sending import send_stream
@@ -83,7 +83,7 @@ class Scratch:
         # A call that no user needs, and so none of the client's.
         connection = self._client._connection
         stub = await connection.storage(self.element_id)
-        header = types_pb2.UploadHeader(
+        header = uploads_pb2.UploadHeader(
             original_filename=f"{self.word} {title}.bin",
             namespace=self.namespace,
             retention_days=KEPT_DAYS,
@@ -93,7 +93,7 @@ class Scratch:
         answer = await send_stream(
             connection.calls,
             stub.Upload,
-            storage_pb2.StorageServiceUploadRequest(header=header),
+            uploads_pb2.UploadRequest(header=header),
             _rest(content),
             doing=f"Upload on {self.element_id}",
         )
@@ -150,10 +150,10 @@ class Scratch:
             self.left.append(f"{file_id}: {error.message}")
 
 
-async def _rest(content: bytes) -> AsyncGenerator[storage_pb2.StorageServiceUploadRequest, None]:
+async def _rest(content: bytes) -> AsyncGenerator[uploads_pb2.UploadRequest, None]:
     """What follows the header: one chunk, since scratch files are small, and the end."""
     chunk = types_pb2.Chunk(offset=0, data=content, crc32c=google_crc32c.value(content))
-    yield storage_pb2.StorageServiceUploadRequest(chunk=chunk)
+    yield uploads_pb2.UploadRequest(chunk=chunk)
     digest = hashlib.sha256(content).hexdigest()
-    finish = types_pb2.UploadFinish(size_bytes=len(content), sha256=digest)
-    yield storage_pb2.StorageServiceUploadRequest(finish=finish)
+    finish = uploads_pb2.UploadFinish(size_bytes=len(content), sha256=digest)
+    yield uploads_pb2.UploadRequest(finish=finish)

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Coroutine, Iterator, Sequence
 from types import TracebackType
 from typing import Any, BinaryIO, Self, TypeVar
 
-from artstore.v1 import cache_pb2, query_pb2, types_pb2
+from artstore.v1 import cache_pb2, elements_pb2, operations_pb2, query_pb2, types_pb2
 from artstore_client.cache import CacheCalls
 from artstore_client.client import DEFAULT_PAGE_SIZE, Client
 from artstore_client.results import DownloadedFile, ElementReport, UploadedFile
@@ -158,9 +158,13 @@ class SyncClient:
         """`Client.elements`."""
         return self._loop.run(self._client.elements())
 
+    def set_legal_hold(self, file_id: str, legal_hold: bool, *, reason: str = "") -> types_pb2.File:
+        """`Client.set_legal_hold`."""
+        return self._loop.run(self._client.set_legal_hold(file_id, legal_hold, reason=reason))
+
     def set_mode(
         self, element_id: str, mode: types_pb2.ElementMode.ValueType, *, confirm: bool = False
-    ) -> types_pb2.StorageElement:
+    ) -> elements_pb2.StorageElement:
         """`Client.set_mode`."""
         return self._loop.run(self._client.set_mode(element_id, mode, confirm=confirm))
 
@@ -234,11 +238,11 @@ class SyncCacheCalls:
         """`CacheCalls.cleanup`."""
         return self._loop.run(self._calls.cleanup(**options))
 
-    def watch(self, operation_id: str = "") -> Iterator[cache_pb2.WatchOperationResponse]:
+    def watch(self, operation_id: str = "") -> Iterator[operations_pb2.Operation]:
         """`CacheCalls.watch`."""
         return self._loop.iterate(self._calls.watch(operation_id))
 
-    def cancel(self, operation_id: str) -> cache_pb2.OperationState.ValueType:
+    def cancel(self, operation_id: str) -> operations_pb2.OperationState.ValueType:
         """`CacheCalls.cancel`."""
         return self._loop.run(self._calls.cancel(operation_id))
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
-from artstore.v1 import ingest_pb2, ingest_pb2_grpc, storage_pb2, storage_pb2_grpc, types_pb2
+from artstore.v1 import ingest_pb2_grpc, storage_pb2_grpc, types_pb2, uploads_pb2
 from artstore_client.calls import Calls
 from artstore_client.outgoing import Outgoing
 from artstore_client.results import UploadedFile
@@ -17,7 +16,7 @@ from artstore_client.upload_state import Session
 
 @dataclass(frozen=True, slots=True)
 class UploadRoute:
-    """Calls on an upload; the messages of both services have the same fields.
+    """Calls on an upload; both services take the same messages.
 
     Build it with `direct` or `through_ingest`.
     """
@@ -25,25 +24,20 @@ class UploadRoute:
     name: str
     calls: Calls
     stub: Any
-    messages: ModuleType
-    service: str
 
     @classmethod
     def direct(
         cls, name: str, calls: Calls, stub: storage_pb2_grpc.StorageServiceAsyncStub
     ) -> UploadRoute:
         """To the element `name`."""
-        return cls(name, calls, stub, storage_pb2, "StorageService")
+        return cls(name, calls, stub)
 
     @classmethod
     def through_ingest(
         cls, calls: Calls, stub: ingest_pb2_grpc.IngestServiceAsyncStub
     ) -> UploadRoute:
         """Through ingest, when the element can't be reached from here."""
-        return cls("ingest", calls, stub, ingest_pb2, "IngestService")
-
-    def _request(self, verb: str, **values: object) -> Any:
-        return getattr(self.messages, f"{self.service}{verb}Request")(**values)
+        return cls("ingest", calls, stub)
 
     async def position(self, session: Session) -> tuple[int, types_pb2.File | None]:
         """Bytes that the element has, and the file if it is committed.
@@ -53,7 +47,7 @@ class UploadRoute:
         """
         answer = await self.calls.unary(
             self.stub.GetUpload,
-            self._request("GetUpload", upload_id=session.upload_id),
+            uploads_pb2.GetUploadRequest(upload_id=session.upload_id),
             doing=f"GetUpload on {self.name}",
             upload_token=session.upload_token,
         )
@@ -65,7 +59,7 @@ class UploadRoute:
             self.calls,
             self.stub.WriteUpload,
             # Without a chunk: the server accepts the upload before any byte is on its way.
-            self._request("WriteUpload", upload_id=session.upload_id),
+            uploads_pb2.WriteUploadRequest(upload_id=session.upload_id),
             self._writes(chunks),
             doing=f"WriteUpload on {self.name}",
             upload_token=session.upload_token,
@@ -75,7 +69,7 @@ class UploadRoute:
     async def _writes(self, chunks: AsyncGenerator[Outgoing, None]) -> AsyncGenerator[Any, None]:
         try:
             async for chunk in chunks:
-                request = self._request("WriteUpload")
+                request = uploads_pb2.WriteUploadRequest()
                 chunk.fill(request.chunk)
                 yield request
         finally:
@@ -100,8 +94,8 @@ class UploadRoute:
         """
         answer = await self.calls.unary(
             self.stub.CommitUpload,
-            self._request(
-                "CommitUpload", upload_id=session.upload_id, size_bytes=size_bytes, sha256=sha256
+            uploads_pb2.CommitUploadRequest(
+                upload_id=session.upload_id, size_bytes=size_bytes, sha256=sha256
             ),
             doing=f"CommitUpload on {self.name}",
             upload_token=session.upload_token,
@@ -113,7 +107,7 @@ class UploadRoute:
         """End the upload and free its room."""
         await self.calls.unary(
             self.stub.AbortUpload,
-            self._request("AbortUpload", upload_id=session.upload_id),
+            uploads_pb2.AbortUploadRequest(upload_id=session.upload_id),
             doing=f"AbortUpload on {self.name}",
             upload_token=session.upload_token,
         )

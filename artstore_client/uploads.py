@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from artstore.v1 import types_pb2
+from artstore.v1 import types_pb2, uploads_pb2
 from artstore_client import upload_state
 from artstore_client.connection import Connection
 from artstore_client.content_types import guessed
@@ -39,7 +39,7 @@ class Description:
     sha256: str | None = None
     request_id: str = ""
 
-    def header(self, source: Source) -> types_pb2.UploadHeader:
+    def header(self, source: Source) -> uploads_pb2.UploadHeader:
         """The header for `source`, without a request id if none was given.
 
         Raises:
@@ -51,7 +51,7 @@ class Description:
             raise InvalidArgument("this source has no name: give one", field="original_filename")
         if self.permanent and self.retention_days:
             raise InvalidArgument("a permanent file has no retention days", field="retention_days")
-        return types_pb2.UploadHeader(
+        return uploads_pb2.UploadHeader(
             original_filename=name,
             content_type=self.content_type or guessed(name),
             size_bytes=source.size_bytes,
@@ -115,7 +115,7 @@ class Uploader:
         return uploaded
 
     async def _one_stream(
-        self, source: Source, header: types_pb2.UploadHeader, progress: Progress | None
+        self, source: Source, header: uploads_pb2.UploadHeader, progress: Progress | None
     ) -> UploadedFile:
         header.request_id = header.request_id or str(uuid.uuid4())
         connection = self._connection
@@ -124,7 +124,7 @@ class Uploader:
         ).run()
 
     async def _resumable(
-        self, source: Source, header: types_pb2.UploadHeader, progress: Progress | None
+        self, source: Source, header: uploads_pb2.UploadHeader, progress: Progress | None
     ) -> UploadedFile:
         state = self._state_of(source, header)
         connection = self._connection
@@ -142,7 +142,7 @@ class Uploader:
             if state is not None:
                 state.close()
 
-    def _state_of(self, source: Source, header: types_pb2.UploadHeader) -> UploadState | None:
+    def _state_of(self, source: Source, header: uploads_pb2.UploadHeader) -> UploadState | None:
         if self._state_folder is None or not isinstance(source, PathSource):
             return None
         if not self._swept:
@@ -170,7 +170,7 @@ class Uploader:
         return [UploadRoute.direct(element_id, connection.calls, stub), through_ingest]
 
 
-def _header_of(description: Description, source: Source) -> types_pb2.UploadHeader:
+def _header_of(description: Description, source: Source) -> uploads_pb2.UploadHeader:
     try:
         return description.header(source)
     except UnicodeEncodeError as error:

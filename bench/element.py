@@ -12,14 +12,21 @@ from typing import Any
 import asyncpg
 import grpc.aio
 
-from artstore.v1 import cache_pb2, cache_pb2_grpc, storage_pb2, storage_pb2_grpc, types_pb2
+from artstore.v1 import (
+    cache_pb2,
+    cache_pb2_grpc,
+    storage_pb2,
+    storage_pb2_grpc,
+    types_pb2,
+    uploads_pb2,
+)
 from bench.meshes import Mesh
 
 # Whoever follows an element: the replica's database and the table of its cursors.
 FOLLOWERS = (("artstore_query", "sync_cursors"), ("artstore_admin", "registry_cursors"))
 SETTLE_SECONDS = 300.0
 # An element repairs itself before it tells a follower everything, which holds the lock too.
-WAIT_SECONDS = 120.0
+WAIT_SECONDS = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +63,13 @@ class Element:
         """The table of its rows."""
         return f"storage_elem_{self.name.removeprefix('se-')}_files"
 
-    async def upload(self, header: types_pb2.UploadHeader, data: bytes) -> types_pb2.File:
+    async def upload(self, header: uploads_pb2.UploadHeader, data: bytes) -> types_pb2.File:
         """Upload one small file to this very element."""
-        request = storage_pb2.StorageServiceUploadRequest
+        request = uploads_pb2.UploadRequest
         call = self.storage.Upload(metadata=await self.mesh.metadata())
         await call.write(request(header=header))
         await call.write(request(chunk=types_pb2.Chunk(data=data)))
-        await call.write(request(finish=types_pb2.UploadFinish(size_bytes=len(data))))
+        await call.write(request(finish=uploads_pb2.UploadFinish(size_bytes=len(data))))
         await call.done_writing()
         file: types_pb2.File = (await call).file
         return file

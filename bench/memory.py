@@ -10,13 +10,7 @@ from typing import TypeVar
 import grpc.aio
 import psutil
 
-from artstore.v1 import (
-    ingest_pb2,
-    ingest_pb2_grpc,
-    query_pb2,
-    query_pb2_grpc,
-    types_pb2,
-)
+from artstore.v1 import downloads_pb2, ingest_pb2_grpc, query_pb2_grpc, types_pb2, uploads_pb2
 from bench.element import Element
 from bench.figures import Figure, Spread
 from bench.meshes import Mesh
@@ -52,16 +46,16 @@ async def growth(mesh: Mesh, *, size: int, label: str) -> list[Figure]:
 
 
 async def _upload(mesh: Mesh, size: int) -> str:
-    request = ingest_pb2.IngestServiceUploadRequest
+    request = uploads_pb2.UploadRequest
     data = bytes(CHUNK_BYTES)
 
-    async def parts() -> AsyncIterator[ingest_pb2.IngestServiceUploadRequest]:
-        header = types_pb2.UploadHeader(original_filename="big.bin", size_bytes=size)
+    async def parts() -> AsyncIterator[uploads_pb2.UploadRequest]:
+        header = uploads_pb2.UploadHeader(original_filename="big.bin", size_bytes=size)
         yield request(header=header)
         for offset in range(0, size, CHUNK_BYTES):
             piece = data[: min(CHUNK_BYTES, size - offset)]
             yield request(chunk=types_pb2.Chunk(offset=offset, data=piece))
-        yield request(finish=types_pb2.UploadFinish(size_bytes=size))
+        yield request(finish=uploads_pb2.UploadFinish(size_bytes=size))
 
     async with grpc.aio.insecure_channel(mesh.ingest, options=OPTIONS) as channel:
         ingest: ingest_pb2_grpc.IngestServiceAsyncStub = ingest_pb2_grpc.IngestServiceStub(channel)
@@ -73,7 +67,7 @@ async def _download(mesh: Mesh, file_id: str) -> int:
     got = 0
     async with grpc.aio.insecure_channel(mesh.query, options=OPTIONS) as channel:
         query: query_pb2_grpc.QueryServiceAsyncStub = query_pb2_grpc.QueryServiceStub(channel)
-        request = query_pb2.DownloadFileRequest(file_id=file_id)
+        request = downloads_pb2.DownloadRequest(file_id=file_id)
         async for part in query.DownloadFile(request, metadata=await mesh.metadata()):
             got += len(part.chunk.data)
     return got

@@ -15,11 +15,11 @@ from typing import Any, Protocol
 
 import orjson
 
-from artstore.v1 import types_pb2
+from artstore.v1 import types_pb2, uploads_pb2
 
 SIDECAR_SUFFIX = ".attr.json"
 FILES_A_FOLDER = 1000
-HEADER = types_pb2.UploadHeader(
+HEADER = uploads_pb2.UploadHeader(
     original_filename="Quarterly report 2024 (final).pdf",
     content_type="application/pdf",
     description="Figures of the third quarter, as agreed with the auditors",

@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 import grpc.aio
 
-from artstore.v1 import ingest_pb2, ingest_pb2_grpc, query_pb2, query_pb2_grpc, types_pb2
+from artstore.v1 import ingest_pb2_grpc, query_pb2, query_pb2_grpc, types_pb2, uploads_pb2
 from bench.calls import at_steady_rate
 from bench.element import seconds
 from bench.figures import Figure, Spread, percentile
@@ -100,10 +100,10 @@ async def searchable(mesh: Mesh, *, upload_seconds: float) -> list[Figure]:
 
 
 async def _small(name: str) -> Any:
-    request = ingest_pb2.IngestServiceUploadRequest
-    yield request(header=types_pb2.UploadHeader(original_filename=name, size_bytes=1))
+    request = uploads_pb2.UploadRequest
+    yield request(header=uploads_pb2.UploadHeader(original_filename=name, size_bytes=1))
     yield request(chunk=types_pb2.Chunk(data=b"x"))
-    yield request(finish=types_pb2.UploadFinish(size_bytes=1))
+    yield request(finish=uploads_pb2.UploadFinish(size_bytes=1))
 
 
 async def filtered(mesh: Mesh, *, rows: int, rounds: int) -> list[Figure]:

@@ -12,13 +12,7 @@ from typing import Any
 
 import grpc.aio
 
-from artstore.v1 import (
-    ingest_pb2,
-    ingest_pb2_grpc,
-    storage_pb2,
-    storage_pb2_grpc,
-    types_pb2,
-)
+from artstore.v1 import downloads_pb2, ingest_pb2_grpc, storage_pb2_grpc, types_pb2, uploads_pb2
 from bench.figures import Figure, Spread
 from bench.meshes import Mesh
 from bench.peers.bytestream import WRITE, WriteRequest, WriteResponse
@@ -35,12 +29,12 @@ MIB = 1024 * 1024
 
 def _parts(make: Any, data: memoryview) -> list[Any]:
     parts = [
-        make(header=types_pb2.UploadHeader(original_filename="bench.bin", size_bytes=len(data)))
+        make(header=uploads_pb2.UploadHeader(original_filename="bench.bin", size_bytes=len(data)))
     ]
     for offset in range(0, len(data), CHUNK_BYTES):
         chunk = types_pb2.Chunk(offset=offset, data=bytes(data[offset : offset + CHUNK_BYTES]))
         parts.append(make(chunk=chunk))
-    parts.append(make(finish=types_pb2.UploadFinish(size_bytes=len(data))))
+    parts.append(make(finish=uploads_pb2.UploadFinish(size_bytes=len(data))))
     return parts
 
 
@@ -109,8 +103,8 @@ async def uploads(mesh: Mesh, *, size: int, rounds: int, folder: Path, label: st
             for number in range(rounds + 1):
                 data = memoryview(os.urandom(size))
                 digest = hashlib.sha256(data).hexdigest()
-                storage_parts = _parts(storage_pb2.StorageServiceUploadRequest, data)
-                ingest_parts = _parts(ingest_pb2.IngestServiceUploadRequest, data)
+                storage_parts = _parts(uploads_pb2.UploadRequest, data)
+                ingest_parts = _parts(uploads_pb2.UploadRequest, data)
                 metadata = await mesh.metadata()
                 blob = f"uploads/{digest[:32]}/blobs/{digest}/{len(data)}"
                 works: dict[str, Callable[[], Awaitable[Any]]] = {
@@ -160,12 +154,12 @@ async def downloads(mesh: Mesh, *, size: int, rounds: int) -> list[Figure]:
         ):
             bare = storage_pb2_grpc.StorageServiceStub(bare_channel)
             element = storage_pb2_grpc.StorageServiceStub(channel)
-            parts = _parts(storage_pb2.StorageServiceUploadRequest, memoryview(os.urandom(size)))
+            parts = _parts(uploads_pb2.UploadRequest, memoryview(os.urandom(size)))
             uploaded = await _gated(element.Upload, parts, await mesh.metadata())
             file_id = uploaded.file.file_id
             for number in range(rounds + 1):
                 metadata = await mesh.metadata()
-                request = storage_pb2.DownloadRequest(file_id=file_id, length=size)
+                request = downloads_pb2.DownloadRequest(file_id=file_id, length=size)
                 for name, stub, extra in (("bare", bare, ()), ("artstore", element, metadata)):
                     rate = await _rate(size, partial(_read, stub, request, extra))
                     if number:
@@ -191,7 +185,7 @@ async def small_uploads(mesh: Mesh, *, rounds: int) -> list[Figure]:
         ingest = ingest_pb2_grpc.IngestServiceStub(channel)
         for number in range(rounds + 2):
             data = memoryview(os.urandom(10 * MIB))
-            parts = _parts(ingest_pb2.IngestServiceUploadRequest, data)
+            parts = _parts(uploads_pb2.UploadRequest, data)
             started = time.perf_counter()
             await _gated(ingest.Upload, parts, await mesh.metadata())
             if number > 1:

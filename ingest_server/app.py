@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 
+from artstore.v1.server_pb2 import ServerKind
 from ingest_server.metrics import fresh_elements
 from ingest_server.placement.breaker import Breaker
 from ingest_server.placement.elements import Elements, follow_hints
@@ -22,7 +23,7 @@ from mesh.admin_link import AdminLink, link_to_admin
 from mesh.background import Background
 from mesh.channels import open_mesh_channel
 from mesh.health import HealthWatcher
-from mesh.redis import open_redis
+from mesh.redis import open_redis, ping
 from mesh.server import MeshServer
 
 # Waited for in the course of an upload, so short; the view of the elements is read beside it.
@@ -59,8 +60,16 @@ async def build(settings: IngestSettings) -> AsyncIterator[MeshServer]:
             StreamedUploads(placement, connections, link.account, background, limits),
             ResumableUploads(placement, elements, connections, link.account, limits),
         )
-        server = MeshServer(settings, link.verifier, name="ingest")
+        server = MeshServer(
+            settings, link.verifier, name="ingest", kind=ServerKind.SERVER_KIND_INGEST
+        )
+        server.needs("redis", partial(ping, redis))
         server.add(SERVICE, add_to_server, servicer)
+
+        async def has_elements() -> bool:
+            return elements.count_fresh() > 0
+
+        server.needs("elements", has_elements)
 
         async def can_place() -> bool:
             return elements.count_fresh() > 0 and link.account.valid

@@ -13,7 +13,7 @@ import grpc
 import orjson
 import structlog
 
-from artstore.v1 import admin_pb2, admin_pb2_grpc
+from artstore.v1 import tokens_pb2, tokens_pb2_grpc
 from mesh.background import Background
 from mesh.channels import open_mesh_channel
 from mesh.credentials import ServiceToken
@@ -56,18 +56,18 @@ async def link_to_admin(
         now: seconds since 1970 that tokens are judged by.
     """
     channel = open_mesh_channel(settings.admin_address, settings)
-    stub = admin_pb2_grpc.TokenServiceStub(channel)
+    stub = tokens_pb2_grpc.TokenServiceStub(channel)
 
     async def fetch_keys() -> Mapping[str, Any]:
         try:
-            answer = await stub.GetJwks(admin_pb2.GetJwksRequest(), timeout=CALL_TIMEOUT_SECONDS)
+            answer = await stub.GetJwks(tokens_pb2.GetJwksRequest(), timeout=CALL_TIMEOUT_SECONDS)
         except grpc.aio.AioRpcError as exc:
             raise from_rpc_error(exc) from exc
         keys: Mapping[str, Any] = orjson.loads(answer.jwks_json)
         return keys
 
     async def issue_token() -> tuple[str, float]:
-        request = admin_pb2.IssueTokenRequest(
+        request = tokens_pb2.IssueTokenRequest(
             client_id=settings.client_id, client_secret=settings.client_secret.get_secret_value()
         )
         try:

@@ -8,6 +8,7 @@ from functools import cache
 
 import grpc
 
+from mesh.contract import repeatable
 from mesh.settings import MeshSettings
 from mesh.targets import target_of
 
@@ -16,30 +17,6 @@ LOOKAHEAD_BYTES = 1024 * 1024
 # A server that is frozen, or cut off, is left after both: then calls go to the other one.
 KEEPALIVE_SECONDS = 5.0
 SILENCE_SECONDS = 5.0
-
-# Calls that may be sent twice without harm. Streams are left out: a retry would replay them.
-IDEMPOTENT: dict[str, tuple[str, ...]] = {
-    "artstore.v1.StorageService": (
-        "GetFile",
-        "BatchGetFiles",
-        "ListFiles",
-        "GetElement",
-        "GetUpload",
-    ),
-    "artstore.v1.CacheService": ("ListLocks",),
-    "artstore.v1.IngestService": ("GetUpload", "GetFinalization"),
-    "artstore.v1.QueryService": ("SearchFiles", "GetFile", "GetSyncStatus"),
-    "artstore.v1.TokenService": ("IssueToken", "GetJwks"),
-    "artstore.v1.ServiceAccountService": ("ListServiceAccounts",),
-    "artstore.v1.StorageElementService": (
-        "RegisterStorageElement",
-        "GetStorageElement",
-        "ListStorageElements",
-    ),
-    "artstore.v1.FileRegistryService": ("GetFile", "ListFiles"),
-    "artstore.v1.LifecycleService": ("ListCollections",),
-    "artstore.v1.AuditService": ("ListAuditEvents", "VerifyAuditEvents"),
-}
 
 
 @cache
@@ -56,7 +33,7 @@ def service_config(health_service: str | None = "") -> str:
             {
                 "name": [
                     {"service": service, "method": method}
-                    for service, methods in IDEMPOTENT.items()
+                    for service, methods in repeatable().items()
                     for method in methods
                 ],
                 "retryPolicy": {

@@ -13,16 +13,16 @@ import structlog
 from google.protobuf import json_format
 from redis.asyncio import Redis
 
-from artstore.v1 import admin_pb2
-from artstore.v1.admin_pb2_grpc import StorageElementServiceStub
-from artstore.v1.types_pb2 import StorageElement
+from artstore.v1 import elements_pb2
+from artstore.v1.elements_pb2 import StorageElement, StorageElementReport
+from artstore.v1.elements_pb2_grpc import StorageElementServiceStub
 from mesh.credentials import ServiceToken
 from mesh.errors import ArtStoreError, Unavailable
 from mesh.redis import translated
 from mesh.status import from_rpc_error
 
 if TYPE_CHECKING:
-    from artstore.v1.admin_pb2_grpc import StorageElementServiceAsyncStub
+    from artstore.v1.elements_pb2_grpc import StorageElementServiceAsyncStub
 
 REPORT_KEY_PREFIX = "artstore:element:"
 REPORT_CHANNEL = "artstore:elements"
@@ -35,7 +35,7 @@ ASK_ADMIN_SECONDS = 30.0
 _log = structlog.stdlib.get_logger(__name__)
 
 
-async def reports_in_redis(redis: Redis) -> list[StorageElement]:
+async def reports_in_redis(redis: Redis) -> list[StorageElementReport]:
     """What the elements last reported to Valkey; reports expire there by themselves."""
     client: Any = redis
     with translated():
@@ -45,7 +45,8 @@ async def reports_in_redis(redis: Redis) -> list[StorageElement]:
     for value in values:
         if value is not None:
             with suppress(json_format.ParseError):
-                found.append(json_format.Parse(value, StorageElement(), ignore_unknown_fields=True))
+                report = StorageElementReport()
+                found.append(json_format.Parse(value, report, ignore_unknown_fields=True))
     return found
 
 
@@ -53,7 +54,7 @@ async def reports_of_admin(
     stub: StorageElementServiceAsyncStub, metadata: Sequence[tuple[str, str]]
 ) -> list[StorageElement]:
     """The elements that admin knows, with its verdict on their health."""
-    request = admin_pb2.ListStorageElementsRequest(page_size=1000)
+    request = elements_pb2.ListStorageElementsRequest(page_size=1000)
     try:
         answer = await stub.ListStorageElements(
             request, metadata=tuple(metadata), timeout=CALL_SECONDS
@@ -70,7 +71,7 @@ class ElementDirectory:
         self._redis = redis
         self._admin: StorageElementServiceAsyncStub = StorageElementServiceStub(admin)
         self._account = account
-        self._elements: dict[str, StorageElement] = {}
+        self._elements: dict[str, StorageElement | StorageElementReport] = {}
         self._ask_admin_at = float("-inf")
         self._knows_all = False
         self._turn = asyncio.Lock()
@@ -112,11 +113,12 @@ class ElementDirectory:
                 self._looked_at = began
 
     async def _look(self) -> None:
+        found: list[StorageElement | StorageElementReport] = []
         try:
-            found = await reports_in_redis(self._redis)
+            found.extend(await reports_in_redis(self._redis))
             reports_work = True
         except Unavailable:
-            found, reports_work = [], False
+            reports_work = False
         if len(found) < len(self._elements) or not found or self._admin_is_due():
             try:
                 found = [*await self._ask_admin(), *found]

@@ -14,6 +14,8 @@ USERS = frozenset({Role.USER, Role.SERVICE, Role.ADMIN})
 SERVERS = frozenset({Role.SERVICE, Role.ADMIN})
 ADMINS = frozenset({Role.ADMIN})
 AUDITORS = frozenset({Role.AUDITOR, Role.ADMIN})
+# What servers do to each other; an ADMIN asks for it by the call behind which it stands.
+ONLY_SERVERS = frozenset({Role.SERVICE})
 
 
 def _service(name: str, methods: Mapping[str, frozenset[Role]]) -> dict[str, frozenset[Role]]:
@@ -27,6 +29,7 @@ _STORAGE = _service(
         "StartUpload": SERVERS,
         "WriteUpload": USERS,
         "GetUpload": USERS,
+        "ListUploads": USERS,
         "CommitUpload": USERS,
         "AbortUpload": USERS,
         "Download": READERS,
@@ -38,6 +41,7 @@ _STORAGE = _service(
         "UndeleteFile": USERS,
         "GetElement": READERS,
         "SetMode": ADMINS,
+        "SetDrain": ADMINS,
         "WatchChanges": SERVERS,
     },
 )
@@ -48,12 +52,36 @@ _CACHE = _service(
         "RebuildCache": ADMINS,
         "RebuildCacheIncremental": ADMINS,
         "CleanupExpired": ADMINS,
-        "WatchOperation": AUDITORS,
-        "CancelOperation": ADMINS,
         "ListLocks": AUDITORS,
         "ReleaseLock": ADMINS,
     },
 )
+_TRANSFER = _service(
+    "artstore.v1.TransferService",
+    dict.fromkeys(
+        (
+            "PullFile",
+            "MarkMoved",
+            "SyncCopy",
+            "Activate",
+            "Collect",
+            "Hold",
+            "Heal",
+            "Erase",
+            "OpenElement",
+        ),
+        ONLY_SERVERS,
+    ),
+)
+_EVERYWHERE = _service(
+    "artstore.v1.OperationService",
+    {
+        "GetOperation": AUDITORS,
+        "ListOperations": AUDITORS,
+        "WatchOperation": AUDITORS,
+        "CancelOperation": ADMINS,
+    },
+) | _service("artstore.v1.ServerService", {"GetServerInfo": READERS})
 _INGEST = _service(
     "artstore.v1.IngestService",
     dict.fromkeys(
@@ -81,12 +109,23 @@ _QUERY = _service(
     },
 )
 _ADMIN = (
-    _service("artstore.v1.TokenService", {"IssueToken": ANYBODY, "GetJwks": ANYBODY})
+    _service(
+        "artstore.v1.TokenService",
+        {
+            "IssueToken": ANYBODY,
+            "GetJwks": ANYBODY,
+            "RotateKeys": ADMINS,
+            "ListSuspensions": ONLY_SERVERS,
+        },
+    )
     | _service(
         "artstore.v1.ServiceAccountService",
         {
             "CreateServiceAccount": ADMINS,
+            "GetServiceAccount": AUDITORS,
             "ListServiceAccounts": AUDITORS,
+            "UpdateServiceAccount": ADMINS,
+            "DeleteServiceAccount": ADMINS,
             "RotateServiceAccount": ADMINS,
             "SuspendServiceAccount": ADMINS,
             "ResumeServiceAccount": ADMINS,
@@ -95,18 +134,61 @@ _ADMIN = (
     | _service(
         "artstore.v1.StorageElementService",
         {
-            "RegisterStorageElement": SERVERS,
+            "CreateStorageElement": ADMINS,
+            "AdmitStorageElement": ADMINS,
+            "ReportStorageElement": ONLY_SERVERS,
             "GetStorageElement": READERS,
             "ListStorageElements": READERS,
             "UpdateStorageElement": ADMINS,
             "WatchStorageElements": READERS,
+            "RetireStorageElement": ADMINS,
+            "MarkStorageElementLost": ADMINS,
+            "OpenStorageElement": ADMINS,
+            "MarkStorageElementRestored": ADMINS,
         },
     )
-    | _service("artstore.v1.FileRegistryService", {"GetFile": READERS, "ListFiles": READERS})
-    | _service("artstore.v1.LifecycleService", {"RunCollection": ADMINS, "ListCollections": ADMINS})
     | _service(
-        "artstore.v1.AuditService", {"ListAuditEvents": AUDITORS, "VerifyAuditEvents": AUDITORS}
+        "artstore.v1.FileRegistryService",
+        {
+            "GetFile": READERS,
+            "ListFiles": READERS,
+            "CheckMesh": AUDITORS,
+            "ListFindings": AUDITORS,
+            "ResolveHome": ADMINS,
+        },
     )
+    | _service(
+        "artstore.v1.LifecycleService",
+        {
+            "MoveFile": ADMINS,
+            "SetLegalHold": ADMINS,
+            "EraseFile": ADMINS,
+            "GetTransfer": USERS,
+            "ListTransfers": AUDITORS,
+            "CancelTransfer": ADMINS,
+            "RetryTransfer": ADMINS,
+            "RunCollection": ADMINS,
+            "ListCollections": ADMINS,
+            "StartEvacuation": ADMINS,
+            "GetPolicy": ADMINS,
+            "SetPolicy": ADMINS,
+            "ListPolicies": ADMINS,
+        },
+    )
+    | _service(
+        "artstore.v1.AuditService",
+        {
+            "ListAuditEvents": AUDITORS,
+            "VerifyAuditEvents": AUDITORS,
+            "ExportAuditEvents": AUDITORS,
+            "RecordRefusals": ONLY_SERVERS,
+        },
+    )
+    | _service(
+        "artstore.v1.BackupService",
+        dict.fromkeys(("RunBackup", "ListBackups", "VerifyBackup"), ADMINS),
+    )
+    | _service("artstore.v1.DrillService", {"RunDrill": ADMINS})
 )
 _INFRASTRUCTURE = (
     _service("grpc.health.v1.Health", dict.fromkeys(("Check", "Watch", "List"), ANYBODY))
@@ -130,7 +212,7 @@ _INFRASTRUCTURE = (
 )
 
 WHO_MAY: Mapping[str, frozenset[Role]] = MappingProxyType(
-    _STORAGE | _CACHE | _INGEST | _QUERY | _ADMIN | _INFRASTRUCTURE
+    _STORAGE | _TRANSFER | _CACHE | _EVERYWHERE | _INGEST | _QUERY | _ADMIN | _INFRASTRUCTURE
 )
 
 _NOBODY: frozenset[Role] = frozenset()

@@ -18,13 +18,19 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import start_http_server
 
+from artstore.v1.server_pb2 import ServerKind
+from artstore.v1.server_pb2_grpc import add_ServerServiceServicer_to_server
 from mesh import logs
 from mesh.background import Background
 from mesh.channels import LOOKAHEAD_BYTES, MAX_MESSAGE_BYTES, keepalive_options
 from mesh.errors import ArtStoreError
+from mesh.health import Probe
 from mesh.interceptors import standard_interceptors
 from mesh.interceptors.metrics import CallMetrics
 from mesh.loop_lag import LoopLag
+from mesh.reflection import enable_reflection
+from mesh.server_info import SERVICE as SERVER_SERVICE
+from mesh.server_info import ServerInfoServicer
 from mesh.settings import MeshSettings, SettingsError, load, resolved
 from mesh.tls import CertificateFiles, certificate_files, server_credentials
 from mesh.tokens import TokenVerifier
@@ -68,16 +74,23 @@ class MeshServer:
         settings: where to listen, TLS, metrics port.
         verifier: knows the keys that access tokens are signed with.
         name: in log lines.
+        kind: what GetServerInfo says it is for.
     """
 
     def __init__(
-        self, settings: MeshSettings, verifier: TokenVerifier, *, name: str = "artstore"
+        self,
+        settings: MeshSettings,
+        verifier: TokenVerifier,
+        *,
+        name: str = "artstore",
+        kind: ServerKind.ValueType = ServerKind.SERVER_KIND_UNSPECIFIED,
     ) -> None:
         self.settings = settings
         self.name = name
         self.port = 0
         self.metrics = CallMetrics()
         self.loop_lag = LoopLag()
+        self.info = ServerInfoServicer(kind, name)
         self._health = health.aio.HealthServicer()
         self._background = Background()
         self._services: list[str] = []
@@ -103,21 +116,28 @@ class MeshServer:
         register(servicer, self._server)
         self._services.append(service)
 
+    def needs(self, name: str, probe: Probe) -> None:
+        """Have GetServerInfo tell how something is that this server needs.
+
+        Args:
+            probe: raises, or answers False, while it is down or silent.
+        """
+        self.info.dependencies[name] = probe
+
     async def start(self) -> None:
         """Listen. Each added service is SERVING until `set_serving` says otherwise.
 
         Raises:
             SettingsError: the port is taken, or the address is not one of this host.
         """
+        self.add(SERVER_SERVICE, add_ServerServiceServicer_to_server, self.info)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         channelz.add_channelz_servicer(self._server)
         own = [service.full_name for service in _own_services()]
-        reflection.enable_server_reflection(
-            [*self._services, *own, reflection.SERVICE_NAME], self._server
-        )
+        enable_reflection([*self._services, *own, reflection.SERVICE_NAME], self._server)
         self._bind()
         for service in ("", *self._services):
-            await self._health.set(service, _STATUS.SERVING)
+            await self.set_serving(service, True)
         await self._server.start()
         self._background.start("event loop lag", self.loop_lag.watch)
         self._serve_metrics()
@@ -125,6 +145,8 @@ class MeshServer:
 
     async def set_serving(self, service: str, serving: bool) -> None:
         """Set the health of one service; "" is the server as a whole."""
+        if service:
+            self.info.serving[service] = serving
         await self._health.set(service, _STATUS.SERVING if serving else _STATUS.NOT_SERVING)
 
     async def stop(self, drain_seconds: float = DRAIN_SECONDS) -> None:

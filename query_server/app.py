@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from artstore.v1.query_pb2_grpc import add_QueryServiceServicer_to_server
+from artstore.v1.server_pb2 import ServerKind
 from mesh.admin_link import link_to_admin
 from mesh.background import Background
 from mesh.channels import open_mesh_channel
@@ -17,6 +18,8 @@ from mesh.follower.database import ReplicaDatabase
 from mesh.follower.hints import wake_on_hints
 from mesh.health import HealthWatcher
 from mesh.migrations import upgrade
+from mesh.operations import Operations
+from mesh.operations.servicer import serve_operations
 from mesh.redis import open_redis
 from mesh.server import MeshServer
 from query_server.asking import Elements
@@ -98,7 +101,13 @@ async def build(settings: QuerySettings) -> AsyncIterator[MeshServer]:
             await tables.ready.wait()
             await fleet.run()
 
-        server = MeshServer(settings, admin.verifier, name="query")
+        server = MeshServer(
+            settings, admin.verifier, name="query", kind=ServerKind.SERVER_KIND_QUERY
+        )
+        operations = Operations()
+        stack.push_async_callback(operations.stop)
+        serve_operations(server, operations)
+        server.needs("postgresql", followed.ping)
         server.add(
             SERVICE,
             add_QueryServiceServicer_to_server,
@@ -110,6 +119,7 @@ async def build(settings: QuerySettings) -> AsyncIterator[MeshServer]:
                 elements=Elements(downloads.channel, directory),
                 directory=directory,
                 account=admin.account,
+                operations=operations,
             ),
         )
         await tables.first(PREPARE_SECONDS)

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from artstore.v1 import query_pb2, storage_pb2
+from artstore.v1 import downloads_pb2
 from artstore.v1.storage_pb2_grpc import StorageServiceStub
 from mesh.channels import open_mesh_channel
 from mesh.errors import ArtStoreError, Unavailable
@@ -43,12 +43,12 @@ class Downloads:
 
     async def stream(
         self,
-        request: query_pb2.DownloadFileRequest,
+        request: downloads_pb2.DownloadRequest,
         *,
         elements: Sequence[str],
         endpoints: Mapping[str, str],
         metadata: Metadata,
-    ) -> AsyncIterator[query_pb2.DownloadFileResponse]:
+    ) -> AsyncIterator[downloads_pb2.DownloadResponse]:
         """The parts of a download: one header, then chunks.
 
         When an element fails or falls silent, the next one that has the same bytes goes on
@@ -93,10 +93,10 @@ class Downloads:
 class _Progress:
     """How much of a download has been passed on, and of which bytes."""
 
-    def __init__(self, request: query_pb2.DownloadFileRequest) -> None:
+    def __init__(self, request: downloads_pb2.DownloadRequest) -> None:
         self._file_id = request.file_id
-        self._length = request.length
-        self._header: storage_pb2.DownloadHeader | None = None
+        self._length = request.length if request.HasField("length") else None
+        self._header: downloads_pb2.DownloadHeader | None = None
         self._offset = request.offset
         self._header_by = time.monotonic() + HEADER_SECONDS
 
@@ -113,18 +113,18 @@ class _Progress:
         return self._header is not None and self._left == 0
 
     @property
-    def _left(self) -> int:
+    def _left(self) -> int | None:
         if self._header is None:
             return self._length
         return self._header.offset + self._header.length - self._offset
 
-    def remaining(self) -> storage_pb2.DownloadRequest:
+    def remaining(self) -> downloads_pb2.DownloadRequest:
         """What to ask the next element for."""
-        return storage_pb2.DownloadRequest(
+        return downloads_pb2.DownloadRequest(
             file_id=self._file_id, offset=self._offset, length=self._left
         )
 
-    def take(self, part: storage_pb2.DownloadResponse) -> bool:
+    def take(self, part: downloads_pb2.DownloadResponse) -> bool:
         """Note a part; whether it is to be passed on.
 
         Raises:
@@ -143,13 +143,13 @@ class _Progress:
         return True
 
 
-def _bytes_of(header: storage_pb2.DownloadHeader) -> tuple[str, int]:
+def _bytes_of(header: downloads_pb2.DownloadHeader) -> tuple[str, int]:
     return header.file.sha256, header.file.size_bytes
 
 
 async def _next(
-    parts: AsyncIterator[storage_pb2.DownloadResponse], element_id: str, seconds: float
-) -> storage_pb2.DownloadResponse | None:
+    parts: AsyncIterator[downloads_pb2.DownloadResponse], element_id: str, seconds: float
+) -> downloads_pb2.DownloadResponse | None:
     """The next part, None after the last.
 
     Raises:
@@ -166,7 +166,7 @@ async def _next(
         raise from_rpc_error(error) from error
 
 
-def _translated(part: storage_pb2.DownloadResponse) -> query_pb2.DownloadFileResponse:
+def _translated(part: downloads_pb2.DownloadResponse) -> downloads_pb2.DownloadResponse:
     if part.HasField("header"):
-        return query_pb2.DownloadFileResponse(header=part.header)
-    return query_pb2.DownloadFileResponse(chunk=part.chunk)
+        return downloads_pb2.DownloadResponse(header=part.header)
+    return downloads_pb2.DownloadResponse(chunk=part.chunk)

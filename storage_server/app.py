@@ -13,12 +13,16 @@ from functools import partial
 from redis.asyncio import Redis
 
 from artstore.v1.cache_pb2_grpc import add_CacheServiceServicer_to_server
+from artstore.v1.server_pb2 import ServerKind
 from artstore.v1.storage_pb2_grpc import add_StorageServiceServicer_to_server
 from mesh.admin_link import link_to_admin
+from mesh.announced import partly
 from mesh.background import Background
 from mesh.database import Database
 from mesh.errors import FailedPrecondition, Unavailable
 from mesh.health import HealthWatcher
+from mesh.operations import Operations
+from mesh.operations.servicer import serve_operations
 from mesh.redis import open_redis, ping
 from mesh.server import MeshServer
 from storage_server.cache_operations import CacheOperations
@@ -51,7 +55,6 @@ from storage_server.files.refresh import Refresh
 from storage_server.files.trash import Trash
 from storage_server.locks import ElementLocks, LazyLocks
 from storage_server.maintenance import Maintenance
-from storage_server.operations import Operations
 from storage_server.repair.cleanup import Cleanup
 from storage_server.repair.rebuild import Rebuild
 from storage_server.repair.replay import Replay
@@ -59,6 +62,8 @@ from storage_server.repair.restoring import NameRestoring
 from storage_server.rpc.cache import CacheServicer
 from storage_server.rpc.feed import FeedStreams
 from storage_server.rpc.storage import StorageServicer
+from storage_server.rpc.transfers import SERVICE as TRANSFERS
+from storage_server.rpc.transfers import TransferServicer
 from storage_server.settings import StorageSettings
 from storage_server.store.open import StoreConfig, open_store
 from storage_server.sweep import Sweeper
@@ -109,7 +114,12 @@ async def build(
             settings={"max_parallel_workers_per_gather": "0"},
         )
         stack.push_async_callback(database.close)
-        server = MeshServer(settings, admin.verifier, name=settings.element_id)
+        server = MeshServer(
+            settings,
+            admin.verifier,
+            name=settings.element_id,
+            kind=ServerKind.SERVER_KIND_STORAGE,
+        )
         parts = _Parts(
             settings,
             database,
@@ -127,6 +137,11 @@ async def build(
             account=admin.account,
         )
         server.add(STORAGE, add_StorageServiceServicer_to_server, parts.servicer())
+        server.add(TRANSFERS, partly(TRANSFERS), parts.transfers())
+        serve_operations(server, parts.cache.operations, element_id=settings.element_id)
+        server.needs("postgresql", database.ping)
+        server.needs("redis", lambda: ping(redis))
+        server.needs("storage", parts.element.is_serving)
         server.add(CACHE, add_CacheServiceServicer_to_server, CacheServicer(parts.cache))
         health = HealthWatcher(
             server,
@@ -322,6 +337,10 @@ class _Parts:
             feed=FeedStreams(self.element, self.watch),
             unbroken=self.unbroken,
         )
+
+    def transfers(self) -> TransferServicer:
+        """The steps that admin may tell the element to take."""
+        return TransferServicer(self.element, self.changes)
 
     def keep_feed(self, background: Background, redis: Redis, keep: int) -> None:
         """Trim the feed now and then, and tell the mesh when it moves."""

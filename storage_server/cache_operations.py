@@ -9,11 +9,11 @@ import structlog
 from prometheus_client import Gauge
 
 from mesh.errors import InvalidArgument
+from mesh.operations import Operation, Operations
 from storage_server.catalog.fences import Fence, Guard
 from storage_server.consistency.check import Check
 from storage_server.consistency.report import Finding, Level, Report
 from storage_server.locks import ElementLocks, HeldLock, LockEntry, LockKind
-from storage_server.operations import Operation, Operations
 from storage_server.repair.cleanup import Cleaned, Cleanup
 from storage_server.repair.dropping import DEFAULT_MAX_DELETE_RATIO
 from storage_server.repair.rebuild import Rebuild
@@ -129,11 +129,11 @@ class CacheOperations:
         """The locks held on the element."""
         return await self._locks.list_locks()
 
-    async def release_lock(self, kind: LockKind, *, file_id: str, fence: int) -> bool:
+    async def release_lock(self, kind: LockKind, *, file_id: str, fence: int | None) -> bool:
         """Take a lock away from its holder; False when there was none."""
         if (kind is LockKind.LAZY_REBUILD) != bool(file_id):
             raise InvalidArgument("a LAZY_REBUILD has a file_id, others none", field="file_id")
-        return await self._locks.seize(kind, file_id=file_id, fence=fence)
+        return await self._locks.seize(kind, file_id=file_id, fence=fence or 0)
 
     async def _repair(
         self,

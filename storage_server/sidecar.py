@@ -34,6 +34,7 @@ from storage_server.user_part import (
 __all__ = [
     "MAX_CREATED_BY_BYTES",
     "MAX_FILENAME_BYTES",
+    "MAX_RETENTION_DAYS",
     "MAX_SIDECAR_BYTES",
     "MAX_USER_PART_BYTES",
     "SCHEMA_VERSION",
@@ -56,6 +57,7 @@ __all__ = [
 SCHEMA_VERSION = 1
 MAX_SIDECAR_BYTES = 4096
 MAX_CREATED_BY_BYTES = 128
+MAX_RETENTION_DAYS = 3_650
 
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -350,7 +352,7 @@ def updated(sidecar: Sidecar, changes: Mapping[str, Any], now: datetime) -> Side
 
     `retention_days` moves `expires_at`, counted from created_at, and is only for temporary
     files. The name in the store stays when original_filename changes. A content type that is no
-    media type may stay, and none may come.
+    media type, or more than MAX_RETENTION_DAYS, as older versions took, may stay and may not come.
 
     Args:
         changes: new values by the names in UPDATABLE.
@@ -430,11 +432,15 @@ def _next(sidecar: Sidecar, now: datetime, **values: Any) -> Sidecar:
     return replace(sidecar, revision=sidecar.revision + 1, updated_at=updated_at, **values)
 
 
-def _expiry(sidecar: Sidecar, retention_days: Any) -> datetime:
+def _expiry(sidecar: Sidecar, retention_days: Any) -> datetime | None:
     if sidecar.retention_policy is not RetentionPolicy.TEMPORARY:
         raise InvalidArgument("a permanent file has no retention_days", field="retention_days")
-    if type(retention_days) is not int or not 1 <= retention_days <= 36_500:
-        raise InvalidArgument("retention_days is 1 to 36,500", field="retention_days")
+    if type(retention_days) is int and retention_days == sidecar.retention_days:
+        return sidecar.expires_at
+    if type(retention_days) is not int or not 1 <= retention_days <= MAX_RETENTION_DAYS:
+        raise InvalidArgument(
+            f"retention_days is 1 to {MAX_RETENTION_DAYS:,}", field="retention_days"
+        )
     return sidecar.created_at + timedelta(days=retention_days)
 
 

@@ -1,4 +1,4 @@
-"""What may be done with accounts: make, list, give a new secret, suspend, resume."""
+"""What may be done with accounts: make, show, change, give a new secret, suspend, remove."""
 
 from __future__ import annotations
 
@@ -71,6 +71,68 @@ class AccountDirectory:
             raise AlreadyExists(f"there is an account {client_id} already")
         _log.info("account made", client_id=client_id, role=role, created_by=created_by)
         return account, secret
+
+    async def get(self, client_id: str) -> Account:
+        """One account.
+
+        Raises:
+            NotFound: no such account.
+        """
+        _require_name(client_id)
+        found = await self._table.find(client_id)
+        if found is None:
+            raise _no_such(client_id)
+        return found.account
+
+    async def update(
+        self,
+        client_id: str,
+        *,
+        role: Role | None = None,
+        namespaces: Sequence[str] | None = None,
+        read_namespaces: Sequence[str] | None = None,
+        description: str | None = None,
+    ) -> Account:
+        """Change an account; None leaves a field. Its next token has the new values.
+
+        Raises:
+            InvalidArgument: a field is wrong.
+            NotFound: no such account.
+            FailedPrecondition: no ADMIN would be left.
+        """
+        before = await self.get(client_id)
+        if role is not None:
+            rules.check_role(role)
+        rules.check_namespaces(
+            before.namespaces if namespaces is None else namespaces,
+            before.read_namespaces if read_namespaces is None else read_namespaces,
+        )
+        rules.check_description(description or "")
+        account = await self._table.update(
+            client_id,
+            role=role,
+            namespaces=None if namespaces is None else tuple(dict.fromkeys(namespaces)),
+            read_namespaces=(
+                None if read_namespaces is None else tuple(dict.fromkeys(read_namespaces))
+            ),
+            description=description,
+        )
+        if account is None:
+            raise _no_such(client_id)
+        _log.info("account changed", client_id=client_id, role=account.role)
+        return account
+
+    async def delete(self, client_id: str) -> None:
+        """Remove an account for good; tokens it has live out.
+
+        Raises:
+            NotFound: no such account.
+            FailedPrecondition: no ADMIN would be left.
+        """
+        _require_name(client_id)
+        if not await self._table.delete(client_id):
+            raise _no_such(client_id)
+        _log.info("account removed", client_id=client_id)
 
     async def page(self, after: str, limit: int) -> tuple[list[Account], int]:
         """(at most `limit` accounts by client_id that follow `after`, how many there are)."""

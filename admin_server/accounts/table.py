@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 import asyncpg
 
 from admin_server.accounts.account import Account, Credentials
 from mesh.caller import Role
 from mesh.database import Database
+from mesh.errors import FailedPrecondition
 
 _ACCOUNT = (
     "client_id, role, namespaces, read_namespaces, description, suspended, created_at,"
@@ -100,13 +103,7 @@ class AccountTable:
         The last ADMIN that is not suspended stays so: the answer then says suspended = False.
         """
         async with self._database.transaction() as connection:
-            # Two who suspend each other at the same time take turns.
-            others = await connection.fetch(
-                "SELECT client_id FROM service_accounts WHERE role = $1 AND NOT suspended"
-                " ORDER BY client_id FOR UPDATE",
-                Role.ADMIN.value,
-            )
-            if suspended and [row["client_id"] for row in others] == [client_id]:
+            if await _active_admins(connection) == [client_id] and suspended:
                 row = await connection.fetchrow(
                     f"SELECT {_ACCOUNT} FROM service_accounts WHERE client_id = $1", client_id
                 )
@@ -118,6 +115,72 @@ class AccountTable:
                     suspended,
                 )
         return None if row is None else _account(row)
+
+    async def update(
+        self,
+        client_id: str,
+        *,
+        role: Role | None,
+        namespaces: Sequence[str] | None,
+        read_namespaces: Sequence[str] | None,
+        description: str | None,
+    ) -> Account | None:
+        """Give some fields new values, None leaves one; None if there is no such account.
+
+        Raises:
+            FailedPrecondition: it is the last ADMIN that is not suspended.
+        """
+        async with self._database.transaction() as connection:
+            if role is not None and role is not Role.ADMIN:
+                await _require_other_admin(connection, client_id)
+            row = await connection.fetchrow(
+                f"""
+                UPDATE service_accounts
+                SET role = coalesce($2, role),
+                    namespaces = coalesce($3, namespaces),
+                    read_namespaces = coalesce($4, read_namespaces),
+                    description = coalesce($5, description)
+                WHERE client_id = $1
+                RETURNING {_ACCOUNT}
+                """,
+                client_id,
+                None if role is None else role.value,
+                None if namespaces is None else list(namespaces),
+                None if read_namespaces is None else list(read_namespaces),
+                description,
+            )
+        return None if row is None else _account(row)
+
+    async def delete(self, client_id: str) -> bool:
+        """Remove an account; False if there was none.
+
+        Raises:
+            FailedPrecondition: it is the last ADMIN that is not suspended.
+        """
+        async with self._database.transaction() as connection:
+            await _require_other_admin(connection, client_id)
+            done = await connection.execute(
+                "DELETE FROM service_accounts WHERE client_id = $1", client_id
+            )
+        return bool(done == "DELETE 1")
+
+
+async def _active_admins(connection: Any) -> list[str]:
+    """ADMINs that are not suspended; locked, so that two who remove each other take turns."""
+    rows = await connection.fetch(
+        "SELECT client_id FROM service_accounts WHERE role = $1 AND NOT suspended"
+        " ORDER BY client_id FOR UPDATE",
+        Role.ADMIN.value,
+    )
+    return [row["client_id"] for row in rows]
+
+
+async def _require_other_admin(connection: Any, client_id: str) -> None:
+    if await _active_admins(connection) == [client_id]:
+        raise FailedPrecondition(
+            f"{client_id} is the last ADMIN that is not suspended; make another one first",
+            reason="LAST_ADMIN",
+        )
 
 
 def _account(row: asyncpg.Record) -> Account:

@@ -14,7 +14,7 @@ from dataclasses import replace
 import structlog
 
 from admin_server.clock import Clock
-from admin_server.elements.element import Element, Report, is_element_id
+from admin_server.elements.element import AllTold, Element, Removed, Report, is_element_id
 from admin_server.elements.table import ElementTable
 from admin_server.elements.watchers import Watcher
 from mesh.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
@@ -52,7 +52,7 @@ class ElementDirectory:
         """Whether the element has reported lately."""
         return element.is_healthy(self._now())
 
-    async def register(self, report: Report) -> Element:
+    async def report(self, report: Report) -> Element:
         """Note a report; answers the element as admin now knows it.
 
         A standby changes nothing while the element's writer is healthy.
@@ -115,20 +115,22 @@ class ElementDirectory:
         _log.info("priority decided", storage_element_id=storage_element_id, priority=priority)
         return self.get(storage_element_id)
 
-    async def watch(self) -> AsyncGenerator[Element, None]:
-        """Every element now, and each again when it changes or its health turns.
+    async def watch(self) -> AsyncGenerator[Element | AllTold | Removed, None]:
+        """Every element now, `AllTold`, then each again when it changes, its health turns or it
+        is removed.
 
         Raises:
             Unavailable: the table was never read.
         """
-        watcher = Watcher(element.storage_element_id for element in self.list())
+        first, watcher = self.list(), Watcher()
         self._watchers.add(watcher)
         try:
+            for element in first:
+                yield element
+            yield AllTold(len(first))
             while True:
                 for storage_element_id in await watcher.next():
-                    element = self._known.get(storage_element_id)
-                    if element is not None:
-                        yield element
+                    yield self._known.get(storage_element_id) or Removed(storage_element_id)
         finally:
             self._watchers.discard(watcher)
 
@@ -185,6 +187,8 @@ class ElementDirectory:
             self._known.pop(storage_element_id)
             self._healthy.pop(storage_element_id, None)
             self._unwritten.discard(storage_element_id)
+            for watcher in self._watchers:
+                watcher.tell(storage_element_id)
         self._loaded = True
 
     def _newer(self, stored: Element) -> Element:

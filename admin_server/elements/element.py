@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from mesh.errors import InvalidArgument
 
-REPORT_INTERVAL_SECONDS = 5.0
+REPORT_INTERVAL_SECONDS = 5
 # Three reports missed.
 HEALTHY_FOR = timedelta(seconds=15)
 
@@ -76,7 +76,21 @@ class Report:
 
 
 def _wrong(name: str, what: str) -> InvalidArgument:
-    return InvalidArgument(f"element.{name} must be {what}", field=f"element.{name}")
+    return InvalidArgument(f"report.{name} must be {what}", field=f"report.{name}")
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """An element that is part of the mesh no more."""
+
+    storage_element_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class AllTold:
+    """Every element there is was told of."""
+
+    count: int
 
 
 def is_element_id(text: str) -> bool:

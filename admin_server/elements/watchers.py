@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 
 
 class Watcher:
     """What one watcher has still to be told: each element once, however often it changed."""
 
-    def __init__(self, first: Iterable[str]) -> None:
-        self._changed = dict.fromkeys(first)
+    def __init__(self) -> None:
+        self._changed: dict[str, None] = {}
         self._any = asyncio.Event()
-        if self._changed:
-            self._any.set()
 
     def tell(self, storage_element_id: str) -> None:
         """Note a change."""

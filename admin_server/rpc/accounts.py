@@ -8,31 +8,32 @@ from admin_server.accounts.account import Account
 from admin_server.accounts.directory import AccountDirectory
 from admin_server.paging import decode_page_token, encode_page_token, page_size_of
 from admin_server.rpc.times import timestamp
-from artstore.v1 import admin_pb2, admin_pb2_grpc
+from artstore.v1 import accounts_pb2, accounts_pb2_grpc
 from mesh.caller import Role, current_caller
 from mesh.errors import InvalidArgument
 
 _LISTING = "accounts"
+_UPDATABLE = ("role", "namespaces", "read_namespaces", "description")
 
 _ROLES: dict[int, Role] = {
-    admin_pb2.ROLE_READONLY: Role.READONLY,
-    admin_pb2.ROLE_USER: Role.USER,
-    admin_pb2.ROLE_AUDITOR: Role.AUDITOR,
-    admin_pb2.ROLE_SERVICE: Role.SERVICE,
-    admin_pb2.ROLE_ADMIN: Role.ADMIN,
+    accounts_pb2.ROLE_READONLY: Role.READONLY,
+    accounts_pb2.ROLE_USER: Role.USER,
+    accounts_pb2.ROLE_AUDITOR: Role.AUDITOR,
+    accounts_pb2.ROLE_SERVICE: Role.SERVICE,
+    accounts_pb2.ROLE_ADMIN: Role.ADMIN,
 }
-_ROLE_VALUES = {role: admin_pb2.Role.Value(f"ROLE_{role.value}") for role in _ROLES.values()}
+_ROLE_VALUES = {role: accounts_pb2.Role.Value(f"ROLE_{role.value}") for role in _ROLES.values()}
 
 
-class AccountServicer(admin_pb2_grpc.ServiceAccountServiceServicer):
+class AccountServicer(accounts_pb2_grpc.ServiceAccountServiceServicer):
     """Accounts of people and servers."""
 
     def __init__(self, directory: AccountDirectory) -> None:
         self._directory = directory
 
     async def CreateServiceAccount(
-        self, request: admin_pb2.CreateServiceAccountRequest, context: Any
-    ) -> admin_pb2.CreateServiceAccountResponse:
+        self, request: accounts_pb2.CreateServiceAccountRequest, context: Any
+    ) -> accounts_pb2.CreateServiceAccountResponse:
         """Make one."""
         account, secret = await self._directory.create(
             client_id=request.client_id,
@@ -42,20 +43,27 @@ class AccountServicer(admin_pb2_grpc.ServiceAccountServiceServicer):
             description=request.description,
             created_by=current_caller().subject,
         )
-        return admin_pb2.CreateServiceAccountResponse(
+        return accounts_pb2.CreateServiceAccountResponse(
             account=_message(account), client_secret=secret
         )
 
+    async def GetServiceAccount(
+        self, request: accounts_pb2.GetServiceAccountRequest, context: Any
+    ) -> accounts_pb2.GetServiceAccountResponse:
+        """Describe one."""
+        account = await self._directory.get(request.client_id)
+        return accounts_pb2.GetServiceAccountResponse(account=_message(account))
+
     async def ListServiceAccounts(
-        self, request: admin_pb2.ListServiceAccountsRequest, context: Any
-    ) -> admin_pb2.ListServiceAccountsResponse:
+        self, request: accounts_pb2.ListServiceAccountsRequest, context: Any
+    ) -> accounts_pb2.ListServiceAccountsResponse:
         """List them by name."""
         size = page_size_of(request.page_size)
         key = decode_page_token(_LISTING, request.page_token, str)
         after = str(key[0]) if key else ""
         accounts, total = await self._directory.page(after, size + 1)
         more = len(accounts) > size
-        return admin_pb2.ListServiceAccountsResponse(
+        return accounts_pb2.ListServiceAccountsResponse(
             accounts=[_message(account) for account in accounts[:size]],
             next_page_token=(
                 encode_page_token(_LISTING, accounts[size - 1].client_id) if more else ""
@@ -63,28 +71,58 @@ class AccountServicer(admin_pb2_grpc.ServiceAccountServiceServicer):
             total_size=total,
         )
 
+    async def UpdateServiceAccount(
+        self, request: accounts_pb2.UpdateServiceAccountRequest, context: Any
+    ) -> accounts_pb2.UpdateServiceAccountResponse:
+        """Change one."""
+        account = await self._directory.update(request.client_id, **_changes_of(request))
+        return accounts_pb2.UpdateServiceAccountResponse(account=_message(account))
+
+    async def DeleteServiceAccount(
+        self, request: accounts_pb2.DeleteServiceAccountRequest, context: Any
+    ) -> accounts_pb2.DeleteServiceAccountResponse:
+        """Remove one."""
+        await self._directory.delete(request.client_id)
+        return accounts_pb2.DeleteServiceAccountResponse()
+
     async def RotateServiceAccount(
-        self, request: admin_pb2.RotateServiceAccountRequest, context: Any
-    ) -> admin_pb2.RotateServiceAccountResponse:
+        self, request: accounts_pb2.RotateServiceAccountRequest, context: Any
+    ) -> accounts_pb2.RotateServiceAccountResponse:
         """Give one a new secret."""
         account, secret = await self._directory.rotate(request.client_id, request.overlap_seconds)
-        return admin_pb2.RotateServiceAccountResponse(
+        return accounts_pb2.RotateServiceAccountResponse(
             account=_message(account), client_secret=secret
         )
 
     async def SuspendServiceAccount(
-        self, request: admin_pb2.SuspendServiceAccountRequest, context: Any
-    ) -> admin_pb2.SuspendServiceAccountResponse:
+        self, request: accounts_pb2.SuspendServiceAccountRequest, context: Any
+    ) -> accounts_pb2.SuspendServiceAccountResponse:
         """No tokens for one."""
         account = await self._directory.suspend(request.client_id)
-        return admin_pb2.SuspendServiceAccountResponse(account=_message(account))
+        return accounts_pb2.SuspendServiceAccountResponse(account=_message(account))
 
     async def ResumeServiceAccount(
-        self, request: admin_pb2.ResumeServiceAccountRequest, context: Any
-    ) -> admin_pb2.ResumeServiceAccountResponse:
+        self, request: accounts_pb2.ResumeServiceAccountRequest, context: Any
+    ) -> accounts_pb2.ResumeServiceAccountResponse:
         """Tokens again."""
         account = await self._directory.resume(request.client_id)
-        return admin_pb2.ResumeServiceAccountResponse(account=_message(account))
+        return accounts_pb2.ResumeServiceAccountResponse(account=_message(account))
+
+
+def _changes_of(request: accounts_pb2.UpdateServiceAccountRequest) -> dict[str, Any]:
+    """The new values that an update asks for, by field."""
+    account = request.account
+    names = list(dict.fromkeys(request.update_mask.paths))
+    for name in names:
+        if name not in _UPDATABLE:
+            raise InvalidArgument(f"{name[:64]!r} cannot be updated", field="update_mask")
+    if not names:
+        names = [field.name for field, _ in account.ListFields() if field.name in _UPDATABLE]
+    if not names:
+        raise InvalidArgument("nothing to update", field="update_mask")
+    return {
+        name: _role(account.role) if name == "role" else getattr(account, name) for name in names
+    }
 
 
 def _role(value: int) -> Role:
@@ -96,8 +134,8 @@ def _role(value: int) -> Role:
     return role
 
 
-def _message(account: Account) -> admin_pb2.ServiceAccount:
-    return admin_pb2.ServiceAccount(
+def _message(account: Account) -> accounts_pb2.ServiceAccount:
+    return accounts_pb2.ServiceAccount(
         client_id=account.client_id,
         role=_ROLE_VALUES[account.role],
         namespaces=account.namespaces,

@@ -6,48 +6,48 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from admin_server.elements.directory import ElementDirectory
-from admin_server.elements.element import REPORT_INTERVAL_SECONDS, Element, Report
+from admin_server.elements.element import REPORT_INTERVAL_SECONDS, Element, Removed, Report
 from admin_server.paging import decode_page_token, encode_page_token, page_size_of
 from admin_server.rpc.times import timestamp
-from artstore.v1 import admin_pb2, admin_pb2_grpc, types_pb2
-from mesh.errors import InvalidArgument
+from artstore.v1 import elements_pb2, types_pb2
+from mesh.errors import InvalidArgument, Unimplemented
 
 _LISTING = "elements"
 
 
-class ElementServicer(admin_pb2_grpc.StorageElementServiceServicer):
+class ElementServicer:
     """The storage elements of the mesh."""
 
     def __init__(self, directory: ElementDirectory) -> None:
         self._directory = directory
 
-    async def RegisterStorageElement(
-        self, request: admin_pb2.RegisterStorageElementRequest, context: Any
-    ) -> admin_pb2.RegisterStorageElementResponse:
+    async def ReportStorageElement(
+        self, request: elements_pb2.ReportStorageElementRequest, context: Any
+    ) -> elements_pb2.ReportStorageElementResponse:
         """Note a report."""
-        if not request.HasField("element"):
-            raise InvalidArgument("element is missing", field="element")
-        element = await self._directory.register(_report(request.element))
-        return admin_pb2.RegisterStorageElementResponse(
+        if not request.HasField("report"):
+            raise InvalidArgument("report is missing", field="report")
+        element = await self._directory.report(_report(request.report))
+        return elements_pb2.ReportStorageElementResponse(
             element=self._message(element), report_interval_seconds=REPORT_INTERVAL_SECONDS
         )
 
     async def GetStorageElement(
-        self, request: admin_pb2.GetStorageElementRequest, context: Any
-    ) -> admin_pb2.GetStorageElementResponse:
+        self, request: elements_pb2.GetStorageElementRequest, context: Any
+    ) -> elements_pb2.GetStorageElementResponse:
         """Describe one."""
         element = self._directory.get(request.storage_element_id)
-        return admin_pb2.GetStorageElementResponse(element=self._message(element))
+        return elements_pb2.GetStorageElementResponse(element=self._message(element))
 
     async def ListStorageElements(
-        self, request: admin_pb2.ListStorageElementsRequest, context: Any
-    ) -> admin_pb2.ListStorageElementsResponse:
+        self, request: elements_pb2.ListStorageElementsRequest, context: Any
+    ) -> elements_pb2.ListStorageElementsResponse:
         """List them in the order they are filled in."""
         size = page_size_of(request.page_size)
         after = decode_page_token(_LISTING, request.page_token, int, str)
         elements = self._directory.list(_mode(request.mode))
         rest = [e for e in elements if after is None or e.order > after]
-        return admin_pb2.ListStorageElementsResponse(
+        return elements_pb2.ListStorageElementsResponse(
             elements=[self._message(element) for element in rest[:size]],
             next_page_token=(
                 encode_page_token(_LISTING, *rest[size - 1].order) if len(rest) > size else ""
@@ -56,27 +56,36 @@ class ElementServicer(admin_pb2_grpc.StorageElementServiceServicer):
         )
 
     async def UpdateStorageElement(
-        self, request: admin_pb2.UpdateStorageElementRequest, context: Any
-    ) -> admin_pb2.UpdateStorageElementResponse:
+        self, request: elements_pb2.UpdateStorageElementRequest, context: Any
+    ) -> elements_pb2.UpdateStorageElementResponse:
         """Change its place in the order."""
+        if request.HasField("failure_domain"):
+            raise Unimplemented("failure domains are not served yet; leave failure_domain out")
         if request.HasField("priority"):
             element = await self._directory.decide_priority(
                 request.storage_element_id, request.priority
             )
         else:
             element = self._directory.get(request.storage_element_id)
-        return admin_pb2.UpdateStorageElementResponse(element=self._message(element))
+        return elements_pb2.UpdateStorageElementResponse(element=self._message(element))
 
     async def WatchStorageElements(
-        self, request: admin_pb2.WatchStorageElementsRequest, context: Any
-    ) -> AsyncIterator[admin_pb2.WatchStorageElementsResponse]:
+        self, request: elements_pb2.WatchStorageElementsRequest, context: Any
+    ) -> AsyncIterator[elements_pb2.WatchStorageElementsResponse]:
         """Follow them."""
-        async for element in self._directory.watch():
-            yield admin_pb2.WatchStorageElementsResponse(element=self._message(element))
+        async for event in self._directory.watch():
+            message = elements_pb2.WatchStorageElementsResponse()
+            if isinstance(event, Element):
+                message.changed.CopyFrom(self._message(event))
+            elif isinstance(event, Removed):
+                message.removed.storage_element_id = event.storage_element_id
+            else:
+                message.snapshot_end.element_count = event.count
+            yield message
 
-    def _message(self, element: Element) -> types_pb2.StorageElement:
+    def _message(self, element: Element) -> elements_pb2.StorageElement:
         report = element.report
-        return types_pb2.StorageElement(
+        return elements_pb2.StorageElement(
             storage_element_id=report.storage_element_id,
             store_id=report.store_id,
             endpoint=report.endpoint,
@@ -90,16 +99,16 @@ class ElementServicer(admin_pb2_grpc.StorageElementServiceServicer):
             writable=report.writable,
             unwritable_reason=report.unwritable_reason,
             is_writer=report.is_writer,
-            backend=report.backend,
+            backend=_BACKEND_VALUES[report.backend],
             epoch=report.epoch,
-            sequence=report.sequence,
+            head_position=report.sequence,
             reported_at=timestamp(element.reported_at),
             registered_at=timestamp(element.registered_at),
             healthy=self._directory.is_healthy(element),
         )
 
 
-def _report(message: types_pb2.StorageElement) -> Report:
+def _report(message: elements_pb2.StorageElementReport) -> Report:
     return Report(
         storage_element_id=message.storage_element_id,
         store_id=message.store_id,
@@ -114,9 +123,9 @@ def _report(message: types_pb2.StorageElement) -> Report:
         writable=message.writable,
         unwritable_reason=message.unwritable_reason,
         is_writer=message.is_writer,
-        backend=message.backend,
+        backend=_BACKENDS.get(message.backend, ""),
         epoch=message.epoch,
-        sequence=message.sequence,
+        sequence=message.head_position,
     )
 
 
@@ -128,6 +137,13 @@ _MODES: dict[int, str] = {
 _FILL_LEVELS: dict[int, str] = {
     value: name.removeprefix("FILL_LEVEL_").lower() if value else ""
     for name, value in types_pb2.FillLevel.items()
+}
+_BACKENDS: dict[int, str] = {
+    types_pb2.STORAGE_BACKEND_LOCAL: "local",
+    types_pb2.STORAGE_BACKEND_S3: "s3",
+}
+_BACKEND_VALUES = {
+    word: types_pb2.StorageBackend.ValueType(value) for value, word in _BACKENDS.items()
 }
 _MODE_VALUES = {word: types_pb2.ElementMode.ValueType(value) for value, word in _MODES.items()}
 _FILL_LEVEL_VALUES = {

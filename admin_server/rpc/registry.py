@@ -7,7 +7,7 @@ from typing import Any
 
 from admin_server.paging import decode_page_token, encode_page_token, page_size_of
 from admin_server.registry.registry import FileRegistry
-from artstore.v1 import admin_pb2, admin_pb2_grpc
+from artstore.v1 import registry_pb2
 from mesh.caller import current_caller
 from mesh.errors import InvalidArgument
 from mesh.follower.rows import STATES, to_file
@@ -16,21 +16,21 @@ _LISTING = "files"
 _STATE_OF = {word: number for number, word in STATES.items()}
 
 
-class FileRegistryServicer(admin_pb2_grpc.FileRegistryServiceServicer):
+class FileRegistryServicer:
     """Which element has which file."""
 
     def __init__(self, registry: FileRegistry) -> None:
         self._registry = registry
 
     async def GetFile(
-        self, request: admin_pb2.FileRegistryServiceGetFileRequest, context: Any
-    ) -> admin_pb2.FileRegistryServiceGetFileResponse:
+        self, request: registry_pb2.FileRegistryServiceGetFileRequest, context: Any
+    ) -> registry_pb2.FileRegistryServiceGetFileResponse:
         """Describe a file and say where it is."""
         rows = await self._registry.replicas(request.file_id, current_caller())
-        return admin_pb2.FileRegistryServiceGetFileResponse(
+        return registry_pb2.FileRegistryServiceGetFileResponse(
             file=to_file(rows[0]),
             replicas=[
-                admin_pb2.Replica(
+                registry_pb2.Replica(
                     storage_element_id=row["storage_element_id"],
                     state=_STATE_OF[row["state"]],  # type: ignore[arg-type]
                     revision=row["revision"],
@@ -40,8 +40,8 @@ class FileRegistryServicer(admin_pb2_grpc.FileRegistryServiceServicer):
         )
 
     async def ListFiles(
-        self, request: admin_pb2.FileRegistryServiceListFilesRequest, context: Any
-    ) -> admin_pb2.FileRegistryServiceListFilesResponse:
+        self, request: registry_pb2.FileRegistryServiceListFilesRequest, context: Any
+    ) -> registry_pb2.FileRegistryServiceListFilesResponse:
         """List files, oldest first."""
         if "\0" in request.storage_element_id + request.namespace:
             raise InvalidArgument("must not hold NUL", field="storage_element_id")
@@ -58,7 +58,7 @@ class FileRegistryServicer(admin_pb2_grpc.FileRegistryServiceServicer):
         if page.more:
             last = page.rows[-1]
             token = encode_page_token(_LISTING, last["created_at"].isoformat(), last["file_id"])
-        return admin_pb2.FileRegistryServiceListFilesResponse(
+        return registry_pb2.FileRegistryServiceListFilesResponse(
             files=[to_file(row) for row in page.rows],
             next_page_token=token,
             total_size=page.total,

@@ -8,12 +8,12 @@ import orjson
 
 from admin_server.accounts.login import Login
 from admin_server.keys.issuer import TokenIssuer
-from artstore.v1 import admin_pb2, admin_pb2_grpc
+from artstore.v1 import tokens_pb2
 from mesh.errors import Unavailable
 from mesh.tokens import KeySet
 
 
-class TokenServicer(admin_pb2_grpc.TokenServiceServicer):
+class TokenServicer:
     """Gives tokens to those who prove who they are, and keys to everybody."""
 
     def __init__(self, login: Login, issuer: TokenIssuer, keys: KeySet) -> None:
@@ -22,21 +22,21 @@ class TokenServicer(admin_pb2_grpc.TokenServiceServicer):
         self._keys = keys
 
     async def IssueToken(
-        self, request: admin_pb2.IssueTokenRequest, context: Any
-    ) -> admin_pb2.IssueTokenResponse:
+        self, request: tokens_pb2.IssueTokenRequest, context: Any
+    ) -> tokens_pb2.IssueTokenResponse:
         """Check the credentials, sign a token."""
         account = await self._login.account_of(request.client_id, request.client_secret)
         issued = self._issuer.issue(account)
-        return admin_pb2.IssueTokenResponse(
+        return tokens_pb2.IssueTokenResponse(
             access_token=issued.access_token,
             token_type="Bearer",
             expires_in_seconds=issued.expires_in_seconds,
         )
 
     async def GetJwks(
-        self, request: admin_pb2.GetJwksRequest, context: Any
-    ) -> admin_pb2.GetJwksResponse:
+        self, request: tokens_pb2.GetJwksRequest, context: Any
+    ) -> tokens_pb2.GetJwksResponse:
         """The keys this server verifies with itself, from memory."""
         if not self._keys:
             raise Unavailable("no signing key yet: admin's database is not answering")
-        return admin_pb2.GetJwksResponse(jwks_json=orjson.dumps(self._keys.jwks).decode())
+        return tokens_pb2.GetJwksResponse(jwks_json=orjson.dumps(self._keys.jwks).decode())

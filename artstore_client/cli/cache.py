@@ -11,7 +11,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from artstore.v1 import cache_pb2
+from artstore.v1 import cache_pb2, operations_pb2
 from artstore_client import CacheCalls, Client, errors
 from artstore_client.cli import exit_codes, interrupts
 from artstore_client.cli.as_json import as_json, enum_word
@@ -30,7 +30,7 @@ from artstore_client.cli.output import (
     print_line,
     print_table,
 )
-from artstore_client.cli.progress import operation_bar
+from artstore_client.cli.progress import operation_bar, operation_word
 from artstore_client.cli.session import each, one_element, run_command
 
 Answer = TypeVar("Answer")
@@ -215,9 +215,9 @@ def watch(
                     elif show is not None:
                         show(last)
         if last is not None and not json:
-            state = enum_word(cache_pb2.OperationState.DESCRIPTOR, last.state)
+            state = enum_word(operations_pb2.OperationState.DESCRIPTOR, last.state)
             print_line(
-                f"{last.operation_id}  {last.operation_type}  {state}  {last.error}".rstrip()
+                f"{last.operation_id}  {operation_word(last.kind)}  {state}  {last.error}".rstrip()
             )
 
     _for_elements(element, work)
@@ -232,7 +232,7 @@ def cancel(
 
     async def work(calls: CacheCalls) -> None:
         state = await calls.cancel(operation)
-        print_line(f"told; it was {enum_word(cache_pb2.OperationState.DESCRIPTOR, state)}")
+        print_line(f"told; it was {enum_word(operations_pb2.OperationState.DESCRIPTOR, state)}")
 
     _for_elements(element, work)
 

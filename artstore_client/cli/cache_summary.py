@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from artstore.v1 import cache_pb2
 from artstore_client.cli.as_json import enum_word
+from artstore_client.cli.progress import operation_word
 
 _KINDS = (
     (
@@ -93,8 +94,9 @@ def rebuild_line(element_id: str, result: cache_pb2.RebuildResult) -> str:
     speed = f", {counts.attr_files_scanned / seconds:.0f} files/s" if seconds > 0 else ""
     names = f"  {counts.names_restored} names restored" if counts.names_restored else ""
     errors = f"  {result.error_count} errors" if result.error_count else ""
+    kind = operation_word(result.operation_kind)
     return (
-        f"{element_id}  {result.operation_type}  {counts.attr_files_scanned} sidecars  "
+        f"{element_id}  {kind}  {counts.attr_files_scanned} sidecars  "
         f"rows {counts.cache_entries_before} -> {counts.cache_entries_after}  "
         f"+{counts.entries_created} ~{counts.entries_updated} -{counts.entries_deleted}  "
         f"({seconds:.3f} s{speed}){names}{errors}"

@@ -95,7 +95,7 @@ def update(
     attr: Annotated[
         list[str] | None, typer.Option(metavar="K=V", help="New attributes, instead of all.")
     ] = None,
-    days: Annotated[int | None, typer.Option(min=1, max=36500, help="Days to keep it.")] = None,
+    days: Annotated[int | None, typer.Option(min=1, max=3650, help="Days to keep it.")] = None,
     legal_hold: Annotated[
         bool | None, typer.Option("--legal-hold/--no-legal-hold", help="Hold it (ADMIN).")
     ] = None,
@@ -113,14 +113,16 @@ def update(
         "tags": tag or None,
         "attributes": parse_attributes(attr) if attr else None,
         "retention_days": days,
-        "legal_hold": legal_hold,
     }
     given = {field: value for field, value in changes.items() if value is not None}
-    if not given:
+    if not given and legal_hold is None:
         raise typer.BadParameter("say what to change")
 
     async def command(client: Client) -> None:
-        file = await client.update(file_id, expected_revision=revision, **given)
+        if given:
+            file = await client.update(file_id, expected_revision=revision, **given)
+        if legal_hold is not None:
+            file = await client.set_legal_hold(file_id, legal_hold)
         if json:
             print_json(file)
         else:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from artstore.v1 import types_pb2
+from artstore.v1 import elements_pb2, types_pb2
 from artstore_client import Client, ElementReport, errors
 from artstore_client.cli import exit_codes
 from artstore_client.cli.as_json import as_json, enum_word
@@ -139,7 +139,7 @@ def _down_since(report: ElementReport) -> str:
     return human_time(report.last_report.reported_at)
 
 
-def _state(element: types_pb2.StorageElement) -> str:
+def _state(element: elements_pb2.StorageElement) -> str:
     level = enum_word(types_pb2.FillLevel.DESCRIPTOR, element.fill_level)
     words = ["writable" if element.writable else "not writable"]
     if level not in ("ok", "unspecified"):
@@ -149,5 +149,5 @@ def _state(element: types_pb2.StorageElement) -> str:
     return ", ".join(words)
 
 
-def _mode(element: types_pb2.StorageElement) -> str:
+def _mode(element: elements_pb2.StorageElement) -> str:
     return enum_word(types_pb2.ElementMode.DESCRIPTOR, element.mode)

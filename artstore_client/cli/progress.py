@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from artstore.v1.cache_pb2 import WatchOperationResponse
+from artstore.v1.operations_pb2 import Operation, OperationKind, OperationPhase
+from artstore_client.cli.as_json import enum_word
 from artstore_client.cli.output import on_terminal
 from artstore_client.results import Progress
 from artstore_client.visible import visible
@@ -43,8 +44,13 @@ def transfer_bar(label: str, *, quiet: bool) -> Iterator[Progress | None]:
         yield show
 
 
+def operation_word(kind: OperationKind.ValueType) -> str:
+    """What an operation does, as people say it: `full` for a full rebuild."""
+    return enum_word(OperationKind.DESCRIPTOR, kind).removesuffix("_rebuild").replace("_", " ")
+
+
 @contextmanager
-def operation_bar(*, quiet: bool) -> Iterator[Callable[[WatchOperationResponse], None] | None]:
+def operation_bar(*, quiet: bool) -> Iterator[Callable[[Operation], None] | None]:
     """A bar of files for a check or rebuild; gives None when there is nobody to see it."""
     if quiet or not on_terminal():
         yield None
@@ -63,10 +69,11 @@ def operation_bar(*, quiet: bool) -> Iterator[Callable[[WatchOperationResponse],
     with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
         task = bars.add_task("waiting", total=None, rate=0.0, findings=0)
 
-        def show(news: WatchOperationResponse) -> None:
+        def show(news: Operation) -> None:
+            phase = enum_word(OperationPhase.DESCRIPTOR, news.phase)
             bars.update(
                 task,
-                description=f"{news.operation_type}: {news.phase}",
+                description=f"{operation_word(news.kind)}: {phase}",
                 completed=news.done,
                 total=news.total or None,
                 rate=news.rate,

@@ -63,7 +63,7 @@ def put(
     ] = None,
     namespace: Annotated[str, typer.Option(help="Default: `default`.")] = "",
     permanent: Annotated[bool, typer.Option("--permanent", help="Keep it for good.")] = False,
-    days: Annotated[int, typer.Option(min=0, max=36500, help="Days to keep it; 0: 30.")] = 0,
+    days: Annotated[int, typer.Option(min=0, max=3650, help="Days to keep it; 0: 30.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="One JSON line for each file.")] = False,
 ) -> None:
     """Upload files. A large upload that was cut off goes on when it is repeated."""

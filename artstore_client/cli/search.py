@@ -175,13 +175,13 @@ def highlighted(text: str) -> Text:
 
 def _print_elements(elements: list[query_pb2.ElementSyncStatus]) -> None:
     print_table(
-        ("element", ">files", ">cursor", ">head", ">lag", ">lag s", "complete", "last error"),
+        ("element", ">files", ">position", ">head", ">lag", ">lag s", "complete", "last error"),
         [
             (
                 status.storage_element_id,
                 str(status.file_count),
-                str(status.cursor_sequence),
-                str(status.head_sequence),
+                str(status.position),
+                str(status.head_position),
                 str(status.lag_changes),
                 f"{status.lag_seconds:.1f}",
                 "yes" if status.complete else "no",

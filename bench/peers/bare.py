@@ -11,7 +11,7 @@ from typing import Any
 
 import grpc.aio
 
-from artstore.v1 import storage_pb2, storage_pb2_grpc, types_pb2
+from artstore.v1 import downloads_pb2, storage_pb2, storage_pb2_grpc, types_pb2, uploads_pb2
 
 CHUNK_BYTES = 512 * 1024
 OPTIONS = (("grpc.max_receive_message_length", 8 * 1024 * 1024), ("grpc.so_reuseport", 0))
@@ -25,13 +25,13 @@ class BareServicer(storage_pb2_grpc.StorageServiceServicer):
         size = 0
         async for request in request_iterator:
             size += len(request.chunk.data)
-        return storage_pb2.StorageServiceUploadResponse(file=types_pb2.File(size_bytes=size))
+        return uploads_pb2.UploadResponse(file=types_pb2.File(size_bytes=size))
 
     async def Download(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
         """Send `length` bytes."""
         data, offset = bytes(CHUNK_BYTES), 0
         while offset < request.length:
-            yield storage_pb2.DownloadResponse(chunk=types_pb2.Chunk(offset=offset, data=data))
+            yield downloads_pb2.DownloadResponse(chunk=types_pb2.Chunk(offset=offset, data=data))
             offset += CHUNK_BYTES
 
     async def GetFile(self, request: Any, context: Any) -> Any:  # noqa: N802

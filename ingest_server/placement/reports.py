@@ -9,7 +9,7 @@ import grpc
 import structlog
 from google.protobuf import json_format
 
-from artstore.v1 import admin_pb2_grpc, types_pb2
+from artstore.v1 import elements_pb2, elements_pb2_grpc, types_pb2
 from ingest_server.placement.selection import Element, Mode
 from mesh.credentials import ServiceToken
 from mesh.discovery import REPORT_KEY_PREFIX, reports_of_admin
@@ -26,7 +26,11 @@ _MODES = {
 _log = structlog.stdlib.get_logger(__name__)
 
 
-def element_of(report: types_pb2.StorageElement, *, healthy: bool | None = None) -> Element:
+def element_of(
+    report: elements_pb2.StorageElement | elements_pb2.StorageElementReport,
+    *,
+    healthy: bool | None = None,
+) -> Element:
     """What placement needs of a report."""
     return Element(
         element_id=report.storage_element_id,
@@ -80,7 +84,7 @@ class RedisReports:
 def _decoded(value: bytes | str | None) -> Element | None:
     if value is None:
         return None
-    report = types_pb2.StorageElement()
+    report = elements_pb2.StorageElementReport()
     try:
         json_format.Parse(value, report, ignore_unknown_fields=True)
     except (json_format.ParseError, UnicodeDecodeError) as exc:
@@ -93,8 +97,8 @@ class AdminReports:
     """The elements that admin knows, with their last reports."""
 
     def __init__(self, channel: grpc.aio.Channel, account: ServiceToken) -> None:
-        self._stub: admin_pb2_grpc.StorageElementServiceAsyncStub = (
-            admin_pb2_grpc.StorageElementServiceStub(channel)
+        self._stub: elements_pb2_grpc.StorageElementServiceAsyncStub = (
+            elements_pb2_grpc.StorageElementServiceStub(channel)
         )
         self._account = account
 

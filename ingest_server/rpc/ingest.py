@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 from google.protobuf import message_factory
 
-from artstore.v1 import ingest_pb2
+from artstore.v1 import ingest_pb2, uploads_pb2
 from ingest_server.rpc.incoming import ClientStream
 from ingest_server.uploads.resumable import ResumableUploads
 from ingest_server.uploads.streaming import StreamedUploads
@@ -32,8 +32,8 @@ class IngestServicer:
         return await self._streamed.upload(ClientStream(context))
 
     async def StartUpload(
-        self, request: ingest_pb2.IngestServiceStartUploadRequest, context: Context
-    ) -> ingest_pb2.IngestServiceStartUploadResponse:
+        self, request: uploads_pb2.StartUploadRequest, context: Context
+    ) -> uploads_pb2.StartUploadResponse:
         """Open a resumable upload."""
         return await self._resumable.start(request)
 
@@ -42,20 +42,20 @@ class IngestServicer:
         return await self._resumable.write(ClientStream(context))
 
     async def GetUpload(
-        self, request: ingest_pb2.IngestServiceGetUploadRequest, context: Context
-    ) -> ingest_pb2.IngestServiceGetUploadResponse:
+        self, request: uploads_pb2.GetUploadRequest, context: Context
+    ) -> uploads_pb2.GetUploadResponse:
         """Say how far an upload is."""
         return await self._resumable.get(request)
 
     async def CommitUpload(
-        self, request: ingest_pb2.IngestServiceCommitUploadRequest, context: Context
-    ) -> ingest_pb2.IngestServiceCommitUploadResponse:
+        self, request: uploads_pb2.CommitUploadRequest, context: Context
+    ) -> uploads_pb2.CommitUploadResponse:
         """Make the file of a resumable upload."""
         return await self._resumable.commit(request)
 
     async def AbortUpload(
-        self, request: ingest_pb2.IngestServiceAbortUploadRequest, context: Context
-    ) -> ingest_pb2.IngestServiceAbortUploadResponse:
+        self, request: uploads_pb2.AbortUploadRequest, context: Context
+    ) -> uploads_pb2.AbortUploadResponse:
         """End a resumable upload."""
         return await self._resumable.abort(request)
 
@@ -63,13 +63,17 @@ class IngestServicer:
         self, request: ingest_pb2.FinalizeFileRequest, context: Context
     ) -> ingest_pb2.FinalizeFileResponse:
         """Not served yet."""
-        raise Unimplemented("finalization is not served yet")
+        raise Unimplemented(
+            "finalization is not served by this version: upload the file as PERMANENT"
+        )
 
     async def GetFinalization(
         self, request: ingest_pb2.GetFinalizationRequest, context: Context
     ) -> ingest_pb2.GetFinalizationResponse:
         """Not served yet."""
-        raise Unimplemented("finalization is not served yet")
+        raise Unimplemented(
+            "finalization is not served by this version: upload the file as PERMANENT"
+        )
 
 
 def add_to_server(servicer: IngestServicer, server: grpc.aio.Server) -> None:

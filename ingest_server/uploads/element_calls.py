@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import grpc
 
-from artstore.v1 import ingest_pb2
+from artstore.v1 import uploads_pb2
 
 _SERVICE = "/artstore.v1.StorageService/"
 
@@ -31,35 +31,35 @@ class ElementCalls:
         self.upload: RawStream = channel.stream_unary(_SERVICE + "Upload")
         self.write_upload: RawStream = channel.stream_unary(_SERVICE + "WriteUpload")
         self.start_upload: grpc.aio.UnaryUnaryMultiCallable[
-            ingest_pb2.IngestServiceStartUploadRequest,
-            ingest_pb2.IngestServiceStartUploadResponse,
+            uploads_pb2.StartUploadRequest,
+            uploads_pb2.StartUploadResponse,
         ] = channel.unary_unary(
             _SERVICE + "StartUpload",
-            request_serializer=ingest_pb2.IngestServiceStartUploadRequest.SerializeToString,
-            response_deserializer=ingest_pb2.IngestServiceStartUploadResponse.FromString,
+            request_serializer=uploads_pb2.StartUploadRequest.SerializeToString,
+            response_deserializer=uploads_pb2.StartUploadResponse.FromString,
         )
         self.get_upload: grpc.aio.UnaryUnaryMultiCallable[
-            ingest_pb2.IngestServiceGetUploadRequest, ingest_pb2.IngestServiceGetUploadResponse
+            uploads_pb2.GetUploadRequest, uploads_pb2.GetUploadResponse
         ] = channel.unary_unary(
             _SERVICE + "GetUpload",
-            request_serializer=ingest_pb2.IngestServiceGetUploadRequest.SerializeToString,
-            response_deserializer=ingest_pb2.IngestServiceGetUploadResponse.FromString,
+            request_serializer=uploads_pb2.GetUploadRequest.SerializeToString,
+            response_deserializer=uploads_pb2.GetUploadResponse.FromString,
         )
         self.commit_upload: grpc.aio.UnaryUnaryMultiCallable[
-            ingest_pb2.IngestServiceCommitUploadRequest,
-            ingest_pb2.IngestServiceCommitUploadResponse,
+            uploads_pb2.CommitUploadRequest,
+            uploads_pb2.CommitUploadResponse,
         ] = channel.unary_unary(
             _SERVICE + "CommitUpload",
-            request_serializer=ingest_pb2.IngestServiceCommitUploadRequest.SerializeToString,
-            response_deserializer=ingest_pb2.IngestServiceCommitUploadResponse.FromString,
+            request_serializer=uploads_pb2.CommitUploadRequest.SerializeToString,
+            response_deserializer=uploads_pb2.CommitUploadResponse.FromString,
         )
         self.abort_upload: grpc.aio.UnaryUnaryMultiCallable[
-            ingest_pb2.IngestServiceAbortUploadRequest,
-            ingest_pb2.IngestServiceAbortUploadResponse,
+            uploads_pb2.AbortUploadRequest,
+            uploads_pb2.AbortUploadResponse,
         ] = channel.unary_unary(
             _SERVICE + "AbortUpload",
-            request_serializer=ingest_pb2.IngestServiceAbortUploadRequest.SerializeToString,
-            response_deserializer=ingest_pb2.IngestServiceAbortUploadResponse.FromString,
+            request_serializer=uploads_pb2.AbortUploadRequest.SerializeToString,
+            response_deserializer=uploads_pb2.AbortUploadResponse.FromString,
         )
 
     async def close(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from google.protobuf.message import DecodeError
 
-from artstore.v1 import ingest_pb2, types_pb2
+from artstore.v1 import types_pb2, uploads_pb2
 from ingest_server.placement.selection import Mode
 from mesh.content_type import canonical
 from mesh.errors import InvalidArgument
@@ -18,13 +18,13 @@ _MODES = {
 }
 
 
-def header_of(message: bytes | None) -> types_pb2.UploadHeader:
+def header_of(message: bytes | None) -> uploads_pb2.UploadHeader:
     """The header in the first message of an upload stream, None being its end.
 
     Raises:
         InvalidArgument: the message is not a header, or the header is no use for placement.
     """
-    request = ingest_pb2.IngestServiceUploadRequest()
+    request = uploads_pb2.UploadRequest()
     if message is not None:
         try:
             request.ParseFromString(message)
@@ -36,7 +36,7 @@ def header_of(message: bytes | None) -> types_pb2.UploadHeader:
     return request.header
 
 
-def check_header(header: types_pb2.UploadHeader) -> None:
+def check_header(header: uploads_pb2.UploadHeader) -> None:
     """Refuse what no element would take, and what placement cannot work with.
 
     Raises:
@@ -58,11 +58,11 @@ def check_header(header: types_pb2.UploadHeader) -> None:
         )
 
 
-def mode_for(header: types_pb2.UploadHeader) -> Mode:
+def mode_for(header: uploads_pb2.UploadHeader) -> Mode:
     """The mode of element that takes the file: temporary ones edit, permanent ones rw."""
     return _MODES[header.retention_policy]
 
 
-def declared_size(header: types_pb2.UploadHeader) -> int | None:
+def declared_size(header: uploads_pb2.UploadHeader) -> int | None:
     """The declared size in bytes; None when it is not known."""
     return header.size_bytes if header.HasField("size_bytes") else None

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 import structlog
 
-from artstore.v1 import types_pb2
+from artstore.v1 import uploads_pb2
 from ingest_server.metrics import refusals
 from ingest_server.placement.breaker import Breaker
 from ingest_server.placement.elements import Elements
@@ -58,7 +58,7 @@ class Placement:
 
     async def place(
         self,
-        header: types_pb2.UploadHeader,
+        header: uploads_pb2.UploadHeader,
         subject: str,
         attempt: Callable[[Element], Awaitable[T]],
         discard: Callable[[T], Awaitable[None]],
@@ -105,7 +105,7 @@ class Placement:
 
     async def _first_willing(
         self,
-        header: types_pb2.UploadHeader,
+        header: uploads_pb2.UploadHeader,
         pinned: str,
         attempt: Callable[[Element], Awaitable[T]],
     ) -> tuple[Element, T]:
@@ -133,7 +133,7 @@ class Placement:
             listed=self._elements.listed,
         )
 
-    async def _choose(self, header: types_pb2.UploadHeader) -> Choice:
+    async def _choose(self, header: uploads_pb2.UploadHeader) -> Choice:
         await self._elements.ready()
         choice = self._choice(header)
         if not (choice.candidates or choice.full or choice.waiting):
@@ -142,7 +142,7 @@ class Placement:
             choice = self._choice(header)
         return choice
 
-    def _choice(self, header: types_pb2.UploadHeader) -> Choice:
+    def _choice(self, header: uploads_pb2.UploadHeader) -> Choice:
         known = self._elements.placeable()
         return choose(
             known,

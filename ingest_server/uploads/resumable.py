@@ -10,7 +10,7 @@ from typing import TypeVar
 import grpc
 from google.protobuf.message import DecodeError
 
-from artstore.v1 import ingest_pb2
+from artstore.v1 import uploads_pb2
 from ingest_server.metrics import uploads
 from ingest_server.placement.elements import Elements
 from ingest_server.placement.selection import Element
@@ -52,8 +52,8 @@ class ResumableUploads:
         self._limits = limits
 
     async def start(
-        self, request: ingest_pb2.IngestServiceStartUploadRequest
-    ) -> ingest_pb2.IngestServiceStartUploadResponse:
+        self, request: uploads_pb2.StartUploadRequest
+    ) -> uploads_pb2.StartUploadResponse:
         """Open a resumable upload.
 
         Raises:
@@ -64,14 +64,14 @@ class ResumableUploads:
 
         async def attempt(
             element: Element,
-        ) -> ingest_pb2.IngestServiceStartUploadResponse:
+        ) -> uploads_pb2.StartUploadResponse:
             calls = self._connections.to(element.endpoint)
             response = await self._call(calls.start_upload, request, metadata, self._limits.accept)
             # An element that names no address is reached at the one it reported.
             response.endpoint = response.endpoint or element.endpoint
             return response
 
-        async def discard(response: ingest_pb2.IngestServiceStartUploadResponse) -> None:
+        async def discard(response: uploads_pb2.StartUploadResponse) -> None:
             """Leave it: idle uploads are dropped, and aborting one could hit a repeat's."""
 
         try:
@@ -114,23 +114,21 @@ class ResumableUploads:
         finally:
             stream.cancel()
 
-    async def get(
-        self, request: ingest_pb2.IngestServiceGetUploadRequest
-    ) -> ingest_pb2.IngestServiceGetUploadResponse:
+    async def get(self, request: uploads_pb2.GetUploadRequest) -> uploads_pb2.GetUploadResponse:
         """Ask the element how far an upload is."""
         calls = await self._calls_for(request.upload_id)
         return await self._pass_on(calls.get_upload, request, CALL_SECONDS)
 
     async def commit(
-        self, request: ingest_pb2.IngestServiceCommitUploadRequest
-    ) -> ingest_pb2.IngestServiceCommitUploadResponse:
+        self, request: uploads_pb2.CommitUploadRequest
+    ) -> uploads_pb2.CommitUploadResponse:
         """Have the element make the file."""
         calls = await self._calls_for(request.upload_id)
         return await self._pass_on(calls.commit_upload, request, COMMIT_SECONDS)
 
     async def abort(
-        self, request: ingest_pb2.IngestServiceAbortUploadRequest
-    ) -> ingest_pb2.IngestServiceAbortUploadResponse:
+        self, request: uploads_pb2.AbortUploadRequest
+    ) -> uploads_pb2.AbortUploadResponse:
         """Have the element drop an upload."""
         calls = await self._calls_for(request.upload_id)
         return await self._pass_on(calls.abort_upload, request, CALL_SECONDS)
@@ -179,7 +177,7 @@ class ResumableUploads:
 
 
 def _upload_id_in(message: bytes | None) -> str:
-    request = ingest_pb2.IngestServiceWriteUploadRequest()
+    request = uploads_pb2.WriteUploadRequest()
     try:
         request.ParseFromString(message or b"")
     except DecodeError:

@@ -7,9 +7,8 @@ from datetime import UTC
 
 import structlog
 
-from artstore.v1 import storage_pb2 as pb
-from artstore.v1.types_pb2 import FileState
-from mesh.follower.cursor import Cursor
+from artstore.v1 import changes_pb2
+from mesh.follower.cursor import Cursor, cursor_of
 from mesh.follower.lag import SET_ASIDE
 from mesh.follower.lookups import ElementFiles
 from mesh.follower.replicas import POISON, Numbered, ReplicaTable
@@ -30,35 +29,38 @@ class ChangeWriter:
         self._files = files
         self.dropped: set[str] | None = None
 
-    async def write(self, cursor: Cursor, changes: Sequence[pb.Change]) -> Cursor:
+    async def write(self, cursor: Cursor, changes: Sequence[changes_pb2.Change]) -> Cursor:
         """Write what follows `cursor`; the cursor then.
 
         A change that cannot be written is set aside, and those around it are written.
         """
         end = changes[-1]
-        new = Cursor(cursor.epoch, end.sequence, end.change_id)
+        new = cursor_of(end.cursor)
         try:
             await self._write_together(cursor, new, changes)
             return new
         except POISON as error:
             if len(changes) == 1:
-                await self._set_aside(cursor, new, end.file.file_id, error)
+                await self._set_aside(cursor, new, end.file_id, error)
                 return new
         middle = len(changes) // 2
         return await self.write(await self.write(cursor, changes[:middle]), changes[middle:])
 
     async def _write_together(
-        self, cursor: Cursor, new: Cursor, changes: Sequence[pb.Change]
+        self, cursor: Cursor, new: Cursor, changes: Sequence[changes_pb2.Change]
     ) -> None:
-        last: dict[str, pb.Change] = {change.file.file_id: change for change in changes}
+        last: dict[str, changes_pb2.Change] = {change.file_id: change for change in changes}
         removable = {file_id for file_id, change in last.items() if _may_be_gone(change)}
         files: list[Numbered] = []
         asked: list[str] = []
+        purged: list[str] = []
         for file_id, change in last.items():
-            if _lacks_content(change):
+            if change.kind == changes_pb2.CHANGE_KIND_PURGED:
+                purged.append(file_id)
+            elif _lacks_content(change):
                 asked.append(file_id)
             else:
-                files.append((change.sequence, change.file))
+                files.append((change.position, change.file))
         if self.dropped is not None:
             self.dropped.update(removable)
         answers = await self._files.look_up(asked)
@@ -68,7 +70,7 @@ class ChangeWriter:
             cursor,
             new,
             files=files,
-            removed=[file_id for file_id in answers.gone if file_id in removable],
+            removed=[*purged, *(file_id for file_id in answers.gone if file_id in removable)],
             changed_at=changes[-1].changed_at.ToDatetime(tzinfo=UTC),
         )
 
@@ -83,19 +85,19 @@ class ChangeWriter:
         )
 
 
-def _lacks_content(change: pb.Change) -> bool:
+def _lacks_content(change: changes_pb2.Change) -> bool:
     """It says which file, not what the file is like now: its row went since, or was dropped."""
-    dropped = change.kind == pb.ChangeKind.CHANGE_KIND_DROPPED
-    return dropped or change.file.state == FileState.FILE_STATE_UNSPECIFIED
+    dropped = change.kind == changes_pb2.ChangeKind.CHANGE_KIND_DROPPED
+    return dropped or not change.HasField("file")
 
 
-def _may_be_gone(change: pb.Change) -> bool:
+def _may_be_gone(change: changes_pb2.Change) -> bool:
     """Whether NOT_FOUND is believed.
 
     Of other changes it proves nothing: the row may have been cleaned, and a file whose id
     tells no folder (of an adopted store) is found by its row only.
     """
     return _lacks_content(change) and change.kind in (
-        pb.ChangeKind.CHANGE_KIND_DROPPED,
-        pb.ChangeKind.CHANGE_KIND_DELETED,
+        changes_pb2.ChangeKind.CHANGE_KIND_DROPPED,
+        changes_pb2.ChangeKind.CHANGE_KIND_DELETED,
     )

@@ -5,21 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from mesh.errors import InvalidArgument, Unavailable
+from mesh.feed_cursor import FeedCursor as Cursor
+from mesh.feed_cursor import decode
 
-@dataclass(frozen=True, slots=True)
-class Cursor:
-    """A place in a feed: everything up to `sequence` of `epoch` is applied.
+__all__ = ["Cursor", "Lead", "SyncStatus", "cursor_of"]
 
-    Attributes:
-        epoch: the feed's history; empty before the first snapshot.
-        sequence: last change applied.
-        change_id: random id of that change: an element restored from a backup may use the
-            same sequence again for another change.
+
+def cursor_of(text: str) -> Cursor:
+    """The cursor that an element told.
+
+    Raises:
+        Unavailable: it is none.
     """
-
-    epoch: str = ""
-    sequence: int = 0
-    change_id: str = ""
+    try:
+        return decode(text)
+    except InvalidArgument as exc:
+        raise Unavailable("the element's change feed makes no sense") from exc
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,11 @@ import grpc
 import grpc.aio
 import structlog
 
-from artstore.v1 import storage_pb2 as pb
+from artstore.v1 import changes_pb2
 from mesh.errors import Unavailable
+from mesh.feed_cursor import encode
 from mesh.follower.changes import ChangeWriter
-from mesh.follower.cursor import Cursor, Lead
+from mesh.follower.cursor import Cursor, Lead, cursor_of
 from mesh.follower.lag import Lag
 from mesh.follower.lookups import ElementFiles, Metadata
 from mesh.follower.replicas import POISON, CursorMoved, ReplicaTable
@@ -157,8 +158,8 @@ class ElementFollower:
         return text
 
     async def _watch(self, cursor: Cursor) -> FeedStream:
-        request = pb.WatchChangesRequest(
-            epoch=cursor.epoch, after_sequence=cursor.sequence, after_change_id=cursor.change_id
+        request = changes_pb2.WatchChangesRequest(
+            cursor=encode(cursor.epoch, cursor.sequence, cursor.change_id)
         )
         metadata = tuple(await self._metadata())
         return FeedStream(self._stub.WatchChanges(request, metadata=metadata))
@@ -175,8 +176,10 @@ class ElementFollower:
                     len(batch),
                 )
                 stream.push_back(batch[length:])
-                if kind == "change":
-                    cursor = await self._apply(cursor, [one.change for one in batch[:length]])
+                if kind == "changes":
+                    cursor = await self._apply(
+                        cursor, [change for one in batch[:length] for change in one.changes.changes]
+                    )
                 elif kind == "heartbeat":
                     await self._heard(cursor, batch[length - 1].heartbeat)
                 elif kind == "snapshot_begin":
@@ -184,27 +187,30 @@ class ElementFollower:
                 else:
                     raise Unavailable("the element's change feed makes no sense")
 
-    async def _heard(self, cursor: Cursor, heartbeat: pb.Heartbeat) -> None:
-        if heartbeat.epoch == cursor.epoch:
-            self.lag.heard(heartbeat.head)
+    async def _heard(self, cursor: Cursor, heartbeat: changes_pb2.Heartbeat) -> None:
+        told = cursor_of(heartbeat.cursor)
+        if told.epoch == cursor.epoch:
+            self.lag.heard(heartbeat.head_position)
         else:
             self.lag.unknown()
-        epoch = await self._table.note_contact(self.element_id, heartbeat.epoch, heartbeat.head)
+        epoch = await self._table.note_contact(self.element_id, told.epoch, heartbeat.head_position)
         if epoch != cursor.epoch:
             raise CursorMoved(f"the cursor of {self.element_id} was lost or moved")
 
-    async def _apply(self, cursor: Cursor, changes: Sequence[pb.Change]) -> Cursor:
-        fresh = [change for change in changes if change.sequence > cursor.sequence]
+    async def _apply(self, cursor: Cursor, changes: Sequence[changes_pb2.Change]) -> Cursor:
+        fresh = [change for change in changes if change.position > cursor.sequence]
         if not fresh:
             return cursor
-        if fresh[0].sequence != cursor.sequence + 1:
+        if fresh[0].position != cursor.sequence + 1:
             raise Unavailable("the element's change feed has a gap")
         new = await self._changes.write(cursor, fresh)
         self.lag.applied(fresh)
         self._on_cursor(self.element_id, new)
         return new
 
-    async def _start_over(self, begin: pb.SnapshotBegin, stream: FeedStream, wanted: int) -> Cursor:
+    async def _start_over(
+        self, begin: changes_pb2.SnapshotBegin, stream: FeedStream, wanted: int
+    ) -> Cursor:
         async with self._reading:
             self._goes_by(None)
             cursor = await self._snapshots.read(begin, stream, number=wanted, replace=True)
@@ -273,7 +279,7 @@ class ElementFollower:
                 dropped = self._changes.dropped = set[str]()
                 async with await self._watch(Cursor()) as stream:
                     begin = await self._snapshot_begin(stream)
-                    if begin.epoch != epoch:
+                    if cursor_of(begin.cursor).epoch != epoch:
                         raise Unavailable("the element's feed has a new epoch")
                     await self._snapshots.read(
                         begin,
@@ -293,7 +299,7 @@ class ElementFollower:
         finally:
             self._changes.dropped = None
 
-    async def _snapshot_begin(self, stream: FeedStream) -> pb.SnapshotBegin:
+    async def _snapshot_begin(self, stream: FeedStream) -> changes_pb2.SnapshotBegin:
         while True:
             batch = await stream.batch()
             for position, message in enumerate(batch):

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from artstore.v1 import storage_pb2 as pb
+from artstore.v1 import changes_pb2
 
 CHANGES = Gauge("artstore_follower_lag_changes", "Changes not applied yet", ["element"])
 SECONDS = Gauge(
@@ -75,14 +75,14 @@ class Lag:
             self._behind_since = behind_since
         self._settle(self._heard_at)
 
-    def applied(self, changes: Sequence[pb.Change]) -> None:
+    def applied(self, changes: Sequence[changes_pb2.Change]) -> None:
         """These changes are applied, in order."""
         APPLIED.labels(self._element_id).inc(len(changes))
         now = time.time()
         committed = [at.seconds + at.nanos / 1e9 for at in (one.changed_at for one in changes)]
         for at in committed:
             DELAY.observe(max(0.0, now - at))
-        self.reached(changes[-1].sequence, committed[-1])
+        self.reached(changes[-1].position, committed[-1])
 
     def failed(self) -> None:
         """Something went wrong; what is known stays true."""

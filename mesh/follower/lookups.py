@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import grpc
 import grpc.aio
 
-from artstore.v1 import storage_pb2 as pb
+from artstore.v1 import storage_pb2
 from artstore.v1.types_pb2 import File
 from mesh.errors import Unavailable
 from mesh.status import from_rpc_error
@@ -95,7 +95,7 @@ class ElementFiles:
             began = time.monotonic()
             try:
                 answer = await self._stub.BatchGetFiles(
-                    pb.BatchGetFilesRequest(file_ids=file_ids),
+                    storage_pb2.BatchGetFilesRequest(file_ids=file_ids),
                     metadata=tuple(await self._metadata()),
                     timeout=LOOK_UP_SECONDS,
                 )

@@ -52,8 +52,6 @@ def process_name() -> str:
 class CursorMoved(Aborted):
     """This process does not lead here any more, or the cursor is elsewhere: read it again."""
 
-    default_reason = "CURSOR_MOVED"
-
 
 @dataclass(frozen=True, slots=True)
 class SnapshotRun:

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from artstore.v1 import storage_pb2 as pb
+from artstore.v1 import changes_pb2
 from artstore.v1.types_pb2 import File
 from mesh.errors import Unavailable
-from mesh.follower.cursor import Cursor
+from mesh.follower.cursor import Cursor, cursor_of
 from mesh.follower.lag import FINDINGS, SET_ASIDE, SNAPSHOTS
 from mesh.follower.lookups import BATCH, ElementFiles
 from mesh.follower.replicas import POISON, Numbered, ReplicaTable, SnapshotRun
@@ -29,7 +29,7 @@ class SnapshotReader:
 
     async def read(
         self,
-        begin: pb.SnapshotBegin,
+        begin: changes_pb2.SnapshotBegin,
         stream: FeedStream,
         *,
         number: int,
@@ -43,15 +43,17 @@ class SnapshotReader:
             replace: see `SnapshotRun`.
             dropped: ids that the tail has dropped meanwhile.
         """
-        run = SnapshotRun(self._element_id, secrets.token_hex(8), begin.head, replace)
-        log.info("snapshot begins", element=self._element_id, total=begin.total, replace=replace)
+        run = SnapshotRun(self._element_id, secrets.token_hex(8), begin.head_position, replace)
+        log.info(
+            "snapshot begins", element=self._element_id, total=begin.file_count, replace=replace
+        )
         await self._table.begin_snapshot(run)
         count, differing, end = await self._body(run, stream)
         if await self._table.seen(run) != count:
             raise Unavailable("the record of the snapshot was lost on the way")
         differing += await self._unseen(run)
         await self._ask(run, dropped())
-        cursor = Cursor(end.epoch, end.head, end.change_id)
+        cursor = cursor_of(end.cursor)
         await self._table.finish_snapshot(run, cursor, number=number, files=count)
         SNAPSHOTS.labels(self._element_id).inc()
         if not replace:
@@ -59,7 +61,9 @@ class SnapshotReader:
         log.info("snapshot applied", element=self._element_id, files=count, differing=differing)
         return cursor
 
-    async def _body(self, run: SnapshotRun, stream: FeedStream) -> tuple[int, int, pb.SnapshotEnd]:
+    async def _body(
+        self, run: SnapshotRun, stream: FeedStream
+    ) -> tuple[int, int, changes_pb2.SnapshotEnd]:
         count = differing = 0
         while True:
             batch = await stream.batch()
@@ -68,9 +72,9 @@ class SnapshotReader:
             if any(message.HasField("snapshot_begin") for message in body):
                 raise Unavailable("the element began its snapshot anew")
             files = [
-                (message.change.sequence, message.change.file)
+                (change.position, change.file)
                 for message in body
-                if message.HasField("change")
+                for change in message.changes.changes
             ]
             if files:
                 differing += await self._write(run, files)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 
 import grpc
 import grpc.aio
 
-from artstore.v1 import storage_pb2 as pb
+from artstore.v1.changes_pb2 import WatchChangesRequest, WatchChangesResponse
 from mesh.errors import Unavailable
 
+# Changes that are handed on together; twice as many are read ahead.
 BATCH = 1000
 # Heartbeats come every three seconds.
 SILENCE_SECONDS = 10.0
@@ -23,11 +23,14 @@ class FeedStream:
     """
 
     def __init__(
-        self, call: grpc.aio.UnaryStreamCall[pb.WatchChangesRequest, pb.WatchChangesResponse]
+        self,
+        call: grpc.aio.UnaryStreamCall[WatchChangesRequest, WatchChangesResponse],
     ) -> None:
         self._call = call
-        self._queue: asyncio.Queue[pb.WatchChangesResponse | Exception] = asyncio.Queue(2 * BATCH)
-        self._left: list[pb.WatchChangesResponse] = []
+        self._queue: asyncio.Queue[WatchChangesResponse | Exception] = asyncio.Queue()
+        self._weight = 0
+        self._room = asyncio.Event()
+        self._left: list[WatchChangesResponse] = []
         self._failure: Exception | None = None
         self._reader = asyncio.create_task(self._read(), name="read a change feed")
 
@@ -40,12 +43,13 @@ class FeedStream:
         await asyncio.gather(self._reader, return_exceptions=True)
         self._call.cancel()
 
-    def push_back(self, messages: list[pb.WatchChangesResponse]) -> None:
+    def push_back(self, messages: list[WatchChangesResponse]) -> None:
         """The next batch begins with these."""
         self._left = messages + self._left
 
-    async def batch(self) -> list[pb.WatchChangesResponse]:
-        """What has come since the last batch, at least one message; waits for it.
+    async def batch(self) -> list[WatchChangesResponse]:
+        """What has come since the last batch, at least one message, and about `BATCH` changes at
+        most; waits for it.
 
         Raises:
             AioRpcError: the call has ended.
@@ -61,7 +65,7 @@ class FeedStream:
                 found = await self._queue.get()
         except TimeoutError as exc:
             raise Unavailable("the element is silent") from exc
-        messages = []
+        messages, weight = [], 0
         while True:
             if isinstance(found, Exception):
                 self._failure = found
@@ -69,19 +73,29 @@ class FeedStream:
                     return messages
                 raise found
             messages.append(found)
-            if len(messages) >= BATCH or self._queue.empty():
+            weight += _weight(found)
+            self._weight -= _weight(found)
+            self._room.set()
+            if weight >= BATCH or self._queue.empty():
                 return messages
             found = self._queue.get_nowait()
 
     async def _read(self) -> None:
         try:
             async for message in self._call:
-                await self._queue.put(message)
-            await self._queue.put(Unavailable("the element ended its change feed"))
+                while self._weight >= 2 * BATCH:
+                    self._room.clear()
+                    await self._room.wait()
+                self._weight += _weight(message)
+                self._queue.put_nowait(message)
+            self._queue.put_nowait(Unavailable("the element ended its change feed"))
         except grpc.aio.AioRpcError as error:
-            await self._queue.put(error)
+            self._queue.put_nowait(error)
         except asyncio.CancelledError:
             # grpc raises it too when the channel is closed under the call.
-            with suppress(asyncio.QueueFull):
-                self._queue.put_nowait(Unavailable("the call was cancelled"))
+            self._queue.put_nowait(Unavailable("the call was cancelled"))
             raise
+
+
+def _weight(message: WatchChangesResponse) -> int:
+    return max(1, len(message.changes.changes))

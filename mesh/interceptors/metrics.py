@@ -20,7 +20,7 @@ WATCHES = frozenset(
         "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
         "/artstore.v1.StorageService/WatchChanges",
         "/artstore.v1.StorageElementService/WatchStorageElements",
-        "/artstore.v1.CacheService/WatchOperation",
+        "/artstore.v1.OperationService/WatchOperation",
     }
 )
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from artstore.v1 import query_pb2 as pb
+from artstore.v1 import query_pb2
 from mesh.caller import ALL_NAMESPACES, Caller
 from mesh.errors import InvalidArgument
 from mesh.follower.cursor import SyncStatus
@@ -23,6 +23,11 @@ from query_server.search.request import (
     parse_order,
 )
 
+_FACETS = {
+    "content_type": query_pb2.FACET_FIELD_CONTENT_TYPE,
+    "tag": query_pb2.FACET_FIELD_TAG,
+    "storage_element_id": query_pb2.FACET_FIELD_STORAGE_ELEMENT_ID,
+}
 _TIMES = (
     "created_after_at",
     "created_before_at",
@@ -40,7 +45,7 @@ _LISTS = (
 )
 
 
-def _moment(filters: pb.SearchFilters, field: str) -> datetime | None:
+def _moment(filters: query_pb2.SearchFilters, field: str) -> datetime | None:
     if not filters.HasField(field):  # type: ignore[arg-type]
         return None
     stamp: Timestamp = getattr(filters, field)
@@ -66,7 +71,7 @@ def _policies(numbers: Sequence[int]) -> list[str]:
     return [POLICIES[number] for number in numbers]
 
 
-def to_filters(message: pb.SearchFilters) -> Filters:
+def to_filters(message: query_pb2.SearchFilters) -> Filters:
     """The filters of a request.
 
     Raises:
@@ -90,7 +95,7 @@ def readable(caller: Caller) -> frozenset[str] | None:
     return None if ALL_NAMESPACES in caller.namespaces_read else caller.namespaces_read
 
 
-def to_query(request: pb.SearchFilesRequest, caller: Caller) -> SearchQuery:
+def to_query(request: query_pb2.SearchFilesRequest, caller: Caller) -> SearchQuery:
     """The search of a request.
 
     Raises:
@@ -112,23 +117,22 @@ def to_query(request: pb.SearchFilesRequest, caller: Caller) -> SearchQuery:
     )
 
 
-def _result(hit: Hit) -> pb.SearchResult:
-    result = pb.SearchResult(file=to_file(hit.row), score=hit.score)
+def _result(hit: Hit) -> query_pb2.SearchResult:
+    result = query_pb2.SearchResult(file=to_file(hit.row), score=hit.score)
     result.highlights.update(hit.highlights)
     return result
 
 
-def from_page(page: Page, *, complete: bool) -> pb.SearchFilesResponse:
+def from_page(page: Page, *, complete: bool) -> query_pb2.SearchFilesResponse:
     """The answer to a search."""
-    return pb.SearchFilesResponse(
+    return query_pb2.SearchFilesResponse(
         results=[_result(hit) for hit in page.hits],
         total_count=page.total,
-        total_size=page.total,
         total_is_exact=page.exact,
         facets=[
-            pb.Facet(
-                field=name,
-                values=[pb.FacetValue(value=value, count=count) for value, count in values],
+            query_pb2.Facet(
+                field=_FACETS[name],
+                values=[query_pb2.FacetValue(value=value, count=count) for value, count in values],
             )
             for name, values in page.facets.items()
         ],
@@ -137,15 +141,15 @@ def from_page(page: Page, *, complete: bool) -> pb.SearchFilesResponse:
     )
 
 
-def from_status(status: SyncStatus, file_count: int, now: datetime) -> pb.ElementSyncStatus:
+def from_status(status: SyncStatus, file_count: int, now: datetime) -> query_pb2.ElementSyncStatus:
     """How far one element is followed."""
     lag = max(0, status.head - status.cursor.sequence)
     behind = (now - status.behind_since).total_seconds() if status.behind_since else 0.0
-    message = pb.ElementSyncStatus(
+    message = query_pb2.ElementSyncStatus(
         storage_element_id=status.element_id,
         epoch=status.cursor.epoch,
-        cursor_sequence=status.cursor.sequence,
-        head_sequence=max(status.head, status.cursor.sequence),
+        position=status.cursor.sequence,
+        head_position=max(status.head, status.cursor.sequence),
         lag_changes=lag,
         lag_seconds=max(0.0, behind) if lag or status.last_error else 0.0,
         last_error=status.last_error,

@@ -10,7 +10,7 @@ from typing import Any
 
 from prometheus_client import Histogram
 
-from artstore.v1 import query_pb2 as pb
+from artstore.v1 import downloads_pb2, query_pb2
 from artstore.v1.query_pb2_grpc import QueryServiceServicer
 from artstore.v1.types_pb2 import File
 from mesh.caller import Caller, current_caller
@@ -18,6 +18,7 @@ from mesh.credentials import ServiceToken
 from mesh.discovery import ElementDirectory
 from mesh.errors import NotFound
 from mesh.follower.rows import to_file
+from mesh.operations import Operation, Operations
 from query_server.asking import Elements
 from query_server.downloads import Downloads
 from query_server.files import IndexedFiles
@@ -43,10 +44,11 @@ class QueryServicer(QueryServiceServicer):
     elements: Elements
     directory: ElementDirectory
     account: ServiceToken
+    operations: Operations
 
     async def SearchFiles(
-        self, request: pb.SearchFilesRequest, context: Any
-    ) -> pb.SearchFilesResponse:
+        self, request: query_pb2.SearchFilesRequest, context: Any
+    ) -> query_pb2.SearchFilesResponse:
         """See the proto."""
         query = messages.to_query(request, current_caller())
         await self.sync.wait_for(request.min_change_tokens)
@@ -57,19 +59,19 @@ class QueryServicer(QueryServiceServicer):
         return messages.from_page(page, complete=complete)
 
     async def GetFile(
-        self, request: pb.QueryServiceGetFileRequest, context: Any
-    ) -> pb.QueryServiceGetFileResponse:
+        self, request: query_pb2.QueryServiceGetFileRequest, context: Any
+    ) -> query_pb2.QueryServiceGetFileResponse:
         """See the proto."""
         caller = current_caller()
         rows = await self.files.replicas(request.file_id, caller)
         if rows:
-            return pb.QueryServiceGetFileResponse(file=to_file(rows[0]))
+            return query_pb2.QueryServiceGetFileResponse(file=to_file(rows[0]))
         _, file = await self._find(request.file_id, caller)
-        return pb.QueryServiceGetFileResponse(file=file)
+        return query_pb2.QueryServiceGetFileResponse(file=file)
 
     async def DownloadFile(
-        self, request: pb.DownloadFileRequest, context: Any
-    ) -> AsyncIterator[pb.DownloadFileResponse]:
+        self, request: downloads_pb2.DownloadRequest, context: Any
+    ) -> AsyncIterator[downloads_pb2.DownloadResponse]:
         """See the proto."""
         caller = current_caller()
         homes = [
@@ -89,8 +91,8 @@ class QueryServicer(QueryServiceServicer):
             yield part
 
     def _stream(
-        self, request: pb.DownloadFileRequest, homes: Sequence[str], caller: Caller
-    ) -> AsyncIterator[pb.DownloadFileResponse]:
+        self, request: downloads_pb2.DownloadRequest, homes: Sequence[str], caller: Caller
+    ) -> AsyncIterator[downloads_pb2.DownloadResponse]:
         return self.downloads.stream(
             request,
             elements=homes,
@@ -105,26 +107,36 @@ class QueryServicer(QueryServiceServicer):
             file_id, metadata=self.account.metadata(on_behalf_of=caller), but=but
         )
 
-    async def SyncIndex(self, request: pb.SyncIndexRequest, context: Any) -> pb.SyncIndexResponse:
+    async def SyncIndex(
+        self, request: query_pb2.SyncIndexRequest, context: Any
+    ) -> query_pb2.SyncIndexResponse:
         """See the proto."""
         started = time.monotonic()
-        counts = await self.sync.snapshot(request.storage_element_id, context.time_remaining())
-        return pb.SyncIndexResponse(
+        name, seconds = request.storage_element_id, context.time_remaining()
+
+        async def work(operation: Operation) -> dict[str, int]:
+            operation.begin("reading")
+            counts = await self.sync.snapshot(name, seconds)
+            operation.advance(sum(counts.values()))
+            return counts
+
+        counts = await self.operations.run("sync", request.operation_id, work, asked=name)
+        return query_pb2.SyncIndexResponse(
             elements=await self._statuses(request.storage_element_id),
             file_count=sum(counts.values()),
             duration_seconds=time.monotonic() - started,
         )
 
     async def GetSyncStatus(
-        self, request: pb.GetSyncStatusRequest, context: Any
-    ) -> pb.GetSyncStatusResponse:
+        self, request: query_pb2.GetSyncStatusRequest, context: Any
+    ) -> query_pb2.GetSyncStatusResponse:
         """See the proto."""
-        return pb.GetSyncStatusResponse(
+        return query_pb2.GetSyncStatusResponse(
             elements=await self._statuses(request.storage_element_id),
             index_complete=await self.sync.complete(),
         )
 
-    async def _statuses(self, element_id: str) -> list[pb.ElementSyncStatus]:
+    async def _statuses(self, element_id: str) -> list[query_pb2.ElementSyncStatus]:
         now = datetime.now(UTC)
         return [
             messages.from_status(status, count, now)

@@ -87,6 +87,7 @@ class Reads:
         namespaces: Sequence[str] | None = None,
         page_size: int = 0,
         page_token: str = "",
+        show_deleted: bool = False,
     ) -> Page:
         """Active files by (created_at, file_id); pages stay right while files come and go.
 
@@ -94,6 +95,7 @@ class Reads:
             namespaces: only these; None means all.
             page_size: 0 means 100; more than 1,000 is lowered.
             page_token: of the page before.
+            show_deleted: tombstones as well.
 
         Raises:
             InvalidArgument: a negative page_size, or a page_token that is none.
@@ -103,7 +105,8 @@ class Reads:
         size = min(page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
         after_time, after_id = decode_page_token(page_token) if page_token else (_EPOCH, "")
         allowed = None if namespaces is None else list(namespaces)
-        listed = "f.state = 'active' AND ($1::text[] IS NULL OR f.namespace = ANY($1::text[]))"
+        states = "f.state IN ('active', 'deleted')" if show_deleted else "f.state = 'active'"
+        listed = f"{states} AND ($1::text[] IS NULL OR f.namespace = ANY($1::text[]))"
         records = await self._database.fetch(
             f"{self._select} WHERE {listed}"
             " AND (f.created_at, f.file_id) > ($2::timestamptz, $3::text)"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from mesh.operations import Operation
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.summaries import RowSummary
 from storage_server.consistency.report import Finding, Report
 from storage_server.consistency.suspicions import Suspicions
 from storage_server.naming import blob_beside, file_id_in_name
-from storage_server.operations import Operation
 from storage_server.repair.reading import (
     NOT_A_FILE,
     InvalidAttr,

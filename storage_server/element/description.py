@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 import asyncpg
 
-from artstore.v1 import types_pb2
+from artstore.v1 import elements_pb2, types_pb2
 from mesh.errors import ArtStoreError
 from storage_server.capacity import FillLevel
 from storage_server.catalog.feed import Feed
@@ -28,7 +29,10 @@ _LEVELS: dict[FillLevel, types_pb2.FillLevel.ValueType] = {
     FillLevel.CRITICAL: types_pb2.FILL_LEVEL_CRITICAL,
     FillLevel.FULL: types_pb2.FILL_LEVEL_FULL,
 }
-
+_BACKENDS: dict[str, types_pb2.StorageBackend.ValueType] = {
+    "local": types_pb2.STORAGE_BACKEND_LOCAL,
+    "s3": types_pb2.STORAGE_BACKEND_S3,
+}
 
 MAX_REASON_CHARACTERS = 200
 
@@ -57,7 +61,7 @@ class Description:
         self._clock = clock
         self._endpoint = endpoint
         self._priority = priority
-        self._sequence = 0
+        self._head_position = 0
         self._database_problem = "the database was not asked yet"
 
     @property
@@ -78,7 +82,7 @@ class Description:
             self._database_problem = "the database does not answer, or its tables are gone"
         else:
             self._database_problem = "" if takes_writes else "the database takes no writes"
-            self._sequence = head.sequence
+            self._head_position = head.sequence
             element.epoch = head.epoch
             space.counted(head.used_bytes, head.file_count, settled)
         try:
@@ -109,28 +113,39 @@ class Description:
         printable = "".join(c if c.isprintable() else " " for c in reason)
         return " ".join(printable.split())[:MAX_REASON_CHARACTERS]
 
-    def message(self) -> types_pb2.StorageElement:
+    def message(self) -> elements_pb2.StorageElement:
         """The element now, with the counters as last read."""
+        message = elements_pb2.StorageElement(**self._facts(), healthy=True)
+        message.reported_at.FromDatetime(self._now())
+        return message
+
+    def report(self) -> elements_pb2.StorageElementReport:
+        """The same, as told to Redis and admin."""
+        report = elements_pb2.StorageElementReport(**self._facts())
+        report.reported_at.FromDatetime(self._now())
+        return report
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock.agreed(), UTC)
+
+    def _facts(self) -> dict[str, Any]:
         element, space = self._element, self._space
         reason = self.unwritable_reason
-        message = types_pb2.StorageElement(
-            storage_element_id=element.element_id,
-            store_id=element.store_id,
-            endpoint=self._endpoint(),
-            mode=MODES[element.mode],
-            priority=self._priority,
-            capacity_bytes=space.capacity_bytes,
-            used_bytes=space.used_bytes,
-            reserved_bytes=space.reserved_bytes,
-            file_count=space.file_count,
-            fill_level=_LEVELS[space.fill_level],
-            writable=not reason,
-            unwritable_reason=reason,
-            is_writer=element.is_writer,
-            backend=element.backend,
-            epoch=element.epoch,
-            sequence=self._sequence,
-            healthy=True,
-        )
-        message.reported_at.FromDatetime(datetime.fromtimestamp(self._clock.agreed(), UTC))
-        return message
+        return {
+            "storage_element_id": element.element_id,
+            "store_id": element.store_id,
+            "endpoint": self._endpoint(),
+            "mode": MODES[element.mode],
+            "priority": self._priority,
+            "capacity_bytes": space.capacity_bytes,
+            "used_bytes": space.used_bytes,
+            "reserved_bytes": space.reserved_bytes,
+            "file_count": space.file_count,
+            "fill_level": _LEVELS[space.fill_level],
+            "writable": not reason,
+            "unwritable_reason": reason,
+            "is_writer": element.is_writer,
+            "backend": _BACKENDS.get(element.backend, types_pb2.STORAGE_BACKEND_UNSPECIFIED),
+            "epoch": element.epoch,
+            "head_position": self._head_position,
+        }

@@ -15,8 +15,8 @@ import grpc
 import structlog
 from google.protobuf import json_format
 
-from artstore.v1 import admin_pb2, types_pb2
-from artstore.v1.admin_pb2_grpc import StorageElementServiceStub
+from artstore.v1 import elements_pb2
+from artstore.v1.elements_pb2_grpc import StorageElementServiceStub
 from mesh.credentials import ServiceToken
 from mesh.discovery import REPORT_CHANNEL, REPORT_KEY_PREFIX
 from mesh.errors import ArtStoreError, Unavailable
@@ -26,7 +26,7 @@ from storage_server.element.description import Description
 from storage_server.element.state import Element
 
 if TYPE_CHECKING:
-    from artstore.v1.admin_pb2_grpc import StorageElementServiceAsyncStub
+    from artstore.v1.elements_pb2_grpc import StorageElementServiceAsyncStub
 
 INTERVAL_SECONDS = 2.0
 LIFE_SECONDS = 10
@@ -82,13 +82,13 @@ class Reports:
                     await asyncio.sleep(BURST_SECONDS)
 
     async def to_admin(self) -> None:
-        """Register every five seconds and on each change, until cancelled."""
+        """Report every five seconds and on each change, until cancelled."""
         await self._listening()
         while True:
             self._admin_due.clear()
             known = True
             if self._speaks():
-                known = await self._tolerate("admin", self._register())
+                known = await self._tolerate("admin", self._report())
             with suppress(TimeoutError):
                 async with asyncio.timeout(ADMIN_INTERVAL_SECONDS if known else 1.0):
                     await self._admin_due.wait()
@@ -102,7 +102,7 @@ class Reports:
         return self._element.is_writer or time.monotonic() >= self._other_writer_until
 
     async def _set_report(self, *, changed: bool) -> None:
-        message = self._description.message()
+        message = self._description.report()
         with translated("the element's report"):
             if not self._element.is_writer:
                 await self._listen_for_writer(message.endpoint)
@@ -119,16 +119,16 @@ class Reports:
         value = await self._redis.get(self._key)
         if value is None:
             return
-        other = types_pb2.StorageElement()
+        other = elements_pb2.StorageElementReport()
         with suppress(json_format.ParseError, UnicodeDecodeError):
             json_format.Parse(value, other, ignore_unknown_fields=True)
         if other.is_writer and other.endpoint != endpoint:
             self._other_writer_until = time.monotonic() + LIFE_SECONDS
 
-    async def _register(self) -> None:
-        request = admin_pb2.RegisterStorageElementRequest(element=self._description.message())
+    async def _report(self) -> None:
+        request = elements_pb2.ReportStorageElementRequest(report=self._description.report())
         try:
-            await self._admin.RegisterStorageElement(
+            await self._admin.ReportStorageElement(
                 request, metadata=self._account.metadata(), timeout=CALL_SECONDS
             )
         except grpc.aio.AioRpcError as exc:

@@ -2,20 +2,20 @@
 
 from storage_server.feed.watch import (
     Beat,
-    ChangeEvent,
+    Changes,
     ChangeWatch,
-    FeedCursor,
     FeedEvent,
     SnapshotBegins,
     SnapshotEnds,
+    SnapshotFiles,
 )
 
 __all__ = [
     "Beat",
-    "ChangeEvent",
     "ChangeWatch",
-    "FeedCursor",
+    "Changes",
     "FeedEvent",
     "SnapshotBegins",
     "SnapshotEnds",
+    "SnapshotFiles",
 ]

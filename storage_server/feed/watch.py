@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -12,6 +12,7 @@ import asyncpg
 import structlog
 
 from mesh.errors import Unavailable
+from mesh.feed_cursor import FeedCursor
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.feed import Change, Head
 from storage_server.catalog.rows import FileRow
@@ -21,17 +22,9 @@ log = structlog.get_logger("storage_server.feed")
 HEARTBEAT_SECONDS = 3.0
 # What this process writes rings; other processes' writes are found by looking.
 POLL_SECONDS = 1.0
-READ_BATCH = 1000
+# Of one message: 500 files as large as a sidecar may be are half of what a message may hold.
+BATCH = 500
 MAX_REPAIRS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class FeedCursor:
-    """What a follower has applied; an empty epoch asks for a snapshot."""
-
-    epoch: str
-    sequence: int
-    change_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +33,7 @@ class SnapshotBegins:
 
     epoch: str
     head: int
+    change_id: str
     total: int
 
 
@@ -53,22 +47,29 @@ class SnapshotEnds:
 
 
 @dataclass(frozen=True, slots=True)
-class ChangeEvent:
-    """A change; `change` is None for a file of a snapshot, `row` for one that has no row."""
+class SnapshotFiles:
+    """Some files of a snapshot, at most `BATCH`."""
 
-    change: Change | None
-    row: FileRow | None
+    rows: Sequence[FileRow]
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Some changes in order, at most `BATCH`."""
+
+    epoch: str
+    changes: Sequence[Change]
 
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """A sign of life, and how far the feed is."""
+    """A sign of life: what was told so far, and how far the feed is."""
 
-    epoch: str
+    cursor: FeedCursor
     head: int
 
 
-FeedEvent = SnapshotBegins | SnapshotEnds | ChangeEvent | Beat
+FeedEvent = SnapshotBegins | SnapshotEnds | SnapshotFiles | Changes | Beat
 
 
 class ChangeWatch:
@@ -104,7 +105,7 @@ class ChangeWatch:
                 async for event in self._tail(cursor):
                     yield event
                 # The history is not the cursor's any more: made anew, restored, or trimmed.
-                cursor = FeedCursor("", 0, "")
+                cursor = FeedCursor()
         except asyncpg.UndefinedTableError as exc:
             raise Unavailable("the element's tables are being made anew") from exc
 
@@ -116,22 +117,24 @@ class ChangeWatch:
 
     async def _tail(self, cursor: FeedCursor) -> AsyncIterator[FeedEvent]:
         """Changes after the cursor as they come; ends when they are not to be had."""
-        after, beaten = cursor.sequence, 0.0
+        beaten = 0.0
         while True:
+            after = cursor.sequence
             ring = self._catalog.bell.next_ring()
-            tail = await self._catalog.feed.tail(after, limit=READ_BATCH)
+            tail = await self._catalog.feed.tail(after, limit=BATCH)
             if tail.epoch != cursor.epoch or tail.head < after:
                 return
             if tail.head > after and (not tail.changes or tail.changes[0].sequence != after + 1):
                 return
             if time.monotonic() - beaten > HEARTBEAT_SECONDS:
                 beaten = time.monotonic()
-                yield Beat(tail.epoch, tail.head)
-            for change in tail.changes:
-                yield ChangeEvent(change, change.row)
-                after = change.sequence
+                yield Beat(cursor, tail.head)
             if not tail.changes:
                 await ring.wait(POLL_SECONDS)
+                continue
+            yield Changes(tail.epoch, tail.changes)
+            last = tail.changes[-1]
+            cursor = FeedCursor(tail.epoch, last.sequence, last.change_id)
 
     async def _known(self, cursor: FeedCursor, head: Head) -> bool:
         """Whether the cursor is a place in this feed's kept history."""
@@ -148,10 +151,10 @@ class ChangeWatch:
             yield beat
         head = await feed.head()
         change_id = await feed.change_id_at(head.sequence) or ""
-        yield SnapshotBegins(head.epoch, head.sequence, await feed.total_rows())
-        async for batch in feed.rows_in_batches():
-            for row in batch:
-                yield ChangeEvent(None, row)
+        yield SnapshotBegins(head.epoch, head.sequence, change_id, await feed.total_rows())
+        async for rows in feed.rows_in_batches():
+            for start in range(0, len(rows), BATCH):
+                yield SnapshotFiles(rows[start : start + BATCH])
         # Rows cleaned before their turn came are put back, and reach the follower by the tail.
         async for beat in self._completed():
             yield beat
@@ -171,7 +174,8 @@ class ChangeWatch:
             while not repair.done():
                 with suppress(Unavailable):
                     head = await self._catalog.feed.head()
-                    yield Beat(head.epoch, head.sequence)
+                    # Nothing of this history was told yet.
+                    yield Beat(FeedCursor(head.epoch), head.sequence)
                 await asyncio.wait((repair,), timeout=HEARTBEAT_SECONDS)
             if isinstance(error := repair.result(), Exception):
                 raise error

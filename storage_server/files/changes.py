@@ -13,8 +13,8 @@ from typing import Any
 
 import structlog
 
-from mesh.caller import Caller, Role
-from mesh.errors import Aborted, ArtStoreError, NotFound, PermissionDenied
+from mesh.caller import Caller
+from mesh.errors import Aborted, ArtStoreError, InvalidArgument, NotFound, PermissionDenied
 from mesh.file_ids import canonical_file_id
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.kinds import ChangeKind
@@ -27,13 +27,15 @@ from storage_server.files.recording import Recording, SidecarUncertain
 from storage_server.files.view import FileView, of_sidecar
 from storage_server.modes import Operation
 from storage_server.repair.reading import ReadSidecar
-from storage_server.sidecar import FileState, Sidecar, tombstoned, undeleted, updated
+from storage_server.sidecar import FileState, Sidecar, digest, tombstoned, undeleted, updated
 from storage_server.store.port import Store
 from storage_server.unbroken import Unbroken
 
 _log = structlog.stdlib.get_logger(__name__)
 
 Change = Callable[[Sidecar, datetime], Sidecar]
+
+HOLD_IS_ELSEWHERE = "legal_hold is set and lifted by LifecycleService.SetLegalHold"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +44,11 @@ class _Wanted:
 
     file_id: str
     caller: Caller
-    operation: Operation
+    operation: Operation | None
     kind: ChangeKind
     change: Change
-    expected_revision: int | None
+    expected_revision: int | None = None
+    expected_digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,7 @@ class Changes:
 
         Raises:
             NotFound: no such file, or the caller may not read it.
-            PermissionDenied: no right to write, or a legal hold is changed by a non-ADMIN.
+            PermissionDenied: no right to write.
             Aborted: reason REVISION_CONFLICT.
             FailedPrecondition: mode or state; StoreReadOnly: the store takes no writes.
             InvalidArgument: a value.
@@ -83,12 +86,43 @@ class Changes:
         """
 
         def change(sidecar: Sidecar, now: datetime) -> Sidecar:
-            _check_legal_hold(sidecar, values, caller)
-            return updated(sidecar, values, now)
+            others = dict(values)
+            # A file that was read, changed and sent back says what it is; nobody else's to change.
+            if others.pop("legal_hold", sidecar.legal_hold) != sidecar.legal_hold:
+                raise InvalidArgument(HOLD_IS_ELSEWHERE, field="file.legal_hold")
+            return updated(sidecar, others, now)
 
         return await self._run(
             _Wanted(
                 file_id, caller, Operation.UPDATE, ChangeKind.UPDATED, change, expected_revision
+            )
+        )
+
+    async def hold(
+        self, file_id: str, legal_hold: bool, caller: Caller, *, expected_digest: str | None = None
+    ) -> FileView:
+        """Set or lift a legal hold, in every mode; one that is so already is answered as it is,
+        whatever its digest.
+
+        Args:
+            expected_digest: of the sidecar's fields, as told in changes; empty means that there
+                must be no sidecar, None sets no condition.
+
+        Raises:
+            NotFound: no such file, or it is deleted.
+            Aborted: reason REVISION_CONFLICT.
+            FailedPrecondition: the file is moved; StoreReadOnly: the store takes no writes.
+            Unavailable: storage or database; the change may have been made.
+        """
+
+        def change(sidecar: Sidecar, now: datetime) -> Sidecar:
+            if sidecar.legal_hold == legal_hold:
+                return sidecar
+            return updated(sidecar, {"legal_hold": legal_hold}, now)
+
+        return await self._run(
+            _Wanted(
+                file_id, caller, None, ChangeKind.UPDATED, change, expected_digest=expected_digest
             )
         )
 
@@ -136,7 +170,8 @@ class Changes:
             located = await self._locate(store, wanted.file_id)
             sidecar = located.sidecar
             _check_caller(sidecar, wanted.caller, deleted_is_there=kind is ChangeKind.UNDELETED)
-            self.element.require(wanted.operation)
+            if wanted.operation is not None:
+                self.element.require(wanted.operation)
             self.element.require_writes()
             _check_revision(sidecar, wanted.expected_revision)
             if kind is ChangeKind.UNDELETED:
@@ -144,6 +179,9 @@ class Changes:
                     return await self._as_is(located)
                 await self._require_blob(store, sidecar)
             changed = wanted.change(sidecar, datetime.now(UTC))
+            if changed is sidecar:
+                return await self._as_is(located)
+            _check_digest(sidecar, wanted.expected_digest)
             view = await self._write(store, located, changed, kind)
             if kind is ChangeKind.DELETED and not self.keep_trash:
                 view = await self._empty_trash(store, view)
@@ -219,7 +257,10 @@ def _check_revision(sidecar: Sidecar, expected: int | None) -> None:
         )
 
 
-def _check_legal_hold(sidecar: Sidecar, values: Mapping[str, Any], caller: Caller) -> None:
-    changes = "legal_hold" in values and values["legal_hold"] != sidecar.legal_hold
-    if changes and caller.role is not Role.ADMIN:
-        raise PermissionDenied("only an ADMIN changes a legal hold", reason="LEGAL_HOLD")
+def _check_digest(sidecar: Sidecar, expected: str | None) -> None:
+    if expected is not None and expected != digest(sidecar).hex():
+        raise Aborted(
+            "the sidecar is another one than the step was decided on; look again",
+            reason="REVISION_CONFLICT",
+            metadata={"revision": str(sidecar.revision)},
+        )

@@ -49,14 +49,14 @@ class Downloads:
         caller: Caller,
         *,
         offset: int,
-        length: int,
+        length: int | None,
         seconds_left: float | None = None,
     ) -> Range:
         """The range; the caller closes its `chunks`.
 
         Args:
             offset: first byte.
-            length: how many; 0 means to the end, and what lies beyond it is left out.
+            length: how many; None means to the end, and what lies beyond it is left out.
 
         Raises:
             NotFound: no such file, or the caller may not read it.
@@ -66,7 +66,7 @@ class Downloads:
         """
         if offset < 0:
             raise InvalidArgument("offset is negative", field="offset")
-        if length < 0:
+        if length is not None and length < 0:
             raise InvalidArgument("length is negative", field="length")
         view = await self._while_answering(
             self._lookup.get(file_id, caller, seconds_left=seconds_left)
@@ -80,7 +80,7 @@ class Downloads:
                 metadata={"size_bytes": str(sidecar.size_bytes)},
             )
         rest = sidecar.size_bytes - offset
-        length = min(length, rest) if length else rest
+        length = rest if length is None else min(length, rest)
         store = self._element.store
         if not length:
             return Range(view, offset, 0, None)

@@ -178,9 +178,18 @@ class Lookup:
         return found, missing
 
     async def list_files(
-        self, caller: Caller, *, namespace: str, page_size: int, page_token: str
+        self,
+        caller: Caller,
+        *,
+        namespace: str,
+        page_size: int,
+        page_token: str,
+        show_deleted: bool = False,
     ) -> FilePage:
         """Active files of the namespaces that `caller` may read, oldest first, from the cache.
+
+        Args:
+            show_deleted: tombstones as well.
 
         Raises:
             InvalidArgument: page_size or page_token.
@@ -200,7 +209,10 @@ class Lookup:
             namespaces = sorted(caller.namespaces_read)
         self._element.require_tables()
         page = await self._reads.list_files(
-            namespaces=namespaces, page_size=page_size, page_token=page_token
+            namespaces=namespaces,
+            page_size=page_size,
+            page_token=page_token,
+            show_deleted=show_deleted,
         )
         now = datetime.now(UTC)
         return FilePage(

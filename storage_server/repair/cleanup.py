@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from mesh.operations import Operation
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.fences import Fence
 from storage_server.catalog.summaries import RowSummary
 from storage_server.files.locate import is_found_by_id
-from storage_server.operations import Operation
 from storage_server.repair.decisions import Found
 from storage_server.repair.reading import look_at
 from storage_server.repair.rebuild import Proof

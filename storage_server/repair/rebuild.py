@@ -8,9 +8,9 @@ from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Protocol
 
+from mesh.operations import Operation
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.fences import Fence
-from storage_server.operations import Operation
 from storage_server.repair.comparison import Differences, blobs_of
 from storage_server.repair.dropping import DEFAULT_MAX_DELETE_RATIO, drop_proved
 from storage_server.repair.merging import Merging

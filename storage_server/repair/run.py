@@ -6,9 +6,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from mesh.operations import Operation
 from storage_server.catalog.fences import Fence
 from storage_server.catalog.summaries import RowSummary
-from storage_server.operations import Operation
 from storage_server.repair.result import RebuildResult
 from storage_server.repair.survey import Verified
 

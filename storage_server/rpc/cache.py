@@ -2,44 +2,33 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from artstore.v1 import cache_pb2 as pb
+from artstore.v1 import cache_pb2
 from artstore.v1.cache_pb2_grpc import CacheServiceServicer
 from mesh.errors import InvalidArgument
+from mesh.operations.servicer import KINDS
 from storage_server.cache_operations import CacheOperations
 from storage_server.consistency.report import Finding, Level, Report
 from storage_server.locks import LockEntry, LockKind
-from storage_server.operations import Operation, State
 from storage_server.repair.result import RebuildResult
 
-WATCH_INTERVAL_SECONDS = 0.25
 DEFAULT_PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1000
 
 _LEVELS = {
-    pb.CheckLevel.CHECK_LEVEL_UNSPECIFIED: Level.FULL,
-    pb.CheckLevel.CHECK_LEVEL_QUICK: Level.QUICK,
-    pb.CheckLevel.CHECK_LEVEL_FULL: Level.FULL,
-    pb.CheckLevel.CHECK_LEVEL_DEEP: Level.DEEP,
+    cache_pb2.CheckLevel.CHECK_LEVEL_UNSPECIFIED: Level.FULL,
+    cache_pb2.CheckLevel.CHECK_LEVEL_QUICK: Level.QUICK,
+    cache_pb2.CheckLevel.CHECK_LEVEL_FULL: Level.FULL,
+    cache_pb2.CheckLevel.CHECK_LEVEL_DEEP: Level.DEEP,
 }
 _LEVEL_OF = {
-    Level.QUICK: pb.CheckLevel.CHECK_LEVEL_QUICK,
-    Level.FULL: pb.CheckLevel.CHECK_LEVEL_FULL,
-    Level.DEEP: pb.CheckLevel.CHECK_LEVEL_DEEP,
-}
-_STATES = {
-    State.WAITING: pb.OperationState.OPERATION_STATE_WAITING,
-    State.RUNNING: pb.OperationState.OPERATION_STATE_RUNNING,
-    State.SUCCEEDED: pb.OperationState.OPERATION_STATE_SUCCEEDED,
-    State.FAILED: pb.OperationState.OPERATION_STATE_FAILED,
-    State.CANCELLED: pb.OperationState.OPERATION_STATE_CANCELLED,
-    State.PREEMPTED: pb.OperationState.OPERATION_STATE_PREEMPTED,
+    Level.QUICK: cache_pb2.CheckLevel.CHECK_LEVEL_QUICK,
+    Level.FULL: cache_pb2.CheckLevel.CHECK_LEVEL_FULL,
+    Level.DEEP: cache_pb2.CheckLevel.CHECK_LEVEL_DEEP,
 }
 
 
@@ -49,8 +38,8 @@ def _stamp(moment: datetime) -> Timestamp:
     return stamp
 
 
-def _report(report: Report) -> pb.ConsistencyReport:
-    return pb.ConsistencyReport(
+def _report(report: Report) -> cache_pb2.ConsistencyReport:
+    return cache_pb2.ConsistencyReport(
         total_attr_files=report.total_attr_files,
         total_cache_entries=report.total_cache_entries,
         orphan_cache_count=report.count(Finding.ORPHAN_CACHE),
@@ -65,7 +54,7 @@ def _report(report: Report) -> pb.ConsistencyReport:
         renamed_count=report.count(Finding.RENAMED),
         level=_LEVEL_OF[report.level],
         sequence=report.sequence,
-        details=pb.ConsistencyDetails(
+        details=cache_pb2.ConsistencyDetails(
             expired_entries=report.expired_ids,
             **{finding.value: report.details(finding) for finding in Finding},
         ),
@@ -76,14 +65,14 @@ def _report(report: Report) -> pb.ConsistencyReport:
     )
 
 
-def _result(result: RebuildResult) -> pb.RebuildResult:
+def _result(result: RebuildResult) -> cache_pb2.RebuildResult:
     completed = result.completed_at or result.started_at
-    return pb.RebuildResult(
-        operation_type=result.operation_type,
+    return cache_pb2.RebuildResult(
+        operation_kind=KINDS[result.operation_type],
         started_at=_stamp(result.started_at),
         completed_at=_stamp(completed),
         duration_seconds=(completed - result.started_at).total_seconds(),
-        statistics=pb.RebuildStatistics(
+        statistics=cache_pb2.RebuildStatistics(
             attr_files_scanned=result.attr_files_scanned,
             cache_entries_before=result.cache_entries_before,
             cache_entries_after=result.cache_entries_after,
@@ -98,24 +87,9 @@ def _result(result: RebuildResult) -> pb.RebuildResult:
     )
 
 
-def _progress(operation: Operation) -> pb.WatchOperationResponse:
-    return pb.WatchOperationResponse(
-        operation_id=operation.operation_id,
-        operation_type=operation.operation_type,
-        state=_STATES[operation.state],
-        phase=operation.phase,
-        done=operation.done,
-        total=operation.total,
-        rate=operation.rate,
-        findings=operation.findings,
-        error=operation.error,
-        started_at=_stamp(operation.started_at),
-    )
-
-
-def _lock(lock: LockEntry) -> pb.Lock:
-    return pb.Lock(
-        kind=pb.LockKind.ValueType(int(lock.kind)),
+def _lock(lock: LockEntry) -> cache_pb2.Lock:
+    return cache_pb2.Lock(
+        kind=cache_pb2.LockKind.ValueType(int(lock.kind)),
         file_id=lock.file_id,
         holder=lock.holder,
         operation_id=lock.operation_id,
@@ -132,8 +106,8 @@ class CacheServicer(CacheServiceServicer):
         self._cache = cache
 
     async def CheckConsistency(
-        self, request: pb.CheckConsistencyRequest, context: Any
-    ) -> pb.CheckConsistencyResponse:
+        self, request: cache_pb2.CheckConsistencyRequest, context: Any
+    ) -> cache_pb2.CheckConsistencyResponse:
         """See the proto."""
         if request.level not in _LEVELS:
             raise InvalidArgument("not a level", field="level")
@@ -142,11 +116,11 @@ class CacheServicer(CacheServiceServicer):
             wait_seconds=request.wait_seconds,
             operation_id=request.operation_id,
         )
-        return pb.CheckConsistencyResponse(report=_report(report))
+        return cache_pb2.CheckConsistencyResponse(report=_report(report))
 
     async def RebuildCache(
-        self, request: pb.RebuildCacheRequest, context: Any
-    ) -> pb.RebuildCacheResponse:
+        self, request: cache_pb2.RebuildCacheRequest, context: Any
+    ) -> cache_pb2.RebuildCacheResponse:
         """See the proto."""
         given = request.HasField("max_delete_ratio")
         result = await self._cache.rebuild(
@@ -156,50 +130,31 @@ class CacheServicer(CacheServiceServicer):
             restore_names=request.restore_names,
             operation_id=request.operation_id,
         )
-        return pb.RebuildCacheResponse(result=_result(result))
+        return cache_pb2.RebuildCacheResponse(result=_result(result))
 
     async def RebuildCacheIncremental(
-        self, request: pb.RebuildCacheIncrementalRequest, context: Any
-    ) -> pb.RebuildCacheIncrementalResponse:
+        self, request: cache_pb2.RebuildCacheIncrementalRequest, context: Any
+    ) -> cache_pb2.RebuildCacheIncrementalResponse:
         """See the proto."""
         result = await self._cache.rebuild(
             full=False, wait_seconds=request.wait_seconds, operation_id=request.operation_id
         )
-        return pb.RebuildCacheIncrementalResponse(result=_result(result))
+        return cache_pb2.RebuildCacheIncrementalResponse(result=_result(result))
 
     async def CleanupExpired(
-        self, request: pb.CleanupExpiredRequest, context: Any
-    ) -> pb.CleanupExpiredResponse:
+        self, request: cache_pb2.CleanupExpiredRequest, context: Any
+    ) -> cache_pb2.CleanupExpiredResponse:
         """See the proto."""
         cleaned = await self._cache.cleanup(
             wait_seconds=request.wait_seconds, operation_id=request.operation_id
         )
-        return pb.CleanupExpiredResponse(
+        return cache_pb2.CleanupExpiredResponse(
             deleted_count=cleaned.deleted_count, duration_seconds=cleaned.duration_seconds
         )
 
-    async def WatchOperation(
-        self, request: pb.WatchOperationRequest, context: Any
-    ) -> AsyncIterator[pb.WatchOperationResponse]:
-        """See the proto."""
-        operation = self._cache.operations.find(request.operation_id)
-        while True:
-            moved = operation.next_move()
-            yield _progress(operation)
-            if operation.state.ended:
-                return
-            await moved.wait()
-            if not operation.state.ended:
-                await asyncio.sleep(WATCH_INTERVAL_SECONDS)
-
-    async def CancelOperation(
-        self, request: pb.CancelOperationRequest, context: Any
-    ) -> pb.CancelOperationResponse:
-        """See the proto."""
-        state = self._cache.operations.cancel(request.operation_id)
-        return pb.CancelOperationResponse(state=_STATES[state])
-
-    async def ListLocks(self, request: pb.ListLocksRequest, context: Any) -> pb.ListLocksResponse:
+    async def ListLocks(
+        self, request: cache_pb2.ListLocksRequest, context: Any
+    ) -> cache_pb2.ListLocksResponse:
         """See the proto."""
         token = request.page_token
         if token and not (token.isascii() and token.isdecimal() and len(token) < 10):
@@ -210,19 +165,21 @@ class CacheServicer(CacheServiceServicer):
         size = min(request.page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
         locks = await self._cache.list_locks()
         more = start + size < len(locks)
-        return pb.ListLocksResponse(
+        return cache_pb2.ListLocksResponse(
             locks=[_lock(lock) for lock in locks[start : start + size]],
             next_page_token=str(start + size) if more else "",
             total_size=len(locks),
         )
 
     async def ReleaseLock(
-        self, request: pb.ReleaseLockRequest, context: Any
-    ) -> pb.ReleaseLockResponse:
+        self, request: cache_pb2.ReleaseLockRequest, context: Any
+    ) -> cache_pb2.ReleaseLockResponse:
         """See the proto."""
         if request.kind not in {int(kind) for kind in LockKind}:
             raise InvalidArgument("name the kind of lock", field="kind")
         released = await self._cache.release_lock(
-            LockKind(request.kind), file_id=request.file_id, fence=request.fence
+            LockKind(request.kind),
+            file_id=request.file_id,
+            fence=request.fence if request.HasField("fence") else None,
         )
-        return pb.ReleaseLockResponse(released=released)
+        return cache_pb2.ReleaseLockResponse(released=released)

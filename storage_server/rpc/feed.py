@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any
 
-from artstore.v1 import storage_pb2 as pb
-from artstore.v1 import types_pb2
+from artstore.v1 import changes_pb2 as pb
+from mesh import feed_cursor
+from storage_server.catalog.feed import Change
+from storage_server.catalog.rows import FileRow
 from storage_server.element.state import Element
 from storage_server.feed import (
     Beat,
-    ChangeEvent,
+    Changes,
     ChangeWatch,
-    FeedCursor,
     FeedEvent,
     SnapshotBegins,
+    SnapshotFiles,
 )
 from storage_server.files.view import of_row
 from storage_server.rpc.messages import CHANGE_KINDS, file_message, timestamp
+
+# A batch is put into words in pieces, so that other calls have their turn between them.
+TURN = 100
 
 
 class FeedStreams:
@@ -32,46 +38,73 @@ class FeedStreams:
         """One follower, until it leaves.
 
         Raises:
+            InvalidArgument: the cursor is none.
             Unavailable: PostgreSQL does not answer, the tables are not there, or files that
                 lack a row cannot be looked for now.
         """
+        cursor = feed_cursor.decode(request.cursor)
         self._element.require_tables()
-        cursor = FeedCursor(request.epoch, request.after_sequence, request.after_change_id)
         async with aclosing(self._watch.follow(cursor)) as events:
             async for event in events:
-                await context.write(to_message(event, self._element.element_id))
+                await context.write(await to_message(event, self._element.element_id))
 
 
-def to_message(event: FeedEvent, element_id: str) -> pb.WatchChangesResponse:
+async def to_message(event: FeedEvent, element_id: str) -> pb.WatchChangesResponse:
     """One part of the feed, in words of the contract."""
-    if isinstance(event, ChangeEvent):
-        return pb.WatchChangesResponse(change=_change(event, element_id))
-    if isinstance(event, Beat):
-        return pb.WatchChangesResponse(heartbeat=pb.Heartbeat(epoch=event.epoch, head=event.head))
-    if isinstance(event, SnapshotBegins):
-        return pb.WatchChangesResponse(
-            snapshot_begin=pb.SnapshotBegin(epoch=event.epoch, head=event.head, total=event.total)
-        )
-    return pb.WatchChangesResponse(
-        snapshot_end=pb.SnapshotEnd(epoch=event.epoch, head=event.head, change_id=event.change_id)
+    message = pb.WatchChangesResponse()
+    if isinstance(event, Changes):
+        for number, change in enumerate(event.changes):
+            message.changes.changes.append(_change(change, event.epoch, element_id))
+            if number % TURN == TURN - 1:
+                await asyncio.sleep(0)
+    elif isinstance(event, SnapshotFiles):
+        for number, row in enumerate(event.rows):
+            message.changes.changes.append(_file(row, element_id))
+            if number % TURN == TURN - 1:
+                await asyncio.sleep(0)
+    elif isinstance(event, Beat):
+        cursor = event.cursor
+        message.heartbeat.cursor = _text(cursor.epoch, cursor.sequence, cursor.change_id)
+        message.heartbeat.position = cursor.sequence
+        message.heartbeat.head_position = event.head
+    elif isinstance(event, SnapshotBegins):
+        message.snapshot_begin.cursor = _text(event.epoch, event.head, event.change_id)
+        message.snapshot_begin.head_position = event.head
+        message.snapshot_begin.file_count = event.total
+    else:
+        message.snapshot_end.cursor = _text(event.epoch, event.head, event.change_id)
+        message.snapshot_end.position = event.head
+    return message
+
+
+_text = feed_cursor.encode
+
+
+def _file(row: FileRow, element_id: str) -> pb.Change:
+    """A file of a snapshot."""
+    return pb.Change(
+        position=row.sequence,
+        kind=pb.CHANGE_KIND_SNAPSHOT,
+        file_id=row.sidecar.file_id,
+        file=file_message(of_row(row, datetime.now(UTC)), element_id),
+        revision=row.sidecar.revision,
+        digest=row.digest.hex(),
     )
 
 
-def _change(event: ChangeEvent, element_id: str) -> pb.Change:
-    change, row = event.change, event.row
-    file = None
-    if row is not None:
-        file = file_message(of_row(row, datetime.now(UTC)), element_id)
-    if change is None:
-        return pb.Change(sequence=row.sequence if row else 0, file=file)
+def _change(change: Change, epoch: str, element_id: str) -> pb.Change:
     kind = CHANGE_KINDS[change.kind]
-    if file is None or kind == pb.CHANGE_KIND_DROPPED:
-        # A row that went since was cleaned or purged: the follower asks for the file.
-        file = types_pb2.File(file_id=change.file_id, storage_element_id=element_id)
-    return pb.Change(
-        sequence=change.sequence,
-        change_id=change.change_id,
+    message = pb.Change(
+        cursor=_text(epoch, change.sequence, change.change_id),
+        position=change.sequence,
         kind=kind,
-        file=file,
+        file_id=change.file_id,
         changed_at=timestamp(change.changed_at),
     )
+    row = change.row
+    # A row that went since was cleaned or purged: the follower asks for the file.
+    if row is not None and kind != pb.CHANGE_KIND_DROPPED:
+        message.file.CopyFrom(file_message(of_row(row, datetime.now(UTC)), element_id))
+        message.revision = row.sidecar.revision
+        message.digest = row.digest.hex()
+    return message

@@ -8,11 +8,13 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from artstore.v1 import storage_pb2, types_pb2
+from artstore.v1 import changes_pb2, storage_pb2, types_pb2, uploads_pb2
 from mesh import change_token
-from mesh.errors import InvalidArgument
+from mesh.errors import InvalidArgument, Unimplemented
 from storage_server.catalog.kinds import ChangeKind
+from storage_server.catalog.uploads import UploadRow
 from storage_server.element.description import MODES
+from storage_server.files.changes import HOLD_IS_ELSEWHERE
 from storage_server.files.view import FileView
 from storage_server.modes import Mode
 from storage_server.sidecar import UPDATABLE, FileState, RetentionPolicy
@@ -35,12 +37,12 @@ _POLICY_OF: Mapping[int, RetentionPolicy] = {
     **{number: policy for policy, number in _POLICIES.items()},
 }
 _MODE_OF: Mapping[int, Mode] = {number: mode for mode, number in MODES.items()}
-CHANGE_KINDS: Mapping[ChangeKind, storage_pb2.ChangeKind.ValueType] = {
-    ChangeKind.CREATED: storage_pb2.CHANGE_KIND_CREATED,
-    ChangeKind.UPDATED: storage_pb2.CHANGE_KIND_UPDATED,
-    ChangeKind.DELETED: storage_pb2.CHANGE_KIND_DELETED,
-    ChangeKind.UNDELETED: storage_pb2.CHANGE_KIND_UNDELETED,
-    ChangeKind.DROPPED: storage_pb2.CHANGE_KIND_DROPPED,
+CHANGE_KINDS: Mapping[ChangeKind, changes_pb2.ChangeKind.ValueType] = {
+    ChangeKind.CREATED: changes_pb2.CHANGE_KIND_CREATED,
+    ChangeKind.UPDATED: changes_pb2.CHANGE_KIND_UPDATED,
+    ChangeKind.DELETED: changes_pb2.CHANGE_KIND_DELETED,
+    ChangeKind.UNDELETED: changes_pb2.CHANGE_KIND_UNDELETED,
+    ChangeKind.DROPPED: changes_pb2.CHANGE_KIND_DROPPED,
 }
 
 
@@ -96,12 +98,15 @@ def token_of(view: FileView, element_id: str, epoch: str) -> str:
     return change_token.encode(element_id, epoch, view.sequence)
 
 
-def header_of(message: types_pb2.UploadHeader) -> Header:
+def header_of(message: uploads_pb2.UploadHeader) -> Header:
     """The header as sent; `uploads.header.checked` says whether it is good.
 
     Raises:
         InvalidArgument: a retention policy that this server does not know.
+        Unimplemented: more than one copy is wanted.
     """
+    if message.HasField("copies") and message.copies != 1:
+        raise Unimplemented("only one copy of a file is kept so far; leave `copies` out")
     policy = _POLICY_OF.get(message.retention_policy)
     if policy is None:
         raise InvalidArgument("unknown retention_policy", field="retention_policy")
@@ -118,6 +123,33 @@ def header_of(message: types_pb2.UploadHeader) -> Header:
         retention_policy=policy,
         retention_days=message.retention_days,
         request_id=message.request_id,
+    )
+
+
+def open_upload(row: UploadRow, expires_at: datetime) -> storage_pb2.OpenUpload:
+    """An open upload without its token."""
+    header = Header.from_bytes(row.header)
+    return storage_pb2.OpenUpload(
+        upload_id=row.upload_id,
+        created_by=row.created_by,
+        header=uploads_pb2.UploadHeader(
+            original_filename=header.original_filename,
+            content_type=header.content_type,
+            size_bytes=header.size_bytes,
+            sha256=header.sha256,
+            description=header.description,
+            version=header.version,
+            tags=header.tags,
+            attributes=header.attributes,
+            namespace=header.namespace,
+            retention_policy=_POLICIES[header.retention_policy],
+            retention_days=header.retention_days or 0,
+            request_id=header.request_id,
+        ),
+        committed_size_bytes=row.stage.committed_size_bytes,
+        reserved_size_bytes=row.reserved_bytes,
+        created_at=timestamp(row.created_at),
+        expires_at=timestamp(expires_at),
     )
 
 
@@ -142,10 +174,14 @@ def changes_of(request: storage_pb2.UpdateFileRequest) -> dict[str, Any]:
     file = request.file
     names = list(dict.fromkeys(request.update_mask.paths))
     for name in names:
+        if name == "legal_hold":
+            raise InvalidArgument(HOLD_IS_ELSEWHERE, field="update_mask")
         if name not in UPDATABLE:
             raise InvalidArgument(f"{name[:64]!r} cannot be updated", field="update_mask")
     if not names:
         names = [field.name for field, _ in file.ListFields() if field.name in UPDATABLE]
+    if names == ["legal_hold"]:
+        raise InvalidArgument(HOLD_IS_ELSEWHERE, field="file.legal_hold")
     if not names:
         raise InvalidArgument("nothing to update", field="update_mask")
     return {name: _value(file, name) for name in names}

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import google_crc32c
 import grpc
 
-from artstore.v1 import storage_pb2 as pb
-from artstore.v1 import types_pb2
+from artstore.v1 import changes_pb2, downloads_pb2, storage_pb2, types_pb2, uploads_pb2
 from artstore.v1.storage_pb2_grpc import StorageServiceServicer
-from mesh.caller import current_caller, current_upload_token
-from mesh.errors import InvalidArgument
+from mesh.caller import Role, current_caller, current_upload_token
+from mesh.errors import InvalidArgument, PermissionDenied, Unimplemented
 from storage_server.element.description import Description
 from storage_server.element.mode_change import ModeChange
 from storage_server.element.state import Element
@@ -28,6 +27,7 @@ from storage_server.rpc.messages import (
     file_message,
     header_of,
     mode_of,
+    open_upload,
     optional,
     timestamp,
     token_of,
@@ -54,9 +54,7 @@ class StorageServicer(StorageServiceServicer):
     feed: FeedStreams
     unbroken: Unbroken
 
-    async def Upload(
-        self, request_iterator: Any, context: Context
-    ) -> pb.StorageServiceUploadResponse:
+    async def Upload(self, request_iterator: Any, context: Context) -> uploads_pb2.UploadResponse:
         """See the proto."""
         first = await upload_streams.first_message(context, "header")
         if not first.HasField("header"):
@@ -66,16 +64,14 @@ class StorageServicer(StorageServiceServicer):
             view = begun.view
         else:
             view = await upload_streams.receive(begun, context, self.unbroken)
-        return pb.StorageServiceUploadResponse(
-            file=self._file(view), change_token=self._token(view)
-        )
+        return uploads_pb2.UploadResponse(file=self._file(view), change_token=self._token(view))
 
     async def StartUpload(
-        self, request: pb.StorageServiceStartUploadRequest, context: Context
-    ) -> pb.StorageServiceStartUploadResponse:
+        self, request: uploads_pb2.StartUploadRequest, context: Context
+    ) -> uploads_pb2.StartUploadResponse:
         """See the proto."""
         opened = await self.intake.start(header_of(request.header), current_caller())
-        return pb.StorageServiceStartUploadResponse(
+        return uploads_pb2.StartUploadResponse(
             upload_id=opened.upload_id,
             storage_element_id=self.element.element_id,
             endpoint=self.description.endpoint,
@@ -86,25 +82,44 @@ class StorageServicer(StorageServiceServicer):
 
     async def WriteUpload(
         self, request_iterator: Any, context: Context
-    ) -> pb.StorageServiceWriteUploadResponse:
+    ) -> uploads_pb2.WriteUploadResponse:
         """See the proto."""
         first = await upload_streams.first_message(context, "upload_id")
         session, writer = await self.sessions.writer(first.upload_id, current_upload_token())
         size = await upload_streams.receive_more(first, session, writer, context, self.unbroken)
-        return pb.StorageServiceWriteUploadResponse(committed_size_bytes=size)
+        return uploads_pb2.WriteUploadResponse(committed_size_bytes=size)
 
     async def GetUpload(
-        self, request: pb.StorageServiceGetUploadRequest, context: Context
-    ) -> pb.StorageServiceGetUploadResponse:
+        self, request: uploads_pb2.GetUploadRequest, context: Context
+    ) -> uploads_pb2.GetUploadResponse:
         """See the proto."""
         size, view = await self.sessions.progress(request.upload_id, current_upload_token())
-        return pb.StorageServiceGetUploadResponse(
+        return uploads_pb2.GetUploadResponse(
             committed_size_bytes=size, file=None if view is None else self._file(view)
         )
 
+    async def ListUploads(
+        self, request: storage_pb2.ListUploadsRequest, context: Context
+    ) -> storage_pb2.ListUploadsResponse:
+        """See the proto."""
+        caller = current_caller()
+        created_by = request.created_by
+        if caller.role is not Role.ADMIN:
+            if created_by not in ("", caller.subject):
+                raise PermissionDenied("only an ADMIN lists others' uploads", reason="ROLE_DENIED")
+            created_by = caller.subject
+        rows, token, total = await self.sessions.list_open(
+            created_by=created_by, page_size=request.page_size, page_token=request.page_token
+        )
+        return storage_pb2.ListUploadsResponse(
+            uploads=[open_upload(row, self.sessions.expires_at(row)) for row in rows],
+            next_page_token=token,
+            total_size=total,
+        )
+
     async def CommitUpload(
-        self, request: pb.StorageServiceCommitUploadRequest, context: Context
-    ) -> pb.StorageServiceCommitUploadResponse:
+        self, request: uploads_pb2.CommitUploadRequest, context: Context
+    ) -> uploads_pb2.CommitUploadResponse:
         """See the proto."""
         view = await self.sessions.commit(
             request.upload_id,
@@ -113,33 +128,33 @@ class StorageServicer(StorageServiceServicer):
             optional(request, "sha256"),
             deadline=upload_streams.deadline_of(context),
         )
-        return pb.StorageServiceCommitUploadResponse(
+        return uploads_pb2.CommitUploadResponse(
             file=self._file(view), change_token=self._token(view)
         )
 
     async def AbortUpload(
-        self, request: pb.StorageServiceAbortUploadRequest, context: Context
-    ) -> pb.StorageServiceAbortUploadResponse:
+        self, request: uploads_pb2.AbortUploadRequest, context: Context
+    ) -> uploads_pb2.AbortUploadResponse:
         """See the proto."""
         await self.sessions.abort(request.upload_id, current_upload_token())
-        return pb.StorageServiceAbortUploadResponse()
+        return uploads_pb2.AbortUploadResponse()
 
     async def Download(  # type: ignore[override]
-        self, request: pb.DownloadRequest, context: Context
+        self, request: downloads_pb2.DownloadRequest, context: Context
     ) -> None:
         """See the proto."""
         part = await self.downloads.open(
             request.file_id,
             current_caller(),
             offset=request.offset,
-            length=request.length,
+            length=optional(request, "length"),
             seconds_left=context.time_remaining(),
         )
-        header = pb.DownloadHeader(
+        header = downloads_pb2.DownloadHeader(
             file=self._file(part.view), offset=part.offset, length=part.length
         )
         if part.chunks is None:
-            await context.write(pb.DownloadResponse(header=header))
+            await context.write(downloads_pb2.DownloadResponse(header=header))
             return
         offset = part.offset
         async with aclosing(part.chunks) as chunks:
@@ -147,51 +162,52 @@ class StorageServicer(StorageServiceServicer):
             async for data in chunks:
                 # The header comes once the bytes are known to be there.
                 if first:
-                    await context.write(pb.DownloadResponse(header=header))
+                    await context.write(downloads_pb2.DownloadResponse(header=header))
                     first = False
                 chunk = types_pb2.Chunk(offset=offset, data=data, crc32c=google_crc32c.value(data))
-                await context.write(pb.DownloadResponse(chunk=chunk))
+                await context.write(downloads_pb2.DownloadResponse(chunk=chunk))
                 offset += len(data)
 
     async def GetFile(
-        self, request: pb.StorageServiceGetFileRequest, context: Context
-    ) -> pb.StorageServiceGetFileResponse:
+        self, request: storage_pb2.StorageServiceGetFileRequest, context: Context
+    ) -> storage_pb2.StorageServiceGetFileResponse:
         """See the proto."""
         view = await self.lookup.get(
             request.file_id, current_caller(), seconds_left=context.time_remaining()
         )
-        return pb.StorageServiceGetFileResponse(file=self._file(view))
+        return storage_pb2.StorageServiceGetFileResponse(file=self._file(view))
 
     async def BatchGetFiles(
-        self, request: pb.BatchGetFilesRequest, context: Context
-    ) -> pb.BatchGetFilesResponse:
+        self, request: storage_pb2.BatchGetFilesRequest, context: Context
+    ) -> storage_pb2.BatchGetFilesResponse:
         """See the proto."""
         found, missing = await self.lookup.get_many(
             request.file_ids, current_caller(), seconds_left=context.time_remaining()
         )
-        return pb.BatchGetFilesResponse(
+        return storage_pb2.BatchGetFilesResponse(
             files=[self._file(view) for view in found], missing_file_ids=missing
         )
 
     async def ListFiles(
-        self, request: pb.StorageServiceListFilesRequest, context: Context
-    ) -> pb.StorageServiceListFilesResponse:
+        self, request: storage_pb2.StorageServiceListFilesRequest, context: Context
+    ) -> storage_pb2.StorageServiceListFilesResponse:
         """See the proto."""
         page = await self.lookup.list_files(
             current_caller(),
             namespace=request.namespace,
             page_size=request.page_size,
             page_token=request.page_token,
+            show_deleted=request.show_deleted,
         )
-        return pb.StorageServiceListFilesResponse(
+        return storage_pb2.StorageServiceListFilesResponse(
             files=[self._file(view) for view in page.files],
             next_page_token=page.next_page_token,
             total_size=page.total_size,
         )
 
     async def UpdateFile(
-        self, request: pb.UpdateFileRequest, context: Context
-    ) -> pb.UpdateFileResponse:
+        self, request: storage_pb2.UpdateFileRequest, context: Context
+    ) -> storage_pb2.UpdateFileResponse:
         """See the proto."""
         view = await self.changes.update(
             request.file_id,
@@ -199,48 +215,61 @@ class StorageServicer(StorageServiceServicer):
             current_caller(),
             expected_revision=optional(request, "expected_revision"),
         )
-        return pb.UpdateFileResponse(file=self._file(view), change_token=self._token(view))
+        return storage_pb2.UpdateFileResponse(file=self._file(view), change_token=self._token(view))
 
     async def DeleteFile(
-        self, request: pb.DeleteFileRequest, context: Context
-    ) -> pb.DeleteFileResponse:
+        self, request: storage_pb2.DeleteFileRequest, context: Context
+    ) -> storage_pb2.DeleteFileResponse:
         """See the proto."""
         view = await self.changes.delete(
             request.file_id,
             current_caller(),
             expected_revision=optional(request, "expected_revision"),
         )
-        return pb.DeleteFileResponse(file=self._file(view), change_token=self._token(view))
+        return storage_pb2.DeleteFileResponse(file=self._file(view), change_token=self._token(view))
 
     async def UndeleteFile(
-        self, request: pb.UndeleteFileRequest, context: Context
-    ) -> pb.UndeleteFileResponse:
+        self, request: storage_pb2.UndeleteFileRequest, context: Context
+    ) -> storage_pb2.UndeleteFileResponse:
         """See the proto."""
+        if request.HasField("retention_days"):
+            raise Unimplemented("files do not expire yet; leave retention_days out")
         view = await self.changes.undelete(
             request.file_id,
             current_caller(),
             expected_revision=optional(request, "expected_revision"),
         )
-        return pb.UndeleteFileResponse(file=self._file(view), change_token=self._token(view))
+        return storage_pb2.UndeleteFileResponse(
+            file=self._file(view), change_token=self._token(view)
+        )
 
     async def GetElement(
-        self, request: pb.GetElementRequest, context: Context
-    ) -> pb.GetElementResponse:
+        self, request: storage_pb2.GetElementRequest, context: Context
+    ) -> storage_pb2.GetElementResponse:
         """See the proto."""
         await self.description.look()
-        return pb.GetElementResponse(element=self.description.message())
+        return storage_pb2.GetElementResponse(element=self.description.message())
 
-    async def SetMode(self, request: pb.SetModeRequest, context: Context) -> pb.SetModeResponse:
+    async def SetMode(
+        self, request: storage_pb2.SetModeRequest, context: Context
+    ) -> storage_pb2.SetModeResponse:
         """See the proto."""
         await self.mode_change.change(
             mode_of(request.mode),
             confirm=request.confirm,
             drain_seconds=optional(request, "drain_seconds"),
         )
-        return pb.SetModeResponse(element=self.description.message())
+        return storage_pb2.SetModeResponse(element=self.description.message())
+
+    async def SetDrain(self, request: storage_pb2.SetDrainRequest, context: Context) -> NoReturn:
+        """See the proto."""
+        raise Unimplemented(
+            "an element is not drained by this version: put it into mode ro instead, which"
+            " refuses new uploads"
+        )
 
     async def WatchChanges(  # type: ignore[override]
-        self, request: pb.WatchChangesRequest, context: Context
+        self, request: changes_pb2.WatchChangesRequest, context: Context
     ) -> None:
         """See the proto."""
         await self.feed.watch(request, context)

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import grpc
 
-from artstore.v1 import storage_pb2, types_pb2
+from artstore.v1 import types_pb2, uploads_pb2
 from mesh.errors import ArtStoreError, InvalidArgument
 from storage_server.files.view import FileView
 from storage_server.rpc.messages import optional
@@ -95,7 +95,7 @@ async def _receive(stream: StreamedUpload, reader: _Reader, deadline: float | No
 
 
 async def receive_more(
-    first: storage_pb2.StorageServiceWriteUploadRequest,
+    first: uploads_pb2.WriteUploadRequest,
     session: Session,
     writer: Writer,
     context: Context,

@@ -124,7 +124,7 @@ class LocalStage:
         """Rename into the folder, and force the folder and its new parents to the disk."""
         self._require_open()
         if self._sealed is None:
-            raise FailedPrecondition("the stage is not sealed", reason="NOT_SEALED")
+            raise FailedPrecondition("the stage is not sealed")
         await self._threads.run_within(
             self._patient_seconds, self._what, self._files.place, self.key, self._path
         )

@@ -178,7 +178,7 @@ class S3Stage:
         """Check that the object is there, whole: sealing has put it in place."""
         self._require_open()
         if self._sealed is None:
-            raise FailedPrecondition("the stage is not sealed", reason="NOT_SEALED")
+            raise FailedPrecondition("the stage is not sealed")
         size = await self._made.size(self._offset)
         if size != self._sealed.size_bytes:
             raise DataLoss(

@@ -17,6 +17,7 @@ from storage_server import naming
 from storage_server.file_id import time_of
 from storage_server.sidecar import (
     MAX_CREATED_BY_BYTES,
+    MAX_RETENTION_DAYS,
     RetentionPolicy,
     Sidecar,
     check_user_part,
@@ -27,9 +28,10 @@ from storage_server.user_part import check_labels, distinct
 
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 DEFAULT_RETENTION_DAYS = 30
-MAX_RETENTION_DAYS = 36_500
 MAX_REQUEST_ID_BYTES = 128
 MAX_SIZE_BYTES = 1 << 60
+# By versions before this one, whose uploads go on and whose requests may be repeated.
+_LONGEST_EVER_TAKEN_DAYS = 36_500
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -71,6 +73,8 @@ class Header:
 
 def checked(header: Header, created_by: str) -> Header:
     """`header` with defaults filled in, after every check that needs no byte of the file.
+
+    A repeat passes as its first request did; `require_new` is for one that is none.
 
     Raises:
         InvalidArgument: naming the field.
@@ -117,11 +121,23 @@ def _retention_days(header: Header) -> int | None:
         if days:
             raise InvalidArgument("a permanent file has no retention_days", field="retention_days")
         return None
-    if not 0 <= days <= MAX_RETENTION_DAYS:
-        raise InvalidArgument(
-            f"retention_days is 1 to {MAX_RETENTION_DAYS}", field="retention_days"
-        )
+    if not 0 <= days <= _LONGEST_EVER_TAKEN_DAYS:
+        raise _too_many_days()
     return days or DEFAULT_RETENTION_DAYS
+
+
+def require_new(header: Header) -> None:
+    """Refuse what only a repeat of a request to an older version may say.
+
+    Raises:
+        InvalidArgument: naming the field.
+    """
+    if (header.retention_days or 0) > MAX_RETENTION_DAYS:
+        raise _too_many_days()
+
+
+def _too_many_days() -> InvalidArgument:
+    return InvalidArgument(f"retention_days is 1 to {MAX_RETENTION_DAYS:,}", field="retention_days")
 
 
 def draft(header: Header, file_id: str, created_by: str) -> Sidecar:

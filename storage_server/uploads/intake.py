@@ -26,7 +26,7 @@ from storage_server.files.locks import KeyedLocks
 from storage_server.files.view import FileView, of_row
 from storage_server.naming import blob_path
 from storage_server.repair.replay import Replay
-from storage_server.uploads.header import Header, checked, describes, draft
+from storage_server.uploads.header import Header, checked, describes, draft, require_new
 from storage_server.uploads.sessions import Find, Opened, Sessions, require_present
 from storage_server.uploads.streaming import StreamedUpload, UploadParts
 
@@ -195,6 +195,7 @@ class Intake:
     async def _begin_stream(self, header: Header, created_by: str) -> StreamedUpload:
         parts = self._parts
         parts.element.require_creating()
+        require_new(header)
         store = parts.element.require_writer()
         sidecar = draft(header, new_file_id(self._clock.now()), created_by)
         parts.space.take(sidecar.file_id, header.size_bytes)
@@ -214,6 +215,7 @@ class Intake:
 
     async def _start_session(self, header: Header, created_by: str) -> Opened:
         self._parts.element.require_creating()
+        require_new(header)
         return await self._sessions.open(header, new_file_id(self._clock.now()), created_by)
 
     async def _end_unless_writing(self, upload: UploadRow) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -16,11 +16,18 @@ from mesh.errors import (
     Aborted,
     ArtStoreError,
     FailedPrecondition,
+    InvalidArgument,
     NotFound,
     PermissionDenied,
     Unavailable,
 )
-from storage_server.catalog.reads import Reads
+from storage_server.catalog.reads import (
+    DEFAULT_PAGE_SIZE,
+    MAX_PAGE_SIZE,
+    Reads,
+    decode_page_token,
+    encode_page_token,
+)
 from storage_server.catalog.uploads import UploadRow
 from storage_server.files.locks import KeyedLocks
 from storage_server.files.view import FileView
@@ -178,6 +185,42 @@ class Sessions:
             finally:
                 # Not before: whoever asks meanwhile must not find it on record once more.
                 self._sessions.pop(session.upload_id, None)
+
+    async def list_open(
+        self, *, created_by: str, page_size: int, page_token: str
+    ) -> tuple[Sequence[UploadRow], str, int]:
+        """(a page of open uploads, newest first; the next page's token; how many there are).
+
+        Args:
+            created_by: only of this account; empty means all.
+            page_size: 0 means 100; more than 1,000 is lowered.
+
+        Raises:
+            InvalidArgument: page_size or page_token.
+            Unavailable: the database does not answer.
+        """
+        if page_size < 0:
+            raise InvalidArgument("page_size is negative", field="page_size")
+        size = min(page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
+        found = await self._parts.uploads.list_open()
+        rows = sorted(
+            (row for row in found if created_by in ("", row.created_by)),
+            key=lambda row: (row.created_at, row.upload_id),
+            reverse=True,
+        )
+        rest = rows
+        if page_token:
+            before = decode_page_token(page_token)
+            rest = [row for row in rows if (row.created_at, row.upload_id) < before]
+        page = rest[:size]
+        token = ""
+        if len(rest) > size:
+            token = encode_page_token(page[-1].created_at, page[-1].upload_id)
+        return page, token, len(rows)
+
+    def expires_at(self, row: UploadRow) -> datetime:
+        """When an upload is dropped unless somebody touches it."""
+        return row.touched_at + self._idle_for
 
     # --- for the element -------------------------------------------------------------
 
@@ -357,7 +400,7 @@ def require_present(view: FileView) -> None:
         raise NotFound(
             f"the upload became file {view.sidecar.file_id}, which was deleted since; "
             "UndeleteFile may bring it back, a new request_id makes another file",
-            reason="DELETED",
+            reason="FILE_DELETED",
             metadata={"file_id": view.sidecar.file_id},
         )
 

@@ -14,16 +14,23 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from artstore.v1 import (
-    admin_pb2,
-    admin_pb2_grpc,
+    accounts_pb2,
+    accounts_pb2_grpc,
     cache_pb2,
     cache_pb2_grpc,
-    ingest_pb2,
+    downloads_pb2,
     ingest_pb2_grpc,
+    lifecycle_pb2,
+    lifecycle_pb2_grpc,
+    operations_pb2_grpc,
     query_pb2_grpc,
+    registry_pb2_grpc,
     storage_pb2,
     storage_pb2_grpc,
+    tokens_pb2,
+    tokens_pb2_grpc,
     types_pb2,
+    uploads_pb2,
 )
 from tests.mesh_process import MeshFile
 
@@ -58,8 +65,8 @@ class Outside:
     def token(self) -> str:
         """An access token, asked for once."""
         if not self._token:
-            stub = admin_pb2_grpc.TokenServiceStub(self.channel(self.file.endpoints["admin"]))
-            request = admin_pb2.IssueTokenRequest(
+            stub = tokens_pb2_grpc.TokenServiceStub(self.channel(self.file.endpoints["admin"]))
+            request = tokens_pb2.IssueTokenRequest(
                 client_id=self.client_id or self.file.client_id,
                 client_secret=self.client_secret or self.file.client_secret,
             )
@@ -90,27 +97,36 @@ class Outside:
         endpoint = self.file.endpoints["storage"][element_id]
         return cache_pb2_grpc.CacheServiceStub(self.channel(endpoint))
 
+    def operations(self, element_id: str) -> Any:
+        endpoint = self.file.endpoints["storage"][element_id]
+        return operations_pb2_grpc.OperationServiceStub(self.channel(endpoint))
+
+    def hold(self, file_id: str, legal_hold: bool = True) -> types_pb2.File:
+        """Set or lift a legal hold, by admin."""
+        stub = lifecycle_pb2_grpc.LifecycleServiceStub(self.channel(self.file.endpoints["admin"]))
+        request = lifecycle_pb2.SetLegalHoldRequest(file_id=file_id, legal_hold=legal_hold)
+        file: types_pb2.File = stub.SetLegalHold(request, **self.auth).file
+        return file
+
     @property
     def registry(self) -> Any:
-        return admin_pb2_grpc.FileRegistryServiceStub(self.channel(self.file.endpoints["admin"]))
+        return registry_pb2_grpc.FileRegistryServiceStub(self.channel(self.file.endpoints["admin"]))
 
-    def account(self, role: admin_pb2.Role, *namespaces: str) -> Outside:
+    def account(self, role: accounts_pb2.Role, *namespaces: str) -> Outside:
         """Make a service account and return a caller with it."""
-        stub = admin_pb2_grpc.ServiceAccountServiceStub(self.channel(self.file.endpoints["admin"]))
-        request = admin_pb2.CreateServiceAccountRequest(
+        stub = accounts_pb2_grpc.ServiceAccountServiceStub(
+            self.channel(self.file.endpoints["admin"])
+        )
+        request = accounts_pb2.CreateServiceAccountRequest(
             client_id=f"outside-{secrets.token_hex(4)}", role=role, namespaces=namespaces
         )
         made = stub.CreateServiceAccount(request, **self.auth)
         return Outside(self.file, made.account.client_id, made.client_secret)
 
-    def send(
-        self, content: bytes, name: str, **header: Any
-    ) -> ingest_pb2.IngestServiceUploadResponse:
+    def send(self, content: bytes, name: str, **header: Any) -> uploads_pb2.UploadResponse:
         """Put `content` in through ingest, in one stream; the answer has the change token."""
-        parts = _requests(
-            ingest_pb2.IngestServiceUploadRequest, _head(content, name, header), content
-        )
-        answer: ingest_pb2.IngestServiceUploadResponse = self.ingest.Upload(parts, **self.auth)
+        parts = _requests(uploads_pb2.UploadRequest, _head(content, name, header), content)
+        answer: uploads_pb2.UploadResponse = self.ingest.Upload(parts, **self.auth)
         return answer
 
     def upload(self, content: bytes, name: str, **header: Any) -> types_pb2.File:
@@ -121,9 +137,7 @@ class Outside:
         self, element_id: str, content: bytes, name: str, **header: Any
     ) -> types_pb2.File:
         """Put `content` into one element, past ingest."""
-        parts = _requests(
-            storage_pb2.StorageServiceUploadRequest, _head(content, name, header), content
-        )
+        parts = _requests(uploads_pb2.UploadRequest, _head(content, name, header), content)
         uploaded: types_pb2.File = self.storage(element_id).Upload(parts, **self.auth).file
         return uploaded
 
@@ -131,7 +145,9 @@ class Outside:
         self, element_id: str, file_id: str, offset: int = 0, length: int = 0
     ) -> tuple[types_pb2.File, bytes]:
         """Get a file, or a range of it, from its element."""
-        request = storage_pb2.DownloadRequest(file_id=file_id, offset=offset, length=length)
+        request = downloads_pb2.DownloadRequest(
+            file_id=file_id, offset=offset, length=length or None
+        )
         parts = list(self.storage(element_id).Download(request, **self.auth))
         expected = parts[0].header.offset
         for part in parts[1:]:
@@ -224,14 +240,16 @@ def error_info(error: grpc.RpcError) -> error_details_pb2.ErrorInfo:
     return info
 
 
-def _head(content: bytes, name: str, header: dict[str, Any]) -> types_pb2.UploadHeader:
-    return types_pb2.UploadHeader(original_filename=name, **{"size_bytes": len(content), **header})
+def _head(content: bytes, name: str, header: dict[str, Any]) -> uploads_pb2.UploadHeader:
+    return uploads_pb2.UploadHeader(
+        original_filename=name, **{"size_bytes": len(content), **header}
+    )
 
 
-def _requests(request: Any, head: types_pb2.UploadHeader, content: bytes) -> Iterator[Any]:
+def _requests(request: Any, head: uploads_pb2.UploadHeader, content: bytes) -> Iterator[Any]:
     yield request(header=head)
     for offset in range(0, len(content), CHUNK_BYTES):
         data = content[offset : offset + CHUNK_BYTES]
         yield request(chunk=types_pb2.Chunk(offset=offset, data=data))
     sha256 = hashlib.sha256(content).hexdigest()
-    yield request(finish=types_pb2.UploadFinish(size_bytes=len(content), sha256=sha256))
+    yield request(finish=uploads_pb2.UploadFinish(size_bytes=len(content), sha256=sha256))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from artstore.v1 import ingest_pb2, storage_pb2, types_pb2
+from artstore.v1 import types_pb2, uploads_pb2
 from tests.acceptance.outside import CHUNK_BYTES, Outside
 
 
@@ -22,15 +22,15 @@ class HeldUpload:
     @classmethod
     def start(cls, caller: Outside, name: str, **said: Any) -> HeldUpload:
         """Open an upload through ingest, or get the one of this request_id again."""
-        request = ingest_pb2.IngestServiceStartUploadRequest(
-            header=types_pb2.UploadHeader(original_filename=name, **said)
+        request = uploads_pb2.StartUploadRequest(
+            header=uploads_pb2.UploadHeader(original_filename=name, **said)
         )
         opened = caller.ingest.StartUpload(request, **caller.auth)
         return cls(caller, opened.storage_element_id, opened.upload_id, opened.upload_token)
 
     def state(self) -> tuple[int, types_pb2.File | None]:
         """Bytes on record, and the file if it is committed."""
-        request = storage_pb2.StorageServiceGetUploadRequest(upload_id=self.upload_id)
+        request = uploads_pb2.GetUploadRequest(upload_id=self.upload_id)
         answer = self._stub.GetUpload(request, **self._auth)
         return answer.committed_size_bytes, answer.file if answer.HasField("file") else None
 
@@ -43,19 +43,17 @@ class HeldUpload:
 
     def commit(self, size_bytes: int, sha256: str) -> types_pb2.File:
         """Make the file."""
-        request = storage_pb2.StorageServiceCommitUploadRequest(
+        request = uploads_pb2.CommitUploadRequest(
             upload_id=self.upload_id, size_bytes=size_bytes, sha256=sha256
         )
         file: types_pb2.File = self._stub.CommitUpload(request, **self._auth).file
         return file
 
     def _parts(self, content: bytes, start: int) -> Iterator[Any]:
-        yield storage_pb2.StorageServiceWriteUploadRequest(upload_id=self.upload_id)
+        yield uploads_pb2.WriteUploadRequest(upload_id=self.upload_id)
         for offset in range(start, len(content), CHUNK_BYTES):
             chunk = types_pb2.Chunk(offset=offset, data=content[offset : offset + CHUNK_BYTES])
-            yield storage_pb2.StorageServiceWriteUploadRequest(
-                upload_id=self.upload_id, chunk=chunk
-            )
+            yield uploads_pb2.WriteUploadRequest(upload_id=self.upload_id, chunk=chunk)
 
     @property
     def _stub(self) -> Any:

@@ -83,7 +83,7 @@ def files(outside: Outside) -> list[types_pb2.File]:
 @pytest.fixture(autouse=True)
 def consistent(outside: Outside, operator: Operator, files: list[types_pb2.File]) -> None:
     """Each test begins with all rows there and fresh, and no follower that asks for one."""
-    outside.rebuild(ELEMENT, wait_seconds=10.0)
+    outside.rebuild(ELEMENT, wait_seconds=10)
     operator.wait_until_followed()
 
 
@@ -141,7 +141,7 @@ def test_json_is_one_line_with_the_fields_of_the_contract(
     ended = artstore("cleanup", ELEMENT, "--json")
     assert (ended.code, ended.document["deleted_count"]) == (0, 1)
     ended = artstore("rebuild", ELEMENT, "--json")
-    assert (ended.code, ended.document["operation_type"]) == (0, "full")
+    assert (ended.code, ended.document["operation_kind"]) == (0, "full_rebuild")
     assert ended.document["statistics"]["cache_entries_after"] == 2
 
 

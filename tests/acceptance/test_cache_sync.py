@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from artstore.v1 import cache_pb2, query_pb2, storage_pb2, types_pb2
+from artstore.v1 import cache_pb2, operations_pb2, query_pb2, storage_pb2, types_pb2
 from tests.acceptance.element_operator import SIDECAR_SUFFIX, Operator, path_of, same
 from tests.acceptance.outside import Outside
 from tests.mesh_process import MeshProcess
@@ -45,7 +45,7 @@ def operator(
     found = Operator(mesh, element, s3_server)
     for step in ("before", "after"):
         found.remove_files()
-        outside.rebuild(element, max_delete_ratio=1.0, wait_seconds=10.0)
+        outside.rebuild(element, max_delete_ratio=1.0, wait_seconds=10)
         assert found.sql("select from {table}") == [], step
         if step == "before":
             yield found
@@ -125,7 +125,7 @@ def test_removed_row_is_found_and_put_back(outside: Outside, operator: Operator)
         assert list(report.details.orphan_attr_files) == [path_of(file)]
 
     result = outside.incremental(ELEMENT)
-    assert result.operation_type == "incremental"
+    assert result.operation_kind == operations_pb2.OPERATION_KIND_INCREMENTAL_REBUILD
     assert result.statistics == cache_pb2.RebuildStatistics(
         attr_files_scanned=1, cache_entries_after=1, entries_created=1
     )
@@ -141,18 +141,18 @@ def test_full_rebuild_restores_each_row_field_by_field(
 ) -> None:
     files = some_files(outside)
     changed = outside.update(
-        ELEMENT, files[2].file_id, paths=["description", "legal_hold"],
-        description="held", legal_hold=True,
-    ).file  # fmt: skip
+        ELEMENT, files[2].file_id, paths=["description"], description="held"
+    ).file
+    assert outside.hold(changed.file_id).revision == 3
     before = {file.file_id: outside.get(ELEMENT, file.file_id) for file in files}
-    assert before[changed.file_id].revision == 2
+    assert (before[changed.file_id].revision, before[changed.file_id].legal_hold) == (3, True)
     rows = operator.rows()
     operator.lose_rows()
     report = outside.check(ELEMENT)
     assert (report.orphan_attr_count, report.inconsistency_percentage) == (3, 100)
 
     result = outside.rebuild(ELEMENT)
-    assert result.operation_type == "full"
+    assert result.operation_kind == operations_pb2.OPERATION_KIND_FULL_REBUILD
     assert result.statistics == cache_pb2.RebuildStatistics(
         attr_files_scanned=3, cache_entries_after=3, entries_created=3
     )

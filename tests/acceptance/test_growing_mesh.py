@@ -23,7 +23,7 @@ import asyncpg
 import grpc
 import pytest
 
-from artstore.v1 import admin_pb2, query_pb2
+from artstore.v1 import downloads_pb2, query_pb2, registry_pb2
 from artstore_client import Client, NotFound, SyncClient, Unavailable, UploadedFile
 from artstore_client.cli.app import run
 from mesh.database import with_database
@@ -179,7 +179,7 @@ def artstore(
 
 def downloaded(grown: Grown, file_id: str) -> bytes:
     """The bytes of a file as query gives them."""
-    request = query_pb2.DownloadFileRequest(file_id=file_id)
+    request = downloads_pb2.DownloadRequest(file_id=file_id)
     return b"".join(
         part.chunk.data for part in grown.outside.query.DownloadFile(request, **grown.outside.auth)
     )
@@ -191,7 +191,7 @@ def from_query(grown: Grown, file_id: str) -> Any:
 
 
 def from_registry(grown: Grown, file_id: str) -> Any:
-    request = admin_pb2.FileRegistryServiceGetFileRequest(file_id=file_id)
+    request = registry_pb2.FileRegistryServiceGetFileRequest(file_id=file_id)
     return grown.outside.registry.GetFile(request, **grown.outside.auth)
 
 

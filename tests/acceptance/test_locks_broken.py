@@ -102,7 +102,7 @@ def test_lock_of_a_killed_holder_expires_and_the_next_gets_in(
         assert code_of(running) is grpc.StatusCode.UNAVAILABLE
     short_mesh.wait_restarted(ELEMENT, old_pid, 30.0)
     wait_until(lambda: answers(outside), 30.0, "the element answers")
-    assert outside.rebuild(ELEMENT, wait_seconds=20.0).error_count == 0
+    assert outside.rebuild(ELEMENT, wait_seconds=20).error_count == 0
     assert set(operator.rows()) >= set(file_ids)
     assert fence_of(short_mesh) > lock.fence
     assert locks(outside) == []
@@ -127,7 +127,7 @@ def test_paused_holder_that_wakes_up_after_expiry_writes_nothing(
             "LOCK_LOST",
         )
     assert operator.rows() == {}
-    assert outside.rebuild(ELEMENT, wait_seconds=20.0).statistics.entries_created >= 3
+    assert outside.rebuild(ELEMENT, wait_seconds=20).statistics.entries_created >= 3
 
 
 def expired(store: redis.Redis) -> bool:
@@ -167,7 +167,7 @@ def test_lock_store_that_is_down_is_unavailable_and_never_busy(
         else:
             short_mesh.wait_restarted("valkey", old_pid)
     wait_until(lambda: answers(outside), 30.0, "the lock store answers again")
-    assert outside.rebuild(ELEMENT, wait_seconds=20.0).error_count == 0
+    assert outside.rebuild(ELEMENT, wait_seconds=20).error_count == 0
 
 
 def test_flushed_lock_store_lets_no_second_writer_in(
@@ -178,7 +178,7 @@ def test_flushed_lock_store_lets_no_second_writer_in(
         wait_blocked()
         with redis.from_url(short_mesh.file.redis_url) as store:
             store.flushall()
-        second = begin(outside, "RebuildCache", operation_id="second", wait_seconds=20.0)
+        second = begin(outside, "RebuildCache", operation_id="second", wait_seconds=20)
         assert code_of(first) is grpc.StatusCode.ABORTED
         assert operator.rows() == {}
     assert second.result().result.statistics.entries_created >= len(file_ids)

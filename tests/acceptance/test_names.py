@@ -9,7 +9,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from artstore.v1 import query_pb2, storage_pb2, types_pb2
+from artstore.v1 import query_pb2, uploads_pb2
 from artstore_client import Client
 from artstore_client.cli import app
 from tests.acceptance.outside import Outside
@@ -189,8 +189,8 @@ def test_a_content_type_is_found_whatever_its_case_and_parameters(outside: Outsi
 @pytest.mark.parametrize("nonsense", ["foo", "text/", "a/b\x9b", "text /html", "a/" + "b" * 300])
 def test_a_content_type_that_is_none_is_refused_everywhere(outside: Outside, nonsense: str) -> None:
     file = outside.upload(b"x", "plain.txt", content_type="text/plain")
-    start = storage_pb2.StorageServiceStartUploadRequest(
-        header=types_pb2.UploadHeader(original_filename="a", content_type=nonsense)
+    start = uploads_pb2.StartUploadRequest(
+        header=uploads_pb2.UploadHeader(original_filename="a", content_type=nonsense)
     )
     for attempt in (
         lambda: outside.upload(b"x", "a", content_type=nonsense),

@@ -17,7 +17,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from artstore.v1 import admin_pb2, admin_pb2_grpc, types_pb2
+from artstore.v1 import elements_pb2, elements_pb2_grpc
 from tests import mounts
 from tests.acceptance.outside import Outside, error_info
 from tests.faults.command import Command, make_file
@@ -121,12 +121,12 @@ def test_uploads_pass_over_it_until_it_writes_again(mesh: MeshProcess, tmp_path:
         assert answer.file.revision == 2
 
 
-def registered(outside: Outside) -> types_pb2.StorageElement:
+def registered(outside: Outside) -> elements_pb2.StorageElement:
     """se-01 as admin knows it."""
-    stub = admin_pb2_grpc.StorageElementServiceStub(
+    stub = elements_pb2_grpc.StorageElementServiceStub(
         outside.channel(outside.file.endpoints["admin"])
     )
-    answer = stub.ListStorageElements(admin_pb2.ListStorageElementsRequest(), **outside.auth)
+    answer = stub.ListStorageElements(elements_pb2.ListStorageElementsRequest(), **outside.auth)
     (found,) = [e for e in answer.elements if e.storage_element_id == "se-01"]
     return found
 

@@ -16,7 +16,7 @@ from typing import Any
 import grpc
 import pytest
 
-from artstore.v1 import admin_pb2, query_pb2
+from artstore.v1 import accounts_pb2, downloads_pb2, query_pb2
 from launch.topology import METRICS_PORT_DISTANCE
 from tests.acceptance.outside import Outside
 from tests.mesh_process import MeshProcess
@@ -50,7 +50,7 @@ def found(outside: Outside, text: str = "", *after: str, **asked: Any) -> list[s
 
 
 def downloaded(outside: Outside, file_id: str) -> bytes:
-    request = query_pb2.DownloadFileRequest(file_id=file_id)
+    request = downloads_pb2.DownloadRequest(file_id=file_id)
     parts = list(outside.query.DownloadFile(request, **outside.auth))
     assert parts[0].header.file.file_id == file_id
     return b"".join(part.chunk.data for part in parts[1:])
@@ -158,7 +158,7 @@ def test_search_text_is_data_wherever_it_stands(outside_local: Outside) -> None:
         for name, call, message in (
             ("get", outside.query.GetFile, query_pb2.QueryServiceGetFileRequest),
             ("download", lambda *a, **k: list(outside.query.DownloadFile(*a, **k)),
-             query_pb2.DownloadFileRequest),
+             downloads_pb2.DownloadRequest),
         ):  # fmt: skip
             ended[name, text] = refused(
                 lambda: call(message(file_id=text), **outside.auth)  # noqa: B023
@@ -314,7 +314,7 @@ def test_sync_reads_an_element_again_and_shows_how_far_it_is(shell: Shell) -> No
 
 
 def test_sync_is_for_administrators(shell: Shell, outside_local: Outside) -> None:
-    with outside_local.account(admin_pb2.ROLE_USER) as user:
+    with outside_local.account(accounts_pb2.ROLE_USER) as user:
         shell.environment |= {
             "ARTSTORE_CLIENT_ID": user.client_id,
             "ARTSTORE_CLIENT_SECRET": user.client_secret,

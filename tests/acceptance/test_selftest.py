@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from artstore.v1 import admin_pb2, types_pb2
+from artstore.v1 import accounts_pb2, types_pb2
 from artstore_client import Client
 from artstore_client.cli import app
 from artstore_client.cli import selftest as command
@@ -203,9 +203,9 @@ def test_checks_go_on_after_one_that_failed_and_those_that_need_it_say_so(
     assert seen["download"] == "needs upload through ingest"
 
 
-@pytest.mark.parametrize("role", [admin_pb2.ROLE_USER, admin_pb2.ROLE_AUDITOR])
+@pytest.mark.parametrize("role", [accounts_pb2.ROLE_USER, accounts_pb2.ROLE_AUDITOR])
 def test_an_account_that_is_no_admin_is_told_in_one_line(
-    selftest: Selftest, outside: Outside, monkeypatch: pytest.MonkeyPatch, role: admin_pb2.Role
+    selftest: Selftest, outside: Outside, monkeypatch: pytest.MonkeyPatch, role: accounts_pb2.Role
 ) -> None:
     with outside.account(role, "*") as account:
         monkeypatch.setenv("ARTSTORE_CLIENT_ID", account.client_id)

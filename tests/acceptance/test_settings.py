@@ -14,7 +14,7 @@ import psutil
 import pytest
 import redis
 
-from artstore.v1 import storage_pb2
+from artstore.v1 import downloads_pb2, storage_pb2
 from tests.acceptance.outside import Outside
 from tests.mesh_process import REPOSITORY, MeshProcess
 from tests.services import PostgresProcess, S3Process, ValkeyProcess
@@ -77,7 +77,7 @@ def _claims(token: str) -> dict[str, int]:
 
 
 def _download_beside_each_other(outside: Outside, file_id: str, times: int) -> None:
-    request = storage_pb2.DownloadRequest(file_id=file_id)
+    request = downloads_pb2.DownloadRequest(file_id=file_id)
     streams = [outside.storage("se-02").Download(request, **outside.auth) for _ in range(times)]
     for stream in streams:
         assert sum(len(part.chunk.data) for part in stream) == 2**20

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from artstore.v1 import query_pb2
+from artstore.v1 import downloads_pb2
 from artstore.v1.types_pb2 import RETENTION_POLICY_TEMPORARY
 from artstore_client import Client
 from artstore_client.errors import ArtStoreError, NotFound, Unavailable
@@ -238,7 +238,7 @@ async def same_through_query(client: Client, one: Stored) -> None:
     """The same, by way of query."""
     digest = hashlib.sha256()
     connection = client._connection
-    request = query_pb2.DownloadFileRequest(file_id=one.file_id)
+    request = downloads_pb2.DownloadRequest(file_id=one.file_id)
     parts = connection.calls.stream(
         connection.query.DownloadFile, request, doing="DownloadFile on query"
     )

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from artstore.v1 import admin_pb2, admin_pb2_grpc, ingest_pb2
+from artstore.v1 import elements_pb2, elements_pb2_grpc, uploads_pb2
 from artstore_client import Client
 from artstore_client.errors import ArtStoreError
 from tests.containers.composed import ComposedMesh, run
@@ -83,10 +83,10 @@ class Impatient:
 async def _ask_admin(client: Client) -> None:
     connection = client._connection
     channel = connection._channels.to(connection.settings.endpoints.admin)
-    stub = admin_pb2_grpc.StorageElementServiceStub(channel)
+    stub = elements_pb2_grpc.StorageElementServiceStub(channel)
     await connection.calls.unary(
         stub.ListStorageElements,
-        admin_pb2.ListStorageElementsRequest(),
+        elements_pb2.ListStorageElementsRequest(),
         doing="ListStorageElements",
     )
 
@@ -94,7 +94,7 @@ async def _ask_admin(client: Client) -> None:
 async def _ask_ingest(client: Client) -> None:
     """GetUpload of an upload that is not there: ingest's own answer, without an element."""
     connection = client._connection
-    request = ingest_pb2.IngestServiceGetUploadRequest(upload_id="none")
+    request = uploads_pb2.GetUploadRequest(upload_id="none")
     try:
         await connection.calls.unary(connection.ingest.GetUpload, request, doing="GetUpload")
     except ArtStoreError as error:

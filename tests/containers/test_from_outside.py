@@ -18,7 +18,7 @@ import boto3
 import grpc
 import pytest
 
-from artstore.v1 import ingest_pb2, query_pb2, storage_pb2, storage_pb2_grpc, types_pb2
+from artstore.v1 import downloads_pb2, query_pb2, storage_pb2_grpc, types_pb2, uploads_pb2
 from artstore_client.sync import SyncClient
 from launch import topology
 from tests.acceptance.outside import CHUNK_BYTES, Outside
@@ -96,7 +96,7 @@ def test_stubs_reach_every_server_by_its_published_port(
     with Outside(composed.file) as outside:
         made = outside.upload_to(element_id, content, f"{word}.bin")
         assert outside.download(element_id, made.file_id)[1] == content
-        asked = query_pb2.DownloadFileRequest(file_id=made.file_id)
+        asked = downloads_pb2.DownloadRequest(file_id=made.file_id)
         wait_until(lambda: _finds(outside, word, made.file_id), SEARCH_SECONDS, "it is found")
         parts = list(outside.query.DownloadFile(asked, **outside.auth))
         assert b"".join(part.chunk.data for part in parts[1:]) == content
@@ -116,9 +116,9 @@ def _finds(outside: Outside, word: str, file_id: str) -> bool:
 
 def test_a_resumable_upload_is_written_where_ingest_says(composed: ComposedMesh) -> None:
     content = os.urandom(20_000_000)
-    header = types_pb2.UploadHeader(original_filename="parts.bin", size_bytes=len(content))
+    header = uploads_pb2.UploadHeader(original_filename="parts.bin", size_bytes=len(content))
     with Outside(composed.file) as outside:
-        asked = ingest_pb2.IngestServiceStartUploadRequest(header=header)
+        asked = uploads_pb2.StartUploadRequest(header=header)
         started = outside.ingest.StartUpload(asked, **outside.auth)
         assert started.endpoint == composed.own_elements[started.storage_element_id]
         element = storage_pb2_grpc.StorageServiceStub(outside.channel(started.endpoint))
@@ -133,7 +133,7 @@ def test_a_resumable_upload_is_written_where_ingest_says(composed: ComposedMesh)
         rest = _parts(started.upload_id, content, kept)
         assert element.WriteUpload(rest, **auth).committed_size_bytes <= len(content)
         committed = element.CommitUpload(
-            storage_pb2.StorageServiceCommitUploadRequest(
+            uploads_pb2.CommitUploadRequest(
                 upload_id=started.upload_id,
                 size_bytes=len(content),
                 sha256=hashlib.sha256(content).hexdigest(),
@@ -144,11 +144,9 @@ def test_a_resumable_upload_is_written_where_ingest_says(composed: ComposedMesh)
         assert outside.download(started.storage_element_id, file_id)[1] == content
 
 
-def _parts(
-    upload_id: str, content: bytes, begin: int
-) -> Iterator[storage_pb2.StorageServiceWriteUploadRequest]:
+def _parts(upload_id: str, content: bytes, begin: int) -> Iterator[uploads_pb2.WriteUploadRequest]:
     for offset in range(begin, len(content), CHUNK_BYTES):
-        yield storage_pb2.StorageServiceWriteUploadRequest(
+        yield uploads_pb2.WriteUploadRequest(
             upload_id=upload_id,
             chunk=types_pb2.Chunk(offset=offset, data=content[offset : offset + CHUNK_BYTES]),
         )

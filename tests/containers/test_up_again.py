@@ -12,7 +12,7 @@ import grpc
 import psutil
 import pytest
 
-from artstore.v1 import admin_pb2, query_pb2
+from artstore.v1 import downloads_pb2, query_pb2, registry_pb2
 from launch import topology
 from tests.acceptance.outside import Outside
 from tests.containers.composed import IMAGE, OF_THIS_RUN, Address, ComposedMesh, docker
@@ -56,7 +56,7 @@ def _is_found(outside: Outside, file: Stored) -> bool:
 
 
 def _is_registered(outside: Outside, file: Stored) -> bool:
-    asked = admin_pb2.FileRegistryServiceGetFileRequest(file_id=file.file_id)
+    asked = registry_pb2.FileRegistryServiceGetFileRequest(file_id=file.file_id)
     try:
         found = outside.registry.GetFile(asked, **outside.auth).file
     except grpc.RpcError as error:
@@ -74,7 +74,7 @@ def assert_all_is_there(composed: ComposedMesh, stored: list[Stored]) -> None:
             wait_until(lambda one=file: _is_found(outside, one), READY_SECONDS, "it is found")
             parts = list(
                 outside.query.DownloadFile(
-                    query_pb2.DownloadFileRequest(file_id=file.file_id), **outside.auth
+                    downloads_pb2.DownloadRequest(file_id=file.file_id), **outside.auth
                 )
             )
             assert b"".join(part.chunk.data for part in parts[1:]) == file.content

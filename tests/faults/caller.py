@@ -8,7 +8,7 @@ import hashlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from types import ModuleType, TracebackType
+from types import TracebackType
 from typing import Any, Self
 
 import grpc
@@ -17,15 +17,17 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from artstore.v1 import (
-    admin_pb2,
-    admin_pb2_grpc,
     cache_pb2_grpc,
-    ingest_pb2,
+    downloads_pb2,
+    elements_pb2,
     ingest_pb2_grpc,
     query_pb2_grpc,
     storage_pb2,
     storage_pb2_grpc,
+    tokens_pb2,
+    tokens_pb2_grpc,
     types_pb2,
+    uploads_pb2,
 )
 from tests.mesh_process import MeshFile
 
@@ -127,8 +129,8 @@ class Caller:
 
     async def login(self, *, timeout: float = TIMEOUT_SECONDS) -> str:
         """A new token of the first account."""
-        stub: Any = admin_pb2_grpc.TokenServiceStub(self.channel("admin"))
-        request = admin_pb2.IssueTokenRequest(
+        stub: Any = tokens_pb2_grpc.TokenServiceStub(self.channel("admin"))
+        request = tokens_pb2.IssueTokenRequest(
             client_id=self.file.client_id, client_secret=self.file.client_secret
         )
         token: str = (await stub.IssueToken(request, timeout=timeout)).access_token
@@ -174,9 +176,9 @@ class Caller:
         """Begin an Upload through ingest, or directly to an element."""
         metadata = metadata or self.metadata
         if target == INGEST:
-            return UploadCall(self.ingest.Upload, ingest_pb2, "IngestService", metadata)
+            return UploadCall(self.ingest.Upload, metadata)
         stub = self.storage(target)
-        return UploadCall(stub.Upload, storage_pb2, "StorageService", metadata)
+        return UploadCall(stub.Upload, metadata)
 
     async def put(
         self, content: bytes, name: str = "file.bin", *, target: str = INGEST, **header: Any
@@ -204,7 +206,7 @@ class Caller:
 
     async def parts(self, element: str, file_id: str, offset: int = 0) -> AsyncIterator[bytes]:
         """The chunks of a download."""
-        request = storage_pb2.DownloadRequest(file_id=file_id, offset=offset)
+        request = downloads_pb2.DownloadRequest(file_id=file_id, offset=offset)
         call = self.storage(element).Download(request, **self.auth)
         try:
             async for message in call:
@@ -226,12 +228,12 @@ class Caller:
                 assert page.total_size == len(found)
                 return found
 
-    async def element(self, element: str) -> types_pb2.StorageElement:
+    async def element(self, element: str) -> elements_pb2.StorageElement:
         """GetElement."""
         answer = await self.storage(element).GetElement(
             storage_pb2.GetElementRequest(), **self.auth
         )
-        found: types_pb2.StorageElement = answer.element
+        found: elements_pb2.StorageElement = answer.element
         return found
 
 
@@ -251,8 +253,7 @@ class UploadCall:
         answered: what came instead of the permission to send: the file of an earlier request.
     """
 
-    def __init__(self, method: Any, messages: ModuleType, service: str, metadata: Metadata) -> None:
-        self._request = getattr(messages, f"{service}UploadRequest")
+    def __init__(self, method: Any, metadata: Metadata) -> None:
         self._call = method(metadata=metadata)
         self.sent_bytes = 0
         self.answered: Any = None
@@ -265,7 +266,7 @@ class UploadCall:
 
     async def write(self, **payload: Any) -> None:
         """Send one message as it is."""
-        await self.write_raw(self._request(**payload))
+        await self.write_raw(uploads_pb2.UploadRequest(**payload))
 
     async def write_raw(self, message: Any) -> None:
         """Send a message object."""
@@ -283,7 +284,7 @@ class UploadCall:
         """
         began = time.monotonic()
         try:
-            await self.write(header=types_pb2.UploadHeader(**said))
+            await self.write(header=uploads_pb2.UploadHeader(**said))
             accepted = (await self._call.initial_metadata()).get(ACCEPTED_KEY) is not None
             if not accepted:
                 self.answered = await self._call
@@ -301,7 +302,7 @@ class UploadCall:
         """Say that all was sent, and answer the server's answer."""
         if content is not None:
             said = {"size_bytes": len(content), "sha256": sha256_of(content), **said}
-        await self.write(finish=types_pb2.UploadFinish(**said))
+        await self.write(finish=uploads_pb2.UploadFinish(**said))
         return await self.answer()
 
     async def answer(self) -> Any:

@@ -14,7 +14,7 @@ import google_crc32c
 import grpc
 import pytest
 
-from artstore.v1 import ingest_pb2, ingest_pb2_grpc, storage_pb2, storage_pb2_grpc, types_pb2
+from artstore.v1 import ingest_pb2_grpc, storage_pb2, storage_pb2_grpc, types_pb2, uploads_pb2
 from tests.faults.caller import INGEST, Caller, Ending, Refused, ended, ending_of, sha256_of
 from tests.faults.stores import Holdings, holdings, nothing_left
 from tests.mesh_process import MeshProcess
@@ -67,7 +67,7 @@ HEADERS: dict[str, tuple[dict[str, Any], str, str]] = {
     "no digest": ({"sha256": "not hex"}, "INVALID_ARGUMENT", "sha256"),
     "digest in capitals": ({"sha256": "A" * 64}, "INVALID_ARGUMENT", "sha256"),
     "negative days": ({"retention_days": -1}, "INVALID_ARGUMENT", "retention_days"),
-    "too many days": ({"retention_days": 36_501}, "INVALID_ARGUMENT", "retention_days"),
+    "too many days": ({"retention_days": 3_651}, "INVALID_ARGUMENT", "retention_days"),
     "days of a permanent file": (
         {"retention_days": 3, "retention_policy": types_pb2.RETENTION_POLICY_PERMANENT},
         "INVALID_ARGUMENT",
@@ -81,8 +81,8 @@ HEADERS: dict[str, tuple[dict[str, Any], str, str]] = {
 def starts(caller: Caller, target: str) -> tuple[Any, Any]:
     """StartUpload and its request class."""
     if target == INGEST:
-        return caller.ingest.StartUpload, ingest_pb2.IngestServiceStartUploadRequest
-    return caller.storage(target).StartUpload, storage_pb2.StorageServiceStartUploadRequest
+        return caller.ingest.StartUpload, uploads_pb2.StartUploadRequest
+    return caller.storage(target).StartUpload, uploads_pb2.StartUploadRequest
 
 
 async def test_header_is_refused_before_a_byte_is_sent(
@@ -98,7 +98,9 @@ async def test_header_is_refused_before_a_byte_is_sent(
             assert upload.sent_bytes == 0
         _expect(refused.value.ending, code, field, case)
         start, request = starts(caller, target)
-        ending = await ended(start(request(header=types_pb2.UploadHeader(**header)), **caller.auth))
+        ending = await ended(
+            start(request(header=uploads_pb2.UploadHeader(**header)), **caller.auth)
+        )
         _expect(ending, code, field, f"StartUpload: {case}")
 
 
@@ -128,12 +130,12 @@ def chunk(data: bytes, offset: int = 0, crc32c: int | None = None) -> dict[str, 
 
 def finish(**said: Any) -> dict[str, Any]:
     """A finish as one message."""
-    return {"finish": types_pb2.UploadFinish(**said)}
+    return {"finish": uploads_pb2.UploadFinish(**said)}
 
 
 def header_again() -> dict[str, Any]:
     """A second header."""
-    return {"header": types_pb2.UploadHeader(original_filename="second.bin")}
+    return {"header": uploads_pb2.UploadHeader(original_filename="second.bin")}
 
 
 BODIES: dict[str, tuple[dict[str, Any], list[dict[str, Any]], str]] = {
@@ -198,11 +200,7 @@ async def test_message_over_4_mib_is_refused(caller: Caller, target: str, before
 def _send_five_mebibytes(caller: Caller, target: str) -> grpc.RpcError:
     """By a synchronous stub: the asynchronous one loses a status that core itself gives."""
     at_ingest = target == INGEST
-    request = (
-        ingest_pb2.IngestServiceUploadRequest
-        if at_ingest
-        else storage_pb2.StorageServiceUploadRequest
-    )
+    request = uploads_pb2.UploadRequest
     endpoints = caller.file.endpoints
     endpoint = endpoints[INGEST] if at_ingest else endpoints["storage"][target]
     options = [("grpc.max_send_message_length", -1)]
@@ -211,7 +209,7 @@ def _send_five_mebibytes(caller: Caller, target: str) -> grpc.RpcError:
             ingest_pb2_grpc.IngestServiceStub if at_ingest else storage_pb2_grpc.StorageServiceStub
         )
         messages = [
-            request(header=types_pb2.UploadHeader(original_filename="bad.bin")),
+            request(header=uploads_pb2.UploadHeader(original_filename="bad.bin")),
             request(chunk=types_pb2.Chunk(data=bytes(5 * 2**20))),
         ]
         with pytest.raises(grpc.RpcError) as refused:
@@ -303,19 +301,17 @@ class Resumable:
         at_ingest = target == INGEST
         self._caller = caller
         self._stub = caller.ingest if at_ingest else caller.storage(target)
-        self._messages = ingest_pb2 if at_ingest else storage_pb2
-        self._service = "IngestService" if at_ingest else "StorageService"
         self.upload_id = ""
         self.token = ""
 
     async def start(self, **header: Any) -> None:
         """StartUpload."""
-        said = types_pb2.UploadHeader(original_filename="resumable.bin", **header)
+        said = uploads_pb2.UploadHeader(original_filename="resumable.bin", **header)
         answer = await self._call("StartUpload", header=said)
         self.upload_id, self.token = answer.upload_id, answer.upload_token
 
     async def _call(self, verb: str, **said: Any) -> Any:
-        request = getattr(self._messages, f"{self._service}{verb}Request")(**said)
+        request = getattr(uploads_pb2, f"{verb}Request")(**said)
         return await getattr(self._stub, verb)(request, metadata=self._metadata, timeout=20)
 
     @property
@@ -325,7 +321,7 @@ class Resumable:
 
     async def write(self, *chunks: types_pb2.Chunk) -> int:
         """WriteUpload of some chunks."""
-        request = getattr(self._messages, f"{self._service}WriteUploadRequest")
+        request = uploads_pb2.WriteUploadRequest
 
         async def messages() -> AsyncIterator[Any]:
             yield request(upload_id=self.upload_id)

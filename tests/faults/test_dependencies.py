@@ -15,7 +15,7 @@ import grpc
 import pytest
 from google.protobuf import field_mask_pb2
 
-from artstore.v1 import cache_pb2, query_pb2, storage_pb2, types_pb2
+from artstore.v1 import cache_pb2, downloads_pb2, query_pb2, storage_pb2, types_pb2, uploads_pb2
 from tests.faults.breakable import FROZEN, POSTGRES, REDIS, S3, STOPPED, Breakable, breakable_mesh
 from tests.faults.caller import INGEST, Caller, Ending, Refused, UploadCall, ended, until
 from tests.faults.stores import holdings, nothing_left
@@ -135,8 +135,8 @@ def page(caller: Caller, element: str = ELEMENT) -> Awaitable[Any]:
 
 
 def start(caller: Caller, element: str = ELEMENT) -> Awaitable[Any]:
-    header = types_pb2.UploadHeader(original_filename="started.bin")
-    request = storage_pb2.StorageServiceStartUploadRequest(header=header)
+    header = uploads_pb2.UploadHeader(original_filename="started.bin")
+    request = uploads_pb2.StartUploadRequest(header=header)
     call: Awaitable[Any] = caller.storage(element).StartUpload(request, **caller.auth)
     return call
 
@@ -162,7 +162,7 @@ async def put_and_found(caller: Caller) -> types_pb2.File:
 
 async def by_query(caller: Caller, file: types_pb2.File) -> bytes:
     call = caller.query.DownloadFile(
-        query_pb2.DownloadFileRequest(file_id=file.file_id), **caller.auth
+        downloads_pb2.DownloadRequest(file_id=file.file_id), **caller.auth
     )
     return b"".join(
         [part.chunk.data async for part in call if part.WhichOneof("payload") == "chunk"]

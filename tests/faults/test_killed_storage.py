@@ -19,7 +19,7 @@ import grpc
 import pytest
 from google.protobuf import field_mask_pb2
 
-from artstore.v1 import storage_pb2, types_pb2
+from artstore.v1 import storage_pb2, types_pb2, uploads_pb2
 from tests.faults.caller import (
     CHUNK_BYTES,
     TIMEOUT_SECONDS,
@@ -118,10 +118,10 @@ class Traffic:
 
     async def upload_resumably(self, request_id: str, content: bytes) -> None:
         """Open the upload, or find the one that an earlier call opened, and bring it to its end."""
-        header = types_pb2.UploadHeader(
+        header = uploads_pb2.UploadHeader(
             original_filename="resumable.bin", size_bytes=len(content), request_id=request_id
         )
-        request = storage_pb2.StorageServiceStartUploadRequest(header=header)
+        request = uploads_pb2.StartUploadRequest(header=header)
         opened = await self.caller.storage(ELEMENT).StartUpload(request, **self.caller.auth)
         await self._resume(opened, content)
 
@@ -132,10 +132,8 @@ class Traffic:
             "metadata": (*self.caller.metadata, ("artstore-upload-token", opened.upload_token)),
             "timeout": TIMEOUT_SECONDS,
         }
-        found = await stub.GetUpload(
-            storage_pb2.StorageServiceGetUploadRequest(upload_id=upload_id), **auth
-        )
-        request = storage_pb2.StorageServiceWriteUploadRequest
+        found = await stub.GetUpload(uploads_pb2.GetUploadRequest(upload_id=upload_id), **auth)
+        request = uploads_pb2.WriteUploadRequest
         messages = [request(upload_id=upload_id)]
         for at in range(found.committed_size_bytes, len(content), CHUNK_BYTES):
             data = content[at : at + CHUNK_BYTES]
@@ -143,7 +141,7 @@ class Traffic:
         if not found.HasField("file"):
             await stub.WriteUpload(iter(messages), **auth)
         answer = await stub.CommitUpload(
-            storage_pb2.StorageServiceCommitUploadRequest(
+            uploads_pb2.CommitUploadRequest(
                 upload_id=upload_id, size_bytes=len(content), sha256=sha256_of(content)
             ),
             **auth,

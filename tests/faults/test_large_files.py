@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from artstore.v1 import query_pb2, storage_pb2
+from artstore.v1 import downloads_pb2, query_pb2
 from artstore_client import Client
 from tests.faults.caller import INGEST, Caller, until
 from tests.faults.memory import watched
@@ -94,7 +94,7 @@ async def test_one_stream_through_ingest_takes_little_memory_up_and_down(
         assert (file.storage_element_id, file.size_bytes) == (ELEMENT, size)
         assert file.sha256 == sent.hexdigest()
         call = caller.storage(ELEMENT).Download(
-            storage_pb2.DownloadRequest(file_id=file.file_id), **download_of(caller)
+            downloads_pb2.DownloadRequest(file_id=file.file_id), **download_of(caller)
         )
         assert await digest_of(chunks_of(call)) == (size, file.sha256)
     assert growth.looks > 10
@@ -125,7 +125,7 @@ async def test_resumable_upload_and_download_by_query_take_little_memory(
         assert (file.storage_element_id, file.size_bytes, file.sha256) == (ELEMENT, size, sha256)
         await until(lambda: is_indexed(caller, file.file_id), 10, "query knows the file")
         call = caller.query.DownloadFile(
-            query_pb2.DownloadFileRequest(file_id=file.file_id), **download_of(caller)
+            downloads_pb2.DownloadRequest(file_id=file.file_id), **download_of(caller)
         )
         assert await digest_of(chunks_of(call)) == (size, sha256)
     assert growth.looks > 10

@@ -18,10 +18,12 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from artstore.v1 import (
-    admin_pb2,
-    admin_pb2_grpc,
+    accounts_pb2,
+    accounts_pb2_grpc,
     cache_pb2,
     storage_pb2,
+    tokens_pb2,
+    tokens_pb2_grpc,
     types_pb2,
 )
 from tests.faults.caller import Caller, Ending, Refused, ended, until
@@ -67,12 +69,17 @@ WHO_MAY: dict[str, frozenset[str]] = {
     "StorageService/SetMode": ADMINS,
     "StorageService/WatchChanges": SERVICES,
     "CacheService/CheckConsistency": AUDITORS,
-    "CacheService/WatchOperation": AUDITORS,
+    "OperationService/WatchOperation": AUDITORS,
+    "OperationService/GetOperation": AUDITORS,
+    "OperationService/ListOperations": AUDITORS,
+    "OperationService/CancelOperation": ADMINS,
+    "ServerService/GetServerInfo": READERS,
+    "StorageService/SetDrain": ADMINS,
+    "StorageService/ListUploads": USERS,
     "CacheService/ListLocks": AUDITORS,
     "CacheService/RebuildCache": ADMINS,
     "CacheService/RebuildCacheIncremental": ADMINS,
     "CacheService/CleanupExpired": ADMINS,
-    "CacheService/CancelOperation": ADMINS,
     "CacheService/ReleaseLock": ADMINS,
     "IngestService/Upload": USERS,
     "IngestService/StartUpload": USERS,
@@ -340,16 +347,16 @@ async def test_only_servers_speak_for_others(
 
 
 async def test_real_accounts_get_what_their_role_allows(mesh: MeshProcess, caller: Caller) -> None:
-    accounts: Any = admin_pb2_grpc.ServiceAccountServiceStub(caller.channel("admin"))
+    accounts: Any = accounts_pb2_grpc.ServiceAccountServiceStub(caller.channel("admin"))
     name = f"reader-{secrets.token_hex(3)}"
     made = await accounts.CreateServiceAccount(
-        admin_pb2.CreateServiceAccountRequest(client_id=name, role=admin_pb2.ROLE_READONLY),
+        accounts_pb2.CreateServiceAccountRequest(client_id=name, role=accounts_pb2.ROLE_READONLY),
         **caller.auth,
     )
-    issue: Any = admin_pb2_grpc.TokenServiceStub(caller.channel("admin"))
+    issue: Any = tokens_pb2_grpc.TokenServiceStub(caller.channel("admin"))
     token = (
         await issue.IssueToken(
-            admin_pb2.IssueTokenRequest(client_id=name, client_secret=made.client_secret),
+            tokens_pb2.IssueTokenRequest(client_id=name, client_secret=made.client_secret),
             timeout=10,
         )
     ).access_token
@@ -362,5 +369,5 @@ async def test_real_accounts_get_what_their_role_allows(mesh: MeshProcess, calle
         check = cache_pb2.CheckConsistencyRequest()
         ending = await ended(reader.cache(ELEMENT).CheckConsistency(check, **reader.auth))
         assert ending.name == "PERMISSION_DENIED"
-    wrong = admin_pb2.IssueTokenRequest(client_id=name, client_secret="wrong")
+    wrong = tokens_pb2.IssueTokenRequest(client_id=name, client_secret="wrong")
     assert (await ended(issue.IssueToken(wrong, timeout=10))).name == "UNAUTHENTICATED"

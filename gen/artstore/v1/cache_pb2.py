@@ -22,64 +22,68 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from artstore.v1 import operations_pb2 as artstore_dot_v1_dot_operations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x61rtstore/v1/cache.proto\x12\x0b\x61rtstore.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"m\n\x17\x43heckConsistencyRequest\x12&\n\x05level\x18\x01 \x01(\x0e\x32\x17.artstore.v1.CheckLevel\x12\x14\n\x0cwait_seconds\x18\x02 \x01(\x01\x12\x14\n\x0coperation_id\x18\x03 \x01(\t\"J\n\x18\x43heckConsistencyResponse\x12.\n\x06report\x18\x01 \x01(\x0b\x32\x1e.artstore.v1.ConsistencyReport\"\xc4\x04\n\x11\x43onsistencyReport\x12\x18\n\x10total_attr_files\x18\x01 \x01(\x03\x12\x1b\n\x13total_cache_entries\x18\x02 \x01(\x03\x12\x1a\n\x12orphan_cache_count\x18\x03 \x01(\x03\x12\x19\n\x11orphan_attr_count\x18\x04 \x01(\x03\x12\x1b\n\x13\x65xpired_cache_count\x18\x05 \x01(\x03\x12\x15\n\ris_consistent\x18\x06 \x01(\x08\x12 \n\x18inconsistency_percentage\x18\x07 \x01(\x01\x12\x19\n\x11stale_cache_count\x18\x08 \x01(\x03\x12\x1a\n\x12invalid_attr_count\x18\t \x01(\x03\x12\x1a\n\x12missing_blob_count\x18\n \x01(\x03\x12\x19\n\x11orphan_blob_count\x18\x0b \x01(\x03\x12&\n\x05level\x18\x0c \x01(\x0e\x32\x17.artstore.v1.CheckLevel\x12\x10\n\x08sequence\x18\r \x01(\x03\x12\x30\n\x07\x64\x65tails\x18\x0e \x01(\x0b\x32\x1f.artstore.v1.ConsistencyDetails\x12\x18\n\x10\x64uration_seconds\x18\x0f \x01(\x01\x12\x1a\n\x12storage_element_id\x18\x10 \x01(\t\x12\x14\n\x0coperation_id\x18\x11 \x01(\t\x12.\n\nstarted_at\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rrenamed_count\x18\x13 \x01(\x03\"\xdd\x01\n\x12\x43onsistencyDetails\x12\x19\n\x11orphan_attr_files\x18\x01 \x03(\t\x12\x1c\n\x14orphan_cache_entries\x18\x02 \x03(\t\x12\x17\n\x0f\x65xpired_entries\x18\x03 \x03(\t\x12\x15\n\rstale_entries\x18\x04 \x03(\t\x12\x1a\n\x12invalid_attr_files\x18\x05 \x03(\t\x12\x15\n\rmissing_blobs\x18\x06 \x03(\t\x12\x14\n\x0corphan_blobs\x18\x07 \x03(\t\x12\x15\n\rrenamed_files\x18\x08 \x03(\t\"\x8c\x01\n\x13RebuildCacheRequest\x12\x14\n\x0cwait_seconds\x18\x01 \x01(\x01\x12\x1d\n\x10max_delete_ratio\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x0coperation_id\x18\x03 \x01(\t\x12\x15\n\rrestore_names\x18\x04 \x01(\x08\x42\x13\n\x11_max_delete_ratio\"B\n\x14RebuildCacheResponse\x12*\n\x06result\x18\x01 \x01(\x0b\x32\x1a.artstore.v1.RebuildResult\"\x80\x01\n\x1eRebuildCacheIncrementalRequest\x12\x14\n\x0cwait_seconds\x18\x01 \x01(\x01\x12\x1d\n\x10max_delete_ratio\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x0coperation_id\x18\x03 \x01(\tB\x13\n\x11_max_delete_ratio\"M\n\x1fRebuildCacheIncrementalResponse\x12*\n\x06result\x18\x01 \x01(\x0b\x32\x1a.artstore.v1.RebuildResult\"\x92\x02\n\rRebuildResult\x12\x16\n\x0eoperation_type\x18\x01 \x01(\t\x12.\n\nstarted_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x63ompleted_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10\x64uration_seconds\x18\x04 \x01(\x01\x12\x32\n\nstatistics\x18\x05 \x01(\x0b\x32\x1e.artstore.v1.RebuildStatistics\x12\x0e\n\x06\x65rrors\x18\x06 \x03(\t\x12\x13\n\x0b\x65rror_count\x18\x07 \x01(\x03\x12\x14\n\x0coperation_id\x18\x08 \x01(\t\"\xcd\x01\n\x11RebuildStatistics\x12\x1a\n\x12\x61ttr_files_scanned\x18\x01 \x01(\x03\x12\x1c\n\x14\x63\x61\x63he_entries_before\x18\x02 \x01(\x03\x12\x1b\n\x13\x63\x61\x63he_entries_after\x18\x03 \x01(\x03\x12\x17\n\x0f\x65ntries_created\x18\x04 \x01(\x03\x12\x17\n\x0f\x65ntries_updated\x18\x05 \x01(\x03\x12\x17\n\x0f\x65ntries_deleted\x18\x06 \x01(\x03\x12\x16\n\x0enames_restored\x18\x07 \x01(\x03\"C\n\x15\x43leanupExpiredRequest\x12\x14\n\x0cwait_seconds\x18\x01 \x01(\x01\x12\x14\n\x0coperation_id\x18\x02 \x01(\t\"I\n\x16\x43leanupExpiredResponse\x12\x15\n\rdeleted_count\x18\x01 \x01(\x03\x12\x18\n\x10\x64uration_seconds\x18\x02 \x01(\x01\"-\n\x15WatchOperationRequest\x12\x14\n\x0coperation_id\x18\x01 \x01(\t\"\xfd\x01\n\x16WatchOperationResponse\x12\x14\n\x0coperation_id\x18\x01 \x01(\t\x12\x16\n\x0eoperation_type\x18\x02 \x01(\t\x12*\n\x05state\x18\x03 \x01(\x0e\x32\x1b.artstore.v1.OperationState\x12\r\n\x05phase\x18\x04 \x01(\t\x12\x0c\n\x04\x64one\x18\x05 \x01(\x03\x12\r\n\x05total\x18\x06 \x01(\x03\x12\x0c\n\x04rate\x18\x07 \x01(\x01\x12\x10\n\x08\x66indings\x18\x08 \x01(\x03\x12\r\n\x05\x65rror\x18\t \x01(\t\x12.\n\nstarted_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\".\n\x16\x43\x61ncelOperationRequest\x12\x14\n\x0coperation_id\x18\x01 \x01(\t\"E\n\x17\x43\x61ncelOperationResponse\x12*\n\x05state\x18\x01 \x01(\x0e\x32\x1b.artstore.v1.OperationState\"9\n\x10ListLocksRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"b\n\x11ListLocksResponse\x12 \n\x05locks\x18\x01 \x03(\x0b\x32\x11.artstore.v1.Lock\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\"\xd2\x01\n\x04Lock\x12#\n\x04kind\x18\x01 \x01(\x0e\x32\x15.artstore.v1.LockKind\x12\x0f\n\x07\x66ile_id\x18\x02 \x01(\t\x12\x0e\n\x06holder\x18\x03 \x01(\t\x12\x14\n\x0coperation_id\x18\x04 \x01(\t\x12\r\n\x05\x66\x65nce\x18\x05 \x01(\x03\x12/\n\x0b\x61\x63quired_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Y\n\x12ReleaseLockRequest\x12#\n\x04kind\x18\x01 \x01(\x0e\x32\x15.artstore.v1.LockKind\x12\x0f\n\x07\x66ile_id\x18\x02 \x01(\t\x12\r\n\x05\x66\x65nce\x18\x03 \x01(\x03\"\'\n\x13ReleaseLockResponse\x12\x10\n\x08released\x18\x01 \x01(\x08*l\n\nCheckLevel\x12\x1b\n\x17\x43HECK_LEVEL_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43HECK_LEVEL_QUICK\x10\x01\x12\x14\n\x10\x43HECK_LEVEL_FULL\x10\x02\x12\x14\n\x10\x43HECK_LEVEL_DEEP\x10\x03*\x9d\x01\n\x08LockKind\x12\x19\n\x15LOCK_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18LOCK_KIND_MANUAL_REBUILD\x10\x01\x12\x1a\n\x16LOCK_KIND_MANUAL_CHECK\x10\x02\x12\x1a\n\x16LOCK_KIND_LAZY_REBUILD\x10\x03\x12 \n\x1cLOCK_KIND_BACKGROUND_CLEANUP\x10\x04*\xe4\x01\n\x0eOperationState\x12\x1f\n\x1bOPERATION_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17OPERATION_STATE_WAITING\x10\x01\x12\x1b\n\x17OPERATION_STATE_RUNNING\x10\x02\x12\x1d\n\x19OPERATION_STATE_SUCCEEDED\x10\x03\x12\x1a\n\x16OPERATION_STATE_FAILED\x10\x04\x12\x1d\n\x19OPERATION_STATE_CANCELLED\x10\x05\x12\x1d\n\x19OPERATION_STATE_PREEMPTED\x10\x06\x32\xee\x05\n\x0c\x43\x61\x63heService\x12_\n\x10\x43heckConsistency\x12$.artstore.v1.CheckConsistencyRequest\x1a%.artstore.v1.CheckConsistencyResponse\x12S\n\x0cRebuildCache\x12 .artstore.v1.RebuildCacheRequest\x1a!.artstore.v1.RebuildCacheResponse\x12t\n\x17RebuildCacheIncremental\x12+.artstore.v1.RebuildCacheIncrementalRequest\x1a,.artstore.v1.RebuildCacheIncrementalResponse\x12Y\n\x0e\x43leanupExpired\x12\".artstore.v1.CleanupExpiredRequest\x1a#.artstore.v1.CleanupExpiredResponse\x12[\n\x0eWatchOperation\x12\".artstore.v1.WatchOperationRequest\x1a#.artstore.v1.WatchOperationResponse0\x01\x12\\\n\x0f\x43\x61ncelOperation\x12#.artstore.v1.CancelOperationRequest\x1a$.artstore.v1.CancelOperationResponse\x12J\n\tListLocks\x12\x1d.artstore.v1.ListLocksRequest\x1a\x1e.artstore.v1.ListLocksResponse\x12P\n\x0bReleaseLock\x12\x1f.artstore.v1.ReleaseLockRequest\x1a .artstore.v1.ReleaseLockResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x61rtstore/v1/cache.proto\x12\x0b\x61rtstore.v1\x1a\x1c\x61rtstore/v1/operations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"m\n\x17\x43heckConsistencyRequest\x12&\n\x05level\x18\x01 \x01(\x0e\x32\x17.artstore.v1.CheckLevel\x12\x14\n\x0cwait_seconds\x18\x02 \x01(\x03\x12\x14\n\x0coperation_id\x18\x03 \x01(\t\"J\n\x18\x43heckConsistencyResponse\x12.\n\x06report\x18\x01 \x01(\x0b\x32\x1e.artstore.v1.ConsistencyReport\"\xc4\x04\n\x11\x43onsistencyReport\x12\x18\n\x10total_attr_files\x18\x01 \x01(\x03\x12\x1b\n\x13total_cache_entries\x18\x02 \x01(\x03\x12\x1a\n\x12orphan_cache_count\x18\x03 \x01(\x03\x12\x19\n\x11orphan_attr_count\x18\x04 \x01(\x03\x12\x1b\n\x13\x65xpired_cache_count\x18\x05 \x01(\x03\x12\x15\n\ris_consistent\x18\x06 \x01(\x08\x12 \n\x18inconsistency_percentage\x18\x07 \x01(\x01\x12\x19\n\x11stale_cache_count\x18\x08 \x01(\x03\x12\x1a\n\x12invalid_attr_count\x18\t \x01(\x03\x12\x1a\n\x12missing_blob_count\x18\n \x01(\x03\x12\x19\n\x11orphan_blob_count\x18\x0b \x01(\x03\x12&\n\x05level\x18\x0c \x01(\x0e\x32\x17.artstore.v1.CheckLevel\x12\x10\n\x08sequence\x18\r \x01(\x03\x12\x30\n\x07\x64\x65tails\x18\x0e \x01(\x0b\x32\x1f.artstore.v1.ConsistencyDetails\x12\x18\n\x10\x64uration_seconds\x18\x0f \x01(\x01\x12\x1a\n\x12storage_element_id\x18\x10 \x01(\t\x12\x14\n\x0coperation_id\x18\x11 \x01(\t\x12.\n\nstarted_at\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rrenamed_count\x18\x13 \x01(\x03\"\xdd\x01\n\x12\x43onsistencyDetails\x12\x19\n\x11orphan_attr_files\x18\x01 \x03(\t\x12\x1c\n\x14orphan_cache_entries\x18\x02 \x03(\t\x12\x17\n\x0f\x65xpired_entries\x18\x03 \x03(\t\x12\x15\n\rstale_entries\x18\x04 \x03(\t\x12\x1a\n\x12invalid_attr_files\x18\x05 \x03(\t\x12\x15\n\rmissing_blobs\x18\x06 \x03(\t\x12\x14\n\x0corphan_blobs\x18\x07 \x03(\t\x12\x15\n\rrenamed_files\x18\x08 \x03(\t\"\x8c\x01\n\x13RebuildCacheRequest\x12\x14\n\x0cwait_seconds\x18\x01 \x01(\x03\x12\x1d\n\x10max_delete_ratio\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x0coperation_id\x18\x03 \x01(\t\x12\x15\n\rrestore_names\x18\x04 \x01(\x08\x42\x13\n\x11_max_delete_ratio\"B\n\x14RebuildCacheResponse\x12*\n\x06result\x18\x01 \x01(\x0b\x32\x1a.artstore.v1.RebuildResult\"L\n\x1eRebuildCacheIncrementalRequest\x12\x14\n\x0cwait_seconds\x18\x01 \x01(\x03\x12\x14\n\x0coperation_id\x18\x02 \x01(\t\"M\n\x1fRebuildCacheIncrementalResponse\x12*\n\x06result\x18\x01 \x01(\x0b\x32\x1a.artstore.v1.RebuildResult\"\xae\x02\n\rRebuildResult\x12\x32\n\x0eoperation_kind\x18\x01 \x01(\x0e\x32\x1a.artstore.v1.OperationKind\x12.\n\nstarted_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x63ompleted_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10\x64uration_seconds\x18\x04 \x01(\x01\x12\x32\n\nstatistics\x18\x05 \x01(\x0b\x32\x1e.artstore.v1.RebuildStatistics\x12\x0e\n\x06\x65rrors\x18\x06 \x03(\t\x12\x13\n\x0b\x65rror_count\x18\x07 \x01(\x03\x12\x14\n\x0coperation_id\x18\x08 \x01(\t\"\xcd\x01\n\x11RebuildStatistics\x12\x1a\n\x12\x61ttr_files_scanned\x18\x01 \x01(\x03\x12\x1c\n\x14\x63\x61\x63he_entries_before\x18\x02 \x01(\x03\x12\x1b\n\x13\x63\x61\x63he_entries_after\x18\x03 \x01(\x03\x12\x17\n\x0f\x65ntries_created\x18\x04 \x01(\x03\x12\x17\n\x0f\x65ntries_updated\x18\x05 \x01(\x03\x12\x17\n\x0f\x65ntries_deleted\x18\x06 \x01(\x03\x12\x16\n\x0enames_restored\x18\x07 \x01(\x03\"C\n\x15\x43leanupExpiredRequest\x12\x14\n\x0cwait_seconds\x18\x01 \x01(\x03\x12\x14\n\x0coperation_id\x18\x02 \x01(\t\"I\n\x16\x43leanupExpiredResponse\x12\x15\n\rdeleted_count\x18\x01 \x01(\x03\x12\x18\n\x10\x64uration_seconds\x18\x02 \x01(\x01\"9\n\x10ListLocksRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"b\n\x11ListLocksResponse\x12 \n\x05locks\x18\x01 \x03(\x0b\x32\x11.artstore.v1.Lock\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\"\xd2\x01\n\x04Lock\x12#\n\x04kind\x18\x01 \x01(\x0e\x32\x15.artstore.v1.LockKind\x12\x0f\n\x07\x66ile_id\x18\x02 \x01(\t\x12\x0e\n\x06holder\x18\x03 \x01(\t\x12\x14\n\x0coperation_id\x18\x04 \x01(\t\x12\r\n\x05\x66\x65nce\x18\x05 \x01(\x03\x12/\n\x0b\x61\x63quired_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"h\n\x12ReleaseLockRequest\x12#\n\x04kind\x18\x01 \x01(\x0e\x32\x15.artstore.v1.LockKind\x12\x0f\n\x07\x66ile_id\x18\x02 \x01(\t\x12\x12\n\x05\x66\x65nce\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\x08\n\x06_fence\"\'\n\x13ReleaseLockResponse\x12\x10\n\x08released\x18\x01 \x01(\x08*l\n\nCheckLevel\x12\x1b\n\x17\x43HECK_LEVEL_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43HECK_LEVEL_QUICK\x10\x01\x12\x14\n\x10\x43HECK_LEVEL_FULL\x10\x02\x12\x14\n\x10\x43HECK_LEVEL_DEEP\x10\x03*\x9d\x01\n\x08LockKind\x12\x19\n\x15LOCK_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18LOCK_KIND_MANUAL_REBUILD\x10\x01\x12\x1a\n\x16LOCK_KIND_MANUAL_CHECK\x10\x02\x12\x1a\n\x16LOCK_KIND_LAZY_REBUILD\x10\x03\x12 \n\x1cLOCK_KIND_BACKGROUND_CLEANUP\x10\x04\x32\xd1\x04\n\x0c\x43\x61\x63heService\x12\x64\n\x10\x43heckConsistency\x12$.artstore.v1.CheckConsistencyRequest\x1a%.artstore.v1.CheckConsistencyResponse\"\x03\x90\x02\x00\x12X\n\x0cRebuildCache\x12 .artstore.v1.RebuildCacheRequest\x1a!.artstore.v1.RebuildCacheResponse\"\x03\x90\x02\x00\x12y\n\x17RebuildCacheIncremental\x12+.artstore.v1.RebuildCacheIncrementalRequest\x1a,.artstore.v1.RebuildCacheIncrementalResponse\"\x03\x90\x02\x00\x12^\n\x0e\x43leanupExpired\x12\".artstore.v1.CleanupExpiredRequest\x1a#.artstore.v1.CleanupExpiredResponse\"\x03\x90\x02\x00\x12O\n\tListLocks\x12\x1d.artstore.v1.ListLocksRequest\x1a\x1e.artstore.v1.ListLocksResponse\"\x03\x90\x02\x01\x12U\n\x0bReleaseLock\x12\x1f.artstore.v1.ReleaseLockRequest\x1a .artstore.v1.ReleaseLockResponse\"\x03\x90\x02\x00\x42N\n\x0f\x63om.artstore.v1P\x01Z+artstore.example/gen/artstore/v1;artstorev1\xaa\x02\x0b\x41rtStore.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'artstore.v1.cache_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
-  _globals['_CHECKLEVEL']._serialized_start=3043
-  _globals['_CHECKLEVEL']._serialized_end=3151
-  _globals['_LOCKKIND']._serialized_start=3154
-  _globals['_LOCKKIND']._serialized_end=3311
-  _globals['_OPERATIONSTATE']._serialized_start=3314
-  _globals['_OPERATIONSTATE']._serialized_end=3542
-  _globals['_CHECKCONSISTENCYREQUEST']._serialized_start=73
-  _globals['_CHECKCONSISTENCYREQUEST']._serialized_end=182
-  _globals['_CHECKCONSISTENCYRESPONSE']._serialized_start=184
-  _globals['_CHECKCONSISTENCYRESPONSE']._serialized_end=258
-  _globals['_CONSISTENCYREPORT']._serialized_start=261
-  _globals['_CONSISTENCYREPORT']._serialized_end=841
-  _globals['_CONSISTENCYDETAILS']._serialized_start=844
-  _globals['_CONSISTENCYDETAILS']._serialized_end=1065
-  _globals['_REBUILDCACHEREQUEST']._serialized_start=1068
-  _globals['_REBUILDCACHEREQUEST']._serialized_end=1208
-  _globals['_REBUILDCACHERESPONSE']._serialized_start=1210
-  _globals['_REBUILDCACHERESPONSE']._serialized_end=1276
-  _globals['_REBUILDCACHEINCREMENTALREQUEST']._serialized_start=1279
-  _globals['_REBUILDCACHEINCREMENTALREQUEST']._serialized_end=1407
-  _globals['_REBUILDCACHEINCREMENTALRESPONSE']._serialized_start=1409
-  _globals['_REBUILDCACHEINCREMENTALRESPONSE']._serialized_end=1486
-  _globals['_REBUILDRESULT']._serialized_start=1489
-  _globals['_REBUILDRESULT']._serialized_end=1763
-  _globals['_REBUILDSTATISTICS']._serialized_start=1766
-  _globals['_REBUILDSTATISTICS']._serialized_end=1971
-  _globals['_CLEANUPEXPIREDREQUEST']._serialized_start=1973
-  _globals['_CLEANUPEXPIREDREQUEST']._serialized_end=2040
-  _globals['_CLEANUPEXPIREDRESPONSE']._serialized_start=2042
-  _globals['_CLEANUPEXPIREDRESPONSE']._serialized_end=2115
-  _globals['_WATCHOPERATIONREQUEST']._serialized_start=2117
-  _globals['_WATCHOPERATIONREQUEST']._serialized_end=2162
-  _globals['_WATCHOPERATIONRESPONSE']._serialized_start=2165
-  _globals['_WATCHOPERATIONRESPONSE']._serialized_end=2418
-  _globals['_CANCELOPERATIONREQUEST']._serialized_start=2420
-  _globals['_CANCELOPERATIONREQUEST']._serialized_end=2466
-  _globals['_CANCELOPERATIONRESPONSE']._serialized_start=2468
-  _globals['_CANCELOPERATIONRESPONSE']._serialized_end=2537
-  _globals['_LISTLOCKSREQUEST']._serialized_start=2539
-  _globals['_LISTLOCKSREQUEST']._serialized_end=2596
-  _globals['_LISTLOCKSRESPONSE']._serialized_start=2598
-  _globals['_LISTLOCKSRESPONSE']._serialized_end=2696
-  _globals['_LOCK']._serialized_start=2699
-  _globals['_LOCK']._serialized_end=2909
-  _globals['_RELEASELOCKREQUEST']._serialized_start=2911
-  _globals['_RELEASELOCKREQUEST']._serialized_end=3000
-  _globals['_RELEASELOCKRESPONSE']._serialized_start=3002
-  _globals['_RELEASELOCKRESPONSE']._serialized_end=3041
-  _globals['_CACHESERVICE']._serialized_start=3545
-  _globals['_CACHESERVICE']._serialized_end=4295
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\017com.artstore.v1P\001Z+artstore.example/gen/artstore/v1;artstorev1\252\002\013ArtStore.V1'
+  _globals['_CACHESERVICE'].methods_by_name['CheckConsistency']._loaded_options = None
+  _globals['_CACHESERVICE'].methods_by_name['CheckConsistency']._serialized_options = b'\220\002\000'
+  _globals['_CACHESERVICE'].methods_by_name['RebuildCache']._loaded_options = None
+  _globals['_CACHESERVICE'].methods_by_name['RebuildCache']._serialized_options = b'\220\002\000'
+  _globals['_CACHESERVICE'].methods_by_name['RebuildCacheIncremental']._loaded_options = None
+  _globals['_CACHESERVICE'].methods_by_name['RebuildCacheIncremental']._serialized_options = b'\220\002\000'
+  _globals['_CACHESERVICE'].methods_by_name['CleanupExpired']._loaded_options = None
+  _globals['_CACHESERVICE'].methods_by_name['CleanupExpired']._serialized_options = b'\220\002\000'
+  _globals['_CACHESERVICE'].methods_by_name['ListLocks']._loaded_options = None
+  _globals['_CACHESERVICE'].methods_by_name['ListLocks']._serialized_options = b'\220\002\001'
+  _globals['_CACHESERVICE'].methods_by_name['ReleaseLock']._loaded_options = None
+  _globals['_CACHESERVICE'].methods_by_name['ReleaseLock']._serialized_options = b'\220\002\000'
+  _globals['_CHECKLEVEL']._serialized_start=2641
+  _globals['_CHECKLEVEL']._serialized_end=2749
+  _globals['_LOCKKIND']._serialized_start=2752
+  _globals['_LOCKKIND']._serialized_end=2909
+  _globals['_CHECKCONSISTENCYREQUEST']._serialized_start=103
+  _globals['_CHECKCONSISTENCYREQUEST']._serialized_end=212
+  _globals['_CHECKCONSISTENCYRESPONSE']._serialized_start=214
+  _globals['_CHECKCONSISTENCYRESPONSE']._serialized_end=288
+  _globals['_CONSISTENCYREPORT']._serialized_start=291
+  _globals['_CONSISTENCYREPORT']._serialized_end=871
+  _globals['_CONSISTENCYDETAILS']._serialized_start=874
+  _globals['_CONSISTENCYDETAILS']._serialized_end=1095
+  _globals['_REBUILDCACHEREQUEST']._serialized_start=1098
+  _globals['_REBUILDCACHEREQUEST']._serialized_end=1238
+  _globals['_REBUILDCACHERESPONSE']._serialized_start=1240
+  _globals['_REBUILDCACHERESPONSE']._serialized_end=1306
+  _globals['_REBUILDCACHEINCREMENTALREQUEST']._serialized_start=1308
+  _globals['_REBUILDCACHEINCREMENTALREQUEST']._serialized_end=1384
+  _globals['_REBUILDCACHEINCREMENTALRESPONSE']._serialized_start=1386
+  _globals['_REBUILDCACHEINCREMENTALRESPONSE']._serialized_end=1463
+  _globals['_REBUILDRESULT']._serialized_start=1466
+  _globals['_REBUILDRESULT']._serialized_end=1768
+  _globals['_REBUILDSTATISTICS']._serialized_start=1771
+  _globals['_REBUILDSTATISTICS']._serialized_end=1976
+  _globals['_CLEANUPEXPIREDREQUEST']._serialized_start=1978
+  _globals['_CLEANUPEXPIREDREQUEST']._serialized_end=2045
+  _globals['_CLEANUPEXPIREDRESPONSE']._serialized_start=2047
+  _globals['_CLEANUPEXPIREDRESPONSE']._serialized_end=2120
+  _globals['_LISTLOCKSREQUEST']._serialized_start=2122
+  _globals['_LISTLOCKSREQUEST']._serialized_end=2179
+  _globals['_LISTLOCKSRESPONSE']._serialized_start=2181
+  _globals['_LISTLOCKSRESPONSE']._serialized_end=2279
+  _globals['_LOCK']._serialized_start=2282
+  _globals['_LOCK']._serialized_end=2492
+  _globals['_RELEASELOCKREQUEST']._serialized_start=2494
+  _globals['_RELEASELOCKREQUEST']._serialized_end=2598
+  _globals['_RELEASELOCKRESPONSE']._serialized_start=2600
+  _globals['_RELEASELOCKRESPONSE']._serialized_end=2639
+  _globals['_CACHESERVICE']._serialized_start=2912
+  _globals['_CACHESERVICE']._serialized_end=3505
 # @@protoc_insertion_point(module_scope)

@@ -3,6 +3,7 @@
 isort:skip_file
 The cache of one storage element: checked, repaired and rebuilt while the service runs."""
 
+from artstore.v1 import operations_pb2 as _operations_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -84,46 +85,6 @@ LOCK_KIND_BACKGROUND_CLEANUP: LockKind.ValueType  # 4
 """The cleanup: conflicts with itself, checks and rebuilds."""
 Global___LockKind: _TypeAlias = LockKind  # noqa: Y015
 
-class _OperationState:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _OperationStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OperationState.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    OPERATION_STATE_UNSPECIFIED: _OperationState.ValueType  # 0
-    """Not said."""
-    OPERATION_STATE_WAITING: _OperationState.ValueType  # 1
-    """Waits for its lock."""
-    OPERATION_STATE_RUNNING: _OperationState.ValueType  # 2
-    """At work."""
-    OPERATION_STATE_SUCCEEDED: _OperationState.ValueType  # 3
-    """Done."""
-    OPERATION_STATE_FAILED: _OperationState.ValueType  # 4
-    """Failed; `error` says why."""
-    OPERATION_STATE_CANCELLED: _OperationState.ValueType  # 5
-    """Stopped by CancelOperation."""
-    OPERATION_STATE_PREEMPTED: _OperationState.ValueType  # 6
-    """Its lock was taken over by a higher kind, or released."""
-
-class OperationState(_OperationState, metaclass=_OperationStateEnumTypeWrapper):
-    """Where an operation is."""
-
-OPERATION_STATE_UNSPECIFIED: OperationState.ValueType  # 0
-"""Not said."""
-OPERATION_STATE_WAITING: OperationState.ValueType  # 1
-"""Waits for its lock."""
-OPERATION_STATE_RUNNING: OperationState.ValueType  # 2
-"""At work."""
-OPERATION_STATE_SUCCEEDED: OperationState.ValueType  # 3
-"""Done."""
-OPERATION_STATE_FAILED: OperationState.ValueType  # 4
-"""Failed; `error` says why."""
-OPERATION_STATE_CANCELLED: OperationState.ValueType  # 5
-"""Stopped by CancelOperation."""
-OPERATION_STATE_PREEMPTED: OperationState.ValueType  # 6
-"""Its lock was taken over by a higher kind, or released."""
-Global___OperationState: _TypeAlias = OperationState  # noqa: Y015
-
 @_typing.final
 class CheckConsistencyRequest(_message.Message):
     """Asks for a check."""
@@ -135,15 +96,15 @@ class CheckConsistencyRequest(_message.Message):
     OPERATION_ID_FIELD_NUMBER: _builtins.int
     level: Global___CheckLevel.ValueType
     """How closely to look; FULL by default."""
-    wait_seconds: _builtins.float
-    """Seconds to wait for a lock that is held; 0 means not at all."""
+    wait_seconds: _builtins.int
+    """Seconds to wait for a lock that is held, at most 3,600; 0 means not at all."""
     operation_id: _builtins.str
-    """Name for WatchOperation and CancelOperation; made by the server if empty."""
+    """Name for OperationService; made by the server if empty."""
     def __init__(
         self,
         *,
         level: Global___CheckLevel.ValueType = ...,
-        wait_seconds: _builtins.float = ...,
+        wait_seconds: _builtins.int = ...,
         operation_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
@@ -357,14 +318,14 @@ class RebuildCacheRequest(_message.Message):
     MAX_DELETE_RATIO_FIELD_NUMBER: _builtins.int
     OPERATION_ID_FIELD_NUMBER: _builtins.int
     RESTORE_NAMES_FIELD_NUMBER: _builtins.int
-    wait_seconds: _builtins.float
-    """Seconds to wait for a lock that is held; 0 means not at all."""
+    wait_seconds: _builtins.int
+    """Seconds to wait for a lock that is held, at most 3,600; 0 means not at all."""
     max_delete_ratio: _builtins.float
     """Largest share of rows that may be removed, 0 to 1; 0.1 if unset. It applies when more than
     100 rows would go.
     """
     operation_id: _builtins.str
-    """Name for WatchOperation and CancelOperation; made by the server if empty."""
+    """Name for OperationService; made by the server if empty."""
     restore_names: _builtins.bool
     """Whether renamed files get their recorded names back, in the end and one by one under the
     file's lock; not by default. One that can't be renamed is an error of the result and stays
@@ -373,7 +334,7 @@ class RebuildCacheRequest(_message.Message):
     def __init__(
         self,
         *,
-        wait_seconds: _builtins.float = ...,
+        wait_seconds: _builtins.int = ...,
         max_delete_ratio: _builtins.float | None = ...,
         operation_id: _builtins.str = ...,
         restore_names: _builtins.bool = ...,
@@ -414,33 +375,27 @@ Global___RebuildCacheResponse: _TypeAlias = RebuildCacheResponse  # noqa: Y015
 
 @_typing.final
 class RebuildCacheIncrementalRequest(_message.Message):
-    """Asks for an incremental rebuild."""
+    """Asks for an incremental rebuild, which removes nothing."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     WAIT_SECONDS_FIELD_NUMBER: _builtins.int
-    MAX_DELETE_RATIO_FIELD_NUMBER: _builtins.int
     OPERATION_ID_FIELD_NUMBER: _builtins.int
-    wait_seconds: _builtins.float
-    """Seconds to wait for a lock that is held; 0 means not at all."""
-    max_delete_ratio: _builtins.float
-    """Taken for symmetry; an incremental rebuild removes nothing."""
+    wait_seconds: _builtins.int
+    """Seconds to wait for a lock that is held, at most 3,600; 0 means not at all."""
     operation_id: _builtins.str
-    """Name for WatchOperation and CancelOperation; made by the server if empty."""
+    """Name for OperationService; made by the server if empty."""
     def __init__(
         self,
         *,
-        wait_seconds: _builtins.float = ...,
-        max_delete_ratio: _builtins.float | None = ...,
+        wait_seconds: _builtins.int = ...,
         operation_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_delete_ratio", b"_max_delete_ratio", "max_delete_ratio", b"max_delete_ratio"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_delete_ratio", b"_max_delete_ratio", "max_delete_ratio", b"max_delete_ratio", "operation_id", b"operation_id", "wait_seconds", b"wait_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["operation_id", b"operation_id", "wait_seconds", b"wait_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__max_delete_ratio: _TypeAlias = _typing.Literal["max_delete_ratio"]  # noqa: Y015
-    _WhichOneofArgType__max_delete_ratio: _TypeAlias = _typing.Literal["_max_delete_ratio", b"_max_delete_ratio"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_delete_ratio) -> _WhichOneofReturnType__max_delete_ratio | None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RebuildCacheIncrementalRequest: _TypeAlias = RebuildCacheIncrementalRequest  # noqa: Y015
 
@@ -474,7 +429,7 @@ class RebuildResult(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    OPERATION_TYPE_FIELD_NUMBER: _builtins.int
+    OPERATION_KIND_FIELD_NUMBER: _builtins.int
     STARTED_AT_FIELD_NUMBER: _builtins.int
     COMPLETED_AT_FIELD_NUMBER: _builtins.int
     DURATION_SECONDS_FIELD_NUMBER: _builtins.int
@@ -482,8 +437,8 @@ class RebuildResult(_message.Message):
     ERRORS_FIELD_NUMBER: _builtins.int
     ERROR_COUNT_FIELD_NUMBER: _builtins.int
     OPERATION_ID_FIELD_NUMBER: _builtins.int
-    operation_type: _builtins.str
-    """`full` or `incremental`."""
+    operation_kind: _operations_pb2.OperationKind.ValueType
+    """FULL_REBUILD or INCREMENTAL_REBUILD."""
     duration_seconds: _builtins.float
     """How long it took."""
     error_count: _builtins.int
@@ -509,7 +464,7 @@ class RebuildResult(_message.Message):
     def __init__(
         self,
         *,
-        operation_type: _builtins.str = ...,
+        operation_kind: _operations_pb2.OperationKind.ValueType = ...,
         started_at: _timestamp_pb2.Timestamp | None = ...,
         completed_at: _timestamp_pb2.Timestamp | None = ...,
         duration_seconds: _builtins.float = ...,
@@ -520,7 +475,7 @@ class RebuildResult(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["completed_at", b"completed_at", "started_at", b"started_at", "statistics", b"statistics"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed_at", b"completed_at", "duration_seconds", b"duration_seconds", "error_count", b"error_count", "errors", b"errors", "operation_id", b"operation_id", "operation_type", b"operation_type", "started_at", b"started_at", "statistics", b"statistics"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed_at", b"completed_at", "duration_seconds", b"duration_seconds", "error_count", b"error_count", "errors", b"errors", "operation_id", b"operation_id", "operation_kind", b"operation_kind", "started_at", b"started_at", "statistics", b"statistics"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -580,14 +535,14 @@ class CleanupExpiredRequest(_message.Message):
 
     WAIT_SECONDS_FIELD_NUMBER: _builtins.int
     OPERATION_ID_FIELD_NUMBER: _builtins.int
-    wait_seconds: _builtins.float
-    """Seconds to wait for a lock that is held; 0 means not at all."""
+    wait_seconds: _builtins.int
+    """Seconds to wait for a lock that is held, at most 3,600; 0 means not at all."""
     operation_id: _builtins.str
-    """Name for WatchOperation and CancelOperation; made by the server if empty."""
+    """Name for OperationService; made by the server if empty."""
     def __init__(
         self,
         *,
-        wait_seconds: _builtins.float = ...,
+        wait_seconds: _builtins.int = ...,
         operation_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
@@ -623,132 +578,6 @@ class CleanupExpiredResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CleanupExpiredResponse: _TypeAlias = CleanupExpiredResponse  # noqa: Y015
-
-@_typing.final
-class WatchOperationRequest(_message.Message):
-    """Asks to watch."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    OPERATION_ID_FIELD_NUMBER: _builtins.int
-    operation_id: _builtins.str
-    """The operation; empty means the one that runs now, or the last one."""
-    def __init__(
-        self,
-        *,
-        operation_id: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["operation_id", b"operation_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___WatchOperationRequest: _TypeAlias = WatchOperationRequest  # noqa: Y015
-
-@_typing.final
-class WatchOperationResponse(_message.Message):
-    """How far an operation is."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    OPERATION_ID_FIELD_NUMBER: _builtins.int
-    OPERATION_TYPE_FIELD_NUMBER: _builtins.int
-    STATE_FIELD_NUMBER: _builtins.int
-    PHASE_FIELD_NUMBER: _builtins.int
-    DONE_FIELD_NUMBER: _builtins.int
-    TOTAL_FIELD_NUMBER: _builtins.int
-    RATE_FIELD_NUMBER: _builtins.int
-    FINDINGS_FIELD_NUMBER: _builtins.int
-    ERROR_FIELD_NUMBER: _builtins.int
-    STARTED_AT_FIELD_NUMBER: _builtins.int
-    operation_id: _builtins.str
-    """The operation."""
-    operation_type: _builtins.str
-    """`check`, `full`, `incremental` or `cleanup`."""
-    state: Global___OperationState.ValueType
-    """Where it is."""
-    phase: _builtins.str
-    """What it does now: waiting, listing, reading, merging, dropping, renaming, hashing, done."""
-    done: _builtins.int
-    """Files dealt with in this phase."""
-    total: _builtins.int
-    """Files there are in this phase; 0 while unknown."""
-    rate: _builtins.float
-    """Files a second over the last moments."""
-    findings: _builtins.int
-    """Things found wrong so far."""
-    error: _builtins.str
-    """Why it failed; empty otherwise."""
-    @_builtins.property
-    def started_at(self) -> _timestamp_pb2.Timestamp:
-        """When it began."""
-
-    def __init__(
-        self,
-        *,
-        operation_id: _builtins.str = ...,
-        operation_type: _builtins.str = ...,
-        state: Global___OperationState.ValueType = ...,
-        phase: _builtins.str = ...,
-        done: _builtins.int = ...,
-        total: _builtins.int = ...,
-        rate: _builtins.float = ...,
-        findings: _builtins.int = ...,
-        error: _builtins.str = ...,
-        started_at: _timestamp_pb2.Timestamp | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["started_at", b"started_at"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "error", b"error", "findings", b"findings", "operation_id", b"operation_id", "operation_type", b"operation_type", "phase", b"phase", "rate", b"rate", "started_at", b"started_at", "state", b"state", "total", b"total"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___WatchOperationResponse: _TypeAlias = WatchOperationResponse  # noqa: Y015
-
-@_typing.final
-class CancelOperationRequest(_message.Message):
-    """Asks to stop an operation."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    OPERATION_ID_FIELD_NUMBER: _builtins.int
-    operation_id: _builtins.str
-    """The operation."""
-    def __init__(
-        self,
-        *,
-        operation_id: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["operation_id", b"operation_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___CancelOperationRequest: _TypeAlias = CancelOperationRequest  # noqa: Y015
-
-@_typing.final
-class CancelOperationResponse(_message.Message):
-    """The operation was told."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    STATE_FIELD_NUMBER: _builtins.int
-    state: Global___OperationState.ValueType
-    """Its state when it was told."""
-    def __init__(
-        self,
-        *,
-        state: Global___OperationState.ValueType = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["state", b"state"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___CancelOperationResponse: _TypeAlias = CancelOperationResponse  # noqa: Y015
 
 @_typing.final
 class ListLocksRequest(_message.Message):
@@ -870,21 +699,23 @@ class ReleaseLockRequest(_message.Message):
     kind: Global___LockKind.ValueType
     """Its kind."""
     file_id: _builtins.str
-    """The file of a LAZY_REBUILD."""
+    """The file of a LAZY_REBUILD; must be empty for others."""
     fence: _builtins.int
-    """Only if it has this fence; 0 sets no condition."""
+    """Only if it has this fence; unset sets no condition."""
     def __init__(
         self,
         *,
         kind: Global___LockKind.ValueType = ...,
         file_id: _builtins.str = ...,
-        fence: _builtins.int = ...,
+        fence: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_fence", b"_fence", "fence", b"fence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fence", b"fence", "file_id", b"file_id", "kind", b"kind"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fence", b"_fence", "fence", b"fence", "file_id", b"file_id", "kind", b"kind"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__fence: _TypeAlias = _typing.Literal["fence"]  # noqa: Y015
+    _WhichOneofArgType__fence: _TypeAlias = _typing.Literal["_fence", b"_fence"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fence) -> _WhichOneofReturnType__fence | None: ...
 
 Global___ReleaseLockRequest: _TypeAlias = ReleaseLockRequest  # noqa: Y015
 

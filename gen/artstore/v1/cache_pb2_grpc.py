@@ -35,13 +35,13 @@ class CacheServiceStub:
     UNAVAILABLE means that the lock store, the database or the storage is down, or that the store
     could not be proved to be this element's; nothing is removed then.
 
-    Long calls go on when the caller leaves. An operation_id belongs to its request while that
-    runs and for 5 minutes after it succeeded: the same request with it waits for that result or
-    gets it again, another one (other call, level or option) is ALREADY_EXISTS. Later,
-    and at once if it failed, the id is free and a call with it runs anew.
+    Long calls go on when the caller leaves; OperationService shows, watches and stops them. An
+    operation_id belongs to its request while that runs and for 5 minutes after it succeeded: the
+    same request with it waits for that result or gets it again, another one (other call, level or
+    option) is ALREADY_EXISTS. Later, and at once if it failed, the id is free and a call with it
+    runs anew. Without one a repeat is a new operation, so channels do not repeat these calls.
 
-    Roles: ADMIN; CheckConsistency, WatchOperation and
-    ListLocks also AUDITOR.
+    Roles: ADMIN; CheckConsistency and ListLocks also AUDITOR.
     """
 
     def __init__(self, channel):
@@ -70,16 +70,6 @@ class CacheServiceStub:
                 request_serializer=artstore_dot_v1_dot_cache__pb2.CleanupExpiredRequest.SerializeToString,
                 response_deserializer=artstore_dot_v1_dot_cache__pb2.CleanupExpiredResponse.FromString,
                 _registered_method=True)
-        self.WatchOperation = channel.unary_stream(
-                '/artstore.v1.CacheService/WatchOperation',
-                request_serializer=artstore_dot_v1_dot_cache__pb2.WatchOperationRequest.SerializeToString,
-                response_deserializer=artstore_dot_v1_dot_cache__pb2.WatchOperationResponse.FromString,
-                _registered_method=True)
-        self.CancelOperation = channel.unary_unary(
-                '/artstore.v1.CacheService/CancelOperation',
-                request_serializer=artstore_dot_v1_dot_cache__pb2.CancelOperationRequest.SerializeToString,
-                response_deserializer=artstore_dot_v1_dot_cache__pb2.CancelOperationResponse.FromString,
-                _registered_method=True)
         self.ListLocks = channel.unary_unary(
                 '/artstore.v1.CacheService/ListLocks',
                 request_serializer=artstore_dot_v1_dot_cache__pb2.ListLocksRequest.SerializeToString,
@@ -102,18 +92,18 @@ class CacheServiceServicer:
     UNAVAILABLE means that the lock store, the database or the storage is down, or that the store
     could not be proved to be this element's; nothing is removed then.
 
-    Long calls go on when the caller leaves. An operation_id belongs to its request while that
-    runs and for 5 minutes after it succeeded: the same request with it waits for that result or
-    gets it again, another one (other call, level or option) is ALREADY_EXISTS. Later,
-    and at once if it failed, the id is free and a call with it runs anew.
+    Long calls go on when the caller leaves; OperationService shows, watches and stops them. An
+    operation_id belongs to its request while that runs and for 5 minutes after it succeeded: the
+    same request with it waits for that result or gets it again, another one (other call, level or
+    option) is ALREADY_EXISTS. Later, and at once if it failed, the id is free and a call with it
+    runs anew. Without one a repeat is a new operation, so channels do not repeat these calls.
 
-    Roles: ADMIN; CheckConsistency, WatchOperation and
-    ListLocks also AUDITOR.
+    Roles: ADMIN; CheckConsistency and ListLocks also AUDITOR.
     """
 
     def CheckConsistency(self, request, context):
         """Compares rows with sidecars and changes nothing. Exact while writes go on: what looks wrong
-        is looked at again before it is reported. Idempotent.
+        is looked at again before it is reported.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -121,7 +111,6 @@ class CacheServiceServicer:
 
     def RebuildCache(self, request, context):
         """Makes rows equal to sidecars: adds, refreshes and removes. Readers never see a file vanish.
-        Idempotent.
 
         FAILED_PRECONDITION, reason MAX_DELETE_RATIO, when more rows would go than max_delete_ratio
         allows; all else is done by then. An invalid sidecar is one error, and the call ends OK.
@@ -132,7 +121,7 @@ class CacheServiceServicer:
 
     def RebuildCacheIncremental(self, request, context):
         """Adds what is missing and refreshes what changed; removes nothing and reads only sidecars
-        that are new or changed. Idempotent.
+        that are new or changed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -140,23 +129,6 @@ class CacheServiceServicer:
 
     def CleanupExpired(self, request, context):
         """Removes expired rows. Their files stay readable: the next GetFile puts the row back.
-        Idempotent.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def WatchOperation(self, request, context):
-        """Streams the progress of an operation until it ends, at most 4 messages a second, the last
-        one with its final state. NOT_FOUND when there is no such operation.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def CancelOperation(self, request, context):
-        """Asks an operation to stop; it ends CANCELLED soon after. Idempotent. NOT_FOUND when there is
-        no such operation.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -170,7 +142,8 @@ class CacheServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReleaseLock(self, request, context):
-        """Takes a lock away from its holder, which can then write no more. Idempotent.
+        """Takes a lock away from its holder, which can then write no more. Give the fence: without it
+        a repeat may hit the next holder.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -198,16 +171,6 @@ def add_CacheServiceServicer_to_server(servicer, server):
                     servicer.CleanupExpired,
                     request_deserializer=artstore_dot_v1_dot_cache__pb2.CleanupExpiredRequest.FromString,
                     response_serializer=artstore_dot_v1_dot_cache__pb2.CleanupExpiredResponse.SerializeToString,
-            ),
-            'WatchOperation': grpc.unary_stream_rpc_method_handler(
-                    servicer.WatchOperation,
-                    request_deserializer=artstore_dot_v1_dot_cache__pb2.WatchOperationRequest.FromString,
-                    response_serializer=artstore_dot_v1_dot_cache__pb2.WatchOperationResponse.SerializeToString,
-            ),
-            'CancelOperation': grpc.unary_unary_rpc_method_handler(
-                    servicer.CancelOperation,
-                    request_deserializer=artstore_dot_v1_dot_cache__pb2.CancelOperationRequest.FromString,
-                    response_serializer=artstore_dot_v1_dot_cache__pb2.CancelOperationResponse.SerializeToString,
             ),
             'ListLocks': grpc.unary_unary_rpc_method_handler(
                     servicer.ListLocks,
@@ -237,13 +200,13 @@ class CacheService:
     UNAVAILABLE means that the lock store, the database or the storage is down, or that the store
     could not be proved to be this element's; nothing is removed then.
 
-    Long calls go on when the caller leaves. An operation_id belongs to its request while that
-    runs and for 5 minutes after it succeeded: the same request with it waits for that result or
-    gets it again, another one (other call, level or option) is ALREADY_EXISTS. Later,
-    and at once if it failed, the id is free and a call with it runs anew.
+    Long calls go on when the caller leaves; OperationService shows, watches and stops them. An
+    operation_id belongs to its request while that runs and for 5 minutes after it succeeded: the
+    same request with it waits for that result or gets it again, another one (other call, level or
+    option) is ALREADY_EXISTS. Later, and at once if it failed, the id is free and a call with it
+    runs anew. Without one a repeat is a new operation, so channels do not repeat these calls.
 
-    Roles: ADMIN; CheckConsistency, WatchOperation and
-    ListLocks also AUDITOR.
+    Roles: ADMIN; CheckConsistency and ListLocks also AUDITOR.
     """
 
     @staticmethod
@@ -344,60 +307,6 @@ class CacheService:
             '/artstore.v1.CacheService/CleanupExpired',
             artstore_dot_v1_dot_cache__pb2.CleanupExpiredRequest.SerializeToString,
             artstore_dot_v1_dot_cache__pb2.CleanupExpiredResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def WatchOperation(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_stream(
-            request,
-            target,
-            '/artstore.v1.CacheService/WatchOperation',
-            artstore_dot_v1_dot_cache__pb2.WatchOperationRequest.SerializeToString,
-            artstore_dot_v1_dot_cache__pb2.WatchOperationResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def CancelOperation(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/artstore.v1.CacheService/CancelOperation',
-            artstore_dot_v1_dot_cache__pb2.CancelOperationRequest.SerializeToString,
-            artstore_dot_v1_dot_cache__pb2.CancelOperationResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -36,13 +36,13 @@ class CacheServiceStub:
     UNAVAILABLE means that the lock store, the database or the storage is down, or that the store
     could not be proved to be this element's; nothing is removed then.
 
-    Long calls go on when the caller leaves. An operation_id belongs to its request while that
-    runs and for 5 minutes after it succeeded: the same request with it waits for that result or
-    gets it again, another one (other call, level or option) is ALREADY_EXISTS. Later,
-    and at once if it failed, the id is free and a call with it runs anew.
+    Long calls go on when the caller leaves; OperationService shows, watches and stops them. An
+    operation_id belongs to its request while that runs and for 5 minutes after it succeeded: the
+    same request with it waits for that result or gets it again, another one (other call, level or
+    option) is ALREADY_EXISTS. Later, and at once if it failed, the id is free and a call with it
+    runs anew. Without one a repeat is a new operation, so channels do not repeat these calls.
 
-    Roles: ADMIN; CheckConsistency, WatchOperation and
-    ListLocks also AUDITOR.
+    Roles: ADMIN; CheckConsistency and ListLocks also AUDITOR.
     """
 
     @_typing.overload
@@ -51,35 +51,26 @@ class CacheServiceStub:
     def __new__(cls, channel: _aio.Channel) -> CacheServiceAsyncStub: ...
     CheckConsistency: _grpc.UnaryUnaryMultiCallable[_cache_pb2.CheckConsistencyRequest, _cache_pb2.CheckConsistencyResponse]
     """Compares rows with sidecars and changes nothing. Exact while writes go on: what looks wrong
-    is looked at again before it is reported. Idempotent.
+    is looked at again before it is reported.
     """
     RebuildCache: _grpc.UnaryUnaryMultiCallable[_cache_pb2.RebuildCacheRequest, _cache_pb2.RebuildCacheResponse]
     """Makes rows equal to sidecars: adds, refreshes and removes. Readers never see a file vanish.
-    Idempotent.
 
     FAILED_PRECONDITION, reason MAX_DELETE_RATIO, when more rows would go than max_delete_ratio
     allows; all else is done by then. An invalid sidecar is one error, and the call ends OK.
     """
     RebuildCacheIncremental: _grpc.UnaryUnaryMultiCallable[_cache_pb2.RebuildCacheIncrementalRequest, _cache_pb2.RebuildCacheIncrementalResponse]
     """Adds what is missing and refreshes what changed; removes nothing and reads only sidecars
-    that are new or changed. Idempotent.
+    that are new or changed.
     """
     CleanupExpired: _grpc.UnaryUnaryMultiCallable[_cache_pb2.CleanupExpiredRequest, _cache_pb2.CleanupExpiredResponse]
-    """Removes expired rows. Their files stay readable: the next GetFile puts the row back.
-    Idempotent.
-    """
-    WatchOperation: _grpc.UnaryStreamMultiCallable[_cache_pb2.WatchOperationRequest, _cache_pb2.WatchOperationResponse]
-    """Streams the progress of an operation until it ends, at most 4 messages a second, the last
-    one with its final state. NOT_FOUND when there is no such operation.
-    """
-    CancelOperation: _grpc.UnaryUnaryMultiCallable[_cache_pb2.CancelOperationRequest, _cache_pb2.CancelOperationResponse]
-    """Asks an operation to stop; it ends CANCELLED soon after. Idempotent. NOT_FOUND when there is
-    no such operation.
-    """
+    """Removes expired rows. Their files stay readable: the next GetFile puts the row back."""
     ListLocks: _grpc.UnaryUnaryMultiCallable[_cache_pb2.ListLocksRequest, _cache_pb2.ListLocksResponse]
     """Lists the locks that are held on this element. Idempotent."""
     ReleaseLock: _grpc.UnaryUnaryMultiCallable[_cache_pb2.ReleaseLockRequest, _cache_pb2.ReleaseLockResponse]
-    """Takes a lock away from its holder, which can then write no more. Idempotent."""
+    """Takes a lock away from its holder, which can then write no more. Give the fence: without it
+    a repeat may hit the next holder.
+    """
 
 @_typing.type_check_only
 class CacheServiceAsyncStub(CacheServiceStub):
@@ -92,47 +83,38 @@ class CacheServiceAsyncStub(CacheServiceStub):
     UNAVAILABLE means that the lock store, the database or the storage is down, or that the store
     could not be proved to be this element's; nothing is removed then.
 
-    Long calls go on when the caller leaves. An operation_id belongs to its request while that
-    runs and for 5 minutes after it succeeded: the same request with it waits for that result or
-    gets it again, another one (other call, level or option) is ALREADY_EXISTS. Later,
-    and at once if it failed, the id is free and a call with it runs anew.
+    Long calls go on when the caller leaves; OperationService shows, watches and stops them. An
+    operation_id belongs to its request while that runs and for 5 minutes after it succeeded: the
+    same request with it waits for that result or gets it again, another one (other call, level or
+    option) is ALREADY_EXISTS. Later, and at once if it failed, the id is free and a call with it
+    runs anew. Without one a repeat is a new operation, so channels do not repeat these calls.
 
-    Roles: ADMIN; CheckConsistency, WatchOperation and
-    ListLocks also AUDITOR.
+    Roles: ADMIN; CheckConsistency and ListLocks also AUDITOR.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CheckConsistency: _aio.UnaryUnaryMultiCallable[_cache_pb2.CheckConsistencyRequest, _cache_pb2.CheckConsistencyResponse]  # type: ignore[assignment]
     """Compares rows with sidecars and changes nothing. Exact while writes go on: what looks wrong
-    is looked at again before it is reported. Idempotent.
+    is looked at again before it is reported.
     """
     RebuildCache: _aio.UnaryUnaryMultiCallable[_cache_pb2.RebuildCacheRequest, _cache_pb2.RebuildCacheResponse]  # type: ignore[assignment]
     """Makes rows equal to sidecars: adds, refreshes and removes. Readers never see a file vanish.
-    Idempotent.
 
     FAILED_PRECONDITION, reason MAX_DELETE_RATIO, when more rows would go than max_delete_ratio
     allows; all else is done by then. An invalid sidecar is one error, and the call ends OK.
     """
     RebuildCacheIncremental: _aio.UnaryUnaryMultiCallable[_cache_pb2.RebuildCacheIncrementalRequest, _cache_pb2.RebuildCacheIncrementalResponse]  # type: ignore[assignment]
     """Adds what is missing and refreshes what changed; removes nothing and reads only sidecars
-    that are new or changed. Idempotent.
+    that are new or changed.
     """
     CleanupExpired: _aio.UnaryUnaryMultiCallable[_cache_pb2.CleanupExpiredRequest, _cache_pb2.CleanupExpiredResponse]  # type: ignore[assignment]
-    """Removes expired rows. Their files stay readable: the next GetFile puts the row back.
-    Idempotent.
-    """
-    WatchOperation: _aio.UnaryStreamMultiCallable[_cache_pb2.WatchOperationRequest, _cache_pb2.WatchOperationResponse]  # type: ignore[assignment]
-    """Streams the progress of an operation until it ends, at most 4 messages a second, the last
-    one with its final state. NOT_FOUND when there is no such operation.
-    """
-    CancelOperation: _aio.UnaryUnaryMultiCallable[_cache_pb2.CancelOperationRequest, _cache_pb2.CancelOperationResponse]  # type: ignore[assignment]
-    """Asks an operation to stop; it ends CANCELLED soon after. Idempotent. NOT_FOUND when there is
-    no such operation.
-    """
+    """Removes expired rows. Their files stay readable: the next GetFile puts the row back."""
     ListLocks: _aio.UnaryUnaryMultiCallable[_cache_pb2.ListLocksRequest, _cache_pb2.ListLocksResponse]  # type: ignore[assignment]
     """Lists the locks that are held on this element. Idempotent."""
     ReleaseLock: _aio.UnaryUnaryMultiCallable[_cache_pb2.ReleaseLockRequest, _cache_pb2.ReleaseLockResponse]  # type: ignore[assignment]
-    """Takes a lock away from its holder, which can then write no more. Idempotent."""
+    """Takes a lock away from its holder, which can then write no more. Give the fence: without it
+    a repeat may hit the next holder.
+    """
 
 class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
     """Consistency of the cache rows with the sidecars, which are the truth.
@@ -144,13 +126,13 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
     UNAVAILABLE means that the lock store, the database or the storage is down, or that the store
     could not be proved to be this element's; nothing is removed then.
 
-    Long calls go on when the caller leaves. An operation_id belongs to its request while that
-    runs and for 5 minutes after it succeeded: the same request with it waits for that result or
-    gets it again, another one (other call, level or option) is ALREADY_EXISTS. Later,
-    and at once if it failed, the id is free and a call with it runs anew.
+    Long calls go on when the caller leaves; OperationService shows, watches and stops them. An
+    operation_id belongs to its request while that runs and for 5 minutes after it succeeded: the
+    same request with it waits for that result or gets it again, another one (other call, level or
+    option) is ALREADY_EXISTS. Later, and at once if it failed, the id is free and a call with it
+    runs anew. Without one a repeat is a new operation, so channels do not repeat these calls.
 
-    Roles: ADMIN; CheckConsistency, WatchOperation and
-    ListLocks also AUDITOR.
+    Roles: ADMIN; CheckConsistency and ListLocks also AUDITOR.
     """
 
     @_abc_1.abstractmethod
@@ -160,7 +142,7 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_cache_pb2.CheckConsistencyResponse, _abc.Awaitable[_cache_pb2.CheckConsistencyResponse]]:
         """Compares rows with sidecars and changes nothing. Exact while writes go on: what looks wrong
-        is looked at again before it is reported. Idempotent.
+        is looked at again before it is reported.
         """
 
     @_abc_1.abstractmethod
@@ -170,7 +152,6 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_cache_pb2.RebuildCacheResponse, _abc.Awaitable[_cache_pb2.RebuildCacheResponse]]:
         """Makes rows equal to sidecars: adds, refreshes and removes. Readers never see a file vanish.
-        Idempotent.
 
         FAILED_PRECONDITION, reason MAX_DELETE_RATIO, when more rows would go than max_delete_ratio
         allows; all else is done by then. An invalid sidecar is one error, and the call ends OK.
@@ -183,7 +164,7 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_cache_pb2.RebuildCacheIncrementalResponse, _abc.Awaitable[_cache_pb2.RebuildCacheIncrementalResponse]]:
         """Adds what is missing and refreshes what changed; removes nothing and reads only sidecars
-        that are new or changed. Idempotent.
+        that are new or changed.
         """
 
     @_abc_1.abstractmethod
@@ -192,29 +173,7 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cache_pb2.CleanupExpiredRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cache_pb2.CleanupExpiredResponse, _abc.Awaitable[_cache_pb2.CleanupExpiredResponse]]:
-        """Removes expired rows. Their files stay readable: the next GetFile puts the row back.
-        Idempotent.
-        """
-
-    @_abc_1.abstractmethod
-    def WatchOperation(
-        self,
-        request: _cache_pb2.WatchOperationRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_cache_pb2.WatchOperationResponse], _abc.AsyncIterator[_cache_pb2.WatchOperationResponse]]:
-        """Streams the progress of an operation until it ends, at most 4 messages a second, the last
-        one with its final state. NOT_FOUND when there is no such operation.
-        """
-
-    @_abc_1.abstractmethod
-    def CancelOperation(
-        self,
-        request: _cache_pb2.CancelOperationRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_cache_pb2.CancelOperationResponse, _abc.Awaitable[_cache_pb2.CancelOperationResponse]]:
-        """Asks an operation to stop; it ends CANCELLED soon after. Idempotent. NOT_FOUND when there is
-        no such operation.
-        """
+        """Removes expired rows. Their files stay readable: the next GetFile puts the row back."""
 
     @_abc_1.abstractmethod
     def ListLocks(
@@ -230,6 +189,8 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cache_pb2.ReleaseLockRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cache_pb2.ReleaseLockResponse, _abc.Awaitable[_cache_pb2.ReleaseLockResponse]]:
-        """Takes a lock away from its holder, which can then write no more. Idempotent."""
+        """Takes a lock away from its holder, which can then write no more. Give the fence: without it
+        a repeat may hit the next holder.
+        """
 
 def add_CacheServiceServicer_to_server(servicer: CacheServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

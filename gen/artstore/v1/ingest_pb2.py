@@ -22,53 +22,42 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
-from artstore.v1 import types_pb2 as artstore_dot_v1_dot_types__pb2
-from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from artstore.v1 import lifecycle_pb2 as artstore_dot_v1_dot_lifecycle__pb2
+from artstore.v1 import uploads_pb2 as artstore_dot_v1_dot_uploads__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x61rtstore/v1/ingest.proto\x12\x0b\x61rtstore.v1\x1a\x17\x61rtstore/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa6\x01\n\x1aIngestServiceUploadRequest\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x19.artstore.v1.UploadHeaderH\x00\x12#\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x12.artstore.v1.ChunkH\x00\x12+\n\x06\x66inish\x18\x03 \x01(\x0b\x32\x19.artstore.v1.UploadFinishH\x00\x42\t\n\x07payload\"T\n\x1bIngestServiceUploadResponse\x12\x1f\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x11.artstore.v1.File\x12\x14\n\x0c\x63hange_token\x18\x02 \x01(\t\"L\n\x1fIngestServiceStartUploadRequest\x12)\n\x06header\x18\x01 \x01(\x0b\x32\x19.artstore.v1.UploadHeader\"\xc3\x01\n IngestServiceStartUploadResponse\x12\x11\n\tupload_id\x18\x01 \x01(\t\x12\x1a\n\x12storage_element_id\x18\x02 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x03 \x01(\t\x12\x14\n\x0cupload_token\x18\x04 \x01(\t\x12\x18\n\x10\x63hunk_size_bytes\x18\x05 \x01(\x03\x12.\n\nexpires_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"W\n\x1fIngestServiceWriteUploadRequest\x12\x11\n\tupload_id\x18\x01 \x01(\t\x12!\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x12.artstore.v1.Chunk\"@\n IngestServiceWriteUploadResponse\x12\x1c\n\x14\x63ommitted_size_bytes\x18\x01 \x01(\x03\"2\n\x1dIngestServiceGetUploadRequest\x12\x11\n\tupload_id\x18\x01 \x01(\t\"_\n\x1eIngestServiceGetUploadResponse\x12\x1c\n\x14\x63ommitted_size_bytes\x18\x01 \x01(\x03\x12\x1f\n\x04\x66ile\x18\x02 \x01(\x0b\x32\x11.artstore.v1.File\"}\n IngestServiceCommitUploadRequest\x12\x11\n\tupload_id\x18\x01 \x01(\t\x12\x17\n\nsize_bytes\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x13\n\x06sha256\x18\x03 \x01(\tH\x01\x88\x01\x01\x42\r\n\x0b_size_bytesB\t\n\x07_sha256\"Z\n!IngestServiceCommitUploadResponse\x12\x1f\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x11.artstore.v1.File\x12\x14\n\x0c\x63hange_token\x18\x02 \x01(\t\"4\n\x1fIngestServiceAbortUploadRequest\x12\x11\n\tupload_id\x18\x01 \x01(\t\"\"\n IngestServiceAbortUploadResponse\"\xe9\x02\n\x0c\x46inalization\x12\x17\n\x0f\x66inalization_id\x18\x01 \x01(\t\x12\x0f\n\x07\x66ile_id\x18\x02 \x01(\t\x12-\n\x05state\x18\x03 \x01(\x0e\x32\x1e.artstore.v1.FinalizationState\x12!\n\x19source_storage_element_id\x18\x04 \x01(\t\x12!\n\x19target_storage_element_id\x18\x05 \x01(\t\x12\x19\n\x11\x63opied_size_bytes\x18\x06 \x01(\x03\x12\r\n\x05\x65rror\x18\x07 \x01(\t\x12.\n\ncreated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x63ompleted_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x7f\n\x13\x46inalizeFileRequest\x12\x0f\n\x07\x66ile_id\x18\x01 \x01(\t\x12!\n\x19target_storage_element_id\x18\x02 \x01(\t\x12\x1e\n\x11\x65xpected_revision\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\x14\n\x12_expected_revision\"G\n\x14\x46inalizeFileResponse\x12/\n\x0c\x66inalization\x18\x01 \x01(\x0b\x32\x19.artstore.v1.Finalization\"B\n\x16GetFinalizationRequest\x12\x17\n\x0f\x66inalization_id\x18\x01 \x01(\t\x12\x0f\n\x07\x66ile_id\x18\x02 \x01(\t\"J\n\x17GetFinalizationResponse\x12/\n\x0c\x66inalization\x18\x01 \x01(\x0b\x32\x19.artstore.v1.Finalization*\xda\x01\n\x11\x46inalizationState\x12\"\n\x1e\x46INALIZATION_STATE_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x46INALIZATION_STATE_PENDING\x10\x01\x12\x1e\n\x1a\x46INALIZATION_STATE_COPYING\x10\x02\x12 \n\x1c\x46INALIZATION_STATE_VERIFYING\x10\x03\x12 \n\x1c\x46INALIZATION_STATE_COMPLETED\x10\x04\x12\x1d\n\x19\x46INALIZATION_STATE_FAILED\x10\x05\x32\xbc\x06\n\rIngestService\x12]\n\x06Upload\x12\'.artstore.v1.IngestServiceUploadRequest\x1a(.artstore.v1.IngestServiceUploadResponse(\x01\x12j\n\x0bStartUpload\x12,.artstore.v1.IngestServiceStartUploadRequest\x1a-.artstore.v1.IngestServiceStartUploadResponse\x12l\n\x0bWriteUpload\x12,.artstore.v1.IngestServiceWriteUploadRequest\x1a-.artstore.v1.IngestServiceWriteUploadResponse(\x01\x12\x64\n\tGetUpload\x12*.artstore.v1.IngestServiceGetUploadRequest\x1a+.artstore.v1.IngestServiceGetUploadResponse\x12m\n\x0c\x43ommitUpload\x12-.artstore.v1.IngestServiceCommitUploadRequest\x1a..artstore.v1.IngestServiceCommitUploadResponse\x12j\n\x0b\x41\x62ortUpload\x12,.artstore.v1.IngestServiceAbortUploadRequest\x1a-.artstore.v1.IngestServiceAbortUploadResponse\x12S\n\x0c\x46inalizeFile\x12 .artstore.v1.FinalizeFileRequest\x1a!.artstore.v1.FinalizeFileResponse\x12\\\n\x0fGetFinalization\x12#.artstore.v1.GetFinalizationRequest\x1a$.artstore.v1.GetFinalizationResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x61rtstore/v1/ingest.proto\x12\x0b\x61rtstore.v1\x1a\x1b\x61rtstore/v1/lifecycle.proto\x1a\x19\x61rtstore/v1/uploads.proto\"\x7f\n\x13\x46inalizeFileRequest\x12\x0f\n\x07\x66ile_id\x18\x01 \x01(\t\x12!\n\x19target_storage_element_id\x18\x02 \x01(\t\x12\x1e\n\x11\x65xpected_revision\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\x14\n\x12_expected_revision\"?\n\x14\x46inalizeFileResponse\x12\'\n\x08transfer\x18\x01 \x01(\x0b\x32\x15.artstore.v1.Transfer\"R\n\x16GetFinalizationRequest\x12\x15\n\x0btransfer_id\x18\x01 \x01(\tH\x00\x12\x11\n\x07\x66ile_id\x18\x02 \x01(\tH\x00\x42\x0e\n\x0c\x66inalization\"B\n\x17GetFinalizationResponse\x12\'\n\x08transfer\x18\x01 \x01(\x0b\x32\x15.artstore.v1.Transfer2\xc8\x05\n\rIngestService\x12H\n\x06Upload\x12\x1a.artstore.v1.UploadRequest\x1a\x1b.artstore.v1.UploadResponse\"\x03\x90\x02\x00(\x01\x12U\n\x0bStartUpload\x12\x1f.artstore.v1.StartUploadRequest\x1a .artstore.v1.StartUploadResponse\"\x03\x90\x02\x00\x12W\n\x0bWriteUpload\x12\x1f.artstore.v1.WriteUploadRequest\x1a .artstore.v1.WriteUploadResponse\"\x03\x90\x02\x00(\x01\x12O\n\tGetUpload\x12\x1d.artstore.v1.GetUploadRequest\x1a\x1e.artstore.v1.GetUploadResponse\"\x03\x90\x02\x01\x12X\n\x0c\x43ommitUpload\x12 .artstore.v1.CommitUploadRequest\x1a!.artstore.v1.CommitUploadResponse\"\x03\x90\x02\x02\x12U\n\x0b\x41\x62ortUpload\x12\x1f.artstore.v1.AbortUploadRequest\x1a .artstore.v1.AbortUploadResponse\"\x03\x90\x02\x02\x12X\n\x0c\x46inalizeFile\x12 .artstore.v1.FinalizeFileRequest\x1a!.artstore.v1.FinalizeFileResponse\"\x03\x90\x02\x02\x12\x61\n\x0fGetFinalization\x12#.artstore.v1.GetFinalizationRequest\x1a$.artstore.v1.GetFinalizationResponse\"\x03\x90\x02\x01\x42N\n\x0f\x63om.artstore.v1P\x01Z+artstore.example/gen/artstore/v1;artstorev1\xaa\x02\x0b\x41rtStore.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'artstore.v1.ingest_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
-  _globals['_FINALIZATIONSTATE']._serialized_start=1954
-  _globals['_FINALIZATIONSTATE']._serialized_end=2172
-  _globals['_INGESTSERVICEUPLOADREQUEST']._serialized_start=100
-  _globals['_INGESTSERVICEUPLOADREQUEST']._serialized_end=266
-  _globals['_INGESTSERVICEUPLOADRESPONSE']._serialized_start=268
-  _globals['_INGESTSERVICEUPLOADRESPONSE']._serialized_end=352
-  _globals['_INGESTSERVICESTARTUPLOADREQUEST']._serialized_start=354
-  _globals['_INGESTSERVICESTARTUPLOADREQUEST']._serialized_end=430
-  _globals['_INGESTSERVICESTARTUPLOADRESPONSE']._serialized_start=433
-  _globals['_INGESTSERVICESTARTUPLOADRESPONSE']._serialized_end=628
-  _globals['_INGESTSERVICEWRITEUPLOADREQUEST']._serialized_start=630
-  _globals['_INGESTSERVICEWRITEUPLOADREQUEST']._serialized_end=717
-  _globals['_INGESTSERVICEWRITEUPLOADRESPONSE']._serialized_start=719
-  _globals['_INGESTSERVICEWRITEUPLOADRESPONSE']._serialized_end=783
-  _globals['_INGESTSERVICEGETUPLOADREQUEST']._serialized_start=785
-  _globals['_INGESTSERVICEGETUPLOADREQUEST']._serialized_end=835
-  _globals['_INGESTSERVICEGETUPLOADRESPONSE']._serialized_start=837
-  _globals['_INGESTSERVICEGETUPLOADRESPONSE']._serialized_end=932
-  _globals['_INGESTSERVICECOMMITUPLOADREQUEST']._serialized_start=934
-  _globals['_INGESTSERVICECOMMITUPLOADREQUEST']._serialized_end=1059
-  _globals['_INGESTSERVICECOMMITUPLOADRESPONSE']._serialized_start=1061
-  _globals['_INGESTSERVICECOMMITUPLOADRESPONSE']._serialized_end=1151
-  _globals['_INGESTSERVICEABORTUPLOADREQUEST']._serialized_start=1153
-  _globals['_INGESTSERVICEABORTUPLOADREQUEST']._serialized_end=1205
-  _globals['_INGESTSERVICEABORTUPLOADRESPONSE']._serialized_start=1207
-  _globals['_INGESTSERVICEABORTUPLOADRESPONSE']._serialized_end=1241
-  _globals['_FINALIZATION']._serialized_start=1244
-  _globals['_FINALIZATION']._serialized_end=1605
-  _globals['_FINALIZEFILEREQUEST']._serialized_start=1607
-  _globals['_FINALIZEFILEREQUEST']._serialized_end=1734
-  _globals['_FINALIZEFILERESPONSE']._serialized_start=1736
-  _globals['_FINALIZEFILERESPONSE']._serialized_end=1807
-  _globals['_GETFINALIZATIONREQUEST']._serialized_start=1809
-  _globals['_GETFINALIZATIONREQUEST']._serialized_end=1875
-  _globals['_GETFINALIZATIONRESPONSE']._serialized_start=1877
-  _globals['_GETFINALIZATIONRESPONSE']._serialized_end=1951
-  _globals['_INGESTSERVICE']._serialized_start=2175
-  _globals['_INGESTSERVICE']._serialized_end=3003
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\017com.artstore.v1P\001Z+artstore.example/gen/artstore/v1;artstorev1\252\002\013ArtStore.V1'
+  _globals['_INGESTSERVICE'].methods_by_name['Upload']._loaded_options = None
+  _globals['_INGESTSERVICE'].methods_by_name['Upload']._serialized_options = b'\220\002\000'
+  _globals['_INGESTSERVICE'].methods_by_name['StartUpload']._loaded_options = None
+  _globals['_INGESTSERVICE'].methods_by_name['StartUpload']._serialized_options = b'\220\002\000'
+  _globals['_INGESTSERVICE'].methods_by_name['WriteUpload']._loaded_options = None
+  _globals['_INGESTSERVICE'].methods_by_name['WriteUpload']._serialized_options = b'\220\002\000'
+  _globals['_INGESTSERVICE'].methods_by_name['GetUpload']._loaded_options = None
+  _globals['_INGESTSERVICE'].methods_by_name['GetUpload']._serialized_options = b'\220\002\001'
+  _globals['_INGESTSERVICE'].methods_by_name['CommitUpload']._loaded_options = None
+  _globals['_INGESTSERVICE'].methods_by_name['CommitUpload']._serialized_options = b'\220\002\002'
+  _globals['_INGESTSERVICE'].methods_by_name['AbortUpload']._loaded_options = None
+  _globals['_INGESTSERVICE'].methods_by_name['AbortUpload']._serialized_options = b'\220\002\002'
+  _globals['_INGESTSERVICE'].methods_by_name['FinalizeFile']._loaded_options = None
+  _globals['_INGESTSERVICE'].methods_by_name['FinalizeFile']._serialized_options = b'\220\002\002'
+  _globals['_INGESTSERVICE'].methods_by_name['GetFinalization']._loaded_options = None
+  _globals['_INGESTSERVICE'].methods_by_name['GetFinalization']._serialized_options = b'\220\002\001'
+  _globals['_FINALIZEFILEREQUEST']._serialized_start=97
+  _globals['_FINALIZEFILEREQUEST']._serialized_end=224
+  _globals['_FINALIZEFILERESPONSE']._serialized_start=226
+  _globals['_FINALIZEFILERESPONSE']._serialized_end=289
+  _globals['_GETFINALIZATIONREQUEST']._serialized_start=291
+  _globals['_GETFINALIZATIONREQUEST']._serialized_end=373
+  _globals['_GETFINALIZATIONRESPONSE']._serialized_start=375
+  _globals['_GETFINALIZATIONRESPONSE']._serialized_end=441
+  _globals['_INGESTSERVICE']._serialized_start=444
+  _globals['_INGESTSERVICE']._serialized_end=1156
 # @@protoc_insertion_point(module_scope)

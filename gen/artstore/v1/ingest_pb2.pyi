@@ -3,11 +3,9 @@
 isort:skip_file
 The way in: chooses a storage element and passes the bytes through."""
 
-from artstore.v1 import types_pb2 as _types_pb2
+from artstore.v1 import lifecycle_pb2 as _lifecycle_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from google.protobuf import timestamp_pb2 as _timestamp_pb2
-from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -18,444 +16,6 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
-
-class _FinalizationState:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _FinalizationStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FinalizationState.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    FINALIZATION_STATE_UNSPECIFIED: _FinalizationState.ValueType  # 0
-    """Not said."""
-    FINALIZATION_STATE_PENDING: _FinalizationState.ValueType  # 1
-    """Recorded, not started."""
-    FINALIZATION_STATE_COPYING: _FinalizationState.ValueType  # 2
-    """Bytes are being copied."""
-    FINALIZATION_STATE_VERIFYING: _FinalizationState.ValueType  # 3
-    """The copy is being verified against the source."""
-    FINALIZATION_STATE_COMPLETED: _FinalizationState.ValueType  # 4
-    """The copy is the file; the source waits for collection."""
-    FINALIZATION_STATE_FAILED: _FinalizationState.ValueType  # 5
-    """Given up; `error` says why, and the source is untouched."""
-
-class FinalizationState(_FinalizationState, metaclass=_FinalizationStateEnumTypeWrapper):
-    """Where a finalization is."""
-
-FINALIZATION_STATE_UNSPECIFIED: FinalizationState.ValueType  # 0
-"""Not said."""
-FINALIZATION_STATE_PENDING: FinalizationState.ValueType  # 1
-"""Recorded, not started."""
-FINALIZATION_STATE_COPYING: FinalizationState.ValueType  # 2
-"""Bytes are being copied."""
-FINALIZATION_STATE_VERIFYING: FinalizationState.ValueType  # 3
-"""The copy is being verified against the source."""
-FINALIZATION_STATE_COMPLETED: FinalizationState.ValueType  # 4
-"""The copy is the file; the source waits for collection."""
-FINALIZATION_STATE_FAILED: FinalizationState.ValueType  # 5
-"""Given up; `error` says why, and the source is untouched."""
-Global___FinalizationState: _TypeAlias = FinalizationState  # noqa: Y015
-
-@_typing.final
-class IngestServiceUploadRequest(_message.Message):
-    """One part of an upload."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    HEADER_FIELD_NUMBER: _builtins.int
-    CHUNK_FIELD_NUMBER: _builtins.int
-    FINISH_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def header(self) -> _types_pb2.UploadHeader:
-        """What is said of the file; the first message."""
-
-    @_builtins.property
-    def chunk(self) -> _types_pb2.Chunk:
-        """Bytes, in order and without gaps."""
-
-    @_builtins.property
-    def finish(self) -> _types_pb2.UploadFinish:
-        """All bytes were sent; the last message."""
-
-    def __init__(
-        self,
-        *,
-        header: _types_pb2.UploadHeader | None = ...,
-        chunk: _types_pb2.Chunk | None = ...,
-        finish: _types_pb2.UploadFinish | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "finish", b"finish", "header", b"header", "payload", b"payload"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "finish", b"finish", "header", b"header", "payload", b"payload"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["header", "chunk", "finish"]  # noqa: Y015
-    _WhichOneofArgType_payload: _TypeAlias = _typing.Literal["payload", b"payload"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType_payload) -> _WhichOneofReturnType_payload | None: ...
-
-Global___IngestServiceUploadRequest: _TypeAlias = IngestServiceUploadRequest  # noqa: Y015
-
-@_typing.final
-class IngestServiceUploadResponse(_message.Message):
-    """The stored file."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    FILE_FIELD_NUMBER: _builtins.int
-    CHANGE_TOKEN_FIELD_NUMBER: _builtins.int
-    change_token: _builtins.str
-    """Pass it to SearchFiles to wait until the index has this change."""
-    @_builtins.property
-    def file(self) -> _types_pb2.File:
-        """The file as committed."""
-
-    def __init__(
-        self,
-        *,
-        file: _types_pb2.File | None = ...,
-        change_token: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["file", b"file"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change_token", b"change_token", "file", b"file"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___IngestServiceUploadResponse: _TypeAlias = IngestServiceUploadResponse  # noqa: Y015
-
-@_typing.final
-class IngestServiceStartUploadRequest(_message.Message):
-    """Asks for a resumable upload."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    HEADER_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def header(self) -> _types_pb2.UploadHeader:
-        """What is said of the file."""
-
-    def __init__(
-        self,
-        *,
-        header: _types_pb2.UploadHeader | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___IngestServiceStartUploadRequest: _TypeAlias = IngestServiceStartUploadRequest  # noqa: Y015
-
-@_typing.final
-class IngestServiceStartUploadResponse(_message.Message):
-    """An open upload."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    UPLOAD_ID_FIELD_NUMBER: _builtins.int
-    STORAGE_ELEMENT_ID_FIELD_NUMBER: _builtins.int
-    ENDPOINT_FIELD_NUMBER: _builtins.int
-    UPLOAD_TOKEN_FIELD_NUMBER: _builtins.int
-    CHUNK_SIZE_BYTES_FIELD_NUMBER: _builtins.int
-    EXPIRES_AT_FIELD_NUMBER: _builtins.int
-    upload_id: _builtins.str
-    """Begins with the element's id: se-01.<random>."""
-    storage_element_id: _builtins.str
-    """Element that has the upload."""
-    endpoint: _builtins.str
-    """host:port of the element, for direct WriteUpload."""
-    upload_token: _builtins.str
-    """Secret of this upload; send it as metadata `artstore-upload-token`. It is shown once."""
-    chunk_size_bytes: _builtins.int
-    """Size that chunks should have."""
-    @_builtins.property
-    def expires_at(self) -> _timestamp_pb2.Timestamp:
-        """The upload is dropped when it stays idle until then (7 days; each write renews it)."""
-
-    def __init__(
-        self,
-        *,
-        upload_id: _builtins.str = ...,
-        storage_element_id: _builtins.str = ...,
-        endpoint: _builtins.str = ...,
-        upload_token: _builtins.str = ...,
-        chunk_size_bytes: _builtins.int = ...,
-        expires_at: _timestamp_pb2.Timestamp | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_size_bytes", b"chunk_size_bytes", "endpoint", b"endpoint", "expires_at", b"expires_at", "storage_element_id", b"storage_element_id", "upload_id", b"upload_id", "upload_token", b"upload_token"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___IngestServiceStartUploadResponse: _TypeAlias = IngestServiceStartUploadResponse  # noqa: Y015
-
-@_typing.final
-class IngestServiceWriteUploadRequest(_message.Message):
-    """One piece of a resumable upload."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    UPLOAD_ID_FIELD_NUMBER: _builtins.int
-    CHUNK_FIELD_NUMBER: _builtins.int
-    upload_id: _builtins.str
-    """Required in the first message; may be empty in the others."""
-    @_builtins.property
-    def chunk(self) -> _types_pb2.Chunk:
-        """Bytes."""
-
-    def __init__(
-        self,
-        *,
-        upload_id: _builtins.str = ...,
-        chunk: _types_pb2.Chunk | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "upload_id", b"upload_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___IngestServiceWriteUploadRequest: _TypeAlias = IngestServiceWriteUploadRequest  # noqa: Y015
-
-@_typing.final
-class IngestServiceWriteUploadResponse(_message.Message):
-    """How much was kept."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    COMMITTED_SIZE_BYTES_FIELD_NUMBER: _builtins.int
-    committed_size_bytes: _builtins.int
-    """Bytes that survive a restart of the element."""
-    def __init__(
-        self,
-        *,
-        committed_size_bytes: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["committed_size_bytes", b"committed_size_bytes"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___IngestServiceWriteUploadResponse: _TypeAlias = IngestServiceWriteUploadResponse  # noqa: Y015
-
-@_typing.final
-class IngestServiceGetUploadRequest(_message.Message):
-    """Asks how far an upload is."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    UPLOAD_ID_FIELD_NUMBER: _builtins.int
-    upload_id: _builtins.str
-    """The upload."""
-    def __init__(
-        self,
-        *,
-        upload_id: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["upload_id", b"upload_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___IngestServiceGetUploadRequest: _TypeAlias = IngestServiceGetUploadRequest  # noqa: Y015
-
-@_typing.final
-class IngestServiceGetUploadResponse(_message.Message):
-    """How far an upload is."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    COMMITTED_SIZE_BYTES_FIELD_NUMBER: _builtins.int
-    FILE_FIELD_NUMBER: _builtins.int
-    committed_size_bytes: _builtins.int
-    """Offset to go on from."""
-    @_builtins.property
-    def file(self) -> _types_pb2.File:
-        """Set when the upload is committed."""
-
-    def __init__(
-        self,
-        *,
-        committed_size_bytes: _builtins.int = ...,
-        file: _types_pb2.File | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["file", b"file"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["committed_size_bytes", b"committed_size_bytes", "file", b"file"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___IngestServiceGetUploadResponse: _TypeAlias = IngestServiceGetUploadResponse  # noqa: Y015
-
-@_typing.final
-class IngestServiceCommitUploadRequest(_message.Message):
-    """Asks to make the file."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    UPLOAD_ID_FIELD_NUMBER: _builtins.int
-    SIZE_BYTES_FIELD_NUMBER: _builtins.int
-    SHA256_FIELD_NUMBER: _builtins.int
-    upload_id: _builtins.str
-    """The upload."""
-    size_bytes: _builtins.int
-    """Size of the whole file, if known."""
-    sha256: _builtins.str
-    """SHA-256 of the whole file in lower-case hex, if known."""
-    def __init__(
-        self,
-        *,
-        upload_id: _builtins.str = ...,
-        size_bytes: _builtins.int | None = ...,
-        sha256: _builtins.str | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_sha256", b"_sha256", "_size_bytes", b"_size_bytes", "sha256", b"sha256", "size_bytes", b"size_bytes"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_sha256", b"_sha256", "_size_bytes", b"_size_bytes", "sha256", b"sha256", "size_bytes", b"size_bytes", "upload_id", b"upload_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__sha256: _TypeAlias = _typing.Literal["sha256"]  # noqa: Y015
-    _WhichOneofArgType__sha256: _TypeAlias = _typing.Literal["_sha256", b"_sha256"]  # noqa: Y015
-    _WhichOneofReturnType__size_bytes: _TypeAlias = _typing.Literal["size_bytes"]  # noqa: Y015
-    _WhichOneofArgType__size_bytes: _TypeAlias = _typing.Literal["_size_bytes", b"_size_bytes"]  # noqa: Y015
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__sha256) -> _WhichOneofReturnType__sha256 | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__size_bytes) -> _WhichOneofReturnType__size_bytes | None: ...
-
-Global___IngestServiceCommitUploadRequest: _TypeAlias = IngestServiceCommitUploadRequest  # noqa: Y015
-
-@_typing.final
-class IngestServiceCommitUploadResponse(_message.Message):
-    """The stored file."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    FILE_FIELD_NUMBER: _builtins.int
-    CHANGE_TOKEN_FIELD_NUMBER: _builtins.int
-    change_token: _builtins.str
-    """As in IngestServiceUploadResponse."""
-    @_builtins.property
-    def file(self) -> _types_pb2.File:
-        """The file as committed."""
-
-    def __init__(
-        self,
-        *,
-        file: _types_pb2.File | None = ...,
-        change_token: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["file", b"file"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change_token", b"change_token", "file", b"file"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___IngestServiceCommitUploadResponse: _TypeAlias = IngestServiceCommitUploadResponse  # noqa: Y015
-
-@_typing.final
-class IngestServiceAbortUploadRequest(_message.Message):
-    """Asks to end an upload."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    UPLOAD_ID_FIELD_NUMBER: _builtins.int
-    upload_id: _builtins.str
-    """The upload."""
-    def __init__(
-        self,
-        *,
-        upload_id: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["upload_id", b"upload_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___IngestServiceAbortUploadRequest: _TypeAlias = IngestServiceAbortUploadRequest  # noqa: Y015
-
-@_typing.final
-class IngestServiceAbortUploadResponse(_message.Message):
-    """The upload is gone."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    def __init__(
-        self,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___IngestServiceAbortUploadResponse: _TypeAlias = IngestServiceAbortUploadResponse  # noqa: Y015
-
-@_typing.final
-class Finalization(_message.Message):
-    """The move of a file to a permanent home."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    FINALIZATION_ID_FIELD_NUMBER: _builtins.int
-    FILE_ID_FIELD_NUMBER: _builtins.int
-    STATE_FIELD_NUMBER: _builtins.int
-    SOURCE_STORAGE_ELEMENT_ID_FIELD_NUMBER: _builtins.int
-    TARGET_STORAGE_ELEMENT_ID_FIELD_NUMBER: _builtins.int
-    COPIED_SIZE_BYTES_FIELD_NUMBER: _builtins.int
-    ERROR_FIELD_NUMBER: _builtins.int
-    CREATED_AT_FIELD_NUMBER: _builtins.int
-    UPDATED_AT_FIELD_NUMBER: _builtins.int
-    COMPLETED_AT_FIELD_NUMBER: _builtins.int
-    finalization_id: _builtins.str
-    """Id of this finalization."""
-    file_id: _builtins.str
-    """The file."""
-    state: Global___FinalizationState.ValueType
-    """Where it is."""
-    source_storage_element_id: _builtins.str
-    """Element it comes from."""
-    target_storage_element_id: _builtins.str
-    """Element it goes to; empty until chosen."""
-    copied_size_bytes: _builtins.int
-    """Bytes copied so far."""
-    error: _builtins.str
-    """Why it failed."""
-    @_builtins.property
-    def created_at(self) -> _timestamp_pb2.Timestamp:
-        """When it was asked for."""
-
-    @_builtins.property
-    def updated_at(self) -> _timestamp_pb2.Timestamp:
-        """When its state last changed."""
-
-    @_builtins.property
-    def completed_at(self) -> _timestamp_pb2.Timestamp:
-        """When it was completed or given up."""
-
-    def __init__(
-        self,
-        *,
-        finalization_id: _builtins.str = ...,
-        file_id: _builtins.str = ...,
-        state: Global___FinalizationState.ValueType = ...,
-        source_storage_element_id: _builtins.str = ...,
-        target_storage_element_id: _builtins.str = ...,
-        copied_size_bytes: _builtins.int = ...,
-        error: _builtins.str = ...,
-        created_at: _timestamp_pb2.Timestamp | None = ...,
-        updated_at: _timestamp_pb2.Timestamp | None = ...,
-        completed_at: _timestamp_pb2.Timestamp | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["completed_at", b"completed_at", "created_at", b"created_at", "updated_at", b"updated_at"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed_at", b"completed_at", "copied_size_bytes", b"copied_size_bytes", "created_at", b"created_at", "error", b"error", "file_id", b"file_id", "finalization_id", b"finalization_id", "source_storage_element_id", b"source_storage_element_id", "state", b"state", "target_storage_element_id", b"target_storage_element_id", "updated_at", b"updated_at"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Finalization: _TypeAlias = Finalization  # noqa: Y015
 
 @_typing.final
 class FinalizeFileRequest(_message.Message):
@@ -469,9 +29,11 @@ class FinalizeFileRequest(_message.Message):
     file_id: _builtins.str
     """The file, TEMPORARY and active."""
     target_storage_element_id: _builtins.str
-    """Preferred element in mode rw; empty lets Sequential Fill choose."""
+    """Element in mode rw; empty lets Sequential Fill choose."""
     expected_revision: _builtins.int
-    """Revision the caller saw; unset sets no condition."""
+    """Revision the caller saw; unset sets no condition, another one is ABORTED, reason
+    REVISION_CONFLICT.
+    """
     def __init__(
         self,
         *,
@@ -495,19 +57,19 @@ class FinalizeFileResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    FINALIZATION_FIELD_NUMBER: _builtins.int
+    TRANSFER_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def finalization(self) -> Global___Finalization:
-        """Running or done."""
+    def transfer(self) -> _lifecycle_pb2.Transfer:
+        """Under way or done; its kind is FINALIZE."""
 
     def __init__(
         self,
         *,
-        finalization: Global___Finalization | None = ...,
+        transfer: _lifecycle_pb2.Transfer | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["finalization", b"finalization"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["transfer", b"transfer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["finalization", b"finalization"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["transfer", b"transfer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -519,23 +81,25 @@ class GetFinalizationRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    FINALIZATION_ID_FIELD_NUMBER: _builtins.int
+    TRANSFER_ID_FIELD_NUMBER: _builtins.int
     FILE_ID_FIELD_NUMBER: _builtins.int
-    finalization_id: _builtins.str
-    """Its id, or empty to find it by file_id."""
+    transfer_id: _builtins.str
+    """By the id of its transfer."""
     file_id: _builtins.str
-    """The file, when finalization_id is empty."""
+    """The newest of this file."""
     def __init__(
         self,
         *,
-        finalization_id: _builtins.str = ...,
+        transfer_id: _builtins.str = ...,
         file_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["file_id", b"file_id", "finalization", b"finalization", "transfer_id", b"transfer_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_id", b"file_id", "finalization_id", b"finalization_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_id", b"file_id", "finalization", b"finalization", "transfer_id", b"transfer_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_finalization: _TypeAlias = _typing.Literal["transfer_id", "file_id"]  # noqa: Y015
+    _WhichOneofArgType_finalization: _TypeAlias = _typing.Literal["finalization", b"finalization"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_finalization) -> _WhichOneofReturnType_finalization | None: ...
 
 Global___GetFinalizationRequest: _TypeAlias = GetFinalizationRequest  # noqa: Y015
 
@@ -545,19 +109,19 @@ class GetFinalizationResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    FINALIZATION_FIELD_NUMBER: _builtins.int
+    TRANSFER_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def finalization(self) -> Global___Finalization:
+    def transfer(self) -> _lifecycle_pb2.Transfer:
         """As recorded."""
 
     def __init__(
         self,
         *,
-        finalization: Global___Finalization | None = ...,
+        transfer: _lifecycle_pb2.Transfer | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["finalization", b"finalization"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["transfer", b"transfer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["finalization", b"finalization"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["transfer", b"transfer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

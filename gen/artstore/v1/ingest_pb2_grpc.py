@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from artstore.v1 import ingest_pb2 as artstore_dot_v1_dot_ingest__pb2
+from artstore.v1 import uploads_pb2 as artstore_dot_v1_dot_uploads__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -45,33 +46,33 @@ class IngestServiceStub:
         """
         self.Upload = channel.stream_unary(
                 '/artstore.v1.IngestService/Upload',
-                request_serializer=artstore_dot_v1_dot_ingest__pb2.IngestServiceUploadRequest.SerializeToString,
-                response_deserializer=artstore_dot_v1_dot_ingest__pb2.IngestServiceUploadResponse.FromString,
+                request_serializer=artstore_dot_v1_dot_uploads__pb2.UploadRequest.SerializeToString,
+                response_deserializer=artstore_dot_v1_dot_uploads__pb2.UploadResponse.FromString,
                 _registered_method=True)
         self.StartUpload = channel.unary_unary(
                 '/artstore.v1.IngestService/StartUpload',
-                request_serializer=artstore_dot_v1_dot_ingest__pb2.IngestServiceStartUploadRequest.SerializeToString,
-                response_deserializer=artstore_dot_v1_dot_ingest__pb2.IngestServiceStartUploadResponse.FromString,
+                request_serializer=artstore_dot_v1_dot_uploads__pb2.StartUploadRequest.SerializeToString,
+                response_deserializer=artstore_dot_v1_dot_uploads__pb2.StartUploadResponse.FromString,
                 _registered_method=True)
         self.WriteUpload = channel.stream_unary(
                 '/artstore.v1.IngestService/WriteUpload',
-                request_serializer=artstore_dot_v1_dot_ingest__pb2.IngestServiceWriteUploadRequest.SerializeToString,
-                response_deserializer=artstore_dot_v1_dot_ingest__pb2.IngestServiceWriteUploadResponse.FromString,
+                request_serializer=artstore_dot_v1_dot_uploads__pb2.WriteUploadRequest.SerializeToString,
+                response_deserializer=artstore_dot_v1_dot_uploads__pb2.WriteUploadResponse.FromString,
                 _registered_method=True)
         self.GetUpload = channel.unary_unary(
                 '/artstore.v1.IngestService/GetUpload',
-                request_serializer=artstore_dot_v1_dot_ingest__pb2.IngestServiceGetUploadRequest.SerializeToString,
-                response_deserializer=artstore_dot_v1_dot_ingest__pb2.IngestServiceGetUploadResponse.FromString,
+                request_serializer=artstore_dot_v1_dot_uploads__pb2.GetUploadRequest.SerializeToString,
+                response_deserializer=artstore_dot_v1_dot_uploads__pb2.GetUploadResponse.FromString,
                 _registered_method=True)
         self.CommitUpload = channel.unary_unary(
                 '/artstore.v1.IngestService/CommitUpload',
-                request_serializer=artstore_dot_v1_dot_ingest__pb2.IngestServiceCommitUploadRequest.SerializeToString,
-                response_deserializer=artstore_dot_v1_dot_ingest__pb2.IngestServiceCommitUploadResponse.FromString,
+                request_serializer=artstore_dot_v1_dot_uploads__pb2.CommitUploadRequest.SerializeToString,
+                response_deserializer=artstore_dot_v1_dot_uploads__pb2.CommitUploadResponse.FromString,
                 _registered_method=True)
         self.AbortUpload = channel.unary_unary(
                 '/artstore.v1.IngestService/AbortUpload',
-                request_serializer=artstore_dot_v1_dot_ingest__pb2.IngestServiceAbortUploadRequest.SerializeToString,
-                response_deserializer=artstore_dot_v1_dot_ingest__pb2.IngestServiceAbortUploadResponse.FromString,
+                request_serializer=artstore_dot_v1_dot_uploads__pb2.AbortUploadRequest.SerializeToString,
+                response_deserializer=artstore_dot_v1_dot_uploads__pb2.AbortUploadResponse.FromString,
                 _registered_method=True)
         self.FinalizeFile = channel.unary_unary(
                 '/artstore.v1.IngestService/FinalizeFile',
@@ -144,15 +145,18 @@ class IngestServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def FinalizeFile(self, request, context):
-        """Copies a TEMPORARY file to an element in mode rw, verifies the bytes, and makes the copy
-        the file. Idempotent per file: a repeat answers the finalization that runs or ran.
+        """Moves a TEMPORARY file to an element in mode rw and makes it PERMANENT: permanent where it is
+        first, then by a transfer, which may take as long as it must. A repeat answers the transfer
+        that runs or ran. FAILED_PRECONDITION, reason NO_ELEMENT: there is no rw element, nothing has
+        changed. UNIMPLEMENTED in this version.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetFinalization(self, request, context):
-        """Describes a finalization. Idempotent. NOT_FOUND when there is none.
+        """Describes the finalization of a file. NOT_FOUND when there is none. UNIMPLEMENTED in this
+        version.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -163,33 +167,33 @@ def add_IngestServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'Upload': grpc.stream_unary_rpc_method_handler(
                     servicer.Upload,
-                    request_deserializer=artstore_dot_v1_dot_ingest__pb2.IngestServiceUploadRequest.FromString,
-                    response_serializer=artstore_dot_v1_dot_ingest__pb2.IngestServiceUploadResponse.SerializeToString,
+                    request_deserializer=artstore_dot_v1_dot_uploads__pb2.UploadRequest.FromString,
+                    response_serializer=artstore_dot_v1_dot_uploads__pb2.UploadResponse.SerializeToString,
             ),
             'StartUpload': grpc.unary_unary_rpc_method_handler(
                     servicer.StartUpload,
-                    request_deserializer=artstore_dot_v1_dot_ingest__pb2.IngestServiceStartUploadRequest.FromString,
-                    response_serializer=artstore_dot_v1_dot_ingest__pb2.IngestServiceStartUploadResponse.SerializeToString,
+                    request_deserializer=artstore_dot_v1_dot_uploads__pb2.StartUploadRequest.FromString,
+                    response_serializer=artstore_dot_v1_dot_uploads__pb2.StartUploadResponse.SerializeToString,
             ),
             'WriteUpload': grpc.stream_unary_rpc_method_handler(
                     servicer.WriteUpload,
-                    request_deserializer=artstore_dot_v1_dot_ingest__pb2.IngestServiceWriteUploadRequest.FromString,
-                    response_serializer=artstore_dot_v1_dot_ingest__pb2.IngestServiceWriteUploadResponse.SerializeToString,
+                    request_deserializer=artstore_dot_v1_dot_uploads__pb2.WriteUploadRequest.FromString,
+                    response_serializer=artstore_dot_v1_dot_uploads__pb2.WriteUploadResponse.SerializeToString,
             ),
             'GetUpload': grpc.unary_unary_rpc_method_handler(
                     servicer.GetUpload,
-                    request_deserializer=artstore_dot_v1_dot_ingest__pb2.IngestServiceGetUploadRequest.FromString,
-                    response_serializer=artstore_dot_v1_dot_ingest__pb2.IngestServiceGetUploadResponse.SerializeToString,
+                    request_deserializer=artstore_dot_v1_dot_uploads__pb2.GetUploadRequest.FromString,
+                    response_serializer=artstore_dot_v1_dot_uploads__pb2.GetUploadResponse.SerializeToString,
             ),
             'CommitUpload': grpc.unary_unary_rpc_method_handler(
                     servicer.CommitUpload,
-                    request_deserializer=artstore_dot_v1_dot_ingest__pb2.IngestServiceCommitUploadRequest.FromString,
-                    response_serializer=artstore_dot_v1_dot_ingest__pb2.IngestServiceCommitUploadResponse.SerializeToString,
+                    request_deserializer=artstore_dot_v1_dot_uploads__pb2.CommitUploadRequest.FromString,
+                    response_serializer=artstore_dot_v1_dot_uploads__pb2.CommitUploadResponse.SerializeToString,
             ),
             'AbortUpload': grpc.unary_unary_rpc_method_handler(
                     servicer.AbortUpload,
-                    request_deserializer=artstore_dot_v1_dot_ingest__pb2.IngestServiceAbortUploadRequest.FromString,
-                    response_serializer=artstore_dot_v1_dot_ingest__pb2.IngestServiceAbortUploadResponse.SerializeToString,
+                    request_deserializer=artstore_dot_v1_dot_uploads__pb2.AbortUploadRequest.FromString,
+                    response_serializer=artstore_dot_v1_dot_uploads__pb2.AbortUploadResponse.SerializeToString,
             ),
             'FinalizeFile': grpc.unary_unary_rpc_method_handler(
                     servicer.FinalizeFile,
@@ -236,8 +240,8 @@ class IngestService:
             request_iterator,
             target,
             '/artstore.v1.IngestService/Upload',
-            artstore_dot_v1_dot_ingest__pb2.IngestServiceUploadRequest.SerializeToString,
-            artstore_dot_v1_dot_ingest__pb2.IngestServiceUploadResponse.FromString,
+            artstore_dot_v1_dot_uploads__pb2.UploadRequest.SerializeToString,
+            artstore_dot_v1_dot_uploads__pb2.UploadResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -263,8 +267,8 @@ class IngestService:
             request,
             target,
             '/artstore.v1.IngestService/StartUpload',
-            artstore_dot_v1_dot_ingest__pb2.IngestServiceStartUploadRequest.SerializeToString,
-            artstore_dot_v1_dot_ingest__pb2.IngestServiceStartUploadResponse.FromString,
+            artstore_dot_v1_dot_uploads__pb2.StartUploadRequest.SerializeToString,
+            artstore_dot_v1_dot_uploads__pb2.StartUploadResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -290,8 +294,8 @@ class IngestService:
             request_iterator,
             target,
             '/artstore.v1.IngestService/WriteUpload',
-            artstore_dot_v1_dot_ingest__pb2.IngestServiceWriteUploadRequest.SerializeToString,
-            artstore_dot_v1_dot_ingest__pb2.IngestServiceWriteUploadResponse.FromString,
+            artstore_dot_v1_dot_uploads__pb2.WriteUploadRequest.SerializeToString,
+            artstore_dot_v1_dot_uploads__pb2.WriteUploadResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -317,8 +321,8 @@ class IngestService:
             request,
             target,
             '/artstore.v1.IngestService/GetUpload',
-            artstore_dot_v1_dot_ingest__pb2.IngestServiceGetUploadRequest.SerializeToString,
-            artstore_dot_v1_dot_ingest__pb2.IngestServiceGetUploadResponse.FromString,
+            artstore_dot_v1_dot_uploads__pb2.GetUploadRequest.SerializeToString,
+            artstore_dot_v1_dot_uploads__pb2.GetUploadResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -344,8 +348,8 @@ class IngestService:
             request,
             target,
             '/artstore.v1.IngestService/CommitUpload',
-            artstore_dot_v1_dot_ingest__pb2.IngestServiceCommitUploadRequest.SerializeToString,
-            artstore_dot_v1_dot_ingest__pb2.IngestServiceCommitUploadResponse.FromString,
+            artstore_dot_v1_dot_uploads__pb2.CommitUploadRequest.SerializeToString,
+            artstore_dot_v1_dot_uploads__pb2.CommitUploadResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -371,8 +375,8 @@ class IngestService:
             request,
             target,
             '/artstore.v1.IngestService/AbortUpload',
-            artstore_dot_v1_dot_ingest__pb2.IngestServiceAbortUploadRequest.SerializeToString,
-            artstore_dot_v1_dot_ingest__pb2.IngestServiceAbortUploadResponse.FromString,
+            artstore_dot_v1_dot_uploads__pb2.AbortUploadRequest.SerializeToString,
+            artstore_dot_v1_dot_uploads__pb2.AbortUploadResponse.FromString,
             options,
             channel_credentials,
             insecure,

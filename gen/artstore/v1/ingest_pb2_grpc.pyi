@@ -4,6 +4,7 @@ isort:skip_file
 The way in: chooses a storage element and passes the bytes through."""
 
 from artstore.v1 import ingest_pb2 as _ingest_pb2
+from artstore.v1 import uploads_pb2 as _uploads_pb2
 from collections import abc as _abc
 from grpc import aio as _aio
 import abc as _abc_1
@@ -42,31 +43,35 @@ class IngestServiceStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> IngestServiceAsyncStub: ...
-    Upload: _grpc.StreamUnaryMultiCallable[_ingest_pb2.IngestServiceUploadRequest, _ingest_pb2.IngestServiceUploadResponse]
+    Upload: _grpc.StreamUnaryMultiCallable[_uploads_pb2.UploadRequest, _uploads_pb2.UploadResponse]
     """Stores a file in one stream; see StorageService.Upload for the order of messages, the
     statuses and request_id. The server sends initial metadata when an element has accepted
     the header.
     """
-    StartUpload: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.IngestServiceStartUploadRequest, _ingest_pb2.IngestServiceStartUploadResponse]
+    StartUpload: _grpc.UnaryUnaryMultiCallable[_uploads_pb2.StartUploadRequest, _uploads_pb2.StartUploadResponse]
     """Opens a resumable upload on an element that has room, and says where it is. Clients then
     call WriteUpload, GetUpload, CommitUpload and AbortUpload there or here, as they like.
     """
-    WriteUpload: _grpc.StreamUnaryMultiCallable[_ingest_pb2.IngestServiceWriteUploadRequest, _ingest_pb2.IngestServiceWriteUploadResponse]
+    WriteUpload: _grpc.StreamUnaryMultiCallable[_uploads_pb2.WriteUploadRequest, _uploads_pb2.WriteUploadResponse]
     """Passes bytes on to the element that the upload_id names; the manual of resuming is at
     StorageService.WriteUpload and holds here too. Needs metadata `artstore-upload-token`.
     """
-    GetUpload: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.IngestServiceGetUploadRequest, _ingest_pb2.IngestServiceGetUploadResponse]
+    GetUpload: _grpc.UnaryUnaryMultiCallable[_uploads_pb2.GetUploadRequest, _uploads_pb2.GetUploadResponse]
     """Says how far an upload is. Idempotent. Needs metadata `artstore-upload-token`."""
-    CommitUpload: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.IngestServiceCommitUploadRequest, _ingest_pb2.IngestServiceCommitUploadResponse]
+    CommitUpload: _grpc.UnaryUnaryMultiCallable[_uploads_pb2.CommitUploadRequest, _uploads_pb2.CommitUploadResponse]
     """Makes the file of a resumable upload. Idempotent. Needs metadata `artstore-upload-token`."""
-    AbortUpload: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.IngestServiceAbortUploadRequest, _ingest_pb2.IngestServiceAbortUploadResponse]
+    AbortUpload: _grpc.UnaryUnaryMultiCallable[_uploads_pb2.AbortUploadRequest, _uploads_pb2.AbortUploadResponse]
     """Ends a resumable upload. Idempotent. Needs metadata `artstore-upload-token`."""
     FinalizeFile: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.FinalizeFileRequest, _ingest_pb2.FinalizeFileResponse]
-    """Copies a TEMPORARY file to an element in mode rw, verifies the bytes, and makes the copy
-    the file. Idempotent per file: a repeat answers the finalization that runs or ran.
+    """Moves a TEMPORARY file to an element in mode rw and makes it PERMANENT: permanent where it is
+    first, then by a transfer, which may take as long as it must. A repeat answers the transfer
+    that runs or ran. FAILED_PRECONDITION, reason NO_ELEMENT: there is no rw element, nothing has
+    changed. UNIMPLEMENTED in this version.
     """
     GetFinalization: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.GetFinalizationRequest, _ingest_pb2.GetFinalizationResponse]
-    """Describes a finalization. Idempotent. NOT_FOUND when there is none."""
+    """Describes the finalization of a file. NOT_FOUND when there is none. UNIMPLEMENTED in this
+    version.
+    """
 
 @_typing.type_check_only
 class IngestServiceAsyncStub(IngestServiceStub):
@@ -82,31 +87,35 @@ class IngestServiceAsyncStub(IngestServiceStub):
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
-    Upload: _aio.StreamUnaryMultiCallable[_ingest_pb2.IngestServiceUploadRequest, _ingest_pb2.IngestServiceUploadResponse]  # type: ignore[assignment]
+    Upload: _aio.StreamUnaryMultiCallable[_uploads_pb2.UploadRequest, _uploads_pb2.UploadResponse]  # type: ignore[assignment]
     """Stores a file in one stream; see StorageService.Upload for the order of messages, the
     statuses and request_id. The server sends initial metadata when an element has accepted
     the header.
     """
-    StartUpload: _aio.UnaryUnaryMultiCallable[_ingest_pb2.IngestServiceStartUploadRequest, _ingest_pb2.IngestServiceStartUploadResponse]  # type: ignore[assignment]
+    StartUpload: _aio.UnaryUnaryMultiCallable[_uploads_pb2.StartUploadRequest, _uploads_pb2.StartUploadResponse]  # type: ignore[assignment]
     """Opens a resumable upload on an element that has room, and says where it is. Clients then
     call WriteUpload, GetUpload, CommitUpload and AbortUpload there or here, as they like.
     """
-    WriteUpload: _aio.StreamUnaryMultiCallable[_ingest_pb2.IngestServiceWriteUploadRequest, _ingest_pb2.IngestServiceWriteUploadResponse]  # type: ignore[assignment]
+    WriteUpload: _aio.StreamUnaryMultiCallable[_uploads_pb2.WriteUploadRequest, _uploads_pb2.WriteUploadResponse]  # type: ignore[assignment]
     """Passes bytes on to the element that the upload_id names; the manual of resuming is at
     StorageService.WriteUpload and holds here too. Needs metadata `artstore-upload-token`.
     """
-    GetUpload: _aio.UnaryUnaryMultiCallable[_ingest_pb2.IngestServiceGetUploadRequest, _ingest_pb2.IngestServiceGetUploadResponse]  # type: ignore[assignment]
+    GetUpload: _aio.UnaryUnaryMultiCallable[_uploads_pb2.GetUploadRequest, _uploads_pb2.GetUploadResponse]  # type: ignore[assignment]
     """Says how far an upload is. Idempotent. Needs metadata `artstore-upload-token`."""
-    CommitUpload: _aio.UnaryUnaryMultiCallable[_ingest_pb2.IngestServiceCommitUploadRequest, _ingest_pb2.IngestServiceCommitUploadResponse]  # type: ignore[assignment]
+    CommitUpload: _aio.UnaryUnaryMultiCallable[_uploads_pb2.CommitUploadRequest, _uploads_pb2.CommitUploadResponse]  # type: ignore[assignment]
     """Makes the file of a resumable upload. Idempotent. Needs metadata `artstore-upload-token`."""
-    AbortUpload: _aio.UnaryUnaryMultiCallable[_ingest_pb2.IngestServiceAbortUploadRequest, _ingest_pb2.IngestServiceAbortUploadResponse]  # type: ignore[assignment]
+    AbortUpload: _aio.UnaryUnaryMultiCallable[_uploads_pb2.AbortUploadRequest, _uploads_pb2.AbortUploadResponse]  # type: ignore[assignment]
     """Ends a resumable upload. Idempotent. Needs metadata `artstore-upload-token`."""
     FinalizeFile: _aio.UnaryUnaryMultiCallable[_ingest_pb2.FinalizeFileRequest, _ingest_pb2.FinalizeFileResponse]  # type: ignore[assignment]
-    """Copies a TEMPORARY file to an element in mode rw, verifies the bytes, and makes the copy
-    the file. Idempotent per file: a repeat answers the finalization that runs or ran.
+    """Moves a TEMPORARY file to an element in mode rw and makes it PERMANENT: permanent where it is
+    first, then by a transfer, which may take as long as it must. A repeat answers the transfer
+    that runs or ran. FAILED_PRECONDITION, reason NO_ELEMENT: there is no rw element, nothing has
+    changed. UNIMPLEMENTED in this version.
     """
     GetFinalization: _aio.UnaryUnaryMultiCallable[_ingest_pb2.GetFinalizationRequest, _ingest_pb2.GetFinalizationResponse]  # type: ignore[assignment]
-    """Describes a finalization. Idempotent. NOT_FOUND when there is none."""
+    """Describes the finalization of a file. NOT_FOUND when there is none. UNIMPLEMENTED in this
+    version.
+    """
 
 class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
     """Uploads and finalization, on whichever element has room.
@@ -123,9 +132,9 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def Upload(
         self,
-        request_iterator: _MaybeAsyncIterator[_ingest_pb2.IngestServiceUploadRequest],
+        request_iterator: _MaybeAsyncIterator[_uploads_pb2.UploadRequest],
         context: _ServicerContext,
-    ) -> _typing.Union[_ingest_pb2.IngestServiceUploadResponse, _abc.Awaitable[_ingest_pb2.IngestServiceUploadResponse]]:
+    ) -> _typing.Union[_uploads_pb2.UploadResponse, _abc.Awaitable[_uploads_pb2.UploadResponse]]:
         """Stores a file in one stream; see StorageService.Upload for the order of messages, the
         statuses and request_id. The server sends initial metadata when an element has accepted
         the header.
@@ -134,9 +143,9 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def StartUpload(
         self,
-        request: _ingest_pb2.IngestServiceStartUploadRequest,
+        request: _uploads_pb2.StartUploadRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_ingest_pb2.IngestServiceStartUploadResponse, _abc.Awaitable[_ingest_pb2.IngestServiceStartUploadResponse]]:
+    ) -> _typing.Union[_uploads_pb2.StartUploadResponse, _abc.Awaitable[_uploads_pb2.StartUploadResponse]]:
         """Opens a resumable upload on an element that has room, and says where it is. Clients then
         call WriteUpload, GetUpload, CommitUpload and AbortUpload there or here, as they like.
         """
@@ -144,9 +153,9 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def WriteUpload(
         self,
-        request_iterator: _MaybeAsyncIterator[_ingest_pb2.IngestServiceWriteUploadRequest],
+        request_iterator: _MaybeAsyncIterator[_uploads_pb2.WriteUploadRequest],
         context: _ServicerContext,
-    ) -> _typing.Union[_ingest_pb2.IngestServiceWriteUploadResponse, _abc.Awaitable[_ingest_pb2.IngestServiceWriteUploadResponse]]:
+    ) -> _typing.Union[_uploads_pb2.WriteUploadResponse, _abc.Awaitable[_uploads_pb2.WriteUploadResponse]]:
         """Passes bytes on to the element that the upload_id names; the manual of resuming is at
         StorageService.WriteUpload and holds here too. Needs metadata `artstore-upload-token`.
         """
@@ -154,25 +163,25 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def GetUpload(
         self,
-        request: _ingest_pb2.IngestServiceGetUploadRequest,
+        request: _uploads_pb2.GetUploadRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_ingest_pb2.IngestServiceGetUploadResponse, _abc.Awaitable[_ingest_pb2.IngestServiceGetUploadResponse]]:
+    ) -> _typing.Union[_uploads_pb2.GetUploadResponse, _abc.Awaitable[_uploads_pb2.GetUploadResponse]]:
         """Says how far an upload is. Idempotent. Needs metadata `artstore-upload-token`."""
 
     @_abc_1.abstractmethod
     def CommitUpload(
         self,
-        request: _ingest_pb2.IngestServiceCommitUploadRequest,
+        request: _uploads_pb2.CommitUploadRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_ingest_pb2.IngestServiceCommitUploadResponse, _abc.Awaitable[_ingest_pb2.IngestServiceCommitUploadResponse]]:
+    ) -> _typing.Union[_uploads_pb2.CommitUploadResponse, _abc.Awaitable[_uploads_pb2.CommitUploadResponse]]:
         """Makes the file of a resumable upload. Idempotent. Needs metadata `artstore-upload-token`."""
 
     @_abc_1.abstractmethod
     def AbortUpload(
         self,
-        request: _ingest_pb2.IngestServiceAbortUploadRequest,
+        request: _uploads_pb2.AbortUploadRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_ingest_pb2.IngestServiceAbortUploadResponse, _abc.Awaitable[_ingest_pb2.IngestServiceAbortUploadResponse]]:
+    ) -> _typing.Union[_uploads_pb2.AbortUploadResponse, _abc.Awaitable[_uploads_pb2.AbortUploadResponse]]:
         """Ends a resumable upload. Idempotent. Needs metadata `artstore-upload-token`."""
 
     @_abc_1.abstractmethod
@@ -181,8 +190,10 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ingest_pb2.FinalizeFileRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ingest_pb2.FinalizeFileResponse, _abc.Awaitable[_ingest_pb2.FinalizeFileResponse]]:
-        """Copies a TEMPORARY file to an element in mode rw, verifies the bytes, and makes the copy
-        the file. Idempotent per file: a repeat answers the finalization that runs or ran.
+        """Moves a TEMPORARY file to an element in mode rw and makes it PERMANENT: permanent where it is
+        first, then by a transfer, which may take as long as it must. A repeat answers the transfer
+        that runs or ran. FAILED_PRECONDITION, reason NO_ELEMENT: there is no rw element, nothing has
+        changed. UNIMPLEMENTED in this version.
         """
 
     @_abc_1.abstractmethod
@@ -191,6 +202,8 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ingest_pb2.GetFinalizationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ingest_pb2.GetFinalizationResponse, _abc.Awaitable[_ingest_pb2.GetFinalizationResponse]]:
-        """Describes a finalization. Idempotent. NOT_FOUND when there is none."""
+        """Describes the finalization of a file. NOT_FOUND when there is none. UNIMPLEMENTED in this
+        version.
+        """
 
 def add_IngestServiceServicer_to_server(servicer: IngestServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

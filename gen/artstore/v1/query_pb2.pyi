@@ -3,13 +3,13 @@
 isort:skip_file
 Search over all storage elements, and downloads from wherever a file is."""
 
-from artstore.v1 import storage_pb2 as _storage_pb2
 from artstore.v1 import types_pb2 as _types_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -20,6 +20,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _FacetField:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FacetFieldEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FacetField.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FACET_FIELD_UNSPECIFIED: _FacetField.ValueType  # 0
+    """Not said."""
+    FACET_FIELD_CONTENT_TYPE: _FacetField.ValueType  # 1
+    """Media type, without parameters."""
+    FACET_FIELD_TAG: _FacetField.ValueType  # 2
+    """Tag."""
+    FACET_FIELD_STORAGE_ELEMENT_ID: _FacetField.ValueType  # 3
+    """Element that has the file."""
+
+class FacetField(_FacetField, metaclass=_FacetFieldEnumTypeWrapper):
+    """What values of matches are counted by."""
+
+FACET_FIELD_UNSPECIFIED: FacetField.ValueType  # 0
+"""Not said."""
+FACET_FIELD_CONTENT_TYPE: FacetField.ValueType  # 1
+"""Media type, without parameters."""
+FACET_FIELD_TAG: FacetField.ValueType  # 2
+"""Tag."""
+FACET_FIELD_STORAGE_ELEMENT_ID: FacetField.ValueType  # 3
+"""Element that has the file."""
+Global___FacetField: _TypeAlias = FacetField  # noqa: Y015
 
 @_typing.final
 class SearchFilters(_message.Message):
@@ -297,8 +325,8 @@ class Facet(_message.Message):
 
     FIELD_FIELD_NUMBER: _builtins.int
     VALUES_FIELD_NUMBER: _builtins.int
-    field: _builtins.str
-    """content_type (without parameters), tag or storage_element_id."""
+    field: Global___FacetField.ValueType
+    """The field."""
     @_builtins.property
     def values(self) -> _containers.RepeatedCompositeFieldContainer[Global___FacetValue]:
         """Most frequent first, at most 20."""
@@ -306,7 +334,7 @@ class Facet(_message.Message):
     def __init__(
         self,
         *,
-        field: _builtins.str = ...,
+        field: Global___FacetField.ValueType = ...,
         values: _abc.Iterable[Global___FacetValue] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
@@ -329,7 +357,6 @@ class SearchFilesResponse(_message.Message):
     FACETS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     INDEX_COMPLETE_FIELD_NUMBER: _builtins.int
-    TOTAL_SIZE_FIELD_NUMBER: _builtins.int
     total_count: _builtins.int
     """Matches on all pages; a lower bound when total_is_exact is false."""
     total_is_exact: _builtins.bool
@@ -340,8 +367,6 @@ class SearchFilesResponse(_message.Message):
     """Empty on the last page."""
     index_complete: _builtins.bool
     """Every element was read whole once; false means that files may be missing."""
-    total_size: _builtins.int
-    """The same as total_count."""
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___SearchResult]:
         """In the order asked."""
@@ -359,11 +384,10 @@ class SearchFilesResponse(_message.Message):
         facets: _abc.Iterable[Global___Facet] | None = ...,
         next_page_token: _builtins.str = ...,
         index_complete: _builtins.bool = ...,
-        total_size: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["facets", b"facets", "index_complete", b"index_complete", "next_page_token", b"next_page_token", "results", b"results", "total_count", b"total_count", "total_is_exact", b"total_is_exact", "total_size", b"total_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["facets", b"facets", "index_complete", b"index_complete", "next_page_token", b"next_page_token", "results", b"results", "total_count", b"total_count", "total_is_exact", b"total_is_exact"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -416,84 +440,26 @@ class QueryServiceGetFileResponse(_message.Message):
 Global___QueryServiceGetFileResponse: _TypeAlias = QueryServiceGetFileResponse  # noqa: Y015
 
 @_typing.final
-class DownloadFileRequest(_message.Message):
-    """Asks for bytes."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    FILE_ID_FIELD_NUMBER: _builtins.int
-    OFFSET_FIELD_NUMBER: _builtins.int
-    LENGTH_FIELD_NUMBER: _builtins.int
-    file_id: _builtins.str
-    """The file."""
-    offset: _builtins.int
-    """First byte, 0 by default."""
-    length: _builtins.int
-    """Number of bytes; 0 means to the end."""
-    def __init__(
-        self,
-        *,
-        file_id: _builtins.str = ...,
-        offset: _builtins.int = ...,
-        length: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_id", b"file_id", "length", b"length", "offset", b"offset"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___DownloadFileRequest: _TypeAlias = DownloadFileRequest  # noqa: Y015
-
-@_typing.final
-class DownloadFileResponse(_message.Message):
-    """One part of a download."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    HEADER_FIELD_NUMBER: _builtins.int
-    CHUNK_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def header(self) -> _storage_pb2.DownloadHeader:
-        """What follows; the first message."""
-
-    @_builtins.property
-    def chunk(self) -> _types_pb2.Chunk:
-        """Bytes, in order."""
-
-    def __init__(
-        self,
-        *,
-        header: _storage_pb2.DownloadHeader | None = ...,
-        chunk: _types_pb2.Chunk | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "header", b"header", "payload", b"payload"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "header", b"header", "payload", b"payload"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["header", "chunk"]  # noqa: Y015
-    _WhichOneofArgType_payload: _TypeAlias = _typing.Literal["payload", b"payload"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType_payload) -> _WhichOneofReturnType_payload | None: ...
-
-Global___DownloadFileResponse: _TypeAlias = DownloadFileResponse  # noqa: Y015
-
-@_typing.final
 class SyncIndexRequest(_message.Message):
     """Asks for a snapshot."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     STORAGE_ELEMENT_ID_FIELD_NUMBER: _builtins.int
+    OPERATION_ID_FIELD_NUMBER: _builtins.int
     storage_element_id: _builtins.str
     """One element; empty means all."""
+    operation_id: _builtins.str
+    """Name for OperationService; made by the server if empty."""
     def __init__(
         self,
         *,
         storage_element_id: _builtins.str = ...,
+        operation_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["storage_element_id", b"storage_element_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["operation_id", b"operation_id", "storage_element_id", b"storage_element_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -561,8 +527,8 @@ class ElementSyncStatus(_message.Message):
 
     STORAGE_ELEMENT_ID_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
-    CURSOR_SEQUENCE_FIELD_NUMBER: _builtins.int
-    HEAD_SEQUENCE_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    HEAD_POSITION_FIELD_NUMBER: _builtins.int
     LAG_CHANGES_FIELD_NUMBER: _builtins.int
     LAG_SECONDS_FIELD_NUMBER: _builtins.int
     LAST_ERROR_FIELD_NUMBER: _builtins.int
@@ -572,13 +538,15 @@ class ElementSyncStatus(_message.Message):
     storage_element_id: _builtins.str
     """The element."""
     epoch: _builtins.str
-    """Epoch of the cursor."""
-    cursor_sequence: _builtins.int
-    """Last sequence applied."""
-    head_sequence: _builtins.int
-    """Last sequence the element told of."""
+    """Epoch of the feed that is followed; empty before the first snapshot. For SERVICE and ADMIN: empty
+    for others, though in this version all see it.
+    """
+    position: _builtins.int
+    """Position of the last change applied."""
+    head_position: _builtins.int
+    """Last position the element told of."""
     lag_changes: _builtins.int
-    """head_sequence - cursor_sequence."""
+    """head_position - position."""
     lag_seconds: _builtins.float
     """Age of the oldest change not applied yet; 0 when there is none."""
     last_error: _builtins.str
@@ -589,15 +557,15 @@ class ElementSyncStatus(_message.Message):
     """Files of the element in the index."""
     @_builtins.property
     def last_contact_at(self) -> _timestamp_pb2.Timestamp:
-        """When something was last heard from the element."""
+        """When something was last heard from the element; unset before."""
 
     def __init__(
         self,
         *,
         storage_element_id: _builtins.str = ...,
         epoch: _builtins.str = ...,
-        cursor_sequence: _builtins.int = ...,
-        head_sequence: _builtins.int = ...,
+        position: _builtins.int = ...,
+        head_position: _builtins.int = ...,
         lag_changes: _builtins.int = ...,
         lag_seconds: _builtins.float = ...,
         last_error: _builtins.str = ...,
@@ -607,7 +575,7 @@ class ElementSyncStatus(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["last_contact_at", b"last_contact_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "cursor_sequence", b"cursor_sequence", "epoch", b"epoch", "file_count", b"file_count", "head_sequence", b"head_sequence", "lag_changes", b"lag_changes", "lag_seconds", b"lag_seconds", "last_contact_at", b"last_contact_at", "last_error", b"last_error", "storage_element_id", b"storage_element_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "epoch", b"epoch", "file_count", b"file_count", "head_position", b"head_position", "lag_changes", b"lag_changes", "lag_seconds", b"lag_seconds", "last_contact_at", b"last_contact_at", "last_error", b"last_error", "position", b"position", "storage_element_id", b"storage_element_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

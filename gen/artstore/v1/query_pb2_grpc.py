@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from artstore.v1 import downloads_pb2 as artstore_dot_v1_dot_downloads__pb2
 from artstore.v1 import query_pb2 as artstore_dot_v1_dot_query__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -48,8 +49,8 @@ class QueryServiceStub:
                 _registered_method=True)
         self.DownloadFile = channel.unary_stream(
                 '/artstore.v1.QueryService/DownloadFile',
-                request_serializer=artstore_dot_v1_dot_query__pb2.DownloadFileRequest.SerializeToString,
-                response_deserializer=artstore_dot_v1_dot_query__pb2.DownloadFileResponse.FromString,
+                request_serializer=artstore_dot_v1_dot_downloads__pb2.DownloadRequest.SerializeToString,
+                response_deserializer=artstore_dot_v1_dot_downloads__pb2.DownloadResponse.FromString,
                 _registered_method=True)
         self.SyncIndex = channel.unary_unary(
                 '/artstore.v1.QueryService/SyncIndex',
@@ -98,7 +99,8 @@ class QueryServiceServicer:
 
     def SyncIndex(self, request, context):
         """Reads a whole snapshot of one element or of all, whatever the cursor says, and answers when
-        it is applied. Idempotent. Roles: ADMIN.
+        it is applied. OperationService shows it. Roles: ADMIN. NOT_FOUND for an element that was never
+        heard of; UNAVAILABLE when one cannot be read, or not before the deadline.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -127,8 +129,8 @@ def add_QueryServiceServicer_to_server(servicer, server):
             ),
             'DownloadFile': grpc.unary_stream_rpc_method_handler(
                     servicer.DownloadFile,
-                    request_deserializer=artstore_dot_v1_dot_query__pb2.DownloadFileRequest.FromString,
-                    response_serializer=artstore_dot_v1_dot_query__pb2.DownloadFileResponse.SerializeToString,
+                    request_deserializer=artstore_dot_v1_dot_downloads__pb2.DownloadRequest.FromString,
+                    response_serializer=artstore_dot_v1_dot_downloads__pb2.DownloadResponse.SerializeToString,
             ),
             'SyncIndex': grpc.unary_unary_rpc_method_handler(
                     servicer.SyncIndex,
@@ -222,8 +224,8 @@ class QueryService:
             request,
             target,
             '/artstore.v1.QueryService/DownloadFile',
-            artstore_dot_v1_dot_query__pb2.DownloadFileRequest.SerializeToString,
-            artstore_dot_v1_dot_query__pb2.DownloadFileResponse.FromString,
+            artstore_dot_v1_dot_downloads__pb2.DownloadRequest.SerializeToString,
+            artstore_dot_v1_dot_downloads__pb2.DownloadResponse.FromString,
             options,
             channel_credentials,
             insecure,

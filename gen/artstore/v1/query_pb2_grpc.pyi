@@ -3,6 +3,7 @@
 isort:skip_file
 Search over all storage elements, and downloads from wherever a file is."""
 
+from artstore.v1 import downloads_pb2 as _downloads_pb2
 from artstore.v1 import query_pb2 as _query_pb2
 from collections import abc as _abc
 from grpc import aio as _aio
@@ -47,13 +48,14 @@ class QueryServiceStub:
     (reason FILE_DELETED); UNAVAILABLE, reason ELEMENT_UNAVAILABLE, names those in
     storage_element_ids that may have it and don't answer.
     """
-    DownloadFile: _grpc.UnaryStreamMultiCallable[_query_pb2.DownloadFileRequest, _query_pb2.DownloadFileResponse]
+    DownloadFile: _grpc.UnaryStreamMultiCallable[_downloads_pb2.DownloadRequest, _downloads_pb2.DownloadResponse]
     """Reads a file's bytes from an element that has it; ranges and statuses as in
     StorageService.Download, NOT_FOUND and UNAVAILABLE as in GetFile.
     """
     SyncIndex: _grpc.UnaryUnaryMultiCallable[_query_pb2.SyncIndexRequest, _query_pb2.SyncIndexResponse]
     """Reads a whole snapshot of one element or of all, whatever the cursor says, and answers when
-    it is applied. Idempotent. Roles: ADMIN.
+    it is applied. OperationService shows it. Roles: ADMIN. NOT_FOUND for an element that was never
+    heard of; UNAVAILABLE when one cannot be read, or not before the deadline.
     """
     GetSyncStatus: _grpc.UnaryUnaryMultiCallable[_query_pb2.GetSyncStatusRequest, _query_pb2.GetSyncStatusResponse]
     """Says how far the index follows each element. Idempotent. NOT_FOUND for an element that was
@@ -79,13 +81,14 @@ class QueryServiceAsyncStub(QueryServiceStub):
     (reason FILE_DELETED); UNAVAILABLE, reason ELEMENT_UNAVAILABLE, names those in
     storage_element_ids that may have it and don't answer.
     """
-    DownloadFile: _aio.UnaryStreamMultiCallable[_query_pb2.DownloadFileRequest, _query_pb2.DownloadFileResponse]  # type: ignore[assignment]
+    DownloadFile: _aio.UnaryStreamMultiCallable[_downloads_pb2.DownloadRequest, _downloads_pb2.DownloadResponse]  # type: ignore[assignment]
     """Reads a file's bytes from an element that has it; ranges and statuses as in
     StorageService.Download, NOT_FOUND and UNAVAILABLE as in GetFile.
     """
     SyncIndex: _aio.UnaryUnaryMultiCallable[_query_pb2.SyncIndexRequest, _query_pb2.SyncIndexResponse]  # type: ignore[assignment]
     """Reads a whole snapshot of one element or of all, whatever the cursor says, and answers when
-    it is applied. Idempotent. Roles: ADMIN.
+    it is applied. OperationService shows it. Roles: ADMIN. NOT_FOUND for an element that was never
+    heard of; UNAVAILABLE when one cannot be read, or not before the deadline.
     """
     GetSyncStatus: _aio.UnaryUnaryMultiCallable[_query_pb2.GetSyncStatusRequest, _query_pb2.GetSyncStatusResponse]  # type: ignore[assignment]
     """Says how far the index follows each element. Idempotent. NOT_FOUND for an element that was
@@ -124,9 +127,9 @@ class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def DownloadFile(
         self,
-        request: _query_pb2.DownloadFileRequest,
+        request: _downloads_pb2.DownloadRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_query_pb2.DownloadFileResponse], _abc.AsyncIterator[_query_pb2.DownloadFileResponse]]:
+    ) -> _typing.Union[_abc.Iterator[_downloads_pb2.DownloadResponse], _abc.AsyncIterator[_downloads_pb2.DownloadResponse]]:
         """Reads a file's bytes from an element that has it; ranges and statuses as in
         StorageService.Download, NOT_FOUND and UNAVAILABLE as in GetFile.
         """
@@ -138,7 +141,8 @@ class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_query_pb2.SyncIndexResponse, _abc.Awaitable[_query_pb2.SyncIndexResponse]]:
         """Reads a whole snapshot of one element or of all, whatever the cursor says, and answers when
-        it is applied. Idempotent. Roles: ADMIN.
+        it is applied. OperationService shows it. Roles: ADMIN. NOT_FOUND for an element that was never
+        heard of; UNAVAILABLE when one cannot be read, or not before the deadline.
         """
 
     @_abc_1.abstractmethod

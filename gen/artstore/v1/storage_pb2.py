@@ -22,94 +22,101 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from artstore.v1 import changes_pb2 as artstore_dot_v1_dot_changes__pb2
+from artstore.v1 import downloads_pb2 as artstore_dot_v1_dot_downloads__pb2
+from artstore.v1 import elements_pb2 as artstore_dot_v1_dot_elements__pb2
 from artstore.v1 import types_pb2 as artstore_dot_v1_dot_types__pb2
+from artstore.v1 import uploads_pb2 as artstore_dot_v1_dot_uploads__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61rtstore/v1/storage.proto\x12\x0b\x61rtstore.v1\x1a\x17\x61rtstore/v1/types.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa7\x01\n\x1bStorageServiceUploadRequest\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x19.artstore.v1.UploadHeaderH\x00\x12#\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x12.artstore.v1.ChunkH\x00\x12+\n\x06\x66inish\x18\x03 \x01(\x0b\x32\x19.artstore.v1.UploadFinishH\x00\x42\t\n\x07payload\"U\n\x1cStorageServiceUploadResponse\x12\x1f\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x11.artstore.v1.File\x12\x14\n\x0c\x63hange_token\x18\x02 \x01(\t\"M\n StorageServiceStartUploadRequest\x12)\n\x06header\x18\x01 \x01(\x0b\x32\x19.artstore.v1.UploadHeader\"\xc4\x01\n!StorageServiceStartUploadResponse\x12\x11\n\tupload_id\x18\x01 \x01(\t\x12\x1a\n\x12storage_element_id\x18\x02 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x03 \x01(\t\x12\x14\n\x0cupload_token\x18\x04 \x01(\t\x12\x18\n\x10\x63hunk_size_bytes\x18\x05 \x01(\x03\x12.\n\nexpires_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"X\n StorageServiceWriteUploadRequest\x12\x11\n\tupload_id\x18\x01 \x01(\t\x12!\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x12.artstore.v1.Chunk\"A\n!StorageServiceWriteUploadResponse\x12\x1c\n\x14\x63ommitted_size_bytes\x18\x01 \x01(\x03\"3\n\x1eStorageServiceGetUploadRequest\x12\x11\n\tupload_id\x18\x01 \x01(\t\"`\n\x1fStorageServiceGetUploadResponse\x12\x1c\n\x14\x63ommitted_size_bytes\x18\x01 \x01(\x03\x12\x1f\n\x04\x66ile\x18\x02 \x01(\x0b\x32\x11.artstore.v1.File\"~\n!StorageServiceCommitUploadRequest\x12\x11\n\tupload_id\x18\x01 \x01(\t\x12\x17\n\nsize_bytes\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x13\n\x06sha256\x18\x03 \x01(\tH\x01\x88\x01\x01\x42\r\n\x0b_size_bytesB\t\n\x07_sha256\"[\n\"StorageServiceCommitUploadResponse\x12\x1f\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x11.artstore.v1.File\x12\x14\n\x0c\x63hange_token\x18\x02 \x01(\t\"5\n StorageServiceAbortUploadRequest\x12\x11\n\tupload_id\x18\x01 \x01(\t\"#\n!StorageServiceAbortUploadResponse\"B\n\x0f\x44ownloadRequest\x12\x0f\n\x07\x66ile_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0e\n\x06length\x18\x03 \x01(\x03\"Q\n\x0e\x44ownloadHeader\x12\x1f\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x11.artstore.v1.File\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0e\n\x06length\x18\x03 \x01(\x03\"q\n\x10\x44ownloadResponse\x12-\n\x06header\x18\x01 \x01(\x0b\x32\x1b.artstore.v1.DownloadHeaderH\x00\x12#\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x12.artstore.v1.ChunkH\x00\x42\t\n\x07payload\"/\n\x1cStorageServiceGetFileRequest\x12\x0f\n\x07\x66ile_id\x18\x01 \x01(\t\"@\n\x1dStorageServiceGetFileResponse\x12\x1f\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x11.artstore.v1.File\"(\n\x14\x42\x61tchGetFilesRequest\x12\x10\n\x08\x66ile_ids\x18\x01 \x03(\t\"S\n\x15\x42\x61tchGetFilesResponse\x12 \n\x05\x66iles\x18\x01 \x03(\x0b\x32\x11.artstore.v1.File\x12\x18\n\x10missing_file_ids\x18\x02 \x03(\t\"Z\n\x1eStorageServiceListFilesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x11\n\tnamespace\x18\x03 \x01(\t\"p\n\x1fStorageServiceListFilesResponse\x12 \n\x05\x66iles\x18\x01 \x03(\x0b\x32\x11.artstore.v1.File\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\"\xac\x01\n\x11UpdateFileRequest\x12\x0f\n\x07\x66ile_id\x18\x01 \x01(\t\x12\x1f\n\x04\x66ile\x18\x02 \x01(\x0b\x32\x11.artstore.v1.File\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x1e\n\x11\x65xpected_revision\x18\x04 \x01(\x03H\x00\x88\x01\x01\x42\x14\n\x12_expected_revision\"K\n\x12UpdateFileResponse\x12\x1f\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x11.artstore.v1.File\x12\x14\n\x0c\x63hange_token\x18\x02 \x01(\t\"Z\n\x11\x44\x65leteFileRequest\x12\x0f\n\x07\x66ile_id\x18\x01 \x01(\t\x12\x1e\n\x11\x65xpected_revision\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\x14\n\x12_expected_revision\"K\n\x12\x44\x65leteFileResponse\x12\x1f\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x11.artstore.v1.File\x12\x14\n\x0c\x63hange_token\x18\x02 \x01(\t\"\\\n\x13UndeleteFileRequest\x12\x0f\n\x07\x66ile_id\x18\x01 \x01(\t\x12\x1e\n\x11\x65xpected_revision\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\x14\n\x12_expected_revision\"M\n\x14UndeleteFileResponse\x12\x1f\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x11.artstore.v1.File\x12\x14\n\x0c\x63hange_token\x18\x02 \x01(\t\"\x13\n\x11GetElementRequest\"B\n\x12GetElementResponse\x12,\n\x07\x65lement\x18\x01 \x01(\x0b\x32\x1b.artstore.v1.StorageElement\"w\n\x0eSetModeRequest\x12&\n\x04mode\x18\x01 \x01(\x0e\x32\x18.artstore.v1.ElementMode\x12\x0f\n\x07\x63onfirm\x18\x02 \x01(\x08\x12\x1a\n\rdrain_seconds\x18\x03 \x01(\x05H\x00\x88\x01\x01\x42\x10\n\x0e_drain_seconds\"?\n\x0fSetModeResponse\x12,\n\x07\x65lement\x18\x01 \x01(\x0b\x32\x1b.artstore.v1.StorageElement\"U\n\x13WatchChangesRequest\x12\r\n\x05\x65poch\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x12\x17\n\x0f\x61\x66ter_change_id\x18\x03 \x01(\t\"\xdd\x01\n\x14WatchChangesResponse\x12\x34\n\x0esnapshot_begin\x18\x01 \x01(\x0b\x32\x1a.artstore.v1.SnapshotBeginH\x00\x12%\n\x06\x63hange\x18\x02 \x01(\x0b\x32\x13.artstore.v1.ChangeH\x00\x12\x30\n\x0csnapshot_end\x18\x03 \x01(\x0b\x32\x18.artstore.v1.SnapshotEndH\x00\x12+\n\theartbeat\x18\x04 \x01(\x0b\x32\x16.artstore.v1.HeartbeatH\x00\x42\t\n\x07payload\";\n\rSnapshotBegin\x12\r\n\x05\x65poch\x18\x01 \x01(\t\x12\x0c\n\x04head\x18\x02 \x01(\x03\x12\r\n\x05total\x18\x03 \x01(\x03\"\xa5\x01\n\x06\x43hange\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x11\n\tchange_id\x18\x02 \x01(\t\x12%\n\x04kind\x18\x03 \x01(\x0e\x32\x17.artstore.v1.ChangeKind\x12\x1f\n\x04\x66ile\x18\x04 \x01(\x0b\x32\x11.artstore.v1.File\x12.\n\nchanged_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"=\n\x0bSnapshotEnd\x12\r\n\x05\x65poch\x18\x01 \x01(\t\x12\x0c\n\x04head\x18\x02 \x01(\x03\x12\x11\n\tchange_id\x18\x03 \x01(\t\"(\n\tHeartbeat\x12\r\n\x05\x65poch\x18\x01 \x01(\t\x12\x0c\n\x04head\x18\x02 \x01(\x03*\xc2\x01\n\nChangeKind\x12\x1b\n\x17\x43HANGE_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43HANGE_KIND_CREATED\x10\x01\x12\x17\n\x13\x43HANGE_KIND_UPDATED\x10\x02\x12\x17\n\x13\x43HANGE_KIND_DELETED\x10\x03\x12\x19\n\x15\x43HANGE_KIND_UNDELETED\x10\x04\x12\x17\n\x13\x43HANGE_KIND_DROPPED\x10\x05\x12\x18\n\x14\x43HANGE_KIND_SNAPSHOT\x10\x06\x32\xe2\x0b\n\x0eStorageService\x12_\n\x06Upload\x12(.artstore.v1.StorageServiceUploadRequest\x1a).artstore.v1.StorageServiceUploadResponse(\x01\x12l\n\x0bStartUpload\x12-.artstore.v1.StorageServiceStartUploadRequest\x1a..artstore.v1.StorageServiceStartUploadResponse\x12n\n\x0bWriteUpload\x12-.artstore.v1.StorageServiceWriteUploadRequest\x1a..artstore.v1.StorageServiceWriteUploadResponse(\x01\x12\x66\n\tGetUpload\x12+.artstore.v1.StorageServiceGetUploadRequest\x1a,.artstore.v1.StorageServiceGetUploadResponse\x12o\n\x0c\x43ommitUpload\x12..artstore.v1.StorageServiceCommitUploadRequest\x1a/.artstore.v1.StorageServiceCommitUploadResponse\x12l\n\x0b\x41\x62ortUpload\x12-.artstore.v1.StorageServiceAbortUploadRequest\x1a..artstore.v1.StorageServiceAbortUploadResponse\x12I\n\x08\x44ownload\x12\x1c.artstore.v1.DownloadRequest\x1a\x1d.artstore.v1.DownloadResponse0\x01\x12`\n\x07GetFile\x12).artstore.v1.StorageServiceGetFileRequest\x1a*.artstore.v1.StorageServiceGetFileResponse\x12V\n\rBatchGetFiles\x12!.artstore.v1.BatchGetFilesRequest\x1a\".artstore.v1.BatchGetFilesResponse\x12\x66\n\tListFiles\x12+.artstore.v1.StorageServiceListFilesRequest\x1a,.artstore.v1.StorageServiceListFilesResponse\x12M\n\nUpdateFile\x12\x1e.artstore.v1.UpdateFileRequest\x1a\x1f.artstore.v1.UpdateFileResponse\x12M\n\nDeleteFile\x12\x1e.artstore.v1.DeleteFileRequest\x1a\x1f.artstore.v1.DeleteFileResponse\x12S\n\x0cUndeleteFile\x12 .artstore.v1.UndeleteFileRequest\x1a!.artstore.v1.UndeleteFileResponse\x12M\n\nGetElement\x12\x1e.artstore.v1.GetElementRequest\x1a\x1f.artstore.v1.GetElementResponse\x12\x44\n\x07SetMode\x12\x1b.artstore.v1.SetModeRequest\x1a\x1c.artstore.v1.SetModeResponse\x12U\n\x0cWatchChanges\x12 .artstore.v1.WatchChangesRequest\x1a!.artstore.v1.WatchChangesResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61rtstore/v1/storage.proto\x12\x0b\x61rtstore.v1\x1a\x19\x61rtstore/v1/changes.proto\x1a\x1b\x61rtstore/v1/downloads.proto\x1a\x1a\x61rtstore/v1/elements.proto\x1a\x17\x61rtstore/v1/types.proto\x1a\x19\x61rtstore/v1/uploads.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"O\n\x12ListUploadsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x12\n\ncreated_by\x18\x03 \x01(\t\"l\n\x13ListUploadsResponse\x12(\n\x07uploads\x18\x01 \x03(\x0b\x32\x17.artstore.v1.OpenUpload\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\"\xf9\x01\n\nOpenUpload\x12\x11\n\tupload_id\x18\x01 \x01(\t\x12\x12\n\ncreated_by\x18\x02 \x01(\t\x12)\n\x06header\x18\x03 \x01(\x0b\x32\x19.artstore.v1.UploadHeader\x12\x1c\n\x14\x63ommitted_size_bytes\x18\x04 \x01(\x03\x12\x1b\n\x13reserved_size_bytes\x18\x05 \x01(\x03\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"/\n\x1cStorageServiceGetFileRequest\x12\x0f\n\x07\x66ile_id\x18\x01 \x01(\t\"@\n\x1dStorageServiceGetFileResponse\x12\x1f\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x11.artstore.v1.File\"(\n\x14\x42\x61tchGetFilesRequest\x12\x10\n\x08\x66ile_ids\x18\x01 \x03(\t\"S\n\x15\x42\x61tchGetFilesResponse\x12 \n\x05\x66iles\x18\x01 \x03(\x0b\x32\x11.artstore.v1.File\x12\x18\n\x10missing_file_ids\x18\x02 \x03(\t\"p\n\x1eStorageServiceListFilesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x11\n\tnamespace\x18\x03 \x01(\t\x12\x14\n\x0cshow_deleted\x18\x04 \x01(\x08\"p\n\x1fStorageServiceListFilesResponse\x12 \n\x05\x66iles\x18\x01 \x03(\x0b\x32\x11.artstore.v1.File\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\"\xac\x01\n\x11UpdateFileRequest\x12\x0f\n\x07\x66ile_id\x18\x01 \x01(\t\x12\x1f\n\x04\x66ile\x18\x02 \x01(\x0b\x32\x11.artstore.v1.File\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x1e\n\x11\x65xpected_revision\x18\x04 \x01(\x03H\x00\x88\x01\x01\x42\x14\n\x12_expected_revision\"K\n\x12UpdateFileResponse\x12\x1f\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x11.artstore.v1.File\x12\x14\n\x0c\x63hange_token\x18\x02 \x01(\t\"Z\n\x11\x44\x65leteFileRequest\x12\x0f\n\x07\x66ile_id\x18\x01 \x01(\t\x12\x1e\n\x11\x65xpected_revision\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\x14\n\x12_expected_revision\"K\n\x12\x44\x65leteFileResponse\x12\x1f\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x11.artstore.v1.File\x12\x14\n\x0c\x63hange_token\x18\x02 \x01(\t\"\x8c\x01\n\x13UndeleteFileRequest\x12\x0f\n\x07\x66ile_id\x18\x01 \x01(\t\x12\x1e\n\x11\x65xpected_revision\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x1b\n\x0eretention_days\x18\x03 \x01(\x05H\x01\x88\x01\x01\x42\x14\n\x12_expected_revisionB\x11\n\x0f_retention_days\"M\n\x14UndeleteFileResponse\x12\x1f\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x11.artstore.v1.File\x12\x14\n\x0c\x63hange_token\x18\x02 \x01(\t\"\x13\n\x11GetElementRequest\"B\n\x12GetElementResponse\x12,\n\x07\x65lement\x18\x01 \x01(\x0b\x32\x1b.artstore.v1.StorageElement\"w\n\x0eSetModeRequest\x12&\n\x04mode\x18\x01 \x01(\x0e\x32\x18.artstore.v1.ElementMode\x12\x0f\n\x07\x63onfirm\x18\x02 \x01(\x08\x12\x1a\n\rdrain_seconds\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\x10\n\x0e_drain_seconds\"?\n\x0fSetModeResponse\x12,\n\x07\x65lement\x18\x01 \x01(\x0b\x32\x1b.artstore.v1.StorageElement\"#\n\x0fSetDrainRequest\x12\x10\n\x08\x64raining\x18\x01 \x01(\x08\"@\n\x10SetDrainResponse\x12,\n\x07\x65lement\x18\x01 \x01(\x0b\x32\x1b.artstore.v1.StorageElement2\xaf\x0c\n\x0eStorageService\x12H\n\x06Upload\x12\x1a.artstore.v1.UploadRequest\x1a\x1b.artstore.v1.UploadResponse\"\x03\x90\x02\x00(\x01\x12U\n\x0bStartUpload\x12\x1f.artstore.v1.StartUploadRequest\x1a .artstore.v1.StartUploadResponse\"\x03\x90\x02\x00\x12W\n\x0bWriteUpload\x12\x1f.artstore.v1.WriteUploadRequest\x1a .artstore.v1.WriteUploadResponse\"\x03\x90\x02\x00(\x01\x12O\n\tGetUpload\x12\x1d.artstore.v1.GetUploadRequest\x1a\x1e.artstore.v1.GetUploadResponse\"\x03\x90\x02\x01\x12U\n\x0bListUploads\x12\x1f.artstore.v1.ListUploadsRequest\x1a .artstore.v1.ListUploadsResponse\"\x03\x90\x02\x01\x12X\n\x0c\x43ommitUpload\x12 .artstore.v1.CommitUploadRequest\x1a!.artstore.v1.CommitUploadResponse\"\x03\x90\x02\x02\x12U\n\x0b\x41\x62ortUpload\x12\x1f.artstore.v1.AbortUploadRequest\x1a .artstore.v1.AbortUploadResponse\"\x03\x90\x02\x02\x12N\n\x08\x44ownload\x12\x1c.artstore.v1.DownloadRequest\x1a\x1d.artstore.v1.DownloadResponse\"\x03\x90\x02\x01\x30\x01\x12\x65\n\x07GetFile\x12).artstore.v1.StorageServiceGetFileRequest\x1a*.artstore.v1.StorageServiceGetFileResponse\"\x03\x90\x02\x01\x12[\n\rBatchGetFiles\x12!.artstore.v1.BatchGetFilesRequest\x1a\".artstore.v1.BatchGetFilesResponse\"\x03\x90\x02\x01\x12k\n\tListFiles\x12+.artstore.v1.StorageServiceListFilesRequest\x1a,.artstore.v1.StorageServiceListFilesResponse\"\x03\x90\x02\x01\x12R\n\nUpdateFile\x12\x1e.artstore.v1.UpdateFileRequest\x1a\x1f.artstore.v1.UpdateFileResponse\"\x03\x90\x02\x00\x12R\n\nDeleteFile\x12\x1e.artstore.v1.DeleteFileRequest\x1a\x1f.artstore.v1.DeleteFileResponse\"\x03\x90\x02\x00\x12X\n\x0cUndeleteFile\x12 .artstore.v1.UndeleteFileRequest\x1a!.artstore.v1.UndeleteFileResponse\"\x03\x90\x02\x00\x12R\n\nGetElement\x12\x1e.artstore.v1.GetElementRequest\x1a\x1f.artstore.v1.GetElementResponse\"\x03\x90\x02\x01\x12I\n\x07SetMode\x12\x1b.artstore.v1.SetModeRequest\x1a\x1c.artstore.v1.SetModeResponse\"\x03\x90\x02\x02\x12L\n\x08SetDrain\x12\x1c.artstore.v1.SetDrainRequest\x1a\x1d.artstore.v1.SetDrainResponse\"\x03\x90\x02\x02\x12Z\n\x0cWatchChanges\x12 .artstore.v1.WatchChangesRequest\x1a!.artstore.v1.WatchChangesResponse\"\x03\x90\x02\x01\x30\x01\x42N\n\x0f\x63om.artstore.v1P\x01Z+artstore.example/gen/artstore/v1;artstorev1\xaa\x02\x0b\x41rtStore.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'artstore.v1.storage_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
-  _globals['_CHANGEKIND']._serialized_start=3519
-  _globals['_CHANGEKIND']._serialized_end=3713
-  _globals['_STORAGESERVICEUPLOADREQUEST']._serialized_start=135
-  _globals['_STORAGESERVICEUPLOADREQUEST']._serialized_end=302
-  _globals['_STORAGESERVICEUPLOADRESPONSE']._serialized_start=304
-  _globals['_STORAGESERVICEUPLOADRESPONSE']._serialized_end=389
-  _globals['_STORAGESERVICESTARTUPLOADREQUEST']._serialized_start=391
-  _globals['_STORAGESERVICESTARTUPLOADREQUEST']._serialized_end=468
-  _globals['_STORAGESERVICESTARTUPLOADRESPONSE']._serialized_start=471
-  _globals['_STORAGESERVICESTARTUPLOADRESPONSE']._serialized_end=667
-  _globals['_STORAGESERVICEWRITEUPLOADREQUEST']._serialized_start=669
-  _globals['_STORAGESERVICEWRITEUPLOADREQUEST']._serialized_end=757
-  _globals['_STORAGESERVICEWRITEUPLOADRESPONSE']._serialized_start=759
-  _globals['_STORAGESERVICEWRITEUPLOADRESPONSE']._serialized_end=824
-  _globals['_STORAGESERVICEGETUPLOADREQUEST']._serialized_start=826
-  _globals['_STORAGESERVICEGETUPLOADREQUEST']._serialized_end=877
-  _globals['_STORAGESERVICEGETUPLOADRESPONSE']._serialized_start=879
-  _globals['_STORAGESERVICEGETUPLOADRESPONSE']._serialized_end=975
-  _globals['_STORAGESERVICECOMMITUPLOADREQUEST']._serialized_start=977
-  _globals['_STORAGESERVICECOMMITUPLOADREQUEST']._serialized_end=1103
-  _globals['_STORAGESERVICECOMMITUPLOADRESPONSE']._serialized_start=1105
-  _globals['_STORAGESERVICECOMMITUPLOADRESPONSE']._serialized_end=1196
-  _globals['_STORAGESERVICEABORTUPLOADREQUEST']._serialized_start=1198
-  _globals['_STORAGESERVICEABORTUPLOADREQUEST']._serialized_end=1251
-  _globals['_STORAGESERVICEABORTUPLOADRESPONSE']._serialized_start=1253
-  _globals['_STORAGESERVICEABORTUPLOADRESPONSE']._serialized_end=1288
-  _globals['_DOWNLOADREQUEST']._serialized_start=1290
-  _globals['_DOWNLOADREQUEST']._serialized_end=1356
-  _globals['_DOWNLOADHEADER']._serialized_start=1358
-  _globals['_DOWNLOADHEADER']._serialized_end=1439
-  _globals['_DOWNLOADRESPONSE']._serialized_start=1441
-  _globals['_DOWNLOADRESPONSE']._serialized_end=1554
-  _globals['_STORAGESERVICEGETFILEREQUEST']._serialized_start=1556
-  _globals['_STORAGESERVICEGETFILEREQUEST']._serialized_end=1603
-  _globals['_STORAGESERVICEGETFILERESPONSE']._serialized_start=1605
-  _globals['_STORAGESERVICEGETFILERESPONSE']._serialized_end=1669
-  _globals['_BATCHGETFILESREQUEST']._serialized_start=1671
-  _globals['_BATCHGETFILESREQUEST']._serialized_end=1711
-  _globals['_BATCHGETFILESRESPONSE']._serialized_start=1713
-  _globals['_BATCHGETFILESRESPONSE']._serialized_end=1796
-  _globals['_STORAGESERVICELISTFILESREQUEST']._serialized_start=1798
-  _globals['_STORAGESERVICELISTFILESREQUEST']._serialized_end=1888
-  _globals['_STORAGESERVICELISTFILESRESPONSE']._serialized_start=1890
-  _globals['_STORAGESERVICELISTFILESRESPONSE']._serialized_end=2002
-  _globals['_UPDATEFILEREQUEST']._serialized_start=2005
-  _globals['_UPDATEFILEREQUEST']._serialized_end=2177
-  _globals['_UPDATEFILERESPONSE']._serialized_start=2179
-  _globals['_UPDATEFILERESPONSE']._serialized_end=2254
-  _globals['_DELETEFILEREQUEST']._serialized_start=2256
-  _globals['_DELETEFILEREQUEST']._serialized_end=2346
-  _globals['_DELETEFILERESPONSE']._serialized_start=2348
-  _globals['_DELETEFILERESPONSE']._serialized_end=2423
-  _globals['_UNDELETEFILEREQUEST']._serialized_start=2425
-  _globals['_UNDELETEFILEREQUEST']._serialized_end=2517
-  _globals['_UNDELETEFILERESPONSE']._serialized_start=2519
-  _globals['_UNDELETEFILERESPONSE']._serialized_end=2596
-  _globals['_GETELEMENTREQUEST']._serialized_start=2598
-  _globals['_GETELEMENTREQUEST']._serialized_end=2617
-  _globals['_GETELEMENTRESPONSE']._serialized_start=2619
-  _globals['_GETELEMENTRESPONSE']._serialized_end=2685
-  _globals['_SETMODEREQUEST']._serialized_start=2687
-  _globals['_SETMODEREQUEST']._serialized_end=2806
-  _globals['_SETMODERESPONSE']._serialized_start=2808
-  _globals['_SETMODERESPONSE']._serialized_end=2871
-  _globals['_WATCHCHANGESREQUEST']._serialized_start=2873
-  _globals['_WATCHCHANGESREQUEST']._serialized_end=2958
-  _globals['_WATCHCHANGESRESPONSE']._serialized_start=2961
-  _globals['_WATCHCHANGESRESPONSE']._serialized_end=3182
-  _globals['_SNAPSHOTBEGIN']._serialized_start=3184
-  _globals['_SNAPSHOTBEGIN']._serialized_end=3243
-  _globals['_CHANGE']._serialized_start=3246
-  _globals['_CHANGE']._serialized_end=3411
-  _globals['_SNAPSHOTEND']._serialized_start=3413
-  _globals['_SNAPSHOTEND']._serialized_end=3474
-  _globals['_HEARTBEAT']._serialized_start=3476
-  _globals['_HEARTBEAT']._serialized_end=3516
-  _globals['_STORAGESERVICE']._serialized_start=3716
-  _globals['_STORAGESERVICE']._serialized_end=5222
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\017com.artstore.v1P\001Z+artstore.example/gen/artstore/v1;artstorev1\252\002\013ArtStore.V1'
+  _globals['_STORAGESERVICE'].methods_by_name['Upload']._loaded_options = None
+  _globals['_STORAGESERVICE'].methods_by_name['Upload']._serialized_options = b'\220\002\000'
+  _globals['_STORAGESERVICE'].methods_by_name['StartUpload']._loaded_options = None
+  _globals['_STORAGESERVICE'].methods_by_name['StartUpload']._serialized_options = b'\220\002\000'
+  _globals['_STORAGESERVICE'].methods_by_name['WriteUpload']._loaded_options = None
+  _globals['_STORAGESERVICE'].methods_by_name['WriteUpload']._serialized_options = b'\220\002\000'
+  _globals['_STORAGESERVICE'].methods_by_name['GetUpload']._loaded_options = None
+  _globals['_STORAGESERVICE'].methods_by_name['GetUpload']._serialized_options = b'\220\002\001'
+  _globals['_STORAGESERVICE'].methods_by_name['ListUploads']._loaded_options = None
+  _globals['_STORAGESERVICE'].methods_by_name['ListUploads']._serialized_options = b'\220\002\001'
+  _globals['_STORAGESERVICE'].methods_by_name['CommitUpload']._loaded_options = None
+  _globals['_STORAGESERVICE'].methods_by_name['CommitUpload']._serialized_options = b'\220\002\002'
+  _globals['_STORAGESERVICE'].methods_by_name['AbortUpload']._loaded_options = None
+  _globals['_STORAGESERVICE'].methods_by_name['AbortUpload']._serialized_options = b'\220\002\002'
+  _globals['_STORAGESERVICE'].methods_by_name['Download']._loaded_options = None
+  _globals['_STORAGESERVICE'].methods_by_name['Download']._serialized_options = b'\220\002\001'
+  _globals['_STORAGESERVICE'].methods_by_name['GetFile']._loaded_options = None
+  _globals['_STORAGESERVICE'].methods_by_name['GetFile']._serialized_options = b'\220\002\001'
+  _globals['_STORAGESERVICE'].methods_by_name['BatchGetFiles']._loaded_options = None
+  _globals['_STORAGESERVICE'].methods_by_name['BatchGetFiles']._serialized_options = b'\220\002\001'
+  _globals['_STORAGESERVICE'].methods_by_name['ListFiles']._loaded_options = None
+  _globals['_STORAGESERVICE'].methods_by_name['ListFiles']._serialized_options = b'\220\002\001'
+  _globals['_STORAGESERVICE'].methods_by_name['UpdateFile']._loaded_options = None
+  _globals['_STORAGESERVICE'].methods_by_name['UpdateFile']._serialized_options = b'\220\002\000'
+  _globals['_STORAGESERVICE'].methods_by_name['DeleteFile']._loaded_options = None
+  _globals['_STORAGESERVICE'].methods_by_name['DeleteFile']._serialized_options = b'\220\002\000'
+  _globals['_STORAGESERVICE'].methods_by_name['UndeleteFile']._loaded_options = None
+  _globals['_STORAGESERVICE'].methods_by_name['UndeleteFile']._serialized_options = b'\220\002\000'
+  _globals['_STORAGESERVICE'].methods_by_name['GetElement']._loaded_options = None
+  _globals['_STORAGESERVICE'].methods_by_name['GetElement']._serialized_options = b'\220\002\001'
+  _globals['_STORAGESERVICE'].methods_by_name['SetMode']._loaded_options = None
+  _globals['_STORAGESERVICE'].methods_by_name['SetMode']._serialized_options = b'\220\002\002'
+  _globals['_STORAGESERVICE'].methods_by_name['SetDrain']._loaded_options = None
+  _globals['_STORAGESERVICE'].methods_by_name['SetDrain']._serialized_options = b'\220\002\002'
+  _globals['_STORAGESERVICE'].methods_by_name['WatchChanges']._loaded_options = None
+  _globals['_STORAGESERVICE'].methods_by_name['WatchChanges']._serialized_options = b'\220\002\001'
+  _globals['_LISTUPLOADSREQUEST']._serialized_start=245
+  _globals['_LISTUPLOADSREQUEST']._serialized_end=324
+  _globals['_LISTUPLOADSRESPONSE']._serialized_start=326
+  _globals['_LISTUPLOADSRESPONSE']._serialized_end=434
+  _globals['_OPENUPLOAD']._serialized_start=437
+  _globals['_OPENUPLOAD']._serialized_end=686
+  _globals['_STORAGESERVICEGETFILEREQUEST']._serialized_start=688
+  _globals['_STORAGESERVICEGETFILEREQUEST']._serialized_end=735
+  _globals['_STORAGESERVICEGETFILERESPONSE']._serialized_start=737
+  _globals['_STORAGESERVICEGETFILERESPONSE']._serialized_end=801
+  _globals['_BATCHGETFILESREQUEST']._serialized_start=803
+  _globals['_BATCHGETFILESREQUEST']._serialized_end=843
+  _globals['_BATCHGETFILESRESPONSE']._serialized_start=845
+  _globals['_BATCHGETFILESRESPONSE']._serialized_end=928
+  _globals['_STORAGESERVICELISTFILESREQUEST']._serialized_start=930
+  _globals['_STORAGESERVICELISTFILESREQUEST']._serialized_end=1042
+  _globals['_STORAGESERVICELISTFILESRESPONSE']._serialized_start=1044
+  _globals['_STORAGESERVICELISTFILESRESPONSE']._serialized_end=1156
+  _globals['_UPDATEFILEREQUEST']._serialized_start=1159
+  _globals['_UPDATEFILEREQUEST']._serialized_end=1331
+  _globals['_UPDATEFILERESPONSE']._serialized_start=1333
+  _globals['_UPDATEFILERESPONSE']._serialized_end=1408
+  _globals['_DELETEFILEREQUEST']._serialized_start=1410
+  _globals['_DELETEFILEREQUEST']._serialized_end=1500
+  _globals['_DELETEFILERESPONSE']._serialized_start=1502
+  _globals['_DELETEFILERESPONSE']._serialized_end=1577
+  _globals['_UNDELETEFILEREQUEST']._serialized_start=1580
+  _globals['_UNDELETEFILEREQUEST']._serialized_end=1720
+  _globals['_UNDELETEFILERESPONSE']._serialized_start=1722
+  _globals['_UNDELETEFILERESPONSE']._serialized_end=1799
+  _globals['_GETELEMENTREQUEST']._serialized_start=1801
+  _globals['_GETELEMENTREQUEST']._serialized_end=1820
+  _globals['_GETELEMENTRESPONSE']._serialized_start=1822
+  _globals['_GETELEMENTRESPONSE']._serialized_end=1888
+  _globals['_SETMODEREQUEST']._serialized_start=1890
+  _globals['_SETMODEREQUEST']._serialized_end=2009
+  _globals['_SETMODERESPONSE']._serialized_start=2011
+  _globals['_SETMODERESPONSE']._serialized_end=2074
+  _globals['_SETDRAINREQUEST']._serialized_start=2076
+  _globals['_SETDRAINREQUEST']._serialized_end=2111
+  _globals['_SETDRAINRESPONSE']._serialized_start=2113
+  _globals['_SETDRAINRESPONSE']._serialized_end=2177
+  _globals['_STORAGESERVICE']._serialized_start=2180
+  _globals['_STORAGESERVICE']._serialized_end=3763
 # @@protoc_insertion_point(module_scope)

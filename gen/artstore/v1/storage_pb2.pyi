@@ -3,14 +3,15 @@
 isort:skip_file
 The service of one storage element: bytes, sidecars and the cache rows over them."""
 
+from artstore.v1 import elements_pb2 as _elements_pb2
 from artstore.v1 import types_pb2 as _types_pb2
+from artstore.v1 import uploads_pb2 as _uploads_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
-from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -22,479 +23,119 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
-class _ChangeKind:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _ChangeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChangeKind.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    CHANGE_KIND_UNSPECIFIED: _ChangeKind.ValueType  # 0
-    """Not said."""
-    CHANGE_KIND_CREATED: _ChangeKind.ValueType  # 1
-    """A file was uploaded, or found by a repair."""
-    CHANGE_KIND_UPDATED: _ChangeKind.ValueType  # 2
-    """Its sidecar changed."""
-    CHANGE_KIND_DELETED: _ChangeKind.ValueType  # 3
-    """It became a tombstone."""
-    CHANGE_KIND_UNDELETED: _ChangeKind.ValueType  # 4
-    """It was brought back."""
-    CHANGE_KIND_DROPPED: _ChangeKind.ValueType  # 5
-    """A repair dropped its row: the sidecar is gone. A follower asks GetFile before it removes."""
-    CHANGE_KIND_SNAPSHOT: _ChangeKind.ValueType  # 6
-    """A file of a snapshot."""
-
-class ChangeKind(_ChangeKind, metaclass=_ChangeKindEnumTypeWrapper):
-    """What a change is."""
-
-CHANGE_KIND_UNSPECIFIED: ChangeKind.ValueType  # 0
-"""Not said."""
-CHANGE_KIND_CREATED: ChangeKind.ValueType  # 1
-"""A file was uploaded, or found by a repair."""
-CHANGE_KIND_UPDATED: ChangeKind.ValueType  # 2
-"""Its sidecar changed."""
-CHANGE_KIND_DELETED: ChangeKind.ValueType  # 3
-"""It became a tombstone."""
-CHANGE_KIND_UNDELETED: ChangeKind.ValueType  # 4
-"""It was brought back."""
-CHANGE_KIND_DROPPED: ChangeKind.ValueType  # 5
-"""A repair dropped its row: the sidecar is gone. A follower asks GetFile before it removes."""
-CHANGE_KIND_SNAPSHOT: ChangeKind.ValueType  # 6
-"""A file of a snapshot."""
-Global___ChangeKind: _TypeAlias = ChangeKind  # noqa: Y015
-
 @_typing.final
-class StorageServiceUploadRequest(_message.Message):
-    """One part of an upload."""
+class ListUploadsRequest(_message.Message):
+    """Asks for open uploads."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    HEADER_FIELD_NUMBER: _builtins.int
-    CHUNK_FIELD_NUMBER: _builtins.int
-    FINISH_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def header(self) -> _types_pb2.UploadHeader:
-        """What is said of the file; the first message."""
-
-    @_builtins.property
-    def chunk(self) -> _types_pb2.Chunk:
-        """Bytes, in order and without gaps."""
-
-    @_builtins.property
-    def finish(self) -> _types_pb2.UploadFinish:
-        """All bytes were sent; the last message."""
-
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    CREATED_BY_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """At most 1,000, 100 by default; more is lowered."""
+    page_token: _builtins.str
+    """next_page_token of the page before; empty for the first."""
+    created_by: _builtins.str
+    """Only of this account; empty means all that the caller may see."""
     def __init__(
         self,
         *,
-        header: _types_pb2.UploadHeader | None = ...,
-        chunk: _types_pb2.Chunk | None = ...,
-        finish: _types_pb2.UploadFinish | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        created_by: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "finish", b"finish", "header", b"header", "payload", b"payload"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "finish", b"finish", "header", b"header", "payload", b"payload"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["header", "chunk", "finish"]  # noqa: Y015
-    _WhichOneofArgType_payload: _TypeAlias = _typing.Literal["payload", b"payload"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType_payload) -> _WhichOneofReturnType_payload | None: ...
-
-Global___StorageServiceUploadRequest: _TypeAlias = StorageServiceUploadRequest  # noqa: Y015
-
-@_typing.final
-class StorageServiceUploadResponse(_message.Message):
-    """The stored file."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    FILE_FIELD_NUMBER: _builtins.int
-    CHANGE_TOKEN_FIELD_NUMBER: _builtins.int
-    change_token: _builtins.str
-    """Pass it to SearchFiles to wait until the index has this change; empty when the file was
-    stored but its row waits for the database.
-    """
-    @_builtins.property
-    def file(self) -> _types_pb2.File:
-        """The file as committed."""
-
-    def __init__(
-        self,
-        *,
-        file: _types_pb2.File | None = ...,
-        change_token: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["file", b"file"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change_token", b"change_token", "file", b"file"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_by", b"created_by", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___StorageServiceUploadResponse: _TypeAlias = StorageServiceUploadResponse  # noqa: Y015
+Global___ListUploadsRequest: _TypeAlias = ListUploadsRequest  # noqa: Y015
 
 @_typing.final
-class StorageServiceStartUploadRequest(_message.Message):
-    """Asks for a resumable upload."""
+class ListUploadsResponse(_message.Message):
+    """Open uploads."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    HEADER_FIELD_NUMBER: _builtins.int
+    UPLOADS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TOTAL_SIZE_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    total_size: _builtins.int
+    """Uploads on all pages."""
     @_builtins.property
-    def header(self) -> _types_pb2.UploadHeader:
-        """What is said of the file."""
+    def uploads(self) -> _containers.RepeatedCompositeFieldContainer[Global___OpenUpload]:
+        """Newest first."""
 
     def __init__(
         self,
         *,
-        header: _types_pb2.UploadHeader | None = ...,
+        uploads: _abc.Iterable[Global___OpenUpload] | None = ...,
+        next_page_token: _builtins.str = ...,
+        total_size: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "total_size", b"total_size", "uploads", b"uploads"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___StorageServiceStartUploadRequest: _TypeAlias = StorageServiceStartUploadRequest  # noqa: Y015
+Global___ListUploadsResponse: _TypeAlias = ListUploadsResponse  # noqa: Y015
 
 @_typing.final
-class StorageServiceStartUploadResponse(_message.Message):
-    """An open upload."""
+class OpenUpload(_message.Message):
+    """A resumable upload that is neither committed nor aborted."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     UPLOAD_ID_FIELD_NUMBER: _builtins.int
-    STORAGE_ELEMENT_ID_FIELD_NUMBER: _builtins.int
-    ENDPOINT_FIELD_NUMBER: _builtins.int
-    UPLOAD_TOKEN_FIELD_NUMBER: _builtins.int
-    CHUNK_SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    CREATED_BY_FIELD_NUMBER: _builtins.int
+    HEADER_FIELD_NUMBER: _builtins.int
+    COMMITTED_SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    RESERVED_SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
     upload_id: _builtins.str
-    """Begins with the element's id: se-01.<random>."""
-    storage_element_id: _builtins.str
-    """Element that has the upload."""
-    endpoint: _builtins.str
-    """host:port of the element, for direct WriteUpload."""
-    upload_token: _builtins.str
-    """Secret of this upload; send it as metadata `artstore-upload-token`. It is shown once."""
-    chunk_size_bytes: _builtins.int
-    """Size that chunks should have."""
+    """Its id."""
+    created_by: _builtins.str
+    """Account that opened it."""
+    committed_size_bytes: _builtins.int
+    """Bytes that survive a restart of the element, as last recorded."""
+    reserved_size_bytes: _builtins.int
+    """Bytes of room that are kept for it."""
+    @_builtins.property
+    def header(self) -> _uploads_pb2.UploadHeader:
+        """What was said of the file."""
+
+    @_builtins.property
+    def created_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was opened."""
+
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
-        """The upload is dropped when it stays idle until then (7 days; each write renews it)."""
+        """It is dropped when it stays idle until then."""
 
     def __init__(
         self,
         *,
         upload_id: _builtins.str = ...,
-        storage_element_id: _builtins.str = ...,
-        endpoint: _builtins.str = ...,
-        upload_token: _builtins.str = ...,
-        chunk_size_bytes: _builtins.int = ...,
+        created_by: _builtins.str = ...,
+        header: _uploads_pb2.UploadHeader | None = ...,
+        committed_size_bytes: _builtins.int = ...,
+        reserved_size_bytes: _builtins.int = ...,
+        created_at: _timestamp_pb2.Timestamp | None = ...,
         expires_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "expires_at", b"expires_at", "header", b"header"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_size_bytes", b"chunk_size_bytes", "endpoint", b"endpoint", "expires_at", b"expires_at", "storage_element_id", b"storage_element_id", "upload_id", b"upload_id", "upload_token", b"upload_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["committed_size_bytes", b"committed_size_bytes", "created_at", b"created_at", "created_by", b"created_by", "expires_at", b"expires_at", "header", b"header", "reserved_size_bytes", b"reserved_size_bytes", "upload_id", b"upload_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___StorageServiceStartUploadResponse: _TypeAlias = StorageServiceStartUploadResponse  # noqa: Y015
-
-@_typing.final
-class StorageServiceWriteUploadRequest(_message.Message):
-    """One piece of a resumable upload."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    UPLOAD_ID_FIELD_NUMBER: _builtins.int
-    CHUNK_FIELD_NUMBER: _builtins.int
-    upload_id: _builtins.str
-    """Required in the first message; may be empty in the others."""
-    @_builtins.property
-    def chunk(self) -> _types_pb2.Chunk:
-        """Bytes."""
-
-    def __init__(
-        self,
-        *,
-        upload_id: _builtins.str = ...,
-        chunk: _types_pb2.Chunk | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "upload_id", b"upload_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___StorageServiceWriteUploadRequest: _TypeAlias = StorageServiceWriteUploadRequest  # noqa: Y015
-
-@_typing.final
-class StorageServiceWriteUploadResponse(_message.Message):
-    """How much was kept."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    COMMITTED_SIZE_BYTES_FIELD_NUMBER: _builtins.int
-    committed_size_bytes: _builtins.int
-    """Bytes that survive a restart of the server."""
-    def __init__(
-        self,
-        *,
-        committed_size_bytes: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["committed_size_bytes", b"committed_size_bytes"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___StorageServiceWriteUploadResponse: _TypeAlias = StorageServiceWriteUploadResponse  # noqa: Y015
-
-@_typing.final
-class StorageServiceGetUploadRequest(_message.Message):
-    """Asks how far an upload is."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    UPLOAD_ID_FIELD_NUMBER: _builtins.int
-    upload_id: _builtins.str
-    """The upload."""
-    def __init__(
-        self,
-        *,
-        upload_id: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["upload_id", b"upload_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___StorageServiceGetUploadRequest: _TypeAlias = StorageServiceGetUploadRequest  # noqa: Y015
-
-@_typing.final
-class StorageServiceGetUploadResponse(_message.Message):
-    """How far an upload is."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    COMMITTED_SIZE_BYTES_FIELD_NUMBER: _builtins.int
-    FILE_FIELD_NUMBER: _builtins.int
-    committed_size_bytes: _builtins.int
-    """Offset to go on from."""
-    @_builtins.property
-    def file(self) -> _types_pb2.File:
-        """Set when the upload is committed."""
-
-    def __init__(
-        self,
-        *,
-        committed_size_bytes: _builtins.int = ...,
-        file: _types_pb2.File | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["file", b"file"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["committed_size_bytes", b"committed_size_bytes", "file", b"file"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___StorageServiceGetUploadResponse: _TypeAlias = StorageServiceGetUploadResponse  # noqa: Y015
-
-@_typing.final
-class StorageServiceCommitUploadRequest(_message.Message):
-    """Asks to make the file."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    UPLOAD_ID_FIELD_NUMBER: _builtins.int
-    SIZE_BYTES_FIELD_NUMBER: _builtins.int
-    SHA256_FIELD_NUMBER: _builtins.int
-    upload_id: _builtins.str
-    """The upload."""
-    size_bytes: _builtins.int
-    """Size of the whole file, if known; must match what was sent and what the header said."""
-    sha256: _builtins.str
-    """SHA-256 of the whole file in lower-case hex, if known."""
-    def __init__(
-        self,
-        *,
-        upload_id: _builtins.str = ...,
-        size_bytes: _builtins.int | None = ...,
-        sha256: _builtins.str | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_sha256", b"_sha256", "_size_bytes", b"_size_bytes", "sha256", b"sha256", "size_bytes", b"size_bytes"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_sha256", b"_sha256", "_size_bytes", b"_size_bytes", "sha256", b"sha256", "size_bytes", b"size_bytes", "upload_id", b"upload_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__sha256: _TypeAlias = _typing.Literal["sha256"]  # noqa: Y015
-    _WhichOneofArgType__sha256: _TypeAlias = _typing.Literal["_sha256", b"_sha256"]  # noqa: Y015
-    _WhichOneofReturnType__size_bytes: _TypeAlias = _typing.Literal["size_bytes"]  # noqa: Y015
-    _WhichOneofArgType__size_bytes: _TypeAlias = _typing.Literal["_size_bytes", b"_size_bytes"]  # noqa: Y015
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__sha256) -> _WhichOneofReturnType__sha256 | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__size_bytes) -> _WhichOneofReturnType__size_bytes | None: ...
-
-Global___StorageServiceCommitUploadRequest: _TypeAlias = StorageServiceCommitUploadRequest  # noqa: Y015
-
-@_typing.final
-class StorageServiceCommitUploadResponse(_message.Message):
-    """The stored file."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    FILE_FIELD_NUMBER: _builtins.int
-    CHANGE_TOKEN_FIELD_NUMBER: _builtins.int
-    change_token: _builtins.str
-    """As in StorageServiceUploadResponse."""
-    @_builtins.property
-    def file(self) -> _types_pb2.File:
-        """The file as committed."""
-
-    def __init__(
-        self,
-        *,
-        file: _types_pb2.File | None = ...,
-        change_token: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["file", b"file"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change_token", b"change_token", "file", b"file"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___StorageServiceCommitUploadResponse: _TypeAlias = StorageServiceCommitUploadResponse  # noqa: Y015
-
-@_typing.final
-class StorageServiceAbortUploadRequest(_message.Message):
-    """Asks to end an upload."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    UPLOAD_ID_FIELD_NUMBER: _builtins.int
-    upload_id: _builtins.str
-    """The upload."""
-    def __init__(
-        self,
-        *,
-        upload_id: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["upload_id", b"upload_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___StorageServiceAbortUploadRequest: _TypeAlias = StorageServiceAbortUploadRequest  # noqa: Y015
-
-@_typing.final
-class StorageServiceAbortUploadResponse(_message.Message):
-    """The upload is gone."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    def __init__(
-        self,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___StorageServiceAbortUploadResponse: _TypeAlias = StorageServiceAbortUploadResponse  # noqa: Y015
-
-@_typing.final
-class DownloadRequest(_message.Message):
-    """Asks for bytes."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    FILE_ID_FIELD_NUMBER: _builtins.int
-    OFFSET_FIELD_NUMBER: _builtins.int
-    LENGTH_FIELD_NUMBER: _builtins.int
-    file_id: _builtins.str
-    """The file."""
-    offset: _builtins.int
-    """First byte, 0 by default."""
-    length: _builtins.int
-    """Number of bytes; 0 means to the end. What lies beyond the end is left out."""
-    def __init__(
-        self,
-        *,
-        file_id: _builtins.str = ...,
-        offset: _builtins.int = ...,
-        length: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_id", b"file_id", "length", b"length", "offset", b"offset"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___DownloadRequest: _TypeAlias = DownloadRequest  # noqa: Y015
-
-@_typing.final
-class DownloadHeader(_message.Message):
-    """What comes before the bytes of a download."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    FILE_FIELD_NUMBER: _builtins.int
-    OFFSET_FIELD_NUMBER: _builtins.int
-    LENGTH_FIELD_NUMBER: _builtins.int
-    offset: _builtins.int
-    """First byte that follows."""
-    length: _builtins.int
-    """Number of bytes that follow."""
-    @_builtins.property
-    def file(self) -> _types_pb2.File:
-        """The file."""
-
-    def __init__(
-        self,
-        *,
-        file: _types_pb2.File | None = ...,
-        offset: _builtins.int = ...,
-        length: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["file", b"file"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["file", b"file", "length", b"length", "offset", b"offset"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___DownloadHeader: _TypeAlias = DownloadHeader  # noqa: Y015
-
-@_typing.final
-class DownloadResponse(_message.Message):
-    """One part of a download."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    HEADER_FIELD_NUMBER: _builtins.int
-    CHUNK_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def header(self) -> Global___DownloadHeader:
-        """What follows; the first message."""
-
-    @_builtins.property
-    def chunk(self) -> _types_pb2.Chunk:
-        """Bytes, in order; its crc32c is set."""
-
-    def __init__(
-        self,
-        *,
-        header: Global___DownloadHeader | None = ...,
-        chunk: _types_pb2.Chunk | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "header", b"header", "payload", b"payload"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "header", b"header", "payload", b"payload"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["header", "chunk"]  # noqa: Y015
-    _WhichOneofArgType_payload: _TypeAlias = _typing.Literal["payload", b"payload"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType_payload) -> _WhichOneofReturnType_payload | None: ...
-
-Global___DownloadResponse: _TypeAlias = DownloadResponse  # noqa: Y015
+Global___OpenUpload: _TypeAlias = OpenUpload  # noqa: Y015
 
 @_typing.final
 class StorageServiceGetFileRequest(_message.Message):
@@ -605,22 +246,28 @@ class StorageServiceListFilesRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     NAMESPACE_FIELD_NUMBER: _builtins.int
+    SHOW_DELETED_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """At most 1,000, 100 by default; more is lowered."""
     page_token: _builtins.str
-    """next_page_token of the page before; empty for the first."""
+    """next_page_token of the page before, for the same namespace and show_deleted; empty for the
+    first.
+    """
     namespace: _builtins.str
     """Only this namespace; empty means all that the token may read."""
+    show_deleted: _builtins.bool
+    """Tombstones as well (state DELETED), which UndeleteFile brings back."""
     def __init__(
         self,
         *,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         namespace: _builtins.str = ...,
+        show_deleted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "page_size", b"page_size", "page_token", b"page_token", "show_deleted", b"show_deleted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -679,7 +326,7 @@ class UpdateFileRequest(_message.Message):
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
         """Of original_filename, content_type, description, version, tags, attributes,
-        retention_days, legal_hold; empty means every one of them that is set in `file`.
+        retention_days; empty means every one of them that is set in `file`.
         """
 
     def __init__(
@@ -709,7 +356,7 @@ class UpdateFileResponse(_message.Message):
     FILE_FIELD_NUMBER: _builtins.int
     CHANGE_TOKEN_FIELD_NUMBER: _builtins.int
     change_token: _builtins.str
-    """As in StorageServiceUploadResponse."""
+    """As in UploadResponse."""
     @_builtins.property
     def file(self) -> _types_pb2.File:
         """The file after the change."""
@@ -765,7 +412,7 @@ class DeleteFileResponse(_message.Message):
     FILE_FIELD_NUMBER: _builtins.int
     CHANGE_TOKEN_FIELD_NUMBER: _builtins.int
     change_token: _builtins.str
-    """As in StorageServiceUploadResponse."""
+    """As in UploadResponse."""
     @_builtins.property
     def file(self) -> _types_pb2.File:
         """The tombstone."""
@@ -792,23 +439,34 @@ class UndeleteFileRequest(_message.Message):
 
     FILE_ID_FIELD_NUMBER: _builtins.int
     EXPECTED_REVISION_FIELD_NUMBER: _builtins.int
+    RETENTION_DAYS_FIELD_NUMBER: _builtins.int
     file_id: _builtins.str
     """The file."""
     expected_revision: _builtins.int
     """Revision of the tombstone; unset sets no condition."""
+    retention_days: _builtins.int
+    """New days to keep an expired file, counted from now, 1 to 3,650; unset leaves them.
+    UNIMPLEMENTED in this version: leave it out.
+    """
     def __init__(
         self,
         *,
         file_id: _builtins.str = ...,
         expected_revision: _builtins.int | None = ...,
+        retention_days: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_revision", b"_expected_revision", "expected_revision", b"expected_revision"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_revision", b"_expected_revision", "_retention_days", b"_retention_days", "expected_revision", b"expected_revision", "retention_days", b"retention_days"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_revision", b"_expected_revision", "expected_revision", b"expected_revision", "file_id", b"file_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_revision", b"_expected_revision", "_retention_days", b"_retention_days", "expected_revision", b"expected_revision", "file_id", b"file_id", "retention_days", b"retention_days"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_revision: _TypeAlias = _typing.Literal["expected_revision"]  # noqa: Y015
     _WhichOneofArgType__expected_revision: _TypeAlias = _typing.Literal["_expected_revision", b"_expected_revision"]  # noqa: Y015
+    _WhichOneofReturnType__retention_days: _TypeAlias = _typing.Literal["retention_days"]  # noqa: Y015
+    _WhichOneofArgType__retention_days: _TypeAlias = _typing.Literal["_retention_days", b"_retention_days"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_revision) -> _WhichOneofReturnType__expected_revision | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__retention_days) -> _WhichOneofReturnType__retention_days | None: ...
 
 Global___UndeleteFileRequest: _TypeAlias = UndeleteFileRequest  # noqa: Y015
 
@@ -821,7 +479,7 @@ class UndeleteFileResponse(_message.Message):
     FILE_FIELD_NUMBER: _builtins.int
     CHANGE_TOKEN_FIELD_NUMBER: _builtins.int
     change_token: _builtins.str
-    """As in StorageServiceUploadResponse."""
+    """As in UploadResponse."""
     @_builtins.property
     def file(self) -> _types_pb2.File:
         """The file, active again."""
@@ -865,13 +523,13 @@ class GetElementResponse(_message.Message):
 
     ELEMENT_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def element(self) -> _types_pb2.StorageElement:
+    def element(self) -> _elements_pb2.StorageElement:
         """As it is now."""
 
     def __init__(
         self,
         *,
-        element: _types_pb2.StorageElement | None = ...,
+        element: _elements_pb2.StorageElement | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["element", b"element"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -895,7 +553,7 @@ class SetModeRequest(_message.Message):
     confirm: _builtins.bool
     """Needed to step back from ro to rw."""
     drain_seconds: _builtins.int
-    """Seconds that open uploads may still commit; unset means 60."""
+    """Seconds that open uploads may still commit, at most a week; unset means 60."""
     def __init__(
         self,
         *,
@@ -921,13 +579,13 @@ class SetModeResponse(_message.Message):
 
     ELEMENT_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def element(self) -> _types_pb2.StorageElement:
+    def element(self) -> _elements_pb2.StorageElement:
         """The element after the change."""
 
     def __init__(
         self,
         *,
-        element: _types_pb2.StorageElement | None = ...,
+        element: _elements_pb2.StorageElement | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["element", b"element"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -938,205 +596,47 @@ class SetModeResponse(_message.Message):
 Global___SetModeResponse: _TypeAlias = SetModeResponse  # noqa: Y015
 
 @_typing.final
-class WatchChangesRequest(_message.Message):
-    """Asks to follow."""
+class SetDrainRequest(_message.Message):
+    """Asks to drain, or not any more."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    EPOCH_FIELD_NUMBER: _builtins.int
-    AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
-    AFTER_CHANGE_ID_FIELD_NUMBER: _builtins.int
-    epoch: _builtins.str
-    """Epoch of the cursor; empty asks for a snapshot."""
-    after_sequence: _builtins.int
-    """Last sequence applied."""
-    after_change_id: _builtins.str
-    """change_id of that change; empty when it came from a snapshot's end."""
+    DRAINING_FIELD_NUMBER: _builtins.int
+    draining: _builtins.bool
+    """True takes no new uploads and transfers, false takes them again."""
     def __init__(
         self,
         *,
-        epoch: _builtins.str = ...,
-        after_sequence: _builtins.int = ...,
-        after_change_id: _builtins.str = ...,
+        draining: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_change_id", b"after_change_id", "after_sequence", b"after_sequence", "epoch", b"epoch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___WatchChangesRequest: _TypeAlias = WatchChangesRequest  # noqa: Y015
+Global___SetDrainRequest: _TypeAlias = SetDrainRequest  # noqa: Y015
 
 @_typing.final
-class WatchChangesResponse(_message.Message):
-    """One part of the change feed."""
+class SetDrainResponse(_message.Message):
+    """It is set."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    SNAPSHOT_BEGIN_FIELD_NUMBER: _builtins.int
-    CHANGE_FIELD_NUMBER: _builtins.int
-    SNAPSHOT_END_FIELD_NUMBER: _builtins.int
-    HEARTBEAT_FIELD_NUMBER: _builtins.int
+    ELEMENT_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def snapshot_begin(self) -> Global___SnapshotBegin:
-        """A snapshot starts: forget nothing until its end."""
-
-    @_builtins.property
-    def change(self) -> Global___Change:
-        """A change, or a file of the snapshot."""
-
-    @_builtins.property
-    def snapshot_end(self) -> Global___SnapshotEnd:
-        """The snapshot is complete."""
-
-    @_builtins.property
-    def heartbeat(self) -> Global___Heartbeat:
-        """Nothing new; also tells how far the feed is."""
+    def element(self) -> _elements_pb2.StorageElement:
+        """The element after the change."""
 
     def __init__(
         self,
         *,
-        snapshot_begin: Global___SnapshotBegin | None = ...,
-        change: Global___Change | None = ...,
-        snapshot_end: Global___SnapshotEnd | None = ...,
-        heartbeat: Global___Heartbeat | None = ...,
+        element: _elements_pb2.StorageElement | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "heartbeat", b"heartbeat", "payload", b"payload", "snapshot_begin", b"snapshot_begin", "snapshot_end", b"snapshot_end"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["element", b"element"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "heartbeat", b"heartbeat", "payload", b"payload", "snapshot_begin", b"snapshot_begin", "snapshot_end", b"snapshot_end"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["snapshot_begin", "change", "snapshot_end", "heartbeat"]  # noqa: Y015
-    _WhichOneofArgType_payload: _TypeAlias = _typing.Literal["payload", b"payload"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType_payload) -> _WhichOneofReturnType_payload | None: ...
-
-Global___WatchChangesResponse: _TypeAlias = WatchChangesResponse  # noqa: Y015
-
-@_typing.final
-class SnapshotBegin(_message.Message):
-    """A snapshot starts."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    EPOCH_FIELD_NUMBER: _builtins.int
-    HEAD_FIELD_NUMBER: _builtins.int
-    TOTAL_FIELD_NUMBER: _builtins.int
-    epoch: _builtins.str
-    """Epoch of the feed."""
-    head: _builtins.int
-    """Changes up to this sequence are part of the snapshot."""
-    total: _builtins.int
-    """Files that follow, tombstones included."""
-    def __init__(
-        self,
-        *,
-        epoch: _builtins.str = ...,
-        head: _builtins.int = ...,
-        total: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "head", b"head", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["element", b"element"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___SnapshotBegin: _TypeAlias = SnapshotBegin  # noqa: Y015
-
-@_typing.final
-class Change(_message.Message):
-    """A change of one file."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    SEQUENCE_FIELD_NUMBER: _builtins.int
-    CHANGE_ID_FIELD_NUMBER: _builtins.int
-    KIND_FIELD_NUMBER: _builtins.int
-    FILE_FIELD_NUMBER: _builtins.int
-    CHANGED_AT_FIELD_NUMBER: _builtins.int
-    sequence: _builtins.int
-    """Place in the feed, without gaps; of a snapshot's file, its row's."""
-    change_id: _builtins.str
-    """Random id of the entry, part of the cursor; empty in a snapshot."""
-    kind: Global___ChangeKind.ValueType
-    """What happened."""
-    @_builtins.property
-    def file(self) -> _types_pb2.File:
-        """The file as it is now; file_id and storage_element_id only, and no state, of DROPPED and of
-        a file whose row went since.
-        """
-
-    @_builtins.property
-    def changed_at(self) -> _timestamp_pb2.Timestamp:
-        """When the change was committed."""
-
-    def __init__(
-        self,
-        *,
-        sequence: _builtins.int = ...,
-        change_id: _builtins.str = ...,
-        kind: Global___ChangeKind.ValueType = ...,
-        file: _types_pb2.File | None = ...,
-        changed_at: _timestamp_pb2.Timestamp | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["changed_at", b"changed_at", "file", b"file"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change_id", b"change_id", "changed_at", b"changed_at", "file", b"file", "kind", b"kind", "sequence", b"sequence"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Change: _TypeAlias = Change  # noqa: Y015
-
-@_typing.final
-class SnapshotEnd(_message.Message):
-    """A snapshot is complete."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    EPOCH_FIELD_NUMBER: _builtins.int
-    HEAD_FIELD_NUMBER: _builtins.int
-    CHANGE_ID_FIELD_NUMBER: _builtins.int
-    epoch: _builtins.str
-    """Epoch of the feed."""
-    head: _builtins.int
-    """Cursor to go on from."""
-    change_id: _builtins.str
-    """change_id of the head; empty when there is none."""
-    def __init__(
-        self,
-        *,
-        epoch: _builtins.str = ...,
-        head: _builtins.int = ...,
-        change_id: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change_id", b"change_id", "epoch", b"epoch", "head", b"head"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___SnapshotEnd: _TypeAlias = SnapshotEnd  # noqa: Y015
-
-@_typing.final
-class Heartbeat(_message.Message):
-    """A sign of life."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    EPOCH_FIELD_NUMBER: _builtins.int
-    HEAD_FIELD_NUMBER: _builtins.int
-    epoch: _builtins.str
-    """Epoch of the feed."""
-    head: _builtins.int
-    """Last sequence of the feed."""
-    def __init__(
-        self,
-        *,
-        epoch: _builtins.str = ...,
-        head: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "head", b"head"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Heartbeat: _TypeAlias = Heartbeat  # noqa: Y015
+Global___SetDrainResponse: _TypeAlias = SetDrainResponse  # noqa: Y015

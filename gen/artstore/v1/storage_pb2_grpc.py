@@ -3,7 +3,10 @@
 import grpc
 import warnings
 
+from artstore.v1 import changes_pb2 as artstore_dot_v1_dot_changes__pb2
+from artstore.v1 import downloads_pb2 as artstore_dot_v1_dot_downloads__pb2
 from artstore.v1 import storage_pb2 as artstore_dot_v1_dot_storage__pb2
+from artstore.v1 import uploads_pb2 as artstore_dot_v1_dot_uploads__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -41,38 +44,43 @@ class StorageServiceStub:
         """
         self.Upload = channel.stream_unary(
                 '/artstore.v1.StorageService/Upload',
-                request_serializer=artstore_dot_v1_dot_storage__pb2.StorageServiceUploadRequest.SerializeToString,
-                response_deserializer=artstore_dot_v1_dot_storage__pb2.StorageServiceUploadResponse.FromString,
+                request_serializer=artstore_dot_v1_dot_uploads__pb2.UploadRequest.SerializeToString,
+                response_deserializer=artstore_dot_v1_dot_uploads__pb2.UploadResponse.FromString,
                 _registered_method=True)
         self.StartUpload = channel.unary_unary(
                 '/artstore.v1.StorageService/StartUpload',
-                request_serializer=artstore_dot_v1_dot_storage__pb2.StorageServiceStartUploadRequest.SerializeToString,
-                response_deserializer=artstore_dot_v1_dot_storage__pb2.StorageServiceStartUploadResponse.FromString,
+                request_serializer=artstore_dot_v1_dot_uploads__pb2.StartUploadRequest.SerializeToString,
+                response_deserializer=artstore_dot_v1_dot_uploads__pb2.StartUploadResponse.FromString,
                 _registered_method=True)
         self.WriteUpload = channel.stream_unary(
                 '/artstore.v1.StorageService/WriteUpload',
-                request_serializer=artstore_dot_v1_dot_storage__pb2.StorageServiceWriteUploadRequest.SerializeToString,
-                response_deserializer=artstore_dot_v1_dot_storage__pb2.StorageServiceWriteUploadResponse.FromString,
+                request_serializer=artstore_dot_v1_dot_uploads__pb2.WriteUploadRequest.SerializeToString,
+                response_deserializer=artstore_dot_v1_dot_uploads__pb2.WriteUploadResponse.FromString,
                 _registered_method=True)
         self.GetUpload = channel.unary_unary(
                 '/artstore.v1.StorageService/GetUpload',
-                request_serializer=artstore_dot_v1_dot_storage__pb2.StorageServiceGetUploadRequest.SerializeToString,
-                response_deserializer=artstore_dot_v1_dot_storage__pb2.StorageServiceGetUploadResponse.FromString,
+                request_serializer=artstore_dot_v1_dot_uploads__pb2.GetUploadRequest.SerializeToString,
+                response_deserializer=artstore_dot_v1_dot_uploads__pb2.GetUploadResponse.FromString,
+                _registered_method=True)
+        self.ListUploads = channel.unary_unary(
+                '/artstore.v1.StorageService/ListUploads',
+                request_serializer=artstore_dot_v1_dot_storage__pb2.ListUploadsRequest.SerializeToString,
+                response_deserializer=artstore_dot_v1_dot_storage__pb2.ListUploadsResponse.FromString,
                 _registered_method=True)
         self.CommitUpload = channel.unary_unary(
                 '/artstore.v1.StorageService/CommitUpload',
-                request_serializer=artstore_dot_v1_dot_storage__pb2.StorageServiceCommitUploadRequest.SerializeToString,
-                response_deserializer=artstore_dot_v1_dot_storage__pb2.StorageServiceCommitUploadResponse.FromString,
+                request_serializer=artstore_dot_v1_dot_uploads__pb2.CommitUploadRequest.SerializeToString,
+                response_deserializer=artstore_dot_v1_dot_uploads__pb2.CommitUploadResponse.FromString,
                 _registered_method=True)
         self.AbortUpload = channel.unary_unary(
                 '/artstore.v1.StorageService/AbortUpload',
-                request_serializer=artstore_dot_v1_dot_storage__pb2.StorageServiceAbortUploadRequest.SerializeToString,
-                response_deserializer=artstore_dot_v1_dot_storage__pb2.StorageServiceAbortUploadResponse.FromString,
+                request_serializer=artstore_dot_v1_dot_uploads__pb2.AbortUploadRequest.SerializeToString,
+                response_deserializer=artstore_dot_v1_dot_uploads__pb2.AbortUploadResponse.FromString,
                 _registered_method=True)
         self.Download = channel.unary_stream(
                 '/artstore.v1.StorageService/Download',
-                request_serializer=artstore_dot_v1_dot_storage__pb2.DownloadRequest.SerializeToString,
-                response_deserializer=artstore_dot_v1_dot_storage__pb2.DownloadResponse.FromString,
+                request_serializer=artstore_dot_v1_dot_downloads__pb2.DownloadRequest.SerializeToString,
+                response_deserializer=artstore_dot_v1_dot_downloads__pb2.DownloadResponse.FromString,
                 _registered_method=True)
         self.GetFile = channel.unary_unary(
                 '/artstore.v1.StorageService/GetFile',
@@ -114,10 +122,15 @@ class StorageServiceStub:
                 request_serializer=artstore_dot_v1_dot_storage__pb2.SetModeRequest.SerializeToString,
                 response_deserializer=artstore_dot_v1_dot_storage__pb2.SetModeResponse.FromString,
                 _registered_method=True)
+        self.SetDrain = channel.unary_unary(
+                '/artstore.v1.StorageService/SetDrain',
+                request_serializer=artstore_dot_v1_dot_storage__pb2.SetDrainRequest.SerializeToString,
+                response_deserializer=artstore_dot_v1_dot_storage__pb2.SetDrainResponse.FromString,
+                _registered_method=True)
         self.WatchChanges = channel.unary_stream(
                 '/artstore.v1.StorageService/WatchChanges',
-                request_serializer=artstore_dot_v1_dot_storage__pb2.WatchChangesRequest.SerializeToString,
-                response_deserializer=artstore_dot_v1_dot_storage__pb2.WatchChangesResponse.FromString,
+                request_serializer=artstore_dot_v1_dot_changes__pb2.WatchChangesRequest.SerializeToString,
+                response_deserializer=artstore_dot_v1_dot_changes__pb2.WatchChangesResponse.FromString,
                 _registered_method=True)
 
 
@@ -199,6 +212,14 @@ class StorageServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListUploads(self, request, context):
+        """Lists open resumable uploads, newest first; without their tokens. Roles: USER and SERVICE their
+        own, ADMIN all. UNAVAILABLE when the database is down.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CommitUpload(self, request, context):
         """Makes the file of a resumable upload. Idempotent: a second commit answers the same file.
         Roles: USER up, with the upload's token.
@@ -207,7 +228,7 @@ class StorageServiceServicer:
         when size or digest differ otherwise: nothing becomes visible, and bytes may be sent again.
         What was sent stays for that, except on S3 after a restart of the server: there only the
         completed object can be hashed, and after a wrong digest GetUpload answers 0.
-        NOT_FOUND, reason DELETED, when it was committed and its file was deleted since.
+        NOT_FOUND, reason FILE_DELETED, when it was committed and its file was deleted since.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -252,19 +273,19 @@ class StorageServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListFiles(self, request, context):
-        """Lists active files from the cache, oldest first. Idempotent. Roles: READONLY up.
-        UNAVAILABLE when the database is down.
+        """Lists files from the cache, oldest first. Roles: READONLY up. UNAVAILABLE when the database is
+        down.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateFile(self, request, context):
-        """Changes what the user supplied. Roles: USER up (legal_hold: ADMIN).
+        """Changes what the user supplied. Roles: USER up.
 
         ABORTED, reason REVISION_CONFLICT, when expected_revision is not the sidecar's;
         FAILED_PRECONDITION mode, state, or reason STORE_READ_ONLY; INVALID_ARGUMENT unknown or
-        unchangeable field.
+        unchangeable field (legal_hold: see LifecycleService.SetLegalHold).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -283,7 +304,9 @@ class StorageServiceServicer:
 
     def UndeleteFile(self, request, context):
         """Brings a deleted file back. Idempotent on an active file. Roles: USER up.
-        NOT_FOUND when its bytes are gone.
+
+        NOT_FOUND when there is none, or, reason BLOB_GONE, its bytes are gone; ABORTED revision;
+        FAILED_PRECONDITION mode, or reason STORE_READ_ONLY.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -307,13 +330,25 @@ class StorageServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetDrain(self, request, context):
+        """Takes new uploads and transfers no more, or again; changes and reads go on. Kept in
+        element.json. Roles: ADMIN; StartEvacuation passes that ADMIN's token on as metadata
+        `artstore-caller`. UNIMPLEMENTED in this version.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchChanges(self, request, context):
         """Follows the element's changes. Roles: SERVICE, ADMIN.
 
-        The stream goes on from the cursor when epoch, after_sequence and after_change_id are known
-        and their history is kept; otherwise it starts with snapshot_begin, every file as a change,
-        and snapshot_end, whose head is the cursor to go on from. Heartbeats come at least every
-        5 seconds. It never ends by itself.
+        The stream goes on from the cursor when that is known and its history is kept; otherwise it
+        starts with snapshot_begin, every file as a change, and snapshot_end, whose cursor is the one
+        to go on from. Heartbeats come at least every 5 seconds.
+
+        It tells of the token's namespaces only (in this version of all). It ends with an error only:
+        UNAUTHENTICATED when its token has expired or its account is suspended (not yet in this
+        version), UNAVAILABLE when the element stops. Open it again then, from the last cursor.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -324,38 +359,43 @@ def add_StorageServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'Upload': grpc.stream_unary_rpc_method_handler(
                     servicer.Upload,
-                    request_deserializer=artstore_dot_v1_dot_storage__pb2.StorageServiceUploadRequest.FromString,
-                    response_serializer=artstore_dot_v1_dot_storage__pb2.StorageServiceUploadResponse.SerializeToString,
+                    request_deserializer=artstore_dot_v1_dot_uploads__pb2.UploadRequest.FromString,
+                    response_serializer=artstore_dot_v1_dot_uploads__pb2.UploadResponse.SerializeToString,
             ),
             'StartUpload': grpc.unary_unary_rpc_method_handler(
                     servicer.StartUpload,
-                    request_deserializer=artstore_dot_v1_dot_storage__pb2.StorageServiceStartUploadRequest.FromString,
-                    response_serializer=artstore_dot_v1_dot_storage__pb2.StorageServiceStartUploadResponse.SerializeToString,
+                    request_deserializer=artstore_dot_v1_dot_uploads__pb2.StartUploadRequest.FromString,
+                    response_serializer=artstore_dot_v1_dot_uploads__pb2.StartUploadResponse.SerializeToString,
             ),
             'WriteUpload': grpc.stream_unary_rpc_method_handler(
                     servicer.WriteUpload,
-                    request_deserializer=artstore_dot_v1_dot_storage__pb2.StorageServiceWriteUploadRequest.FromString,
-                    response_serializer=artstore_dot_v1_dot_storage__pb2.StorageServiceWriteUploadResponse.SerializeToString,
+                    request_deserializer=artstore_dot_v1_dot_uploads__pb2.WriteUploadRequest.FromString,
+                    response_serializer=artstore_dot_v1_dot_uploads__pb2.WriteUploadResponse.SerializeToString,
             ),
             'GetUpload': grpc.unary_unary_rpc_method_handler(
                     servicer.GetUpload,
-                    request_deserializer=artstore_dot_v1_dot_storage__pb2.StorageServiceGetUploadRequest.FromString,
-                    response_serializer=artstore_dot_v1_dot_storage__pb2.StorageServiceGetUploadResponse.SerializeToString,
+                    request_deserializer=artstore_dot_v1_dot_uploads__pb2.GetUploadRequest.FromString,
+                    response_serializer=artstore_dot_v1_dot_uploads__pb2.GetUploadResponse.SerializeToString,
+            ),
+            'ListUploads': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListUploads,
+                    request_deserializer=artstore_dot_v1_dot_storage__pb2.ListUploadsRequest.FromString,
+                    response_serializer=artstore_dot_v1_dot_storage__pb2.ListUploadsResponse.SerializeToString,
             ),
             'CommitUpload': grpc.unary_unary_rpc_method_handler(
                     servicer.CommitUpload,
-                    request_deserializer=artstore_dot_v1_dot_storage__pb2.StorageServiceCommitUploadRequest.FromString,
-                    response_serializer=artstore_dot_v1_dot_storage__pb2.StorageServiceCommitUploadResponse.SerializeToString,
+                    request_deserializer=artstore_dot_v1_dot_uploads__pb2.CommitUploadRequest.FromString,
+                    response_serializer=artstore_dot_v1_dot_uploads__pb2.CommitUploadResponse.SerializeToString,
             ),
             'AbortUpload': grpc.unary_unary_rpc_method_handler(
                     servicer.AbortUpload,
-                    request_deserializer=artstore_dot_v1_dot_storage__pb2.StorageServiceAbortUploadRequest.FromString,
-                    response_serializer=artstore_dot_v1_dot_storage__pb2.StorageServiceAbortUploadResponse.SerializeToString,
+                    request_deserializer=artstore_dot_v1_dot_uploads__pb2.AbortUploadRequest.FromString,
+                    response_serializer=artstore_dot_v1_dot_uploads__pb2.AbortUploadResponse.SerializeToString,
             ),
             'Download': grpc.unary_stream_rpc_method_handler(
                     servicer.Download,
-                    request_deserializer=artstore_dot_v1_dot_storage__pb2.DownloadRequest.FromString,
-                    response_serializer=artstore_dot_v1_dot_storage__pb2.DownloadResponse.SerializeToString,
+                    request_deserializer=artstore_dot_v1_dot_downloads__pb2.DownloadRequest.FromString,
+                    response_serializer=artstore_dot_v1_dot_downloads__pb2.DownloadResponse.SerializeToString,
             ),
             'GetFile': grpc.unary_unary_rpc_method_handler(
                     servicer.GetFile,
@@ -397,10 +437,15 @@ def add_StorageServiceServicer_to_server(servicer, server):
                     request_deserializer=artstore_dot_v1_dot_storage__pb2.SetModeRequest.FromString,
                     response_serializer=artstore_dot_v1_dot_storage__pb2.SetModeResponse.SerializeToString,
             ),
+            'SetDrain': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetDrain,
+                    request_deserializer=artstore_dot_v1_dot_storage__pb2.SetDrainRequest.FromString,
+                    response_serializer=artstore_dot_v1_dot_storage__pb2.SetDrainResponse.SerializeToString,
+            ),
             'WatchChanges': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchChanges,
-                    request_deserializer=artstore_dot_v1_dot_storage__pb2.WatchChangesRequest.FromString,
-                    response_serializer=artstore_dot_v1_dot_storage__pb2.WatchChangesResponse.SerializeToString,
+                    request_deserializer=artstore_dot_v1_dot_changes__pb2.WatchChangesRequest.FromString,
+                    response_serializer=artstore_dot_v1_dot_changes__pb2.WatchChangesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -433,8 +478,8 @@ class StorageService:
             request_iterator,
             target,
             '/artstore.v1.StorageService/Upload',
-            artstore_dot_v1_dot_storage__pb2.StorageServiceUploadRequest.SerializeToString,
-            artstore_dot_v1_dot_storage__pb2.StorageServiceUploadResponse.FromString,
+            artstore_dot_v1_dot_uploads__pb2.UploadRequest.SerializeToString,
+            artstore_dot_v1_dot_uploads__pb2.UploadResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -460,8 +505,8 @@ class StorageService:
             request,
             target,
             '/artstore.v1.StorageService/StartUpload',
-            artstore_dot_v1_dot_storage__pb2.StorageServiceStartUploadRequest.SerializeToString,
-            artstore_dot_v1_dot_storage__pb2.StorageServiceStartUploadResponse.FromString,
+            artstore_dot_v1_dot_uploads__pb2.StartUploadRequest.SerializeToString,
+            artstore_dot_v1_dot_uploads__pb2.StartUploadResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -487,8 +532,8 @@ class StorageService:
             request_iterator,
             target,
             '/artstore.v1.StorageService/WriteUpload',
-            artstore_dot_v1_dot_storage__pb2.StorageServiceWriteUploadRequest.SerializeToString,
-            artstore_dot_v1_dot_storage__pb2.StorageServiceWriteUploadResponse.FromString,
+            artstore_dot_v1_dot_uploads__pb2.WriteUploadRequest.SerializeToString,
+            artstore_dot_v1_dot_uploads__pb2.WriteUploadResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -514,8 +559,35 @@ class StorageService:
             request,
             target,
             '/artstore.v1.StorageService/GetUpload',
-            artstore_dot_v1_dot_storage__pb2.StorageServiceGetUploadRequest.SerializeToString,
-            artstore_dot_v1_dot_storage__pb2.StorageServiceGetUploadResponse.FromString,
+            artstore_dot_v1_dot_uploads__pb2.GetUploadRequest.SerializeToString,
+            artstore_dot_v1_dot_uploads__pb2.GetUploadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListUploads(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/artstore.v1.StorageService/ListUploads',
+            artstore_dot_v1_dot_storage__pb2.ListUploadsRequest.SerializeToString,
+            artstore_dot_v1_dot_storage__pb2.ListUploadsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -541,8 +613,8 @@ class StorageService:
             request,
             target,
             '/artstore.v1.StorageService/CommitUpload',
-            artstore_dot_v1_dot_storage__pb2.StorageServiceCommitUploadRequest.SerializeToString,
-            artstore_dot_v1_dot_storage__pb2.StorageServiceCommitUploadResponse.FromString,
+            artstore_dot_v1_dot_uploads__pb2.CommitUploadRequest.SerializeToString,
+            artstore_dot_v1_dot_uploads__pb2.CommitUploadResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -568,8 +640,8 @@ class StorageService:
             request,
             target,
             '/artstore.v1.StorageService/AbortUpload',
-            artstore_dot_v1_dot_storage__pb2.StorageServiceAbortUploadRequest.SerializeToString,
-            artstore_dot_v1_dot_storage__pb2.StorageServiceAbortUploadResponse.FromString,
+            artstore_dot_v1_dot_uploads__pb2.AbortUploadRequest.SerializeToString,
+            artstore_dot_v1_dot_uploads__pb2.AbortUploadResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -595,8 +667,8 @@ class StorageService:
             request,
             target,
             '/artstore.v1.StorageService/Download',
-            artstore_dot_v1_dot_storage__pb2.DownloadRequest.SerializeToString,
-            artstore_dot_v1_dot_storage__pb2.DownloadResponse.FromString,
+            artstore_dot_v1_dot_downloads__pb2.DownloadRequest.SerializeToString,
+            artstore_dot_v1_dot_downloads__pb2.DownloadResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -824,6 +896,33 @@ class StorageService:
             _registered_method=True)
 
     @staticmethod
+    def SetDrain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/artstore.v1.StorageService/SetDrain',
+            artstore_dot_v1_dot_storage__pb2.SetDrainRequest.SerializeToString,
+            artstore_dot_v1_dot_storage__pb2.SetDrainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def WatchChanges(request,
             target,
             options=(),
@@ -838,8 +937,8 @@ class StorageService:
             request,
             target,
             '/artstore.v1.StorageService/WatchChanges',
-            artstore_dot_v1_dot_storage__pb2.WatchChangesRequest.SerializeToString,
-            artstore_dot_v1_dot_storage__pb2.WatchChangesResponse.FromString,
+            artstore_dot_v1_dot_changes__pb2.WatchChangesRequest.SerializeToString,
+            artstore_dot_v1_dot_changes__pb2.WatchChangesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -3,7 +3,10 @@
 isort:skip_file
 The service of one storage element: bytes, sidecars and the cache rows over them."""
 
+from artstore.v1 import changes_pb2 as _changes_pb2
+from artstore.v1 import downloads_pb2 as _downloads_pb2
 from artstore.v1 import storage_pb2 as _storage_pb2
+from artstore.v1 import uploads_pb2 as _uploads_pb2
 from collections import abc as _abc
 from grpc import aio as _aio
 import abc as _abc_1
@@ -38,7 +41,7 @@ class StorageServiceStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> StorageServiceAsyncStub: ...
-    Upload: _grpc.StreamUnaryMultiCallable[_storage_pb2.StorageServiceUploadRequest, _storage_pb2.StorageServiceUploadResponse]
+    Upload: _grpc.StreamUnaryMultiCallable[_uploads_pb2.UploadRequest, _uploads_pb2.UploadResponse]
     """Stores a file in one stream. Roles: SERVICE, ADMIN.
 
     Send `header`, wait for the server's initial metadata (the header is accepted, space is
@@ -55,7 +58,7 @@ class StorageServiceStub:
     DATA_LOSS size or checksum; UNAVAILABLE store or database down, or, reason CLOCK, the
     element's clock is wrong by what PostgreSQL's and Redis's say (StartUpload too).
     """
-    StartUpload: _grpc.UnaryUnaryMultiCallable[_storage_pb2.StorageServiceStartUploadRequest, _storage_pb2.StorageServiceStartUploadResponse]
+    StartUpload: _grpc.UnaryUnaryMultiCallable[_uploads_pb2.StartUploadRequest, _uploads_pb2.StartUploadResponse]
     """Opens a resumable upload and reserves its room. Roles: SERVICE, ADMIN.
 
     With the `request_id` of an upload that is still open it answers the same upload_id and a
@@ -65,7 +68,7 @@ class StorageServiceStub:
     FAILED_PRECONDITION, reason STORE_READ_ONLY: the store takes no writes. An upload that was
     open under this request_id has ended then, so the request may go to another element.
     """
-    WriteUpload: _grpc.StreamUnaryMultiCallable[_storage_pb2.StorageServiceWriteUploadRequest, _storage_pb2.StorageServiceWriteUploadResponse]
+    WriteUpload: _grpc.StreamUnaryMultiCallable[_uploads_pb2.WriteUploadRequest, _uploads_pb2.WriteUploadResponse]
     """Sends bytes of a resumable upload. Roles: USER up, with metadata `artstore-upload-token`
     (missing or wrong: PERMISSION_DENIED).
 
@@ -89,9 +92,13 @@ class StorageServiceStub:
 
     The server sends initial metadata when it has accepted the first message.
     """
-    GetUpload: _grpc.UnaryUnaryMultiCallable[_storage_pb2.StorageServiceGetUploadRequest, _storage_pb2.StorageServiceGetUploadResponse]
+    GetUpload: _grpc.UnaryUnaryMultiCallable[_uploads_pb2.GetUploadRequest, _uploads_pb2.GetUploadResponse]
     """Says how far a resumable upload is. Idempotent. Roles: USER up, with the upload's token."""
-    CommitUpload: _grpc.UnaryUnaryMultiCallable[_storage_pb2.StorageServiceCommitUploadRequest, _storage_pb2.StorageServiceCommitUploadResponse]
+    ListUploads: _grpc.UnaryUnaryMultiCallable[_storage_pb2.ListUploadsRequest, _storage_pb2.ListUploadsResponse]
+    """Lists open resumable uploads, newest first; without their tokens. Roles: USER and SERVICE their
+    own, ADMIN all. UNAVAILABLE when the database is down.
+    """
+    CommitUpload: _grpc.UnaryUnaryMultiCallable[_uploads_pb2.CommitUploadRequest, _uploads_pb2.CommitUploadResponse]
     """Makes the file of a resumable upload. Idempotent: a second commit answers the same file.
     Roles: USER up, with the upload's token.
 
@@ -99,13 +106,13 @@ class StorageServiceStub:
     when size or digest differ otherwise: nothing becomes visible, and bytes may be sent again.
     What was sent stays for that, except on S3 after a restart of the server: there only the
     completed object can be hashed, and after a wrong digest GetUpload answers 0.
-    NOT_FOUND, reason DELETED, when it was committed and its file was deleted since.
+    NOT_FOUND, reason FILE_DELETED, when it was committed and its file was deleted since.
     """
-    AbortUpload: _grpc.UnaryUnaryMultiCallable[_storage_pb2.StorageServiceAbortUploadRequest, _storage_pb2.StorageServiceAbortUploadResponse]
+    AbortUpload: _grpc.UnaryUnaryMultiCallable[_uploads_pb2.AbortUploadRequest, _uploads_pb2.AbortUploadResponse]
     """Ends a resumable upload and frees its room. Idempotent; a committed file stays.
     Roles: USER up, with the upload's token.
     """
-    Download: _grpc.UnaryStreamMultiCallable[_storage_pb2.DownloadRequest, _storage_pb2.DownloadResponse]
+    Download: _grpc.UnaryStreamMultiCallable[_downloads_pb2.DownloadRequest, _downloads_pb2.DownloadResponse]
     """Reads a file's bytes, or a range of them: first `header`, then `chunk`s. Roles: READONLY up.
 
     NOT_FOUND; OUT_OF_RANGE offset beyond the end (offset = size gives no bytes);
@@ -124,15 +131,15 @@ class StorageServiceStub:
     Roles: READONLY up.
     """
     ListFiles: _grpc.UnaryUnaryMultiCallable[_storage_pb2.StorageServiceListFilesRequest, _storage_pb2.StorageServiceListFilesResponse]
-    """Lists active files from the cache, oldest first. Idempotent. Roles: READONLY up.
-    UNAVAILABLE when the database is down.
+    """Lists files from the cache, oldest first. Roles: READONLY up. UNAVAILABLE when the database is
+    down.
     """
     UpdateFile: _grpc.UnaryUnaryMultiCallable[_storage_pb2.UpdateFileRequest, _storage_pb2.UpdateFileResponse]
-    """Changes what the user supplied. Roles: USER up (legal_hold: ADMIN).
+    """Changes what the user supplied. Roles: USER up.
 
     ABORTED, reason REVISION_CONFLICT, when expected_revision is not the sidecar's;
     FAILED_PRECONDITION mode, state, or reason STORE_READ_ONLY; INVALID_ARGUMENT unknown or
-    unchangeable field.
+    unchangeable field (legal_hold: see LifecycleService.SetLegalHold).
     """
     DeleteFile: _grpc.UnaryUnaryMultiCallable[_storage_pb2.DeleteFileRequest, _storage_pb2.DeleteFileResponse]
     """Deletes a file: it is NOT_FOUND from then on, and UndeleteFile brings it back while its
@@ -143,7 +150,9 @@ class StorageServiceStub:
     """
     UndeleteFile: _grpc.UnaryUnaryMultiCallable[_storage_pb2.UndeleteFileRequest, _storage_pb2.UndeleteFileResponse]
     """Brings a deleted file back. Idempotent on an active file. Roles: USER up.
-    NOT_FOUND when its bytes are gone.
+
+    NOT_FOUND when there is none, or, reason BLOB_GONE, its bytes are gone; ABORTED revision;
+    FAILED_PRECONDITION mode, or reason STORE_READ_ONLY.
     """
     GetElement: _grpc.UnaryUnaryMultiCallable[_storage_pb2.GetElementRequest, _storage_pb2.GetElementResponse]
     """Describes the element. Idempotent. Roles: READONLY up."""
@@ -154,13 +163,21 @@ class StorageServiceStub:
     FAILED_PRECONDITION when the step is not allowed (edit: none; rw to ro; ro to ar; ro to rw
     with confirm). Setting the present mode is fine.
     """
-    WatchChanges: _grpc.UnaryStreamMultiCallable[_storage_pb2.WatchChangesRequest, _storage_pb2.WatchChangesResponse]
+    SetDrain: _grpc.UnaryUnaryMultiCallable[_storage_pb2.SetDrainRequest, _storage_pb2.SetDrainResponse]
+    """Takes new uploads and transfers no more, or again; changes and reads go on. Kept in
+    element.json. Roles: ADMIN; StartEvacuation passes that ADMIN's token on as metadata
+    `artstore-caller`. UNIMPLEMENTED in this version.
+    """
+    WatchChanges: _grpc.UnaryStreamMultiCallable[_changes_pb2.WatchChangesRequest, _changes_pb2.WatchChangesResponse]
     """Follows the element's changes. Roles: SERVICE, ADMIN.
 
-    The stream goes on from the cursor when epoch, after_sequence and after_change_id are known
-    and their history is kept; otherwise it starts with snapshot_begin, every file as a change,
-    and snapshot_end, whose head is the cursor to go on from. Heartbeats come at least every
-    5 seconds. It never ends by itself.
+    The stream goes on from the cursor when that is known and its history is kept; otherwise it
+    starts with snapshot_begin, every file as a change, and snapshot_end, whose cursor is the one
+    to go on from. Heartbeats come at least every 5 seconds.
+
+    It tells of the token's namespaces only (in this version of all). It ends with an error only:
+    UNAUTHENTICATED when its token has expired or its account is suspended (not yet in this
+    version), UNAVAILABLE when the element stops. Open it again then, from the last cursor.
     """
 
 @_typing.type_check_only
@@ -173,7 +190,7 @@ class StorageServiceAsyncStub(StorageServiceStub):
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
-    Upload: _aio.StreamUnaryMultiCallable[_storage_pb2.StorageServiceUploadRequest, _storage_pb2.StorageServiceUploadResponse]  # type: ignore[assignment]
+    Upload: _aio.StreamUnaryMultiCallable[_uploads_pb2.UploadRequest, _uploads_pb2.UploadResponse]  # type: ignore[assignment]
     """Stores a file in one stream. Roles: SERVICE, ADMIN.
 
     Send `header`, wait for the server's initial metadata (the header is accepted, space is
@@ -190,7 +207,7 @@ class StorageServiceAsyncStub(StorageServiceStub):
     DATA_LOSS size or checksum; UNAVAILABLE store or database down, or, reason CLOCK, the
     element's clock is wrong by what PostgreSQL's and Redis's say (StartUpload too).
     """
-    StartUpload: _aio.UnaryUnaryMultiCallable[_storage_pb2.StorageServiceStartUploadRequest, _storage_pb2.StorageServiceStartUploadResponse]  # type: ignore[assignment]
+    StartUpload: _aio.UnaryUnaryMultiCallable[_uploads_pb2.StartUploadRequest, _uploads_pb2.StartUploadResponse]  # type: ignore[assignment]
     """Opens a resumable upload and reserves its room. Roles: SERVICE, ADMIN.
 
     With the `request_id` of an upload that is still open it answers the same upload_id and a
@@ -200,7 +217,7 @@ class StorageServiceAsyncStub(StorageServiceStub):
     FAILED_PRECONDITION, reason STORE_READ_ONLY: the store takes no writes. An upload that was
     open under this request_id has ended then, so the request may go to another element.
     """
-    WriteUpload: _aio.StreamUnaryMultiCallable[_storage_pb2.StorageServiceWriteUploadRequest, _storage_pb2.StorageServiceWriteUploadResponse]  # type: ignore[assignment]
+    WriteUpload: _aio.StreamUnaryMultiCallable[_uploads_pb2.WriteUploadRequest, _uploads_pb2.WriteUploadResponse]  # type: ignore[assignment]
     """Sends bytes of a resumable upload. Roles: USER up, with metadata `artstore-upload-token`
     (missing or wrong: PERMISSION_DENIED).
 
@@ -224,9 +241,13 @@ class StorageServiceAsyncStub(StorageServiceStub):
 
     The server sends initial metadata when it has accepted the first message.
     """
-    GetUpload: _aio.UnaryUnaryMultiCallable[_storage_pb2.StorageServiceGetUploadRequest, _storage_pb2.StorageServiceGetUploadResponse]  # type: ignore[assignment]
+    GetUpload: _aio.UnaryUnaryMultiCallable[_uploads_pb2.GetUploadRequest, _uploads_pb2.GetUploadResponse]  # type: ignore[assignment]
     """Says how far a resumable upload is. Idempotent. Roles: USER up, with the upload's token."""
-    CommitUpload: _aio.UnaryUnaryMultiCallable[_storage_pb2.StorageServiceCommitUploadRequest, _storage_pb2.StorageServiceCommitUploadResponse]  # type: ignore[assignment]
+    ListUploads: _aio.UnaryUnaryMultiCallable[_storage_pb2.ListUploadsRequest, _storage_pb2.ListUploadsResponse]  # type: ignore[assignment]
+    """Lists open resumable uploads, newest first; without their tokens. Roles: USER and SERVICE their
+    own, ADMIN all. UNAVAILABLE when the database is down.
+    """
+    CommitUpload: _aio.UnaryUnaryMultiCallable[_uploads_pb2.CommitUploadRequest, _uploads_pb2.CommitUploadResponse]  # type: ignore[assignment]
     """Makes the file of a resumable upload. Idempotent: a second commit answers the same file.
     Roles: USER up, with the upload's token.
 
@@ -234,13 +255,13 @@ class StorageServiceAsyncStub(StorageServiceStub):
     when size or digest differ otherwise: nothing becomes visible, and bytes may be sent again.
     What was sent stays for that, except on S3 after a restart of the server: there only the
     completed object can be hashed, and after a wrong digest GetUpload answers 0.
-    NOT_FOUND, reason DELETED, when it was committed and its file was deleted since.
+    NOT_FOUND, reason FILE_DELETED, when it was committed and its file was deleted since.
     """
-    AbortUpload: _aio.UnaryUnaryMultiCallable[_storage_pb2.StorageServiceAbortUploadRequest, _storage_pb2.StorageServiceAbortUploadResponse]  # type: ignore[assignment]
+    AbortUpload: _aio.UnaryUnaryMultiCallable[_uploads_pb2.AbortUploadRequest, _uploads_pb2.AbortUploadResponse]  # type: ignore[assignment]
     """Ends a resumable upload and frees its room. Idempotent; a committed file stays.
     Roles: USER up, with the upload's token.
     """
-    Download: _aio.UnaryStreamMultiCallable[_storage_pb2.DownloadRequest, _storage_pb2.DownloadResponse]  # type: ignore[assignment]
+    Download: _aio.UnaryStreamMultiCallable[_downloads_pb2.DownloadRequest, _downloads_pb2.DownloadResponse]  # type: ignore[assignment]
     """Reads a file's bytes, or a range of them: first `header`, then `chunk`s. Roles: READONLY up.
 
     NOT_FOUND; OUT_OF_RANGE offset beyond the end (offset = size gives no bytes);
@@ -259,15 +280,15 @@ class StorageServiceAsyncStub(StorageServiceStub):
     Roles: READONLY up.
     """
     ListFiles: _aio.UnaryUnaryMultiCallable[_storage_pb2.StorageServiceListFilesRequest, _storage_pb2.StorageServiceListFilesResponse]  # type: ignore[assignment]
-    """Lists active files from the cache, oldest first. Idempotent. Roles: READONLY up.
-    UNAVAILABLE when the database is down.
+    """Lists files from the cache, oldest first. Roles: READONLY up. UNAVAILABLE when the database is
+    down.
     """
     UpdateFile: _aio.UnaryUnaryMultiCallable[_storage_pb2.UpdateFileRequest, _storage_pb2.UpdateFileResponse]  # type: ignore[assignment]
-    """Changes what the user supplied. Roles: USER up (legal_hold: ADMIN).
+    """Changes what the user supplied. Roles: USER up.
 
     ABORTED, reason REVISION_CONFLICT, when expected_revision is not the sidecar's;
     FAILED_PRECONDITION mode, state, or reason STORE_READ_ONLY; INVALID_ARGUMENT unknown or
-    unchangeable field.
+    unchangeable field (legal_hold: see LifecycleService.SetLegalHold).
     """
     DeleteFile: _aio.UnaryUnaryMultiCallable[_storage_pb2.DeleteFileRequest, _storage_pb2.DeleteFileResponse]  # type: ignore[assignment]
     """Deletes a file: it is NOT_FOUND from then on, and UndeleteFile brings it back while its
@@ -278,7 +299,9 @@ class StorageServiceAsyncStub(StorageServiceStub):
     """
     UndeleteFile: _aio.UnaryUnaryMultiCallable[_storage_pb2.UndeleteFileRequest, _storage_pb2.UndeleteFileResponse]  # type: ignore[assignment]
     """Brings a deleted file back. Idempotent on an active file. Roles: USER up.
-    NOT_FOUND when its bytes are gone.
+
+    NOT_FOUND when there is none, or, reason BLOB_GONE, its bytes are gone; ABORTED revision;
+    FAILED_PRECONDITION mode, or reason STORE_READ_ONLY.
     """
     GetElement: _aio.UnaryUnaryMultiCallable[_storage_pb2.GetElementRequest, _storage_pb2.GetElementResponse]  # type: ignore[assignment]
     """Describes the element. Idempotent. Roles: READONLY up."""
@@ -289,13 +312,21 @@ class StorageServiceAsyncStub(StorageServiceStub):
     FAILED_PRECONDITION when the step is not allowed (edit: none; rw to ro; ro to ar; ro to rw
     with confirm). Setting the present mode is fine.
     """
-    WatchChanges: _aio.UnaryStreamMultiCallable[_storage_pb2.WatchChangesRequest, _storage_pb2.WatchChangesResponse]  # type: ignore[assignment]
+    SetDrain: _aio.UnaryUnaryMultiCallable[_storage_pb2.SetDrainRequest, _storage_pb2.SetDrainResponse]  # type: ignore[assignment]
+    """Takes new uploads and transfers no more, or again; changes and reads go on. Kept in
+    element.json. Roles: ADMIN; StartEvacuation passes that ADMIN's token on as metadata
+    `artstore-caller`. UNIMPLEMENTED in this version.
+    """
+    WatchChanges: _aio.UnaryStreamMultiCallable[_changes_pb2.WatchChangesRequest, _changes_pb2.WatchChangesResponse]  # type: ignore[assignment]
     """Follows the element's changes. Roles: SERVICE, ADMIN.
 
-    The stream goes on from the cursor when epoch, after_sequence and after_change_id are known
-    and their history is kept; otherwise it starts with snapshot_begin, every file as a change,
-    and snapshot_end, whose head is the cursor to go on from. Heartbeats come at least every
-    5 seconds. It never ends by itself.
+    The stream goes on from the cursor when that is known and its history is kept; otherwise it
+    starts with snapshot_begin, every file as a change, and snapshot_end, whose cursor is the one
+    to go on from. Heartbeats come at least every 5 seconds.
+
+    It tells of the token's namespaces only (in this version of all). It ends with an error only:
+    UNAUTHENTICATED when its token has expired or its account is suspended (not yet in this
+    version), UNAVAILABLE when the element stops. Open it again then, from the last cursor.
     """
 
 class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -309,9 +340,9 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def Upload(
         self,
-        request_iterator: _MaybeAsyncIterator[_storage_pb2.StorageServiceUploadRequest],
+        request_iterator: _MaybeAsyncIterator[_uploads_pb2.UploadRequest],
         context: _ServicerContext,
-    ) -> _typing.Union[_storage_pb2.StorageServiceUploadResponse, _abc.Awaitable[_storage_pb2.StorageServiceUploadResponse]]:
+    ) -> _typing.Union[_uploads_pb2.UploadResponse, _abc.Awaitable[_uploads_pb2.UploadResponse]]:
         """Stores a file in one stream. Roles: SERVICE, ADMIN.
 
         Send `header`, wait for the server's initial metadata (the header is accepted, space is
@@ -332,9 +363,9 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def StartUpload(
         self,
-        request: _storage_pb2.StorageServiceStartUploadRequest,
+        request: _uploads_pb2.StartUploadRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_storage_pb2.StorageServiceStartUploadResponse, _abc.Awaitable[_storage_pb2.StorageServiceStartUploadResponse]]:
+    ) -> _typing.Union[_uploads_pb2.StartUploadResponse, _abc.Awaitable[_uploads_pb2.StartUploadResponse]]:
         """Opens a resumable upload and reserves its room. Roles: SERVICE, ADMIN.
 
         With the `request_id` of an upload that is still open it answers the same upload_id and a
@@ -348,9 +379,9 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def WriteUpload(
         self,
-        request_iterator: _MaybeAsyncIterator[_storage_pb2.StorageServiceWriteUploadRequest],
+        request_iterator: _MaybeAsyncIterator[_uploads_pb2.WriteUploadRequest],
         context: _ServicerContext,
-    ) -> _typing.Union[_storage_pb2.StorageServiceWriteUploadResponse, _abc.Awaitable[_storage_pb2.StorageServiceWriteUploadResponse]]:
+    ) -> _typing.Union[_uploads_pb2.WriteUploadResponse, _abc.Awaitable[_uploads_pb2.WriteUploadResponse]]:
         """Sends bytes of a resumable upload. Roles: USER up, with metadata `artstore-upload-token`
         (missing or wrong: PERMISSION_DENIED).
 
@@ -378,17 +409,27 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def GetUpload(
         self,
-        request: _storage_pb2.StorageServiceGetUploadRequest,
+        request: _uploads_pb2.GetUploadRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_storage_pb2.StorageServiceGetUploadResponse, _abc.Awaitable[_storage_pb2.StorageServiceGetUploadResponse]]:
+    ) -> _typing.Union[_uploads_pb2.GetUploadResponse, _abc.Awaitable[_uploads_pb2.GetUploadResponse]]:
         """Says how far a resumable upload is. Idempotent. Roles: USER up, with the upload's token."""
+
+    @_abc_1.abstractmethod
+    def ListUploads(
+        self,
+        request: _storage_pb2.ListUploadsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_storage_pb2.ListUploadsResponse, _abc.Awaitable[_storage_pb2.ListUploadsResponse]]:
+        """Lists open resumable uploads, newest first; without their tokens. Roles: USER and SERVICE their
+        own, ADMIN all. UNAVAILABLE when the database is down.
+        """
 
     @_abc_1.abstractmethod
     def CommitUpload(
         self,
-        request: _storage_pb2.StorageServiceCommitUploadRequest,
+        request: _uploads_pb2.CommitUploadRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_storage_pb2.StorageServiceCommitUploadResponse, _abc.Awaitable[_storage_pb2.StorageServiceCommitUploadResponse]]:
+    ) -> _typing.Union[_uploads_pb2.CommitUploadResponse, _abc.Awaitable[_uploads_pb2.CommitUploadResponse]]:
         """Makes the file of a resumable upload. Idempotent: a second commit answers the same file.
         Roles: USER up, with the upload's token.
 
@@ -396,15 +437,15 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         when size or digest differ otherwise: nothing becomes visible, and bytes may be sent again.
         What was sent stays for that, except on S3 after a restart of the server: there only the
         completed object can be hashed, and after a wrong digest GetUpload answers 0.
-        NOT_FOUND, reason DELETED, when it was committed and its file was deleted since.
+        NOT_FOUND, reason FILE_DELETED, when it was committed and its file was deleted since.
         """
 
     @_abc_1.abstractmethod
     def AbortUpload(
         self,
-        request: _storage_pb2.StorageServiceAbortUploadRequest,
+        request: _uploads_pb2.AbortUploadRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_storage_pb2.StorageServiceAbortUploadResponse, _abc.Awaitable[_storage_pb2.StorageServiceAbortUploadResponse]]:
+    ) -> _typing.Union[_uploads_pb2.AbortUploadResponse, _abc.Awaitable[_uploads_pb2.AbortUploadResponse]]:
         """Ends a resumable upload and frees its room. Idempotent; a committed file stays.
         Roles: USER up, with the upload's token.
         """
@@ -412,9 +453,9 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def Download(
         self,
-        request: _storage_pb2.DownloadRequest,
+        request: _downloads_pb2.DownloadRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_storage_pb2.DownloadResponse], _abc.AsyncIterator[_storage_pb2.DownloadResponse]]:
+    ) -> _typing.Union[_abc.Iterator[_downloads_pb2.DownloadResponse], _abc.AsyncIterator[_downloads_pb2.DownloadResponse]]:
         """Reads a file's bytes, or a range of them: first `header`, then `chunk`s. Roles: READONLY up.
 
         NOT_FOUND; OUT_OF_RANGE offset beyond the end (offset = size gives no bytes);
@@ -451,8 +492,8 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _storage_pb2.StorageServiceListFilesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_storage_pb2.StorageServiceListFilesResponse, _abc.Awaitable[_storage_pb2.StorageServiceListFilesResponse]]:
-        """Lists active files from the cache, oldest first. Idempotent. Roles: READONLY up.
-        UNAVAILABLE when the database is down.
+        """Lists files from the cache, oldest first. Roles: READONLY up. UNAVAILABLE when the database is
+        down.
         """
 
     @_abc_1.abstractmethod
@@ -461,11 +502,11 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _storage_pb2.UpdateFileRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_storage_pb2.UpdateFileResponse, _abc.Awaitable[_storage_pb2.UpdateFileResponse]]:
-        """Changes what the user supplied. Roles: USER up (legal_hold: ADMIN).
+        """Changes what the user supplied. Roles: USER up.
 
         ABORTED, reason REVISION_CONFLICT, when expected_revision is not the sidecar's;
         FAILED_PRECONDITION mode, state, or reason STORE_READ_ONLY; INVALID_ARGUMENT unknown or
-        unchangeable field.
+        unchangeable field (legal_hold: see LifecycleService.SetLegalHold).
         """
 
     @_abc_1.abstractmethod
@@ -488,7 +529,9 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_storage_pb2.UndeleteFileResponse, _abc.Awaitable[_storage_pb2.UndeleteFileResponse]]:
         """Brings a deleted file back. Idempotent on an active file. Roles: USER up.
-        NOT_FOUND when its bytes are gone.
+
+        NOT_FOUND when there is none, or, reason BLOB_GONE, its bytes are gone; ABORTED revision;
+        FAILED_PRECONDITION mode, or reason STORE_READ_ONLY.
         """
 
     @_abc_1.abstractmethod
@@ -513,17 +556,31 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def SetDrain(
+        self,
+        request: _storage_pb2.SetDrainRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_storage_pb2.SetDrainResponse, _abc.Awaitable[_storage_pb2.SetDrainResponse]]:
+        """Takes new uploads and transfers no more, or again; changes and reads go on. Kept in
+        element.json. Roles: ADMIN; StartEvacuation passes that ADMIN's token on as metadata
+        `artstore-caller`. UNIMPLEMENTED in this version.
+        """
+
+    @_abc_1.abstractmethod
     def WatchChanges(
         self,
-        request: _storage_pb2.WatchChangesRequest,
+        request: _changes_pb2.WatchChangesRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_storage_pb2.WatchChangesResponse], _abc.AsyncIterator[_storage_pb2.WatchChangesResponse]]:
+    ) -> _typing.Union[_abc.Iterator[_changes_pb2.WatchChangesResponse], _abc.AsyncIterator[_changes_pb2.WatchChangesResponse]]:
         """Follows the element's changes. Roles: SERVICE, ADMIN.
 
-        The stream goes on from the cursor when epoch, after_sequence and after_change_id are known
-        and their history is kept; otherwise it starts with snapshot_begin, every file as a change,
-        and snapshot_end, whose head is the cursor to go on from. Heartbeats come at least every
-        5 seconds. It never ends by itself.
+        The stream goes on from the cursor when that is known and its history is kept; otherwise it
+        starts with snapshot_begin, every file as a change, and snapshot_end, whose cursor is the one
+        to go on from. Heartbeats come at least every 5 seconds.
+
+        It tells of the token's namespaces only (in this version of all). It ends with an error only:
+        UNAUTHENTICATED when its token has expired or its account is suspended (not yet in this
+        version), UNAVAILABLE when the element stops. Open it again then, from the last cursor.
         """
 
 def add_StorageServiceServicer_to_server(servicer: StorageServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

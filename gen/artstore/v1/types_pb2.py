@@ -25,37 +25,30 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x61rtstore/v1/types.proto\x12\x0b\x61rtstore.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa1\x07\n\x04\x46ile\x12\x0f\n\x07\x66ile_id\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12%\n\x05state\x18\x03 \x01(\x0e\x32\x16.artstore.v1.FileState\x12\x11\n\tnamespace\x18\x04 \x01(\t\x12\x19\n\x11original_filename\x18\x05 \x01(\t\x12\x18\n\x10storage_filename\x18\x06 \x01(\t\x12\x14\n\x0cstorage_path\x18\x07 \x01(\t\x12\x12\n\nsize_bytes\x18\x08 \x01(\x03\x12\x14\n\x0c\x63ontent_type\x18\t \x01(\t\x12\x0e\n\x06sha256\x18\n \x01(\t\x12\x13\n\x06\x63rc32c\x18\x0b \x01(\x07H\x00\x88\x01\x01\x12.\n\ncreated_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncreated_by\x18\r \x01(\t\x12.\n\nupdated_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nrequest_id\x18\x0f \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x10 \x01(\t\x12\x0f\n\x07version\x18\x11 \x01(\t\x12\x0c\n\x04tags\x18\x12 \x03(\t\x12\x35\n\nattributes\x18\x13 \x03(\x0b\x32!.artstore.v1.File.AttributesEntry\x12\x36\n\x10retention_policy\x18\x14 \x01(\x0e\x32\x1c.artstore.v1.RetentionPolicy\x12\x16\n\x0eretention_days\x18\x15 \x01(\x05\x12.\n\nexpires_at\x18\x16 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x66inalized_at\x18\x17 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0c\x66inalized_to\x18\x18 \x01(\t\x12\x12\n\nlegal_hold\x18\x19 \x01(\x08\x12\x1a\n\x12storage_element_id\x18\x1a \x01(\t\x12\x34\n\x10\x63\x61\x63he_updated_at\x18\x1b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0f\x63\x61\x63he_ttl_hours\x18\x1c \x01(\x05\x12\x15\n\rcache_expired\x18\x1d \x01(\x08\x12\x13\n\x0b\x63\x61\x63he_stale\x18\x1e \x01(\x08\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\t\n\x07_crc32c\"\xa4\x03\n\x0cUploadHeader\x12\x19\n\x11original_filename\x18\x01 \x01(\t\x12\x14\n\x0c\x63ontent_type\x18\x02 \x01(\t\x12\x17\n\nsize_bytes\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x13\n\x06sha256\x18\x04 \x01(\tH\x01\x88\x01\x01\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12\x0f\n\x07version\x18\x06 \x01(\t\x12\x0c\n\x04tags\x18\x07 \x03(\t\x12=\n\nattributes\x18\x08 \x03(\x0b\x32).artstore.v1.UploadHeader.AttributesEntry\x12\x11\n\tnamespace\x18\t \x01(\t\x12\x36\n\x10retention_policy\x18\n \x01(\x0e\x32\x1c.artstore.v1.RetentionPolicy\x12\x16\n\x0eretention_days\x18\x0b \x01(\x05\x12\x12\n\nrequest_id\x18\x0c \x01(\t\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\r\n\x0b_size_bytesB\t\n\x07_sha256\"E\n\x05\x43hunk\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x13\n\x06\x63rc32c\x18\x03 \x01(\x07H\x00\x88\x01\x01\x42\t\n\x07_crc32c\"V\n\x0cUploadFinish\x12\x17\n\nsize_bytes\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\x13\n\x06sha256\x18\x02 \x01(\tH\x01\x88\x01\x01\x42\r\n\x0b_size_bytesB\t\n\x07_sha256\"\xf5\x03\n\x0eStorageElement\x12\x1a\n\x12storage_element_id\x18\x01 \x01(\t\x12\x10\n\x08store_id\x18\x02 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x03 \x01(\t\x12&\n\x04mode\x18\x04 \x01(\x0e\x32\x18.artstore.v1.ElementMode\x12\x10\n\x08priority\x18\x05 \x01(\x05\x12\x16\n\x0e\x63\x61pacity_bytes\x18\x06 \x01(\x03\x12\x12\n\nused_bytes\x18\x07 \x01(\x03\x12\x16\n\x0ereserved_bytes\x18\x08 \x01(\x03\x12\x12\n\nfile_count\x18\t \x01(\x03\x12*\n\nfill_level\x18\n \x01(\x0e\x32\x16.artstore.v1.FillLevel\x12\x10\n\x08writable\x18\x0b \x01(\x08\x12\x11\n\tis_writer\x18\x0c \x01(\x08\x12\x0f\n\x07\x62\x61\x63kend\x18\r \x01(\t\x12\r\n\x05\x65poch\x18\x0e \x01(\t\x12\x10\n\x08sequence\x18\x0f \x01(\x03\x12/\n\x0breported_at\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rregistered_at\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07healthy\x18\x12 \x01(\x08\x12\x19\n\x11unwritable_reason\x18\x13 \x01(\t*s\n\x0fRetentionPolicy\x12 \n\x1cRETENTION_POLICY_UNSPECIFIED\x10\x00\x12\x1e\n\x1aRETENTION_POLICY_TEMPORARY\x10\x01\x12\x1e\n\x1aRETENTION_POLICY_PERMANENT\x10\x02*l\n\tFileState\x12\x1a\n\x16\x46ILE_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x46ILE_STATE_ACTIVE\x10\x01\x12\x16\n\x12\x46ILE_STATE_DELETED\x10\x02\x12\x14\n\x10\x46ILE_STATE_MOVED\x10\x03*\x81\x01\n\x0b\x45lementMode\x12\x1c\n\x18\x45LEMENT_MODE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45LEMENT_MODE_EDIT\x10\x01\x12\x13\n\x0f\x45LEMENT_MODE_RW\x10\x02\x12\x13\n\x0f\x45LEMENT_MODE_RO\x10\x03\x12\x13\n\x0f\x45LEMENT_MODE_AR\x10\x04*\x80\x01\n\tFillLevel\x12\x1a\n\x16\x46ILL_LEVEL_UNSPECIFIED\x10\x00\x12\x11\n\rFILL_LEVEL_OK\x10\x01\x12\x16\n\x12\x46ILL_LEVEL_WARNING\x10\x02\x12\x17\n\x13\x46ILL_LEVEL_CRITICAL\x10\x03\x12\x13\n\x0f\x46ILL_LEVEL_FULL\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x61rtstore/v1/types.proto\x12\x0b\x61rtstore.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbf\x08\n\x04\x46ile\x12\x0f\n\x07\x66ile_id\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12%\n\x05state\x18\x03 \x01(\x0e\x32\x16.artstore.v1.FileState\x12\x11\n\tnamespace\x18\x04 \x01(\t\x12\x19\n\x11original_filename\x18\x05 \x01(\t\x12\x18\n\x10storage_filename\x18\x06 \x01(\t\x12\x14\n\x0cstorage_path\x18\x07 \x01(\t\x12\x12\n\nsize_bytes\x18\x08 \x01(\x03\x12\x14\n\x0c\x63ontent_type\x18\t \x01(\t\x12\x0e\n\x06sha256\x18\n \x01(\t\x12\x13\n\x06\x63rc32c\x18\x0b \x01(\x07H\x00\x88\x01\x01\x12.\n\ncreated_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncreated_by\x18\r \x01(\t\x12.\n\nupdated_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nrequest_id\x18\x0f \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x10 \x01(\t\x12\x0f\n\x07version\x18\x11 \x01(\t\x12\x0c\n\x04tags\x18\x12 \x03(\t\x12\x35\n\nattributes\x18\x13 \x03(\x0b\x32!.artstore.v1.File.AttributesEntry\x12\x36\n\x10retention_policy\x18\x14 \x01(\x0e\x32\x1c.artstore.v1.RetentionPolicy\x12\x16\n\x0eretention_days\x18\x15 \x01(\x05\x12.\n\nexpires_at\x18\x16 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x66inalized_at\x18\x17 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0c\x66inalized_to\x18\x18 \x01(\t\x12\x12\n\nlegal_hold\x18\x19 \x01(\x08\x12\x1a\n\x12storage_element_id\x18\x1a \x01(\t\x12\x34\n\x10\x63\x61\x63he_updated_at\x18\x1b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0f\x63\x61\x63he_ttl_hours\x18\x1c \x01(\x05\x12\x15\n\rcache_expired\x18\x1d \x01(\x08\x12\x13\n\x0b\x63\x61\x63he_stale\x18\x1e \x01(\x08\x12\x17\n\nhome_since\x18\x1f \x01(\x03H\x01\x88\x01\x01\x12\x10\n\x08moved_to\x18  \x01(\t\x12\x13\n\x06\x63opies\x18! \x01(\x05H\x02\x88\x01\x01\x12\x12\n\nupdated_by\x18\" \x01(\t\x12.\n\ndeleted_at\x18# \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\t\n\x07_crc32cB\r\n\x0b_home_sinceB\t\n\x07_copies\"E\n\x05\x43hunk\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x13\n\x06\x63rc32c\x18\x03 \x01(\x07H\x00\x88\x01\x01\x42\t\n\x07_crc32c*s\n\x0fRetentionPolicy\x12 \n\x1cRETENTION_POLICY_UNSPECIFIED\x10\x00\x12\x1e\n\x1aRETENTION_POLICY_TEMPORARY\x10\x01\x12\x1e\n\x1aRETENTION_POLICY_PERMANENT\x10\x02*\xc6\x01\n\tFileState\x12\x1a\n\x16\x46ILE_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x46ILE_STATE_ACTIVE\x10\x01\x12\x16\n\x12\x46ILE_STATE_DELETED\x10\x02\x12\x14\n\x10\x46ILE_STATE_MOVED\x10\x03\x12\x13\n\x0f\x46ILE_STATE_COPY\x10\x04\x12\x17\n\x13\x46ILE_STATE_INCOMING\x10\x05\x12\x13\n\x0f\x46ILE_STATE_GONE\x10\x06\x12\x15\n\x11\x46ILE_STATE_ERASED\x10\x07*\x81\x01\n\x0b\x45lementMode\x12\x1c\n\x18\x45LEMENT_MODE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45LEMENT_MODE_EDIT\x10\x01\x12\x13\n\x0f\x45LEMENT_MODE_RW\x10\x02\x12\x13\n\x0f\x45LEMENT_MODE_RO\x10\x03\x12\x13\n\x0f\x45LEMENT_MODE_AR\x10\x04*\x80\x01\n\tFillLevel\x12\x1a\n\x16\x46ILL_LEVEL_UNSPECIFIED\x10\x00\x12\x11\n\rFILL_LEVEL_OK\x10\x01\x12\x16\n\x12\x46ILL_LEVEL_WARNING\x10\x02\x12\x17\n\x13\x46ILL_LEVEL_CRITICAL\x10\x03\x12\x13\n\x0f\x46ILL_LEVEL_FULL\x10\x04*d\n\x0eStorageBackend\x12\x1f\n\x1bSTORAGE_BACKEND_UNSPECIFIED\x10\x00\x12\x19\n\x15STORAGE_BACKEND_LOCAL\x10\x01\x12\x16\n\x12STORAGE_BACKEND_S3\x10\x02\x42N\n\x0f\x63om.artstore.v1P\x01Z+artstore.example/gen/artstore/v1;artstorev1\xaa\x02\x0b\x41rtStore.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'artstore.v1.types_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\017com.artstore.v1P\001Z+artstore.example/gen/artstore/v1;artstorev1\252\002\013ArtStore.V1'
   _globals['_FILE_ATTRIBUTESENTRY']._loaded_options = None
   _globals['_FILE_ATTRIBUTESENTRY']._serialized_options = b'8\001'
-  _globals['_UPLOADHEADER_ATTRIBUTESENTRY']._loaded_options = None
-  _globals['_UPLOADHEADER_ATTRIBUTESENTRY']._serialized_options = b'8\001'
-  _globals['_RETENTIONPOLICY']._serialized_start=2091
-  _globals['_RETENTIONPOLICY']._serialized_end=2206
-  _globals['_FILESTATE']._serialized_start=2208
-  _globals['_FILESTATE']._serialized_end=2316
-  _globals['_ELEMENTMODE']._serialized_start=2319
-  _globals['_ELEMENTMODE']._serialized_end=2448
-  _globals['_FILLLEVEL']._serialized_start=2451
-  _globals['_FILLLEVEL']._serialized_end=2579
+  _globals['_RETENTIONPOLICY']._serialized_start=1234
+  _globals['_RETENTIONPOLICY']._serialized_end=1349
+  _globals['_FILESTATE']._serialized_start=1352
+  _globals['_FILESTATE']._serialized_end=1550
+  _globals['_ELEMENTMODE']._serialized_start=1553
+  _globals['_ELEMENTMODE']._serialized_end=1682
+  _globals['_FILLLEVEL']._serialized_start=1685
+  _globals['_FILLLEVEL']._serialized_end=1813
+  _globals['_STORAGEBACKEND']._serialized_start=1815
+  _globals['_STORAGEBACKEND']._serialized_end=1915
   _globals['_FILE']._serialized_start=74
-  _globals['_FILE']._serialized_end=1003
-  _globals['_FILE_ATTRIBUTESENTRY']._serialized_start=943
-  _globals['_FILE_ATTRIBUTESENTRY']._serialized_end=992
-  _globals['_UPLOADHEADER']._serialized_start=1006
-  _globals['_UPLOADHEADER']._serialized_end=1426
-  _globals['_UPLOADHEADER_ATTRIBUTESENTRY']._serialized_start=943
-  _globals['_UPLOADHEADER_ATTRIBUTESENTRY']._serialized_end=992
-  _globals['_CHUNK']._serialized_start=1428
-  _globals['_CHUNK']._serialized_end=1497
-  _globals['_UPLOADFINISH']._serialized_start=1499
-  _globals['_UPLOADFINISH']._serialized_end=1585
-  _globals['_STORAGEELEMENT']._serialized_start=1588
-  _globals['_STORAGEELEMENT']._serialized_end=2089
+  _globals['_FILE']._serialized_end=1161
+  _globals['_FILE_ATTRIBUTESENTRY']._serialized_start=1075
+  _globals['_FILE_ATTRIBUTESENTRY']._serialized_end=1124
+  _globals['_CHUNK']._serialized_start=1163
+  _globals['_CHUNK']._serialized_end=1232
 # @@protoc_insertion_point(module_scope)

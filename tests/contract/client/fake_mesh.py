@@ -16,13 +16,16 @@ import grpc
 from grpc_health.v1 import health, health_pb2_grpc
 
 from artstore.v1 import (
-    admin_pb2,
-    admin_pb2_grpc,
-    ingest_pb2,
+    downloads_pb2,
+    elements_pb2,
+    elements_pb2_grpc,
     ingest_pb2_grpc,
     storage_pb2,
     storage_pb2_grpc,
+    tokens_pb2,
+    tokens_pb2_grpc,
     types_pb2,
+    uploads_pb2,
 )
 from artstore_client import Client
 from mesh import errors
@@ -61,7 +64,7 @@ class Fault:
 class Upload:
     """A resumable upload of the fake."""
 
-    header: types_pb2.UploadHeader
+    header: uploads_pb2.UploadHeader
     token: str
     data: bytearray = field(default_factory=bytearray)
     file: types_pb2.File | None = None
@@ -96,7 +99,7 @@ class FakeElement(storage_pb2_grpc.StorageServiceServicer):
         async with self._changed:
             self._changed.notify_all()
 
-    def store(self, header: types_pb2.UploadHeader, data: bytes) -> types_pb2.File:
+    def store(self, header: uploads_pb2.UploadHeader, data: bytes) -> types_pb2.File:
         file = types_pb2.File(
             file_id=f"0199aaaa-0000-7000-8000-{next(self._ids):012d}",
             revision=1,
@@ -119,7 +122,7 @@ class FakeElement(storage_pb2_grpc.StorageServiceServicer):
         if faults:
             await refuse(context, faults.pop(0))
 
-    def start(self, header: types_pb2.UploadHeader) -> tuple[str, str]:
+    def start(self, header: uploads_pb2.UploadHeader) -> tuple[str, str]:
         known = self.by_request_id.get(header.request_id)
         if known is None:
             known = f"{self.element_id}.{next(self._ids)}"
@@ -140,7 +143,7 @@ class FakeElement(storage_pb2_grpc.StorageServiceServicer):
     async def GetUpload(self, request, context):
         await self._note("GetUpload", context)
         upload = await self._upload(request.upload_id, context)
-        return storage_pb2.StorageServiceGetUploadResponse(
+        return uploads_pb2.GetUploadResponse(
             committed_size_bytes=len(upload.data), file=upload.file
         )
 
@@ -168,7 +171,7 @@ class FakeElement(storage_pb2_grpc.StorageServiceServicer):
             await self.tell()
             if fault is not None and received >= fault.after_bytes:
                 await self._fail(fault, context)
-        return storage_pb2.StorageServiceWriteUploadResponse(committed_size_bytes=len(upload.data))
+        return uploads_pb2.WriteUploadResponse(committed_size_bytes=len(upload.data))
 
     async def CommitUpload(self, request, context):
         upload = await self._upload(request.upload_id, context)
@@ -180,16 +183,14 @@ class FakeElement(storage_pb2_grpc.StorageServiceServicer):
         if upload.file is None:
             upload.file = self.store(upload.header, data)
         await self._note("CommitUpload", context)
-        return storage_pb2.StorageServiceCommitUploadResponse(
-            file=upload.file, change_token="changed"
-        )
+        return uploads_pb2.CommitUploadResponse(file=upload.file, change_token="changed")
 
     async def AbortUpload(self, request, context):
         await self._note("AbortUpload", context)
         upload = self.uploads.pop(request.upload_id, None)
         if upload is not None:
             self.by_request_id.pop(upload.header.request_id, None)
-        return storage_pb2.StorageServiceAbortUploadResponse()
+        return uploads_pb2.AbortUploadResponse()
 
     async def Download(self, request, context):
         self.calls.append("Download")
@@ -197,8 +198,8 @@ class FakeElement(storage_pb2_grpc.StorageServiceServicer):
         file, data = self.files[request.file_id]
         self.first_offsets.append(request.offset)
         end = min(len(data), request.offset + request.length) if request.length else len(data)
-        yield storage_pb2.DownloadResponse(
-            header=storage_pb2.DownloadHeader(
+        yield downloads_pb2.DownloadResponse(
+            header=downloads_pb2.DownloadHeader(
                 file=file, offset=request.offset, length=end - request.offset
             )
         )
@@ -206,7 +207,7 @@ class FakeElement(storage_pb2_grpc.StorageServiceServicer):
             if fault is not None and offset - request.offset >= fault.after_bytes:
                 await self._fail(fault, context)
             piece = data[offset : min(end, offset + 64 * 1024)]
-            yield storage_pb2.DownloadResponse(
+            yield downloads_pb2.DownloadResponse(
                 chunk=types_pb2.Chunk(offset=offset, data=piece, crc32c=google_crc32c.value(piece))
             )
 
@@ -233,7 +234,7 @@ class FakeElement(storage_pb2_grpc.StorageServiceServicer):
     async def GetElement(self, request, context):
         await self._note("GetElement", context)
         return storage_pb2.GetElementResponse(
-            element=types_pb2.StorageElement(storage_element_id=self.element_id)
+            element=elements_pb2.StorageElement(storage_element_id=self.element_id)
         )
 
     async def _fail(self, fault: Fault, context: Any) -> None:
@@ -252,7 +253,7 @@ class FakeIngest(ingest_pb2_grpc.IngestServiceServicer):
         self.element = element
         self.endpoint = ""
         self.faults: list[Fault] = []
-        self.headers: list[types_pb2.UploadHeader] = []
+        self.headers: list[uploads_pb2.UploadHeader] = []
         self.chunks_before_acceptance = 0
         self.bytes_received = 0
         self.passed_on: list[str] = []
@@ -295,13 +296,13 @@ class FakeIngest(ingest_pb2_grpc.IngestServiceServicer):
         if finish.sha256 != hashlib.sha256(data).hexdigest():
             await refuse(context, errors.DataLoss("sha256 differs"))
         file = self.element.store(self.headers[-1], bytes(data))
-        return ingest_pb2.IngestServiceUploadResponse(file=file, change_token="changed")
+        return uploads_pb2.UploadResponse(file=file, change_token="changed")
 
     async def StartUpload(self, request, context):
         await self.element._note("StartUpload", context)
         self.headers.append(request.header)
         upload_id, token = self.element.start(request.header)
-        return ingest_pb2.IngestServiceStartUploadResponse(
+        return uploads_pb2.StartUploadResponse(
             upload_id=upload_id,
             storage_element_id=self.element.element_id,
             endpoint=self.endpoint,
@@ -310,7 +311,7 @@ class FakeIngest(ingest_pb2_grpc.IngestServiceServicer):
         )
 
 
-class FakeTokens(admin_pb2_grpc.TokenServiceServicer):
+class FakeTokens(tokens_pb2_grpc.TokenServiceServicer):
     """Issues numbered tokens."""
 
     def __init__(self) -> None:
@@ -322,7 +323,7 @@ class FakeTokens(admin_pb2_grpc.TokenServiceServicer):
         self.issued += 1
         if self.refusal is not None:
             await refuse(context, self.refusal)
-        return admin_pb2.IssueTokenResponse(
+        return tokens_pb2.IssueTokenResponse(
             access_token=f"bearer-{self.issued}",
             token_type="Bearer",
             expires_in_seconds=self.lives_seconds,
@@ -330,13 +331,11 @@ class FakeTokens(admin_pb2_grpc.TokenServiceServicer):
 
 
 def _pass_on(verb: str) -> Any:
-    """A method of ingest that the element serves: the messages are twins."""
-    answer = getattr(ingest_pb2, f"IngestService{verb}Response")
+    """A method of ingest that the element serves: the messages are the same."""
 
     async def serve(self: FakeIngest, request: Any, context: Any) -> Any:
         self.passed_on.append(verb)
-        given = await getattr(self.element, verb)(request, context)
-        return answer.FromString(given.SerializeToString())
+        return await getattr(self.element, verb)(request, context)
 
     return serve
 
@@ -345,17 +344,17 @@ for _verb in ("GetUpload", "WriteUpload", "CommitUpload", "AbortUpload"):
     setattr(FakeIngest, _verb, _pass_on(_verb))
 
 
-class FakeElements(admin_pb2_grpc.StorageElementServiceServicer):
+class FakeElements(elements_pb2_grpc.StorageElementServiceServicer):
     """Lists the one element, where it is now."""
 
     def __init__(self) -> None:
         self.endpoint = ""
 
     async def ListStorageElements(self, request, context):
-        listed = types_pb2.StorageElement(
+        listed = elements_pb2.StorageElement(
             storage_element_id="se-01", endpoint=self.endpoint, healthy=True
         )
-        return admin_pb2.ListStorageElementsResponse(elements=[listed], total_size=1)
+        return elements_pb2.ListStorageElementsResponse(elements=[listed], total_size=1)
 
 
 @dataclass
@@ -398,8 +397,8 @@ async def fake_mesh(state_folder: Path) -> AsyncIterator[FakeMesh]:
         server = grpc.aio.server(options=[("grpc.so_reuseport", 0), ("grpc.http2.bdp_probe", 0)])
         storage_pb2_grpc.add_StorageServiceServicer_to_server(element, server)
         ingest_pb2_grpc.add_IngestServiceServicer_to_server(ingest, server)
-        admin_pb2_grpc.add_TokenServiceServicer_to_server(tokens, server)
-        admin_pb2_grpc.add_StorageElementServiceServicer_to_server(elements, server)
+        tokens_pb2_grpc.add_TokenServiceServicer_to_server(tokens, server)
+        elements_pb2_grpc.add_StorageElementServiceServicer_to_server(elements, server)
         serving = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(serving, server)
         port = server.add_insecure_port(address)

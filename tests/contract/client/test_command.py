@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from artstore.v1 import types_pb2
+from artstore.v1 import uploads_pb2
 from mesh import errors
 from tests.contract.client.fake_mesh import FakeMesh, Fault
 
@@ -89,7 +89,7 @@ async def test_file_goes_in_and_comes_back_under_its_name(fake: FakeMesh, shell:
 
 
 async def test_name_of_an_uploader_does_not_leave_the_folder(fake: FakeMesh, shell: Shell) -> None:
-    header = types_pb2.UploadHeader(original_filename="../../evil.txt")
+    header = uploads_pb2.UploadHeader(original_filename="../../evil.txt")
     file_id = fake.element.store(header, b"x").file_id
     assert (await shell.run("get", file_id)).code == 0
     assert (shell.folder / "_.._.._evil.txt").read_bytes() == b"x"
@@ -108,7 +108,7 @@ async def test_name_of_an_uploader_does_not_leave_the_folder(fake: FakeMesh, she
 async def test_get_chooses_a_name_that_can_do_no_harm_and_else_the_same(
     fake: FakeMesh, shell: Shell, name: str, written: str
 ) -> None:
-    header = types_pb2.UploadHeader(original_filename=name)
+    header = uploads_pb2.UploadHeader(original_filename=name)
     file_id = fake.element.store(header, b"x").file_id
     got = await shell.run("get", file_id)
     assert (got.code, got.err) == (0, "")
@@ -119,7 +119,7 @@ async def test_get_chooses_a_name_that_can_do_no_harm_and_else_the_same(
 async def test_one_file_is_one_line_whatever_its_texts_hold(fake: FakeMesh, shell: Shell) -> None:
     evil = "a\n\t\x1b[2J\u009b\x85\u2028\u2029\u202eb"
     shown = r"a\n\t\x1b[2J\x9b\x85\u2028\u2029\u202eb"
-    header = types_pb2.UploadHeader(original_filename=evil, tags=[evil], attributes={evil: evil})
+    header = uploads_pb2.UploadHeader(original_filename=evil, tags=[evil], attributes={evil: evil})
     file = fake.element.store(header, b"x")
     listed = await shell.run("ls")
     assert listed.out.splitlines()[2:] == [
@@ -148,7 +148,7 @@ async def test_packed_file_is_what_it_is(fake: FakeMesh, shell: Shell) -> None:
 
 
 async def test_get_overwrites_only_when_told_to(fake: FakeMesh, shell: Shell) -> None:
-    file_id = fake.element.store(types_pb2.UploadHeader(original_filename="a"), b"new").file_id
+    file_id = fake.element.store(uploads_pb2.UploadHeader(original_filename="a"), b"new").file_id
     target = shell.folder / "a"
     target.write_bytes(b"mine")
     refused = await shell.run("get", file_id)
@@ -160,7 +160,9 @@ async def test_get_overwrites_only_when_told_to(fake: FakeMesh, shell: Shell) ->
 
 
 async def test_get_writes_to_standard_output_and_a_range(fake: FakeMesh, shell: Shell) -> None:
-    file_id = fake.element.store(types_pb2.UploadHeader(original_filename="a"), b"0123456").file_id
+    file_id = fake.element.store(
+        uploads_pb2.UploadHeader(original_filename="a"), b"0123456"
+    ).file_id
     got = await shell.run("get", file_id, "-o", "-", "--offset", "2", "--length", "3")
     assert (got.code, got.out, got.err) == (0, "234", "")
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import artstore_client
-from artstore.v1 import types_pb2
+from artstore.v1 import uploads_pb2
 from artstore_client import SyncClient
 from mesh import errors
 from tests.contract.client.fake_mesh import FakeMesh, Fault
@@ -26,7 +26,7 @@ DATA = os.urandom(900 * KIB + 5)
 
 @pytest.fixture
 def file_id(fake: FakeMesh) -> str:
-    header = types_pb2.UploadHeader(original_filename="a.bin")
+    header = uploads_pb2.UploadHeader(original_filename="a.bin")
     return fake.element.store(header, DATA).file_id
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import artstore_client
-from artstore.v1 import types_pb2
+from artstore.v1 import uploads_pb2
 from mesh import errors
 from tests.contract.client.fake_mesh import FakeMesh, Fault
 
@@ -21,7 +21,7 @@ DATA = os.urandom(900 * KIB + 5)
 
 @pytest.fixture
 def file_id(fake: FakeMesh) -> str:
-    header = types_pb2.UploadHeader(original_filename="a.bin")
+    header = uploads_pb2.UploadHeader(original_filename="a.bin")
     return fake.element.store(header, DATA).file_id
 
 
@@ -172,7 +172,7 @@ async def test_leaving_the_loop_ends_the_stream_on_the_server(fake: FakeMesh, fi
 
 async def test_list_goes_over_all_pages(fake: FakeMesh) -> None:
     for number in range(25):
-        fake.element.store(types_pb2.UploadHeader(original_filename=f"{number}"), b"")
+        fake.element.store(uploads_pb2.UploadHeader(original_filename=f"{number}"), b"")
     async with fake.client() as client:
         names = [file.original_filename async for file in client.list_files(page_size=10)]
     assert names == [f"{number}" for number in range(25)]

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from artstore.v1 import types_pb2
+from artstore.v1 import uploads_pb2
 from mesh import errors
 from tests.contract.client.fake_mesh import FakeMesh, Fault
 from tests.contract.client.test_command import COMMAND, Ended, Shell
@@ -150,7 +150,7 @@ async def test_put_of_a_folder_says_how_many_need_not_be_put_again(
 async def test_get_says_where_its_part_is_and_goes_on_from_there(
     fake: FakeMesh, shell: Shell
 ) -> None:
-    header = types_pb2.UploadHeader(original_filename="big.iso")
+    header = uploads_pb2.UploadHeader(original_filename="big.iso")
     file_id = fake.element.store(header, BIG).file_id
     fake.element.read_faults = [Fault(6 * MEBIBYTE, None)]
     process = await shell.start("get", file_id)
@@ -168,7 +168,7 @@ async def test_get_says_where_its_part_is_and_goes_on_from_there(
 async def test_get_ends_while_nobody_reads_what_it_writes(
     fake: FakeMesh, shell: Shell, target: str
 ) -> None:
-    header = types_pb2.UploadHeader(original_filename="big.iso")
+    header = uploads_pb2.UploadHeader(original_filename="big.iso")
     file_id = fake.element.store(header, BIG).file_id
     os.mkfifo(shell.folder / "fifo")
     reading = -1

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import artstore_client
-from artstore.v1 import types_pb2
+from artstore.v1 import elements_pb2, types_pb2
 from artstore_client.cli.mesh import _state
 from mesh import errors
 from tests.contract.client.fake_mesh import FakeMesh, Fault
@@ -76,15 +76,15 @@ async def test_element_that_is_full_does_not_keep_the_request(fake: FakeMesh) ->
 def test_state_of_an_element_says_why_it_takes_nothing() -> None:
     full = types_pb2.FILL_LEVEL_FULL
     told = {
-        _state(types_pb2.StorageElement(writable=True)): "writable",
+        _state(elements_pb2.StorageElement(writable=True)): "writable",
         _state(
-            types_pb2.StorageElement(unwritable_reason="its file system is read-only")
+            elements_pb2.StorageElement(unwritable_reason="its file system is read-only")
         ): "not writable, its file system is read-only",
         _state(
-            types_pb2.StorageElement(unwritable_reason="full", fill_level=full)
+            elements_pb2.StorageElement(unwritable_reason="full", fill_level=full)
         ): "not writable, full",
         _state(
-            types_pb2.StorageElement(unwritable_reason="mode ro", fill_level=full)
+            elements_pb2.StorageElement(unwritable_reason="mode ro", fill_level=full)
         ): "not writable, full, mode ro",
     }
     assert list(told) == list(told.values())

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from artstore.v1 import types_pb2
+from artstore.v1 import uploads_pb2
 from tests.contract.client.fake_mesh import FakeMesh
 from tests.contract.client.test_command import COMMAND, Ended, Shell
 
@@ -31,7 +31,7 @@ def shell(fake: FakeMesh, tmp_path: Path) -> Shell:
 
 @pytest.fixture
 def file_id(fake: FakeMesh) -> str:
-    return fake.element.store(types_pb2.UploadHeader(original_filename="a.bin"), BIG).file_id
+    return fake.element.store(uploads_pb2.UploadHeader(original_filename="a.bin"), BIG).file_id
 
 
 async def redirected(shell: Shell, redirection: str, *arguments: str) -> Ended:

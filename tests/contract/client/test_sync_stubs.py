@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import grpc
@@ -18,30 +19,16 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 import artstore_client
-from artstore.v1 import (
-    admin_pb2,
-    admin_pb2_grpc,
-    cache_pb2,
-    cache_pb2_grpc,
-    ingest_pb2,
-    ingest_pb2_grpc,
-    query_pb2,
-    query_pb2_grpc,
-    storage_pb2,
-    storage_pb2_grpc,
-    types_pb2,
-)
+from artstore.v1 import downloads_pb2, storage_pb2, storage_pb2_grpc, types_pb2, uploads_pb2
 from artstore_client.errors import from_rpc_error
 from mesh import errors
+from mesh.contract import services
 from mesh.status import rule_for, to_trailing_metadata
 
-MODULES = (
-    (storage_pb2, storage_pb2_grpc),
-    (cache_pb2, cache_pb2_grpc),
-    (ingest_pb2, ingest_pb2_grpc),
-    (query_pb2, query_pb2_grpc),
-    (admin_pb2, admin_pb2_grpc),
-)
+FILES = [
+    import_module(service.file.name.replace("/", ".").replace(".proto", "_pb2_grpc"))
+    for service in services().values()
+]
 SECONDS = 10.0
 
 
@@ -65,9 +52,8 @@ class Method:
 
 
 METHODS = [
-    Method(method, getattr(grpc_module, f"{service.name}Stub"))
-    for messages, grpc_module in MODULES
-    for service in messages.DESCRIPTOR.services_by_name.values()
+    Method(method, getattr(stubs, f"{service.name}Stub"))
+    for service, stubs in zip(services().values(), FILES, strict=True)
     for method in service.methods
 ]
 STORAGE = storage_pb2.DESCRIPTOR.services_by_name["StorageService"]
@@ -76,11 +62,14 @@ REQUEST_STREAMS = {
     "StorageService.WriteUpload",
     "IngestService.Upload",
     "IngestService.WriteUpload",
+    "AuditService.RecordRefusals",
 }
 RESPONSE_STREAMS = {
     "StorageService.Download",
     "StorageService.WatchChanges",
-    "CacheService.WatchOperation",
+    "OperationService.WatchOperation",
+    "TransferService.PullFile",
+    "AuditService.ExportAuditEvents",
     "QueryService.DownloadFile",
     "StorageElementService.WatchStorageElements",
 }
@@ -143,11 +132,11 @@ def test_every_method_takes_and_gives_its_own_messages(
 def test_upload_stream_is_header_chunks_finish(
     channel: grpc_testing.Channel, in_thread: Callable[..., Future[Any]]
 ) -> None:
-    request = storage_pb2.StorageServiceUploadRequest
+    request = uploads_pb2.UploadRequest
     parts = [
-        request(header=types_pb2.UploadHeader(original_filename="a", size_bytes=0)),
+        request(header=uploads_pb2.UploadHeader(original_filename="a", size_bytes=0)),
         request(chunk=types_pb2.Chunk(offset=0, data=b"x", crc32c=1)),
-        request(finish=types_pb2.UploadFinish(size_bytes=1)),
+        request(finish=uploads_pb2.UploadFinish(size_bytes=1)),
     ]
     stub = storage_pb2_grpc.StorageServiceStub(channel)
     done = in_thread(stub.Upload, iter(parts), timeout=SECONDS)
@@ -156,14 +145,14 @@ def test_upload_stream_is_header_chunks_finish(
     kinds = [rpc.take_request().WhichOneof("payload") for _ in parts]
     rpc.requests_closed()
     file = types_pb2.File(file_id="id", size_bytes=1)
-    rpc.terminate(storage_pb2.StorageServiceUploadResponse(file=file), (), grpc.StatusCode.OK, "")
+    rpc.terminate(uploads_pb2.UploadResponse(file=file), (), grpc.StatusCode.OK, "")
     assert kinds == ["header", "chunk", "finish"]
     assert done.result(SECONDS).file == file
 
 
 def test_size_zero_is_not_an_unknown_size() -> None:
-    assert types_pb2.UploadHeader(size_bytes=0).HasField("size_bytes")
-    assert not types_pb2.UploadHeader().HasField("size_bytes")
+    assert uploads_pb2.UploadHeader(size_bytes=0).HasField("size_bytes")
+    assert not uploads_pb2.UploadHeader().HasField("size_bytes")
     assert types_pb2.Chunk(crc32c=0).HasField("crc32c")
 
 
@@ -237,10 +226,10 @@ def test_status_without_details_has_a_kind_and_advice(
 
 def test_broken_download_keeps_the_chunks_that_came(channel: grpc_testing.Channel) -> None:
     stub = storage_pb2_grpc.StorageServiceStub(channel)
-    answers = stub.Download(storage_pb2.DownloadRequest(file_id="x"), timeout=SECONDS)
+    answers = stub.Download(downloads_pb2.DownloadRequest(file_id="x"), timeout=SECONDS)
     _, _, rpc = channel.take_unary_stream(STORAGE.methods_by_name["Download"])
     rpc.send_initial_metadata(())
-    rpc.send_response(storage_pb2.DownloadResponse(chunk=types_pb2.Chunk(data=b"first")))
+    rpc.send_response(downloads_pb2.DownloadResponse(chunk=types_pb2.Chunk(data=b"first")))
     lost = errors.DataLoss("the blob is shorter than recorded", reason="BLOB_SHORT")
     assert next(answers).chunk.data == b"first"
     rpc.terminate(to_trailing_metadata(lost), rule_for(lost).code, lost.message)

@@ -8,15 +8,14 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 
-from artstore.v1 import cache_pb2, types_pb2
-from artstore.v1 import storage_pb2 as pb
+from artstore.v1 import cache_pb2, storage_pb2, types_pb2
 from mesh.roles import roles_for
 from storage_server.catalog.reads import Reads
 from tests.integration.storage.rig import Node
 
 Code = grpc.StatusCode
 SERVICES = [
-    pb.DESCRIPTOR.services_by_name["StorageService"],
+    storage_pb2.DESCRIPTOR.services_by_name["StorageService"],
     cache_pb2.DESCRIPTOR.services_by_name["CacheService"],
 ]
 
@@ -108,7 +107,7 @@ async def test_unavailable_says_when_to_try_again(
 
 async def test_a_revision_conflict_gives_its_reason_and_the_revision(local_element: Node) -> None:
     file = (await local_element.upload()).file
-    request = pb.UpdateFileRequest(
+    request = storage_pb2.UpdateFileRequest(
         file_id=file.file_id, expected_revision=9, file=types_pb2.File(version="x")
     )
     with pytest.raises(grpc.aio.AioRpcError) as error:

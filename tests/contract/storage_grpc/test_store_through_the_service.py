@@ -9,8 +9,7 @@ from collections.abc import Iterator
 
 import grpc
 
-from artstore.v1 import storage_pb2 as pb
-from artstore.v1 import storage_pb2_grpc, types_pb2
+from artstore.v1 import downloads_pb2, storage_pb2, storage_pb2_grpc, uploads_pb2
 from tests.integration.storage.rig import CHUNK, Metadata, Node, chunk_of
 
 SIZE = 9 * 1024 * 1024 + 17
@@ -26,13 +25,13 @@ RANGES = [
 
 
 def _upload(stub: storage_pb2_grpc.StorageServiceStub, metadata: Metadata, data: bytes) -> str:
-    def requests() -> Iterator[pb.StorageServiceUploadRequest]:
-        header = types_pb2.UploadHeader(original_filename="a.bin", size_bytes=len(data))
-        yield pb.StorageServiceUploadRequest(header=header)
+    def requests() -> Iterator[uploads_pb2.UploadRequest]:
+        header = uploads_pb2.UploadHeader(original_filename="a.bin", size_bytes=len(data))
+        yield uploads_pb2.UploadRequest(header=header)
         for at in range(0, len(data), CHUNK):
-            yield pb.StorageServiceUploadRequest(chunk=chunk_of(data, at))
+            yield uploads_pb2.UploadRequest(chunk=chunk_of(data, at))
         digest = hashlib.sha256(data).hexdigest()
-        yield pb.StorageServiceUploadRequest(finish=types_pb2.UploadFinish(sha256=digest))
+        yield uploads_pb2.UploadRequest(finish=uploads_pb2.UploadFinish(sha256=digest))
 
     file = stub.Upload(requests(), metadata=metadata, timeout=30).file
     assert file.sha256 == hashlib.sha256(data).hexdigest()
@@ -46,7 +45,7 @@ def _download(
     offset: int,
     length: int,
 ) -> bytes:
-    request = pb.DownloadRequest(file_id=file_id, offset=offset, length=length)
+    request = downloads_pb2.DownloadRequest(file_id=file_id, offset=offset, length=length or None)
     return b"".join(
         part.chunk.data for part in stub.Download(request, metadata=metadata, timeout=30)
     )
@@ -62,8 +61,12 @@ def _round_trip(endpoint: str, metadata: Metadata) -> None:
             assert _download(stub, metadata, file_id, offset, length) == data[offset:end]
         empty = _upload(stub, metadata, b"")
         assert _download(stub, metadata, empty, 0, 0) == b""
-        stub.DeleteFile(pb.DeleteFileRequest(file_id=file_id), metadata=metadata, timeout=10)
-        stub.UndeleteFile(pb.UndeleteFileRequest(file_id=file_id), metadata=metadata, timeout=10)
+        stub.DeleteFile(
+            storage_pb2.DeleteFileRequest(file_id=file_id), metadata=metadata, timeout=10
+        )
+        stub.UndeleteFile(
+            storage_pb2.UndeleteFileRequest(file_id=file_id), metadata=metadata, timeout=10
+        )
         assert _download(stub, metadata, file_id, 0, 0) == data
 
 
@@ -75,21 +78,21 @@ def _resumed(endpoint: str, metadata: Metadata, token_metadata: Metadata) -> Non
     data = random.Random(2).randbytes(SIZE)
     with grpc.insecure_channel(endpoint) as channel:
         stub = storage_pb2_grpc.StorageServiceStub(channel)
-        header = types_pb2.UploadHeader(original_filename="a.bin")
+        header = uploads_pb2.UploadHeader(original_filename="a.bin")
         opened = stub.StartUpload(
-            pb.StorageServiceStartUploadRequest(header=header), metadata=metadata, timeout=10
+            uploads_pb2.StartUploadRequest(header=header), metadata=metadata, timeout=10
         )
         own = (*token_metadata, ("artstore-upload-token", opened.upload_token))
-        get = pb.StorageServiceGetUploadRequest(upload_id=opened.upload_id)
+        get = uploads_pb2.GetUploadRequest(upload_id=opened.upload_id)
         for end in (SIZE // 3, SIZE - 1, SIZE):
             at = stub.GetUpload(get, metadata=own, timeout=10).committed_size_bytes
-            first = [pb.StorageServiceWriteUploadRequest(upload_id=opened.upload_id)]
+            first = [uploads_pb2.WriteUploadRequest(upload_id=opened.upload_id)]
             parts = [
-                pb.StorageServiceWriteUploadRequest(chunk=chunk_of(data[:end], start))
+                uploads_pb2.WriteUploadRequest(chunk=chunk_of(data[:end], start))
                 for start in range(at, end, CHUNK)
             ]
             stub.WriteUpload(iter(first + parts), metadata=own, timeout=30)
-        commit = pb.StorageServiceCommitUploadRequest(upload_id=opened.upload_id, size_bytes=SIZE)
+        commit = uploads_pb2.CommitUploadRequest(upload_id=opened.upload_id, size_bytes=SIZE)
         file = stub.CommitUpload(commit, metadata=own, timeout=30).file
         assert _download(stub, metadata, file.file_id, 0, 0) == data
 

@@ -213,7 +213,7 @@ class ElementProcess:
         self.store.remove_files()
         self.sql("TRUNCATE {files}")
         self.sql("DELETE FROM {pending}")
-        self.caller.rebuild(ELEMENT, max_delete_ratio=1.0, wait_seconds=30.0)
+        self.caller.rebuild(ELEMENT, max_delete_ratio=1.0, wait_seconds=30)
         assert self.rows() == {}
 
     # --- log -------------------------------------------------------------------------

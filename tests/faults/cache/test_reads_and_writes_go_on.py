@@ -135,7 +135,7 @@ def test_a_reader_misses_no_file_during_rebuilds(
     with reading(element, filled) as seen:
         for rebuild in (element.caller.rebuild, element.caller.incremental):
             lose_most(element)
-            result = rebuild(ELEMENT, wait_seconds=10.0)
+            result = rebuild(ELEMENT, wait_seconds=10)
             assert result.error_count == 0
             assert result.statistics.entries_deleted == 0
             seen.once_more(50)
@@ -172,7 +172,7 @@ def test_a_reader_misses_no_file_when_the_server_is_killed_in_a_rebuild(
 
 def _until_killed(rebuild: Callable[..., object]) -> None:
     try:
-        rebuild(ELEMENT, wait_seconds=10.0)
+        rebuild(ELEMENT, wait_seconds=10)
     except grpc.RpcError as error:
         assert error.code() in {Code.UNAVAILABLE, Code.CANCELLED}, error
 

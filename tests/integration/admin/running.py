@@ -14,7 +14,14 @@ import grpc
 from admin_server.app import build
 from admin_server.clock import Clock, utc_now
 from admin_server.settings import AdminSettings
-from artstore.v1 import admin_pb2, admin_pb2_grpc, types_pb2
+from artstore.v1 import (
+    accounts_pb2_grpc,
+    elements_pb2,
+    elements_pb2_grpc,
+    tokens_pb2,
+    tokens_pb2_grpc,
+    types_pb2,
+)
 from mesh.server import MeshServer
 
 SECRET = "a secret of the bootstrap file"
@@ -52,14 +59,14 @@ class RunningAdmin:
     def __init__(self, server: MeshServer, channel: grpc.aio.Channel) -> None:
         self.server = server
         self.channel = channel
-        self.tokens: Any = admin_pb2_grpc.TokenServiceStub(channel)
-        self.accounts: Any = admin_pb2_grpc.ServiceAccountServiceStub(channel)
-        self.elements: Any = admin_pb2_grpc.StorageElementServiceStub(channel)
+        self.tokens: Any = tokens_pb2_grpc.TokenServiceStub(channel)
+        self.accounts: Any = accounts_pb2_grpc.ServiceAccountServiceStub(channel)
+        self.elements: Any = elements_pb2_grpc.StorageElementServiceStub(channel)
         self._metadata: dict[str, Metadata] = {}
 
     async def issue(self, client_id: str, client_secret: str = SECRET) -> str:
         """Log in and answer the raw token."""
-        request = admin_pb2.IssueTokenRequest(client_id=client_id, client_secret=client_secret)
+        request = tokens_pb2.IssueTokenRequest(client_id=client_id, client_secret=client_secret)
         answer = await self.tokens.IssueToken(request, timeout=10)
         return str(answer.access_token)
 
@@ -70,13 +77,13 @@ class RunningAdmin:
         return {"metadata": self._metadata[client_id], "timeout": 10}
 
     async def jwks(self) -> dict[str, Any]:
-        answer = await self.tokens.GetJwks(admin_pb2.GetJwksRequest(), timeout=10)
+        answer = await self.tokens.GetJwks(tokens_pb2.GetJwksRequest(), timeout=10)
         found: dict[str, Any] = json.loads(answer.jwks_json)
         return found
 
     async def accepts(self, token: str) -> bool:
         """Whether admin's own interceptor takes the token."""
-        request = admin_pb2.ListStorageElementsRequest()
+        request = elements_pb2.ListStorageElementsRequest()
         try:
             await self.elements.ListStorageElements(request, metadata=bearer(token), timeout=10)
         except grpc.aio.AioRpcError as error:
@@ -128,7 +135,7 @@ async def running_admin(
             await server.stop(drain_seconds=0.5)
 
 
-def report(storage_element_id: str = "se-01", **changes: Any) -> types_pb2.StorageElement:
+def report(storage_element_id: str = "se-01", **changes: Any) -> elements_pb2.StorageElementReport:
     """What a healthy element in mode edit says of itself."""
     values: dict[str, Any] = {
         "storage_element_id": storage_element_id,
@@ -140,7 +147,7 @@ def report(storage_element_id: str = "se-01", **changes: Any) -> types_pb2.Stora
         "fill_level": types_pb2.FILL_LEVEL_OK,
         "writable": True,
         "is_writer": True,
-        "backend": "local",
+        "backend": types_pb2.STORAGE_BACKEND_LOCAL,
         "epoch": "e1",
     }
-    return types_pb2.StorageElement(**{**values, **changes})
+    return elements_pb2.StorageElementReport(**{**values, **changes})

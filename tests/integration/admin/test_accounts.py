@@ -10,8 +10,9 @@ import asyncpg
 import grpc
 import jwt
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
 
-from artstore.v1 import admin_pb2
+from artstore.v1 import accounts_pb2
 from mesh.caller import Role
 from mesh.database import with_database
 from mesh.roles import roles_for
@@ -27,12 +28,12 @@ from tests.integration.admin.running import (
 
 
 async def create(admin: RunningAdmin, **fields: Any) -> Any:
-    request = admin_pb2.CreateServiceAccountRequest(**fields)
+    request = accounts_pb2.CreateServiceAccountRequest(**fields)
     return await admin.accounts.CreateServiceAccount(request, **await admin.as_("admin"))
 
 
 async def rotate(admin: RunningAdmin, client_id: str, overlap_seconds: int = 0) -> str:
-    request = admin_pb2.RotateServiceAccountRequest(
+    request = accounts_pb2.RotateServiceAccountRequest(
         client_id=client_id, overlap_seconds=overlap_seconds
     )
     answer = await admin.accounts.RotateServiceAccount(request, **await admin.as_("admin"))
@@ -40,12 +41,12 @@ async def rotate(admin: RunningAdmin, client_id: str, overlap_seconds: int = 0) 
 
 
 async def suspend(admin: RunningAdmin, client_id: str) -> Any:
-    request = admin_pb2.SuspendServiceAccountRequest(client_id=client_id)
+    request = accounts_pb2.SuspendServiceAccountRequest(client_id=client_id)
     return await admin.accounts.SuspendServiceAccount(request, **await admin.as_("admin"))
 
 
 async def resume(admin: RunningAdmin, client_id: str) -> Any:
-    request = admin_pb2.ResumeServiceAccountRequest(client_id=client_id)
+    request = accounts_pb2.ResumeServiceAccountRequest(client_id=client_id)
     return await admin.accounts.ResumeServiceAccount(request, **await admin.as_("admin"))
 
 
@@ -65,7 +66,7 @@ async def test_a_new_account_logs_in_with_the_secret_shown_once(
     made = await create(
         shared_admin,
         client_id="scanner",
-        role=admin_pb2.ROLE_USER,
+        role=accounts_pb2.ROLE_USER,
         namespaces=["scans"],
         read_namespaces=["archive"],
         description="Сканер",
@@ -81,7 +82,7 @@ async def test_a_new_account_logs_in_with_the_secret_shown_once(
 
 async def test_the_database_holds_no_secret(database_url: str, tmp_path: Path) -> None:
     async with running_admin(database_url, tmp_path) as admin:
-        made = await create(admin, client_id="scanner", role=admin_pb2.ROLE_USER)
+        made = await create(admin, client_id="scanner", role=accounts_pb2.ROLE_USER)
         name = database_url.rpartition("/")[2] + "_admin"
         connection = await asyncpg.connect(with_database(database_url, name))
         try:
@@ -96,7 +97,7 @@ async def test_the_database_holds_no_secret(database_url: str, tmp_path: Path) -
 
 
 async def test_without_a_name_the_server_makes_one(shared_admin: RunningAdmin) -> None:
-    made = await create(shared_admin, role=admin_pb2.ROLE_READONLY)
+    made = await create(shared_admin, role=accounts_pb2.ROLE_READONLY)
     assert made.account.client_id.startswith("readonly-")
     assert await shared_admin.issue(made.account.client_id, made.client_secret)
 
@@ -104,14 +105,14 @@ async def test_without_a_name_the_server_makes_one(shared_admin: RunningAdmin) -
 async def test_a_server_has_all_namespaces_unless_some_are_named(
     shared_admin: RunningAdmin,
 ) -> None:
-    made = await create(shared_admin, role=admin_pb2.ROLE_SERVICE)
+    made = await create(shared_admin, role=accounts_pb2.ROLE_SERVICE)
     assert list(made.account.namespaces) == ["*"]
-    made = await create(shared_admin, role=admin_pb2.ROLE_SERVICE, namespaces=["scans"])
+    made = await create(shared_admin, role=accounts_pb2.ROLE_SERVICE, namespaces=["scans"])
     assert list(made.account.namespaces) == ["scans"]
 
 
 async def test_a_taken_name_is_refused(shared_admin: RunningAdmin) -> None:
-    call = create(shared_admin, client_id="alice", role=admin_pb2.ROLE_USER)
+    call = create(shared_admin, client_id="alice", role=accounts_pb2.ROLE_USER)
     assert await code_of(call) is grpc.StatusCode.ALREADY_EXISTS
 
 
@@ -122,7 +123,7 @@ async def test_a_taken_name_is_refused(shared_admin: RunningAdmin) -> None:
         ({"client_id": "A user"}, "client_id"),
         ({"client_id": "x" * 65}, "client_id"),
         ({"client_id": "new\0name"}, "client_id"),
-        ({"role": admin_pb2.ROLE_UNSPECIFIED}, "role"),
+        ({"role": accounts_pb2.ROLE_UNSPECIFIED}, "role"),
         ({"role": 99}, "role"),
         ({"namespaces": [""]}, "namespaces"),
         ({"namespaces": ["a*"]}, "namespaces"),
@@ -136,7 +137,7 @@ async def test_wrong_fields_are_named(
     shared_admin: RunningAdmin, fields: dict[str, Any], wrong: str
 ) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await create(shared_admin, **{"role": admin_pb2.ROLE_USER, **fields})
+        await create(shared_admin, **{"role": accounts_pb2.ROLE_USER, **fields})
     error = from_rpc_error(refused.value)
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert error.field == wrong  # type: ignore[attr-defined]
@@ -146,14 +147,14 @@ async def test_a_token_with_the_most_namespaces_allowed_is_accepted(
     shared_admin: RunningAdmin,
 ) -> None:
     names = [f"namespace-{n:04}" for n in range(110)]
-    made = await create(shared_admin, role=admin_pb2.ROLE_USER, namespaces=names)
+    made = await create(shared_admin, role=accounts_pb2.ROLE_USER, namespaces=names)
     token = await shared_admin.issue(made.account.client_id, made.client_secret)
     assert await shared_admin.accepts(token)
 
 
 async def test_pages_hold_every_account_once_and_no_secret(admin: RunningAdmin) -> None:
     names: list[str] = []
-    request = admin_pb2.ListServiceAccountsRequest(page_size=3)
+    request = accounts_pb2.ListServiceAccountsRequest(page_size=3)
     while True:
         page = await admin.accounts.ListServiceAccounts(request, **await admin.as_("auditor"))
         assert page.total_size == 4
@@ -166,16 +167,16 @@ async def test_pages_hold_every_account_once_and_no_secret(admin: RunningAdmin) 
 
 @pytest.mark.parametrize("token", ["nonsense", "WyJhY2NvdW50cyIsMV0", "ÿ", "W10", "x" * 5000])
 async def test_a_foreign_page_token_is_refused(shared_admin: RunningAdmin, token: str) -> None:
-    request = admin_pb2.ListServiceAccountsRequest(page_token=token)
+    request = accounts_pb2.ListServiceAccountsRequest(page_token=token)
     call = shared_admin.accounts.ListServiceAccounts(request, **await shared_admin.as_("admin"))
     assert await code_of(call) is grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def test_page_sizes_are_lowered_and_never_negative(shared_admin: RunningAdmin) -> None:
     caller = await shared_admin.as_("admin")
-    request = admin_pb2.ListServiceAccountsRequest(page_size=10**9)
+    request = accounts_pb2.ListServiceAccountsRequest(page_size=10**9)
     assert (await shared_admin.accounts.ListServiceAccounts(request, **caller)).accounts
-    request = admin_pb2.ListServiceAccountsRequest(page_size=-1)
+    request = accounts_pb2.ListServiceAccountsRequest(page_size=-1)
     call = shared_admin.accounts.ListServiceAccounts(request, **caller)
     assert await code_of(call) is grpc.StatusCode.INVALID_ARGUMENT
 
@@ -235,7 +236,7 @@ async def test_a_suspended_account_gets_no_token_until_it_is_resumed(
 
 async def test_the_last_admin_cannot_be_suspended(admin: RunningAdmin) -> None:
     assert await code_of(suspend(admin, "admin")) is grpc.StatusCode.FAILED_PRECONDITION
-    made = await create(admin, client_id="second", role=admin_pb2.ROLE_ADMIN)
+    made = await create(admin, client_id="second", role=accounts_pb2.ROLE_ADMIN)
     assert made.client_secret
     calls = (suspend(admin, "admin"), suspend(admin, "second"))
     ended = await asyncio.gather(*calls, return_exceptions=True)
@@ -250,11 +251,11 @@ async def test_an_unknown_account_is_not_found(shared_admin: RunningAdmin, clien
 
 
 REQUESTS = {
-    "CreateServiceAccount": admin_pb2.CreateServiceAccountRequest(),
-    "ListServiceAccounts": admin_pb2.ListServiceAccountsRequest(),
-    "RotateServiceAccount": admin_pb2.RotateServiceAccountRequest(),
-    "SuspendServiceAccount": admin_pb2.SuspendServiceAccountRequest(),
-    "ResumeServiceAccount": admin_pb2.ResumeServiceAccountRequest(),
+    "CreateServiceAccount": accounts_pb2.CreateServiceAccountRequest(),
+    "ListServiceAccounts": accounts_pb2.ListServiceAccountsRequest(),
+    "RotateServiceAccount": accounts_pb2.RotateServiceAccountRequest(),
+    "SuspendServiceAccount": accounts_pb2.SuspendServiceAccountRequest(),
+    "ResumeServiceAccount": accounts_pb2.ResumeServiceAccountRequest(),
 }
 
 
@@ -294,3 +295,70 @@ async def test_a_restart_makes_only_the_accounts_that_are_missing(
         assert await admin.issue("alice", fresh)
         assert await admin.issue("bob")
         assert await admin.issue("admin")
+
+
+async def update(admin: RunningAdmin, client_id: str, *paths: str, **fields: Any) -> Any:
+    request = accounts_pb2.UpdateServiceAccountRequest(
+        client_id=client_id,
+        account=accounts_pb2.ServiceAccount(**fields),
+        update_mask=FieldMask(paths=paths),
+    )
+    return await admin.accounts.UpdateServiceAccount(request, **await admin.as_("admin"))
+
+
+async def delete(admin: RunningAdmin, client_id: str) -> Any:
+    request = accounts_pb2.DeleteServiceAccountRequest(client_id=client_id)
+    return await admin.accounts.DeleteServiceAccount(request, **await admin.as_("admin"))
+
+
+async def get_account(admin: RunningAdmin, client_id: str, who: str = "auditor") -> Any:
+    request = accounts_pb2.GetServiceAccountRequest(client_id=client_id)
+    return (await admin.accounts.GetServiceAccount(request, **await admin.as_(who))).account
+
+
+async def test_an_account_is_shown_changed_and_removed(shared_admin: RunningAdmin) -> None:
+    made = await create(shared_admin, role=accounts_pb2.ROLE_READONLY, description="old")
+    name = made.account.client_id
+    assert await get_account(shared_admin, name) == made.account
+    changed = await update(shared_admin, name, role=accounts_pb2.ROLE_AUDITOR, namespaces=["docs"])
+    assert (changed.account.role, changed.account.description) == (
+        accounts_pb2.ROLE_AUDITOR,
+        "old",
+    )
+    assert list((await get_account(shared_admin, name)).namespaces) == ["docs"]
+    # A mask clears what it names and the account leaves out.
+    cleared = await update(shared_admin, name, "description", "namespaces")
+    assert (cleared.account.description, list(cleared.account.namespaces)) == ("", [])
+    await delete(shared_admin, name)
+    for call in (get_account(shared_admin, name), delete(shared_admin, name)):
+        with pytest.raises(grpc.aio.AioRpcError) as gone:
+            await call
+        assert gone.value.code() is grpc.StatusCode.NOT_FOUND
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await shared_admin.issue(name, made.client_secret)
+    assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_the_last_admin_stays_one(shared_admin: RunningAdmin) -> None:
+    for call in (
+        update(shared_admin, "admin", role=accounts_pb2.ROLE_USER),
+        delete(shared_admin, "admin"),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await call
+        assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+
+
+async def test_what_of_an_account_cannot_be_changed_is_refused(shared_admin: RunningAdmin) -> None:
+    for call in (
+        update(shared_admin, "alice", "suspended", suspended=True),
+        update(shared_admin, "alice"),
+        update(shared_admin, "alice", "role"),
+        update(shared_admin, "alice", namespaces=["a*b"]),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await call
+        assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    with pytest.raises(grpc.aio.AioRpcError) as denied:
+        await get_account(shared_admin, "admin", "alice")
+    assert denied.value.code() is grpc.StatusCode.PERMISSION_DENIED

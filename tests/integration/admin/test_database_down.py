@@ -13,7 +13,7 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from artstore.v1 import admin_pb2
+from artstore.v1 import accounts_pb2, elements_pb2
 from mesh.status import DETAILS_KEY
 from tests.integration.admin.running import RunningAdmin, report, running_admin
 from tests.services import PostgresProcess
@@ -63,12 +63,12 @@ async def eventually_health(admin: RunningAdmin, service: str, wanted: int) -> N
 
 
 async def register(admin: RunningAdmin, **changes: Any) -> Any:
-    request = admin_pb2.RegisterStorageElementRequest(element=report(**changes))
-    return await admin.elements.RegisterStorageElement(request, **await admin.as_("storage-se-01"))
+    request = elements_pb2.ReportStorageElementRequest(report=report(**changes))
+    return await admin.elements.ReportStorageElement(request, **await admin.as_("storage-se-01"))
 
 
 async def listed(admin: RunningAdmin) -> Any:
-    request = admin_pb2.ListStorageElementsRequest()
+    request = elements_pb2.ListStorageElementsRequest()
     return await admin.elements.ListStorageElements(request, **await admin.as_("alice"))
 
 
@@ -91,7 +91,7 @@ async def test_without_the_database_only_what_needs_it_fails_and_comes_back(
     async with running_admin(own_postgres.create_database(), tmp_path) as admin:
         token = await admin.issue("alice")
         await register(admin, used_bytes=1)
-        create = admin_pb2.CreateServiceAccountRequest(role=admin_pb2.ROLE_USER)
+        create = accounts_pb2.CreateServiceAccountRequest(role=accounts_pb2.ROLE_USER)
         as_admin = await admin.as_("admin")
         await listed(admin)
 
@@ -144,7 +144,7 @@ async def test_admin_restarts_without_its_database_and_recovers(
         async with running_admin(url, tmp_path) as admin:
             assert await admin.jwks() == jwks
             as_alice = {"metadata": (("authorization", f"Bearer {token}"),), "timeout": 5}
-            request = admin_pb2.ListStorageElementsRequest()
+            request = elements_pb2.ListStorageElementsRequest()
             # The token is good; what the table holds is not known yet, so nothing is invented.
             error = await refused(admin.elements.ListStorageElements(request, **as_alice))
             assert error.code() is grpc.StatusCode.UNAVAILABLE

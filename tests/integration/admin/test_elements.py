@@ -12,7 +12,18 @@ import asyncpg
 import grpc
 import pytest
 
-from artstore.v1 import admin_pb2, types_pb2
+from artstore.v1 import (
+    audit_pb2,
+    audit_pb2_grpc,
+    elements_pb2,
+    operations_pb2,
+    operations_pb2_grpc,
+    server_pb2,
+    server_pb2_grpc,
+    tokens_pb2,
+    tokens_pb2_grpc,
+    types_pb2,
+)
 from mesh.database import with_database
 from mesh.status import from_rpc_error
 from tests.integration.admin.running import ManualClock, RunningAdmin, report, running_admin
@@ -20,25 +31,27 @@ from tests.integration.admin.running import ManualClock, RunningAdmin, report, r
 OTHER_STORE = "9d1c8a52-5f0e-4d0b-8a37-6a2f0c3b7e02"
 
 
-async def register(admin: RunningAdmin, element: types_pb2.StorageElement) -> Any:
-    request = admin_pb2.RegisterStorageElementRequest(element=element)
-    return await admin.elements.RegisterStorageElement(request, **await admin.as_("storage-se-01"))
+async def register(admin: RunningAdmin, told: elements_pb2.StorageElementReport) -> Any:
+    request = elements_pb2.ReportStorageElementRequest(report=told)
+    return await admin.elements.ReportStorageElement(request, **await admin.as_("storage-se-01"))
 
 
 async def listed(admin: RunningAdmin, **fields: Any) -> Any:
-    request = admin_pb2.ListStorageElementsRequest(**fields)
+    request = elements_pb2.ListStorageElementsRequest(**fields)
     return await admin.elements.ListStorageElements(request, **await admin.as_("alice"))
 
 
-async def get(admin: RunningAdmin, storage_element_id: str) -> types_pb2.StorageElement:
-    request = admin_pb2.GetStorageElementRequest(storage_element_id=storage_element_id)
+async def get(admin: RunningAdmin, storage_element_id: str) -> elements_pb2.StorageElement:
+    request = elements_pb2.GetStorageElementRequest(storage_element_id=storage_element_id)
     answer = await admin.elements.GetStorageElement(request, **await admin.as_("alice"))
-    element: types_pb2.StorageElement = answer.element
+    element: elements_pb2.StorageElement = answer.element
     return element
 
 
 async def decide(admin: RunningAdmin, storage_element_id: str, **fields: Any) -> Any:
-    request = admin_pb2.UpdateStorageElementRequest(storage_element_id=storage_element_id, **fields)
+    request = elements_pb2.UpdateStorageElementRequest(
+        storage_element_id=storage_element_id, **fields
+    )
     return await admin.elements.UpdateStorageElement(request, **await admin.as_("admin"))
 
 
@@ -47,7 +60,7 @@ async def watching(admin: RunningAdmin) -> AsyncIterator[Any]:
     """An open watch; `await next(...)` with `read`."""
     caller = await admin.as_("alice")
     call = admin.elements.WatchStorageElements(
-        admin_pb2.WatchStorageElementsRequest(), metadata=caller["metadata"], timeout=60
+        elements_pb2.WatchStorageElementsRequest(), metadata=caller["metadata"], timeout=60
     )
     try:
         yield call
@@ -55,10 +68,12 @@ async def watching(admin: RunningAdmin) -> AsyncIterator[Any]:
         call.cancel()
 
 
-async def read(call: Any, seconds: float = 5.0) -> types_pb2.StorageElement:
+async def read(call: Any, seconds: float = 5.0) -> elements_pb2.StorageElement:
     answer = await asyncio.wait_for(call.read(), seconds)
     assert answer is not grpc.aio.EOF
-    element: types_pb2.StorageElement = answer.element
+    if answer.HasField("snapshot_end"):
+        return await read(call, seconds)
+    element: elements_pb2.StorageElement = answer.changed
     return element
 
 
@@ -73,7 +88,7 @@ async def test_a_reported_element_is_described_as_it_said(admin: RunningAdmin) -
         used_bytes=5,
         reserved_bytes=6,
         file_count=7,
-        sequence=8,
+        head_position=8,
         writable=False,
         unwritable_reason="its file system is read-only",
     )
@@ -84,9 +99,9 @@ async def test_a_reported_element_is_described_as_it_said(admin: RunningAdmin) -
     assert known.healthy
     assert known.HasField("registered_at")
     assert known.HasField("reported_at")
-    for field in ("registered_at", "reported_at", "healthy"):
-        known.ClearField(field)
-    assert known == said
+    for field in said.DESCRIPTOR.fields:
+        if field.name != "reported_at":
+            assert getattr(known, field.name) == getattr(said, field.name), field.name
 
 
 async def test_an_element_may_not_know_how_full_it_is(admin: RunningAdmin) -> None:
@@ -98,20 +113,20 @@ async def test_an_element_may_not_know_how_full_it_is(admin: RunningAdmin) -> No
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
-        ({"storage_element_id": ""}, "element.storage_element_id"),
-        ({"storage_element_id": "SE 1"}, "element.storage_element_id"),
-        ({"storage_element_id": "se\0"}, "element.storage_element_id"),
-        ({"store_id": ""}, "element.store_id"),
-        ({"endpoint": "nowhere"}, "element.endpoint"),
-        ({"mode": types_pb2.ELEMENT_MODE_UNSPECIFIED}, "element.mode"),
+        ({"storage_element_id": ""}, "report.storage_element_id"),
+        ({"storage_element_id": "SE 1"}, "report.storage_element_id"),
+        ({"storage_element_id": "se\0"}, "report.storage_element_id"),
+        ({"store_id": ""}, "report.store_id"),
+        ({"endpoint": "nowhere"}, "report.endpoint"),
+        ({"mode": types_pb2.ELEMENT_MODE_UNSPECIFIED}, "report.mode"),
         ({"mode": 77}, "mode"),
-        ({"fill_level": 77}, "element.fill_level"),
-        ({"backend": "tape"}, "element.backend"),
-        ({"priority": -1}, "element.priority"),
-        ({"used_bytes": -1}, "element.used_bytes"),
-        ({"epoch": "a\0"}, "element.epoch"),
-        ({"unwritable_reason": "two\nlines"}, "element.unwritable_reason"),
-        ({"unwritable_reason": "x" * 201}, "element.unwritable_reason"),
+        ({"fill_level": 77}, "report.fill_level"),
+        ({"backend": 99}, "report.backend"),
+        ({"priority": -1}, "report.priority"),
+        ({"used_bytes": -1}, "report.used_bytes"),
+        ({"epoch": "a\0"}, "report.epoch"),
+        ({"unwritable_reason": "two\nlines"}, "report.unwritable_reason"),
+        ({"unwritable_reason": "x" * 201}, "report.unwritable_reason"),
     ],
 )
 async def test_a_report_that_cannot_be_true_is_refused_by_field(
@@ -124,8 +139,8 @@ async def test_a_report_that_cannot_be_true_is_refused_by_field(
 
 
 async def test_a_report_without_an_element_is_refused(shared_admin: RunningAdmin) -> None:
-    request = admin_pb2.RegisterStorageElementRequest()
-    call = shared_admin.elements.RegisterStorageElement(
+    request = elements_pb2.ReportStorageElementRequest()
+    call = shared_admin.elements.ReportStorageElement(
         request, **await shared_admin.as_("storage-se-01")
     )
     assert await code_of(call) is grpc.StatusCode.INVALID_ARGUMENT
@@ -300,8 +315,9 @@ async def test_an_open_watch_does_not_hold_up_the_stop(database_url: str, tmp_pa
 @pytest.mark.parametrize(
     ("client_id", "method", "allowed"),
     [
-        ("alice", "RegisterStorageElement", False),
-        ("auditor", "RegisterStorageElement", False),
+        ("alice", "ReportStorageElement", False),
+        ("auditor", "ReportStorageElement", False),
+        ("admin", "ReportStorageElement", False),
         ("alice", "UpdateStorageElement", False),
         ("storage-se-01", "UpdateStorageElement", False),
         ("alice", "GetStorageElement", True),
@@ -311,7 +327,7 @@ async def test_an_open_watch_does_not_hold_up_the_stop(database_url: str, tmp_pa
 async def test_who_may_touch_elements(
     shared_admin: RunningAdmin, client_id: str, method: str, allowed: bool
 ) -> None:
-    request = getattr(admin_pb2, f"{method}Request")()
+    request = getattr(elements_pb2, f"{method}Request")()
     call = getattr(shared_admin.elements, method)(request, **await shared_admin.as_(client_id))
     try:
         await call
@@ -321,20 +337,117 @@ async def test_who_may_touch_elements(
         assert allowed
 
 
-@pytest.mark.parametrize(
-    ("service", "method"),
-    [
-        ("LifecycleService", "ListCollections"),
-        ("AuditService", "ListAuditEvents"),
-    ],
-)
-async def test_what_later_versions_fill_is_unimplemented(
-    shared_admin: RunningAdmin, service: str, method: str
+async def test_a_watch_says_when_all_was_told_and_what_is_gone(
+    database_url: str, tmp_path: Path
 ) -> None:
-    call = shared_admin.channel.unary_unary(
-        f"/artstore.v1.{service}/{method}",
-        request_serializer=bytes,
-        response_deserializer=bytes,
+    async with running_admin(database_url, tmp_path) as admin:
+        async with watching(admin) as empty:
+            first = await asyncio.wait_for(empty.read(), 5)
+            assert (first.WhichOneof("payload"), first.snapshot_end.element_count) == (
+                "snapshot_end",
+                0,
+            )
+        await register(admin, report("se-01"))
+        async with watching(admin) as watch:
+            told = [await asyncio.wait_for(watch.read(), 5) for _ in range(2)]
+            assert [one.WhichOneof("payload") for one in told] == ["changed", "snapshot_end"]
+            assert told[1].snapshot_end.element_count == 1
+            # So that the row is there, whatever was still to be written.
+            await admin_sync(admin, watch)
+            name = database_url.rpartition("/")[2] + "_admin"
+            connection = await asyncpg.connect(with_database(database_url, name))
+            try:
+                await connection.execute("DELETE FROM storage_elements")
+            finally:
+                await connection.close()
+            gone = await asyncio.wait_for(watch.read(), 10)
+            assert gone.removed.storage_element_id == "se-01"
+
+
+async def admin_sync(admin: RunningAdmin, watch: Any) -> None:
+    """Wait until a decision is in the table and told."""
+    await decide(admin, "se-01", priority=7)
+    assert (await read(watch)).priority == 7
+
+
+UNSERVED = [
+    ("TokenService", "RotateKeys"),
+    ("StorageElementService", "CreateStorageElement"),
+    ("StorageElementService", "AdmitStorageElement"),
+    ("StorageElementService", "RetireStorageElement"),
+    ("StorageElementService", "MarkStorageElementLost"),
+    ("StorageElementService", "OpenStorageElement"),
+    ("StorageElementService", "MarkStorageElementRestored"),
+    ("FileRegistryService", "CheckMesh"),
+    ("FileRegistryService", "ListFindings"),
+    ("FileRegistryService", "ResolveHome"),
+    ("LifecycleService", "MoveFile"),
+    ("LifecycleService", "EraseFile"),
+    ("LifecycleService", "GetTransfer"),
+    ("LifecycleService", "ListTransfers"),
+    ("LifecycleService", "CancelTransfer"),
+    ("LifecycleService", "RetryTransfer"),
+    ("LifecycleService", "RunCollection"),
+    ("LifecycleService", "ListCollections"),
+    ("LifecycleService", "StartEvacuation"),
+    ("LifecycleService", "GetPolicy"),
+    ("LifecycleService", "SetPolicy"),
+    ("LifecycleService", "ListPolicies"),
+    ("AuditService", "ListAuditEvents"),
+    ("AuditService", "VerifyAuditEvents"),
+    ("BackupService", "RunBackup"),
+    ("BackupService", "ListBackups"),
+    ("BackupService", "VerifyBackup"),
+    ("DrillService", "RunDrill"),
+]
+
+
+async def test_what_later_versions_fill_is_unimplemented_and_says_so(
+    shared_admin: RunningAdmin,
+) -> None:
+    for service, method in UNSERVED:
+        call = shared_admin.channel.unary_unary(
+            f"/artstore.v1.{service}/{method}",
+            request_serializer=bytes,
+            response_deserializer=bytes,
+        )
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await call(b"", **await shared_admin.as_("admin"))
+        assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED, method
+        assert f"{service}.{method}" in (refused.value.details() or "")
+
+
+async def test_what_servers_tell_each_other_later_is_unimplemented(
+    shared_admin: RunningAdmin,
+) -> None:
+    stub: Any = tokens_pb2_grpc.TokenServiceStub(shared_admin.channel)
+    call = stub.ListSuspensions(
+        tokens_pb2.ListSuspensionsRequest(), **await shared_admin.as_("storage-se-01")
     )
-    code = await code_of(call(b"", **await shared_admin.as_("admin")))
-    assert code is grpc.StatusCode.UNIMPLEMENTED
+    assert await code_of(call) is grpc.StatusCode.UNIMPLEMENTED
+    audit: Any = audit_pb2_grpc.AuditServiceStub(shared_admin.channel)
+    export = audit.ExportAuditEvents(
+        audit_pb2.ExportAuditEventsRequest(), **await shared_admin.as_("auditor")
+    )
+    assert await code_of(export.read()) is grpc.StatusCode.UNIMPLEMENTED
+    refusals = audit.RecordRefusals(
+        iter([audit_pb2.RecordRefusalsRequest()]), **await shared_admin.as_("storage-se-01")
+    )
+    assert await code_of(refusals) is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_admin_describes_itself_and_has_no_operations(shared_admin: RunningAdmin) -> None:
+    stub: Any = server_pb2_grpc.ServerServiceStub(shared_admin.channel)
+    answer = await stub.GetServerInfo(
+        server_pb2.GetServerInfoRequest(), **await shared_admin.as_("alice")
+    )
+    server = answer.server
+    assert (server.kind, server.name) == (server_pb2.SERVER_KIND_ADMIN, "admin")
+    assert [(one.name, one.available) for one in server.dependencies] == [("postgresql", True)]
+    assert "artstore.v1.TokenService" in {one.name for one in server.services if one.serving}
+    assert server.limits.max_chunk_size_bytes == 2 * 2**20
+    operations: Any = operations_pb2_grpc.OperationServiceStub(shared_admin.channel)
+    listed = await operations.ListOperations(
+        operations_pb2.ListOperationsRequest(), **await shared_admin.as_("auditor")
+    )
+    assert (list(listed.operations), listed.total_size) == ([], 0)

@@ -10,7 +10,7 @@ import grpc
 import pytest
 
 from admin_server.registry.registry import CURSORS, TABLE
-from artstore.v1 import admin_pb2, admin_pb2_grpc
+from artstore.v1 import registry_pb2, registry_pb2_grpc
 from artstore.v1.types_pb2 import File, FileState
 from mesh.database import Database
 from mesh.follower import Cursor, ReplicaTable
@@ -53,14 +53,14 @@ def a_file(number: int, *, state: str = "ACTIVE", age: int = 0, **fields: Any) -
 
 
 def registry(admin: RunningAdmin) -> Any:
-    return admin_pb2_grpc.FileRegistryServiceStub(admin.channel)
+    return registry_pb2_grpc.FileRegistryServiceStub(admin.channel)
 
 
 async def listed(admin: RunningAdmin, **fields: Any) -> list[tuple[str, int]]:
     """Ids of all pages, with the total that each page tells."""
     found, token = [], ""
     while True:
-        request = admin_pb2.FileRegistryServiceListFilesRequest(
+        request = registry_pb2.FileRegistryServiceListFilesRequest(
             **{"page_size": 2, "page_token": token} | fields
         )
         page = await registry(admin).ListFiles(request, **await admin.as_("admin"))
@@ -71,7 +71,7 @@ async def listed(admin: RunningAdmin, **fields: Any) -> list[tuple[str, int]]:
 
 
 async def replicas(admin: RunningAdmin, file_id: str, who: str = "admin") -> Any:
-    request = admin_pb2.FileRegistryServiceGetFileRequest(file_id=file_id)
+    request = registry_pb2.FileRegistryServiceGetFileRequest(file_id=file_id)
     return await registry(admin).GetFile(request, **await admin.as_(who))
 
 
@@ -116,7 +116,8 @@ async def test_what_is_deleted_or_of_another_namespace_is_not_found(
             await replicas(admin, file_id, str(who))
         assert missing.value.code() is grpc.StatusCode.NOT_FOUND
     answer = await registry(admin).ListFiles(
-        admin_pb2.FileRegistryServiceListFilesRequest(), **await admin.as_(str(USER["client_id"]))
+        registry_pb2.FileRegistryServiceListFilesRequest(),
+        **await admin.as_(str(USER["client_id"])),
     )
     assert (list(answer.files), answer.total_size) == ([], 0)
 

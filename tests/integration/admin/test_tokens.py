@@ -8,7 +8,7 @@ import grpc
 import jwt
 import pytest
 
-from artstore.v1 import admin_pb2
+from artstore.v1 import tokens_pb2
 from mesh.status import DETAILS_KEY, from_rpc_error
 from mesh.tokens import KeySet, TokenVerifier
 from tests.integration.admin.running import SECRET, RunningAdmin, bearer
@@ -23,7 +23,7 @@ async def issue(admin: RunningAdmin, client_id: str, secret: str) -> grpc.aio.Ai
 async def test_a_token_names_its_account_and_verifies_with_the_published_keys(
     shared_admin: RunningAdmin,
 ) -> None:
-    request = admin_pb2.IssueTokenRequest(client_id="alice", client_secret=SECRET)
+    request = tokens_pb2.IssueTokenRequest(client_id="alice", client_secret=SECRET)
     answer = await shared_admin.tokens.IssueToken(request, timeout=10)
     assert (answer.token_type, answer.expires_in_seconds) == ("Bearer", 900)
 
@@ -93,7 +93,7 @@ async def test_wrong_credentials_are_unauthenticated_and_say_no_more(
 async def test_an_outdated_token_does_not_keep_its_holder_from_logging_in(
     shared_admin: RunningAdmin,
 ) -> None:
-    request = admin_pb2.IssueTokenRequest(client_id="alice", client_secret=SECRET)
+    request = tokens_pb2.IssueTokenRequest(client_id="alice", client_secret=SECRET)
     answer = await shared_admin.tokens.IssueToken(
         request, metadata=bearer("expired.or.broken"), timeout=10
     )

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from artstore.v1 import admin_pb2
+from artstore.v1 import elements_pb2
 from tests.integration.admin.running import RunningAdmin, bearer, report, running_admin
 
 
 async def ids_known_to(admin: RunningAdmin) -> set[str]:
     answer = await admin.elements.ListStorageElements(
-        admin_pb2.ListStorageElementsRequest(), **await admin.as_("alice")
+        elements_pb2.ListStorageElementsRequest(), **await admin.as_("alice")
     )
     return {element.storage_element_id for element in answer.elements}
 
@@ -32,8 +32,8 @@ async def test_a_first_start_of_two_at_once_makes_one_mesh(
             assert await one.jwks() == await two.jwks()
             assert len((await one.jwks())["keys"]) == 1
             token = bearer(await two.issue("storage-se-01"))
-            request = admin_pb2.RegisterStorageElementRequest(element=report())
-            await two.elements.RegisterStorageElement(request, metadata=token)
+            request = elements_pb2.ReportStorageElementRequest(report=report())
+            await two.elements.ReportStorageElement(request, metadata=token)
             while "se-01" not in await ids_known_to(one):  # noqa: ASYNC110 - read now and then
                 await asyncio.sleep(0.05)
     finally:

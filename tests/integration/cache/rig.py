@@ -12,6 +12,7 @@ from typing import Any
 import google_crc32c
 
 from mesh.database import Database
+from mesh.operations import Operations
 from mesh.redis import open_redis
 from storage_server import naming
 from storage_server.cache_operations import CacheOperations
@@ -28,7 +29,6 @@ from storage_server.file_id import new_file_id, time_of
 from storage_server.files.locks import KeyedLocks
 from storage_server.locks import ElementLocks
 from storage_server.modes import Mode
-from storage_server.operations import Operations
 from storage_server.repair.cleanup import Cleanup
 from storage_server.repair.rebuild import Rebuild, RebuildResult
 from storage_server.repair.restoring import NameRestoring

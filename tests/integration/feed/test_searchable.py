@@ -5,11 +5,21 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+from typing import Any
 
 import grpc
 import pytest
 
-from artstore.v1 import query_pb2, storage_pb2, types_pb2
+from artstore.v1 import (
+    downloads_pb2,
+    lifecycle_pb2,
+    lifecycle_pb2_grpc,
+    operations_pb2,
+    operations_pb2_grpc,
+    query_pb2,
+    storage_pb2,
+    types_pb2,
+)
 from query_server.search.table import TABLE
 from tests.integration.feed.small_mesh import SmallMesh, fetch
 
@@ -37,8 +47,8 @@ async def test_a_download_through_query_gives_the_same_bytes_and_ranges(mesh: Sm
 
     async def read(offset: int = 0, length: int = 0) -> bytes:
         call = mesh.query.DownloadFile(
-            query_pb2.DownloadFileRequest(
-                file_id=stored.file.file_id, offset=offset, length=length
+            downloads_pb2.DownloadRequest(
+                file_id=stored.file.file_id, offset=offset, length=length or None
             ),
             metadata=mesh.bearer(),
             timeout=10,
@@ -65,7 +75,7 @@ async def test_a_file_that_the_index_lacks_is_read_from_its_element(mesh: SmallM
         )
         assert found.file.original_filename == "late.txt"
         call = mesh.query.DownloadFile(
-            query_pb2.DownloadFileRequest(file_id=file_id), metadata=mesh.bearer(), timeout=10
+            downloads_pb2.DownloadRequest(file_id=file_id), metadata=mesh.bearer(), timeout=10
         )
         assert b"".join([part.chunk.data async for part in call]) == b"bytes"
     finally:
@@ -131,7 +141,7 @@ async def test_a_caller_sees_what_its_namespaces_allow(mesh: SmallMesh) -> None:
     assert await mesh.found("salaries") == ["salaries.txt"]
     for method, request in (
         ("GetFile", query_pb2.QueryServiceGetFileRequest(file_id=secret.file.file_id)),
-        ("DownloadFile", query_pb2.DownloadFileRequest(file_id=secret.file.file_id)),
+        ("DownloadFile", downloads_pb2.DownloadRequest(file_id=secret.file.file_id)),
     ):
         with pytest.raises(grpc.aio.AioRpcError) as hidden:
             call = getattr(mesh.query, method)(request, metadata=mesh.bearer(reader), timeout=5)
@@ -140,3 +150,66 @@ async def test_a_caller_sees_what_its_namespaces_allow(mesh: SmallMesh) -> None:
             else:
                 [part async for part in call]
         assert hidden.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_an_admin_holds_a_file_that_was_just_stored_and_lifts_the_hold(
+    mesh: SmallMesh,
+) -> None:
+    element = mesh.elements["se-01"]
+    file_id = (await element.upload(b"evidence", original_filename="held.txt")).file.file_id
+    stub: Any = lifecycle_pb2_grpc.LifecycleServiceStub(mesh.admin.channel)
+
+    async def hold(legal_hold: bool, file_id: str = file_id, reason: str = "case 7") -> Any:
+        request = lifecycle_pb2.SetLegalHoldRequest(
+            file_id=file_id, legal_hold=legal_hold, reason=reason
+        )
+        return await stub.SetLegalHold(request, metadata=mesh.bearer(), timeout=10)
+
+    held = await hold(True)
+    assert held.file.legal_hold
+    page = await mesh.search("held", min_change_tokens=[held.change_token])
+    assert [result.file.legal_hold for result in page.results] == [True]
+    delete = storage_pb2.DeleteFileRequest(file_id=file_id)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await element.call("DeleteFile", delete)
+    assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    # The second time it is known to the registry, too.
+    assert not (await hold(False)).file.legal_hold
+    await element.call("DeleteFile", delete)
+    for call, code in (
+        (hold(True), grpc.StatusCode.NOT_FOUND),
+        (hold(True, "no such file"), grpc.StatusCode.NOT_FOUND),
+        (hold(True, reason="x" * 201), grpc.StatusCode.INVALID_ARGUMENT),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as wrong:
+            await call
+        assert wrong.value.code() is code
+
+
+async def test_a_snapshot_that_was_asked_for_is_an_operation_of_query(mesh: SmallMesh) -> None:
+    said: dict[str, Any] = {"metadata": mesh.bearer(), "timeout": 60}
+    await mesh.query.SyncIndex(
+        query_pb2.SyncIndexRequest(storage_element_id="se-01", operation_id="asked"), **said
+    )
+    async with grpc.aio.insecure_channel(mesh.query_address) as channel:
+        stub: Any = operations_pb2_grpc.OperationServiceStub(channel)
+        listed = await stub.ListOperations(operations_pb2.ListOperationsRequest(), **said)
+    (found,) = (one for one in listed.operations if one.operation_id == "asked")
+    assert (found.kind, found.state, found.requested_by) == (
+        operations_pb2.OPERATION_KIND_SYNC,
+        operations_pb2.OPERATION_STATE_SUCCEEDED,
+        "admin",
+    )
+
+
+async def test_a_length_of_nothing_is_no_byte_and_no_length_is_all(mesh: SmallMesh) -> None:
+    stored = await mesh.elements["se-01"].upload(b"twelve bytes", original_filename="12.txt")
+    file_id = stored.file.file_id
+    element = mesh.elements["se-01"].stub.Download
+    for method in (element, mesh.query.DownloadFile):
+        for length, expected in ((0, b""), (None, b"ve bytes"), (2, b"ve"), (100, b"ve bytes")):
+            request = downloads_pb2.DownloadRequest(file_id=file_id, offset=4, length=length)
+            call = method(request, metadata=mesh.bearer(), timeout=10)
+            parts = [part async for part in call]
+            assert parts[0].header.length == len(expected)
+            assert b"".join(part.chunk.data for part in parts) == expected

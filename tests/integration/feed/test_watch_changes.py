@@ -11,8 +11,7 @@ from typing import Any
 import grpc
 import pytest
 
-from artstore.v1 import storage_pb2 as pb
-from artstore.v1 import types_pb2
+from artstore.v1 import changes_pb2, storage_pb2, types_pb2
 from storage_server.feed import watch
 from storage_server.sidecar import FileState, encode
 from storage_server.store.port import SIDECAR_SUFFIX
@@ -34,7 +33,7 @@ async def node(
 @asynccontextmanager
 async def watching(node: Node, **cursor: Any) -> AsyncIterator[Any]:
     call = node.stub.WatchChanges(
-        pb.WatchChangesRequest(**cursor), metadata=node.bearer(role="SERVICE"), timeout=20
+        changes_pb2.WatchChangesRequest(**cursor), metadata=node.bearer(role="SERVICE"), timeout=20
     )
     try:
         yield aiter(call)
@@ -50,29 +49,67 @@ async def next_of(messages: Any, kind: str) -> Any:
     raise AssertionError(f"the feed ended without a {kind}")
 
 
+async def next_change(messages: Any) -> Any:
+    """The first change of the next message that has some."""
+    return (await next_of(messages, "changes")).changes[0]
+
+
 async def test_a_new_follower_gets_a_snapshot_then_changes_and_beats(node: Node) -> None:
     stored = await node.upload(original_filename="first.txt")
     async with watching(node) as messages:
         begin = await next_of(messages, "snapshot_begin")
-        assert (begin.head, begin.total) == (1, 1)
-        change = await next_of(messages, "change")
+        assert (begin.head_position, begin.file_count) == (1, 1)
+        change = await next_change(messages)
         assert change.file.file_id == stored.file.file_id
         end = await next_of(messages, "snapshot_end")
-        assert (end.epoch, end.head) == (begin.epoch, 1)
+        assert (end.cursor, end.position) == (begin.cursor, 1)
         for _ in range(2):
             beat = await next_of(messages, "heartbeat")
-            assert (beat.epoch, beat.head) == (begin.epoch, 1)
+            assert (beat.cursor, beat.position, beat.head_position) == (end.cursor, 1, 1)
         later = await node.upload(original_filename="later.txt")
-        change = await next_of(messages, "change")
-        assert (change.sequence, change.kind) == (2, pb.CHANGE_KIND_CREATED)
+        change = await next_change(messages)
+        assert (change.position, change.kind) == (2, changes_pb2.CHANGE_KIND_CREATED)
         assert change.file.file_id == later.file.file_id
     # Whoever knows a place goes on from there.
-    cursor = {"epoch": end.epoch, "after_sequence": 1, "after_change_id": end.change_id}
-    async with watching(node, **cursor) as messages:
+    async with watching(node, cursor=end.cursor) as messages:
         first = await anext(messages)
         if first.HasField("heartbeat"):
             first = await anext(messages)
-        assert first.change.sequence == 2
+        assert [change.position for change in first.changes.changes] == [2]
+
+
+async def test_files_of_a_snapshot_and_changes_come_by_the_hundreds(node: Node) -> None:
+    await node.upload()
+    async with watching(node) as messages:
+        first = await next_of(messages, "snapshot_end")
+    await put_files(node, 620)
+    await repair(node)
+    async with watching(node) as messages:
+        sizes = []
+        async for message in messages:
+            if message.HasField("changes"):
+                sizes.append(len(message.changes.changes))
+            if message.HasField("snapshot_end"):
+                break
+    assert sizes == [500, 121]
+    async with watching(node, cursor=first.cursor) as messages:
+        told = [await next_of(messages, "changes") for _ in range(2)]
+    assert [len(one.changes) for one in told] == [500, 120]
+    positions = [change.position for one in told for change in one.changes]
+    assert positions == list(range(2, 622))
+    change = told[0].changes[41]
+    # Each of them is a place to go on from.
+    async with watching(node, cursor=change.cursor) as messages:
+        assert (await next_change(messages)).position == change.position + 1
+    assert change.revision == change.file.revision == 1
+    assert len(change.digest) == 32
+
+
+async def test_a_cursor_that_is_none_is_refused(node: Node) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        async with watching(node, cursor="nonsense") as messages:
+            await anext(messages)
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def test_a_change_whose_row_was_cleaned_says_what_happened_and_to_which_file(
@@ -84,14 +121,14 @@ async def test_a_change_whose_row_was_cleaned_says_what_happened_and_to_which_fi
     file_id = stored.file.file_id
     await node.call(
         "UpdateFile",
-        pb.UpdateFileRequest(file_id=file_id, file=types_pb2.File(description="new")),
+        storage_pb2.UpdateFileRequest(file_id=file_id, file=types_pb2.File(description="new")),
     )
     await on_element(node, f"DELETE FROM {tables_of(node).files}")
-    cursor = {"epoch": end.epoch, "after_sequence": 1, "after_change_id": end.change_id}
-    async with watching(node, **cursor) as messages:
-        change = await next_of(messages, "change")
-    assert change.kind == pb.CHANGE_KIND_UPDATED
-    assert change.file == types_pb2.File(file_id=file_id, storage_element_id="se-01")
+    async with watching(node, cursor=end.cursor) as messages:
+        change = await next_change(messages)
+    assert change.kind == changes_pb2.CHANGE_KIND_UPDATED
+    assert change.file_id == file_id
+    assert not change.HasField("file")
 
 
 async def test_a_repair_wakes_followers_that_wait(
@@ -103,16 +140,16 @@ async def test_a_repair_wakes_followers_that_wait(
         await next_of(messages, "heartbeat")
         await put_files(node, 1)
         await repair(node)
-        change = await asyncio.wait_for(next_of(messages, "change"), 10)
+        change = await asyncio.wait_for(next_change(messages), 10)
         (node.rig.root / change.file.storage_path).rename(node.rig.root / "gone")
         await repair(node, "RebuildCache")
-        change = await asyncio.wait_for(next_of(messages, "change"), 10)
-    assert change.kind == pb.CHANGE_KIND_DROPPED
+        change = await asyncio.wait_for(next_change(messages), 10)
+    assert change.kind == changes_pb2.CHANGE_KIND_DROPPED
 
 
 async def test_only_services_and_admins_may_follow(node: Node) -> None:
     call = node.stub.WatchChanges(
-        pb.WatchChangesRequest(), metadata=node.bearer(role="USER"), timeout=10
+        changes_pb2.WatchChangesRequest(), metadata=node.bearer(role="USER"), timeout=10
     )
     with pytest.raises(grpc.aio.AioRpcError) as denied:
         await anext(aiter(call))
@@ -130,11 +167,11 @@ async def test_a_file_that_moved_serves_its_bytes_and_refuses_updates(node: Node
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await node.call(
             "UpdateFile",
-            pb.UpdateFileRequest(
+            storage_pb2.UpdateFileRequest(
                 file_id=sidecar.file_id, file=types_pb2.File(description="too late")
             ),
         )
     assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
     async with watching(node) as messages:
-        change = await asyncio.wait_for(next_of(messages, "change"), 10)
+        change = await asyncio.wait_for(next_change(messages), 10)
     assert change.file.state == types_pb2.FILE_STATE_MOVED

@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import pytest
 
-from artstore.v1 import ingest_pb2, ingest_pb2_grpc, types_pb2
+from artstore.v1 import ingest_pb2_grpc, types_pb2, uploads_pb2
 from ingest_server.app import build
 from ingest_server.settings import IngestSettings
 from mesh.discovery import REPORT_CHANNEL, REPORT_KEY_PREFIX
@@ -79,17 +79,15 @@ class IngestUnderTest:
 
 def header_message(**fields: Any) -> Any:
     fields.setdefault("original_filename", "a.bin")
-    return ingest_pb2.IngestServiceUploadRequest(header=types_pb2.UploadHeader(**fields))
+    return uploads_pb2.UploadRequest(header=uploads_pb2.UploadHeader(**fields))
 
 
 def chunk_message(offset: int, data: bytes) -> Any:
-    return ingest_pb2.IngestServiceUploadRequest(chunk=types_pb2.Chunk(offset=offset, data=data))
+    return uploads_pb2.UploadRequest(chunk=types_pb2.Chunk(offset=offset, data=data))
 
 
 def finish_message(size_bytes: int) -> Any:
-    return ingest_pb2.IngestServiceUploadRequest(
-        finish=types_pb2.UploadFinish(size_bytes=size_bytes)
-    )
+    return uploads_pb2.UploadRequest(finish=uploads_pb2.UploadFinish(size_bytes=size_bytes))
 
 
 @pytest.fixture

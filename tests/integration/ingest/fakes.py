@@ -15,11 +15,13 @@ import grpc
 from google.protobuf import json_format
 
 from artstore.v1 import (
-    admin_pb2,
-    admin_pb2_grpc,
-    storage_pb2,
+    elements_pb2,
+    elements_pb2_grpc,
     storage_pb2_grpc,
+    tokens_pb2,
+    tokens_pb2_grpc,
     types_pb2,
+    uploads_pb2,
 )
 from mesh.caller import current_caller, current_peer, current_upload_token
 from mesh.errors import ArtStoreError, Unavailable
@@ -40,7 +42,7 @@ class FakeElement(storage_pb2_grpc.StorageServiceServicer):
     """
 
     def __init__(self, element_id: str, *, mode: str = "EDIT", priority: int = 100) -> None:
-        self.report = types_pb2.StorageElement(
+        self.report = elements_pb2.StorageElementReport(
             storage_element_id=element_id,
             store_id=f"store of {element_id}",
             mode=types_pb2.ElementMode.Value(f"ELEMENT_MODE_{mode}"),
@@ -49,7 +51,6 @@ class FakeElement(storage_pb2_grpc.StorageServiceServicer):
             fill_level=types_pb2.FILL_LEVEL_OK,
             writable=True,
             is_writer=True,
-            healthy=True,
         )
         self.server: Any = None
         self.refuses: ArtStoreError | None = None
@@ -62,7 +63,7 @@ class FakeElement(storage_pb2_grpc.StorageServiceServicer):
         self.entered = asyncio.Event()
         self.finished = asyncio.Event()
         self.left = asyncio.Event()
-        self.headers: list[types_pb2.UploadHeader] = []
+        self.headers: list[uploads_pb2.UploadHeader] = []
         self.callers: list[str] = []
         self.peers: list[str] = []
         self.upload_tokens: list[str] = []
@@ -82,6 +83,11 @@ class FakeElement(storage_pb2_grpc.StorageServiceServicer):
         self.report.reported_at.seconds += self.clock_ahead_seconds
         return json_format.MessageToJson(self.report, preserving_proto_field_name=True)
 
+    def listed(self) -> elements_pb2.StorageElement:
+        """The element as admin lists it."""
+        said = {field.name: value for field, value in self.report.ListFields()}
+        return elements_pb2.StorageElement(**said, healthy=True)
+
     async def Upload(self, request_iterator: Any, context: Any) -> Any:
         messages = aiter(request_iterator)
         header = (await anext(messages)).header
@@ -89,14 +95,14 @@ class FakeElement(storage_pb2_grpc.StorageServiceServicer):
         try:
             known = [f for f, _ in self.files.values() if f.request_id == header.request_id]
             if header.request_id and known:
-                return storage_pb2.StorageServiceUploadResponse(file=known[0])
+                return uploads_pb2.UploadResponse(file=known[0])
             await self._accept_or_refuse()
             await context.send_initial_metadata((("artstore-accepted", "1"),))
             return await self._take(header, messages)
         finally:
             self.left.set()
 
-    async def _take(self, header: types_pb2.UploadHeader, messages: Any) -> Any:
+    async def _take(self, header: uploads_pb2.UploadHeader, messages: Any) -> Any:
         data = bytearray()
         count = 0
         while True:
@@ -112,7 +118,7 @@ class FakeElement(storage_pb2_grpc.StorageServiceServicer):
                 self.finished.set()
                 if self.hangs_after_finish:
                     await asyncio.Event().wait()
-                return storage_pb2.StorageServiceUploadResponse(
+                return uploads_pb2.UploadResponse(
                     file=self._store(header, bytes(data)), change_token="1"
                 )
             data += message.chunk.data
@@ -123,7 +129,7 @@ class FakeElement(storage_pb2_grpc.StorageServiceServicer):
         await self._accept_or_refuse()
         upload_id = f"{self.element_id}.{secrets.token_hex(8)}"
         self.sessions[upload_id] = bytearray()
-        return storage_pb2.StorageServiceStartUploadResponse(
+        return uploads_pb2.StartUploadResponse(
             upload_id=upload_id,
             storage_element_id=self.element_id,
             endpoint=self.report.endpoint,
@@ -139,28 +145,24 @@ class FakeElement(storage_pb2_grpc.StorageServiceServicer):
                 upload_id = message.upload_id
                 await context.send_initial_metadata((("artstore-accepted", "1"),))
             self.sessions[upload_id][message.chunk.offset :] = message.chunk.data
-        return storage_pb2.StorageServiceWriteUploadResponse(
-            committed_size_bytes=len(self.sessions[upload_id])
-        )
+        return uploads_pb2.WriteUploadResponse(committed_size_bytes=len(self.sessions[upload_id]))
 
     async def GetUpload(self, request: Any, context: Any) -> Any:
         self._see(context)
-        return storage_pb2.StorageServiceGetUploadResponse(
+        return uploads_pb2.GetUploadResponse(
             committed_size_bytes=len(self.sessions[request.upload_id])
         )
 
     async def CommitUpload(self, request: Any, context: Any) -> Any:
         self._see(context)
-        header = types_pb2.UploadHeader(original_filename="resumed")
+        header = uploads_pb2.UploadHeader(original_filename="resumed")
         data = bytes(self.sessions[request.upload_id])
-        return storage_pb2.StorageServiceCommitUploadResponse(
-            file=self._store(header, data), change_token="2"
-        )
+        return uploads_pb2.CommitUploadResponse(file=self._store(header, data), change_token="2")
 
     async def AbortUpload(self, request: Any, context: Any) -> Any:
         self._see(context)
         self.sessions.pop(request.upload_id, None)
-        return storage_pb2.StorageServiceAbortUploadResponse()
+        return uploads_pb2.AbortUploadResponse()
 
     async def _accept_or_refuse(self) -> None:
         if self.silent:
@@ -168,7 +170,7 @@ class FakeElement(storage_pb2_grpc.StorageServiceServicer):
         if self.refuses is not None:
             raise self.refuses
 
-    def _see(self, context: Any, header: types_pb2.UploadHeader | None = None) -> None:
+    def _see(self, context: Any, header: uploads_pb2.UploadHeader | None = None) -> None:
         if header is not None:
             self.headers.append(header)
         self.callers.append(current_caller().subject)
@@ -177,7 +179,7 @@ class FakeElement(storage_pb2_grpc.StorageServiceServicer):
         self.request_ids.append(dict(context.invocation_metadata()).get("x-request-id", ""))
         self.entered.set()
 
-    def _store(self, header: types_pb2.UploadHeader, data: bytes) -> types_pb2.File:
+    def _store(self, header: uploads_pb2.UploadHeader, data: bytes) -> types_pb2.File:
         file = types_pb2.File(
             file_id=secrets.token_hex(8),
             original_filename=header.original_filename,
@@ -190,7 +192,7 @@ class FakeElement(storage_pb2_grpc.StorageServiceServicer):
         return file
 
 
-class FakeTokens(admin_pb2_grpc.TokenServiceServicer):
+class FakeTokens(tokens_pb2_grpc.TokenServiceServicer):
     """Gives out tokens of role SERVICE to whoever asks."""
 
     def __init__(self, signer: Signer) -> None:
@@ -198,15 +200,15 @@ class FakeTokens(admin_pb2_grpc.TokenServiceServicer):
 
     async def IssueToken(self, request: Any, context: Any) -> Any:
         token = self.signer.token(sub=request.client_id, role="SERVICE", ns_write=["*"])
-        return admin_pb2.IssueTokenResponse(
+        return tokens_pb2.IssueTokenResponse(
             access_token=token, token_type="Bearer", expires_in_seconds=900
         )
 
     async def GetJwks(self, request: Any, context: Any) -> Any:
-        return admin_pb2.GetJwksResponse(jwks_json=json.dumps(self.signer.jwks()))
+        return tokens_pb2.GetJwksResponse(jwks_json=json.dumps(self.signer.jwks()))
 
 
-class FakeRegistry(admin_pb2_grpc.StorageElementServiceServicer):
+class FakeRegistry(elements_pb2_grpc.StorageElementServiceServicer):
     """Lists the elements of a test. `down` has it refuse, `silent` never answer."""
 
     def __init__(self) -> None:
@@ -222,9 +224,8 @@ class FakeRegistry(admin_pb2_grpc.StorageElementServiceServicer):
         reports = []
         for element in self.elements:
             element.report.reported_at.GetCurrentTime()
-            element.report.healthy = True
-            reports.append(element.report)
-        return admin_pb2.ListStorageElementsResponse(elements=reports)
+            reports.append(element.listed())
+        return elements_pb2.ListStorageElementsResponse(elements=reports)
 
 
 @asynccontextmanager
@@ -234,12 +235,12 @@ async def fake_admin(signer: Signer) -> AsyncIterator[tuple[str, FakeRegistry]]:
     server = _server(signer, "admin")
     server.add(
         "artstore.v1.TokenService",
-        admin_pb2_grpc.add_TokenServiceServicer_to_server,
+        tokens_pb2_grpc.add_TokenServiceServicer_to_server,
         FakeTokens(signer),
     )
     server.add(
         "artstore.v1.StorageElementService",
-        admin_pb2_grpc.add_StorageElementServiceServicer_to_server,
+        elements_pb2_grpc.add_StorageElementServiceServicer_to_server,
         registry,
     )
     await server.start()

@@ -169,7 +169,7 @@ async def test_a_graceful_stop_lets_an_upload_end(
 def _json(serialized: bytes) -> str:
     from google.protobuf import json_format
 
-    from artstore.v1 import types_pb2
+    from artstore.v1 import elements_pb2
 
-    report = types_pb2.StorageElement.FromString(serialized)
+    report = elements_pb2.StorageElementReport.FromString(serialized)
     return json_format.MessageToJson(report, preserving_proto_field_name=True)

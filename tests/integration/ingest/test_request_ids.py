@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 
-from artstore.v1 import ingest_pb2, types_pb2
+from artstore.v1 import types_pb2, uploads_pb2
 from mesh.errors import DataLoss, ResourceExhausted
 from tests.integration.ingest.conftest import (
     IngestUnderTest,
@@ -147,8 +147,8 @@ async def test_two_callers_may_use_the_same_request_id(
 async def test_start_upload_pins_its_request_too(ingest: IngestUnderTest, element: Any) -> None:
     first, second = await element("se-01"), await element("se-02", priority=200)
     await ingest.announce(first, second)
-    header = types_pb2.UploadHeader(original_filename="a", request_id="r-1")
-    request = ingest_pb2.IngestServiceStartUploadRequest(header=header)
+    header = uploads_pb2.UploadHeader(original_filename="a", request_id="r-1")
+    request = uploads_pb2.StartUploadRequest(header=header)
     await ingest.stub.StartUpload(request, metadata=ingest.bearer())
     first.report.priority = 300
     await ingest.announce(first, second)

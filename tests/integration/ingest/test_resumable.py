@@ -6,7 +6,7 @@ from typing import Any
 
 import grpc
 
-from artstore.v1 import ingest_pb2, types_pb2
+from artstore.v1 import ingest_pb2, types_pb2, uploads_pb2
 from mesh.errors import ResourceExhausted
 from tests.integration.ingest.conftest import IngestUnderTest
 from tests.integration.ingest.fakes import status_of, until
@@ -16,11 +16,11 @@ DATA = b"resumable" * 1000
 
 def _start(**header: Any) -> Any:
     header.setdefault("original_filename", "a.bin")
-    return ingest_pb2.IngestServiceStartUploadRequest(header=types_pb2.UploadHeader(**header))
+    return uploads_pb2.StartUploadRequest(header=uploads_pb2.UploadHeader(**header))
 
 
 def _piece(upload_id: str, offset: int, data: bytes) -> Any:
-    return ingest_pb2.IngestServiceWriteUploadRequest(
+    return uploads_pb2.WriteUploadRequest(
         upload_id=upload_id, chunk=types_pb2.Chunk(offset=offset, data=data)
     )
 
@@ -57,19 +57,17 @@ async def test_an_upload_is_written_asked_for_committed_and_aborted_on_its_eleme
     assert (await call).committed_size_bytes == len(DATA)
 
     asked = await ingest.stub.GetUpload(
-        ingest_pb2.IngestServiceGetUploadRequest(upload_id=started.upload_id), metadata=token
+        uploads_pb2.GetUploadRequest(upload_id=started.upload_id), metadata=token
     )
     assert asked.committed_size_bytes == len(DATA)
     committed = await ingest.stub.CommitUpload(
-        ingest_pb2.IngestServiceCommitUploadRequest(
-            upload_id=started.upload_id, size_bytes=len(DATA)
-        ),
+        uploads_pb2.CommitUploadRequest(upload_id=started.upload_id, size_bytes=len(DATA)),
         metadata=token,
     )
     assert first.files[committed.file.file_id][1] == DATA
     assert committed.change_token == "2"
     await ingest.stub.AbortUpload(
-        ingest_pb2.IngestServiceAbortUploadRequest(upload_id=started.upload_id), metadata=token
+        uploads_pb2.AbortUploadRequest(upload_id=started.upload_id), metadata=token
     )
     assert first.sessions == {}
     assert set(first.upload_tokens[1:]) == {"secret"}
@@ -99,7 +97,7 @@ async def test_an_unknown_upload_is_not_found_and_an_empty_id_is_invalid(
         ("nonsense", grpc.StatusCode.NOT_FOUND),
         ("", grpc.StatusCode.INVALID_ARGUMENT),
     ):
-        request = ingest_pb2.IngestServiceGetUploadRequest(upload_id=upload_id)
+        request = uploads_pb2.GetUploadRequest(upload_id=upload_id)
         error = await status_of(ingest.stub.GetUpload(request, metadata=ingest.bearer()))
         assert error.code() is code, upload_id
 
@@ -110,7 +108,7 @@ async def test_calls_for_a_stopped_element_are_unavailable(
     first = await element("se-01")
     await ingest.announce(first)
     await first.server.stop(drain_seconds=0.1)
-    request = ingest_pb2.IngestServiceGetUploadRequest(upload_id="se-01.abc")
+    request = uploads_pb2.GetUploadRequest(upload_id="se-01.abc")
     error = await status_of(ingest.stub.GetUpload(request, metadata=ingest.bearer(), timeout=5))
     assert error.code() is grpc.StatusCode.UNAVAILABLE
 

@@ -9,7 +9,14 @@ from typing import Any
 
 import grpc
 
-from artstore.v1 import storage_pb2, storage_pb2_grpc, types_pb2
+from artstore.v1 import (
+    changes_pb2,
+    downloads_pb2,
+    storage_pb2,
+    storage_pb2_grpc,
+    types_pb2,
+    uploads_pb2,
+)
 from mesh.caller import Caller, current_caller, current_peer, current_upload_token
 from mesh.server import MeshServer
 from mesh.settings import MeshSettings
@@ -45,14 +52,14 @@ class ScriptedStorage(storage_pb2_grpc.StorageServiceServicer):
         count = 0
         async for _ in request_iterator:
             count += 1
-        return storage_pb2.StorageServiceUploadResponse(change_token=str(count))
+        return uploads_pb2.UploadResponse(change_token=str(count))
 
     async def Download(self, request: Any, context: Any) -> AsyncIterator[Any]:
         await self._enter(context)
         try:
             for number in range(request.length):
                 chunk = types_pb2.Chunk(offset=number, data=b"x" * 1024)
-                yield storage_pb2.DownloadResponse(chunk=chunk)
+                yield downloads_pb2.DownloadResponse(chunk=chunk)
         finally:
             self.ended.append("Download")
 
@@ -60,7 +67,7 @@ class ScriptedStorage(storage_pb2_grpc.StorageServiceServicer):
         await self._enter(context)
         try:
             for _ in range(3):
-                await context.write(storage_pb2.WatchChangesResponse())
+                await context.write(changes_pb2.WatchChangesResponse())
             await asyncio.Event().wait()
         finally:
             self.ended.append("WatchChanges")
@@ -112,7 +119,7 @@ async def serving(**settings: Any) -> AsyncIterator[Serving]:
 
 
 def upload_chunk(size: int = 64 * 1024) -> Any:
-    return storage_pb2.StorageServiceUploadRequest(chunk=types_pb2.Chunk(data=b"x" * size))
+    return uploads_pb2.UploadRequest(chunk=types_pb2.Chunk(data=b"x" * size))
 
 
 async def until(condition: Callable[[], bool], seconds: float = 3.0) -> None:

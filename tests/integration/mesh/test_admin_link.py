@@ -13,7 +13,7 @@ import grpc
 import pytest
 from pydantic import SecretStr
 
-from artstore.v1 import admin_pb2, admin_pb2_grpc
+from artstore.v1 import tokens_pb2, tokens_pb2_grpc
 from mesh.admin_link import link_to_admin
 from mesh.background import Background
 from mesh.errors import Unavailable
@@ -22,23 +22,23 @@ from tests.integration.mesh.serving import until
 from tests.unit.mesh.signing import Signer
 
 
-class FakeTokens(admin_pb2_grpc.TokenServiceServicer):
+class FakeTokens(tokens_pb2_grpc.TokenServiceServicer):
     def __init__(self, signer: Signer) -> None:
         self.signer = signer
 
     async def IssueToken(self, request: Any, context: Any) -> Any:
         assert (request.client_id, request.client_secret) == ("se-01", "hush")
         token = self.signer.token(sub=request.client_id, role="SERVICE")
-        return admin_pb2.IssueTokenResponse(access_token=token, expires_in_seconds=900)
+        return tokens_pb2.IssueTokenResponse(access_token=token, expires_in_seconds=900)
 
     async def GetJwks(self, request: Any, context: Any) -> Any:
-        return admin_pb2.GetJwksResponse(jwks_json=json.dumps(self.signer.jwks()))
+        return tokens_pb2.GetJwksResponse(jwks_json=json.dumps(self.signer.jwks()))
 
 
 @asynccontextmanager
 async def admin(signer: Signer, port: int = 0) -> AsyncIterator[int]:
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-    admin_pb2_grpc.add_TokenServiceServicer_to_server(FakeTokens(signer), server)
+    tokens_pb2_grpc.add_TokenServiceServicer_to_server(FakeTokens(signer), server)
     bound = server.add_insecure_port(f"localhost:{port}")
     await server.start()
     try:

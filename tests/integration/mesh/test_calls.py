@@ -15,7 +15,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_status import rpc_status
 from structlog.testing import capture_logs
 
-from artstore.v1 import storage_pb2
+from artstore.v1 import changes_pb2, downloads_pb2, storage_pb2
 from mesh.errors import Aborted, ArtStoreError, InvalidArgument, NotFound, Unavailable
 from mesh.status import INTERNAL_TEXT
 from tests.integration.mesh.serving import STORAGE, Serving, serving, until, upload_chunk
@@ -88,7 +88,7 @@ async def test_a_token_that_does_not_verify_is_refused(
 async def test_a_role_too_low_is_denied_before_the_handler_runs(mesh: Serving) -> None:
     low = mesh.bearer(role="READONLY")
     unary = await refusal(mesh.stub.SetMode(storage_pb2.SetModeRequest(), metadata=low))
-    watch = mesh.stub.WatchChanges(storage_pb2.WatchChangesRequest(), metadata=low)
+    watch = mesh.stub.WatchChanges(changes_pb2.WatchChangesRequest(), metadata=low)
     streamed = await refusal(watch.read())
     both = mesh.channel.stream_stream("/artstore.v1.StorageService/Unheard")
     unknown = await refusal(both(iter([b"x"]), metadata=mesh.bearer(role="ADMIN")).read())
@@ -252,12 +252,12 @@ async def test_a_request_id_comes_back_and_stands_in_the_log(mesh: Serving) -> N
 
 async def test_a_reader_that_leaves_ends_both_shapes_of_response_stream(mesh: Serving) -> None:
     download = mesh.stub.Download(
-        storage_pb2.DownloadRequest(length=1_000_000), metadata=mesh.bearer()
+        downloads_pb2.DownloadRequest(length=1_000_000), metadata=mesh.bearer()
     )
     await download.read()
     download.cancel()
     watch = mesh.stub.WatchChanges(
-        storage_pb2.WatchChangesRequest(), metadata=mesh.bearer(role="SERVICE")
+        changes_pb2.WatchChangesRequest(), metadata=mesh.bearer(role="SERVICE")
     )
     for _ in range(3):
         await watch.read()
@@ -269,7 +269,7 @@ async def test_a_reader_that_leaves_is_no_error_in_the_log(mesh: Serving) -> Non
     with capture_logs() as lines:
         for _ in range(10):
             download = mesh.stub.Download(
-                storage_pb2.DownloadRequest(length=100_000), metadata=mesh.bearer()
+                downloads_pb2.DownloadRequest(length=100_000), metadata=mesh.bearer()
             )
             await download.read()
             download.cancel()

@@ -17,7 +17,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from artstore.v1 import storage_pb2
+from artstore.v1 import changes_pb2, storage_pb2
 from mesh.channels import open_channel
 from mesh.health import HealthWatcher
 from mesh.server import MeshServer
@@ -106,7 +106,7 @@ async def test_a_probe_that_never_answers_counts_as_down(
 async def test_a_stop_lets_a_running_upload_end_and_cuts_watches() -> None:
     async with serving() as mesh:
         watch = mesh.stub.WatchChanges(
-            storage_pb2.WatchChangesRequest(), metadata=mesh.bearer(role="SERVICE")
+            changes_pb2.WatchChangesRequest(), metadata=mesh.bearer(role="SERVICE")
         )
         await watch.read()
         mesh.storage.entered.clear()

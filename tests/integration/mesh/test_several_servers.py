@@ -10,7 +10,7 @@ from typing import Any
 import grpc.aio
 import pytest
 
-from artstore.v1 import query_pb2
+from artstore.v1 import downloads_pb2, query_pb2
 from artstore.v1.query_pb2_grpc import QueryServiceStub
 from artstore_client.channels import QUICK, Channels
 from mesh import channels
@@ -79,7 +79,7 @@ async def test_a_stream_of_a_frozen_server_ends_by_keepalive(
     channel = channels.open_channel(f"{SECOND}:{servers.port}")
     try:
         stub: Any = QueryServiceStub(channel)
-        call = stub.DownloadFile(query_pb2.DownloadFileRequest(file_id="f"), wait_for_ready=True)
+        call = stub.DownloadFile(downloads_pb2.DownloadRequest(file_id="f"), wait_for_ready=True)
         await call.read()
         servers.freeze(SECOND)
         async with asyncio.timeout(5):

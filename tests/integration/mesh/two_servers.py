@@ -15,7 +15,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from artstore.v1 import query_pb2, query_pb2_grpc
+from artstore.v1 import downloads_pb2, query_pb2, query_pb2_grpc
 from mesh.server import SERVER_OPTIONS
 
 ADDRESSES = ("127.0.0.1", "127.0.0.2")
@@ -33,7 +33,7 @@ class _Query(query_pb2_grpc.QueryServiceServicer):
         return answer
 
     async def DownloadFile(self, request: Any, context: Any) -> None:  # type: ignore[override]
-        await context.write(query_pb2.DownloadFileResponse())
+        await context.write(downloads_pb2.DownloadResponse())
         await asyncio.Event().wait()
 
 

@@ -11,8 +11,7 @@ from typing import Any
 import grpc
 import pytest
 
-from artstore.v1 import query_pb2, storage_pb2_grpc
-from artstore.v1 import storage_pb2 as pb
+from artstore.v1 import downloads_pb2, storage_pb2_grpc
 from artstore.v1.types_pb2 import Chunk, File
 from mesh.errors import Unavailable
 from query_server import downloads
@@ -32,19 +31,19 @@ class FakeElement(storage_pb2_grpc.StorageServiceServicer):
         self.ended = asyncio.Event()
 
     async def Download(
-        self, request: pb.DownloadRequest, context: Any
-    ) -> AsyncIterator[pb.DownloadResponse]:
+        self, request: downloads_pb2.DownloadRequest, context: Any
+    ) -> AsyncIterator[downloads_pb2.DownloadResponse]:
         try:
             self.asked.append((request.offset, request.length))
             end = request.offset + request.length if request.length else len(CONTENT)
             file = File(file_id=request.file_id, size_bytes=len(CONTENT), sha256=self.sha256)
-            header = pb.DownloadHeader(
+            header = downloads_pb2.DownloadHeader(
                 file=file, offset=request.offset, length=end - request.offset
             )
-            yield pb.DownloadResponse(header=header)
+            yield downloads_pb2.DownloadResponse(header=header)
             stop = min(end, self.until) if self.after else end
             for at in range(request.offset, stop, PIECE):
-                yield pb.DownloadResponse(
+                yield downloads_pb2.DownloadResponse(
                     chunk=Chunk(offset=at, data=CONTENT[at : min(at + PIECE, stop)])
                 )
             if self.after == "silence":
@@ -91,7 +90,7 @@ def stream(
     passing_on: Downloads, endpoints: Mapping[str, str], *, offset: int = 0, length: int = 0
 ) -> Any:
     return passing_on.stream(
-        query_pb2.DownloadFileRequest(file_id="f", offset=offset, length=length),
+        downloads_pb2.DownloadRequest(file_id="f", offset=offset, length=length or None),
         elements=["first", "second"],
         endpoints=endpoints,
         metadata=(),

@@ -16,8 +16,14 @@ from typing import Any
 import google_crc32c
 import grpc
 
-from artstore.v1 import storage_pb2 as pb
-from artstore.v1 import storage_pb2_grpc, types_pb2
+from artstore.v1 import (
+    downloads_pb2,
+    elements_pb2,
+    storage_pb2,
+    storage_pb2_grpc,
+    types_pb2,
+    uploads_pb2,
+)
 from mesh.server import MeshServer
 from storage_server.app import build
 from storage_server.settings import StorageSettings
@@ -118,32 +124,32 @@ class Node:
         self,
         data: bytes = b"hello",
         *,
-        finish: types_pb2.UploadFinish | None = None,
+        finish: uploads_pb2.UploadFinish | None = None,
         claims: Mapping[str, Any] | None = None,
         timeout: float = 30.0,
         **header: Any,
-    ) -> pb.StorageServiceUploadResponse:
+    ) -> uploads_pb2.UploadResponse:
         """A whole upload in one stream."""
         header = {"original_filename": "a.txt"} | header
         messages = [
             *(chunk_of(data, at) for at in range(0, len(data), CHUNK)),
-            finish or types_pb2.UploadFinish(),
+            finish or uploads_pb2.UploadFinish(),
         ]
         return await self.send_upload(
-            types_pb2.UploadHeader(**header), messages, timeout=timeout, **dict(claims or {})
+            uploads_pb2.UploadHeader(**header), messages, timeout=timeout, **dict(claims or {})
         )
 
     async def send_upload(
-        self, header: types_pb2.UploadHeader, messages: Iterable[Any], /, **claims: Any
-    ) -> pb.StorageServiceUploadResponse:
+        self, header: uploads_pb2.UploadHeader, messages: Iterable[Any], /, **claims: Any
+    ) -> uploads_pb2.UploadResponse:
         """An upload of just these messages; the stream ends after them."""
         call = self.open_upload(**claims)
-        await call.write(pb.StorageServiceUploadRequest(header=header))
+        await call.write(uploads_pb2.UploadRequest(header=header))
         if await accepted(call):
             for message in messages:
-                kind = "finish" if isinstance(message, types_pb2.UploadFinish) else "chunk"
+                kind = "finish" if isinstance(message, uploads_pb2.UploadFinish) else "chunk"
                 try:
-                    await call.write(pb.StorageServiceUploadRequest(**{kind: message}))
+                    await call.write(uploads_pb2.UploadRequest(**{kind: message}))
                 except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
                     break
             else:
@@ -153,15 +159,15 @@ class Node:
     def open_upload(self, timeout: float = 30.0, **claims: Any) -> Any:
         return self.stub.Upload(metadata=self.bearer(**claims), timeout=timeout)
 
-    async def start_upload(self, **header: Any) -> pb.StorageServiceStartUploadResponse:
+    async def start_upload(self, **header: Any) -> uploads_pb2.StartUploadResponse:
         claims = header.pop("claims", {})
         header = {"original_filename": "a.txt"} | header
-        request = pb.StorageServiceStartUploadRequest(header=types_pb2.UploadHeader(**header))
+        request = uploads_pb2.StartUploadRequest(header=uploads_pb2.UploadHeader(**header))
         return await self.call("StartUpload", request, **claims)
 
     async def write_upload(
         self,
-        opened: pb.StorageServiceStartUploadResponse,
+        opened: uploads_pb2.StartUploadResponse,
         data: bytes,
         *,
         offset: int = 0,
@@ -169,44 +175,44 @@ class Node:
     ) -> int:
         """Bytes on record after sending `data` from `offset` on in one stream."""
         call = self.open_write(opened)
-        await call.write(pb.StorageServiceWriteUploadRequest(upload_id=opened.upload_id))
+        await call.write(uploads_pb2.WriteUploadRequest(upload_id=opened.upload_id))
         if await accepted(call):
             for at in range(0, len(data), chunk_size):
                 chunk = chunk_of(data, at, size=chunk_size)
                 chunk.offset += offset
                 try:
-                    await call.write(pb.StorageServiceWriteUploadRequest(chunk=chunk))
+                    await call.write(uploads_pb2.WriteUploadRequest(chunk=chunk))
                 except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
                     break
             else:
                 await call.done_writing()
         return (await call).committed_size_bytes
 
-    def open_write(self, opened: pb.StorageServiceStartUploadResponse) -> Any:
+    def open_write(self, opened: uploads_pb2.StartUploadResponse) -> Any:
         return self.stub.WriteUpload(
             metadata=self.bearer(opened.upload_token, role="USER"), timeout=30.0
         )
 
     async def get_upload(
-        self, opened: pb.StorageServiceStartUploadResponse
-    ) -> pb.StorageServiceGetUploadResponse:
+        self, opened: uploads_pb2.StartUploadResponse
+    ) -> uploads_pb2.GetUploadResponse:
         return await self.call(
             "GetUpload",
-            pb.StorageServiceGetUploadRequest(upload_id=opened.upload_id),
+            uploads_pb2.GetUploadRequest(upload_id=opened.upload_id),
             upload_token=opened.upload_token,
             role="USER",
         )
 
     async def commit_upload(
         self,
-        opened: pb.StorageServiceStartUploadResponse,
+        opened: uploads_pb2.StartUploadResponse,
         *,
         timeout: float = 10.0,
         **values: Any,
-    ) -> pb.StorageServiceCommitUploadResponse:
+    ) -> uploads_pb2.CommitUploadResponse:
         return await self.call(
             "CommitUpload",
-            pb.StorageServiceCommitUploadRequest(upload_id=opened.upload_id, **values),
+            uploads_pb2.CommitUploadRequest(upload_id=opened.upload_id, **values),
             timeout=timeout,
             upload_token=opened.upload_token,
             role="USER",
@@ -216,10 +222,12 @@ class Node:
         self, file_id: str, offset: int = 0, length: int = 0, **claims: Any
     ) -> bytes:
         """The bytes of a range, each chunk's place and checksum verified."""
-        request = pb.DownloadRequest(file_id=file_id, offset=offset, length=length)
+        request = downloads_pb2.DownloadRequest(
+            file_id=file_id, offset=offset, length=length or None
+        )
         call = self.stub.Download(request, metadata=self.bearer(**claims), timeout=30.0)
         data = b""
-        header: pb.DownloadHeader | None = None
+        header: downloads_pb2.DownloadHeader | None = None
         async for part in call:
             if part.WhichOneof("payload") == "header":
                 header = part.header
@@ -232,15 +240,17 @@ class Node:
         return data
 
     async def get(self, file_id: str, **claims: Any) -> types_pb2.File:
-        request = pb.StorageServiceGetFileRequest(file_id=file_id)
+        request = storage_pb2.StorageServiceGetFileRequest(file_id=file_id)
         return (await self.call("GetFile", request, **claims)).file
 
-    async def list(self, **values: Any) -> pb.StorageServiceListFilesResponse:
+    async def list(self, **values: Any) -> storage_pb2.StorageServiceListFilesResponse:
         claims = values.pop("claims", {})
-        return await self.call("ListFiles", pb.StorageServiceListFilesRequest(**values), **claims)
+        return await self.call(
+            "ListFiles", storage_pb2.StorageServiceListFilesRequest(**values), **claims
+        )
 
-    async def element(self) -> types_pb2.StorageElement:
-        return (await self.call("GetElement", pb.GetElementRequest())).element
+    async def element(self) -> elements_pb2.StorageElement:
+        return (await self.call("GetElement", storage_pb2.GetElementRequest())).element
 
 
 def chunk_of(data: bytes, at: int, size: int = CHUNK) -> types_pb2.Chunk:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ import grpc
 import orjson
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.timestamp_pb2 import Timestamp
 
-from artstore.v1 import storage_pb2 as pb
-from artstore.v1 import types_pb2
+from artstore.v1 import storage_pb2, transfers_pb2, transfers_pb2_grpc, types_pb2
 from mesh.errors import Unavailable
+from mesh.status import from_rpc_error
 from storage_server.catalog.writes import Writes
 from tests.integration.cache.backdoor import LocalBackdoor
 from tests.integration.storage.rig import Node, Rig, until
@@ -25,7 +27,7 @@ File = types_pb2.File
 
 async def _update(node: Node, file_id: str, mask: list[str] | None = None, **values: Any) -> Any:
     claims = values.pop("claims", {})
-    request = pb.UpdateFileRequest(
+    request = storage_pb2.UpdateFileRequest(
         file_id=file_id,
         expected_revision=values.pop("expected_revision", None),
         update_mask=FieldMask(paths=mask or []),
@@ -35,12 +37,12 @@ async def _update(node: Node, file_id: str, mask: list[str] | None = None, **val
 
 
 async def _delete(node: Node, file_id: str, revision: int | None = None, **claims: Any) -> Any:
-    request = pb.DeleteFileRequest(file_id=file_id, expected_revision=revision)
+    request = storage_pb2.DeleteFileRequest(file_id=file_id, expected_revision=revision)
     return await node.call("DeleteFile", request, **claims)
 
 
 async def _undelete(node: Node, file_id: str, revision: int | None = None, **claims: Any) -> Any:
-    request = pb.UndeleteFileRequest(file_id=file_id, expected_revision=revision)
+    request = storage_pb2.UndeleteFileRequest(file_id=file_id, expected_revision=revision)
     return await node.call("UndeleteFile", request, **claims)
 
 
@@ -135,17 +137,62 @@ async def test_of_updates_at_the_same_time_with_one_revision_one_wins(shared: No
     assert (await shared.get(file.file_id)).description == won[0].file.description
 
 
-async def test_only_an_admin_changes_a_legal_hold(shared_local: Node) -> None:
+async def test_a_held_file_is_not_deleted_and_the_hold_is_no_users_field(
+    shared_local: Node,
+) -> None:
     file = (await shared_local.upload()).file
-    with pytest.raises(grpc.aio.AioRpcError) as error:
-        await _update(shared_local, file.file_id, legal_hold=True, claims={"role": "USER"})
-    assert error.value.code() == Code.PERMISSION_DENIED
-    assert (await _update(shared_local, file.file_id, legal_hold=True)).file.legal_hold
+    for asked in ({"legal_hold": True}, {"legal_hold": True, "description": "x"}):
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await _update(shared_local, file.file_id, **asked)
+        assert error.value.code() == Code.INVALID_ARGUMENT
+    for role in ("USER", "SERVICE"):
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await _hold(shared_local, file.file_id, True, role=role)
+        assert error.value.code() == Code.PERMISSION_DENIED
+    assert (await _hold(shared_local, file.file_id, True)).file.legal_hold
+    assert (await _hold(shared_local, file.file_id, True)).file.revision == 2
     with pytest.raises(grpc.aio.AioRpcError) as error:
         await _delete(shared_local, file.file_id)
     assert error.value.code() == Code.FAILED_PRECONDITION
-    await _update(shared_local, file.file_id, ["legal_hold"])
+    assert not (await _hold(shared_local, file.file_id, False)).file.legal_hold
     await _delete(shared_local, file.file_id)
+
+
+async def test_a_hold_is_refused_when_the_file_is_another_or_the_word_is_old(
+    shared_local: Node,
+) -> None:
+    file = (await shared_local.upload()).file
+    old = Timestamp(seconds=int(time.time()) - 120)
+    for condition, reason in (
+        ({"digest": "00" * 16}, "REVISION_CONFLICT"),
+        ({"digest": ""}, "REVISION_CONFLICT"),
+        ({"decided_at": old}, "STALE"),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await _hold(shared_local, file.file_id, True, **condition)
+        assert error.value.code() == Code.ABORTED
+        assert from_rpc_error(error.value).reason == reason
+
+
+async def test_a_hold_that_was_taken_already_is_answered_whatever_the_digest(
+    shared_local: Node,
+) -> None:
+    file = (await shared_local.upload()).file
+    held = (await _hold(shared_local, file.file_id, True)).file
+    again = (await _hold(shared_local, file.file_id, True, digest="00" * 16)).file
+    assert (again.legal_hold, again.revision) == (True, held.revision)
+
+
+async def _hold(node: Node, file_id: str, legal_hold: bool, **condition: Any) -> Any:
+    """As admin asks for it, on behalf of an account with `role` (ADMIN)."""
+    role = condition.pop("role", "ADMIN")
+    request = transfers_pb2.HoldRequest(
+        condition=transfers_pb2.Condition(file_id=file_id, **condition), legal_hold=legal_hold
+    )
+    stub: Any = transfers_pb2_grpc.TransferServiceStub(node.channel)
+    caller = ("artstore-caller", node.token(role=role, sub="root"))
+    metadata = (*node.bearer(role="SERVICE"), caller)
+    return await stub.Hold(request, metadata=metadata, timeout=10)
 
 
 async def test_a_deleted_file_is_gone_and_comes_back(shared: Node) -> None:
@@ -327,7 +374,7 @@ async def test_a_file_is_found_however_its_id_is_written(shared_local: Node) -> 
     written = f" {{{file_id.upper()}}}\n"
     assert (await node.get(written)).file_id == file_id
     assert await node.download(written) == b"hello"
-    batch = pb.BatchGetFilesRequest(file_ids=[written, other.upper()])
+    batch = storage_pb2.BatchGetFilesRequest(file_ids=[written, other.upper()])
     answer = await node.call("BatchGetFiles", batch)
     assert [file.file_id for file in answer.files] == [file_id]
     assert list(answer.missing_file_ids) == [other]

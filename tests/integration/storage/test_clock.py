@@ -11,8 +11,7 @@ import grpc
 import pytest
 import structlog
 
-from artstore.v1 import cache_pb2, cache_pb2_grpc
-from artstore.v1 import storage_pb2 as pb
+from artstore.v1 import cache_pb2, cache_pb2_grpc, storage_pb2
 from storage_server import maintenance
 from storage_server.element import clock_watch
 from storage_server.file_id import new_file_id
@@ -126,7 +125,7 @@ async def test_maintenance_by_a_wrong_clock_throws_nothing_away(
 
     async with local_rig.running() as node:
         file = (await node.upload(b"kept")).file
-        await node.call("DeleteFile", pb.DeleteFileRequest(file_id=file.file_id))
+        await node.call("DeleteFile", storage_pb2.DeleteFileRequest(file_id=file.file_id))
     monkeypatch.setattr(Sessions, "close_idle", counted)
     blob = local_rig.root / file.storage_path / file.storage_filename
     clock = WrongClock(60 * DAY)
@@ -172,7 +171,7 @@ async def test_files_with_absurd_ids_are_found_read_changed_and_counted(local: N
         file_id = _planted(local, made, at)
         assert (await local.get(file_id)).file_id == file_id
         assert await local.download(file_id) == b"hello"
-        request = pb.UpdateFileRequest(file_id=file_id)
+        request = storage_pb2.UpdateFileRequest(file_id=file_id)
         request.file.description = "d"
         assert (await local.call("UpdateFile", request)).file.revision == 2
     assert (await local.list()).total_size == 1 + len(moments)

@@ -13,8 +13,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from artstore.v1 import storage_pb2 as pb
-from artstore.v1 import types_pb2
+from artstore.v1 import storage_pb2, types_pb2
 from tests.integration.storage.rig import Node, Rig, noise, until
 from tests.services import PostgresProcess, S3Process, ValkeyProcess
 
@@ -88,7 +87,9 @@ async def test_without_postgresql_files_are_read_from_their_sidecars(
             await asyncio.to_thread(own_postgres.stop)
         else:
             own_postgres.freeze()
-        update = pb.UpdateFileRequest(file_id=file.file_id, file=types_pb2.File(description="x"))
+        update = storage_pb2.UpdateFileRequest(
+            file_id=file.file_id, file=types_pb2.File(description="x")
+        )
         await _unavailable(node.call("UpdateFile", update), 9)
         found = await node.get(file.file_id)
         assert (found.description, found.cache_stale) == ("kept", True)
@@ -98,7 +99,7 @@ async def test_without_postgresql_files_are_read_from_their_sidecars(
         await _unavailable(node.start_upload(), 9)
         await _unavailable(node.list(), 9)
         await _unavailable(node.commit_upload(opened), 9)
-        delete = pb.DeleteFileRequest(file_id=file.file_id)
+        delete = storage_pb2.DeleteFileRequest(file_id=file.file_id)
         await _unavailable(node.call("DeleteFile", delete), 9)
         await until(_is(node, CACHE, NOT_SERVING))
         assert await _is(node, STORAGE, SERVING)()
@@ -161,7 +162,7 @@ async def test_without_redis_everything_but_the_cache_service_works(
             await asyncio.to_thread(own_valkey.stop)
         else:
             own_valkey.freeze()
-        request = pb.BatchGetFilesRequest(file_ids=old)
+        request = storage_pb2.BatchGetFilesRequest(file_ids=old)
         answer = await node.call("BatchGetFiles", request, timeout=8)
         assert [file.file_id for file in answer.files] == old
         assert {(one.description, one.cache_stale) for one in answer.files} == {("old", True)}
@@ -170,7 +171,7 @@ async def test_without_redis_everything_but_the_cache_service_works(
         assert (await node.list()).total_size == len(old)
         file = (await node.upload(b"12345", request_id="r")).file
         assert await node.download(file.file_id) == b"12345"
-        await node.call("DeleteFile", pb.DeleteFileRequest(file_id=file.file_id))
+        await node.call("DeleteFile", storage_pb2.DeleteFileRequest(file_id=file.file_id))
         await until(_is(node, CACHE, NOT_SERVING))
         assert await _is(node, STORAGE, SERVING)()
         if how == "stopped":
@@ -206,10 +207,10 @@ async def test_without_s3_metadata_still_comes_from_the_cache(
             await asyncio.to_thread(own_s3.stop)
         else:
             own_s3.freeze()
-        request = pb.StorageServiceGetFileRequest(file_id=old.file_id)
+        request = storage_pb2.StorageServiceGetFileRequest(file_id=old.file_id)
         stale = (await node.call("GetFile", request, timeout=2.5)).file
         assert (stale.file_id, stale.cache_stale) == (old.file_id, True)
-        batch = pb.BatchGetFilesRequest(file_ids=[file.file_id, old.file_id])
+        batch = storage_pb2.BatchGetFilesRequest(file_ids=[file.file_id, old.file_id])
         answer = await node.call("BatchGetFiles", batch, timeout=2.5)
         assert [one.cache_stale for one in answer.files] == [False, True]
         assert (await node.get(file.file_id)).file_id == file.file_id
@@ -234,7 +235,7 @@ async def test_a_caller_in_a_hurry_is_answered_from_the_sidecar_while_postgresql
         file = (await node.upload(description="kept")).file
         own_postgres.freeze()
         try:
-            request = pb.StorageServiceGetFileRequest(file_id=file.file_id)
+            request = storage_pb2.StorageServiceGetFileRequest(file_id=file.file_id)
             found = (await node.call("GetFile", request, timeout=1.5)).file
             assert (found.description, found.cache_stale) == ("kept", True)
         finally:

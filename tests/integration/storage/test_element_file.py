@@ -10,7 +10,7 @@ import orjson
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from artstore.v1 import storage_pb2 as pb
+from artstore.v1 import storage_pb2
 from tests.integration.cache.backdoor import S3Backdoor
 from tests.integration.storage.process import Process
 from tests.integration.storage.rig import Node, Rig, until
@@ -63,7 +63,9 @@ async def test_a_known_element_without_it_is_unavailable_and_never_makes_it_agai
         await until(_is(node, NOT_SERVING))
         await _unavailable(node.upload())
         await _unavailable(node.download(file.file_id))
-        await _unavailable(node.call("DeleteFile", pb.DeleteFileRequest(file_id=file.file_id)))
+        await _unavailable(
+            node.call("DeleteFile", storage_pb2.DeleteFileRequest(file_id=file.file_id))
+        )
         # The cache still answers what it knows.
         assert (await node.get(file.file_id)).file_id == file.file_id
         assert not (await node.element()).writable
@@ -116,7 +118,9 @@ async def test_another_bucket_is_unavailable_until_the_operator_gives_his_word(
         await _unavailable(node.upload())
         await _unavailable(node.start_upload())
         await _unavailable(node.download(file.file_id))
-        await _unavailable(node.call("DeleteFile", pb.DeleteFileRequest(file_id=file.file_id)))
+        await _unavailable(
+            node.call("DeleteFile", storage_pb2.DeleteFileRequest(file_id=file.file_id))
+        )
         assert (await node.get(file.file_id)).file_id == file.file_id
     bucket = S3Backdoor(s3_server.client(), other, s3_rig.root.name)
     assert not bucket.all()

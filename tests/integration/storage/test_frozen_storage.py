@@ -15,7 +15,7 @@ import asyncpg
 import grpc
 import pytest
 
-from artstore.v1 import storage_pb2 as pb
+from artstore.v1 import downloads_pb2, storage_pb2
 from storage_server.store.local import LocalStore
 from tests.faults.caller import ending_of
 from tests.integration.storage.rig import CHUNK, Node, Rig, noise, until
@@ -50,7 +50,7 @@ async def _refused_download(node: Node, file_id: str, **claims: Any) -> None:
     """A download that ends UNAVAILABLE within the bar, before any header."""
     began = time.monotonic()
     call = node.stub.Download(
-        pb.DownloadRequest(file_id=file_id), metadata=node.bearer(**claims), timeout=60
+        downloads_pb2.DownloadRequest(file_id=file_id), metadata=node.bearer(**claims), timeout=60
     )
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         async for part in call:
@@ -151,12 +151,13 @@ async def _busy(node: Node, known: str, stop: asyncio.Event) -> None:
             lambda: node.upload(data),
             lambda: node.download(known),
             lambda: node.call(
-                "UpdateFile", pb.UpdateFileRequest(file_id=known, file={"description": "x"})
+                "UpdateFile",
+                storage_pb2.UpdateFileRequest(file_id=known, file={"description": "x"}),
             ),
             lambda: node.get(known),
             # In a hurry: what is still under way then is left behind.
             lambda: node.call(
-                "GetFile", pb.StorageServiceGetFileRequest(file_id=UNKNOWN), timeout=1.0
+                "GetFile", storage_pb2.StorageServiceGetFileRequest(file_id=UNKNOWN), timeout=1.0
             ),
             node.list,
         ):

@@ -13,8 +13,7 @@ import pytest
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
-from artstore.v1 import storage_pb2 as pb
-from artstore.v1 import types_pb2
+from artstore.v1 import storage_pb2, types_pb2
 from storage_server.files import refresh
 from storage_server.store.local import LocalStore
 from tests.integration.storage.rig import Node, until
@@ -105,7 +104,9 @@ async def test_an_update_that_comes_during_a_refresh_is_what_the_row_says(
     local: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = (await local.upload(description="old")).file
-    request = pb.UpdateFileRequest(file_id=file.file_id, file=types_pb2.File(description="new"))
+    request = storage_pb2.UpdateFileRequest(
+        file_id=file.file_id, file=types_pb2.File(description="new")
+    )
     async with paused_refresh(local, file.file_id, monkeypatch):
         update = asyncio.create_task(local.call("UpdateFile", request))
     assert (await update).file.description == "new"

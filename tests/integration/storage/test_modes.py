@@ -9,8 +9,7 @@ import grpc
 import orjson
 import pytest
 
-from artstore.v1 import storage_pb2 as pb
-from artstore.v1 import types_pb2
+from artstore.v1 import elements_pb2, storage_pb2, types_pb2, uploads_pb2
 from storage_server.element import mode_change
 from tests.integration.storage.rig import Node, Rig, accepted, chunk_of, noise, until
 
@@ -23,9 +22,11 @@ EDIT, RW, RO, AR = (
 )
 
 
-async def _set(node: Node, mode: Any, **values: Any) -> types_pb2.StorageElement:
+async def _set(node: Node, mode: Any, **values: Any) -> elements_pb2.StorageElement:
     claims = values.pop("claims", {})
-    return (await node.call("SetMode", pb.SetModeRequest(mode=mode, **values), **claims)).element
+    return (
+        await node.call("SetMode", storage_pb2.SetModeRequest(mode=mode, **values), **claims)
+    ).element
 
 
 async def _refused(call: Any, code: Code = Code.FAILED_PRECONDITION) -> None:
@@ -37,9 +38,11 @@ async def _refused(call: Any, code: Code = Code.FAILED_PRECONDITION) -> None:
 async def test_each_mode_allows_what_the_table_says(rig: Rig) -> None:
     async with rig.running(mode="rw") as node:
         file = (await node.upload(b"12345")).file
-        update = pb.UpdateFileRequest(file_id=file.file_id, file=types_pb2.File(description="x"))
-        delete = pb.DeleteFileRequest(file_id=file.file_id)
-        undelete = pb.UndeleteFileRequest(file_id=file.file_id)
+        update = storage_pb2.UpdateFileRequest(
+            file_id=file.file_id, file=types_pb2.File(description="x")
+        )
+        delete = storage_pb2.DeleteFileRequest(file_id=file.file_id)
+        undelete = storage_pb2.UndeleteFileRequest(file_id=file.file_id)
         await node.call("UpdateFile", update)
         await _refused(node.call("DeleteFile", delete))
         assert (await _set(node, RO)).mode == RO
@@ -130,14 +133,14 @@ async def test_open_uploads_may_commit_while_the_element_drains(local_rig: Rig) 
     async with local_rig.running(mode="rw") as node:
         opened = await node.start_upload()
         stream = node.open_upload()
-        header = types_pb2.UploadHeader(original_filename="a.txt")
-        await stream.write(pb.StorageServiceUploadRequest(header=header))
+        header = uploads_pb2.UploadHeader(original_filename="a.txt")
+        await stream.write(uploads_pb2.UploadRequest(header=header))
         assert await accepted(stream)
         await _set(node, RO, drain_seconds=30)
         await node.write_upload(opened, b"12345")
         assert (await node.commit_upload(opened)).file.size_bytes == 5
-        await stream.write(pb.StorageServiceUploadRequest(chunk=chunk_of(b"123", 0)))
-        await stream.write(pb.StorageServiceUploadRequest(finish=types_pb2.UploadFinish()))
+        await stream.write(uploads_pb2.UploadRequest(chunk=chunk_of(b"123", 0)))
+        await stream.write(uploads_pb2.UploadRequest(finish=uploads_pb2.UploadFinish()))
         assert (await stream).file.size_bytes == 3
 
 
@@ -146,8 +149,8 @@ async def test_after_the_drain_open_uploads_are_gone(local_rig: Rig) -> None:
         opened = await node.start_upload()
         await node.write_upload(opened, noise(100_000))
         stream = node.open_upload()
-        header = types_pb2.UploadHeader(original_filename="a.txt")
-        await stream.write(pb.StorageServiceUploadRequest(header=header))
+        header = uploads_pb2.UploadHeader(original_filename="a.txt")
+        await stream.write(uploads_pb2.UploadRequest(header=header))
         assert await accepted(stream)
         await _set(node, RO, drain_seconds=0)
         await _refused(stream)

@@ -11,7 +11,7 @@ import pytest
 from google.protobuf import json_format
 from redis.asyncio import Redis
 
-from artstore.v1 import types_pb2
+from artstore.v1 import elements_pb2, types_pb2
 from storage_server.element import session_lock
 from tests.integration.storage.rig import Node, Rig, until
 
@@ -120,9 +120,9 @@ async def test_the_writer_reports_itself_and_a_standby_stays_silent(local_rig: R
     redis: Any = Redis.from_url(local_rig.values["redis_url"])
     async with local_rig.running(priority=7) as writer:
 
-        async def report() -> types_pb2.StorageElement:
+        async def report() -> elements_pb2.StorageElementReport:
             value = await redis.get("artstore:element:se-01")
-            return json_format.Parse(value or "{}", types_pb2.StorageElement())
+            return json_format.Parse(value or "{}", elements_pb2.StorageElementReport())
 
         async def reported() -> bool:
             return (await report()).writable
@@ -130,7 +130,11 @@ async def test_the_writer_reports_itself_and_a_standby_stays_silent(local_rig: R
         await until(reported)
         found = await report()
         assert found.endpoint.endswith(f":{writer.server.port}")
-        assert (found.priority, found.is_writer, found.backend) == (7, True, "local")
+        assert (found.priority, found.is_writer, found.backend) == (
+            7,
+            True,
+            types_pb2.STORAGE_BACKEND_LOCAL,
+        )
         assert 0 < await redis.ttl("artstore:element:se-01") <= 10
         async with local_rig.running(priority=7):
             for _ in range(20):

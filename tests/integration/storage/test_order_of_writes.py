@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from artstore.v1 import storage_pb2 as pb
-from artstore.v1 import types_pb2
+from artstore.v1 import storage_pb2, types_pb2
 from storage_server.catalog.pending import Pending
 from storage_server.catalog.writes import Writes
 from storage_server.store.local_files import LocalFiles
@@ -93,9 +92,11 @@ async def test_change_is_intended_then_described_then_recorded(
 ) -> None:
     async with local_rig.running() as node:
         file = (await node.upload(b"content")).file
-        update = pb.UpdateFileRequest(file_id=file.file_id, file=types_pb2.File(description="x"))
-        delete = pb.DeleteFileRequest(file_id=file.file_id)
-        undelete = pb.UndeleteFileRequest(file_id=file.file_id)
+        update = storage_pb2.UpdateFileRequest(
+            file_id=file.file_id, file=types_pb2.File(description="x")
+        )
+        delete = storage_pb2.DeleteFileRequest(file_id=file.file_id)
+        undelete = storage_pb2.UndeleteFileRequest(file_id=file.file_id)
         changes: dict[str, Callable[[], Awaitable[Any]]] = {
             "update": lambda: node.call("UpdateFile", update),
             "delete": lambda: node.call("DeleteFile", delete),
@@ -114,7 +115,7 @@ async def test_blob_without_trash_goes_after_its_tombstone_is_recorded(
     async with local_rig.running(trash_days=0) as node:
         file = (await node.upload(b"content")).file
         start = len(recorder.calls)
-        await node.call("DeleteFile", pb.DeleteFileRequest(file_id=file.file_id))
+        await node.call("DeleteFile", storage_pb2.DeleteFileRequest(file_id=file.file_id))
         calls = recorder.since(start)
     blob = f"{file.storage_path}/{file.storage_filename}"
     before = [INTENT, *sidecar_of(file)[1], ROW]

@@ -13,8 +13,7 @@ import grpc
 import pytest
 from botocore.exceptions import ClientError
 
-from artstore.v1 import storage_pb2 as pb
-from artstore.v1 import types_pb2
+from artstore.v1 import storage_pb2, types_pb2, uploads_pb2
 from mesh.errors import Unavailable
 from mesh.status import from_rpc_error
 from storage_server.catalog.writes import Writes
@@ -54,7 +53,7 @@ async def _refused(call: Any) -> None:
 
 
 def _update(node: Node, file_id: str) -> Any:
-    request = pb.UpdateFileRequest(file_id=file_id, file=types_pb2.File(description="new"))
+    request = storage_pb2.UpdateFileRequest(file_id=file_id, file=types_pb2.File(description="new"))
     request.update_mask.paths.append("description")
     return node.call("UpdateFile", request)
 
@@ -67,7 +66,7 @@ async def test_files_are_read_and_nothing_is_taken_until_it_writes_again(node: N
         assert await node.download(file.file_id) == b"stored before"
         assert (await node.get(file.file_id)).revision == 1
         await _refused(_update(node, file.file_id))
-        await _refused(node.call("DeleteFile", pb.DeleteFileRequest(file_id=file.file_id)))
+        await _refused(node.call("DeleteFile", storage_pb2.DeleteFileRequest(file_id=file.file_id)))
         await _refused(node.upload(b"x"))
         await _refused(node.start_upload())
         assert (await node.element()).reserved_bytes == 0
@@ -110,7 +109,7 @@ async def test_an_upload_can_be_aborted(node: Node) -> None:
     await node.write_upload(opened, noise(MIB))
     with mounts.read_only(node.rig.root):
         await _says(node, REASON)
-        request = pb.StorageServiceAbortUploadRequest(upload_id=opened.upload_id)
+        request = uploads_pb2.AbortUploadRequest(upload_id=opened.upload_id)
         await node.call("AbortUpload", request, upload_token=opened.upload_token)
         assert (await node.element()).reserved_bytes == 0
     await until(lambda: node.rig.files() == [])
@@ -118,12 +117,12 @@ async def test_an_upload_can_be_aborted(node: Node) -> None:
 
 async def test_a_stream_that_is_sending_is_refused(node: Node) -> None:
     call = node.open_upload()
-    header = types_pb2.UploadHeader(original_filename="a", request_id="r-1")
-    await call.write(pb.StorageServiceUploadRequest(header=header))
+    header = uploads_pb2.UploadHeader(original_filename="a", request_id="r-1")
+    await call.write(uploads_pb2.UploadRequest(header=header))
     await call.initial_metadata()
     with mounts.read_only(node.rig.root):
         await _says(node, REASON)
-        await call.write(pb.StorageServiceUploadRequest(chunk=types_pb2.Chunk(data=b"x")))
+        await call.write(uploads_pb2.UploadRequest(chunk=types_pb2.Chunk(data=b"x")))
         await _refused(call)
     await _says(node, "")
     await until(lambda: node.rig.files() == [])
@@ -137,14 +136,14 @@ async def test_bytes_that_could_not_be_put_in_place_go_when_it_writes_again(
         opened = await node.start_upload(request_id="r-1")
         await node.write_upload(opened, b"12345")
         streaming = node.open_upload()
-        header = types_pb2.UploadHeader(original_filename="a", request_id="r-2")
-        await streaming.write(pb.StorageServiceUploadRequest(header=header))
+        header = uploads_pb2.UploadHeader(original_filename="a", request_id="r-2")
+        await streaming.write(uploads_pb2.UploadRequest(header=header))
         await streaming.initial_metadata()
         with mounts.read_only(node.rig.root):
             # Noticed at the very end: what is open can still be written to.
             await _refused(node.commit_upload(opened))
             await streaming.write(
-                pb.StorageServiceUploadRequest(finish=types_pb2.UploadFinish(size_bytes=0))
+                uploads_pb2.UploadRequest(finish=uploads_pb2.UploadFinish(size_bytes=0))
             )
             await _refused(streaming)
             await _refused(node.start_upload(request_id="r-1"))

@@ -9,8 +9,7 @@ import asyncpg
 import grpc
 import pytest
 
-from artstore.v1 import cache_pb2, cache_pb2_grpc, types_pb2
-from artstore.v1 import storage_pb2 as pb
+from artstore.v1 import cache_pb2, cache_pb2_grpc, downloads_pb2, storage_pb2, types_pb2
 from storage_server.element.opening import Opening
 from storage_server.file_id import new_file_id
 from tests.integration.storage.rig import CHUNK, Node, Rig, noise
@@ -75,7 +74,9 @@ async def test_a_download_that_is_left_lets_go_of_the_blob(shared: Node) -> None
     file = (await shared.upload(noise(8 * 1024 * 1024))).file
     for _ in range(80):
         call = shared.stub.Download(
-            pb.DownloadRequest(file_id=file.file_id), metadata=shared.bearer(), timeout=10
+            downloads_pb2.DownloadRequest(file_id=file.file_id),
+            metadata=shared.bearer(),
+            timeout=10,
         )
         await call.read()
         await call.read()
@@ -145,11 +146,11 @@ async def test_a_batch_answers_in_order_and_names_what_is_missing(shared: Node) 
     ids = [(await shared.upload()).file.file_id for _ in range(3)]
     missing = new_file_id(datetime.now(UTC))
     asked = [ids[2], missing, ids[0], "nonsense", ids[2]]
-    answer = await shared.call("BatchGetFiles", pb.BatchGetFilesRequest(file_ids=asked))
+    answer = await shared.call("BatchGetFiles", storage_pb2.BatchGetFilesRequest(file_ids=asked))
     assert [file.file_id for file in answer.files] == [ids[2], ids[0], ids[2]]
     assert list(answer.missing_file_ids) == [missing, "nonsense"]
     with pytest.raises(grpc.aio.AioRpcError) as error:
-        await shared.call("BatchGetFiles", pb.BatchGetFilesRequest(file_ids=ids * 400))
+        await shared.call("BatchGetFiles", storage_pb2.BatchGetFilesRequest(file_ids=ids * 400))
     assert error.value.code() == Code.INVALID_ARGUMENT
 
 
@@ -196,11 +197,11 @@ async def test_an_expired_row_that_is_still_right_is_only_renewed(shared: Node) 
         " WHERE file_id = $1",
         file.file_id,
     )
-    before = (await shared.element()).sequence
+    before = (await shared.element()).head_position
     found = await shared.get(file.file_id)
     assert not found.cache_expired
     assert found.cache_updated_at.seconds > time.time() - 60
-    assert (await shared.element()).sequence == before
+    assert (await shared.element()).head_position == before
 
 
 async def test_a_row_whose_sidecar_is_gone_is_not_found_once_it_is_looked_at(
@@ -254,11 +255,11 @@ async def test_a_row_that_names_no_place_of_the_store_is_healed_from_the_id(
     )
     assert not found.cache_expired
     await _sql(shared_local, f"UPDATE storage_elem_01_files SET {damage}{where}")
-    request = pb.UpdateFileRequest(file_id=file.file_id, file=types_pb2.File(version="2"))
+    request = storage_pb2.UpdateFileRequest(file_id=file.file_id, file=types_pb2.File(version="2"))
     updated = (await shared_local.call("UpdateFile", request)).file
     assert (updated.version, updated.storage_path) == ("2", file.storage_path)
     await _sql(shared_local, f"UPDATE storage_elem_01_files SET {damage}{where}")
-    await shared_local.call("DeleteFile", pb.DeleteFileRequest(file_id=file.file_id))
+    await shared_local.call("DeleteFile", storage_pb2.DeleteFileRequest(file_id=file.file_id))
 
 
 @pytest.mark.parametrize("lie", ["storage_path", "file_id"])
@@ -278,7 +279,7 @@ async def test_what_a_check_calls_invalid_is_not_answered_as_fresh(
         await _sql(node, "DELETE FROM storage_elem_01_files")
         for call in (
             node.get(file.file_id),
-            node.call("DeleteFile", pb.DeleteFileRequest(file_id=file.file_id)),
+            node.call("DeleteFile", storage_pb2.DeleteFileRequest(file_id=file.file_id)),
         ):
             with pytest.raises(grpc.aio.AioRpcError) as error:
                 await call

@@ -10,8 +10,7 @@ import grpc
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from artstore.v1 import storage_pb2 as pb
-from artstore.v1 import types_pb2
+from artstore.v1 import storage_pb2, types_pb2
 from mesh.errors import Unavailable
 from storage_server.catalog.writes import Writes
 from tests.integration.cache.backdoor import S3Backdoor
@@ -36,7 +35,7 @@ def rename(node: Node, file_id: str, form: Form) -> None:
 
 
 async def change(node: Node, file_id: str, description: str) -> types_pb2.File:
-    request = pb.UpdateFileRequest(
+    request = storage_pb2.UpdateFileRequest(
         file_id=file_id, file=types_pb2.File(description=description), update_mask=MASK
     )
     return (await node.call("UpdateFile", request)).file
@@ -58,11 +57,11 @@ async def test_a_renamed_file_is_read_changed_deleted_and_brought_back(
     await sql(shared_local, f"DELETE FROM {FILES} WHERE file_id = '{file.file_id}'")
     put_back = await shared_local.get(file.file_id)
     assert (put_back.revision, put_back.storage_filename) == (2, file.storage_filename)
-    await shared_local.call("DeleteFile", pb.DeleteFileRequest(file_id=file.file_id))
+    await shared_local.call("DeleteFile", storage_pb2.DeleteFileRequest(file_id=file.file_id))
     with pytest.raises(grpc.aio.AioRpcError) as error:
         await shared_local.get(file.file_id)
     assert error.value.code() == Code.NOT_FOUND
-    await shared_local.call("UndeleteFile", pb.UndeleteFileRequest(file_id=file.file_id))
+    await shared_local.call("UndeleteFile", storage_pb2.UndeleteFileRequest(file_id=file.file_id))
     assert await shared_local.download(file.file_id) == data
     assert len(files_of(shared_local, file.file_id)) == 2
 
@@ -76,8 +75,8 @@ async def test_one_renamed_half_is_enough_to_be_missed_and_is_found(
     assert await shared_local.download(file.file_id) == b"hello"
     assert (await change(shared_local, file.file_id, "changed")).revision == 2
     assert len(files_of(shared_local, file.file_id)) == 2
-    await shared_local.call("DeleteFile", pb.DeleteFileRequest(file_id=file.file_id))
-    await shared_local.call("UndeleteFile", pb.UndeleteFileRequest(file_id=file.file_id))
+    await shared_local.call("DeleteFile", storage_pb2.DeleteFileRequest(file_id=file.file_id))
+    await shared_local.call("UndeleteFile", storage_pb2.UndeleteFileRequest(file_id=file.file_id))
     assert await shared_local.download(file.file_id) == b"hello"
 
 
@@ -98,8 +97,8 @@ async def test_a_renamed_object_is_read_changed_deleted_and_brought_back(
     there = own()
     assert await shared_s3.download(file.file_id) == data
     assert (await change(shared_s3, file.file_id, "changed")).revision == 2
-    await shared_s3.call("DeleteFile", pb.DeleteFileRequest(file_id=file.file_id))
-    await shared_s3.call("UndeleteFile", pb.UndeleteFileRequest(file_id=file.file_id))
+    await shared_s3.call("DeleteFile", storage_pb2.DeleteFileRequest(file_id=file.file_id))
+    await shared_s3.call("UndeleteFile", storage_pb2.UndeleteFileRequest(file_id=file.file_id))
     assert await shared_s3.download(file.file_id) == data
     assert own() == there
 
@@ -112,7 +111,7 @@ async def test_trash_and_tombstones_of_renamed_files_go_when_it_is_time(local_ri
             (FORMS["NFD"], only_blobs(FORMS["NFD"]), only_sidecars(FORMS["upper case"])),
             strict=True,
         ):
-            await node.call("DeleteFile", pb.DeleteFileRequest(file_id=file.file_id))
+            await node.call("DeleteFile", storage_pb2.DeleteFileRequest(file_id=file.file_id))
             rename(node, file.file_id, form)
     async with local_rig.running(trash_days=1e-6) as node:
         await until(lambda: len(local_rig.files()) == len(gone))

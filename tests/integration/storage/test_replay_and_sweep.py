@@ -14,8 +14,7 @@ import asyncpg
 import grpc
 import pytest
 
-from artstore.v1 import storage_pb2 as pb
-from artstore.v1 import types_pb2
+from artstore.v1 import storage_pb2, types_pb2, uploads_pb2
 from mesh.errors import Unavailable
 from storage_server.catalog.pending import Pending
 from storage_server.catalog.writes import Writes
@@ -59,9 +58,13 @@ async def test_a_write_cut_off_before_its_row_gets_it_after_the_restart(
             "upload": lambda: node.upload(b"second"),
             "update": lambda: node.call(
                 "UpdateFile",
-                pb.UpdateFileRequest(file_id=file.file_id, file=types_pb2.File(version="2")),
+                storage_pb2.UpdateFileRequest(
+                    file_id=file.file_id, file=types_pb2.File(version="2")
+                ),
             ),
-            "delete": lambda: node.call("DeleteFile", pb.DeleteFileRequest(file_id=file.file_id)),
+            "delete": lambda: node.call(
+                "DeleteFile", storage_pb2.DeleteFileRequest(file_id=file.file_id)
+            ),
         }
         with monkeypatch.context() as broken:
             broken.setattr(Writes, "commit_row", _down)
@@ -123,14 +126,16 @@ async def test_a_sidecar_that_lands_late_gets_its_row(
     async with local_rig.running() as node:
         file = (await node.upload(description="old")).file
         file_id = file.file_id
-        update = pb.UpdateFileRequest(file_id=file_id, file=types_pb2.File(description="new"))
+        update = storage_pb2.UpdateFileRequest(
+            file_id=file_id, file=types_pb2.File(description="new")
+        )
         with monkeypatch.context() as broken:
             broken.setattr(LocalStore, "write_sidecar", unheard_of)
             with pytest.raises(grpc.aio.AioRpcError):
                 if what == "update":
                     await node.call("UpdateFile", update)
                 else:
-                    await node.call("DeleteFile", pb.DeleteFileRequest(file_id=file_id))
+                    await node.call("DeleteFile", storage_pb2.DeleteFileRequest(file_id=file_id))
         await replays[0].all()
         found = await node.get(file_id)
         assert (found.description, found.cache_stale) == ("old", False)
@@ -158,7 +163,9 @@ async def test_a_sidecar_on_s3_that_lands_after_its_sender_died_gets_its_row(
 
     async with s3_rig.running() as node:
         file = (await node.upload(description="old")).file
-        update = pb.UpdateFileRequest(file_id=file.file_id, file=types_pb2.File(description="new"))
+        update = storage_pb2.UpdateFileRequest(
+            file_id=file.file_id, file=types_pb2.File(description="new")
+        )
         with monkeypatch.context() as broken:
             broken.setattr(S3Store, "write_sidecar", taken)
             with pytest.raises(grpc.aio.AioRpcError):
@@ -203,15 +210,15 @@ async def test_on_start_dead_stages_go_and_open_uploads_stay(local_rig: Rig) -> 
 async def test_the_sweeper_spares_what_is_under_way(local_rig: Rig) -> None:
     async with local_rig.running() as node:
         call = node.open_upload()
-        header = types_pb2.UploadHeader(original_filename="a.txt")
-        await call.write(pb.StorageServiceUploadRequest(header=header))
+        header = uploads_pb2.UploadHeader(original_filename="a.txt")
+        await call.write(uploads_pb2.UploadRequest(header=header))
         assert await accepted(call)
-        await call.write(pb.StorageServiceUploadRequest(chunk=chunk_of(noise(CHUNK), 0)))
+        await call.write(uploads_pb2.UploadRequest(chunk=chunk_of(noise(CHUNK), 0)))
         await until(lambda: len(local_rig.files()) == 1)
         async with local_rig.running():
             # A standby sweeps nothing.
             assert len(local_rig.files()) == 1
-        await call.write(pb.StorageServiceUploadRequest(finish=types_pb2.UploadFinish()))
+        await call.write(uploads_pb2.UploadRequest(finish=uploads_pb2.UploadFinish()))
         assert (await call).file.size_bytes == CHUNK
 
 
@@ -261,17 +268,17 @@ async def test_killed_in_mid_upload_it_leaves_what_was_acknowledged_and_nothing_
         data = noise(80 * 1024 * 1024)
         opened = await node.start_upload(size_bytes=len(data))
         call = node.open_write(opened)
-        await call.write(pb.StorageServiceWriteUploadRequest(upload_id=opened.upload_id))
+        await call.write(uploads_pb2.WriteUploadRequest(upload_id=opened.upload_id))
         assert await accepted(call)
         stream = node.open_upload()
-        header = types_pb2.UploadHeader(original_filename="a.txt")
-        await stream.write(pb.StorageServiceUploadRequest(header=header))
+        header = uploads_pb2.UploadHeader(original_filename="a.txt")
+        await stream.write(uploads_pb2.UploadRequest(header=header))
         assert await accepted(stream)
         for at in range(0, 72 * 1024 * 1024, CHUNK):
             chunk = chunk_of(data, at)
-            await call.write(pb.StorageServiceWriteUploadRequest(chunk=chunk))
+            await call.write(uploads_pb2.WriteUploadRequest(chunk=chunk))
             if at < 8 * CHUNK:
-                await stream.write(pb.StorageServiceUploadRequest(chunk=chunk))
+                await stream.write(uploads_pb2.UploadRequest(chunk=chunk))
         process.kill()
     process.start()
     async with process.node() as node:

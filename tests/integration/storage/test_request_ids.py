@@ -8,13 +8,13 @@ from typing import Any
 import grpc
 import pytest
 
-from artstore.v1 import storage_pb2 as pb
-from artstore.v1 import types_pb2
+from artstore.v1 import storage_pb2, types_pb2, uploads_pb2
 from mesh.errors import Unavailable
+from mesh.status import from_rpc_error
 from storage_server.catalog.writes import Writes
 from tests.integration.storage.rig import CHUNK, Node, Rig, accepted, chunk_of, noise
 
-Header = types_pb2.UploadHeader
+Header = uploads_pb2.UploadHeader
 Code = grpc.StatusCode
 
 
@@ -44,7 +44,7 @@ async def test_a_repeat_for_a_file_deleted_since_is_not_found(shared: Node, firs
         opened = await shared.start_upload(request_id=request_id)
         await shared.write_upload(opened, b"once")
         file = (await shared.commit_upload(opened)).file
-    await shared.call("DeleteFile", pb.DeleteFileRequest(file_id=file.file_id))
+    await shared.call("DeleteFile", storage_pb2.DeleteFileRequest(file_id=file.file_id))
     repeats = [shared.upload(b"once", request_id=request_id)]
     repeats.append(shared.start_upload(request_id=request_id))
     if opened is not None:
@@ -54,7 +54,8 @@ async def test_a_repeat_for_a_file_deleted_since_is_not_found(shared: Node, firs
             await repeat
         assert error.value.code() == Code.NOT_FOUND
         assert file.file_id in (error.value.details() or "")
-    await shared.call("UndeleteFile", pb.UndeleteFileRequest(file_id=file.file_id))
+        assert from_rpc_error(error.value).reason == "FILE_DELETED"
+    await shared.call("UndeleteFile", storage_pb2.UndeleteFileRequest(file_id=file.file_id))
     assert (await shared.upload(b"once", request_id=request_id)).file.file_id == file.file_id
 
 
@@ -68,7 +69,7 @@ async def test_a_repeat_after_an_update_still_finds_its_file(shared_local: Node)
     first = await shared_local.upload(request_id="updated", description="one")
     await shared_local.call(
         "UpdateFile",
-        pb.UpdateFileRequest(
+        storage_pb2.UpdateFileRequest(
             file_id=first.file.file_id, file=types_pb2.File(description="changed")
         ),
     )
@@ -98,13 +99,13 @@ async def test_a_second_upload_takes_over_a_first_that_is_running(
     request_id = f"take over {sending}"
     first = shared_local.open_upload()
     header = Header(original_filename="a.txt", request_id=request_id)
-    await first.write(pb.StorageServiceUploadRequest(header=header))
+    await first.write(uploads_pb2.UploadRequest(header=header))
     assert await accepted(first)
     data = noise(64 * CHUNK)
 
     async def send() -> None:
         for at in range(0, len(data), CHUNK):
-            await first.write(pb.StorageServiceUploadRequest(chunk=chunk_of(data, at)))
+            await first.write(uploads_pb2.UploadRequest(chunk=chunk_of(data, at)))
             await asyncio.sleep(0.005)
 
     sender = asyncio.ensure_future(send()) if sending else None

@@ -10,8 +10,7 @@ from typing import Any
 import grpc
 import pytest
 
-from artstore.v1 import cache_pb2, cache_pb2_grpc
-from artstore.v1 import storage_pb2 as pb
+from artstore.v1 import cache_pb2, cache_pb2_grpc, storage_pb2
 from tests.integration.storage.rig import Node, Rig, noise, until
 from tests.integration.storage.test_lazy_refresh import sql
 
@@ -27,7 +26,7 @@ async def test_an_element_starts_on_last_weeks_store_and_serves_what_is_in_it(
         deleted = (await node.upload(b"deleted since")).file
     shutil.copytree(local_rig.root, backup)
     async with local_rig.running() as node:
-        await node.call("DeleteFile", pb.DeleteFileRequest(file_id=deleted.file_id))
+        await node.call("DeleteFile", storage_pb2.DeleteFileRequest(file_id=deleted.file_id))
         since = (await node.upload(b"since")).file
         half = await node.start_upload(original_filename="half.bin")
         await node.write_upload(half, noise(1000))

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import pytest
 
-from artstore.v1 import storage_pb2 as pb
+from artstore.v1 import uploads_pb2
 from mesh.errors import Unavailable
 from storage_server.catalog.pending import Pending
 from storage_server.catalog.writes import Writes
@@ -54,10 +54,10 @@ async def test_after_a_cut_stream_it_goes_on_from_get_upload(shared: Node) -> No
     data = noise(20 * MIB)
     opened = await shared.start_upload()
     call = shared.open_write(opened)
-    await call.write(pb.StorageServiceWriteUploadRequest(upload_id=opened.upload_id))
+    await call.write(uploads_pb2.WriteUploadRequest(upload_id=opened.upload_id))
     assert await accepted(call)
     for at in range(0, 18 * MIB, CHUNK):
-        await call.write(pb.StorageServiceWriteUploadRequest(chunk=chunk_of(data, at)))
+        await call.write(uploads_pb2.WriteUploadRequest(chunk=chunk_of(data, at)))
     call.cancel()
     at = (await shared.get_upload(opened)).committed_size_bytes
     assert 0 <= at <= 18 * MIB
@@ -110,7 +110,7 @@ async def test_a_chunk_with_a_wrong_checksum_is_not_kept(shared_local: Node) -> 
     call = shared_local.open_write(opened)
     bad = chunk_of(b"12345678", 5)
     bad.crc32c ^= 1
-    await call.write(pb.StorageServiceWriteUploadRequest(upload_id=opened.upload_id, chunk=bad))
+    await call.write(uploads_pb2.WriteUploadRequest(upload_id=opened.upload_id, chunk=bad))
     with pytest.raises(grpc.aio.AioRpcError) as error:
         await call
     assert error.value.code() == Code.DATA_LOSS
@@ -123,13 +123,13 @@ async def test_a_newer_stream_takes_the_upload_over(shared_local: Node, sending:
     opened = await shared_local.start_upload()
     older = shared_local.open_write(opened)
     await older.write(
-        pb.StorageServiceWriteUploadRequest(upload_id=opened.upload_id, chunk=chunk_of(data, 0))
+        uploads_pb2.WriteUploadRequest(upload_id=opened.upload_id, chunk=chunk_of(data, 0))
     )
     assert await accepted(older)
 
     async def send() -> None:
         for at in range(CHUNK, len(data), CHUNK):
-            await older.write(pb.StorageServiceWriteUploadRequest(chunk=chunk_of(data, at)))
+            await older.write(uploads_pb2.WriteUploadRequest(chunk=chunk_of(data, at)))
             await asyncio.sleep(0.005)
 
     sender = asyncio.ensure_future(send()) if sending else None
@@ -206,7 +206,7 @@ async def test_without_its_token_nobody_touches_an_upload(
     shared_local: Node, method: str, token: str
 ) -> None:
     opened = await shared_local.start_upload()
-    request = getattr(pb, f"StorageService{method}Request")(upload_id=opened.upload_id)
+    request = getattr(uploads_pb2, f"{method}Request")(upload_id=opened.upload_id)
     with pytest.raises(grpc.aio.AioRpcError) as error:
         await shared_local.call(method, request, upload_token=token)
     assert error.value.code() == Code.PERMISSION_DENIED
@@ -222,7 +222,7 @@ async def test_the_token_of_another_upload_does_not_fit(shared_local: Node) -> N
 
 @pytest.mark.parametrize("upload_id", ["se-01.nothing", "se-02.else", "", "se-01.\0"])
 async def test_an_upload_that_is_not_there_is_not_found(shared_local: Node, upload_id: str) -> None:
-    opened = pb.StorageServiceStartUploadResponse(upload_id=upload_id, upload_token="t")
+    opened = uploads_pb2.StartUploadResponse(upload_id=upload_id, upload_token="t")
     with pytest.raises(grpc.aio.AioRpcError) as error:
         await shared_local.get_upload(opened)
     assert error.value.code() == Code.NOT_FOUND
@@ -232,7 +232,7 @@ async def test_an_aborted_upload_leaves_nothing(rig: Rig) -> None:
     async with rig.running() as node:
         opened = await node.start_upload(size_bytes=10 * MIB)
         await node.write_upload(opened, noise(9 * MIB))
-        request = pb.StorageServiceAbortUploadRequest(upload_id=opened.upload_id)
+        request = uploads_pb2.AbortUploadRequest(upload_id=opened.upload_id)
         for _ in range(2):
             await node.call("AbortUpload", request, upload_token=opened.upload_token, role="USER")
         assert rig.files() == []
@@ -245,7 +245,7 @@ async def test_an_aborted_upload_leaves_nothing(rig: Rig) -> None:
 async def test_aborting_a_committed_upload_keeps_the_file(shared: Node) -> None:
     opened = await shared.start_upload()
     file = (await shared.commit_upload(opened)).file
-    request = pb.StorageServiceAbortUploadRequest(upload_id=opened.upload_id)
+    request = uploads_pb2.AbortUploadRequest(upload_id=opened.upload_id)
     await shared.call("AbortUpload", request, upload_token=opened.upload_token)
     assert (await shared.get(file.file_id)).file_id == file.file_id
     with pytest.raises(grpc.aio.AioRpcError) as error:
@@ -318,7 +318,7 @@ async def test_a_silent_stream_is_ended_and_keeps_what_came(local_rig: Rig) -> N
     async with local_rig.running(stream_idle_seconds=0.2) as node:
         opened = await node.start_upload()
         call = node.open_write(opened)
-        first = pb.StorageServiceWriteUploadRequest(
+        first = uploads_pb2.WriteUploadRequest(
             upload_id=opened.upload_id, chunk=chunk_of(b"12345", 0)
         )
         await call.write(first)

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import pytest
 
-from artstore.v1 import storage_pb2 as pb
+from artstore.v1 import uploads_pb2
 from mesh.errors import Unavailable
 from storage_server import maintenance
 from storage_server.repair import replay
@@ -123,7 +123,7 @@ async def test_bytes_that_land_after_their_upload_was_given_up_are_removed(
             await _unavailable(node.commit_upload(opened))
             await node.call(
                 "AbortUpload",
-                pb.StorageServiceAbortUploadRequest(upload_id=opened.upload_id),
+                uploads_pb2.AbortUploadRequest(upload_id=opened.upload_id),
                 upload_token=opened.upload_token,
             )
         else:

@@ -13,8 +13,7 @@ import asyncpg
 import grpc
 import pytest
 
-from artstore.v1 import storage_pb2 as pb
-from artstore.v1 import types_pb2
+from artstore.v1 import storage_pb2, types_pb2
 from storage_server.element.session_lock import WAIT_SECONDS
 from tests.integration.storage.process import Process
 from tests.integration.storage.rig import Node, Rig, until
@@ -50,7 +49,9 @@ def _two(rig: Rig) -> Iterator[Pair]:
 
 
 def update(node: Node, file: types_pb2.File, text: str) -> Any:
-    request = pb.UpdateFileRequest(file_id=file.file_id, file=types_pb2.File(description=text))
+    request = storage_pb2.UpdateFileRequest(
+        file_id=file.file_id, file=types_pb2.File(description=text)
+    )
     return node.call("UpdateFile", request, timeout=40.0)
 
 

@@ -10,7 +10,7 @@ import asyncpg
 import grpc
 import pytest
 
-from artstore.v1 import storage_pb2 as pb
+from artstore.v1 import storage_pb2
 from storage_server.file_id import new_file_id
 from storage_server.naming import home_of
 from storage_server.store.name_index import NameIndex
@@ -21,7 +21,7 @@ from tests.integration.storage.rig import Node, Rig, until
 
 
 def get(node: Node, file_id: str) -> Any:
-    return node.call("GetFile", pb.StorageServiceGetFileRequest(file_id=file_id))
+    return node.call("GetFile", storage_pb2.StorageServiceGetFileRequest(file_id=file_id))
 
 
 async def test_a_third_listing_at_once_is_refused_with_the_time_to_come_back(
@@ -80,9 +80,9 @@ async def test_an_implausible_id_touches_no_store(
 
     monkeypatch.setattr(S3Client, "_call", noted)
     for method, request in (
-        ("GetFile", pb.StorageServiceGetFileRequest(file_id=file_id)),
-        ("UpdateFile", pb.UpdateFileRequest(file_id=file_id)),
-        ("DeleteFile", pb.DeleteFileRequest(file_id=file_id)),
+        ("GetFile", storage_pb2.StorageServiceGetFileRequest(file_id=file_id)),
+        ("UpdateFile", storage_pb2.UpdateFileRequest(file_id=file_id)),
+        ("DeleteFile", storage_pb2.DeleteFileRequest(file_id=file_id)),
     ):
         ending = await ended(shared_s3.call(method, request))
         assert ending.name in {"NOT_FOUND", "INVALID_ARGUMENT"}, (method, ending)
@@ -108,7 +108,9 @@ async def test_a_batch_of_missing_ids_costs_one_listing_for_each_folder(
     async with rig.running() as node:
         there = (await node.upload()).file.file_id
         listed.clear()
-        answer = await node.call("BatchGetFiles", pb.BatchGetFilesRequest(file_ids=[*gone, there]))
+        answer = await node.call(
+            "BatchGetFiles", storage_pb2.BatchGetFilesRequest(file_ids=[*gone, there])
+        )
         assert [file.file_id for file in answer.files] == [there]
         assert list(answer.missing_file_ids) == gone
         assert sorted(listed) == sorted({home_of(file_id) for file_id in gone})
@@ -125,14 +127,14 @@ async def test_an_unmounted_store_lacks_no_file(local_rig: Rig) -> None:
         local_rig.root.rename(aside)
         local_rig.root.mkdir()
         ending = await ended(
-            node.call("BatchGetFiles", pb.BatchGetFilesRequest(file_ids=[file_id]))
+            node.call("BatchGetFiles", storage_pb2.BatchGetFilesRequest(file_ids=[file_id]))
         )
         assert ending.code is grpc.StatusCode.UNAVAILABLE
         local_rig.root.rmdir()
         aside.rename(local_rig.root)
 
         async def found() -> bool:
-            request = pb.BatchGetFilesRequest(file_ids=[file_id])
+            request = storage_pb2.BatchGetFilesRequest(file_ids=[file_id])
             return bool((await ended(node.call("BatchGetFiles", request))).answer)
 
         await until(found)

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from mesh.errors import Aborted, AlreadyExists, InvalidArgument, Unavailable
-from storage_server.operations import Operation, Operations, State
+from mesh.operations import Operation, Operations, State
 
 
 def counting(results: list[int]) -> Callable[[Operation], Awaitable[int]]:

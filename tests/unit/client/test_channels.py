@@ -6,31 +6,27 @@ import json
 
 import pytest
 
-from artstore.v1 import admin_pb2, cache_pb2, ingest_pb2, query_pb2, storage_pb2
-from artstore_client.channels import (
-    IDEMPOTENT_CALLS,
-    QUICK,
-    Channels,
-    channel_options,
-    service_config,
-)
+from artstore_client.channels import QUICK, Channels, channel_options, service_config
+from artstore_client.contract import repeatable_calls
 from artstore_client.proxies import proxy_of
+from mesh.contract import repeatable, services
 
-CHANGING = {"StartUpload", "AbortUpload", "UpdateFile", "DeleteFile", "UndeleteFile", "SetMode"}
+CHANGING = {"StartUpload", "UpdateFile", "DeleteFile", "UndeleteFile", "RebuildCache", "SyncIndex"}
 
 
 def test_only_unary_calls_of_the_contract_that_change_nothing_new_are_repeated() -> None:
-    services = {
-        service.full_name: service
-        for module in (admin_pb2, cache_pb2, ingest_pb2, query_pb2, storage_pb2)
-        for service in module.DESCRIPTOR.services_by_name.values()
-    }
-    for service, methods in IDEMPOTENT_CALLS.items():
+    for service, methods in repeatable_calls().items():
         for name in methods:
-            method = services[service].methods_by_name[name]
+            method = services()[service].methods_by_name[name]
             assert not method.client_streaming
             assert not method.server_streaming
             assert name not in CHANGING
+
+
+def test_client_and_servers_repeat_the_same_calls() -> None:
+    assert repeatable_calls().keys() == services().keys()
+    for service, methods in repeatable_calls().items():
+        assert methods == repeatable().get(service, ())
 
 
 def test_health_is_asked_for_with_a_policy_that_heeds_it() -> None:

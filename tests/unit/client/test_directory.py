@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from artstore.v1 import types_pb2
+from artstore.v1 import elements_pb2
 from artstore_client import errors
 from artstore_client.directory import FRESH_SECONDS, REST_SECONDS, ElementDirectory
 
@@ -22,13 +22,13 @@ class Admin:
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def ask(self) -> list[types_pb2.StorageElement]:
+    async def ask(self) -> list[elements_pb2.StorageElement]:
         self.asked += 1
         await self.gate.wait()
         if self.fails is not None:
             raise self.fails
         return [
-            types_pb2.StorageElement(storage_element_id=name, endpoint=place)
+            elements_pb2.StorageElement(storage_element_id=name, endpoint=place)
             for name, place in self.endpoints.items()
         ]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from artstore.v1 import types_pb2
+from artstore.v1 import elements_pb2, types_pb2
 from artstore_client import errors
 from artstore_client.directory import ElementDirectory
 from artstore_client.finding import find_file, verdict
@@ -21,8 +21,8 @@ class Mesh:
         self.directory = ElementDirectory(pinned={}, seeds={}, ask=self._list)
         self.elements = self.directory.known
 
-    async def _list(self) -> list[types_pb2.StorageElement]:
-        return [types_pb2.StorageElement(storage_element_id=n, endpoint=n) for n in self.listed]
+    async def _list(self) -> list[elements_pb2.StorageElement]:
+        return [elements_pb2.StorageElement(storage_element_id=n, endpoint=n) for n in self.listed]
 
     async def registered_homes(self, _: str) -> list[str]:
         return []

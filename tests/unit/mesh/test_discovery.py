@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from artstore.v1.types_pb2 import StorageElement
+from artstore.v1.elements_pb2 import StorageElement
 from mesh import discovery
 from mesh.discovery import ElementDirectory
 from mesh.errors import Unavailable

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import pytest
 
-from artstore.v1 import storage_pb2 as pb
+from artstore.v1 import storage_pb2
 from artstore.v1.types_pb2 import File
 from mesh.errors import Unavailable
 from mesh.follower import lookups
@@ -43,8 +43,8 @@ class FakeElement:
         self.retry_after_seconds = retry_after_seconds
 
     async def BatchGetFiles(
-        self, request: pb.BatchGetFilesRequest, **_: Any
-    ) -> pb.BatchGetFilesResponse:
+        self, request: storage_pb2.BatchGetFilesRequest, **_: Any
+    ) -> storage_pb2.BatchGetFilesResponse:
         ids = list(request.file_ids)
         self.batches.append(ids)
         self.began.append(asyncio.get_running_loop().time())
@@ -61,7 +61,7 @@ class FakeElement:
         ):
             if any(one[0] == letter for one in ids):
                 raise failure(code)
-        return pb.BatchGetFilesResponse(
+        return storage_pb2.BatchGetFilesResponse(
             files=[File(file_id=one) for one in ids if one[0] != "n"],
             missing_file_ids=[one for one in ids if one[0] == "n"],
         )
@@ -104,8 +104,8 @@ async def test_what_is_too_much_at_once_is_asked_in_smaller_batches() -> None:
 
 async def test_what_an_element_does_not_speak_of_is_not_gone() -> None:
     class Forgetful(FakeElement):
-        async def BatchGetFiles(self, request: Any, **_: Any) -> pb.BatchGetFilesResponse:
-            return pb.BatchGetFilesResponse()
+        async def BatchGetFiles(self, request: Any, **_: Any) -> storage_pb2.BatchGetFilesResponse:
+            return storage_pb2.BatchGetFilesResponse()
 
     assert (await files_of(Forgetful()).look_up(["n1", "f1"])).gone == []
 

@@ -74,11 +74,22 @@ def test_retention_days_move_the_expiry() -> None:
     assert changed.expires_at == AT + timedelta(days=7)
 
 
-@pytest.mark.parametrize("days", [0, -1, 36_501, True, "7"])
+@pytest.mark.parametrize("days", [0, -1, 3_651, True, "7"])
 def test_a_strange_number_of_days_is_refused(days: Any) -> None:
     with pytest.raises(InvalidArgument) as refused:
         updated(a_sidecar(), {"retention_days": days}, LATER)
     assert refused.value.field == "retention_days"
+
+
+def test_a_file_that_an_older_version_keeps_longer_stays_so_until_it_is_told_otherwise() -> None:
+    old = a_sidecar(retention_days=36_500, expires_at=AT + timedelta(days=36_500))
+    assert decode(encode(old)) == old
+    same = updated(old, {"retention_days": 36_500, "description": "sent back"}, LATER)
+    assert (same.retention_days, same.expires_at) == (36_500, old.expires_at)
+    assert updated(old, {"description": "new"}, LATER).retention_days == 36_500
+    with pytest.raises(InvalidArgument):
+        updated(old, {"retention_days": 36_499}, LATER)
+    assert updated(old, {"retention_days": 3_650}, LATER).expires_at == AT + timedelta(days=3_650)
 
 
 def test_a_permanent_file_has_no_days() -> None:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from artstore.v1 import cache_pb2, query_pb2, types_pb2
+from artstore.v1 import cache_pb2, operations_pb2, query_pb2, types_pb2
 from artstore_client import errors
 from artstore_client.cli import exit_codes
 from artstore_client.cli.as_json import as_json, dumps
@@ -150,7 +150,7 @@ def test_each_kind_of_finding_comes_with_what_to_do() -> None:
 
 def test_rebuild_tells_what_it_did() -> None:
     result = cache_pb2.RebuildResult(
-        operation_type="full",
+        operation_kind=operations_pb2.OPERATION_KIND_FULL_REBUILD,
         duration_seconds=2.0,
         statistics=cache_pb2.RebuildStatistics(
             attr_files_scanned=100,

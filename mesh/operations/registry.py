@@ -1,4 +1,4 @@
-"""The operations of one element: those that run, and the last that ended."""
+"""The operations of a server: those that run, and the last that ended."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from uuid import uuid4
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
+from mesh.caller import ANONYMOUS, current_caller
 from mesh.errors import Aborted, AlreadyExists, ArtStoreError, InvalidArgument, NotFound
-from storage_server.operations.operation import Operation, State
+from mesh.operations.operation import Operation, State
 
-log = structlog.get_logger("storage_server.operations")
+log = structlog.get_logger("mesh.operations")
 
 KEPT = 100
 ANSWERED_AGAIN_SECONDS = 300.0
@@ -88,7 +89,7 @@ class Operations:
             raise InvalidArgument("1 to 128 letters, digits or ._:-", field="operation_id")
         entry = self._operations.get(name)
         if entry is None or self._is_free(entry):
-            entry = self._start(Operation(name, operation_type), asked, work)
+            entry = self._start(Operation(name, operation_type, _requester()), asked, work)
         elif (entry.operation.operation_type, entry.asked) != (operation_type, asked):
             raise AlreadyExists(
                 f"operation {name} is a {entry.operation.operation_type} that was asked for with "
@@ -108,18 +109,25 @@ class Operations:
         elif self._operations:
             known = [entry.operation for entry in self._operations.values()]
             return next((one for one in reversed(known) if not one.state.ended), known[-1])
-        raise NotFound(f"no operation {operation_id or 'has run on this element yet'}")
+        raise NotFound(f"no operation {operation_id or 'has run here yet'}")
 
-    def cancel(self, operation_id: str) -> State:
-        """Stop an operation; its state when it was told."""
+    def newest_first(self) -> list[Operation]:
+        """Those that run and the last that ended."""
+        return [entry.operation for entry in reversed(self._operations.values())]
+
+    def cancel(self, operation_id: str) -> Operation:
+        """Stop an operation.
+
+        Raises:
+            NotFound: there is none.
+        """
         operation = self.find(operation_id)
-        state = operation.state
-        if not state.ended:
+        if not operation.state.ended:
             # A task that is cancelled before its first step would never tell its end; that step
             # is in the loop's queue already.
             task = self._operations[operation.operation_id].task
             asyncio.get_running_loop().call_soon(task.cancel)
-        return state
+        return operation
 
     async def stop(self) -> None:
         """Cancel all and wait for their ends."""
@@ -193,6 +201,11 @@ class Operations:
             if oldest is None:
                 return
             del self._operations[oldest]
+
+
+def _requester() -> str:
+    caller = current_caller()
+    return "" if caller is ANONYMOUS else caller.subject
 
 
 def _ended(entry: _Entry, task: asyncio.Task[Any]) -> None:

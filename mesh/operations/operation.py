@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-log = structlog.get_logger("storage_server.operations")
+log = structlog.get_logger("mesh.operations")
 
 RATE_WINDOW_SECONDS = 2.0
 LOG_SECONDS = 5.0
@@ -36,15 +36,17 @@ class Operation:
 
     Attributes:
         operation_id: as given by the caller, or made.
-        operation_type: check, full, incremental or cleanup.
+        operation_type: check, full, incremental, completion, cleanup or sync.
         phase: what it does now.
         done, total: files dealt with in this phase, and how many there are (0: unknown).
         files: the most files that one of its phases dealt with: each phase meets them again.
         rate: files a second over the last moments.
         findings: things found wrong so far.
+        requested_by: account that asked for it; empty for the server's own work.
+        ended_at: None while it runs.
     """
 
-    def __init__(self, operation_id: str, operation_type: str) -> None:
+    def __init__(self, operation_id: str, operation_type: str, requested_by: str = "") -> None:
         self.operation_id = operation_id
         self.operation_type = operation_type
         self.state = State.WAITING
@@ -55,7 +57,9 @@ class Operation:
         self.rate = 0.0
         self.findings = 0
         self.error = ""
+        self.requested_by = requested_by
         self.started_at = datetime.now(UTC)
+        self.ended_at: datetime | None = None
         self._mark = (time.monotonic(), 0)
         self._logged = time.monotonic()
         self._moved = asyncio.Event()
@@ -94,6 +98,7 @@ class Operation:
     def end(self, state: State, error: str = "") -> None:
         """It is over."""
         self.state, self.error = state, error
+        self.ended_at = datetime.now(UTC)
         if state is State.SUCCEEDED:
             self.phase = "done"
         self._touch()

@@ -1,0 +1,118 @@
+"""Legal holds: set or lifted on the element that is a file's home."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
+
+import grpc.aio
+
+from admin_server.elements.directory import ElementDirectory
+from admin_server.registry.registry import FileRegistry
+from artstore.v1.storage_pb2 import StorageServiceGetFileRequest
+from artstore.v1.storage_pb2_grpc import StorageServiceStub
+from artstore.v1.transfers_pb2 import Condition, HoldRequest, HoldResponse
+from artstore.v1.transfers_pb2_grpc import TransferServiceStub
+from mesh.caller import Caller
+from mesh.errors import ArtStoreError, InvalidArgument, NotFound, PermissionDenied, Unavailable
+from mesh.file_ids import canonical_file_id
+from mesh.interceptors.authentication import CALLER_KEY
+from mesh.status import from_rpc_error
+
+if TYPE_CHECKING:
+    from artstore.v1.storage_pb2_grpc import StorageServiceAsyncStub
+    from artstore.v1.transfers_pb2_grpc import TransferServiceAsyncStub
+
+CALL_SECONDS = 10.0
+MAX_REASON_BYTES = 200
+
+Metadata = Callable[[], Awaitable[Sequence[tuple[str, str]]]]
+
+
+class Holds:
+    """Finds a file's element and has it hold the file.
+
+    Args:
+        channel: to an address, kept by whoever gives it.
+        metadata: of a call with admin's own token.
+    """
+
+    def __init__(
+        self,
+        registry: FileRegistry,
+        elements: ElementDirectory,
+        *,
+        channel: Callable[[str], grpc.aio.Channel],
+        metadata: Metadata,
+    ) -> None:
+        self._registry = registry
+        self._elements = elements
+        self._channel = channel
+        self._metadata = metadata
+
+    async def set(
+        self, file_id: str, legal_hold: bool, reason: str, caller: Caller
+    ) -> HoldResponse:
+        """Set or lift the hold; the file then.
+
+        Raises:
+            InvalidArgument: the reason is too long.
+            NotFound: no such file, it is deleted, or the caller may not see it.
+            PermissionDenied: the caller may not write to its namespace.
+            Unavailable: its element, or one that may have it, is silent.
+        """
+        if len(reason.encode()) > MAX_REASON_BYTES or "\0" in reason:
+            raise InvalidArgument(f"at most {MAX_REASON_BYTES} bytes of text", field="reason")
+        file_id = canonical_file_id(file_id)
+        element_id = await self._home(file_id, caller)
+        request = HoldRequest(
+            condition=Condition(file_id=file_id),
+            legal_hold=legal_hold,
+            reason=reason,
+        )
+        stub: TransferServiceAsyncStub = TransferServiceStub(self._to(element_id))
+        try:
+            return await stub.Hold(request, metadata=await self._as(caller), timeout=CALL_SECONDS)
+        except grpc.aio.AioRpcError as exc:
+            raise from_rpc_error(exc) from exc
+
+    async def _home(self, file_id: str, caller: Caller) -> str:
+        """The element to ask; one that the registry does not know yet is asked for everywhere."""
+        try:
+            row = (await self._registry.replicas(file_id, caller))[0]
+            element_id, namespace = row["storage_element_id"], row["namespace"]
+        except (NotFound, Unavailable) as exc:
+            if exc.reason == "FILE_DELETED":
+                raise
+            element_id, namespace = await self._asked(file_id, caller, exc)
+        if not caller.may_read(namespace):
+            raise NotFound(f"no file {file_id[:64]!r} is registered")
+        if not caller.may_write(namespace):
+            raise PermissionDenied(
+                f"the token may not write to namespace {namespace}", reason="NAMESPACE"
+            )
+        return str(element_id)
+
+    async def _asked(self, file_id: str, caller: Caller, unknown: ArtStoreError) -> tuple[str, str]:
+        silent: ArtStoreError | None = None
+        for element in self._elements.list():
+            stub: StorageServiceAsyncStub = StorageServiceStub(self._to(element.storage_element_id))
+            try:
+                answer = await stub.GetFile(
+                    StorageServiceGetFileRequest(file_id=file_id),
+                    metadata=await self._as(caller),
+                    timeout=CALL_SECONDS,
+                )
+            except grpc.aio.AioRpcError as exc:
+                error = from_rpc_error(exc)
+                if not isinstance(error, NotFound):
+                    silent = error
+                continue
+            return element.storage_element_id, answer.file.namespace
+        raise silent or unknown
+
+    async def _as(self, caller: Caller) -> tuple[tuple[str, str], ...]:
+        return (*await self._metadata(), (CALLER_KEY, caller.token))
+
+    def _to(self, element_id: str) -> grpc.aio.Channel:
+        return self._channel(self._elements.get(element_id).report.endpoint)

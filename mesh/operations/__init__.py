@@ -1,0 +1,6 @@
+"""Long work of a server: seen while it runs, stopped on request."""
+
+from mesh.operations.operation import Operation, State
+from mesh.operations.registry import Operations
+
+__all__ = ["Operation", "Operations", "State"]

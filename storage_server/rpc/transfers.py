@@ -1,0 +1,64 @@
+"""TransferService, of which only the hold is served so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import structlog
+
+from artstore.v1 import transfers_pb2 as pb
+from mesh.caller import Role, current_caller
+from mesh.errors import Aborted, PermissionDenied
+from storage_server.element.state import Element
+from storage_server.files.changes import Changes
+from storage_server.rpc.messages import file_message, token_of
+
+SERVICE = "artstore.v1.TransferService"
+DECISIONS_LIVE = timedelta(seconds=60)
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class TransferServicer:
+    """The steps that admin tells this element to take."""
+
+    element: Element
+    changes: Changes
+
+    async def Hold(self, request: pb.HoldRequest, context: Any) -> pb.HoldResponse:
+        """See the proto."""
+        caller = current_caller()
+        if caller.role is not Role.ADMIN:
+            raise PermissionDenied(
+                "a hold is set and lifted by an ADMIN, through LifecycleService.SetLegalHold",
+                reason="ROLE_DENIED",
+            )
+        condition = request.condition
+        _require_fresh(condition)
+        view = await self.changes.hold(
+            condition.file_id,
+            request.legal_hold,
+            caller,
+            expected_digest=condition.digest if condition.HasField("digest") else None,
+        )
+        _log.info(
+            "legal hold",
+            file_id=condition.file_id,
+            legal_hold=request.legal_hold,
+            requested_by=caller.subject,
+        )
+        return pb.HoldResponse(
+            file=file_message(view, self.element.element_id),
+            change_token=token_of(view, self.element.element_id, self.element.epoch),
+        )
+
+
+def _require_fresh(condition: pb.Condition) -> None:
+    if not condition.HasField("decided_at"):
+        return
+    decided_at = condition.decided_at.ToDatetime(tzinfo=UTC)
+    if datetime.now(UTC) - decided_at > DECISIONS_LIVE:
+        raise Aborted("the step was decided too long ago; look again", reason="STALE")
