@@ -6,13 +6,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROTOS := $(wildcard protos/artstore/v1/*.proto)
 PYTEST_ARGS ?=
+LINTERS := ruff-check ruff-format mypy lint-imports buf-lint gen-check
+# Side by side, each with its output in one piece, and all of them whatever the first one finds.
+SIDE_BY_SIDE = $(MAKE) --no-print-directory --jobs --keep-going --output-sync=target
 
 # Set for other programs, these would break ours: Python finds its own library and packages.
 unexport PYTHONHOME PYTHONPATH PYTHONPLATLIBDIR PYTHONSTARTUP PYTHONINSPECT PYTHONWARNINGS
 unexport PYTHONIOENCODING PIP_TARGET PIP_PREFIX PIP_ROOT PIP_USER CDPATH
 export PYTHONUTF8 := 1
 
-.PHONY: help run reset install test test-full lint format gen gen-check bench clean FORCE
+.PHONY: help run reset install test test-full check unit lint $(LINTERS) format gen bench clean FORCE
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,11 +35,28 @@ test: $(VENV)/.dev ## Run the tests against real PostgreSQL, Valkey and S3
 test-full: $(VENV)/.dev ## Run all tests, the stated sizes too
 	@$(BIN)/python -m pytest --timeout 3600 $(PYTEST_ARGS)
 
-lint: $(VENV)/.dev gen-check ## Check style, types, imports, the protos and that gen/ is up to date
+check: $(VENV)/.dev ## Lint and run the unit tests, side by side: under a minute
+	@$(SIDE_BY_SIDE) $(LINTERS) unit
+
+unit: $(VENV)/.dev ## Run the unit tests alone
+	@$(BIN)/python -m pytest -q -n 2 tests/unit $(PYTEST_ARGS)
+
+lint: $(VENV)/.dev ## Check style, types, imports, the protos and that gen/ is up to date
+	@$(SIDE_BY_SIDE) $(LINTERS)
+
+ruff-check: $(VENV)/.dev
 	@$(BIN)/ruff check .
+
+ruff-format: $(VENV)/.dev
 	@$(BIN)/ruff format --check .
+
+mypy: $(VENV)/.dev
 	@$(BIN)/mypy
+
+lint-imports: $(VENV)/.dev
 	@$(BIN)/lint-imports --no-logo
+
+buf-lint: $(VENV)/.dev
 	@cd protos && ../$(BIN)/buf lint
 
 format: $(VENV)/.dev ## Put the code into its form
