@@ -24,6 +24,7 @@ from tests.services import (
     S3Account,
     S3Process,
     ValkeyProcess,
+    folder_of_databases,
     running,
 )
 
@@ -60,9 +61,17 @@ def service_folder() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def postgres(service_folder: Path) -> Iterator[PostgresProcess]:
+def database_folder() -> Iterator[Path]:
+    """A short path for the files of PostgreSQL."""
+    with tempfile.TemporaryDirectory(prefix="artstore-pg-", dir=folder_of_databases()) as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres(database_folder: Path) -> Iterator[PostgresProcess]:
     """A PostgreSQL for all tests; never freeze or stop this one."""
-    with running(PostgresProcess(service_folder / "postgres")) as server:
+    with running(PostgresProcess(database_folder / "postgres")) as server:
         yield server
 
 
@@ -121,10 +130,10 @@ def rclone_s3(rclone_server: RcloneProcess) -> S3Account:
 
 
 @pytest.fixture
-def own_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresProcess]:
+def own_postgres() -> Iterator[PostgresProcess]:
     """A PostgreSQL that this test alone has: it may freeze, stop and kill it."""
     with (
-        tempfile.TemporaryDirectory(prefix="artstore-pg-") as folder,
+        tempfile.TemporaryDirectory(prefix="artstore-pg-", dir=folder_of_databases()) as folder,
         running(PostgresProcess(Path(folder) / "own")) as server,
     ):
         yield server
