@@ -106,17 +106,24 @@ class ForkServer:
         Raises:
             ForkServerGone: nothing was started.
         """
-        request = json.dumps({"module": module, "environment": dict(environment)}).encode()
         async with self._one_at_a_time:
-            if self._requests is None or len(request) > MAX_REQUEST_BYTES:
-                raise ForkServerGone
-            try:
-                pid = await asyncio.to_thread(_ask, self._requests, request, log)
-                return ForkedProcess(pid)
-            except (OSError, ValueError) as exc:
-                # An answer that comes late would be taken for the next one.
-                self.close()
-                raise ForkServerGone from exc
+            return ForkedProcess(await asyncio.to_thread(self.fork, module, environment, log))
+
+    def fork(self, module: str, environment: Mapping[str, str], log: int) -> int:
+        """`start` for one caller at a time that waits for the process by itself: its pid.
+
+        Raises:
+            ForkServerGone: nothing was started.
+        """
+        request = json.dumps({"module": module, "environment": dict(environment)}).encode()
+        if self._requests is None or len(request) > MAX_REQUEST_BYTES:
+            raise ForkServerGone
+        try:
+            return _ask(self._requests, request, log)
+        except (OSError, ValueError) as exc:
+            # An answer that comes late would be taken for the next one.
+            self.close()
+            raise ForkServerGone from exc
 
     def close(self) -> None:
         """End it; what it has forked goes on."""

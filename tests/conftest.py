@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import tempfile
@@ -50,6 +51,12 @@ def pytest_configure() -> None:
     """Heed Ctrl-C, as what tests start must: a shell's background jobs are told to ignore it."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """Let the collector pass over thousands of tests: it took a tenth of all that they compute."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
