@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 MAX_REQUEST_BYTES = 128 * 1024
-# The process in between has ended by then, or never will.
-_ADOPTION_SECONDS = 5.0
+# The answer when nothing was started.
+NOBODY = 0
 _PR_SET_PDEATHSIG = 1
 # Where arguments and environment begin and end, counted from the field after the program's name.
 _ADDRESSES = slice(45, 49)
@@ -42,7 +42,10 @@ def main(arguments: list[str]) -> str:
             if not message:
                 sys.exit(0)
             if _fork_apart():
-                _become(json.loads(message), files[0], launcher)
+                if not _is_adopted(launcher):
+                    requests.send(str(NOBODY).encode())
+                    os._exit(1)
+                _become(json.loads(message), files[0])
                 requests.send(str(os.getpid()).encode())
                 break
             os.close(files[0])
@@ -69,21 +72,23 @@ def _fork_apart() -> bool:
     """
     between = os.fork()
     if between == 0:
-        if os.fork() == 0:
-            return True
-        os._exit(0)
+        between = os.getpid()
+        if os.fork() != 0:
+            os._exit(0)
+        while os.getppid() == between:
+            time.sleep(0.0005)
+        return True
     os.waitpid(between, 0)
     return False
 
 
-def _become(request: dict[str, Any], log: int, launcher: int) -> None:
-    deadline = time.monotonic() + _ADOPTION_SECONDS
-    while os.getppid() != launcher and time.monotonic() < deadline:
-        time.sleep(0.0005)
+def _is_adopted(launcher: int) -> bool:
     # The death signal is that of the parent which the process has when it asks.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
-    if os.getppid() != launcher:
-        os._exit(1)
+    return os.getppid() == launcher
+
+
+def _become(request: dict[str, Any], log: int) -> None:
     os.setsid()
     for stream in (1, 2):
         os.dup2(log, stream)

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from launch import processes
-from launch.fork_server import MAX_REQUEST_BYTES
+from launch.fork_server import MAX_REQUEST_BYTES, NOBODY
 
 # The first request waits for all imports, on a machine that does much else.
 _ANSWER_SECONDS = 30.0
@@ -81,7 +81,7 @@ class ForkServer:
 
     def open(self) -> None:
         """Start it; does not wait until it has imported anything."""
-        if sys.platform != "linux" or not hasattr(os, "pidfd_open"):
+        if not _may_watch():
             return
         ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.settimeout(_ANSWER_SECONDS)
@@ -140,10 +140,23 @@ def _ask(requests: socket.socket, request: bytes, log: int) -> int:
     _adopt_orphans(True)
     try:
         socket.send_fds(requests, [request], [log])
-        return int(requests.recv(64))
+        pid = int(requests.recv(64))
     finally:
         _adopt_orphans(False)
+    if pid == NOBODY:
+        raise OSError("the kernel does not let this process adopt others")
+    return pid
 
 
 def _adopt_orphans(value: bool) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, int(value), 0, 0, 0)
+
+
+def _may_watch() -> bool:
+    if sys.platform != "linux":
+        return False
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError):
+        return False
+    return True

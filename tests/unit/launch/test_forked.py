@@ -124,6 +124,18 @@ async def test_without_a_fork_server_nothing_is_started_and_the_caller_is_told(
     assert (tmp_path / "log").read_text() == ""
 
 
+async def test_where_no_orphan_can_be_adopted_nothing_is_started_and_the_caller_is_told(
+    server: ForkServer,
+    environment: Mapping[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("launch.forked._adopt_orphans", lambda value: None)
+    with (tmp_path / "log").open("wb") as log, pytest.raises(ForkServerGone):
+        await server.start("served", {**environment, "CODE": "0"}, log.fileno())
+    assert (tmp_path / "log").read_text() == ""
+
+
 def test_it_dies_with_the_launcher_and_so_does_the_fork_server(
     environment: Mapping[str, str], tmp_path: Path
 ) -> None:
