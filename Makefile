@@ -8,7 +8,8 @@ PROTOS := $(wildcard protos/artstore/v1/*.proto)
 PYTEST_ARGS ?=
 LINTERS := ruff-check ruff-format mypy lint-imports buf-lint gen-check
 # Side by side, each with its output in one piece, and all of them whatever the first one finds.
-SIDE_BY_SIDE = $(MAKE) --no-print-directory --jobs --keep-going --output-sync=target
+SIDE_BY_SIDE = $(MAKE) --no-print-directory --jobs --keep-going \
+	$(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
 # Set for other programs, these would break ours: Python finds its own library and packages.
 unexport PYTHONHOME PYTHONPATH PYTHONPLATLIBDIR PYTHONSTARTUP PYTHONINSPECT PYTHONWARNINGS
