@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -108,15 +109,23 @@ async def test_a_module_that_is_missing_says_so_in_its_log(
     assert "No module named not_there" in (tmp_path / "log").read_text()
 
 
+def _fork_servers() -> list[psutil.Process]:
+    """Those of this process that could not import one module."""
+    found = []
+    for child in psutil.Process().children():
+        with suppress(psutil.Error):
+            command = child.cmdline()
+            if "launch.fork_server" in command and "not_there" in command:
+                found.append(child)
+    return found
+
+
 async def test_without_a_fork_server_nothing_is_started_and_the_caller_is_told(
     server: ForkServer, environment: Mapping[str, str], tmp_path: Path
 ) -> None:
-    (one,) = [
-        child
-        for child in psutil.Process().children()
-        if "launch.fork_server" in child.cmdline() and "not_there" in child.cmdline()
-    ]
-    one.kill()
+    # Between the steps of its start it shows no command.
+    wait_until(lambda: len(_fork_servers()) == 1, 10, "the fork server is there")
+    _fork_servers()[0].kill()
     with (tmp_path / "log").open("wb") as log:
         for _ in range(2):
             with pytest.raises(ForkServerGone):
