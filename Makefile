@@ -6,14 +6,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROTOS := $(wildcard protos/artstore/v1/*.proto)
 PYTEST_ARGS ?=
+LINTERS := ruff-check ruff-format mypy lint-imports buf-lint buf-breaking gen-check
+# Side by side, each with its output in one piece, and all of them whatever the first one finds.
+SIDE_BY_SIDE = $(MAKE) --no-print-directory --jobs --keep-going \
+	$(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
 # Set for other programs, these would break ours: Python finds its own library and packages.
 unexport PYTHONHOME PYTHONPATH PYTHONPLATLIBDIR PYTHONSTARTUP PYTHONINSPECT PYTHONWARNINGS
 unexport PYTHONIOENCODING PIP_TARGET PIP_PREFIX PIP_ROOT PIP_USER CDPATH
 export PYTHONUTF8 := 1
 
-.PHONY: help run reset install test test-full test-compose lint format gen gen-check released bench
-.PHONY: image lock clean FORCE
+.PHONY: help run reset install test test-full test-compose check unit lint $(LINTERS) format gen
+.PHONY: released bench image lock clean FORCE
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[.a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,12 +42,32 @@ test-full: $(VENV)/.dev ## Run all tests, the stated sizes and the containers to
 test-compose: $(VENV)/.dev ## Build, start and test compose.yaml with Docker, as root also without
 	@$(BIN)/python -m tests.containers $(PYTEST_ARGS)
 
-lint: $(VENV)/.dev gen-check ## Check style, types, imports, the protos and that gen/ is up to date
+check: $(VENV)/.dev ## Lint and run the unit tests, side by side: under a minute
+	@$(SIDE_BY_SIDE) $(LINTERS) unit
+
+unit: $(VENV)/.dev ## Run the unit tests alone
+	@$(BIN)/python -m pytest -q -n 2 tests/unit $(PYTEST_ARGS)
+
+lint: $(VENV)/.dev ## Check style, types, imports, the protos and that gen/ is up to date
+	@$(SIDE_BY_SIDE) $(LINTERS)
+
+ruff-check: $(VENV)/.dev
 	@$(BIN)/ruff check .
+
+ruff-format: $(VENV)/.dev
 	@$(BIN)/ruff format --check .
+
+mypy: $(VENV)/.dev
 	@$(BIN)/mypy
+
+lint-imports: $(VENV)/.dev
 	@$(BIN)/lint-imports --no-logo
-	@cd protos && ../$(BIN)/buf lint && ../$(BIN)/buf breaking --against released.binpb
+
+buf-lint: $(VENV)/.dev
+	@cd protos && ../$(BIN)/buf lint
+
+buf-breaking: $(VENV)/.dev
+	@cd protos && ../$(BIN)/buf breaking --against released.binpb
 
 format: $(VENV)/.dev ## Put the code into its form
 	@$(BIN)/ruff check --fix .

@@ -15,6 +15,7 @@ from launch import accounts, environment, processes, topology
 from launch.accounts import Account
 from launch.cause import cause_in, told_since
 from launch.data_folder import INFRASTRUCTURE, DataFolder
+from launch.forked import ForkServer
 from launch.health import HealthProbe
 from launch.ports import leave_taken_port, require_free_ports
 from launch.postgres import PostgresCluster
@@ -57,7 +58,13 @@ class Mesh:
         self._log_begins: dict[str, int] = {}
         self._socket_folder: Path | None = None
         self._probe = HealthProbe(topology.endpoints(settings))
-        self._supervisor = Supervisor(restart=settings.restart, changed=self._record, say=say)
+        self._fork_server = ForkServer(topology.imports(), topology.environment_of_all(settings))
+        self._supervisor = Supervisor(
+            restart=settings.restart,
+            changed=self._record,
+            say=say,
+            fork_server=self._fork_server,
+        )
 
     @property
     def account(self) -> Account:
@@ -75,6 +82,7 @@ class Mesh:
         if ended:
             self._say(f"ended what a killed run had left: {', '.join(ended)}")
         require_free_ports(topology.ports(self._settings))
+        self._fork_server.open()
         self._accounts = accounts.load_or_make(
             self._folder.credentials_file, [plan.account for plan in topology.SERVERS]
         )
@@ -89,6 +97,7 @@ class Mesh:
 
     async def stop(self) -> None:
         """Stop the servers, then what stands below; returns when no process is left."""
+        self._fork_server.close()
         await self._supervisor.stop([plan.name for plan in topology.SERVERS])
         for name in INFRASTRUCTURE:
             await self._supervisor.stop([name])
@@ -176,6 +185,7 @@ class Mesh:
         return Program(
             name=plan.name,
             command=lambda: processes.wrapped(topology.command(plan)),
+            module=plan.module,
             environment=variables,
             log=self._log_of(plan.name),
             ready=ready,

@@ -9,10 +9,12 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import psutil
 
 from launch import processes
+from launch.forked import ForkedProcess, ForkServer, ForkServerGone
 from launch.processes import Identity
 
 # A program that was killed is back at once; one that ends by itself soon after its start has a
@@ -31,6 +33,7 @@ class Program:
     Args:
         name: its name in mesh.json and of its log.
         command: gives the command line, at each start.
+        module: what the command runs by `python -m`, "" for another program; it may be forked.
         environment: the whole environment.
         log: file that its output is appended to.
         ready: says whether it answers.
@@ -44,6 +47,7 @@ class Program:
     environment: Mapping[str, str]
     log: Path
     ready: Callable[[], Awaitable[bool]]
+    module: str = ""
     prepare: Callable[[], None] = lambda: None
     stop_signal: int = signal.SIGTERM
     stop_seconds: float = 10.0
@@ -52,7 +56,7 @@ class Program:
 @dataclass(slots=True)
 class _Running:
     program: Program
-    process: asyncio.subprocess.Process | None = None
+    process: asyncio.subprocess.Process | ForkedProcess | None = None
     started: float = 0.0
     failures: int = 0
     last_exit: int | None = None
@@ -68,6 +72,7 @@ class Supervisor:
         restart: start a program again when it dies.
         changed: called with the identities of all live processes whenever one starts.
         say: prints one line for the person at the terminal.
+        fork_server: starts the programs that are modules.
     """
 
     def __init__(
@@ -76,7 +81,9 @@ class Supervisor:
         restart: bool,
         changed: Callable[[Mapping[str, Identity]], None],
         say: Callable[[str], None],
+        fork_server: ForkServer | None = None,
     ) -> None:
+        self._fork_server = fork_server
         self._restart = restart
         self._changed = changed
         self._say = say
@@ -147,16 +154,26 @@ class Supervisor:
         if running.stopping:
             return
         with program.log.open("ab") as log:
-            running.process = await asyncio.create_subprocess_exec(
-                *program.command(),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=dict(program.environment),
-                start_new_session=True,
-            )
+            running.process = await self._begin(program, log)
         running.started = time.monotonic()
         self._changed(self.identities())
+
+    async def _begin(
+        self, program: Program, log: BinaryIO
+    ) -> asyncio.subprocess.Process | ForkedProcess:
+        if program.module and self._fork_server is not None:
+            with contextlib.suppress(ForkServerGone):
+                return await self._fork_server.start(
+                    program.module, program.environment, log.fileno()
+                )
+        return await asyncio.create_subprocess_exec(
+            *program.command(),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=dict(program.environment),
+            start_new_session=True,
+        )
 
     async def _watch(self, running: _Running) -> None:
         while running.process is not None:

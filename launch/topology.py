@@ -157,6 +157,19 @@ def command(plan: ServerPlan) -> list[str]:
     return [sys.executable, "-m", plan.module]
 
 
+def imports() -> list[str]:
+    """Return the modules that a server has imported by the time it answers."""
+    servers = dict.fromkeys(plan.module for plan in SERVERS)
+    # Revisions are run by a first start only, and importing what runs them is a third of it.
+    return [*(f"{server}.app" for server in servers), "mesh.revisions"]
+
+
+def environment_of_all(settings: LaunchSettings) -> dict[str, str]:
+    """Return what every server is told of the user's environment."""
+    kept = environment.of_server(settings.environment, own_database=bool(settings.database_url))
+    return {**kept, "PYTHONUNBUFFERED": "1"}
+
+
 def environment_of(
     plan: ServerPlan,
     settings: LaunchSettings,
@@ -177,7 +190,7 @@ def environment_of(
         credentials_file: the accounts as a file, which only admin is told of.
     """
     own = {
-        **environment.of_server(settings.environment, own_database=bool(settings.database_url)),
+        **environment_of_all(settings),
         "ARTSTORE_DATABASE_URL": database_url,
         "ARTSTORE_REDIS_URL": redis_url,
         "ARTSTORE_DATA_DIR": str(settings.data_dir),
@@ -188,7 +201,6 @@ def environment_of(
         "ARTSTORE_CLIENT_SECRET": accounts[plan.account].client_secret,
         "ARTSTORE_QUERY_DATABASE": server_databases(settings)[0],
         "ARTSTORE_ADMIN_DATABASE": server_databases(settings)[1],
-        "PYTHONUNBUFFERED": "1",
     }
     if plan.name == "admin":
         own["ARTSTORE_BOOTSTRAP_FILE"] = str(credentials_file)

@@ -6,11 +6,13 @@ kernel ends it when the run itself is killed (`launch/child.py`).
 
 from __future__ import annotations
 
+import atexit
 import os
 import secrets
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -18,6 +20,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,6 +30,9 @@ from launch.postgres import PostgresCluster
 from launch.valkey import ValkeyInstance
 
 START_SECONDS = 30.0
+# Files in memory, and how much of it must be free for the databases of a test run.
+MEMORY = Path("/dev/shm")
+MEMORY_BYTES = 4 * 2**30
 
 
 class ServiceProcess:
@@ -146,7 +152,12 @@ class PostgresProcess(ServiceProcess):
             folder / "data",
             port=processes.free_port(),
             password="for tests only",
-            settings={"fsync": "off", "full_page_writes": "off", "shared_buffers": "128MB"},
+            settings={
+                "fsync": "off",
+                "full_page_writes": "off",
+                "shared_buffers": "128MB",
+                "max_wal_size": "256MB",
+            },
         )
         self._dropping = ThreadPoolExecutor(max_workers=1, thread_name_prefix="drop database")
         self._dropped: list[Future[None]] = []
@@ -160,6 +171,9 @@ class PostgresProcess(ServiceProcess):
         return self.cluster.url(database)
 
     def prepare(self) -> None:
+        if not self.cluster.folder.exists():
+            # A copy takes a tenth of the time of an initdb.
+            subprocess.run(["cp", "-a", _fresh_cluster(), self.cluster.folder], check=True)
         self.cluster.prepare(durable=False)
 
     def command(self) -> list[str]:
@@ -175,7 +189,8 @@ class PostgresProcess(ServiceProcess):
     def create_database(self) -> str:
         """Make a database with a name of its own and return its URI."""
         name = f"test_{secrets.token_hex(4)}"
-        self.cluster.psql(f"create database {name}")
+        # The files of an empty database are copied, not told page by page to the log.
+        self.cluster.psql(f"create database {name} strategy file_copy")
         return self.database_url(name)
 
     def drop_database(self, url: str) -> None:
@@ -204,6 +219,26 @@ class PostgresProcess(ServiceProcess):
         self.stop()
         super().discard()
         self.cluster.remove()
+
+
+@cache
+def _fresh_cluster() -> Path:
+    """A cluster that was never started, to be copied."""
+    folder = Path(tempfile.mkdtemp(prefix="artstore-pg-", dir=folder_of_databases()))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder.chmod(0o755)
+    cluster = PostgresCluster(folder / "fresh", port=0, password="")
+    cluster.prepare(durable=False)
+    shutil.rmtree(cluster.socket_folder, ignore_errors=True)
+    return cluster.folder
+
+
+def folder_of_databases() -> str | None:
+    """Where PostgreSQL's files cost least, to be given to `tempfile`: None is its own choice."""
+    try:
+        return str(MEMORY) if shutil.disk_usage(MEMORY).free >= MEMORY_BYTES else None
+    except OSError:
+        return None
 
 
 class ValkeyProcess(ServiceProcess):

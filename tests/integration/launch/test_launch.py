@@ -153,6 +153,19 @@ def test_killed_process_is_back_within_two_seconds(mesh: MeshProcess, name: str)
     assert time.monotonic() - began < 2.0
 
 
+def test_killed_server_is_back_without_the_process_that_servers_are_forked_from(
+    mesh: MeshProcess,
+) -> None:
+    mesh.start()
+    forked = psutil.Process(mesh.pid_of("se-02")).cmdline()
+    for child in psutil.Process(mesh.pid).children():
+        if "launch.fork_server" in child.cmdline():
+            child.kill()
+    mesh.wait_restarted("se-02", mesh.kill_one("se-02"))
+    started = psutil.Process(mesh.pid_of("se-02"))
+    wait_until(lambda: started.cmdline() == forked, 5, "it is the same command")
+
+
 def test_nothing_is_restarted_when_told_so(folder: Path) -> None:
     mesh = MeshProcess(folder / "data", cwd=folder, environment={"ARTSTORE_RESTART": "0"})
     try:

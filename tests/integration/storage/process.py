@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import grpc
+import psutil
 
 from launch.processes import free_port
+from tests import forking
 from tests.integration.storage.rig import Node, Rig, until
 from tests.services import clean_environment
 
@@ -47,14 +48,17 @@ class Process:
                 **{name: told for name, told in os.environ.items() if name.startswith("AWS_")},
             }
         self.environment |= environment or {}
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: psutil.Process | None = None
 
-    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "storage_server", *arguments],
-            env=self.environment,
-            cwd=Path(__file__).parents[3],
-        )
+    def start(self, *arguments: str) -> psutil.Process:
+        """Start it without waiting; only without arguments is it forked."""
+        if arguments:
+            command = [sys.executable, "-m", "storage_server", *arguments]
+            self.process = psutil.Popen(
+                command, env=self.environment, cwd=Path(__file__).parents[3]
+            )
+        else:
+            self.process = forking.start("storage_server", self.environment)
         return self.process
 
     @asynccontextmanager
@@ -74,5 +78,6 @@ class Process:
 
     def kill(self) -> None:
         if self.process is not None:
-            self.process.kill()
+            with suppress(psutil.NoSuchProcess):
+                self.process.kill()
             self.process.wait()
