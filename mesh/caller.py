@@ -9,6 +9,11 @@ from enum import StrEnum
 ALL_NAMESPACES = "*"
 DEFAULT_NAMESPACE = "default"
 
+# Metadata of a call: the bearer, whose token it speaks for, an upload's own token.
+AUTHORIZATION_KEY = "authorization"
+CALLER_KEY = "artstore-caller"
+UPLOAD_TOKEN_KEY = "artstore-upload-token"
+
 
 class Role(StrEnum):
     """What an account is for. No role includes another: `mesh.roles` lists each one."""

@@ -13,10 +13,9 @@ from artstore.v1.storage_pb2 import StorageServiceGetFileRequest
 from artstore.v1.storage_pb2_grpc import StorageServiceStub
 from artstore.v1.transfers_pb2 import Condition, HoldRequest, HoldResponse
 from artstore.v1.transfers_pb2_grpc import TransferServiceStub
-from mesh.caller import Caller
+from mesh.caller import CALLER_KEY, Caller
 from mesh.errors import ArtStoreError, InvalidArgument, NotFound, PermissionDenied, Unavailable
 from mesh.file_ids import canonical_file_id
-from mesh.interceptors.authentication import CALLER_KEY
 from mesh.status import from_rpc_error
 
 if TYPE_CHECKING:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from mesh.caller import ANONYMOUS, Caller, Role, set_current
+from mesh.caller import (
+    ANONYMOUS,
+    AUTHORIZATION_KEY,
+    CALLER_KEY,
+    UPLOAD_TOKEN_KEY,
+    Caller,
+    Role,
+    set_current,
+)
 from mesh.errors import ArtStoreError, Unauthenticated
 from mesh.interceptors.wrapping import Call, Proceed
 from mesh.roles import roles_for
 from mesh.tokens import TokenVerifier
-
-AUTHORIZATION_KEY = "authorization"
-CALLER_KEY = "artstore-caller"
-UPLOAD_TOKEN_KEY = "artstore-upload-token"
 
 _MAY_SPEAK_FOR_OTHERS = frozenset({Role.SERVICE, Role.ADMIN})
 
