@@ -39,19 +39,19 @@ from admin_server.rpc.registry import FileRegistryServicer
 from admin_server.rpc.tokens import TokenServicer
 from admin_server.settings import AdminSettings
 from artstore.v1.server_pb2 import ServerKind
-from mesh.announced import Nothing, partly
-from mesh.background import Background
-from mesh.database import Database
+from mesh.concurrency.background import Background
 from mesh.errors import Unavailable
 from mesh.follower import FollowerFleet
 from mesh.follower.database import ReplicaDatabase
 from mesh.follower.hints import wake_on_hints
 from mesh.follower.tables import RebuildableTables
-from mesh.health import HealthWatcher
+from mesh.identity.tokens import KeySet, TokenVerifier
 from mesh.operations import Operations
 from mesh.operations.servicer import serve_operations
-from mesh.server import MeshServer
-from mesh.tokens import KeySet, TokenVerifier
+from mesh.postgres.database import Database
+from mesh.server.announced import Nothing, partly
+from mesh.server.health import HealthWatcher
+from mesh.server.server import MeshServer
 
 KEYS_SECONDS = 2.0
 PREPARE_RETRY_SECONDS = 1.0

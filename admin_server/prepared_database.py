@@ -11,9 +11,9 @@ from typing import Any
 import asyncpg
 import structlog
 
-from mesh.database import Database, create_database_if_missing
 from mesh.errors import Unavailable
-from mesh.migrations import upgrade
+from mesh.postgres.database import Database, create_database_if_missing
+from mesh.postgres.migrations import upgrade
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK_KEY = 0x6172_7473_6164_6D31

@@ -2,7 +2,7 @@
 
 from ingest_server.app import build
 from ingest_server.settings import IngestSettings
-from mesh.server import run
+from mesh.server.server import run
 
 if __name__ == "__main__":
     run("ingest", IngestSettings, build)

@@ -19,12 +19,12 @@ from ingest_server.uploads.pins import Pins
 from ingest_server.uploads.placing import Placement
 from ingest_server.uploads.resumable import ResumableUploads
 from ingest_server.uploads.streaming import Limits, StreamedUploads
-from mesh.admin_link import AdminLink, link_to_admin
-from mesh.background import Background
-from mesh.channels import open_mesh_channel
-from mesh.health import HealthWatcher
+from mesh.calls.admin_link import AdminLink, link_to_admin
+from mesh.calls.channels import open_mesh_channel
+from mesh.concurrency.background import Background
 from mesh.redis import open_redis, ping
-from mesh.server import MeshServer
+from mesh.server.health import HealthWatcher
+from mesh.server.server import MeshServer
 
 # Waited for in the course of an upload, so short; the view of the elements is read beside it.
 PIN_TIMEOUT_SECONDS = 0.25

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import grpc
 from grpc_health.v1 import health_pb2
 
-from mesh.channels import open_mesh_channel
+from mesh.calls.channels import open_mesh_channel
 from mesh.settings import MeshSettings
 
 _TIMEOUT_SECONDS = 1.0

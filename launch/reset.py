@@ -19,9 +19,9 @@ from launch import topology
 from launch.data_folder import AlreadyRunning, DataFolder, DataFolderUnusable
 from launch.socket_folder import socket_folder_of
 from launch.topology import LaunchSettings, TopologyError
-from mesh.database import with_database
+from mesh.calls.loopback import on_loopback
 from mesh.errors import ArtStoreError
-from mesh.loopback import on_loopback
+from mesh.postgres.database import with_database
 from mesh.redis import open_redis, translated
 
 _TIMEOUT_SECONDS = 10.0

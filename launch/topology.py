@@ -9,7 +9,7 @@ from pathlib import Path
 
 from launch import environment
 from launch.accounts import Account
-from mesh.database import database_name, with_database
+from mesh.postgres.database import database_name, with_database
 
 DATABASE = "artstore"
 DEFAULT_CAPACITY_BYTES = 100 * 2**30
@@ -161,7 +161,7 @@ def imports() -> list[str]:
     """Return the modules that a server has imported by the time it answers."""
     servers = dict.fromkeys(plan.module for plan in SERVERS)
     # Revisions are run by a first start only, and importing what runs them is a third of it.
-    return [*(f"{server}.app" for server in servers), "mesh.revisions"]
+    return [*(f"{server}.app" for server in servers), "mesh.postgres.revisions"]
 
 
 def environment_of_all(settings: LaunchSettings) -> dict[str, str]:

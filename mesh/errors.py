@@ -15,7 +15,7 @@
     ├── PermissionDenied
     └── Unimplemented
 
-The domain and the adapters raise these and never see a gRPC context; `mesh.status` has the
+The domain and the adapters raise these and never see a gRPC context; `mesh.calls.status` has the
 one table that turns them into statuses. Messages reach the caller: they say what to do, and
 hold no secret.
 """

@@ -1,6 +1,6 @@
 """`python -m query_server`."""
 
-from mesh.server import run
+from mesh.server.server import run
 from query_server.app import build
 from query_server.settings import QuerySettings
 

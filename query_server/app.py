@@ -8,20 +8,20 @@ from pathlib import Path
 
 from artstore.v1.query_pb2_grpc import add_QueryServiceServicer_to_server
 from artstore.v1.server_pb2 import ServerKind
-from mesh.admin_link import link_to_admin
-from mesh.background import Background
-from mesh.channels import open_mesh_channel
-from mesh.database import create_database_if_missing
-from mesh.discovery import ElementDirectory
+from mesh.calls.admin_link import link_to_admin
+from mesh.calls.channels import open_mesh_channel
+from mesh.concurrency.background import Background
+from mesh.elements.discovery import ElementDirectory
 from mesh.follower import FollowerFleet, ReplicaTable, process_name
 from mesh.follower.database import ReplicaDatabase
 from mesh.follower.hints import wake_on_hints
-from mesh.health import HealthWatcher
-from mesh.migrations import upgrade
 from mesh.operations import Operations
 from mesh.operations.servicer import serve_operations
+from mesh.postgres.database import create_database_if_missing
+from mesh.postgres.migrations import upgrade
 from mesh.redis import open_redis
-from mesh.server import MeshServer
+from mesh.server.health import HealthWatcher
+from mesh.server.server import MeshServer
 from query_server.asking import Elements
 from query_server.downloads import Downloads
 from query_server.files import IndexedFiles

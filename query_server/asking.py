@@ -13,9 +13,9 @@ import grpc.aio
 from artstore.v1 import storage_pb2
 from artstore.v1.storage_pb2_grpc import StorageServiceStub
 from artstore.v1.types_pb2 import FILE_STATE_MOVED, File
-from mesh.discovery import ElementDirectory
+from mesh.calls.status import from_rpc_error
+from mesh.elements.discovery import ElementDirectory
 from mesh.errors import ArtStoreError, NotFound, Unavailable
-from mesh.status import from_rpc_error
 
 # Callers are more patient, and then want to be told who did not answer.
 ASK_SECONDS = 3.0

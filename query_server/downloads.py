@@ -12,10 +12,10 @@ import grpc.aio
 
 from artstore.v1 import downloads_pb2
 from artstore.v1.storage_pb2_grpc import StorageServiceStub
-from mesh.channels import open_mesh_channel
+from mesh.calls.channels import open_mesh_channel
+from mesh.calls.status import from_rpc_error
 from mesh.errors import ArtStoreError, Unavailable
 from mesh.settings import MeshSettings
-from mesh.status import from_rpc_error
 from query_server.asking import not_answering
 
 # Of silence of the element while somebody waits for its bytes; callers are more patient.

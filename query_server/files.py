@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mesh.caller import Caller
-from mesh.database import Database
 from mesh.errors import NotFound
 from mesh.file_ids import canonical_file_id
+from mesh.identity.caller import Caller
+from mesh.postgres.database import Database
 from query_server.search.index import TABLE
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from mesh import change_token
-from mesh.database import Database
+from mesh.elements import change_token
 from mesh.errors import InvalidArgument, Unavailable
 from mesh.follower import FollowerFleet, SyncStatus
+from mesh.postgres.database import Database
 from query_server.search.index import TABLE
 
 MAX_TOKENS = 1000

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from mesh.database import Database
 from mesh.follower.schema import table_names
 from mesh.follower.tables import RebuildableTables
+from mesh.postgres.database import Database
 from query_server.search.index import TABLE
 
 VERSION_TABLE = "query_alembic_version"

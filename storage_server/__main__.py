@@ -8,7 +8,7 @@ import argparse
 import sys
 from functools import partial
 
-from mesh.server import run
+from mesh.server.server import run
 from storage_server.app import build
 from storage_server.settings import StorageSettings
 

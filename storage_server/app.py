@@ -15,16 +15,16 @@ from redis.asyncio import Redis
 from artstore.v1.cache_pb2_grpc import add_CacheServiceServicer_to_server
 from artstore.v1.server_pb2 import ServerKind
 from artstore.v1.storage_pb2_grpc import add_StorageServiceServicer_to_server
-from mesh.admin_link import link_to_admin
-from mesh.announced import partly
-from mesh.background import Background
-from mesh.database import Database
+from mesh.calls.admin_link import link_to_admin
+from mesh.concurrency.background import Background
 from mesh.errors import FailedPrecondition, Unavailable
-from mesh.health import HealthWatcher
 from mesh.operations import Operations
 from mesh.operations.servicer import serve_operations
+from mesh.postgres.database import Database
 from mesh.redis import open_redis, ping
-from mesh.server import MeshServer
+from mesh.server.announced import partly
+from mesh.server.health import HealthWatcher
+from mesh.server.server import MeshServer
 from storage_server.cache_operations import CacheOperations
 from storage_server.catalog.catalog import Catalog
 from storage_server.consistency.check import Check

@@ -29,7 +29,9 @@ def start(module: str, environment: Mapping[str, str]) -> psutil.Process:
 @cache
 def _fork_server() -> ForkServer:
     paths = {"PYTHONPATH": os.pathsep.join(["gen", "."])}
-    server = ForkServer(["storage_server.app", "mesh.revisions"], clean_environment() | paths)
+    server = ForkServer(
+        ["storage_server.app", "mesh.postgres.revisions"], clean_environment() | paths
+    )
     server.open()
     atexit.register(server.close)
     return server

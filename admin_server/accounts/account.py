@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from mesh.caller import ALL_NAMESPACES, DEFAULT_NAMESPACE, Role
 from mesh.errors import InvalidArgument
+from mesh.identity.caller import ALL_NAMESPACES, DEFAULT_NAMESPACE, Role
 
 CLIENT_ID = re.compile(r"[a-z0-9_.-]{3,64}")
 MAX_DESCRIPTION_BYTES = 1024

@@ -20,8 +20,8 @@ from admin_server.accounts.account import Account, Credentials
 from admin_server.accounts.secrets import MAX_SECRET_CHARACTERS, SecretHasher
 from admin_server.accounts.table import AccountTable
 from admin_server.clock import Clock
-from mesh.caller import Role
 from mesh.errors import ArtStoreError, InvalidArgument
+from mesh.identity.caller import Role
 
 CREATED_BY = "bootstrap"
 MIN_SECRET_CHARACTERS = 8

@@ -13,8 +13,8 @@ from admin_server.accounts.account import Account
 from admin_server.accounts.secrets import SecretHasher, new_secret
 from admin_server.accounts.table import AccountTable
 from admin_server.clock import Clock
-from mesh.caller import Role
 from mesh.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from mesh.identity.caller import Role
 
 MAX_OVERLAP_SECONDS = 30 * 24 * 3600
 

@@ -9,9 +9,9 @@ from typing import Any
 import asyncpg
 
 from admin_server.accounts.account import Account, Credentials
-from mesh.caller import Role
-from mesh.database import Database
 from mesh.errors import FailedPrecondition
+from mesh.identity.caller import Role
+from mesh.postgres.database import Database
 
 _ACCOUNT = (
     "client_id, role, namespaces, read_namespaces, description, suspended, created_at,"

@@ -9,7 +9,7 @@ from datetime import datetime
 import asyncpg
 
 from admin_server.elements.element import Element, Report
-from mesh.database import Database
+from mesh.postgres.database import Database
 
 _REPORT = [field.name for field in fields(Report)]
 _COLUMNS = [*_REPORT, "reported_at", "registered_at"]

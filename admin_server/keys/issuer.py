@@ -8,14 +8,7 @@ from dataclasses import dataclass, field
 from admin_server.accounts.account import Account
 from admin_server.clock import Clock
 from admin_server.keys.rotation import KeyRotation
-from mesh.tokens import (
-    AUDIENCE,
-    CLAIM_READ,
-    CLAIM_ROLE,
-    CLAIM_WRITE,
-    ISSUER,
-    TOKEN_TYPE,
-)
+from mesh.identity.tokens import AUDIENCE, CLAIM_READ, CLAIM_ROLE, CLAIM_WRITE, ISSUER, TOKEN_TYPE
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import structlog
 
 from admin_server.keys.ring import KeyRing
 from admin_server.keys.signing_key import SigningKey, UnusableKey, signing_key_from_pem
-from mesh.database import Database
+from mesh.postgres.database import Database
 
 _SELECT = "SELECT kid, public_key, private_key, signs_from FROM signing_keys"
 

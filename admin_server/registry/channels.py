@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import grpc.aio
 
-from mesh.channels import open_mesh_channel
+from mesh.calls.channels import open_mesh_channel
 from mesh.settings import MeshSettings
 
 

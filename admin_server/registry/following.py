@@ -11,11 +11,11 @@ from admin_server.elements.directory import ElementDirectory
 from admin_server.keys.issuer import TokenIssuer
 from admin_server.registry.registry import CURSORS, TABLE
 from admin_server.settings import AdminSettings
-from mesh.caller import ALL_NAMESPACES, Role
-from mesh.channels import open_mesh_channel
-from mesh.database import Database
+from mesh.calls.channels import open_mesh_channel
 from mesh.errors import Unavailable
 from mesh.follower import FollowerFleet, ReplicaTable, process_name
+from mesh.identity.caller import ALL_NAMESPACES, Role
+from mesh.postgres.database import Database
 
 RENEW_SHARE = 0.5
 STATUS_AGE_SECONDS = 0.5

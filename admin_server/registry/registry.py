@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from mesh.caller import ALL_NAMESPACES, Caller
-from mesh.database import Database
 from mesh.errors import NotFound, Unavailable
 from mesh.file_ids import canonical_file_id
+from mesh.identity.caller import ALL_NAMESPACES, Caller
+from mesh.postgres.database import Database
 
 TABLE = "file_registry"
 CURSORS = "registry"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from admin_server.registry.registry import CURSORS, TABLE
-from mesh.database import Database
 from mesh.follower.schema import create_statements, table_names
 from mesh.follower.tables import RebuildableTables
+from mesh.postgres.database import Database
 
 LOCK_KEY = 0x6172_7473_7265_6731
 

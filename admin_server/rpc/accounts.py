@@ -9,8 +9,8 @@ from admin_server.accounts.directory import AccountDirectory
 from admin_server.paging import decode_page_token, encode_page_token, page_size_of
 from admin_server.rpc.times import timestamp
 from artstore.v1 import accounts_pb2, accounts_pb2_grpc
-from mesh.caller import Role, current_caller
 from mesh.errors import InvalidArgument
+from mesh.identity.caller import Role, current_caller
 
 _LISTING = "accounts"
 _UPDATABLE = ("role", "namespaces", "read_namespaces", "description")

@@ -6,7 +6,7 @@ from typing import Any
 
 from admin_server.registry.holds import Holds
 from artstore.v1 import lifecycle_pb2
-from mesh.caller import current_caller
+from mesh.identity.caller import current_caller
 
 
 class LifecycleServicer:

@@ -8,9 +8,9 @@ from typing import Any
 from admin_server.paging import decode_page_token, encode_page_token, page_size_of
 from admin_server.registry.registry import FileRegistry
 from artstore.v1 import registry_pb2
-from mesh.caller import current_caller
 from mesh.errors import InvalidArgument
 from mesh.follower.rows import STATES, to_file
+from mesh.identity.caller import current_caller
 
 _LISTING = "files"
 _STATE_OF = {word: number for number, word in STATES.items()}

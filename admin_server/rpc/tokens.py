@@ -10,7 +10,7 @@ from admin_server.accounts.login import Login
 from admin_server.keys.issuer import TokenIssuer
 from artstore.v1 import tokens_pb2
 from mesh.errors import Unavailable
-from mesh.tokens import KeySet
+from mesh.identity.tokens import KeySet
 
 
 class TokenServicer:

@@ -21,7 +21,7 @@ import orjson
 import structlog
 
 from ingest_server.placement.selection import Element, heard
-from mesh.discovery import REPORT_CHANNEL
+from mesh.elements.discovery import REPORT_CHANNEL
 from mesh.errors import ArtStoreError, Unavailable
 from mesh.redis import translated
 

@@ -11,9 +11,9 @@ from google.protobuf import json_format
 
 from artstore.v1 import elements_pb2, elements_pb2_grpc, types_pb2
 from ingest_server.placement.selection import Element, Mode
-from mesh.credentials import ServiceToken
-from mesh.discovery import REPORT_KEY_PREFIX, reports_of_admin
+from mesh.elements.discovery import REPORT_KEY_PREFIX, reports_of_admin
 from mesh.errors import Unauthenticated
+from mesh.identity.credentials import ServiceToken
 from mesh.redis import translated
 
 FIRST_TOKEN_SECONDS = 1.0

@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 import grpc
 
 from ingest_server.uploads.element_calls import RawStream
+from mesh.calls.status import from_rpc_error
 from mesh.errors import ArtStoreError, Unavailable
-from mesh.status import from_rpc_error
 
 T = TypeVar("T")
 

@@ -21,10 +21,10 @@ from ingest_server.uploads.forwarding import Forwarding, Incoming
 from ingest_server.uploads.header import check_header
 from ingest_server.uploads.placing import Placement
 from ingest_server.uploads.streaming import Limits
-from mesh.caller import current_caller
-from mesh.credentials import ServiceToken
+from mesh.calls.status import from_rpc_error
 from mesh.errors import InvalidArgument, NotFound, ResourceExhausted, Unauthenticated
-from mesh.status import from_rpc_error
+from mesh.identity.caller import current_caller
+from mesh.identity.credentials import ServiceToken
 
 CALL_SECONDS = 5.0
 # A commit on S3 after a restart of the element reads the whole object again.

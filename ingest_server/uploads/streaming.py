@@ -14,9 +14,7 @@ from ingest_server.uploads.element_stream import ElementStream, Metadata
 from ingest_server.uploads.forwarding import Forwarding, Incoming
 from ingest_server.uploads.header import header_of
 from ingest_server.uploads.placing import Placed, Placement
-from mesh.background import Background
-from mesh.caller import current_caller
-from mesh.credentials import ServiceToken
+from mesh.concurrency.background import Background
 from mesh.errors import (
     Aborted,
     ArtStoreError,
@@ -25,6 +23,8 @@ from mesh.errors import (
     Unauthenticated,
     Unavailable,
 )
+from mesh.identity.caller import current_caller
+from mesh.identity.credentials import ServiceToken
 
 # By these an element says, after it has accepted an upload, that it stored nothing of it and that
 # another element may take it.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from mesh.elements.feed_cursor import FeedCursor as Cursor
+from mesh.elements.feed_cursor import decode
 from mesh.errors import InvalidArgument, Unavailable
-from mesh.feed_cursor import FeedCursor as Cursor
-from mesh.feed_cursor import decode
 
 __all__ = ["Cursor", "Lead", "SyncStatus", "cursor_of"]
 

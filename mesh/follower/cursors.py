@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from mesh.database import Database
 from mesh.follower.cursor import Cursor, Lead, SyncStatus
+from mesh.postgres.database import Database
 
 
 class CursorTable:

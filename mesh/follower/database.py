@@ -8,8 +8,8 @@ from typing import Any
 
 import asyncpg
 
-from mesh.database import Database
 from mesh.errors import Unavailable
+from mesh.postgres.database import Database
 
 _BEING_MADE = (
     asyncpg.UndefinedTableError,

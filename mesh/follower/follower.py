@@ -14,8 +14,8 @@ import grpc.aio
 import structlog
 
 from artstore.v1 import changes_pb2
+from mesh.elements.feed_cursor import encode
 from mesh.errors import Unavailable
-from mesh.feed_cursor import encode
 from mesh.follower.changes import ChangeWriter
 from mesh.follower.cursor import Cursor, Lead, cursor_of
 from mesh.follower.lag import Lag

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from mesh.discovery import CHANGES_CHANNEL, REPORT_CHANNEL
+from mesh.elements.discovery import CHANGES_CHANNEL, REPORT_CHANNEL
 from mesh.errors import Unavailable
 from mesh.follower.fleet import FollowerFleet
 from mesh.redis import open_redis, translated

@@ -14,8 +14,8 @@ import grpc.aio
 
 from artstore.v1 import storage_pb2
 from artstore.v1.types_pb2 import File
+from mesh.calls.status import from_rpc_error
 from mesh.errors import Unavailable
-from mesh.status import from_rpc_error
 
 if TYPE_CHECKING:
     from artstore.v1.storage_pb2_grpc import StorageServiceAsyncStub

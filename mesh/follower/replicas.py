@@ -18,12 +18,12 @@ import asyncpg
 import orjson
 
 from artstore.v1.types_pb2 import File
-from mesh.database import Database
 from mesh.errors import Aborted
 from mesh.follower import statements
 from mesh.follower.cursor import Cursor
 from mesh.follower.cursors import CursorTable
 from mesh.follower.rows import to_row
+from mesh.postgres.database import Database
 
 APPLY_SECONDS = 30.0
 TIDY_SECONDS = 600.0

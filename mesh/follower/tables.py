@@ -8,8 +8,8 @@ from contextlib import suppress
 
 import structlog
 
-from mesh.database import Database
 from mesh.errors import ArtStoreError, Unavailable
+from mesh.postgres.database import Database
 
 WATCH_SECONDS = 1.0
 

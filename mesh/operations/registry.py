@@ -14,8 +14,8 @@ from uuid import uuid4
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
-from mesh.caller import ANONYMOUS, current_caller
 from mesh.errors import Aborted, AlreadyExists, ArtStoreError, InvalidArgument, NotFound
+from mesh.identity.caller import ANONYMOUS, current_caller
 from mesh.operations.operation import Operation, State
 
 log = structlog.get_logger("mesh.operations")

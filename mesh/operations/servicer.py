@@ -17,7 +17,7 @@ from artstore.v1.operations_pb2_grpc import (
 from mesh.errors import InvalidArgument
 from mesh.operations.operation import Operation, State
 from mesh.operations.registry import Operations
-from mesh.server import MeshServer
+from mesh.server.server import MeshServer
 
 SERVICE = "artstore.v1.OperationService"
 WATCH_INTERVAL_SECONDS = 0.25

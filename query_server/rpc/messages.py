@@ -9,10 +9,10 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from artstore.v1 import query_pb2
-from mesh.caller import ALL_NAMESPACES, Caller
 from mesh.errors import InvalidArgument
 from mesh.follower.cursor import SyncStatus
 from mesh.follower.rows import POLICIES, to_file
+from mesh.identity.caller import ALL_NAMESPACES, Caller
 from query_server.search.index import Hit, Page
 from query_server.search.request import (
     DEFAULT_PAGE_SIZE,

@@ -13,11 +13,11 @@ from prometheus_client import Histogram
 from artstore.v1 import downloads_pb2, query_pb2
 from artstore.v1.query_pb2_grpc import QueryServiceServicer
 from artstore.v1.types_pb2 import File
-from mesh.caller import Caller, current_caller
-from mesh.credentials import ServiceToken
-from mesh.discovery import ElementDirectory
+from mesh.elements.discovery import ElementDirectory
 from mesh.errors import NotFound
 from mesh.follower.rows import to_file
+from mesh.identity.caller import Caller, current_caller
+from mesh.identity.credentials import ServiceToken
 from mesh.operations import Operation, Operations
 from query_server.asking import Elements
 from query_server.downloads import Downloads

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from mesh.database import Database
+from mesh.postgres.database import Database
 from query_server.search import highlight, paging, statements, terms
 from query_server.search.paging import Position
 from query_server.search.request import Order, SearchQuery

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import structlog
 
-from mesh.database import Database
+from mesh.postgres.database import Database
 
 # A plan made for any value walks the whole table for a rare one, and PostgreSQL changes to such
 # plans after five executions; no part of a search is long enough to be compiled; a whole table

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mesh.database import Database
+from mesh.postgres.database import Database
 from storage_server.catalog.bell import Bell
 from storage_server.catalog.counters import Counters
 from storage_server.catalog.feed import Feed

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mesh.database import Database
+from mesh.postgres.database import Database
 from storage_server.catalog.fences import Fence, Fences
 from storage_server.catalog.guarded import begin_guarded
 from storage_server.catalog.tables import Tables

@@ -8,7 +8,7 @@ from datetime import datetime
 
 import asyncpg
 
-from mesh.database import Database
+from mesh.postgres.database import Database
 from storage_server.catalog.kinds import ChangeKind
 from storage_server.catalog.rows import FileRow, columns, from_record
 from storage_server.catalog.tables import Tables

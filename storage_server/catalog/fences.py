@@ -12,8 +12,8 @@ from typing import Any
 
 import asyncpg
 
-from mesh.database import Database
 from mesh.errors import Aborted
+from mesh.postgres.database import Database
 from storage_server.catalog.tables import Tables
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import asyncpg
 
-from mesh.database import Database
+from mesh.postgres.database import Database
 from storage_server.catalog.bell import Bell
 from storage_server.catalog.expiry import expired_sql
 from storage_server.catalog.fences import Fence, Fences

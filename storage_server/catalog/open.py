@@ -6,8 +6,8 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from mesh.database import Database
-from mesh.migrations import upgrade
+from mesh.postgres.database import Database
+from mesh.postgres.migrations import upgrade
 from storage_server.catalog.tables import Tables
 
 _MIGRATIONS = Path(__file__).parent / "migrations"

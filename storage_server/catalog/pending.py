@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from mesh.database import Database
+from mesh.postgres.database import Database
 from storage_server.catalog.kinds import ChangeKind
 from storage_server.catalog.tables import Tables
 

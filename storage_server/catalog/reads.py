@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from mesh.database import Database
 from mesh.errors import InvalidArgument
+from mesh.postgres.database import Database
 from storage_server.catalog.expiry import expired_sql
 from storage_server.catalog.rows import FileRow, columns, from_record
 from storage_server.catalog.tables import Tables

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 import asyncpg
 
-from mesh.database import Database
+from mesh.postgres.database import Database
 from storage_server.catalog.expiry import expired_sql
 from storage_server.catalog.rows import identity_of, intact
 from storage_server.catalog.tables import Tables

@@ -9,7 +9,7 @@ from datetime import datetime
 import asyncpg
 import orjson
 
-from mesh.database import Database
+from mesh.postgres.database import Database
 from storage_server.catalog.tables import Tables
 from storage_server.store.port import StagedState
 

@@ -19,8 +19,8 @@ from typing import Any
 
 import asyncpg
 
-from mesh.database import Database
 from mesh.errors import Aborted
+from mesh.postgres.database import Database
 from storage_server.catalog.bell import Bell
 from storage_server.catalog.fences import Fence, Fences
 from storage_server.catalog.kinds import ChangeKind

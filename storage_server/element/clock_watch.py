@@ -12,8 +12,8 @@ import asyncpg
 import structlog
 from prometheus_client import Gauge
 
-from mesh.database import Database
 from mesh.errors import ArtStoreError
+from mesh.postgres.database import Database
 from mesh.redis import translated
 from storage_server.catalog.reads import Reads
 from storage_server.element.clock import Clock

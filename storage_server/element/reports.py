@@ -17,11 +17,11 @@ from google.protobuf import json_format
 
 from artstore.v1 import elements_pb2
 from artstore.v1.elements_pb2_grpc import StorageElementServiceStub
-from mesh.credentials import ServiceToken
-from mesh.discovery import REPORT_CHANNEL, REPORT_KEY_PREFIX
+from mesh.calls.status import from_rpc_error
+from mesh.elements.discovery import REPORT_CHANNEL, REPORT_KEY_PREFIX
 from mesh.errors import ArtStoreError, Unavailable
+from mesh.identity.credentials import ServiceToken
 from mesh.redis import translated
-from mesh.status import from_rpc_error
 from storage_server.element.description import Description
 from storage_server.element.state import Element
 

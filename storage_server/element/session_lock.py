@@ -20,8 +20,8 @@ from typing import Any
 import asyncpg
 import structlog
 
-from mesh.database import Database, is_gone
 from mesh.errors import Unavailable
+from mesh.postgres.database import Database, is_gone
 from storage_server.catalog.tables import Tables
 from storage_server.store.port import Store
 

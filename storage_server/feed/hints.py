@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from mesh.discovery import CHANGES_CHANNEL
+from mesh.elements.discovery import CHANGES_CHANNEL
 from mesh.errors import Unavailable
 from mesh.redis import translated
 from storage_server.catalog.bell import Bell

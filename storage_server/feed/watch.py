@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import asyncpg
 import structlog
 
+from mesh.elements.feed_cursor import FeedCursor
 from mesh.errors import Unavailable
-from mesh.feed_cursor import FeedCursor
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.feed import Change, Head
 from storage_server.catalog.rows import FileRow

@@ -13,9 +13,9 @@ from typing import Any
 
 import structlog
 
-from mesh.caller import Caller
 from mesh.errors import Aborted, ArtStoreError, InvalidArgument, NotFound, PermissionDenied
 from mesh.file_ids import canonical_file_id
+from mesh.identity.caller import Caller
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.kinds import ChangeKind
 from storage_server.element.state import Element

@@ -8,8 +8,8 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
-from mesh.caller import Caller
 from mesh.errors import DataLoss, InvalidArgument, OutOfRange
+from mesh.identity.caller import Caller
 from storage_server.element.state import Element
 from storage_server.files.locate import other_form_of_blob
 from storage_server.files.lookup import Lookup

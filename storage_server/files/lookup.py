@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from mesh.caller import ALL_NAMESPACES, Caller
 from mesh.errors import DataLoss, InvalidArgument, NotFound, PermissionDenied, Unavailable
 from mesh.file_ids import canonical_file_id
+from mesh.identity.caller import ALL_NAMESPACES, Caller
 from storage_server.catalog.reads import Reads
 from storage_server.catalog.rows import FileRow
 from storage_server.element.state import Element

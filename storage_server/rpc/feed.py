@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from artstore.v1 import changes_pb2 as pb
-from mesh import feed_cursor
+from mesh.elements import feed_cursor
 from storage_server.catalog.feed import Change
 from storage_server.catalog.rows import FileRow
 from storage_server.element.state import Element

@@ -9,7 +9,7 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from artstore.v1 import changes_pb2, storage_pb2, types_pb2, uploads_pb2
-from mesh import change_token
+from mesh.elements import change_token
 from mesh.errors import InvalidArgument, Unimplemented
 from storage_server.catalog.kinds import ChangeKind
 from storage_server.catalog.uploads import UploadRow

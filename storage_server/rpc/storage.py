@@ -11,8 +11,8 @@ import grpc
 
 from artstore.v1 import changes_pb2, downloads_pb2, storage_pb2, types_pb2, uploads_pb2
 from artstore.v1.storage_pb2_grpc import StorageServiceServicer
-from mesh.caller import Role, current_caller, current_upload_token
 from mesh.errors import InvalidArgument, PermissionDenied, Unimplemented
+from mesh.identity.caller import Role, current_caller, current_upload_token
 from storage_server.element.description import Description
 from storage_server.element.mode_change import ModeChange
 from storage_server.element.state import Element

@@ -9,8 +9,8 @@ from typing import Any
 import structlog
 
 from artstore.v1 import transfers_pb2 as pb
-from mesh.caller import Role, current_caller
 from mesh.errors import Aborted, PermissionDenied
+from mesh.identity.caller import Role, current_caller
 from storage_server.element.state import Element
 from storage_server.files.changes import Changes
 from storage_server.rpc.messages import file_message, token_of

@@ -17,8 +17,8 @@ import aiohttp
 from aiobotocore.config import AioConfig
 from botocore.exceptions import BotoCoreError, ClientError
 
+from mesh.calls.loopback import on_loopback
 from mesh.errors import ArtStoreError, ResourceExhausted, StoreReadOnly, Unavailable
-from mesh.loopback import on_loopback
 from storage_server.store.s3_config import S3Config
 from storage_server.store.threads import silent
 

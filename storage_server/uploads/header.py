@@ -11,8 +11,8 @@ from typing import Any
 import orjson
 
 from mesh import content_type
-from mesh.caller import DEFAULT_NAMESPACE
 from mesh.errors import InvalidArgument
+from mesh.identity.caller import DEFAULT_NAMESPACE
 from storage_server import naming
 from storage_server.file_id import time_of
 from storage_server.sidecar import (

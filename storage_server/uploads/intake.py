@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from mesh.caller import Caller
 from mesh.errors import (
     Aborted,
     AlreadyExists,
@@ -18,6 +17,7 @@ from mesh.errors import (
     StoreReadOnly,
     Unavailable,
 )
+from mesh.identity.caller import Caller
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.uploads import UploadRow
 from storage_server.element.clock import Clock

@@ -28,9 +28,9 @@ READ_ONLY = ("--read-only", "--tmpfs", "/tmp")
 # A server of the mesh that needs no other; USR1: not serving, USR2: its event loop is held up.
 PROGRAM = """
 import asyncio, signal, time
-from mesh.server import MeshServer
+from mesh.server.server import MeshServer
 from mesh.settings import MeshSettings, load
-from mesh.tokens import KeySet, TokenVerifier
+from mesh.identity.tokens import KeySet, TokenVerifier
 
 async def main():
     server = MeshServer(load(MeshSettings), TokenVerifier(KeySet()))

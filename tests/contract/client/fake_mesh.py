@@ -29,7 +29,7 @@ from artstore.v1 import (
 )
 from artstore_client import Client
 from mesh import errors
-from mesh.status import rule_for, to_trailing_metadata
+from mesh.calls.status import rule_for, to_trailing_metadata
 
 SILENCE_SECONDS = 0.1
 ACCEPTED = (("artstore-accepted", "1"),)

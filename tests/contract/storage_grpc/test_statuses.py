@@ -9,7 +9,7 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from artstore.v1 import cache_pb2, storage_pb2, types_pb2
-from mesh.roles import roles_for
+from mesh.identity.roles import roles_for
 from storage_server.catalog.reads import Reads
 from tests.integration.storage.rig import Node
 

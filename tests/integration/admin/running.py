@@ -22,7 +22,7 @@ from artstore.v1 import (
     tokens_pb2_grpc,
     types_pb2,
 )
-from mesh.server import MeshServer
+from mesh.server.server import MeshServer
 
 SECRET = "a secret of the bootstrap file"
 ADMIN = {

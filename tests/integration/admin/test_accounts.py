@@ -13,10 +13,10 @@ import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from artstore.v1 import accounts_pb2
-from mesh.caller import Role
-from mesh.database import with_database
-from mesh.roles import roles_for
-from mesh.status import from_rpc_error
+from mesh.calls.status import from_rpc_error
+from mesh.identity.caller import Role
+from mesh.identity.roles import roles_for
+from mesh.postgres.database import with_database
 from tests.integration.admin.running import (
     ADMIN,
     SECRET,

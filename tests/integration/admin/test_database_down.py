@@ -14,7 +14,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from artstore.v1 import accounts_pb2, elements_pb2
-from mesh.status import DETAILS_KEY
+from mesh.calls.status import DETAILS_KEY
 from tests.integration.admin.running import RunningAdmin, report, running_admin
 from tests.services import PostgresProcess
 

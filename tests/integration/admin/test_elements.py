@@ -24,8 +24,8 @@ from artstore.v1 import (
     tokens_pb2_grpc,
     types_pb2,
 )
-from mesh.database import with_database
-from mesh.status import from_rpc_error
+from mesh.calls.status import from_rpc_error
+from mesh.postgres.database import with_database
 from tests.integration.admin.running import ManualClock, RunningAdmin, report, running_admin
 
 OTHER_STORE = "9d1c8a52-5f0e-4d0b-8a37-6a2f0c3b7e02"

@@ -12,8 +12,8 @@ import pytest
 from admin_server.registry.registry import CURSORS, TABLE
 from artstore.v1 import registry_pb2, registry_pb2_grpc
 from artstore.v1.types_pb2 import File, FileState
-from mesh.database import Database
 from mesh.follower import Cursor, ReplicaTable
+from mesh.postgres.database import Database
 from tests.integration.admin.running import USER, RunningAdmin
 from tests.integration.storage.rig import until
 

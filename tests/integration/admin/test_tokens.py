@@ -9,8 +9,8 @@ import jwt
 import pytest
 
 from artstore.v1 import tokens_pb2
-from mesh.status import DETAILS_KEY, from_rpc_error
-from mesh.tokens import KeySet, TokenVerifier
+from mesh.calls.status import DETAILS_KEY, from_rpc_error
+from mesh.identity.tokens import KeySet, TokenVerifier
 from tests.integration.admin.running import SECRET, RunningAdmin, bearer
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import google_crc32c
 
-from mesh.database import Database
 from mesh.operations import Operations
+from mesh.postgres.database import Database
 from mesh.redis import open_redis
 from storage_server import naming
 from storage_server.cache_operations import CacheOperations

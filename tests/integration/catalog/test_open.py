@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from mesh.database import Database
 from mesh.errors import Unavailable
+from mesh.postgres.database import Database
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.open import tables_present
 from storage_server.catalog.tables import Tables, folder_of, prefix_of

@@ -14,7 +14,7 @@ import grpc
 
 from artstore.v1 import query_pb2, query_pb2_grpc
 from mesh.follower.rows import CONTENT
-from mesh.server import MeshServer
+from mesh.server.server import MeshServer
 from query_server.app import build as build_query
 from query_server.settings import QuerySettings
 from tests.integration.admin.running import ADMIN, SECRET, RunningAdmin, running_admin

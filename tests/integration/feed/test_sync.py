@@ -12,7 +12,7 @@ import grpc
 import pytest
 
 from artstore.v1 import query_pb2
-from mesh import discovery
+from mesh.elements import discovery
 from mesh.follower import follower, lag
 from mesh.follower.schema import table_names
 from mesh.redis import open_redis

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mesh.database import Database
+from mesh.postgres.database import Database
 from tests.integration.follower.following import Following, make_tables
 from tests.integration.storage.rig import Node, Rig
 from tests.services import PostgresProcess, ValkeyProcess

@@ -11,10 +11,10 @@ from typing import Any
 import asyncpg
 import grpc
 
-from mesh.database import Database
 from mesh.follower import FollowerFleet, ReplicaTable, SyncStatus, process_name
 from mesh.follower.rows import CONTENT
 from mesh.follower.schema import create_statements
+from mesh.postgres.database import Database
 from storage_server.settings import StorageSettings
 from tests.integration.storage.rig import Node, until
 

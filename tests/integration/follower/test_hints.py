@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from mesh.discovery import CHANGES_CHANNEL, REPORT_CHANNEL
+from mesh.elements.discovery import CHANGES_CHANNEL, REPORT_CHANNEL
 from mesh.follower import hints
 from mesh.redis import open_redis
 from tests.integration.storage.rig import until

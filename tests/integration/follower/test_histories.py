@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from artstore.v1 import storage_pb2, types_pb2
-from mesh import change_token
+from mesh.elements import change_token
 from mesh.errors import NotFound, Unavailable
 from mesh.follower import Cursor, CursorMoved, lag
 from storage_server.catalog.catalog import Catalog

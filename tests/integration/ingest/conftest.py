@@ -14,9 +14,9 @@ import pytest
 from artstore.v1 import ingest_pb2_grpc, types_pb2, uploads_pb2
 from ingest_server.app import build
 from ingest_server.settings import IngestSettings
-from mesh.discovery import REPORT_CHANNEL, REPORT_KEY_PREFIX
+from mesh.elements.discovery import REPORT_CHANNEL, REPORT_KEY_PREFIX
 from mesh.redis import open_redis
-from mesh.server import MeshServer
+from mesh.server.server import MeshServer
 from tests.integration.ingest.fakes import (
     FakeElement,
     FakeRegistry,

@@ -23,11 +23,11 @@ from artstore.v1 import (
     types_pb2,
     uploads_pb2,
 )
-from mesh.caller import current_caller, current_peer, current_upload_token
 from mesh.errors import ArtStoreError, Unavailable
-from mesh.server import MeshServer
+from mesh.identity.caller import current_caller, current_peer, current_upload_token
+from mesh.identity.tokens import KeySet, TokenVerifier
+from mesh.server.server import MeshServer
 from mesh.settings import MeshSettings
-from mesh.tokens import KeySet, TokenVerifier
 from tests.unit.mesh.signing import Signer
 
 GIB = 2**30

@@ -12,8 +12,8 @@ import pytest
 
 from ingest_server.uploads.element_calls import RawStream
 from ingest_server.uploads.element_stream import ElementStream
+from mesh.calls.status import to_trailing_metadata
 from mesh.errors import Aborted, ArtStoreError, Unavailable
-from mesh.status import to_trailing_metadata
 
 RUNS = 60
 PIECE = b"x" * 512 * 1024

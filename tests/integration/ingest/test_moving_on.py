@@ -7,8 +7,8 @@ from typing import Any
 import grpc
 import pytest
 
+from mesh.calls.status import from_rpc_error
 from mesh.errors import ArtStoreError, DataLoss, FailedPrecondition, ResourceExhausted
-from mesh.status import from_rpc_error
 from tests.integration.ingest.conftest import (
     CHUNK,
     IngestUnderTest,

@@ -17,10 +17,10 @@ from artstore.v1 import (
     types_pb2,
     uploads_pb2,
 )
-from mesh.caller import Caller, current_caller, current_peer, current_upload_token
-from mesh.server import MeshServer
+from mesh.identity.caller import Caller, current_caller, current_peer, current_upload_token
+from mesh.identity.tokens import KeySet, TokenVerifier
+from mesh.server.server import MeshServer
 from mesh.settings import MeshSettings
-from mesh.tokens import KeySet, TokenVerifier
 from tests.unit.mesh.signing import Signer
 
 STORAGE = "artstore.v1.StorageService"

@@ -14,8 +14,8 @@ import pytest
 from pydantic import SecretStr
 
 from artstore.v1 import tokens_pb2, tokens_pb2_grpc
-from mesh.admin_link import link_to_admin
-from mesh.background import Background
+from mesh.calls.admin_link import link_to_admin
+from mesh.concurrency.background import Background
 from mesh.errors import Unavailable
 from mesh.settings import MeshSettings
 from tests.integration.mesh.serving import until

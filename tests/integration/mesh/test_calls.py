@@ -16,8 +16,8 @@ from grpc_status import rpc_status
 from structlog.testing import capture_logs
 
 from artstore.v1 import changes_pb2, downloads_pb2, storage_pb2
+from mesh.calls.status import INTERNAL_TEXT
 from mesh.errors import Aborted, ArtStoreError, InvalidArgument, NotFound, Unavailable
-from mesh.status import INTERNAL_TEXT
 from tests.integration.mesh.serving import STORAGE, Serving, serving, until, upload_chunk
 from tests.unit.mesh.signing import Signer
 

@@ -9,13 +9,13 @@ import time
 import asyncpg
 import pytest
 
-from mesh.database import (
+from mesh.errors import Unavailable
+from mesh.postgres.database import (
     Database,
     create_database_if_missing,
     database_name,
     with_database,
 )
-from mesh.errors import Unavailable
 from tests.integration.mesh.serving import until
 from tests.services import PostgresProcess
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from mesh.database import Database
 from mesh.errors import Unavailable
-from mesh.migrations import upgrade
+from mesh.postgres.database import Database
+from mesh.postgres.migrations import upgrade
 
 FIRST = """
 from alembic import op
-from mesh.migrations import attribute
+from mesh.postgres.migrations import attribute
 
 revision = "0001"
 down_revision = None
@@ -25,7 +25,7 @@ def upgrade() -> None:
 """
 SECOND = """
 from alembic import op
-from mesh.migrations import attribute
+from mesh.postgres.migrations import attribute
 
 revision = "0002"
 down_revision = "0001"
@@ -70,7 +70,7 @@ async def test_a_start_that_finds_the_newest_revision_does_without_alembic(
     database_url: str, scripts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await run(database_url, scripts)
-    monkeypatch.setitem(sys.modules, "mesh.revisions", None)
+    monkeypatch.setitem(sys.modules, "mesh.postgres.revisions", None)
     await run(database_url, scripts)
     (scripts / "versions" / "0003_third.py").write_text(BROKEN)
     with pytest.raises(ImportError):

@@ -7,7 +7,7 @@ import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from launch import reset
-from mesh.channels import open_channel
+from mesh.calls.channels import open_channel
 from storage_server.store.open import StoreConfig, open_store
 from tests.services import S3Account
 

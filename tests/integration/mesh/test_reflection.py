@@ -11,7 +11,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from mesh.contract import services
-from mesh.reflection import enable_reflection
+from mesh.server.reflection import enable_reflection
 
 
 @pytest.fixture

@@ -18,11 +18,11 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from artstore.v1 import changes_pb2, storage_pb2
-from mesh.channels import open_channel
-from mesh.health import HealthWatcher
-from mesh.server import MeshServer
+from mesh.calls.channels import open_channel
+from mesh.identity.tokens import KeySet, TokenVerifier
+from mesh.server.health import HealthWatcher
+from mesh.server.server import MeshServer
 from mesh.settings import MeshSettings, SettingsError
-from mesh.tokens import KeySet, TokenVerifier
 from tests.integration.mesh.serving import STORAGE, serving, until, upload_chunk
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -31,9 +31,9 @@ ROOT = Path(__file__).parents[3]
 
 PROGRAM = """
 from contextlib import asynccontextmanager
-from mesh.server import MeshServer, run
+from mesh.server.server import MeshServer, run
 from mesh.settings import MeshSettings
-from mesh.tokens import KeySet, TokenVerifier
+from mesh.identity.tokens import KeySet, TokenVerifier
 
 @asynccontextmanager
 async def build(settings):
@@ -89,7 +89,7 @@ async def test_health_of_a_service_follows_its_probe() -> None:
 async def test_a_probe_that_never_answers_counts_as_down(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("mesh.health.PROBE_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr("mesh.server.health.PROBE_TIMEOUT_SECONDS", 0.05)
     verdicts: dict[str, bool] = {}
 
     class Sink:

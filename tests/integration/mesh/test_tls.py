@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from artstore.v1 import storage_pb2
-from mesh.channels import open_mesh_channel
+from mesh.calls.channels import open_mesh_channel
+from mesh.calls.tls import CertificateFiles
 from mesh.settings import MeshSettings
-from mesh.tls import CertificateFiles
 from tests.integration.mesh.serving import Serving, serving
 
 
@@ -76,7 +76,7 @@ async def test_calls_work_over_tls_and_not_without(tmp_path: Path) -> None:
 async def test_a_renewed_certificate_is_used_by_new_connections(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mesh.server.CERTIFICATE_CHECK_SECONDS", 0.02)
+    monkeypatch.setattr("mesh.server.server.CERTIFICATE_CHECK_SECONDS", 0.02)
     cert_file, key_file = write_certificate(tmp_path)
     async with serving(tls_cert_file=cert_file, tls_key_file=key_file) as mesh:
         await get_file(mesh, cert_file)

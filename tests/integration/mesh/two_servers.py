@@ -16,7 +16,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from artstore.v1 import downloads_pb2, query_pb2, query_pb2_grpc
-from mesh.server import SERVER_OPTIONS
+from mesh.server.server import SERVER_OPTIONS
 
 ADDRESSES = ("127.0.0.1", "127.0.0.2")
 

@@ -10,9 +10,9 @@ from typing import Any
 from uuid import uuid4
 
 from artstore.v1.types_pb2 import File, FileState, RetentionPolicy
-from mesh.database import Database
 from mesh.follower import Cursor, ReplicaTable
-from mesh.migrations import upgrade
+from mesh.postgres.database import Database
+from mesh.postgres.migrations import upgrade
 from query_server.app import MIGRATION_LOCK, MIGRATIONS
 from query_server.search import session
 from query_server.search.index import Page, SearchIndex

@@ -5,7 +5,12 @@ from __future__ import annotations
 import asyncpg
 import pytest
 
-from mesh.database import Database, create_database_if_missing, database_name, with_database
+from mesh.postgres.database import (
+    Database,
+    create_database_if_missing,
+    database_name,
+    with_database,
+)
 from query_server.search.session import SETTINGS, check_letters
 
 

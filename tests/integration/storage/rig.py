@@ -24,7 +24,7 @@ from artstore.v1 import (
     types_pb2,
     uploads_pb2,
 )
-from mesh.server import MeshServer
+from mesh.server.server import MeshServer
 from storage_server.app import build
 from storage_server.settings import StorageSettings
 from tests.integration.cache.backdoor import S3Backdoor

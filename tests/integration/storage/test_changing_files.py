@@ -15,8 +15,8 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from artstore.v1 import storage_pb2, transfers_pb2, transfers_pb2_grpc, types_pb2
+from mesh.calls.status import from_rpc_error
 from mesh.errors import Unavailable
-from mesh.status import from_rpc_error
 from storage_server.catalog.writes import Writes
 from tests.integration.cache.backdoor import LocalBackdoor
 from tests.integration.storage.rig import Node, Rig, until

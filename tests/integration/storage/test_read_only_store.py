@@ -14,8 +14,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from artstore.v1 import storage_pb2, types_pb2, uploads_pb2
+from mesh.calls.status import from_rpc_error
 from mesh.errors import Unavailable
-from mesh.status import from_rpc_error
 from storage_server.catalog.writes import Writes
 from storage_server.repair import replay
 from storage_server.store import durable

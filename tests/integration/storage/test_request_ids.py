@@ -9,8 +9,8 @@ import grpc
 import pytest
 
 from artstore.v1 import storage_pb2, types_pb2, uploads_pb2
+from mesh.calls.status import from_rpc_error
 from mesh.errors import Unavailable
-from mesh.status import from_rpc_error
 from storage_server.catalog.writes import Writes
 from tests.integration.storage.rig import CHUNK, Node, Rig, accepted, chunk_of, noise
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from admin_server.accounts.account import Account, is_client_id, namespaces_for
-from mesh.caller import Role
+from mesh.identity.caller import Role
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -11,8 +11,8 @@ import structlog
 
 from admin_server.accounts.bootstrap import read_bootstrap_file, read_bootstrap_text
 from launch.accounts import load_or_make
-from mesh.caller import Role
 from mesh.errors import InvalidArgument
+from mesh.identity.caller import Role
 
 GOOD = {"client_id": "admin", "client_secret": "long enough", "role": "ADMIN", "first": True}
 

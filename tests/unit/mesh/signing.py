@@ -9,7 +9,7 @@ from typing import Any
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from mesh.tokens import AUDIENCE, ISSUER, TOKEN_TYPE
+from mesh.identity.tokens import AUDIENCE, ISSUER, TOKEN_TYPE
 
 
 class Signer:

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from mesh.background import Background
+from mesh.concurrency.background import Background
 from mesh.errors import Unavailable
 
 

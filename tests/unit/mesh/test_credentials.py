@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from mesh.background import Background
-from mesh.caller import Caller, Role
-from mesh.credentials import ServiceToken
+from mesh.concurrency.background import Background
 from mesh.errors import Unavailable
+from mesh.identity.caller import Caller, Role
+from mesh.identity.credentials import ServiceToken
 
 
 class Admin:

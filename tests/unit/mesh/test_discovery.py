@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from artstore.v1.elements_pb2 import StorageElement
-from mesh import discovery
-from mesh.discovery import ElementDirectory
+from mesh.elements import discovery
+from mesh.elements.discovery import ElementDirectory
 from mesh.errors import Unavailable
 
 

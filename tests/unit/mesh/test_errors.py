@@ -10,8 +10,8 @@ import grpc
 import pytest
 from structlog.testing import capture_logs
 
-from mesh.interceptors import errors
-from mesh.interceptors.wrapping import Call
+from mesh.server.interceptors import errors
+from mesh.server.interceptors.wrapping import Call
 
 
 class Context:

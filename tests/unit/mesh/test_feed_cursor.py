@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from mesh.elements.feed_cursor import FeedCursor, decode, encode
 from mesh.errors import InvalidArgument
-from mesh.feed_cursor import FeedCursor, decode, encode
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ from typing import Any
 import grpc
 import structlog
 
-from mesh import logs
-from mesh.interceptors import standard_interceptors
-from mesh.interceptors.metrics import CallMetrics
-from mesh.tokens import KeySet, TokenVerifier
+from mesh.identity.tokens import KeySet, TokenVerifier
+from mesh.server import logs
+from mesh.server.interceptors import standard_interceptors
+from mesh.server.interceptors.metrics import CallMetrics
 from tests.unit.mesh.signing import Signer
 
 METHOD = "/artstore.v1.StorageService/GetFile"

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import structlog
 
-from mesh import logs
+from mesh.server import logs
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ import pytest
 
 from artstore.v1 import storage_pb2
 from artstore.v1.types_pb2 import File
+from mesh.calls.status import to_trailing_metadata
 from mesh.errors import Unavailable
 from mesh.follower import lookups
 from mesh.follower.lookups import ElementFiles
-from mesh.status import to_trailing_metadata
 
 Code = grpc.StatusCode
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mesh.loopback import on_loopback
+from mesh.calls.loopback import on_loopback
 
 
 @pytest.mark.parametrize(

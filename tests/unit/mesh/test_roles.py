@@ -9,9 +9,9 @@ from grpc_channelz.v1 import channelz_pb2
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
-from mesh.caller import Role
 from mesh.contract import services
-from mesh.roles import WHO_MAY, roles_for
+from mesh.identity.caller import Role
+from mesh.identity.roles import WHO_MAY, roles_for
 
 FOREIGN = (health_pb2, reflection_pb2, channelz_pb2)
 

@@ -11,10 +11,10 @@ from typing import Any
 import jwt
 import pytest
 
-from mesh import tokens
-from mesh.caller import Caller, Role
 from mesh.errors import PermissionDenied, Unauthenticated, Unavailable
-from mesh.tokens import KeySet, TokenVerifier
+from mesh.identity import tokens
+from mesh.identity.caller import Caller, Role
+from mesh.identity.tokens import KeySet, TokenVerifier
 from tests.unit.mesh.signing import Signer
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.change_token import ChangeToken, decode, encode
+from mesh.elements.change_token import ChangeToken, decode, encode
 from mesh.errors import InvalidArgument
 
 

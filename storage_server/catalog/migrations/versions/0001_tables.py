@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import op
 
-from mesh.migrations import attribute
+from mesh.postgres.migrations import attribute
 
 revision = "0001"
 down_revision = None

@@ -16,8 +16,8 @@ from typing import Any, Protocol
 import grpc
 from google.protobuf.message import DecodeError
 
-from mesh.caller import ANONYMOUS, Caller
 from mesh.errors import InvalidArgument
+from mesh.identity.caller import ANONYMOUS, Caller
 
 Context = grpc.aio.ServicerContext[Any, Any]
 

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mesh.interceptors.authentication import Authentication
-from mesh.interceptors.authorization import authorize
-from mesh.interceptors.errors import turn_errors_into_statuses
-from mesh.interceptors.logging import log_call
-from mesh.interceptors.metrics import CallMetrics
-from mesh.interceptors.request_ids import give_request_id
-from mesh.interceptors.wrapping import Interceptor, Interceptors
-from mesh.tokens import TokenVerifier
+from mesh.identity.tokens import TokenVerifier
+from mesh.server.interceptors.authentication import Authentication
+from mesh.server.interceptors.authorization import authorize
+from mesh.server.interceptors.errors import turn_errors_into_statuses
+from mesh.server.interceptors.logging import log_call
+from mesh.server.interceptors.metrics import CallMetrics
+from mesh.server.interceptors.request_ids import give_request_id
+from mesh.server.interceptors.wrapping import Interceptor, Interceptors
 
 __all__ = ["Interceptors", "standard_interceptors"]
 

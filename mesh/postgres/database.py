@@ -22,8 +22,8 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import asyncpg
 import structlog
 
-from mesh import tcp_keepalive
 from mesh.errors import Unavailable
+from mesh.postgres import tcp_keepalive
 
 T = TypeVar("T")
 

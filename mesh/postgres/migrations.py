@@ -4,7 +4,7 @@ A server keeps `migrations/versions/{revision}_{words}.py` and needs no `env.py`
 raw SQL:
 
     from alembic import op
-    from mesh.migrations import attribute
+    from mesh.postgres.migrations import attribute
 
     def upgrade() -> None:
         op.execute(f"CREATE TABLE {attribute('prefix')}_files (...)")
@@ -19,8 +19,8 @@ from pathlib import Path
 
 import asyncpg
 
-from mesh.database import is_gone
 from mesh.errors import Unavailable
+from mesh.postgres.database import is_gone
 
 CONNECT_SECONDS = 5.0
 
@@ -30,7 +30,7 @@ _one_at_a_time = threading.Lock()
 
 def attribute(name: str) -> str:
     """A value given to `upgrade`, read by a revision while it runs."""
-    from mesh.revisions import attributes
+    from mesh.postgres.revisions import attributes
 
     return attributes()[name]
 
@@ -60,7 +60,7 @@ async def upgrade(
 
     def run() -> None:
         # Imported here only: it takes half a second, which a server that restarts has not.
-        from mesh.revisions import run_revisions
+        from mesh.postgres.revisions import run_revisions
 
         with _one_at_a_time:
             asyncio.run(

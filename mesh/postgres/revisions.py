@@ -19,7 +19,7 @@ def attributes() -> Mapping[str, str]:
     """The values given to `run_revisions`, while one runs."""
     config = op.get_context().config
     if config is None:
-        raise RuntimeError("revisions run through mesh.migrations.upgrade only")
+        raise RuntimeError("revisions run through mesh.postgres.migrations.upgrade only")
     return config.attributes
 
 
@@ -33,7 +33,7 @@ async def run_revisions(
     connect_seconds: float,
     timeout_seconds: float,
 ) -> None:
-    """`mesh.migrations.upgrade`, in an event loop that may be held up."""
+    """`mesh.postgres.migrations.upgrade`, in an event loop that may be held up."""
     config = Config()
     config.set_main_option("script_location", str(script_location).replace("%", "%%"))
     config.set_main_option("path_separator", "os")

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import structlog
 
-from mesh.interceptors.wrapping import Call, Proceed
+from mesh.server.interceptors.wrapping import Call, Proceed
 
 _log = structlog.stdlib.get_logger("mesh.calls")
 

@@ -18,7 +18,7 @@ Probe = Callable[[], Awaitable[object]]
 
 
 class HealthSink(Protocol):
-    """What takes the verdicts; `mesh.server.MeshServer` does."""
+    """What takes the verdicts; `mesh.server.server.MeshServer` does."""
 
     async def set_serving(self, service: str, serving: bool) -> None:
         """Set the health of one service."""

@@ -16,7 +16,7 @@ UPLOAD_TOKEN_KEY = "artstore-upload-token"
 
 
 class Role(StrEnum):
-    """What an account is for. No role includes another: `mesh.roles` lists each one."""
+    """What an account is for. No role includes another: `mesh.identity.roles` lists each one."""
 
     ANONYMOUS = "ANONYMOUS"
     READONLY = "READONLY"

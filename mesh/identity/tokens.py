@@ -18,8 +18,8 @@ from typing import Any
 import jwt
 import structlog
 
-from mesh.caller import DEFAULT_NAMESPACE, Caller, Role
 from mesh.errors import ArtStoreError, PermissionDenied, Unauthenticated, Unavailable
+from mesh.identity.caller import DEFAULT_NAMESPACE, Caller, Role
 
 ISSUER = "artstore"
 AUDIENCE = "artstore"

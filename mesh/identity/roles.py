@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from mesh.caller import Role
+from mesh.identity.caller import Role
 
 ANYBODY = frozenset(Role)
 READERS = frozenset({Role.READONLY, Role.USER, Role.AUDITOR, Role.SERVICE, Role.ADMIN})

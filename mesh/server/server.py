@@ -20,20 +20,20 @@ from prometheus_client import start_http_server
 
 from artstore.v1.server_pb2 import ServerKind
 from artstore.v1.server_pb2_grpc import add_ServerServiceServicer_to_server
-from mesh import logs
-from mesh.background import Background
-from mesh.channels import LOOKAHEAD_BYTES, MAX_MESSAGE_BYTES, keepalive_options
+from mesh.calls.channels import LOOKAHEAD_BYTES, MAX_MESSAGE_BYTES, keepalive_options
+from mesh.calls.tls import CertificateFiles, certificate_files, server_credentials
+from mesh.concurrency.background import Background
 from mesh.errors import ArtStoreError
-from mesh.health import Probe
-from mesh.interceptors import standard_interceptors
-from mesh.interceptors.metrics import CallMetrics
-from mesh.loop_lag import LoopLag
-from mesh.reflection import enable_reflection
-from mesh.server_info import SERVICE as SERVER_SERVICE
-from mesh.server_info import ServerInfoServicer
+from mesh.identity.tokens import TokenVerifier
+from mesh.server import logs
+from mesh.server.health import Probe
+from mesh.server.interceptors import standard_interceptors
+from mesh.server.interceptors.metrics import CallMetrics
+from mesh.server.loop_lag import LoopLag
+from mesh.server.reflection import enable_reflection
+from mesh.server.server_info import SERVICE as SERVER_SERVICE
+from mesh.server.server_info import ServerInfoServicer
 from mesh.settings import MeshSettings, SettingsError, load, resolved
-from mesh.tls import CertificateFiles, certificate_files, server_credentials
-from mesh.tokens import TokenVerifier
 
 S = TypeVar("S", bound=MeshSettings)
 

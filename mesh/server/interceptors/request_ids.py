@@ -6,8 +6,8 @@ import re
 import secrets
 from typing import Any
 
-from mesh.interceptors.wrapping import Call, Proceed
-from mesh.logs import current_request_id
+from mesh.server.interceptors.wrapping import Call, Proceed
+from mesh.server.logs import current_request_id
 
 REQUEST_ID_KEY = "x-request-id"
 _ACCEPTED = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")

@@ -14,13 +14,13 @@ import orjson
 import structlog
 
 from artstore.v1 import tokens_pb2, tokens_pb2_grpc
-from mesh.background import Background
-from mesh.channels import open_mesh_channel
-from mesh.credentials import ServiceToken
+from mesh.calls.channels import open_mesh_channel
+from mesh.calls.status import from_rpc_error
+from mesh.concurrency.background import Background
 from mesh.errors import ArtStoreError
+from mesh.identity.credentials import ServiceToken
+from mesh.identity.tokens import KeySet, TokenVerifier
 from mesh.settings import MeshSettings
-from mesh.status import from_rpc_error
-from mesh.tokens import KeySet, TokenVerifier
 
 CALL_TIMEOUT_SECONDS = 2.0
 KEYS_INTERVAL_SECONDS = 30.0

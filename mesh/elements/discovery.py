@@ -16,10 +16,10 @@ from redis.asyncio import Redis
 from artstore.v1 import elements_pb2
 from artstore.v1.elements_pb2 import StorageElement, StorageElementReport
 from artstore.v1.elements_pb2_grpc import StorageElementServiceStub
-from mesh.credentials import ServiceToken
+from mesh.calls.status import from_rpc_error
 from mesh.errors import ArtStoreError, Unavailable
+from mesh.identity.credentials import ServiceToken
 from mesh.redis import translated
-from mesh.status import from_rpc_error
 
 if TYPE_CHECKING:
     from artstore.v1.elements_pb2_grpc import StorageElementServiceAsyncStub

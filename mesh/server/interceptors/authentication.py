@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from mesh.caller import (
+from mesh.errors import ArtStoreError, Unauthenticated
+from mesh.identity.caller import (
     ANONYMOUS,
     AUTHORIZATION_KEY,
     CALLER_KEY,
@@ -13,10 +14,9 @@ from mesh.caller import (
     Role,
     set_current,
 )
-from mesh.errors import ArtStoreError, Unauthenticated
-from mesh.interceptors.wrapping import Call, Proceed
-from mesh.roles import roles_for
-from mesh.tokens import TokenVerifier
+from mesh.identity.roles import roles_for
+from mesh.identity.tokens import TokenVerifier
+from mesh.server.interceptors.wrapping import Call, Proceed
 
 _MAY_SPEAK_FOR_OTHERS = frozenset({Role.SERVICE, Role.ADMIN})
 

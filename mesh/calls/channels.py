@@ -115,7 +115,7 @@ def open_mesh_channel(
     endpoint: str, settings: MeshSettings, *, health_service: str | None = ""
 ) -> grpc.aio.Channel:
     """`open_channel` with TLS as the settings say: on when certificates are configured."""
-    from mesh.tls import channel_credentials
+    from mesh.calls.tls import channel_credentials
 
     return open_channel(
         endpoint, credentials=channel_credentials(settings), health_service=health_service

@@ -9,9 +9,9 @@ from typing import Any
 
 from artstore.v1 import server_pb2 as pb
 from artstore.v1.server_pb2_grpc import ServerServiceServicer
-from mesh.channels import MAX_MESSAGE_BYTES
+from mesh.calls.channels import MAX_MESSAGE_BYTES
 from mesh.errors import ArtStoreError
-from mesh.health import Probe
+from mesh.server.health import Probe
 
 SERVICE = "artstore.v1.ServerService"
 PROBE_SECONDS = 2.0

@@ -10,10 +10,16 @@ from typing import Any
 import grpc
 import structlog
 
+from mesh.calls.status import (
+    INTERNAL_TEXT,
+    UNFORESEEN,
+    from_rpc_error,
+    rule_for,
+    to_trailing_metadata,
+)
 from mesh.errors import ArtStoreError, Unimplemented
-from mesh.interceptors.request_ids import REQUEST_ID_KEY
-from mesh.interceptors.wrapping import Call, Proceed
-from mesh.status import INTERNAL_TEXT, UNFORESEEN, from_rpc_error, rule_for, to_trailing_metadata
+from mesh.server.interceptors.request_ids import REQUEST_ID_KEY
+from mesh.server.interceptors.wrapping import Call, Proceed
 
 # A status that is sent while the client still writes is lost: the client sees INTERNAL
 # instead. So its stream is read on for a little, until it pauses, ends, or has had its share.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from mesh.errors import PermissionDenied
-from mesh.interceptors.wrapping import Call, Proceed
-from mesh.roles import roles_for
+from mesh.identity.roles import roles_for
+from mesh.server.interceptors.wrapping import Call, Proceed
 
 
 async def authorize(call: Call, request: Any, *, proceed: Proceed) -> Any:

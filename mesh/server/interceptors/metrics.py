@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 from prometheus_client import Counter, Gauge, Histogram
 
-from mesh.interceptors.wrapping import Call, Proceed
+from mesh.server.interceptors.wrapping import Call, Proceed
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0)
 

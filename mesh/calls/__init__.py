@@ -1,0 +1,1 @@
+"""Calls to other servers: channels, TLS, and statuses as exceptions and back."""

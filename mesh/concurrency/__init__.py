@@ -1,0 +1,1 @@
+"""Tasks: watched, started again, or carried on to their end."""

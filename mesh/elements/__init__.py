@@ -1,0 +1,1 @@
+"""Which storage elements there are, and places in their feeds."""

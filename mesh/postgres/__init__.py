@@ -1,0 +1,1 @@
+"""PostgreSQL: a pool that fails fast, and revisions run as a server starts."""

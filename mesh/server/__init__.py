@@ -1,0 +1,1 @@
+"""The gRPC server that every part of the mesh is, and what surrounds each call."""
