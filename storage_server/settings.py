@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from mesh.settings import MeshSettings, Port
 from storage_server.catalog.tables import Tables, folder_of, prefix_of
-from storage_server.modes import Mode, default_cache_ttl_hours
+from storage_server.domain.modes import Mode, default_cache_ttl_hours
 
 _FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _MAX_TTL_HOURS = 24 * 365

@@ -9,9 +9,9 @@ from datetime import datetime
 import asyncpg
 
 from mesh.postgres.database import Database
-from storage_server.catalog.kinds import ChangeKind
 from storage_server.catalog.rows import FileRow, columns, from_record
 from storage_server.catalog.tables import Tables
+from storage_server.domain.kinds import ChangeKind
 
 SNAPSHOT_BATCH = 2000
 TRIM_BATCH = 10_000

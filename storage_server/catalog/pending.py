@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from mesh.postgres.database import Database
-from storage_server.catalog.kinds import ChangeKind
 from storage_server.catalog.tables import Tables
+from storage_server.domain.kinds import ChangeKind
 
 
 @dataclass(frozen=True, slots=True)

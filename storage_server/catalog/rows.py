@@ -17,8 +17,8 @@ import asyncpg
 import orjson
 
 from storage_server.catalog import expiry
-from storage_server.naming import sidecar_path
-from storage_server.sidecar import FileState, RetentionPolicy, Sidecar, digest
+from storage_server.domain.naming import sidecar_path
+from storage_server.domain.sidecar import FileState, RetentionPolicy, Sidecar, digest
 from storage_server.store.port import Identity
 
 SIDECAR_COLUMNS: Mapping[str, str] = {

@@ -18,8 +18,8 @@ from mesh.postgres.database import Database
 from storage_server.catalog.expiry import expired_sql
 from storage_server.catalog.rows import identity_of, intact
 from storage_server.catalog.tables import Tables
-from storage_server.naming import SIDECAR_SUFFIX, sidecar_path
-from storage_server.sidecar import FileState
+from storage_server.domain.naming import SIDECAR_SUFFIX, sidecar_path
+from storage_server.domain.sidecar import FileState
 from storage_server.store.port import Identity, ListedSidecar
 
 _SCAN_TIMEOUT_SECONDS = 60.0

@@ -23,7 +23,6 @@ from mesh.errors import Aborted
 from mesh.postgres.database import Database
 from storage_server.catalog.bell import Bell
 from storage_server.catalog.fences import Fence, Fences
-from storage_server.catalog.kinds import ChangeKind
 from storage_server.catalog.rows import (
     WRITTEN_COLUMNS,
     FileRow,
@@ -35,7 +34,8 @@ from storage_server.catalog.rows import (
     to_values,
 )
 from storage_server.catalog.tables import Tables
-from storage_server.sidecar import Sidecar
+from storage_server.domain.kinds import ChangeKind
+from storage_server.domain.sidecar import Sidecar
 from storage_server.store.port import Identity
 
 # A sidecar written by hand may claim any size; the counter then stays at the top.

@@ -10,7 +10,8 @@ from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.summaries import RowSummary
 from storage_server.consistency.report import Finding, Report
 from storage_server.consistency.suspicions import Suspicions
-from storage_server.naming import blob_beside, file_id_in_name
+from storage_server.domain.naming import blob_beside, file_id_in_name
+from storage_server.domain.sidecar import FileState
 from storage_server.repair.reading import (
     NOT_A_FILE,
     InvalidAttr,
@@ -21,7 +22,6 @@ from storage_server.repair.reading import (
     read_files,
     taken,
 )
-from storage_server.sidecar import FileState
 from storage_server.store.port import SIDECAR_SUFFIX, Store
 
 BATCH = 500

@@ -10,12 +10,12 @@ import asyncpg
 
 from artstore.v1 import elements_pb2, types_pb2
 from mesh.errors import ArtStoreError
-from storage_server.capacity import FillLevel
 from storage_server.catalog.feed import Feed
+from storage_server.domain.capacity import FillLevel
+from storage_server.domain.modes import Mode, Operation, allows
 from storage_server.element.clock import Clock
 from storage_server.element.space import Space
 from storage_server.element.state import Element
-from storage_server.modes import Mode, Operation, allows
 
 MODES: dict[Mode, types_pb2.ElementMode.ValueType] = {
     Mode.EDIT: types_pb2.ELEMENT_MODE_EDIT,

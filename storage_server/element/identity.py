@@ -17,7 +17,7 @@ import orjson
 import structlog
 
 from mesh.errors import Unavailable
-from storage_server.modes import Mode
+from storage_server.domain.modes import Mode
 from storage_server.store.port import Store
 
 _log = structlog.stdlib.get_logger(__name__)

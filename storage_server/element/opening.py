@@ -17,10 +17,10 @@ from mesh.errors import ArtStoreError, Unavailable
 from mesh.postgres.database import create_database_if_missing, database_name
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.open import tables_present
+from storage_server.domain.modes import Mode
 from storage_server.element.identity import establish, read
 from storage_server.element.state import Element
 from storage_server.element.writer import WriterLock
-from storage_server.modes import Mode
 from storage_server.store.port import Store
 
 INTERVAL_SECONDS = 1.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from mesh.errors import ResourceExhausted
-from storage_server.capacity import FillLevel, Reservations, fill_level, room
+from storage_server.domain.capacity import FillLevel, Reservations, fill_level, room
 from storage_server.element.state import Element
 
 

@@ -6,8 +6,8 @@ import asyncio
 import time
 
 from mesh.errors import ArtStoreError, FailedPrecondition, StoreReadOnly, Unavailable
+from storage_server.domain.modes import Mode, Operation, allows, require
 from storage_server.element.identity import ElementFile, read
-from storage_server.modes import Mode, Operation, allows, require
 from storage_server.store.port import Store
 
 INTERVAL_SECONDS = 1.0

@@ -17,17 +17,17 @@ from mesh.errors import Aborted, ArtStoreError, InvalidArgument, NotFound, Permi
 from mesh.file_ids import canonical_file_id
 from mesh.identity.caller import Caller
 from storage_server.catalog.catalog import Catalog
-from storage_server.catalog.kinds import ChangeKind
+from storage_server.domain.file_id import is_canonical
+from storage_server.domain.kinds import ChangeKind
+from storage_server.domain.modes import Operation
+from storage_server.domain.sidecar import FileState, Sidecar, digest, tombstoned, undeleted, updated
 from storage_server.element.state import Element
-from storage_server.file_id import is_canonical
 from storage_server.files.locate import locate, locate_blob
 from storage_server.files.locks import KeyedLocks
 from storage_server.files.lookup import not_found
 from storage_server.files.recording import Recording, SidecarUncertain
 from storage_server.files.view import FileView, of_sidecar
-from storage_server.modes import Operation
 from storage_server.repair.reading import ReadSidecar
-from storage_server.sidecar import FileState, Sidecar, digest, tombstoned, undeleted, updated
 from storage_server.store.port import Store
 from storage_server.unbroken import Unbroken
 
@@ -74,7 +74,7 @@ class Changes:
         *,
         expected_revision: int | None,
     ) -> FileView:
-        """Give some fields new values; see `storage_server.sidecar.UPDATABLE`.
+        """Give some fields new values; see `storage_server.domain.sidecar.UPDATABLE`.
 
         Raises:
             NotFound: no such file, or the caller may not read it.

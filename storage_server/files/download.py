@@ -10,13 +10,13 @@ from typing import Any, TypeVar, cast
 
 from mesh.errors import DataLoss, InvalidArgument, OutOfRange
 from mesh.identity.caller import Caller
+from storage_server.domain.modes import Operation
+from storage_server.domain.naming import blob_path
+from storage_server.domain.sidecar import Sidecar
 from storage_server.element.state import Element
 from storage_server.files.locate import other_form_of_blob
 from storage_server.files.lookup import Lookup
 from storage_server.files.view import FileView
-from storage_server.modes import Operation
-from storage_server.naming import blob_path
-from storage_server.sidecar import Sidecar
 from storage_server.store.port import Store
 
 CHUNK_BYTES = 512 * 1024

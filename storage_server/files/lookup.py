@@ -14,12 +14,12 @@ from mesh.file_ids import canonical_file_id
 from mesh.identity.caller import ALL_NAMESPACES, Caller
 from storage_server.catalog.reads import Reads
 from storage_server.catalog.rows import FileRow
+from storage_server.domain.file_id import is_canonical
+from storage_server.domain.naming import home_of, sidecar_path
+from storage_server.domain.sidecar import FileState
 from storage_server.element.state import Element
-from storage_server.file_id import is_canonical
 from storage_server.files.refresh import DEADLINE_SECONDS, Refresh
 from storage_server.files.view import FileView, of_row
-from storage_server.naming import home_of, sidecar_path
-from storage_server.sidecar import FileState
 from storage_server.store.side_by_side import side_by_side
 
 MAX_BATCH = 1000

@@ -14,14 +14,14 @@ from mesh.errors import Aborted, ArtStoreError
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.fences import Fence, Guard
 from storage_server.catalog.rows import FileRow
+from storage_server.domain.modes import Operation, allows
+from storage_server.domain.sidecar import FileState
 from storage_server.element.state import Element
 from storage_server.element.writer import WriterLock
 from storage_server.files.locate import locate
 from storage_server.files.locks import KeyedLocks
 from storage_server.locks import ElementLocks, LockKind
-from storage_server.modes import Operation, allows
 from storage_server.repair.reading import ReadSidecar
-from storage_server.sidecar import FileState
 from storage_server.store.port import Store
 
 _log = structlog.stdlib.get_logger(__name__)

@@ -11,14 +11,14 @@ import structlog
 
 from mesh.errors import Aborted, ArtStoreError, ResourceExhausted, StoreReadOnly, Unavailable
 from storage_server.catalog.catalog import Catalog
-from storage_server.catalog.kinds import ChangeKind
 from storage_server.catalog.writes import Guarded
+from storage_server.domain.kinds import ChangeKind
+from storage_server.domain.modes import Mode
+from storage_server.domain.naming import sidecar_path
+from storage_server.domain.sidecar import Sidecar, encode
 from storage_server.element.state import Element
 from storage_server.element.writer import WriterLock
 from storage_server.files.view import FileView
-from storage_server.modes import Mode
-from storage_server.naming import sidecar_path
-from storage_server.sidecar import Sidecar, encode
 from storage_server.store.port import Identity, Store
 
 _log = structlog.stdlib.get_logger(__name__)

@@ -19,9 +19,10 @@ from prometheus_client import Counter
 from mesh.errors import Aborted, ArtStoreError, DataLoss, Unavailable
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.fences import Fence, Guard
-from storage_server.catalog.kinds import ChangeKind
 from storage_server.catalog.rows import FileRow
 from storage_server.catalog.writes import Guarded
+from storage_server.domain.kinds import ChangeKind
+from storage_server.domain.sidecar import FileState
 from storage_server.element.state import Element
 from storage_server.files.breaker import Breaker
 from storage_server.files.locate import locate
@@ -29,7 +30,6 @@ from storage_server.files.locks import KeyedLocks
 from storage_server.files.recording import Recording
 from storage_server.files.view import FileView, of_row, of_sidecar
 from storage_server.repair.reading import ReadSidecar
-from storage_server.sidecar import FileState
 
 DEADLINE_SECONDS = 1.0
 

@@ -9,12 +9,12 @@ import structlog
 from mesh.errors import ArtStoreError
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.rows import FileRow
+from storage_server.domain.modes import Operation, allows
+from storage_server.domain.sidecar import FileState
 from storage_server.element.state import Element
 from storage_server.files.changes import remove_blob
 from storage_server.files.locate import locate
 from storage_server.files.locks import KeyedLocks
-from storage_server.modes import Operation, allows
-from storage_server.sidecar import FileState
 
 _log = structlog.stdlib.get_logger(__name__)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from storage_server.catalog.rows import FileRow
-from storage_server.sidecar import Sidecar
+from storage_server.domain.sidecar import Sidecar
 
 
 @dataclass(frozen=True, slots=True)

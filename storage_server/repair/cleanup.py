@@ -16,8 +16,8 @@ from mesh.operations import Operation
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.fences import Fence
 from storage_server.catalog.summaries import RowSummary
+from storage_server.domain.decisions import Found
 from storage_server.files.locate import is_found_by_id
-from storage_server.repair.decisions import Found
 from storage_server.repair.reading import look_at
 from storage_server.repair.rebuild import Proof
 from storage_server.store.port import Store

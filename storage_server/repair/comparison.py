@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from storage_server.catalog.summaries import RowKeys, RowSummary, key_of
-from storage_server.naming import blob_beside, file_id_in_name
-from storage_server.repair.decisions import Verdict, compare
-from storage_server.sidecar import FileState
+from storage_server.domain.decisions import Verdict, compare
+from storage_server.domain.naming import blob_beside, file_id_in_name
+from storage_server.domain.sidecar import FileState
 from storage_server.store.port import UNKNOWN_SIZE, UNREADABLE_SIZE, ListedFolder, ListedSidecar
 
 

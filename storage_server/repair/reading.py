@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from storage_server.catalog.summaries import RowSummary
-from storage_server.naming import (
+from storage_server.domain.decisions import Found
+from storage_server.domain.naming import (
     blob_beside,
     file_id_in_name,
     home_of,
@@ -15,8 +16,7 @@ from storage_server.naming import (
     sidecar_path,
     split_sidecar_path,
 )
-from storage_server.repair.decisions import Found
-from storage_server.sidecar import InvalidSidecar, Sidecar, decode_with_digest, digest
+from storage_server.domain.sidecar import InvalidSidecar, Sidecar, decode_with_digest, digest
 from storage_server.store.port import UNREADABLE_SIZE, Identity, Store
 
 MAX_NAME_BYTES = 255

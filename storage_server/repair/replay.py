@@ -8,13 +8,13 @@ import structlog
 
 from mesh.errors import ArtStoreError, DataLoss
 from storage_server.catalog.catalog import Catalog
-from storage_server.catalog.kinds import ChangeKind
 from storage_server.catalog.pending import PendingWrite
+from storage_server.domain.kinds import ChangeKind
+from storage_server.domain.sidecar import FileState, Sidecar, digest
 from storage_server.element.state import Element
 from storage_server.files.locate import locate, locate_blob
 from storage_server.files.locks import KeyedLocks
 from storage_server.files.recording import Recording
-from storage_server.sidecar import FileState, Sidecar, digest
 from storage_server.store.port import SIDECAR_SUFFIX, Store
 
 INTERVAL_SECONDS = 10.0

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from storage_server.catalog.summaries import FolderSummary, RowSummary, Summaries, fingerprint
-from storage_server.naming import blob_beside
+from storage_server.domain.naming import blob_beside
 from storage_server.repair.comparison import (
     ComparedBlobs,
     Comparison,

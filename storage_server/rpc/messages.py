@@ -11,13 +11,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from artstore.v1 import changes_pb2, storage_pb2, types_pb2, uploads_pb2
 from mesh.elements import change_token
 from mesh.errors import InvalidArgument, Unimplemented
-from storage_server.catalog.kinds import ChangeKind
 from storage_server.catalog.uploads import UploadRow
+from storage_server.domain.kinds import ChangeKind
+from storage_server.domain.modes import Mode
+from storage_server.domain.sidecar import UPDATABLE, FileState, RetentionPolicy
 from storage_server.element.description import MODES
 from storage_server.files.changes import HOLD_IS_ELSEWHERE
 from storage_server.files.view import FileView
-from storage_server.modes import Mode
-from storage_server.sidecar import UPDATABLE, FileState, RetentionPolicy
 from storage_server.uploads.header import Header
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

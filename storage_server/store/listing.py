@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from stat import S_ISREG
 
 from mesh.errors import Unavailable
-from storage_server.naming import is_sidecar_name
+from storage_server.domain.naming import is_sidecar_name
 from storage_server.store.folders import Folders
 from storage_server.store.name_index import FolderNames, names_by_id
 from storage_server.store.port import (

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mesh.errors import Aborted, DataLoss, InvalidArgument
-from storage_server.naming import is_sidecar_name
+from storage_server.domain.naming import is_sidecar_name
 from storage_server.store import durable, paths
 from storage_server.store.folders import Folders, Handle, element_name
 from storage_server.store.os_errors import changes_store

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from mesh.errors import Unavailable
-from storage_server.file_id import time_of
-from storage_server.naming import file_id_in_name, is_sidecar_name
+from storage_server.domain.file_id import time_of
+from storage_server.domain.naming import file_id_in_name, is_sidecar_name
 
 MAX_LISTINGS = 2
 # A listing takes milliseconds; whoever finds two of them waits that long, no more.

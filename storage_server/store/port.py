@@ -5,7 +5,7 @@ bucket) implement it, and one contract suite holds both to it.
 
 Lifecycle: an adapter is built by its `open()` coroutine and released by `close()`. All
 methods are coroutines that never block the event loop. All paths are relative to the
-element's root, use `/`, and come from `storage_server.naming` or from a listing, never
+element's root, use `/`, and come from `storage_server.domain.naming` or from a listing, never
 from a client; an adapter refuses any path that leaves the root.
 
 Errors: a dependency that is down or silent is `mesh.errors.Unavailable`; a full disk is

@@ -16,7 +16,7 @@ from mesh.errors import (
     InvalidArgument,
     Unavailable,
 )
-from storage_server.naming import is_sidecar_name
+from storage_server.domain.naming import is_sidecar_name
 from storage_server.store import s3_listing, s3_uploads
 from storage_server.store.name_index import FolderNames, NameIndex, names_by_id
 from storage_server.store.paths import ELEMENT_FILE, check, split

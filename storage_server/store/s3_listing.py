@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 from xml.sax.saxutils import unescape
 
 from mesh.errors import Unavailable
-from storage_server.naming import is_sidecar_name
+from storage_server.domain.naming import is_sidecar_name
 from storage_server.store.port import (
     UNREADABLE_SIZE,
     Identity,

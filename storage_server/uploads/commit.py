@@ -22,12 +22,12 @@ import time
 from collections.abc import Awaitable, Callable
 
 from mesh.errors import ArtStoreError, DataLoss, Unavailable
-from storage_server.catalog.kinds import ChangeKind
+from storage_server.domain.kinds import ChangeKind
+from storage_server.domain.sidecar import Sidecar
 from storage_server.element.state import Element
 from storage_server.files.locks import KeyedLocks
 from storage_server.files.recording import Recording, SidecarUncertain
 from storage_server.files.view import FileView
-from storage_server.sidecar import Sidecar
 from storage_server.store.port import SealedBlob, Stage
 from storage_server.uploads.header import completed
 

@@ -13,9 +13,9 @@ import orjson
 from mesh import content_type
 from mesh.errors import InvalidArgument
 from mesh.identity.caller import DEFAULT_NAMESPACE
-from storage_server import naming
-from storage_server.file_id import time_of
-from storage_server.sidecar import (
+from storage_server.domain import naming
+from storage_server.domain.file_id import time_of
+from storage_server.domain.sidecar import (
     MAX_CREATED_BY_BYTES,
     MAX_RETENTION_DAYS,
     RetentionPolicy,
@@ -23,8 +23,8 @@ from storage_server.sidecar import (
     check_user_part,
     encode,
 )
+from storage_server.domain.user_part import check_labels, distinct
 from storage_server.store.port import SealedBlob
-from storage_server.user_part import check_labels, distinct
 
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 DEFAULT_RETENTION_DAYS = 30

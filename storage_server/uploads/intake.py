@@ -20,11 +20,11 @@ from mesh.errors import (
 from mesh.identity.caller import Caller
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.uploads import UploadRow
+from storage_server.domain.file_id import new_file_id
+from storage_server.domain.naming import blob_path
 from storage_server.element.clock import Clock
-from storage_server.file_id import new_file_id
 from storage_server.files.locks import KeyedLocks
 from storage_server.files.view import FileView, of_row
-from storage_server.naming import blob_path
 from storage_server.repair.replay import Replay
 from storage_server.uploads.header import Header, checked, describes, draft, require_new
 from storage_server.uploads.sessions import Find, Opened, Sessions, require_present

@@ -22,10 +22,10 @@ from mesh.errors import (
     Unavailable,
 )
 from storage_server.catalog.uploads import UploadRow, Uploads
+from storage_server.domain.sidecar import Sidecar
 from storage_server.element.space import Space
 from storage_server.element.state import Element
 from storage_server.files.view import FileView
-from storage_server.sidecar import Sidecar
 from storage_server.store.port import SIDECAR_SUFFIX, SealedBlob, Stage, StagedState, Store
 from storage_server.unbroken import Unbroken
 from storage_server.uploads.commit import Commit, compare

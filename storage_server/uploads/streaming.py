@@ -11,11 +11,11 @@ import google_crc32c
 import structlog
 
 from mesh.errors import ArtStoreError, DataLoss, OutOfRange, ResourceExhausted
+from storage_server.domain.sidecar import Sidecar
 from storage_server.element.space import Space
 from storage_server.element.state import Element
 from storage_server.files.recording import SidecarUncertain
 from storage_server.files.view import FileView
-from storage_server.sidecar import Sidecar
 from storage_server.store.port import SealedBlob, Stage
 from storage_server.unbroken import Unbroken
 from storage_server.uploads.commit import Commit, compare

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from dataclasses import dataclass, field
 
 from mesh.errors import Aborted, DataLoss, FailedPrecondition, InvalidArgument, OutOfRange
-from storage_server.naming import file_id_in_name, is_folder, is_sidecar_name
+from storage_server.domain.naming import file_id_in_name, is_folder, is_sidecar_name
 from storage_server.store.digest import RunningDigest
 from storage_server.store.name_index import names_by_id
 from storage_server.store.paths import ELEMENT_FILE, check, check_key, split

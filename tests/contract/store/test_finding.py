@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from storage_server.file_id import new_file_id
-from storage_server.naming import folder_of
+from storage_server.domain.file_id import new_file_id
+from storage_server.domain.naming import folder_of
 from storage_server.store.port import Store
 from tests.contract.store.places import FOLDER, Place
 

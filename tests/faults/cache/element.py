@@ -15,7 +15,7 @@ import grpc
 from artstore.v1 import cache_pb2, storage_pb2
 from storage_server.catalog.rows import from_record, intact
 from storage_server.catalog.tables import Tables
-from storage_server.sidecar import FileState, InvalidSidecar, Sidecar, decode, encode
+from storage_server.domain.sidecar import FileState, InvalidSidecar, Sidecar, decode, encode
 from tests.acceptance.outside import Outside
 from tests.integration.cache.backdoor import Backdoor, LocalBackdoor, S3Backdoor
 from tests.integration.cache.rig import a_sidecar, path_of

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from artstore.v1 import cache_pb2, types_pb2
-from storage_server.sidecar import (
+from storage_server.domain.sidecar import (
     FileState,
     InvalidSidecar,
     Sidecar,

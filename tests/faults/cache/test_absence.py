@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 import grpc
 import pytest
 
-from storage_server.sidecar import Sidecar
+from storage_server.domain.sidecar import Sidecar
 from tests.faults.cache.element import ELEMENT, ElementProcess
 from tests.integration.cache.backdoor import S3Backdoor
 from tests.services import wait_until

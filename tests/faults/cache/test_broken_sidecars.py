@@ -7,7 +7,7 @@ from dataclasses import replace
 import grpc
 import pytest
 
-from storage_server.sidecar import Sidecar, encode
+from storage_server.domain.sidecar import Sidecar, encode
 from tests.faults.cache.element import ELEMENT, SIDECAR_SUFFIX, ElementProcess
 from tests.integration.cache.rig import a_sidecar, path_of
 from tests.integration.cache.test_broken_sidecars import BREAKS

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from artstore.v1 import changes_pb2
-from storage_server.sidecar import encode
+from storage_server.domain.sidecar import encode
 from tests.faults.cache.element import ELEMENT, SIDECAR_SUFFIX, ElementProcess
 from tests.integration.cache.rig import path_of
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import grpc
 import pytest
 
-from storage_server.sidecar import FileState
+from storage_server.domain.sidecar import FileState
 from tests.faults.cache.element import ELEMENT, AloneCaller, ElementProcess, is_live
 from tests.services import wait_until
 

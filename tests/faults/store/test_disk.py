@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from mesh.errors import ArtStoreError, DataLoss, ResourceExhausted, StoreReadOnly, Unavailable
-from storage_server.file_id import new_file_id
+from storage_server.domain.file_id import new_file_id
 from storage_server.store import durable
 from storage_server.store.local import LocalStore
 from storage_server.store.port import Store

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from mesh.errors import Unavailable
-from storage_server.file_id import new_file_id
+from storage_server.domain.file_id import new_file_id
 from storage_server.store.open import StoreConfig, open_store
 from storage_server.store.port import Store
 from storage_server.store.s3_client import S3Client

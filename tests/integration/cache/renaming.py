@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable
 
-from storage_server.naming import is_sidecar_name
+from storage_server.domain.naming import is_sidecar_name
 
 Form = Callable[[str], str]
 

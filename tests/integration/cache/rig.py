@@ -14,25 +14,25 @@ import google_crc32c
 from mesh.operations import Operations
 from mesh.postgres.database import Database
 from mesh.redis import open_redis
-from storage_server import naming
 from storage_server.cache_operations import CacheOperations
 from storage_server.catalog.catalog import Catalog
-from storage_server.catalog.kinds import ChangeKind
 from storage_server.catalog.rows import FileRow
 from storage_server.catalog.tables import Tables
 from storage_server.consistency.check import Check
 from storage_server.consistency.report import Level, Report
 from storage_server.consistency.scrub import Scrub
+from storage_server.domain import naming
+from storage_server.domain.file_id import new_file_id, time_of
+from storage_server.domain.kinds import ChangeKind
+from storage_server.domain.modes import Mode
+from storage_server.domain.sidecar import Sidecar, decode, encode, tombstoned, updated
 from storage_server.element import identity
 from storage_server.element.writer import FolderWriterLock
-from storage_server.file_id import new_file_id, time_of
 from storage_server.files.locks import KeyedLocks
 from storage_server.locks import ElementLocks
-from storage_server.modes import Mode
 from storage_server.repair.cleanup import Cleanup
 from storage_server.repair.rebuild import Rebuild, RebuildResult
 from storage_server.repair.restoring import NameRestoring
-from storage_server.sidecar import Sidecar, decode, encode, tombstoned, updated
 from storage_server.store.port import SIDECAR_SUFFIX, Store
 from tests.integration.cache.backdoor import Backdoor
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from storage_server.catalog.kinds import ChangeKind
 from storage_server.catalog.uploads import UploadRow
 from storage_server.consistency.report import Finding, Level
-from storage_server.naming import blob_path
-from storage_server.sidecar import Sidecar
+from storage_server.domain.kinds import ChangeKind
+from storage_server.domain.naming import blob_path
+from storage_server.domain.sidecar import Sidecar
 from storage_server.store.port import StagedState
 from tests.integration.cache.rig import CacheRig, a_sidecar, path_of, utc_now
 

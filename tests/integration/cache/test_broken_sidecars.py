@@ -10,8 +10,8 @@ import orjson
 import pytest
 
 from storage_server.consistency.report import Finding, Level
-from storage_server.file_id import new_file_id
-from storage_server.sidecar import Sidecar, encode
+from storage_server.domain.file_id import new_file_id
+from storage_server.domain.sidecar import Sidecar, encode
 from storage_server.store.port import SIDECAR_SUFFIX
 from tests.integration.cache.rig import CacheRig, a_sidecar, path_of, utc_now
 

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 import pytest
 
 from mesh.errors import Unavailable
+from storage_server.domain.sidecar import Sidecar
 from storage_server.files.locate import locate
-from storage_server.sidecar import Sidecar
 from tests.integration.cache.rig import CacheRig, path_of
 
 LONG_AGO = datetime(2025, 1, 2, 3, tzinfo=UTC)

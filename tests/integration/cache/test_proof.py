@@ -11,9 +11,9 @@ import pytest
 
 from mesh.errors import FailedPrecondition, Unavailable
 from storage_server.consistency.report import Finding, Level
+from storage_server.domain.modes import Mode
 from storage_server.element import identity
 from storage_server.element.identity import ElementFile
-from storage_server.modes import Mode
 from tests.integration.cache.backdoor import LocalBackdoor
 from tests.integration.cache.rig import ELEMENT_ID, CacheRig, path_of
 

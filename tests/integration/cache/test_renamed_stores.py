@@ -10,8 +10,8 @@ import pytest
 
 from mesh.errors import Unavailable
 from storage_server.consistency.report import Finding, Level
-from storage_server.naming import blob_path
-from storage_server.sidecar import FileState, Sidecar, encode
+from storage_server.domain.naming import blob_path
+from storage_server.domain.sidecar import FileState, Sidecar, encode
 from tests.integration.cache.backdoor import LocalBackdoor
 from tests.integration.cache.renaming import FORMS, Form, only_blobs, only_sidecars, renamed
 from tests.integration.cache.rig import CacheRig, a_sidecar, path_of, utc_now

@@ -11,8 +11,8 @@ import pytest
 
 from mesh.errors import FailedPrecondition
 from storage_server.consistency.report import Finding, Level
+from storage_server.domain.sidecar import Sidecar
 from storage_server.repair.dropping import DELETE_RATIO_FROM
-from storage_server.sidecar import Sidecar
 from tests.integration.cache.backdoor import LocalBackdoor
 from tests.integration.cache.rig import CacheRig, utc_now
 

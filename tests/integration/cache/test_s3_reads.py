@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from storage_server.consistency.report import Level
-from storage_server.sidecar import Sidecar
+from storage_server.domain.sidecar import Sidecar
 from storage_server.store.port import SIDECAR_SUFFIX
 from storage_server.store.s3 import S3Store
 from tests.integration.cache.conftest import FOLDER

@@ -5,14 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from storage_server import naming
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.fences import Fence, Guard
-from storage_server.catalog.kinds import ChangeKind
 from storage_server.catalog.rows import to_values
 from storage_server.catalog.writes import Committed, Guarded
-from storage_server.file_id import new_file_id, time_of
-from storage_server.sidecar import Sidecar, digest
+from storage_server.domain import naming
+from storage_server.domain.file_id import new_file_id, time_of
+from storage_server.domain.kinds import ChangeKind
+from storage_server.domain.sidecar import Sidecar, digest
 from storage_server.store.port import Identity
 
 TTL_HOURS = 24

@@ -9,8 +9,8 @@ from mesh.errors import Unavailable
 from mesh.postgres.database import Database
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.fences import Fence, Guard
-from storage_server.catalog.kinds import ChangeKind
 from storage_server.catalog.tables import Tables
+from storage_server.domain.kinds import ChangeKind
 from tests.integration.catalog.files import a_sidecar, commit, found, upload
 from tests.services import PostgresProcess
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from storage_server.catalog import expiry
 from storage_server.catalog.catalog import Catalog
-from storage_server.file_id import new_file_id
+from storage_server.domain.file_id import new_file_id
 from tests.integration.catalog.files import a_sidecar, now, upload
 
 MICROSECOND = timedelta(microseconds=1)

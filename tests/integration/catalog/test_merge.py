@@ -11,9 +11,9 @@ import pytest
 from mesh.errors import Aborted
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.fences import Fence, Guard
-from storage_server.catalog.kinds import ChangeKind
 from storage_server.catalog.merge import Merged, RenewedPage
-from storage_server.sidecar import FileState, Sidecar, tombstoned, updated
+from storage_server.domain.kinds import ChangeKind
+from storage_server.domain.sidecar import FileState, Sidecar, tombstoned, updated
 from tests.integration.catalog.files import (
     a_sidecar,
     an_identity,

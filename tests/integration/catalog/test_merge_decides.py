@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from mesh.postgres.database import Database
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.fences import Fence, Guard
-from storage_server.catalog.kinds import ChangeKind
 from storage_server.catalog.rows import FileRow
 from storage_server.catalog.tables import Tables
-from storage_server.repair.decisions import Found, MergeAction, may_drop, merge_action
-from storage_server.sidecar import Sidecar, tombstoned, updated
+from storage_server.domain.decisions import Found, MergeAction, may_drop, merge_action
+from storage_server.domain.kinds import ChangeKind
+from storage_server.domain.sidecar import Sidecar, tombstoned, updated
 from tests.integration.catalog.files import a_sidecar, an_identity, commit, found, now, upload
 
 

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from mesh.errors import InvalidArgument
 from storage_server.catalog import rows
 from storage_server.catalog.catalog import Catalog
-from storage_server.catalog.kinds import ChangeKind
-from storage_server.sidecar import Sidecar, decode, encode, tombstoned
+from storage_server.domain.kinds import ChangeKind
+from storage_server.domain.sidecar import Sidecar, decode, encode, tombstoned
 from storage_server.store.port import Identity
 from tests.integration.catalog.files import a_sidecar, commit, lazy, now, renew, upload
 from tests.unit.storage.sidecars import any_sidecar

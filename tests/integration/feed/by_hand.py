@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 
 from artstore.v1 import cache_pb2, cache_pb2_grpc
-from storage_server.sidecar import encode
+from storage_server.domain.sidecar import encode
 from storage_server.store.port import SIDECAR_SUFFIX
 from tests.integration.cache.rig import a_sidecar, path_of
 from tests.integration.storage.rig import Node

@@ -12,8 +12,8 @@ import grpc
 import pytest
 
 from artstore.v1 import changes_pb2, storage_pb2, types_pb2
+from storage_server.domain.sidecar import FileState, encode
 from storage_server.feed import watch
-from storage_server.sidecar import FileState, encode
 from storage_server.store.port import SIDECAR_SUFFIX
 from tests.integration.cache.rig import a_sidecar, path_of
 from tests.integration.feed.by_hand import put_files, repair

@@ -13,9 +13,9 @@ import pytest
 
 from artstore.v1 import cache_pb2, cache_pb2_grpc
 from mesh.follower.lookups import BATCH, ElementFiles
-from storage_server.file_id import new_file_id
+from storage_server.domain.file_id import new_file_id
+from storage_server.domain.naming import home_of
 from storage_server.files.lookup import Lookup
-from storage_server.naming import home_of
 from storage_server.store.name_index import NameIndex
 from tests.integration.follower.following import Following, replica_rows
 from tests.integration.storage.rig import Node

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from storage_server import sweep
-from storage_server.file_id import new_file_id
-from storage_server.naming import folder_of
+from storage_server.domain.file_id import new_file_id
+from storage_server.domain.naming import folder_of
 from tests.integration.storage.rig import Rig, noise, until
 from tests.services import S3Account, S3Process
 

@@ -11,8 +11,8 @@ import grpc
 import pytest
 
 from artstore.v1 import storage_pb2
-from storage_server.file_id import new_file_id
-from storage_server.naming import home_of
+from storage_server.domain.file_id import new_file_id
+from storage_server.domain.naming import home_of
 from storage_server.store.name_index import NameIndex
 from storage_server.store.s3 import S3Store
 from storage_server.store.s3_client import S3Client

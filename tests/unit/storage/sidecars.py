@@ -7,8 +7,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from storage_server.file_id import new_file_id
-from storage_server.sidecar import FileState, RetentionPolicy, Sidecar
+from storage_server.domain.file_id import new_file_id
+from storage_server.domain.sidecar import FileState, RetentionPolicy, Sidecar
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
 

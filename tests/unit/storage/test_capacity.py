@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.errors import ResourceExhausted
-from storage_server.capacity import (
+from storage_server.domain.capacity import (
     UNKNOWN_SIZE_STEP_BYTES,
     FillLevel,
     Reservations,
     fill_level,
     room,
 )
-from storage_server.modes import Mode
+from storage_server.domain.modes import Mode
 
 STEP = UNKNOWN_SIZE_STEP_BYTES
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage_server.file_id import is_canonical, new_file_id, time_of
-from storage_server.naming import folder_of, home_of
+from storage_server.domain.file_id import is_canonical, new_file_id, time_of
+from storage_server.domain.naming import folder_of, home_of
 
 NOW = datetime(2026, 5, 4, 3, 2, 1, 987654, tzinfo=UTC)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mesh.errors import FailedPrecondition
-from storage_server.modes import (
+from storage_server.domain.modes import (
     Mode,
     Operation,
     allows,

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage_server.file_id import new_file_id
-from storage_server.naming import (
+from storage_server.domain.file_id import new_file_id
+from storage_server.domain.naming import (
     clean,
     clean_uploader,
     file_id_in_name,

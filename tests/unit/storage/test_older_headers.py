@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import orjson
 import pytest
 
-from storage_server.file_id import new_file_id
+from storage_server.domain.file_id import new_file_id
 from storage_server.store.port import SealedBlob
 from storage_server.uploads.header import Header, checked, completed, describes, draft
 

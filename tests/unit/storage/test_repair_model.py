@@ -2,7 +2,7 @@
 
 Each actor is a list of atomic steps. The model walks every order of those steps, with a crash
 of the server after every one of them, and asks at the end: do rows equal sidecars? The repairs
-take their decisions from `storage_server.repair.decisions` and the fences from
+take their decisions from `storage_server.domain.decisions` and the fences from
 `storage_server.catalog.fences`, as the server does; where the server decides in SQL, a test of
 the catalog holds that to these functions.
 """
@@ -16,7 +16,7 @@ from operator import itemgetter
 import pytest
 
 from storage_server.catalog.fences import Fence, Guard, in_force
-from storage_server.repair.decisions import (
+from storage_server.domain.decisions import (
     Found,
     MergeAction,
     Verdict,

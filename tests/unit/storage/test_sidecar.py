@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.errors import FailedPrecondition, InvalidArgument
-from storage_server.sidecar import (
+from storage_server.domain.sidecar import (
     MAX_CREATED_BY_BYTES,
     MAX_SIDECAR_BYTES,
     FileState,
@@ -57,7 +57,7 @@ def test_bytes_as_they_were_written_are_not_encoded_again(monkeypatch: pytest.Mo
     sidecar = a_sidecar(tags=("a",), attributes={"b": "1", "c": "2"})
     expected = (sidecar, digest(sidecar))
     encoded = encode(sidecar)
-    monkeypatch.delattr("storage_server.sidecar._canonical")
+    monkeypatch.delattr("storage_server.domain.sidecar._canonical")
     assert decode_with_digest(encoded) == expected
 
 

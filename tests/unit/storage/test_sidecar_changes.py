@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mesh.errors import FailedPrecondition, InvalidArgument
-from storage_server.sidecar import (
+from storage_server.domain.sidecar import (
     FileState,
     RetentionPolicy,
     check_user_part,

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from mesh.errors import Unavailable
-from storage_server.file_id import new_file_id
+from storage_server.domain.file_id import new_file_id
 from storage_server.store.name_index import FolderNames, NameIndex, names_by_id
 
 

@@ -21,9 +21,9 @@ import orjson
 
 from mesh.content_type import canonical
 from mesh.errors import FailedPrecondition, InvalidArgument
-from storage_server import sidecar_members as read
-from storage_server.sidecar_scan import InvalidSidecar, unknown_members
-from storage_server.user_part import (
+from storage_server.domain import sidecar_members as read
+from storage_server.domain.sidecar_scan import InvalidSidecar, unknown_members
+from storage_server.domain.user_part import (
     MAX_FILENAME_BYTES,
     MAX_USER_PART_BYTES,
     check_labels,

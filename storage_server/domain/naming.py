@@ -17,7 +17,7 @@ import re
 from datetime import UTC, datetime
 from functools import lru_cache
 
-from storage_server.file_id import milliseconds_of
+from storage_server.domain.file_id import milliseconds_of
 
 SIDECAR_SUFFIX = ".attr.json"
 MAX_NAME_BYTES = 200

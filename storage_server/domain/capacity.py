@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from mesh.errors import ResourceExhausted
-from storage_server.modes import Mode
+from storage_server.domain.modes import Mode
 
 UNKNOWN_SIZE_STEP_BYTES = 64 * 1024 * 1024
 """Reserved at a time for an upload that did not declare its size."""

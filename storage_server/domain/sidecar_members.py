@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from storage_server import file_id as ids
-from storage_server.sidecar_scan import InvalidSidecar
+from storage_server.domain import file_id as ids
+from storage_server.domain.sidecar_scan import InvalidSidecar
 
 MAX_INT64 = (1 << 63) - 1
 MAX_INT32 = (1 << 31) - 1
