@@ -47,17 +47,14 @@ from storage_server.feed.trimming import INTERVAL_SECONDS as TRIM_SECONDS
 from storage_server.feed.trimming import trim
 from storage_server.files.changes import Changes
 from storage_server.files.download import Downloads
-from storage_server.files.locks import KeyedLocks
 from storage_server.files.lookup import Lookup
 from storage_server.files.purge import Purge
-from storage_server.files.recording import Recording
 from storage_server.files.refresh import Refresh
 from storage_server.files.trash import Trash
 from storage_server.locks import ElementLocks, LazyLocks
 from storage_server.maintenance import Maintenance
 from storage_server.repair.cleanup import Cleanup
 from storage_server.repair.rebuild import Rebuild
-from storage_server.repair.replay import Replay
 from storage_server.repair.restoring import NameRestoring
 from storage_server.rpc.cache import CacheServicer
 from storage_server.rpc.feed import FeedStreams
@@ -73,6 +70,9 @@ from storage_server.uploads.intake import Intake
 from storage_server.uploads.session import SessionParts
 from storage_server.uploads.sessions import Sessions
 from storage_server.uploads.streaming import UploadParts
+from storage_server.writing.keyed_locks import KeyedLocks
+from storage_server.writing.recording import Recording
+from storage_server.writing.replay import Replay
 
 STORAGE = "artstore.v1.StorageService"
 CACHE = "artstore.v1.CacheService"

@@ -14,10 +14,10 @@ from storage_server.element.clock import Clock
 from storage_server.element.state import Element
 from storage_server.files.purge import Purge
 from storage_server.files.trash import Trash
-from storage_server.repair.replay import INTERVAL_SECONDS, Replay
 from storage_server.sweep import Sweeper
 from storage_server.uploads.intake import Intake
 from storage_server.uploads.sessions import Sessions
+from storage_server.writing.replay import INTERVAL_SECONDS, Replay
 
 SELDOM_SECONDS = 600.0
 

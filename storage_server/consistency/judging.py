@@ -12,7 +12,7 @@ from storage_server.consistency.report import Finding, Report
 from storage_server.consistency.suspicions import Suspicions
 from storage_server.domain.naming import blob_beside, file_id_in_name
 from storage_server.domain.sidecar import FileState
-from storage_server.repair.reading import (
+from storage_server.sidecars.reading import (
     NOT_A_FILE,
     InvalidAttr,
     Look,

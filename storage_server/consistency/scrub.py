@@ -12,8 +12,8 @@ from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.summaries import RowSummary
 from storage_server.consistency.report import Finding, Report
 from storage_server.domain.sidecar import FileState, Sidecar
-from storage_server.files.locate import locate_blob
-from storage_server.repair.reading import InvalidAttr, ReadSidecar, read_rows
+from storage_server.sidecars.locate import locate_blob
+from storage_server.sidecars.reading import InvalidAttr, ReadSidecar, read_rows
 from storage_server.store.port import Store
 
 BATCH = 500

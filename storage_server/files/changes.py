@@ -22,14 +22,14 @@ from storage_server.domain.kinds import ChangeKind
 from storage_server.domain.modes import Operation
 from storage_server.domain.sidecar import FileState, Sidecar, digest, tombstoned, undeleted, updated
 from storage_server.element.state import Element
-from storage_server.files.locate import locate, locate_blob
-from storage_server.files.locks import KeyedLocks
 from storage_server.files.lookup import not_found
-from storage_server.files.recording import Recording, SidecarUncertain
-from storage_server.files.view import FileView, of_sidecar
-from storage_server.repair.reading import ReadSidecar
+from storage_server.sidecars.locate import locate, locate_blob
+from storage_server.sidecars.reading import ReadSidecar
 from storage_server.store.port import Store
 from storage_server.unbroken import Unbroken
+from storage_server.writing.keyed_locks import KeyedLocks
+from storage_server.writing.recording import Recording, SidecarUncertain
+from storage_server.writing.view import FileView, of_sidecar
 
 _log = structlog.stdlib.get_logger(__name__)
 

@@ -14,10 +14,10 @@ from storage_server.domain.modes import Operation
 from storage_server.domain.naming import blob_path
 from storage_server.domain.sidecar import Sidecar
 from storage_server.element.state import Element
-from storage_server.files.locate import other_form_of_blob
 from storage_server.files.lookup import Lookup
-from storage_server.files.view import FileView
+from storage_server.sidecars.locate import other_form_of_blob
 from storage_server.store.port import Store
+from storage_server.writing.view import FileView
 
 CHUNK_BYTES = 512 * 1024
 # How often whoever waits for a first byte looks whether the storage still answers at all.

@@ -19,8 +19,8 @@ from storage_server.domain.naming import home_of, sidecar_path
 from storage_server.domain.sidecar import FileState
 from storage_server.element.state import Element
 from storage_server.files.refresh import DEADLINE_SECONDS, Refresh
-from storage_server.files.view import FileView, of_row
 from storage_server.store.side_by_side import side_by_side
+from storage_server.writing.view import FileView, of_row
 
 MAX_BATCH = 1000
 # More than a silent database takes to be given up, and a refresh.

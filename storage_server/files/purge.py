@@ -18,11 +18,11 @@ from storage_server.domain.modes import Operation, allows
 from storage_server.domain.sidecar import FileState
 from storage_server.element.state import Element
 from storage_server.element.writer import WriterLock
-from storage_server.files.locate import locate
-from storage_server.files.locks import KeyedLocks
 from storage_server.locks import ElementLocks, LockKind
-from storage_server.repair.reading import ReadSidecar
+from storage_server.sidecars.locate import locate
+from storage_server.sidecars.reading import ReadSidecar
 from storage_server.store.port import Store
+from storage_server.writing.keyed_locks import KeyedLocks
 
 _log = structlog.stdlib.get_logger(__name__)
 

@@ -25,11 +25,11 @@ from storage_server.domain.kinds import ChangeKind
 from storage_server.domain.sidecar import FileState
 from storage_server.element.state import Element
 from storage_server.files.breaker import Breaker
-from storage_server.files.locate import locate
-from storage_server.files.locks import KeyedLocks
-from storage_server.files.recording import Recording
-from storage_server.files.view import FileView, of_row, of_sidecar
-from storage_server.repair.reading import ReadSidecar
+from storage_server.sidecars.locate import locate
+from storage_server.sidecars.reading import ReadSidecar
+from storage_server.writing.keyed_locks import KeyedLocks
+from storage_server.writing.recording import Recording
+from storage_server.writing.view import FileView, of_row, of_sidecar
 
 DEADLINE_SECONDS = 1.0
 

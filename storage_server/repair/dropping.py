@@ -9,8 +9,8 @@ from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.summaries import RowSummary
 from storage_server.domain.decisions import may_drop
 from storage_server.domain.sidecar import FileState
-from storage_server.repair.reading import look_at
 from storage_server.repair.run import RebuildRun
+from storage_server.sidecars.reading import look_at
 from storage_server.store.port import Store
 
 BATCH = 2000

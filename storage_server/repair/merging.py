@@ -14,8 +14,8 @@ from storage_server.domain.decisions import keeps_id
 from storage_server.domain.naming import blob_beside
 from storage_server.domain.sidecar import FileState
 from storage_server.repair.comparison import Differences, ListedBlobs
-from storage_server.repair.reading import InvalidAttr, look_at, taken, validated
 from storage_server.repair.run import RebuildRun
+from storage_server.sidecars.reading import InvalidAttr, look_at, taken, validated
 from storage_server.store.port import UNKNOWN_SIZE, Identity, Store
 
 READ_BATCH = 1000

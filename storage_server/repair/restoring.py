@@ -11,11 +11,11 @@ from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.summaries import RowSummary
 from storage_server.domain.naming import blob_path
 from storage_server.element.writer import WriterLock
-from storage_server.files.locate import locate, locate_blob
-from storage_server.files.locks import KeyedLocks
-from storage_server.repair.reading import InvalidAttr
 from storage_server.repair.run import RebuildRun
+from storage_server.sidecars.locate import locate, locate_blob
+from storage_server.sidecars.reading import InvalidAttr
 from storage_server.store.port import Store
+from storage_server.writing.keyed_locks import KeyedLocks
 
 BATCH = 1000
 

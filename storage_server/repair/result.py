@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from storage_server.repair.reading import InvalidAttr
+from storage_server.sidecars.reading import InvalidAttr
 
 KEPT_ERRORS = 10
 

@@ -20,8 +20,8 @@ from storage_server.feed import (
     SnapshotBegins,
     SnapshotFiles,
 )
-from storage_server.files.view import of_row
 from storage_server.rpc.messages import CHANGE_KINDS, file_message, timestamp
+from storage_server.writing.view import of_row
 
 # A batch is put into words in pieces, so that other calls have their turn between them.
 TURN = 100

@@ -17,8 +17,8 @@ from storage_server.domain.modes import Mode
 from storage_server.domain.sidecar import UPDATABLE, FileState, RetentionPolicy
 from storage_server.element.description import MODES
 from storage_server.files.changes import HOLD_IS_ELSEWHERE
-from storage_server.files.view import FileView
 from storage_server.uploads.header import Header
+from storage_server.writing.view import FileView
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

@@ -19,7 +19,6 @@ from storage_server.element.state import Element
 from storage_server.files.changes import Changes
 from storage_server.files.download import CHUNK_BYTES, Downloads
 from storage_server.files.lookup import Lookup
-from storage_server.files.view import FileView
 from storage_server.rpc import upload_streams
 from storage_server.rpc.feed import FeedStreams
 from storage_server.rpc.messages import (
@@ -35,6 +34,7 @@ from storage_server.rpc.messages import (
 from storage_server.unbroken import Unbroken
 from storage_server.uploads.intake import Intake, Repeated
 from storage_server.uploads.sessions import Sessions
+from storage_server.writing.view import FileView
 
 Context = grpc.aio.ServicerContext[Any, Any]
 

@@ -16,11 +16,11 @@ import grpc
 
 from artstore.v1 import types_pb2, uploads_pb2
 from mesh.errors import ArtStoreError, InvalidArgument
-from storage_server.files.view import FileView
 from storage_server.rpc.messages import optional
 from storage_server.unbroken import Unbroken
 from storage_server.uploads.session import Session, Writer
 from storage_server.uploads.streaming import StreamedUpload
+from storage_server.writing.view import FileView
 
 T = TypeVar("T")
 

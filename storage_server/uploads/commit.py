@@ -25,11 +25,11 @@ from mesh.errors import ArtStoreError, DataLoss, Unavailable
 from storage_server.domain.kinds import ChangeKind
 from storage_server.domain.sidecar import Sidecar
 from storage_server.element.state import Element
-from storage_server.files.locks import KeyedLocks
-from storage_server.files.recording import Recording, SidecarUncertain
-from storage_server.files.view import FileView
 from storage_server.store.port import SealedBlob, Stage
 from storage_server.uploads.header import completed
+from storage_server.writing.keyed_locks import KeyedLocks
+from storage_server.writing.recording import Recording, SidecarUncertain
+from storage_server.writing.view import FileView
 
 
 class Commit:

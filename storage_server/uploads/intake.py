@@ -23,12 +23,12 @@ from storage_server.catalog.uploads import UploadRow
 from storage_server.domain.file_id import new_file_id
 from storage_server.domain.naming import blob_path
 from storage_server.element.clock import Clock
-from storage_server.files.locks import KeyedLocks
-from storage_server.files.view import FileView, of_row
-from storage_server.repair.replay import Replay
 from storage_server.uploads.header import Header, checked, describes, draft, require_new
 from storage_server.uploads.sessions import Find, Opened, Sessions, require_present
 from storage_server.uploads.streaming import StreamedUpload, UploadParts
+from storage_server.writing.keyed_locks import KeyedLocks
+from storage_server.writing.replay import Replay
+from storage_server.writing.view import FileView, of_row
 
 REQUEST_LIFE = timedelta(days=7)
 TAKE_OVER_SECONDS = 60.0

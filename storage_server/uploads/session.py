@@ -25,12 +25,12 @@ from storage_server.catalog.uploads import UploadRow, Uploads
 from storage_server.domain.sidecar import Sidecar
 from storage_server.element.space import Space
 from storage_server.element.state import Element
-from storage_server.files.view import FileView
 from storage_server.store.port import SIDECAR_SUFFIX, SealedBlob, Stage, StagedState, Store
 from storage_server.unbroken import Unbroken
 from storage_server.uploads.commit import Commit, compare
 from storage_server.uploads.header import Header
 from storage_server.uploads.streaming import check_chunk, check_not_beyond
+from storage_server.writing.view import FileView
 
 CHECKPOINT_BYTES = 64 * 1024 * 1024
 

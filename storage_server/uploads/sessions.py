@@ -31,12 +31,12 @@ from storage_server.catalog.reads import (
 from storage_server.catalog.uploads import UploadRow
 from storage_server.domain.naming import blob_path
 from storage_server.domain.sidecar import FileState, Sidecar
-from storage_server.files.locks import KeyedLocks
-from storage_server.files.view import FileView
-from storage_server.repair.replay import Replay
 from storage_server.store.port import StagedState
 from storage_server.uploads.header import Header, check_declared, draft
 from storage_server.uploads.session import Session, SessionParts, Writer, first_key
+from storage_server.writing.keyed_locks import KeyedLocks
+from storage_server.writing.replay import Replay
+from storage_server.writing.view import FileView
 
 IDLE_CLOSE_SECONDS = 300.0
 

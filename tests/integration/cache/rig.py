@@ -28,12 +28,12 @@ from storage_server.domain.modes import Mode
 from storage_server.domain.sidecar import Sidecar, decode, encode, tombstoned, updated
 from storage_server.element import identity
 from storage_server.element.writer import FolderWriterLock
-from storage_server.files.locks import KeyedLocks
 from storage_server.locks import ElementLocks
 from storage_server.repair.cleanup import Cleanup
 from storage_server.repair.rebuild import Rebuild, RebuildResult
 from storage_server.repair.restoring import NameRestoring
 from storage_server.store.port import SIDECAR_SUFFIX, Store
+from storage_server.writing.keyed_locks import KeyedLocks
 from tests.integration.cache.backdoor import Backdoor
 
 ELEMENT_ID = "se-01"

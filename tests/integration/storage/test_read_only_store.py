@@ -17,9 +17,9 @@ from artstore.v1 import storage_pb2, types_pb2, uploads_pb2
 from mesh.calls.status import from_rpc_error
 from mesh.errors import Unavailable
 from storage_server.catalog.writes import Writes
-from storage_server.repair import replay
 from storage_server.store import durable
 from storage_server.store.s3_client import S3Client
+from storage_server.writing import replay
 from tests import mounts
 from tests.integration.storage.rig import Node, Rig, noise, until
 from tests.services import RcloneProcess, S3Account

@@ -18,11 +18,11 @@ from artstore.v1 import storage_pb2, types_pb2, uploads_pb2
 from mesh.errors import Unavailable
 from storage_server.catalog.pending import Pending
 from storage_server.catalog.writes import Writes
-from storage_server.files.recording import Recording
-from storage_server.repair.replay import Replay
 from storage_server.store.local import LocalStore
 from storage_server.store.s3 import S3Store
 from storage_server.sweep import Sweeper
+from storage_server.writing.recording import Recording
+from storage_server.writing.replay import Replay
 from tests.integration.storage.process import Process
 from tests.integration.storage.rig import CHUNK, Rig, accepted, chunk_of, noise, until
 
@@ -96,7 +96,7 @@ async def test_an_upload_cut_off_before_its_sidecar_leaves_nothing(
             with pytest.raises(grpc.aio.AioRpcError):
                 await node.upload(b"lost")
         assert not await _no_intents(rig)()
-    monkeypatch.setattr("storage_server.repair.replay.LANDING_TIME", timedelta(0))
+    monkeypatch.setattr("storage_server.writing.replay.LANDING_TIME", timedelta(0))
     async with rig.running() as node:
         await until(_no_intents(rig))
         assert rig.files() == []
@@ -144,7 +144,7 @@ async def test_a_sidecar_that_lands_late_gets_its_row(
             ((arguments, named),) = sent
             await original(*arguments, **named)
         else:
-            monkeypatch.setattr("storage_server.repair.replay.LANDING_TIME", timedelta(0))
+            monkeypatch.setattr("storage_server.writing.replay.LANDING_TIME", timedelta(0))
         await replays[0].all()
         assert await _no_intents(local_rig)()
         listed = [one.description for one in (await node.list()).files]

@@ -18,8 +18,8 @@ from storage_server.domain.naming import sidecar_path
 from storage_server.domain.sidecar import Sidecar, encode
 from storage_server.element.state import Element
 from storage_server.element.writer import WriterLock
-from storage_server.files.view import FileView
 from storage_server.store.port import Identity, Store
+from storage_server.writing.view import FileView
 
 _log = structlog.stdlib.get_logger(__name__)
 

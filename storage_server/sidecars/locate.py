@@ -7,12 +7,7 @@ import structlog
 from mesh.errors import DataLoss
 from storage_server.domain.naming import blob_path, file_id_in_name, home_of
 from storage_server.domain.sidecar import Sidecar
-from storage_server.repair.reading import (
-    InvalidAttr,
-    ReadSidecar,
-    can_hold_a_sidecar,
-    validated,
-)
+from storage_server.sidecars.reading import InvalidAttr, ReadSidecar, can_hold_a_sidecar, validated
 from storage_server.store.port import Store
 
 _log = structlog.stdlib.get_logger(__name__)

@@ -12,10 +12,10 @@ from storage_server.catalog.pending import PendingWrite
 from storage_server.domain.kinds import ChangeKind
 from storage_server.domain.sidecar import FileState, Sidecar, digest
 from storage_server.element.state import Element
-from storage_server.files.locate import locate, locate_blob
-from storage_server.files.locks import KeyedLocks
-from storage_server.files.recording import Recording
+from storage_server.sidecars.locate import locate, locate_blob
 from storage_server.store.port import SIDECAR_SUFFIX, Store
+from storage_server.writing.keyed_locks import KeyedLocks
+from storage_server.writing.recording import Recording
 
 INTERVAL_SECONDS = 10.0
 # How long a sidecar that was sent may still arrive after its sender gave up.

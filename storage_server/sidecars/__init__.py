@@ -1,0 +1,1 @@
+"""Finding one file's sidecar and blob, and reading the sidecar."""
