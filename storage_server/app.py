@@ -17,6 +17,7 @@ from artstore.v1.server_pb2 import ServerKind
 from artstore.v1.storage_pb2_grpc import add_StorageServiceServicer_to_server
 from mesh.calls.admin_link import link_to_admin
 from mesh.concurrency.background import Background
+from mesh.concurrency.unbroken import Unbroken
 from mesh.errors import FailedPrecondition, Unavailable
 from mesh.operations import Operations
 from mesh.operations.servicer import serve_operations
@@ -25,10 +26,13 @@ from mesh.redis import open_redis, ping
 from mesh.server.announced import partly
 from mesh.server.health import HealthWatcher
 from mesh.server.server import MeshServer
-from storage_server.cache_operations import CacheOperations
+from storage_server.cache.check import Check
+from storage_server.cache.cleanup import Cleanup
+from storage_server.cache.operations import CacheOperations
+from storage_server.cache.rebuild import Rebuild
+from storage_server.cache.restoring import NameRestoring
+from storage_server.cache.scrub import Scrub
 from storage_server.catalog.catalog import Catalog
-from storage_server.consistency.check import Check
-from storage_server.consistency.scrub import Scrub
 from storage_server.element.clock import Clock
 from storage_server.element.clock_watch import ClockWatch
 from storage_server.element.description import Description
@@ -53,9 +57,6 @@ from storage_server.files.refresh import Refresh
 from storage_server.files.trash import Trash
 from storage_server.locks import ElementLocks, LazyLocks
 from storage_server.maintenance import Maintenance
-from storage_server.repair.cleanup import Cleanup
-from storage_server.repair.rebuild import Rebuild
-from storage_server.repair.restoring import NameRestoring
 from storage_server.rpc.cache import CacheServicer
 from storage_server.rpc.feed import FeedStreams
 from storage_server.rpc.storage import StorageServicer
@@ -64,7 +65,6 @@ from storage_server.rpc.transfers import TransferServicer
 from storage_server.settings import StorageSettings
 from storage_server.store.open import StoreConfig, open_store
 from storage_server.sweep import Sweeper
-from storage_server.unbroken import Unbroken
 from storage_server.uploads.commit import Commit
 from storage_server.uploads.intake import Intake
 from storage_server.uploads.session import SessionParts

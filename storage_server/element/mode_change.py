@@ -7,12 +7,12 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from mesh.concurrency.unbroken import Unbroken
 from mesh.errors import ArtStoreError, InvalidArgument
 from storage_server.catalog.writes import Writes
 from storage_server.domain.modes import Mode, Operation, allows, check_transition
 from storage_server.element.identity import ElementFile, encode
 from storage_server.element.state import Element
-from storage_server.unbroken import Unbroken
 
 DRAIN_SECONDS = 60
 MAX_DRAIN_SECONDS = 7 * 24 * 3600

@@ -11,10 +11,10 @@ from artstore.v1 import cache_pb2
 from artstore.v1.cache_pb2_grpc import CacheServiceServicer
 from mesh.errors import InvalidArgument
 from mesh.operations.servicer import KINDS
-from storage_server.cache_operations import CacheOperations
-from storage_server.consistency.report import Finding, Level, Report
+from storage_server.cache.operations import CacheOperations
+from storage_server.cache.report import Finding, Level, Report
+from storage_server.cache.result import RebuildResult
 from storage_server.locks import LockEntry, LockKind
-from storage_server.repair.result import RebuildResult
 
 DEFAULT_PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1000

@@ -11,6 +11,7 @@ import grpc
 
 from artstore.v1 import changes_pb2, downloads_pb2, storage_pb2, types_pb2, uploads_pb2
 from artstore.v1.storage_pb2_grpc import StorageServiceServicer
+from mesh.concurrency.unbroken import Unbroken
 from mesh.errors import InvalidArgument, PermissionDenied, Unimplemented
 from mesh.identity.caller import Role, current_caller, current_upload_token
 from storage_server.element.description import Description
@@ -31,7 +32,6 @@ from storage_server.rpc.messages import (
     timestamp,
     token_of,
 )
-from storage_server.unbroken import Unbroken
 from storage_server.uploads.intake import Intake, Repeated
 from storage_server.uploads.sessions import Sessions
 from storage_server.writing.view import FileView

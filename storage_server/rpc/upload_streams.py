@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 import grpc
 
 from artstore.v1 import types_pb2, uploads_pb2
+from mesh.concurrency.unbroken import Unbroken
 from mesh.errors import ArtStoreError, InvalidArgument
 from storage_server.rpc.messages import optional
-from storage_server.unbroken import Unbroken
 from storage_server.uploads.session import Session, Writer
 from storage_server.uploads.streaming import StreamedUpload
 from storage_server.writing.view import FileView

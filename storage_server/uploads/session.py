@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 import structlog
 
+from mesh.concurrency.unbroken import Unbroken
 from mesh.errors import (
     Aborted,
     ArtStoreError,
@@ -26,7 +27,6 @@ from storage_server.domain.sidecar import Sidecar
 from storage_server.element.space import Space
 from storage_server.element.state import Element
 from storage_server.store.port import SIDECAR_SUFFIX, SealedBlob, Stage, StagedState, Store
-from storage_server.unbroken import Unbroken
 from storage_server.uploads.commit import Commit, compare
 from storage_server.uploads.header import Header
 from storage_server.uploads.streaming import check_chunk, check_not_beyond

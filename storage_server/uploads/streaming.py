@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import google_crc32c
 import structlog
 
+from mesh.concurrency.unbroken import Unbroken
 from mesh.errors import ArtStoreError, DataLoss, OutOfRange, ResourceExhausted
 from storage_server.domain.sidecar import Sidecar
 from storage_server.element.space import Space
 from storage_server.element.state import Element
 from storage_server.store.port import SealedBlob, Stage
-from storage_server.unbroken import Unbroken
 from storage_server.uploads.commit import Commit, compare
 from storage_server.uploads.header import Header, check_declared
 from storage_server.writing.recording import SidecarUncertain

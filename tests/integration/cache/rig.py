@@ -14,13 +14,16 @@ import google_crc32c
 from mesh.operations import Operations
 from mesh.postgres.database import Database
 from mesh.redis import open_redis
-from storage_server.cache_operations import CacheOperations
+from storage_server.cache.check import Check
+from storage_server.cache.cleanup import Cleanup
+from storage_server.cache.operations import CacheOperations
+from storage_server.cache.rebuild import Rebuild, RebuildResult
+from storage_server.cache.report import Level, Report
+from storage_server.cache.restoring import NameRestoring
+from storage_server.cache.scrub import Scrub
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.rows import FileRow
 from storage_server.catalog.tables import Tables
-from storage_server.consistency.check import Check
-from storage_server.consistency.report import Level, Report
-from storage_server.consistency.scrub import Scrub
 from storage_server.domain import naming
 from storage_server.domain.file_id import new_file_id, time_of
 from storage_server.domain.kinds import ChangeKind
@@ -29,9 +32,6 @@ from storage_server.domain.sidecar import Sidecar, decode, encode, tombstoned, u
 from storage_server.element import identity
 from storage_server.element.writer import FolderWriterLock
 from storage_server.locks import ElementLocks
-from storage_server.repair.cleanup import Cleanup
-from storage_server.repair.rebuild import Rebuild, RebuildResult
-from storage_server.repair.restoring import NameRestoring
 from storage_server.store.port import SIDECAR_SUFFIX, Store
 from storage_server.writing.keyed_locks import KeyedLocks
 from tests.integration.cache.backdoor import Backdoor

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from storage_server.cache.report import Finding, Level
 from storage_server.catalog.uploads import UploadRow
-from storage_server.consistency.report import Finding, Level
 from storage_server.domain.kinds import ChangeKind
 from storage_server.domain.naming import blob_path
 from storage_server.domain.sidecar import Sidecar

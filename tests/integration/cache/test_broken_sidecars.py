@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from storage_server.consistency.report import Finding, Level
+from storage_server.cache.report import Finding, Level
 from storage_server.domain.file_id import new_file_id
 from storage_server.domain.sidecar import Sidecar, encode
 from storage_server.store.port import SIDECAR_SUFFIX

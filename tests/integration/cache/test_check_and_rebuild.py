@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from storage_server.consistency.report import Finding, Level
+from storage_server.cache.report import Finding, Level
 from tests.integration.cache.rig import CacheRig, path_of
 
 

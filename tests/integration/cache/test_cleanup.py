@@ -61,7 +61,7 @@ async def test_without_the_elements_own_store_it_is_unavailable_and_removes_noth
 async def test_rows_that_stay_do_not_keep_it_from_the_ones_behind_them(
     rig: CacheRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("storage_server.repair.cleanup.BATCH", 2)
+    monkeypatch.setattr("storage_server.cache.cleanup.BATCH", 2)
     files = await rig.upload_many(5)
     for sidecar in files[:3]:
         rig.backdoor.remove(path_of(sidecar))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from storage_server.consistency.report import Finding, Level
+from storage_server.cache.report import Finding, Level
 from storage_server.domain.file_id import new_file_id
 from tests.integration.cache.rig import CacheRig, path_of, utc_now
 

@@ -11,8 +11,8 @@ import pytest
 
 from mesh.errors import Aborted, NotFound, Unavailable
 from mesh.redis import open_redis
+from storage_server.cache.report import Level
 from storage_server.catalog.fences import Fence, Guard
-from storage_server.consistency.report import Level
 from storage_server.locks import LockKind
 from storage_server.locks.kinds import conflict
 from tests.integration.cache.lock_holders import (

@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from mesh.errors import Aborted
-from storage_server.consistency.report import Level
+from storage_server.cache.report import Level
 from storage_server.locks import LockKind
 from tests.integration.cache.lock_holders import held_by_a_task
 from tests.integration.cache.rig import ELEMENT_ID, CacheRig

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mesh.errors import FailedPrecondition, Unavailable
-from storage_server.consistency.report import Finding, Level
+from storage_server.cache.report import Finding, Level
 from storage_server.domain.modes import Mode
 from storage_server.element import identity
 from storage_server.element.identity import ElementFile

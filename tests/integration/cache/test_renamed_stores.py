@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from mesh.errors import Unavailable
-from storage_server.consistency.report import Finding, Level
+from storage_server.cache.report import Finding, Level
 from storage_server.domain.naming import blob_path
 from storage_server.domain.sidecar import FileState, Sidecar, encode
 from tests.integration.cache.backdoor import LocalBackdoor

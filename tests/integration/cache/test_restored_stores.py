@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from mesh.errors import FailedPrecondition
-from storage_server.consistency.report import Finding, Level
+from storage_server.cache.dropping import DELETE_RATIO_FROM
+from storage_server.cache.report import Finding, Level
 from storage_server.domain.sidecar import Sidecar
-from storage_server.repair.dropping import DELETE_RATIO_FROM
 from tests.integration.cache.backdoor import LocalBackdoor
 from tests.integration.cache.rig import CacheRig, utc_now
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
-from storage_server.consistency.report import Level
+from storage_server.cache.report import Level
 from storage_server.domain.sidecar import Sidecar
 from storage_server.store.port import SIDECAR_SUFFIX
 from storage_server.store.s3 import S3Store

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from mesh.operations import Operation
+from storage_server.cache.result import RebuildResult
+from storage_server.cache.survey import Verified
 from storage_server.catalog.fences import Fence
 from storage_server.catalog.summaries import RowSummary
-from storage_server.repair.result import RebuildResult
-from storage_server.repair.survey import Verified
 
 
 @dataclass(slots=True)

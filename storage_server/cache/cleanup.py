@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from mesh.operations import Operation
+from storage_server.cache.rebuild import Proof
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.fences import Fence
 from storage_server.catalog.summaries import RowSummary
 from storage_server.domain.decisions import Found
-from storage_server.repair.rebuild import Proof
 from storage_server.sidecars.locate import is_found_by_id
 from storage_server.sidecars.reading import look_at
 from storage_server.store.port import Store

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from storage_server.cache.comparison import Differences, compare_blobs, wrong_sizes
+from storage_server.cache.report import Report
+from storage_server.cache.survey import EqualFolder, Surveyed, Verified
 from storage_server.catalog.summaries import RowSummary
-from storage_server.consistency.report import Report
 from storage_server.domain.naming import blob_beside, file_id_in_name, sidecar_path
 from storage_server.domain.sidecar import FileState
-from storage_server.repair.comparison import Differences, compare_blobs, wrong_sizes
-from storage_server.repair.survey import EqualFolder, Surveyed, Verified
 from storage_server.store.port import UNKNOWN_SIZE
 
 

@@ -15,13 +15,13 @@ from contextlib import aclosing
 from datetime import UTC, datetime
 
 from mesh.operations import Operation
+from storage_server.cache.judging import Judging
+from storage_server.cache.rebuild import Proof
+from storage_server.cache.report import Level, Report
+from storage_server.cache.scrub import Scrub
+from storage_server.cache.survey import Verified, survey
+from storage_server.cache.suspicions import Suspicions
 from storage_server.catalog.catalog import Catalog
-from storage_server.consistency.judging import Judging
-from storage_server.consistency.report import Level, Report
-from storage_server.consistency.scrub import Scrub
-from storage_server.consistency.suspicions import Suspicions
-from storage_server.repair.rebuild import Proof
-from storage_server.repair.survey import Verified, survey
 from storage_server.store.port import Store
 
 

@@ -9,15 +9,15 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from mesh.operations import Operation
+from storage_server.cache.comparison import Differences, blobs_of
+from storage_server.cache.dropping import DEFAULT_MAX_DELETE_RATIO, drop_proved
+from storage_server.cache.merging import Merging
+from storage_server.cache.restoring import NameRestoring
+from storage_server.cache.result import RebuildResult
+from storage_server.cache.run import RebuildRun
+from storage_server.cache.survey import EqualFolder, Verified, survey
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.fences import Fence
-from storage_server.repair.comparison import Differences, blobs_of
-from storage_server.repair.dropping import DEFAULT_MAX_DELETE_RATIO, drop_proved
-from storage_server.repair.merging import Merging
-from storage_server.repair.restoring import NameRestoring
-from storage_server.repair.result import RebuildResult
-from storage_server.repair.run import RebuildRun
-from storage_server.repair.survey import EqualFolder, Verified, survey
 from storage_server.sidecars.reading import NOT_A_FILE, InvalidAttr
 from storage_server.store.port import Store
 

@@ -8,9 +8,9 @@ import time
 
 from mesh.errors import DataLoss
 from mesh.operations import Operation
+from storage_server.cache.report import Finding, Report
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.summaries import RowSummary
-from storage_server.consistency.report import Finding, Report
 from storage_server.domain.sidecar import FileState, Sidecar
 from storage_server.sidecars.locate import locate_blob
 from storage_server.sidecars.reading import InvalidAttr, ReadSidecar, read_rows

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from mesh.errors import FailedPrecondition
+from storage_server.cache.run import RebuildRun
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.summaries import RowSummary
 from storage_server.domain.decisions import may_drop
 from storage_server.domain.sidecar import FileState
-from storage_server.repair.run import RebuildRun
 from storage_server.sidecars.reading import look_at
 from storage_server.store.port import Store
 

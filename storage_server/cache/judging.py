@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Sequence
 
 from mesh.operations import Operation
+from storage_server.cache.report import Finding, Report
+from storage_server.cache.suspicions import Suspicions
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.summaries import RowSummary
-from storage_server.consistency.report import Finding, Report
-from storage_server.consistency.suspicions import Suspicions
 from storage_server.domain.naming import blob_beside, file_id_in_name
 from storage_server.domain.sidecar import FileState
 from storage_server.sidecars.reading import (

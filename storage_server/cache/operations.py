@@ -10,14 +10,14 @@ from prometheus_client import Gauge
 
 from mesh.errors import InvalidArgument
 from mesh.operations import Operation, Operations
+from storage_server.cache.check import Check
+from storage_server.cache.cleanup import Cleaned, Cleanup
+from storage_server.cache.dropping import DEFAULT_MAX_DELETE_RATIO
+from storage_server.cache.rebuild import Rebuild
+from storage_server.cache.report import Finding, Level, Report
+from storage_server.cache.result import RebuildResult
 from storage_server.catalog.fences import Fence, Guard
-from storage_server.consistency.check import Check
-from storage_server.consistency.report import Finding, Level, Report
 from storage_server.locks import ElementLocks, HeldLock, LockEntry, LockKind
-from storage_server.repair.cleanup import Cleaned, Cleanup
-from storage_server.repair.dropping import DEFAULT_MAX_DELETE_RATIO
-from storage_server.repair.rebuild import Rebuild
-from storage_server.repair.result import RebuildResult
 
 log = structlog.get_logger("storage_server.cache")
 

@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, Self
 
+from storage_server.cache.comparison import Differences, ListedBlobs
+from storage_server.cache.run import RebuildRun
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.rows import to_values
 from storage_server.catalog.summaries import RowSummary
 from storage_server.domain.decisions import keeps_id
 from storage_server.domain.naming import blob_beside
 from storage_server.domain.sidecar import FileState
-from storage_server.repair.comparison import Differences, ListedBlobs
-from storage_server.repair.run import RebuildRun
 from storage_server.sidecars.reading import InvalidAttr, look_at, taken, validated
 from storage_server.store.port import UNKNOWN_SIZE, Identity, Store
 

@@ -7,14 +7,9 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from storage_server.cache.comparison import ComparedBlobs, Comparison, Differences, compare_blobs
 from storage_server.catalog.summaries import FolderSummary, RowSummary, Summaries, fingerprint
 from storage_server.domain.naming import blob_beside
-from storage_server.repair.comparison import (
-    ComparedBlobs,
-    Comparison,
-    Differences,
-    compare_blobs,
-)
 from storage_server.store.port import ListedFolder, Store
 
 BATCH_SIDECARS = 4000

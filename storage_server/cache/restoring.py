@@ -7,11 +7,11 @@ file has one name of each form, which is as good as before and is seen by the ne
 from __future__ import annotations
 
 from mesh.errors import DataLoss, FailedPrecondition
+from storage_server.cache.run import RebuildRun
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.summaries import RowSummary
 from storage_server.domain.naming import blob_path
 from storage_server.element.writer import WriterLock
-from storage_server.repair.run import RebuildRun
 from storage_server.sidecars.locate import locate, locate_blob
 from storage_server.sidecars.reading import InvalidAttr
 from storage_server.store.port import Store

@@ -1,0 +1,1 @@
+"""The hybrid cache: check, full and incremental rebuild, cleanup."""

@@ -1,1 +1,0 @@
-"""How rows and sidecars agree: the check and its report."""

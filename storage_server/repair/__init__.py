@@ -1,1 +1,0 @@
-"""Making rows equal to sidecars: replay, lazy refresh, incremental and full rebuild."""
