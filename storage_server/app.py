@@ -35,11 +35,9 @@ from storage_server.cache.scrub import Scrub
 from storage_server.catalog.catalog import Catalog
 from storage_server.element.clock import Clock
 from storage_server.element.clock_watch import ClockWatch
-from storage_server.element.description import Description
 from storage_server.element.live_store import live_store
 from storage_server.element.mode_change import ModeChange
 from storage_server.element.opening import Opening
-from storage_server.element.reports import Reports
 from storage_server.element.session_lock import SessionWriterLock
 from storage_server.element.space import Space
 from storage_server.element.state import Element
@@ -47,16 +45,13 @@ from storage_server.element.write_probe import WriteProbe
 from storage_server.element.writer import FolderWriterLock, WriterLock
 from storage_server.feed import ChangeWatch
 from storage_server.feed.hints import publish_hints
-from storage_server.feed.trimming import INTERVAL_SECONDS as TRIM_SECONDS
-from storage_server.feed.trimming import trim
 from storage_server.files.changes import Changes
 from storage_server.files.download import Downloads
 from storage_server.files.lookup import Lookup
-from storage_server.files.purge import Purge
 from storage_server.files.refresh import Refresh
-from storage_server.files.trash import Trash
 from storage_server.locks import ElementLocks, LazyLocks
-from storage_server.maintenance import Maintenance
+from storage_server.reporting.description import Description
+from storage_server.reporting.reports import Reports
 from storage_server.rpc.cache import CacheServicer
 from storage_server.rpc.feed import FeedStreams
 from storage_server.rpc.storage import StorageServicer
@@ -64,7 +59,12 @@ from storage_server.rpc.transfers import SERVICE as TRANSFERS
 from storage_server.rpc.transfers import TransferServicer
 from storage_server.settings import StorageSettings
 from storage_server.store.open import StoreConfig, open_store
-from storage_server.sweep import Sweeper
+from storage_server.upkeep.maintenance import Maintenance
+from storage_server.upkeep.purge import Purge
+from storage_server.upkeep.sweep import Sweeper
+from storage_server.upkeep.trash import Trash
+from storage_server.upkeep.trimming import INTERVAL_SECONDS as TRIM_SECONDS
+from storage_server.upkeep.trimming import trim
 from storage_server.uploads.commit import Commit
 from storage_server.uploads.intake import Intake
 from storage_server.uploads.session import SessionParts

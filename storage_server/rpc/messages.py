@@ -15,8 +15,8 @@ from storage_server.catalog.uploads import UploadRow
 from storage_server.domain.kinds import ChangeKind
 from storage_server.domain.modes import Mode
 from storage_server.domain.sidecar import UPDATABLE, FileState, RetentionPolicy
-from storage_server.element.description import MODES
 from storage_server.files.changes import HOLD_IS_ELSEWHERE
+from storage_server.reporting.description import MODES
 from storage_server.uploads.header import Header
 from storage_server.writing.view import FileView
 

@@ -14,12 +14,12 @@ from artstore.v1.storage_pb2_grpc import StorageServiceServicer
 from mesh.concurrency.unbroken import Unbroken
 from mesh.errors import InvalidArgument, PermissionDenied, Unimplemented
 from mesh.identity.caller import Role, current_caller, current_upload_token
-from storage_server.element.description import Description
 from storage_server.element.mode_change import ModeChange
 from storage_server.element.state import Element
 from storage_server.files.changes import Changes
 from storage_server.files.download import CHUNK_BYTES, Downloads
 from storage_server.files.lookup import Lookup
+from storage_server.reporting.description import Description
 from storage_server.rpc import upload_streams
 from storage_server.rpc.feed import FeedStreams
 from storage_server.rpc.messages import (

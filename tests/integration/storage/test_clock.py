@@ -12,10 +12,10 @@ import pytest
 import structlog
 
 from artstore.v1 import cache_pb2, cache_pb2_grpc, storage_pb2
-from storage_server import maintenance
 from storage_server.domain.file_id import new_file_id
 from storage_server.domain.naming import home_of
 from storage_server.element import clock_watch
+from storage_server.upkeep import maintenance
 from storage_server.uploads.sessions import Sessions
 from tests.faults.caller import Ending, ended
 from tests.integration.storage.rig import Node, Rig, until

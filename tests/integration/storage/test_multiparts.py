@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from storage_server import sweep
 from storage_server.domain.file_id import new_file_id
 from storage_server.domain.naming import folder_of
+from storage_server.upkeep import sweep
 from tests.integration.storage.rig import Rig, noise, until
 from tests.services import S3Account, S3Process
 

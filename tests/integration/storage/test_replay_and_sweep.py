@@ -20,7 +20,7 @@ from storage_server.catalog.pending import Pending
 from storage_server.catalog.writes import Writes
 from storage_server.store.local import LocalStore
 from storage_server.store.s3 import S3Store
-from storage_server.sweep import Sweeper
+from storage_server.upkeep.sweep import Sweeper
 from storage_server.writing.recording import Recording
 from storage_server.writing.replay import Replay
 from tests.integration.storage.process import Process

@@ -12,9 +12,9 @@ import pytest
 
 from artstore.v1 import uploads_pb2
 from mesh.errors import Unavailable
-from storage_server import maintenance
 from storage_server.store.port import SIDECAR_SUFFIX
 from storage_server.store.s3_client import S3Client
+from storage_server.upkeep import maintenance
 from storage_server.writing import replay
 from tests.faults.store.s3_proxy import s3_proxy
 from tests.integration.storage.rig import Rig, noise, until

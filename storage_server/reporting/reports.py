@@ -22,8 +22,8 @@ from mesh.elements.discovery import REPORT_CHANNEL, REPORT_KEY_PREFIX
 from mesh.errors import ArtStoreError, Unavailable
 from mesh.identity.credentials import ServiceToken
 from mesh.redis import translated
-from storage_server.element.description import Description
 from storage_server.element.state import Element
+from storage_server.reporting.description import Description
 
 if TYPE_CHECKING:
     from artstore.v1.elements_pb2_grpc import StorageElementServiceAsyncStub

@@ -12,9 +12,9 @@ import structlog
 from mesh.errors import ArtStoreError
 from storage_server.element.clock import Clock
 from storage_server.element.state import Element
-from storage_server.files.purge import Purge
-from storage_server.files.trash import Trash
-from storage_server.sweep import Sweeper
+from storage_server.upkeep.purge import Purge
+from storage_server.upkeep.sweep import Sweeper
+from storage_server.upkeep.trash import Trash
 from storage_server.uploads.intake import Intake
 from storage_server.uploads.sessions import Sessions
 from storage_server.writing.replay import INTERVAL_SECONDS, Replay

@@ -1,0 +1,1 @@
+"""What the element says of itself: to callers, to Valkey, to admin."""
