@@ -22,16 +22,16 @@ from mesh.postgres.migrations import upgrade
 from mesh.redis import open_redis
 from mesh.server.health import HealthWatcher
 from mesh.server.server import MeshServer
-from query_server.asking import Elements
-from query_server.downloads import Downloads
-from query_server.files import IndexedFiles
+from query_server.files.asking import Elements
+from query_server.files.downloads import Downloads
+from query_server.files.files import IndexedFiles
+from query_server.following.sync import IndexSync
+from query_server.following.tables import CURSORS, VERSION_TABLE, index_tables
 from query_server.rpc.query import QueryServicer
 from query_server.search import session
 from query_server.search.index import SearchIndex
 from query_server.search.table import TABLE
 from query_server.settings import QuerySettings
-from query_server.sync import IndexSync
-from query_server.tables import CURSORS, VERSION_TABLE, index_tables
 
 SERVICE = "artstore.v1.QueryService"
 MIGRATIONS = Path(__file__).parent / "migrations"

@@ -6,7 +6,7 @@ from typing import Any
 
 from admin_server.accounts.account import Account
 from admin_server.accounts.directory import AccountDirectory
-from admin_server.paging import decode_page_token, encode_page_token, page_size_of
+from admin_server.rpc.paging import decode_page_token, encode_page_token, page_size_of
 from admin_server.rpc.times import timestamp
 from artstore.v1 import accounts_pb2, accounts_pb2_grpc
 from mesh.errors import InvalidArgument

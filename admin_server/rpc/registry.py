@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from admin_server.paging import decode_page_token, encode_page_token, page_size_of
 from admin_server.registry.registry import FileRegistry
+from admin_server.rpc.paging import decode_page_token, encode_page_token, page_size_of
 from artstore.v1 import registry_pb2
 from mesh.errors import InvalidArgument
 from mesh.follower.rows import STATES, to_file

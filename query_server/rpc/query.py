@@ -19,12 +19,12 @@ from mesh.follower.rows import to_file
 from mesh.identity.caller import Caller, current_caller
 from mesh.identity.credentials import ServiceToken
 from mesh.operations import Operation, Operations
-from query_server.asking import Elements
-from query_server.downloads import Downloads
-from query_server.files import IndexedFiles
+from query_server.files.asking import Elements
+from query_server.files.downloads import Downloads
+from query_server.files.files import IndexedFiles
+from query_server.following.sync import IndexSync
 from query_server.rpc import messages
 from query_server.search.index import SearchIndex
-from query_server.sync import IndexSync
 
 SEARCH_SECONDS = Histogram(
     "artstore_search_seconds",

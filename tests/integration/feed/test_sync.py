@@ -16,7 +16,7 @@ from mesh.elements import discovery
 from mesh.follower import follower, lag
 from mesh.follower.schema import table_names
 from mesh.redis import open_redis
-from query_server import sync
+from query_server.following import sync
 from storage_server import app
 from tests.integration.feed.by_hand import put_files, repair
 from tests.integration.feed.small_mesh import SmallMesh, fetch, in_parallel, small_mesh

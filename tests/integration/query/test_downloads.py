@@ -14,8 +14,8 @@ import pytest
 from artstore.v1 import downloads_pb2, storage_pb2_grpc
 from artstore.v1.types_pb2 import Chunk, File
 from mesh.errors import Unavailable
-from query_server import downloads
-from query_server.downloads import Downloads
+from query_server.files import downloads
+from query_server.files.downloads import Downloads
 from query_server.settings import QuerySettings
 
 CONTENT = bytes(range(256)) * 40

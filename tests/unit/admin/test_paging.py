@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from admin_server.paging import decode_page_token, encode_page_token, page_size_of
+from admin_server.rpc.paging import decode_page_token, encode_page_token, page_size_of
 from mesh.errors import InvalidArgument
 
 

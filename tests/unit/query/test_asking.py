@@ -9,7 +9,7 @@ import pytest
 
 from artstore.v1.types_pb2 import File
 from mesh.errors import ArtStoreError, NotFound, Unavailable
-from query_server.asking import Elements
+from query_server.files.asking import Elements
 
 
 class Directory:

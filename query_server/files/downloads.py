@@ -16,7 +16,7 @@ from mesh.calls.channels import open_mesh_channel
 from mesh.calls.status import from_rpc_error
 from mesh.errors import ArtStoreError, Unavailable
 from mesh.settings import MeshSettings
-from query_server.asking import not_answering
+from query_server.files.asking import not_answering
 
 # Of silence of the element while somebody waits for its bytes; callers are more patient.
 IDLE_SECONDS = 8.0

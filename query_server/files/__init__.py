@@ -1,0 +1,1 @@
+"""One file by its id: from the index or the elements, and its bytes."""

@@ -1,0 +1,1 @@
+"""How the index follows the elements, and its tables."""
