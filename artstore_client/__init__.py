@@ -10,6 +10,7 @@ import typing
 
 if typing.TYPE_CHECKING:
     from artstore_client.cache import CacheCalls
+    from artstore_client.calls.waiting import Waiting
     from artstore_client.client import Client
     from artstore_client.errors import (
         Aborted,
@@ -31,9 +32,8 @@ if typing.TYPE_CHECKING:
         Unimplemented,
     )
     from artstore_client.results import DownloadedFile, ElementReport, Progress, UploadedFile
-    from artstore_client.sources import UploadSource
     from artstore_client.sync import SyncCacheCalls, SyncClient
-    from artstore_client.waiting import Waiting
+    from artstore_client.uploads.sources import UploadSource
 
 __all__ = [
     "Aborted",
@@ -91,9 +91,9 @@ _HOMES = {
     "Unauthenticated": "errors",
     "Unavailable": "errors",
     "Unimplemented": "errors",
-    "UploadSource": "sources",
+    "UploadSource": "uploads.sources",
     "UploadedFile": "results",
-    "Waiting": "waiting",
+    "Waiting": "calls.waiting",
 }
 
 

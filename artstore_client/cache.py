@@ -9,7 +9,7 @@ from math import ceil
 
 from artstore.v1 import cache_pb2, operations_pb2
 from artstore_client import errors
-from artstore_client.connection import Connection
+from artstore_client.calls.connection import Connection
 
 # A watch may come a moment before the operation that it is about.
 _NOT_STARTED_SECONDS = 2.0

@@ -9,16 +9,18 @@ from types import TracebackType
 from typing import BinaryIO, Self, overload
 
 from artstore.v1 import elements_pb2, query_pb2, types_pb2
-from artstore_client import download_targets, downloads, settings, upload_state
+from artstore_client import settings
 from artstore_client.cache import CacheCalls
-from artstore_client.calls import Timeouts
-from artstore_client.connection import Connection
-from artstore_client.files import Files
+from artstore_client.calls.calls import Timeouts
+from artstore_client.calls.connection import Connection
+from artstore_client.calls.waiting import Waiting
+from artstore_client.downloads import download_targets, downloads
+from artstore_client.files.files import Files
+from artstore_client.files.search import SearchCalls
 from artstore_client.results import DownloadedFile, ElementReport, Progress, UploadedFile
-from artstore_client.search import SearchCalls
-from artstore_client.sources import UploadSource
-from artstore_client.uploads import ONE_STREAM_BYTES, Description, Uploader
-from artstore_client.waiting import Waiting
+from artstore_client.uploads import upload_state
+from artstore_client.uploads.sources import UploadSource
+from artstore_client.uploads.uploads import ONE_STREAM_BYTES, Description, Uploader
 
 DEFAULT_PAGE_SIZE = 1000
 

@@ -11,10 +11,10 @@ from typing import Any, BinaryIO, Self, TypeVar
 
 from artstore.v1 import cache_pb2, elements_pb2, operations_pb2, query_pb2, types_pb2
 from artstore_client.cache import CacheCalls
+from artstore_client.calls.waiting import Waiting
 from artstore_client.client import DEFAULT_PAGE_SIZE, Client
 from artstore_client.results import DownloadedFile, ElementReport, UploadedFile
-from artstore_client.sources import UploadSource
-from artstore_client.waiting import Waiting
+from artstore_client.uploads.sources import UploadSource
 
 T = TypeVar("T")
 

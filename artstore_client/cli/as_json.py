@@ -10,7 +10,7 @@ from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from artstore_client.visible import visible_json
+from artstore_client.cli.visible import visible_json
 
 
 def as_json(message: Message) -> dict[str, Any]:

@@ -6,10 +6,10 @@ import time
 from pathlib import Path
 
 from artstore_client.cli.output import human_size
-from artstore_client.part_files import part_name
-from artstore_client.placing import look_at
+from artstore_client.downloads.part_files import part_name
+from artstore_client.downloads.placing import look_at
 from artstore_client.results import Progress
-from artstore_client.uploads import ONE_STREAM_BYTES
+from artstore_client.uploads.uploads import ONE_STREAM_BYTES
 
 
 class Transfer:

@@ -11,8 +11,8 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from artstore_client.cli.as_json import as_json, dumps
+from artstore_client.cli.visible import visible
 from artstore_client.errors import ArtStoreError
-from artstore_client.visible import visible
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from artstore_client.calls.waiting import Waiting
 from artstore_client.cli.output import print_note
-from artstore_client.waiting import Waiting
 
 FIRST_NEWS_SECONDS = 2.0
 NEWS_SECONDS = 10.0

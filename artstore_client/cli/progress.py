@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from artstore.v1.operations_pb2 import Operation, OperationKind, OperationPhase
 from artstore_client.cli.as_json import enum_word
 from artstore_client.cli.output import on_terminal
+from artstore_client.cli.visible import visible
 from artstore_client.results import Progress
-from artstore_client.visible import visible
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from artstore_client.cli.output import human_size, print_error, print_json, prin
 from artstore_client.cli.progress import transfer_bar
 from artstore_client.cli.session import run_command
 from artstore_client.cli.walk import STANDARD_INPUT, VANISHED, Item, LeftOut, items_of
-from artstore_client.sources import printable
+from artstore_client.uploads.sources import printable
 
 PATH_ATTRIBUTE = "path"
 # A mesh that takes longer to fail does not answer; one that fails sooner can be asked again.

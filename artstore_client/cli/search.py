@@ -21,7 +21,7 @@ from artstore_client.cli.output import (
 )
 from artstore_client.cli.put import parse_attributes
 from artstore_client.cli.session import run_command
-from artstore_client.visible import visible
+from artstore_client.cli.visible import visible
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -10,8 +10,8 @@ from artstore_client import Client
 from artstore_client.cli import exit_codes, interrupts
 from artstore_client.cli.output import print_error, print_json, print_line, print_row
 from artstore_client.cli.session import run_command
-from artstore_client.scratch import REMOVE_SECONDS
-from artstore_client.selftest import DEFAULT_LIMIT_SECONDS, CheckResult, Outcome, SelfTest
+from artstore_client.selftest.scratch import REMOVE_SECONDS
+from artstore_client.selftest.selftest import DEFAULT_LIMIT_SECONDS, CheckResult, Outcome, SelfTest
 
 _STYLES = {Outcome.PASSED: "green", Outcome.FAILED: "bold red", Outcome.SKIPPED: "yellow"}
 

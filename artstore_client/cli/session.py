@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import typer
 
 from artstore_client import Client, ConfigurationError, errors
-from artstore_client.calls import Timeouts
+from artstore_client.calls.calls import Timeouts
 from artstore_client.cli import exit_codes, interrupts, own_changes
 from artstore_client.cli.limits import Limits, limits
 from artstore_client.cli.output import print_error

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from artstore_client.sources import printable
+from artstore_client.uploads.sources import printable
 
 STANDARD_INPUT = "-"
 VANISHED = "it has gone meanwhile"

@@ -20,7 +20,7 @@ from artstore.v1 import accounts_pb2, types_pb2
 from artstore_client import Client
 from artstore_client.cli import app
 from artstore_client.cli import selftest as command
-from artstore_client.selftest import Outcome, SelfTest
+from artstore_client.selftest.selftest import Outcome, SelfTest
 from tests.acceptance.element_operator import Operator, path_of
 from tests.acceptance.outside import Outside
 from tests.mesh_process import MeshProcess
@@ -269,7 +269,7 @@ def test_frozen_redis_fails_what_needs_locks_and_the_rest_is_tested(
 SLOW_AND_INTERRUPTED = """
 import asyncio, os, signal, sys
 from artstore_client.cli import main, selftest
-from artstore_client.scratch import Scratch
+from artstore_client.selftest.scratch import Scratch
 
 signals, remove = int(sys.argv.pop(1)), Scratch.remove
 

@@ -12,7 +12,7 @@ import pytest
 
 from artstore.v1 import downloads_pb2, query_pb2
 from artstore.v1.query_pb2_grpc import QueryServiceStub
-from artstore_client.channels import QUICK, Channels
+from artstore_client.calls.channels import QUICK, Channels
 from mesh.calls import channels
 from tests.integration.mesh.name_server import name_server
 from tests.integration.mesh.two_servers import ADDRESSES, TwoServers, two_servers

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from artstore_client.behind import BATCH_BYTES, Behind
+from artstore_client.downloads.behind import BATCH_BYTES, Behind
 
 
 async def test_pieces_are_worked_on_whole_in_order_and_in_batches() -> None:

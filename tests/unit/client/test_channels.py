@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from artstore_client.channels import QUICK, Channels, channel_options, service_config
+from artstore_client.calls.channels import QUICK, Channels, channel_options, service_config
+from artstore_client.calls.proxies import proxy_of
 from artstore_client.contract import repeatable_calls
-from artstore_client.proxies import proxy_of
 from mesh.contract import repeatable, services
 
 CHANGING = {"StartUpload", "UpdateFile", "DeleteFile", "UndeleteFile", "RebuildCache", "SyncIndex"}

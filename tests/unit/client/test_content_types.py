@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from artstore_client.content_types import guessed
+from artstore_client.uploads.content_types import guessed
 
 
 @pytest.mark.parametrize(

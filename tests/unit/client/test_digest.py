@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from artstore_client.digest import RunningDigest, crc32c
+from artstore_client.local.digest import RunningDigest, crc32c
 
 
 @given(st.binary(max_size=2000), st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 500))))

@@ -8,7 +8,7 @@ import pytest
 
 from artstore.v1 import elements_pb2
 from artstore_client import errors
-from artstore_client.directory import FRESH_SECONDS, REST_SECONDS, ElementDirectory
+from artstore_client.calls.directory import FRESH_SECONDS, REST_SECONDS, ElementDirectory
 
 
 class Admin:

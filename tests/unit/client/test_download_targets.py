@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from artstore.v1 import types_pb2
-from artstore_client.behind import BATCH_BYTES
-from artstore_client.download_targets import to_file_object
+from artstore_client.downloads.behind import BATCH_BYTES
+from artstore_client.downloads.download_targets import to_file_object
 
 CONTENT = (bytes(BATCH_BYTES), b"the last piece")
 

@@ -8,8 +8,8 @@ import pytest
 
 from artstore.v1 import elements_pb2, types_pb2
 from artstore_client import errors
-from artstore_client.directory import ElementDirectory
-from artstore_client.finding import find_file, verdict
+from artstore_client.calls.directory import ElementDirectory
+from artstore_client.files.finding import find_file, verdict
 
 
 class Mesh:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from artstore_client import errors
-from artstore_client.retry import (
+from artstore_client.calls.retry import (
     Backoff,
     Next,
     Patience,

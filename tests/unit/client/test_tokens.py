@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from artstore_client import Unavailable
-from artstore_client.tokens import IssuedToken, TokenCache
+from artstore_client.calls.tokens import IssuedToken, TokenCache
 
 
 class Admin:

@@ -9,7 +9,13 @@ from typing import NoReturn
 
 import pytest
 
-from artstore_client.upload_state import Session, UploadKey, default_folder, open_state, sweep
+from artstore_client.uploads.upload_state import (
+    Session,
+    UploadKey,
+    default_folder,
+    open_state,
+    sweep,
+)
 
 KEY = UploadKey("/data/big.iso", mtime_ns=1, size_bytes=2, mesh_id="m", header=b"h")
 SESSION = Session("request", "se-01.x", "secret", "se-01", "host:1", 65536)

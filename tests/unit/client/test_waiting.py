@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from artstore_client import errors
+from artstore_client.calls.retry import Patience
+from artstore_client.calls.waiting import Waits
 from artstore_client.cli.patience import sentence
-from artstore_client.retry import Patience
-from artstore_client.waiting import Waits
 
 
 class Clock:

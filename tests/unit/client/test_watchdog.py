@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from artstore_client import DeadlineExceeded
-from artstore_client.watchdog import IdleWatchdog
+from artstore_client.calls.watchdog import IdleWatchdog
 
 
 async def test_silence_cancels_and_is_told_as_what_it_is() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from artstore_client.file_ids import canonical
+from artstore_client.files.file_ids import canonical
 from mesh.file_ids import canonical_file_id
 
 FORMS = (

@@ -13,7 +13,7 @@ from artstore_client.cli.as_json import as_json, dumps
 from artstore_client.cli.cache_summary import advice_lines, rebuild_line, report_lines
 from artstore_client.cli.output import human_size, print_error, print_line, print_table
 from artstore_client.cli.search import MATCH_BEGIN, MATCH_END, highlighted
-from artstore_client.visible import visible
+from artstore_client.cli.visible import visible
 
 
 def test_json_has_numbers_short_enums_and_times() -> None:

@@ -19,9 +19,9 @@ from enum import StrEnum
 from artstore.v1 import types_pb2
 from artstore_client import errors
 from artstore_client.client import Client
-from artstore_client.scratch import Scratch
-from artstore_client.selftest_cache import CacheChecks
-from artstore_client.selftest_findings import Failed, Skipped, expect
+from artstore_client.selftest.cache_checks import CacheChecks
+from artstore_client.selftest.findings import Failed, Skipped, expect
+from artstore_client.selftest.scratch import Scratch
 
 DEFAULT_LIMIT_SECONDS = 60.0
 _FIRST_BYTES = 1024 * 1024 + 7

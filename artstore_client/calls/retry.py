@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from artstore_client import errors
-from artstore_client.waiting import Waits
+from artstore_client.calls.waiting import Waits
 
 
 class Next(Enum):

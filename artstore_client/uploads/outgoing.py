@@ -8,8 +8,8 @@ from contextlib import aclosing
 from typing import NamedTuple
 
 from artstore.v1 import types_pb2
-from artstore_client.digest import RunningDigest, crc32c
-from artstore_client.sources import PIECE_BYTES, Source
+from artstore_client.local.digest import RunningDigest, crc32c
+from artstore_client.uploads.sources import PIECE_BYTES, Source
 
 
 class Outgoing(NamedTuple):

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from artstore_client.errors import InvalidArgument, SourceChanged
-from artstore_client.lone_thread import LoneThread
-from artstore_client.open_files import ends_where_it_says, plain_file, regular_descriptor
+from artstore_client.local.lone_thread import LoneThread
+from artstore_client.local.open_files import ends_where_it_says, plain_file, regular_descriptor
 
 PIECE_BYTES = 512 * 1024
 # Several pieces are read at a time, since each change of thread costs.

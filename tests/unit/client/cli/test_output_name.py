@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from artstore_client.output_name import output_name
+from artstore_client.cli.output_name import output_name
 
 ID = "0199aaaa-0000-7000-8000-000000000001"
 

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from artstore.v1 import storage_pb2, storage_pb2_grpc, types_pb2
 from artstore_client import errors
-from artstore_client.connection import Connection
+from artstore_client.calls.connection import Connection
 
 Failures = dict[str, errors.ArtStoreError]
 Ask = Callable[[str], Awaitable[types_pb2.File]]

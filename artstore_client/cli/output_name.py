@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 
-from artstore_client.visible import CONTROLS
+from artstore_client.cli.visible import CONTROLS
 
 MOST_BYTES = 255
 _MOST_EXTENSION_BYTES = 20

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from artstore.v1 import types_pb2
 from artstore_client import errors
-from artstore_client.digest import RunningDigest
-from artstore_client.outgoing import catch_up
-from artstore_client.sources import Source
+from artstore_client.local.digest import RunningDigest
+from artstore_client.uploads.outgoing import catch_up
+from artstore_client.uploads.sources import Source
 
 
 def check_answer(file: types_pb2.File, size_bytes: int, sha256: str) -> None:

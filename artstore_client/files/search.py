@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 
 from artstore.v1 import query_pb2
-from artstore_client.connection import Connection
+from artstore_client.calls.connection import Connection
 
 
 class SearchCalls:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from artstore.v1 import ingest_pb2_grpc, storage_pb2_grpc, types_pb2, uploads_pb2
-from artstore_client.calls import Calls
-from artstore_client.outgoing import Outgoing
+from artstore_client.calls.calls import Calls
 from artstore_client.results import UploadedFile
-from artstore_client.sending import send_stream
-from artstore_client.upload_state import Session
+from artstore_client.uploads.outgoing import Outgoing
+from artstore_client.uploads.sending import send_stream
+from artstore_client.uploads.upload_state import Session
 
 
 @dataclass(frozen=True, slots=True)

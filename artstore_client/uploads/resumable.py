@@ -9,15 +9,16 @@ from contextlib import aclosing, suppress
 from dataclasses import replace
 
 from artstore.v1 import ingest_pb2_grpc, types_pb2, uploads_pb2
-from artstore_client import errors, retry
-from artstore_client.calls import Calls
-from artstore_client.digest import RunningDigest
-from artstore_client.outgoing import Outgoing, catch_up, outgoing_chunks
+from artstore_client import errors
+from artstore_client.calls import retry
+from artstore_client.calls.calls import Calls
+from artstore_client.local.digest import RunningDigest
 from artstore_client.results import Progress, UploadedFile
-from artstore_client.sources import PIECE_BYTES, Source
-from artstore_client.upload_route import UploadRoute
-from artstore_client.upload_state import Session, UploadState
-from artstore_client.verification import check_answer, check_repeat
+from artstore_client.uploads.outgoing import Outgoing, catch_up, outgoing_chunks
+from artstore_client.uploads.sources import PIECE_BYTES, Source
+from artstore_client.uploads.upload_route import UploadRoute
+from artstore_client.uploads.upload_state import Session, UploadState
+from artstore_client.uploads.verification import check_answer, check_repeat
 
 MOST_RESTARTS = 2
 MOST_CHUNK_BYTES = 2 * 1024 * 1024

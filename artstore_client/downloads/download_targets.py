@@ -12,12 +12,13 @@ from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from artstore_client import errors, placing
-from artstore_client.behind import Behind
-from artstore_client.downloads import Download
-from artstore_client.lone_thread import LoneThread
-from artstore_client.open_files import may_block, plain_file
-from artstore_client.part_files import Part, open_part, part_name
+from artstore_client import errors
+from artstore_client.downloads import placing
+from artstore_client.downloads.behind import Behind
+from artstore_client.downloads.downloads import Download
+from artstore_client.downloads.part_files import Part, open_part, part_name
+from artstore_client.local.lone_thread import LoneThread
+from artstore_client.local.open_files import may_block, plain_file
 from artstore_client.results import DownloadedFile
 
 _READ_BYTES = 4 * 1024 * 1024

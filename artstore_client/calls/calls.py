@@ -11,9 +11,9 @@ import grpc
 import grpc.aio
 
 from artstore_client import errors
-from artstore_client.retry import Patience
-from artstore_client.waiting import Waits
-from artstore_client.watchdog import IdleWatchdog
+from artstore_client.calls.retry import Patience
+from artstore_client.calls.waiting import Waits
+from artstore_client.calls.watchdog import IdleWatchdog
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")

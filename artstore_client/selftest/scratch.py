@@ -14,7 +14,7 @@ import google_crc32c
 from artstore.v1 import types_pb2, uploads_pb2
 from artstore_client import errors
 from artstore_client.client import Client
-from artstore_client.sending import send_stream
+from artstore_client.uploads.sending import send_stream
 
 KEPT_DAYS = 1
 REMOVE_SECONDS = 15.0

@@ -11,8 +11,8 @@ from artstore.v1 import cache_pb2, storage_pb2
 from artstore_client import errors
 from artstore_client.cache import CacheCalls
 from artstore_client.client import Client
-from artstore_client.scratch import Scratch
-from artstore_client.selftest_findings import Failed, Skipped, expect
+from artstore_client.selftest.findings import Failed, Skipped, expect
+from artstore_client.selftest.scratch import Scratch
 
 Answer = TypeVar("Answer")
 

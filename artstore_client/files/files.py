@@ -9,9 +9,9 @@ from google.protobuf import field_mask_pb2
 
 from artstore.v1 import elements_pb2, lifecycle_pb2, storage_pb2, types_pb2
 from artstore_client import errors
-from artstore_client.connection import Connection
-from artstore_client.file_ids import canonical
-from artstore_client.finding import find_file, verdict
+from artstore_client.calls.connection import Connection
+from artstore_client.files.file_ids import canonical
+from artstore_client.files.finding import find_file, verdict
 from artstore_client.results import ElementReport
 
 MOST_IDS_AT_ONCE = 1000

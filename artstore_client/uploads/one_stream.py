@@ -7,14 +7,15 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from artstore.v1 import ingest_pb2_grpc, uploads_pb2
-from artstore_client import errors, retry
-from artstore_client.calls import Calls
-from artstore_client.digest import RunningDigest
-from artstore_client.outgoing import outgoing_chunks
+from artstore_client import errors
+from artstore_client.calls import retry
+from artstore_client.calls.calls import Calls
+from artstore_client.local.digest import RunningDigest
 from artstore_client.results import Progress, UploadedFile
-from artstore_client.sending import send_stream
-from artstore_client.sources import Source
-from artstore_client.verification import check_answer, check_repeat
+from artstore_client.uploads.outgoing import outgoing_chunks
+from artstore_client.uploads.sending import send_stream
+from artstore_client.uploads.sources import Source
+from artstore_client.uploads.verification import check_answer, check_repeat
 
 # Elements fill up one after the other; more refusals in a row mean something else.
 MOST_REFUSALS = 3

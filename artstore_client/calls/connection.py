@@ -22,12 +22,12 @@ from artstore.v1 import (
     tokens_pb2_grpc,
     types_pb2,
 )
-from artstore_client.calls import Calls, Timeouts
-from artstore_client.channels import QUICK, Channels
-from artstore_client.directory import ElementDirectory
+from artstore_client.calls.calls import Calls, Timeouts
+from artstore_client.calls.channels import QUICK, Channels
+from artstore_client.calls.directory import ElementDirectory
+from artstore_client.calls.tokens import FixedToken, IssuedToken, TokenCache
 from artstore_client.errors import ArtStoreError, ConfigurationError, Unavailable, Unimplemented
 from artstore_client.settings import ConnectionSettings
-from artstore_client.tokens import FixedToken, IssuedToken, TokenCache
 
 Answer = TypeVar("Answer")
 

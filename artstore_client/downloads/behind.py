@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from artstore_client.lone_thread import LoneThread
+from artstore_client.local.lone_thread import LoneThread
 
 BATCH_BYTES = 2 * 1024 * 1024
 

@@ -13,9 +13,9 @@ from typing import Generic, TypeVar
 
 import grpc.aio
 
-from artstore_client.calls import Calls
-from artstore_client.waiting import Open
-from artstore_client.watchdog import IdleWatchdog
+from artstore_client.calls.calls import Calls
+from artstore_client.calls.waiting import Open
+from artstore_client.calls.watchdog import IdleWatchdog
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")

@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from artstore.v1 import types_pb2, uploads_pb2
-from artstore_client import upload_state
-from artstore_client.connection import Connection
-from artstore_client.content_types import guessed
+from artstore_client.calls.connection import Connection
 from artstore_client.errors import InvalidArgument
-from artstore_client.one_stream import OneStreamUpload
 from artstore_client.results import Progress, UploadedFile
-from artstore_client.resumable import ResumableUpload
-from artstore_client.sources import PathSource, Source, UploadSource, open_source
-from artstore_client.upload_route import UploadRoute
-from artstore_client.upload_state import Session, UploadKey, UploadState
+from artstore_client.uploads import upload_state
+from artstore_client.uploads.content_types import guessed
+from artstore_client.uploads.one_stream import OneStreamUpload
+from artstore_client.uploads.resumable import ResumableUpload
+from artstore_client.uploads.sources import PathSource, Source, UploadSource, open_source
+from artstore_client.uploads.upload_route import UploadRoute
+from artstore_client.uploads.upload_state import Session, UploadKey, UploadState
 
 # Up to here a repeat from the first byte costs less than the calls of a resumable upload.
 ONE_STREAM_BYTES = 8 * 1024 * 1024

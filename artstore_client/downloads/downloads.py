@@ -7,11 +7,12 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from artstore.v1 import downloads_pb2, types_pb2
-from artstore_client import errors, retry
-from artstore_client.behind import Behind
-from artstore_client.connection import Connection
-from artstore_client.digest import RunningDigest, crc32c
-from artstore_client.finding import find_file
+from artstore_client import errors
+from artstore_client.calls import retry
+from artstore_client.calls.connection import Connection
+from artstore_client.downloads.behind import Behind
+from artstore_client.files.finding import find_file
+from artstore_client.local.digest import RunningDigest, crc32c
 from artstore_client.results import Progress
 
 # Chunks that arrive damaged, in a row, before it is called a loss and no longer an accident.

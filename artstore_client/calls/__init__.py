@@ -1,0 +1,1 @@
+"""Calls to the mesh: where, as whom, how long, how often."""

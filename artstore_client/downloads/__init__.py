@@ -1,0 +1,1 @@
+"""Receiving: from a file to the place where its bytes are wanted."""

@@ -1,0 +1,1 @@
+"""Descriptions of files: found, listed, searched, changed."""

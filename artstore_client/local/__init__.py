@@ -1,0 +1,1 @@
+"""This machine's side: threads that may block, open files, checksums."""

@@ -1,0 +1,1 @@
+"""The checks of a running mesh that `artstore selftest` makes."""

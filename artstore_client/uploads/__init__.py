@@ -1,0 +1,1 @@
+"""Sending: from a source of bytes to the file that it became."""
