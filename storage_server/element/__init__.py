@@ -1,1 +1,1 @@
-"""The element itself: identity, mode, the one writer, room, and its reports."""
+"""The element itself: identity, mode, opening, the one writer, room and clock."""

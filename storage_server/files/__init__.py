@@ -1,1 +1,1 @@
-"""Files of an element: describe, list, update, delete, bring back, download."""
+"""Files of an element: describe, list, refresh, update, delete, bring back, download."""
