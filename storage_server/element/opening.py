@@ -14,7 +14,8 @@ from contextlib import suppress
 import structlog
 
 from mesh.errors import ArtStoreError, Unavailable
-from mesh.postgres.database import create_database_if_missing, database_name
+from mesh.postgres.creation import create_database_if_missing
+from mesh.postgres.urls import database_name
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.open import tables_present
 from storage_server.domain.modes import Mode

@@ -10,12 +10,9 @@ import asyncpg
 import pytest
 
 from mesh.errors import Unavailable
-from mesh.postgres.database import (
-    Database,
-    create_database_if_missing,
-    database_name,
-    with_database,
-)
+from mesh.postgres.creation import create_database_if_missing
+from mesh.postgres.database import Database
+from mesh.postgres.urls import database_name, with_database
 from tests.integration.mesh.serving import until
 from tests.services import PostgresProcess
 
