@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncpg
 import structlog
 
 from storage_server.catalog.feed import Feed
@@ -17,9 +16,6 @@ async def trim(element: Element, feed: Feed, keep: int) -> None:
     """Drop all entries but the last `keep`; whoever is further behind reads a snapshot."""
     if not (element.is_writer and element.tables_ready):
         return
-    try:
-        dropped = await feed.trim(keep)
-    except asyncpg.UndefinedTableError:
-        return  # they are made anew, with nothing to trim
+    dropped = await feed.trim(keep)
     if dropped:
         log.info("feed trimmed", element=element.element_id, dropped=dropped, kept=keep)
