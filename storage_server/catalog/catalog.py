@@ -8,7 +8,7 @@ from storage_server.catalog.counters import Counters
 from storage_server.catalog.feed import Feed
 from storage_server.catalog.fences import Fences
 from storage_server.catalog.merge import Merge
-from storage_server.catalog.open import Opened, open_tables
+from storage_server.catalog.open import OpenedTables, open_tables
 from storage_server.catalog.pending import Pending
 from storage_server.catalog.reads import Reads
 from storage_server.catalog.summaries import Summaries
@@ -39,6 +39,6 @@ class Catalog:
         self.merge = Merge(database, tables, self.fences, self.bell)
         self.counters = Counters(database, tables, self.fences)
 
-    async def open(self) -> Opened:
+    async def open(self) -> OpenedTables:
         """Make sure that the tables are there; see `open_tables`."""
         return await open_tables(self.database, self.tables)

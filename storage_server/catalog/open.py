@@ -14,14 +14,14 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenedTables:
     """`created`: the tables are new and empty, with a new epoch; files are in the store only."""
 
     created: bool
     epoch: str
 
 
-async def open_tables(database: Database, tables: Tables) -> Opened:
+async def open_tables(database: Database, tables: Tables) -> OpenedTables:
     """Migrate an element's tables, and make them anew if some are missing.
 
     A feed whose history is lost must not go on under its old epoch: when a table is missing
@@ -41,7 +41,7 @@ async def open_tables(database: Database, tables: Tables) -> Opened:
         await _drop(database, tables)
         await _upgrade(database, tables)
         epoch = await _epoch(database, tables)
-    return Opened(created=created, epoch=str(epoch))
+    return OpenedTables(created=created, epoch=str(epoch))
 
 
 async def tables_present(database: Database, tables: Tables) -> bool:
