@@ -6,7 +6,7 @@ import asyncio
 import time
 
 from mesh.errors import ArtStoreError, FailedPrecondition, StoreReadOnly, Unavailable
-from storage_server.domain.modes import Mode, Operation, allows, require
+from storage_server.domain.modes import Action, Mode, allows, require
 from storage_server.element.identity import ElementFile, read
 from storage_server.store.port import Store
 
@@ -119,7 +119,7 @@ class Element:
             FailedPrecondition: the mode does not; StoreReadOnly: the store does not.
             ResourceExhausted, Unavailable: the last attempt to write failed so.
         """
-        self.require(Operation.CREATE)
+        self.require(Action.CREATE)
         self.require_writes()
         error = self.write_error
         if error is not None:
@@ -206,13 +206,13 @@ class Element:
 
     # --- mode ------------------------------------------------------------------------
 
-    def require(self, operation: Operation) -> None:
-        """Raise FailedPrecondition unless the mode allows `operation`."""
-        require(self.mode, operation)
+    def require(self, action: Action) -> None:
+        """Raise FailedPrecondition unless the mode allows `action`."""
+        require(self.mode, action)
 
     def require_open_uploads(self) -> None:
         """Raise FailedPrecondition unless uploads that are open may go on."""
-        if not allows(self.mode, Operation.CREATE) and time.monotonic() >= self._drain_until:
+        if not allows(self.mode, Action.CREATE) and time.monotonic() >= self._drain_until:
             raise FailedPrecondition(
                 f"the storage element went to mode {self.mode.value} and its open uploads "
                 "had their time",

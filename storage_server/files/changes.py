@@ -20,7 +20,7 @@ from mesh.identity.caller import Caller
 from storage_server.catalog.catalog import Catalog
 from storage_server.domain.file_id import is_canonical
 from storage_server.domain.kinds import ChangeKind
-from storage_server.domain.modes import Operation
+from storage_server.domain.modes import Action
 from storage_server.domain.sidecar import FileState, Sidecar, digest, tombstoned, undeleted, updated
 from storage_server.element.state import Element
 from storage_server.files.lookup import not_found
@@ -44,7 +44,7 @@ class _Wanted:
 
     file_id: str
     caller: Caller
-    operation: Operation | None
+    action: Action | None
     kind: ChangeKind
     change: Change
     expected_revision: int | None = None
@@ -93,9 +93,7 @@ class Changes:
             return updated(sidecar, others, now)
 
         return await self._run(
-            _Wanted(
-                file_id, caller, Operation.UPDATE, ChangeKind.UPDATED, change, expected_revision
-            )
+            _Wanted(file_id, caller, Action.UPDATE, ChangeKind.UPDATED, change, expected_revision)
         )
 
     async def hold(
@@ -135,7 +133,7 @@ class Changes:
         """
         return await self._run(
             _Wanted(
-                file_id, caller, Operation.DELETE, ChangeKind.DELETED, tombstoned, expected_revision
+                file_id, caller, Action.DELETE, ChangeKind.DELETED, tombstoned, expected_revision
             )
         )
 
@@ -150,7 +148,7 @@ class Changes:
             _Wanted(
                 file_id,
                 caller,
-                Operation.DELETE,
+                Action.DELETE,
                 ChangeKind.UNDELETED,
                 undeleted,
                 expected_revision,
@@ -170,8 +168,8 @@ class Changes:
             located = await self._locate(store, wanted.file_id)
             sidecar = located.sidecar
             _check_caller(sidecar, wanted.caller, deleted_is_there=kind is ChangeKind.UNDELETED)
-            if wanted.operation is not None:
-                self.element.require(wanted.operation)
+            if wanted.action is not None:
+                self.element.require(wanted.action)
             self.element.require_writes()
             _check_revision(sidecar, wanted.expected_revision)
             if kind is ChangeKind.UNDELETED:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 
 from mesh.errors import DataLoss, InvalidArgument, OutOfRange
 from mesh.identity.caller import Caller
-from storage_server.domain.modes import Operation
+from storage_server.domain.modes import Action
 from storage_server.domain.naming import blob_path
 from storage_server.domain.sidecar import Sidecar
 from storage_server.element.state import Element
@@ -71,7 +71,7 @@ class Downloads:
         view = await self._while_answering(
             self._lookup.get(file_id, caller, seconds_left=seconds_left)
         )
-        self._element.require(Operation.READ)
+        self._element.require(Action.READ)
         sidecar = view.sidecar
         if offset > sidecar.size_bytes:
             raise OutOfRange(

@@ -12,7 +12,7 @@ from artstore.v1 import elements_pb2, types_pb2
 from mesh.errors import ArtStoreError
 from storage_server.catalog.feed import Feed
 from storage_server.domain.capacity import FillLevel
-from storage_server.domain.modes import Mode, Operation, allows
+from storage_server.domain.modes import Action, Mode, allows
 from storage_server.element.clock import Clock
 from storage_server.element.space import Space
 from storage_server.element.state import Element
@@ -98,7 +98,7 @@ class Description:
             reason = f"the store does not answer: {element.problem}"
         elif not element.is_writer:
             reason = "standby: another process writes this element, or the lock cannot be asked for"
-        elif not allows(element.mode, Operation.CREATE):
+        elif not allows(element.mode, Action.CREATE):
             reason = f"mode {element.mode.value}"
         elif self._database_problem:
             reason = self._database_problem
