@@ -52,6 +52,7 @@ from storage_server.files.refresh import Refresh
 from storage_server.locks import ElementLocks, LazyLocks
 from storage_server.reporting.description import Description
 from storage_server.reporting.reports import Reports
+from storage_server.rpc.answers import Answers
 from storage_server.rpc.cache import CacheServicer
 from storage_server.rpc.feed import FeedStreams
 from storage_server.rpc.storage import StorageServicer
@@ -184,6 +185,7 @@ class _Parts:
         self.unbroken = Unbroken()
         self.element = Element(settings.element_id, settings.mode)
         self.catalog = Catalog(database, settings.tables)
+        self.answers = Answers(settings.element_id, self.catalog)
         self.space = Space(self.element, settings.capacity_bytes)
         self.description = Description(
             self.element,
@@ -326,7 +328,7 @@ class _Parts:
     def servicer(self) -> StorageServicer:
         """The servicer over these parts."""
         return StorageServicer(
-            element=self.element,
+            answers=self.answers,
             description=self.description,
             mode_change=self.mode_change,
             lookup=self.lookup,
@@ -340,7 +342,7 @@ class _Parts:
 
     def transfers(self) -> TransferServicer:
         """The steps that admin may tell the element to take."""
-        return TransferServicer(self.element, self.changes)
+        return TransferServicer(self.answers, self.changes)
 
     def keep_feed(self, background: Background, redis: Redis, keep: int) -> None:
         """Trim the feed now and then, and tell the mesh when it moves."""

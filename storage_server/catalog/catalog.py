@@ -5,10 +5,16 @@ from __future__ import annotations
 from mesh.postgres.database import Database
 from storage_server.catalog.bell import Bell
 from storage_server.catalog.counters import Counters
+from storage_server.catalog.epoch import Epoch
 from storage_server.catalog.feed import Feed
 from storage_server.catalog.fences import Fences
 from storage_server.catalog.merge import Merge
-from storage_server.catalog.open import OpenedTables, open_tables
+from storage_server.catalog.open import (
+    OpenedTables,
+    element_is_known,
+    open_tables,
+    tables_present,
+)
 from storage_server.catalog.pending import Pending
 from storage_server.catalog.reads import Reads
 from storage_server.catalog.summaries import Summaries
@@ -31,14 +37,30 @@ class Catalog:
         self.reads = Reads(database, tables)
         self.bell = Bell()
         self.fences = Fences(database, tables)
-        self.writes = Writes(database, tables, self.fences, self.bell)
+        self._epoch = Epoch()
+        self.writes = Writes(database, tables, self.fences, self.bell, self._epoch)
         self.pending = Pending(database, tables)
         self.uploads = Uploads(database, tables)
-        self.feed = Feed(database, tables)
+        self.feed = Feed(database, tables, self._epoch)
         self.summaries = Summaries(database, tables)
         self.merge = Merge(database, tables, self.fences, self.bell)
         self.counters = Counters(database, tables, self.fences)
 
+    @property
+    def epoch(self) -> str:
+        """Of the change feed, as seen last; empty until the tables were seen."""
+        return self._epoch.value
+
     async def open(self) -> OpenedTables:
         """Make sure that the tables are there; see `open_tables`."""
-        return await open_tables(self.database, self.tables)
+        opened = await open_tables(self.database, self.tables)
+        self._epoch.value = opened.epoch
+        return opened
+
+    async def is_there(self) -> bool:
+        """Whether all tables are there now. They are made by `open` alone."""
+        return await tables_present(self.database, self.tables)
+
+    async def is_known(self) -> bool:
+        """Whether the database has any of the tables, or knows that it had them."""
+        return await element_is_known(self.database, self.tables)

@@ -30,7 +30,7 @@ async def open_tables(database: Database, tables: Tables) -> OpenedTables:
     Raises:
         Unavailable: PostgreSQL does not answer.
     """
-    known = await _exists(database, f"public.{tables.version}")
+    known = await _exist(database, f"public.{tables.version}")
     created = not known
     if not known:
         await _drop(database, tables)
@@ -46,11 +46,21 @@ async def open_tables(database: Database, tables: Tables) -> OpenedTables:
 
 async def tables_present(database: Database, tables: Tables) -> bool:
     """Whether all tables of the element are there now."""
-    return all([await _exists(database, name) for name in (*tables.all(), tables.fence_sequence)])
+    return await _exist(database, *tables.all(), tables.fence_sequence)
 
 
-async def _exists(database: Database, name: str) -> bool:
-    return bool(await database.fetchval("SELECT to_regclass($1::text) IS NOT NULL", name))
+async def element_is_known(database: Database, tables: Tables) -> bool:
+    """Whether the database has any of the tables, or knows that it had them."""
+    names = (*tables.all(), f"public.{tables.version}")
+    return any([await _exist(database, name) for name in names])
+
+
+async def _exist(database: Database, *names: str) -> bool:
+    return bool(
+        await database.fetchval(
+            "SELECT bool_and(to_regclass(name) IS NOT NULL) FROM unnest($1::text[]) name", names
+        )
+    )
 
 
 async def _epoch(database: Database, tables: Tables) -> str | None:

@@ -17,7 +17,6 @@ from mesh.errors import ArtStoreError, Unavailable
 from mesh.postgres.creation import create_database_if_missing
 from mesh.postgres.urls import database_name
 from storage_server.catalog.catalog import Catalog
-from storage_server.catalog.open import tables_present
 from storage_server.domain.modes import Mode
 from storage_server.element.identity import establish, read
 from storage_server.element.state import Element
@@ -113,15 +112,9 @@ class Opening:
             _log.warning("the element's tables are gone", element=element.element_id)
 
     async def _tables_present(self) -> bool:
-        tables = self._catalog.tables
         # Silence says nothing about the tables.
         with suppress(Unavailable):
-            return bool(
-                await self._catalog.database.fetchval(
-                    "SELECT bool_and(to_regclass(name) IS NOT NULL) FROM unnest($1::text[]) name",
-                    [*tables.all(), tables.fence_sequence],
-                )
-            )
+            return await self._catalog.is_there()
         return True
 
     async def _open(self) -> None:
@@ -153,20 +146,13 @@ class Opening:
                 store,
                 element_id=self._element.element_id,
                 mode=self._first_mode,
-                is_known=self._is_known,
+                is_known=self._catalog.is_known,
                 adopt=self._adopt,
             )
             self._adopt = False
         else:
             identity = await read(store, self._element.element_id)
         self._element.opened(store, identity)
-
-    async def _is_known(self) -> bool:
-        tables, database = self._catalog.tables, self._catalog.database
-        for name in (*tables.all(), f"public.{tables.version}"):
-            if await database.fetchval("SELECT to_regclass($1::text) IS NOT NULL", name):
-                return True
-        return False
 
     async def _become_writer(self) -> None:
         element = self._element
@@ -183,14 +169,13 @@ class Opening:
         element = self._element
         if element.is_writer and not (element.tables_ready and self._migrated):
             await self._make_database()
-            opened = await self._catalog.open()
-            element.epoch = opened.epoch
+            await self._catalog.open()
             element.tables_ready = self._migrated = True
         if not element.tables_ready:
             # Whoever does not write reads what the writer made.
-            if not await tables_present(self._catalog.database, self._catalog.tables):
+            if not await self._catalog.is_there():
                 raise Unavailable("the element's tables are not there yet")
-            element.epoch = (await self._catalog.feed.head()).epoch
+            await self._catalog.feed.head()
             element.tables_ready = True
         if element.is_writer and not element.writing_ready:
             await self._on_writing()

@@ -20,7 +20,6 @@ class Element:
     Attributes:
         mode: as in `element.json`.
         store_id: of the store in use, empty until it was read.
-        epoch: of the change feed, empty until the tables were opened.
         is_writer: this process is the one that writes.
         tables_ready: the tables are there.
         writing_ready: what a writer must know of earlier writers has been loaded.
@@ -32,7 +31,6 @@ class Element:
         self.element_id = element_id
         self.mode = mode
         self.store_id = ""
-        self.epoch = ""
         self.is_writer = False
         self.tables_ready = False
         self.writing_ready = False

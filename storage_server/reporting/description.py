@@ -83,7 +83,6 @@ class Description:
         else:
             self._database_problem = "" if takes_writes else "the database takes no writes"
             self._head_position = head.sequence
-            element.epoch = head.epoch
             space.counted(head.used_bytes, head.file_count, settled)
         try:
             space.free_bytes = await element.store.free_bytes()
@@ -146,6 +145,6 @@ class Description:
             "unwritable_reason": reason,
             "is_writer": element.is_writer,
             "backend": _BACKENDS.get(element.backend, types_pb2.STORAGE_BACKEND_UNSPECIFIED),
-            "epoch": element.epoch,
+            "epoch": self._feed.epoch,
             "head_position": self._head_position,
         }
