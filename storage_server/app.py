@@ -219,7 +219,6 @@ class _Parts:
             open_store=partial(open_store, _store_config(settings)),
             writer=writer,
             catalog=self.catalog,
-            first_mode=settings.mode,
             adopt=adopt,
             on_writing=self._on_writing,
             on_lost=self._on_lost,

@@ -64,7 +64,7 @@ class ModeChange:
     async def _change(self, mode: Mode, *, confirm: bool, seconds: int) -> None:
         element = self._element
         async with self._turn:
-            store = element.require_writer()
+            store = element.writing()
             check_transition(element.mode, mode, confirm=confirm)
             if mode is element.mode:
                 return

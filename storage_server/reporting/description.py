@@ -14,6 +14,7 @@ from storage_server.catalog.feed import Feed
 from storage_server.domain.capacity import FillLevel
 from storage_server.domain.modes import Action, Mode, allows
 from storage_server.element.clock import Clock
+from storage_server.element.phase import Phase
 from storage_server.element.space import Space
 from storage_server.element.state import Element
 
@@ -85,7 +86,7 @@ class Description:
             self._head_position = head.sequence
             space.counted(head.used_bytes, head.file_count, settled)
         try:
-            space.free_bytes = await element.store.free_bytes()
+            space.free_bytes = await element.reading().free_bytes()
         except ArtStoreError:
             space.free_bytes = None
 
@@ -101,7 +102,7 @@ class Description:
             reason = f"mode {element.mode.value}"
         elif self._database_problem:
             reason = self._database_problem
-        elif not element.writing_ready:
+        elif element.phase is not Phase.WRITING:
             reason = "starting"
         elif element.write_error is not None:
             reason = element.write_error.message

@@ -61,7 +61,7 @@ class Purge:
         """
         if not allows(self._element.mode, Action.DELETE):
             return
-        store = self._element.require_writer()
+        store = self._element.writing()
         writes, before = self._catalog.writes, datetime.now(UTC) - self._keep
         rows = await writes.list_old_tombstones(before)
         if not rows:

@@ -38,7 +38,7 @@ class Trash:
         """Remove what has been there for too long; what cannot be removed is passed over."""
         if not allows(self._element.mode, Action.DELETE):
             return
-        self._element.require_writer()
+        self._element.writing()
         before = datetime.now(UTC) - self._keep
         rows = await self._catalog.writes.list_trash(before)
         while rows:
@@ -49,7 +49,7 @@ class Trash:
     async def _remove(self, row: FileRow) -> None:
         """Remove one blob, if its sidecar, read again, still says that it may go."""
         file_id = row.sidecar.file_id
-        store = self._element.require_writer()
+        store = self._element.writing()
         try:
             async with self._file_locks.hold(file_id):
                 located = await locate(store, file_id, row.path)

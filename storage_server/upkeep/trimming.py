@@ -5,6 +5,7 @@ from __future__ import annotations
 import structlog
 
 from storage_server.catalog.feed import Feed
+from storage_server.element.phase import Phase
 from storage_server.element.state import Element
 
 log = structlog.get_logger("storage_server.feed")
@@ -14,7 +15,7 @@ INTERVAL_SECONDS = 60.0
 
 async def trim(element: Element, feed: Feed, keep: int) -> None:
     """Drop all entries but the last `keep`; whoever is further behind reads a snapshot."""
-    if not (element.is_writer and element.tables_ready):
+    if element.phase is not Phase.WRITING:
         return
     dropped = await feed.trim(keep)
     if dropped:
