@@ -156,7 +156,7 @@ class Changes:
         )
 
     async def _run(self, wanted: _Wanted) -> FileView:
-        store = self.element.require_writer()
+        store = self.element.writing()
         wanted = replace(wanted, file_id=canonical_file_id(wanted.file_id))
         if not is_canonical(wanted.file_id):
             raise not_found(wanted.file_id)

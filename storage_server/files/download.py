@@ -81,7 +81,7 @@ class Downloads:
             )
         rest = sidecar.size_bytes - offset
         length = rest if length is None else min(length, rest)
-        store = self._element.store
+        store = self._element.reading()
         if not length:
             return Range(view, offset, 0, None)
         chunks = _bytes_of(store, sidecar, offset, length)
@@ -111,7 +111,7 @@ class Downloads:
             while not task.done():
                 await asyncio.wait({task}, timeout=LOOK_SECONDS)
                 if not task.done():
-                    self._element.require_answering()
+                    self._element.reading()
             return task.result()
         finally:
             if not task.done():

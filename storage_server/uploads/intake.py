@@ -141,7 +141,7 @@ class Intake:
     # --- inside ----------------------------------------------------------------------
 
     def _checked(self, header: Header, caller: Caller) -> Header:
-        self._parts.element.require_writer()
+        self._parts.element.writing()
         if not self._catalog.database.available:
             raise Unavailable("the database does not answer, so no upload could be committed")
         header = checked(header, caller.subject)
@@ -196,7 +196,7 @@ class Intake:
         parts = self._parts
         parts.element.require_creating()
         require_new(header)
-        store = parts.element.require_writer()
+        store = parts.element.writing()
         sidecar = draft(header, new_file_id(self._clock.now()), created_by)
         parts.space.take(sidecar.file_id, header.size_bytes)
         path = blob_path(sidecar.storage_path, sidecar.storage_filename)

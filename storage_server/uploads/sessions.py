@@ -329,7 +329,7 @@ class Sessions:
 
     async def load_session(self, upload_id: str) -> Session | None:
         """The session of an upload, whatever its token; None when there is none."""
-        self._parts.element.require_writer()
+        self._parts.element.writing()
         session = self._sessions.get(upload_id)
         if session is not None:
             return session
