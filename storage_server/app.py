@@ -35,7 +35,6 @@ from storage_server.cache.scrub import Scrub
 from storage_server.catalog.catalog import Catalog
 from storage_server.element.clock import Clock
 from storage_server.element.clock_watch import ClockWatch
-from storage_server.element.live_store import live_store
 from storage_server.element.mode_change import ModeChange
 from storage_server.element.opening import Opening
 from storage_server.element.session_lock import SessionWriterLock
@@ -289,7 +288,7 @@ class _Parts:
         )
 
     def _wire_cache(self, settings: StorageSettings, redis: Redis, writer: WriterLock) -> None:
-        element, catalog, store = self.element, self.catalog, live_store(self.element)
+        element, catalog, store = self.element, self.catalog, self.element.reading
         scrub = Scrub(
             store=store, catalog=catalog, bytes_per_second=settings.scrub_bytes_per_second
         )
