@@ -109,21 +109,6 @@ class Element:
         """`local`, `s3`, or empty before the first opening."""
         return self._store.backend if self._store is not None else ""
 
-    # Old names, until no caller is left.
-
-    @property
-    def store(self) -> Store:
-        """See `reading`."""
-        return self.reading()
-
-    def require_answering(self) -> None:
-        """See `reading`."""
-        self.reading()
-
-    def require_writer(self) -> Store:
-        """See `writing`."""
-        return self.writing()
-
     def require_writes(self) -> None:
         """Raise StoreReadOnly while the store is known to read and not to write.
 
