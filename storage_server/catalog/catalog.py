@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from mesh.postgres.creation import create_database_if_missing
 from mesh.postgres.database import Database
+from mesh.postgres.urls import database_name
 from storage_server.catalog.bell import Bell
 from storage_server.catalog.counters import Counters
 from storage_server.catalog.epoch import Epoch
@@ -56,6 +58,11 @@ class Catalog:
         opened = await open_tables(self.database, self.tables)
         self._epoch.value = opened.epoch
         return opened
+
+    async def make_database(self) -> None:
+        """Make the database that the tables are in, if it is missing."""
+        url = self.database.url
+        await create_database_if_missing(url, database_name(url))
 
     async def is_there(self) -> bool:
         """Whether all tables are there now. They are made by `open` alone."""

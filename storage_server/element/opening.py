@@ -16,8 +16,6 @@ from contextlib import suppress
 import structlog
 
 from mesh.errors import ArtStoreError, Unavailable
-from mesh.postgres.creation import create_database_if_missing
-from mesh.postgres.urls import database_name
 from storage_server.catalog.catalog import Catalog
 from storage_server.element.identity import establish, read
 from storage_server.element.moves import Moves
@@ -107,9 +105,10 @@ class Opening:
         await self._writer.release()
         await self._close_store()
 
-    def _require_going_on(self) -> None:
-        """Before a move: a step that was under way when the server stopped moves nothing."""
+    async def _require_going_on(self) -> None:
+        """A step that was under way when the server stopped moves nothing, and holds no lock."""
         if self._stopping:
+            await self._writer.release()
             raise Unavailable(STOPPING)
 
     async def _fall_back(self) -> None:
@@ -163,7 +162,7 @@ class Opening:
             self._adopt = False
         else:
             identity = await read(store, self._element.element_id)
-        self._require_going_on()
+        await self._require_going_on()
         self._moves.store_opened(store, identity)
 
     async def _become_writer(self) -> None:
@@ -171,9 +170,10 @@ class Opening:
         if element.is_writer or self._store is None:
             return
         if await self._writer.acquire(self._store):
+            await self._require_going_on()
             # The last writer may have changed the mode.
             await element.prove()
-            self._require_going_on()
+            await self._require_going_on()
             self._moves.lock_taken()
             _log.info("this process writes the element", element=element.element_id)
 
@@ -192,13 +192,12 @@ class Opening:
             self._moves.tables_found()
         if element.is_writer and element.phase is not Phase.WRITING:
             await self._on_writing()
-            self._require_going_on()
+            await self._require_going_on()
             self._moves.past_known()
 
     async def _make_database(self) -> None:
         if not self._database_made:
-            url = self._catalog.database.url
-            await create_database_if_missing(url, database_name(url))
+            await self._catalog.make_database()
             self._database_made = True
 
     async def _close_store(self) -> None:
