@@ -260,6 +260,13 @@ def a_later_version(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(codec, "SCHEMA_VERSION", WHOLE.schema_version)
 
 
+def test_table_record_and_contract_have_the_same_fields() -> None:
+    assert set(BY_NAME) == {one.name for one in attributes_of(Sidecar)} - {"unknown"}
+    assert {one.name for one in TOLD} | FROM_ELEMENT | ANNOUNCED == set(FILE.fields_by_name)
+    assert {one.name for one in TOLD} - {"file_id"} == set(CONTENT)
+    assert set(COLUMNS) <= set(columns_in(create_statements("files", "follow")[0]))
+
+
 @pytest.mark.parametrize("place", PLACES)
 def test_every_field_comes_through(place: str) -> None:
     names = lost(PLACES[place]())
@@ -273,13 +280,6 @@ def test_no_two_fields_of_the_file_are_alike() -> None:
     for name, value in of(WHOLE).items():
         assert value != getattr(OTHER, name), name
         assert value != defaults[name], name
-
-
-def test_table_record_and_contract_have_the_same_fields() -> None:
-    assert set(BY_NAME) == {one.name for one in attributes_of(Sidecar)} - {"unknown"}
-    assert {one.name for one in TOLD} | FROM_ELEMENT | ANNOUNCED == set(FILE.fields_by_name)
-    assert {one.name for one in TOLD} - {"file_id"} == set(CONTENT)
-    assert set(COLUMNS) <= set(columns_in(create_statements("files", "follow")[0]))
 
 
 def test_only_what_may_be_null_is_null_somewhere() -> None:
