@@ -1,4 +1,4 @@
-"""The merge in SQL decides as `repair.decisions` says, which the exhaustive model walks."""
+"""The merge in SQL decides as `domain.decisions` says, which the exhaustive model walks."""
 
 from __future__ import annotations
 
