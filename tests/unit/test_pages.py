@@ -83,6 +83,14 @@ def test_files_that_a_page_names_are_there(page: str) -> None:
     assert {name for name in named if not any((base / name).exists() for base in bases)} == set()
 
 
+def test_each_question_of_a_newcomer_has_one_answer() -> None:
+    table = (ROOT / "CONTRIBUTING.md").read_text().partition("| where is it decided? |")[2]
+    answers = re.findall(r"^\| ([^|]+\?) \| `([^`|]+)` \|$", table, re.MULTILINE)
+    assert len(dict(answers)) == len(answers) == 5
+    for _, module in answers:
+        assert (ROOT / module).is_file()
+
+
 def rooms_on_the_page() -> set[str]:
     rooms = set()
     for table in re.findall(r"(?:^\|.*\n)+", ARCHITECTURE, re.MULTILINE):
