@@ -447,7 +447,7 @@ def test_the_users_own_text_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(user_part, "MAX_USER_PART_BYTES", 100)
     long = "a" * 120
     for name in USER_PART:
-        value = {Kind.TEXTS: (long,), Kind.MAP: {"a": long}}.get(BY_NAME[name].kind, long)
+        value: Any = {Kind.TEXTS: (long,), Kind.MAP: {"a": long}}.get(BY_NAME[name].kind, long)
         with suppress(InvalidArgument):
             check_user_part(**{"original_filename": "a", name: value})
             pytest.fail(f"{name} is not counted")
