@@ -6,7 +6,8 @@ slower than code that names each field (encoding and decoding a sidecar, a row, 
 1.4 times), that code stays, and `tests/contract/test_fields.py` sends a file with a value of its
 own in each field through every place: it names the field that a place loses, and the place.
 
-How to add a field to a file. The test fails at the first step that was left out:
+How to add a field to a file. The test fails at the first step that was left out, and
+`tests/acceptance/test_upgrade.py` for tables and sidecars of an older version:
 
 1. `protos/artstore/v1/types.proto`, `File`: the next number and a comment; `make gen`. A field that
    the element has not got yet is named in `ANNOUNCED`.
@@ -18,8 +19,9 @@ How to add a field to a file. The test fails at the first step that was left out
    `row_hash` anew, since it is taken over all columns. Then `to_values` and `sidecar_of`
    (`catalog/rows.py`); every statement goes by `SIDECAR_COLUMNS`, which is made here.
 5. `rpc/messages.py`: `file_message`.
-6. `mesh/follower/schema.py` and `rows.py`: column, `to_row`, `to_file`; and a migration of the
-   search index (`query_server/migrations/`). Registry and index are read anew if it is missing.
+6. `mesh/follower/schema.py` and `rows.py`: column, `to_row`, `to_file`; and a revision of each
+   server that follows (`query_server/migrations/`, `admin_server/migrations/`) that adds the column,
+   with the same default, where an older version made the table.
 7. Given at upload: `UploadHeader` (`uploads.proto`), `header_of` and `open_upload`
    (`rpc/messages.py`), and `Header`, `draft`, `describes` (`uploads/header.py`).
    Changed by UpdateFile: `updatable` here; a value that is checked, in `domain/sidecar_changes.py`.
