@@ -20,8 +20,8 @@ How to add a field to a file. The test fails at the first step that was left out
    (`catalog/rows.py`); every statement goes by `SIDECAR_COLUMNS`, which is made here.
 5. `rpc/messages.py`: `file_message`.
 6. `mesh/follower/schema.py` and `rows.py`: column, `to_row`, `to_file`; and a revision of each
-   server that follows (`query_server/migrations/`, `admin_server/migrations/`) that adds the column,
-   with the same default, where an older version made the table.
+   server that follows (`query_server/migrations/`, `admin_server/migrations/`) that adds the
+   column, with the same default, where an older version made the table.
 7. Given at upload: `UploadHeader` (`uploads.proto`), `header_of` and `open_upload`
    (`rpc/messages.py`), and `Header`, `draft`, `describes` (`uploads/header.py`).
    Changed by UpdateFile: `updatable` here; a value that is checked, in `domain/sidecar_changes.py`.

@@ -15,6 +15,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -202,7 +203,10 @@ def from_columns() -> Passed:
 
 def element_columns() -> Passed:
     made = import_module("storage_server.catalog.migrations.versions.0001_tables")
-    return columns_in(made._FILES), SIDECAR_COLUMNS
+    revisions = Path(made.__file__ or "").parent.glob("*.py")
+    added = re.compile(r"ADD COLUMN (?:IF NOT EXISTS )?(\w+) ([a-z]+(?:\[\])?)")
+    later = (column for path in revisions for column in added.findall(path.read_text()))
+    return {**columns_in(made._FILES), **dict(later)}, SIDECAR_COLUMNS
 
 
 def message() -> Passed:
