@@ -268,10 +268,9 @@ def a_later_version(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_table_record_and_contract_have_the_same_fields() -> None:
-    assert set(BY_NAME) == {one.name for one in attributes_of(Sidecar)} - {"unknown"}
-    assert {one.name for one in TOLD} | FROM_ELEMENT | ANNOUNCED == set(FILE.fields_by_name)
-    assert {one.name for one in TOLD} - {"file_id"} == set(CONTENT)
-    assert set(COLUMNS) <= set(columns_in(create_statements("files", "follow")[0]))
+    told = {one.name for one in TOLD}
+    assert set(BY_NAME) ^ {one.name for one in attributes_of(Sidecar)} == {"unknown"}
+    assert (told | FROM_ELEMENT | ANNOUNCED) ^ set(FILE.fields_by_name) == set()
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -287,6 +286,11 @@ def test_no_two_fields_of_the_file_are_alike() -> None:
     for name, value in of(WHOLE).items():
         assert value != getattr(OTHER, name), name
         assert value != defaults[name], name
+
+
+def test_followers_have_what_they_are_told() -> None:
+    assert {one.name for one in TOLD} ^ {"file_id", *CONTENT} == set()
+    assert set(COLUMNS) - set(columns_in(create_statements("files", "follow")[0])) == set()
 
 
 def test_only_what_may_be_null_is_null_somewhere() -> None:
