@@ -136,11 +136,6 @@ class Supervisor:
             *(self._stop(self._running[name]) for name in names if name in self._running)
         )
 
-    async def stop_all(self, order: Sequence[Sequence[str]]) -> None:
-        """Stop group after group."""
-        for names in order:
-            await self.stop(names)
-
     def kill_all(self) -> None:
         """Kill everything at once, without waiting."""
         for running in self._running.values():

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 
 from prometheus_client import Histogram
 
 SAMPLE_SECONDS = 0.02
-KEPT_SAMPLES = 30_000
 
 lag_seconds = Histogram(
     "artstore_event_loop_lag_seconds",
@@ -17,34 +15,10 @@ lag_seconds = Histogram(
 )
 
 
-class LoopLag:
-    """Samples the lag every 20 ms; run `watch` as a background task."""
-
-    def __init__(self) -> None:
-        self._samples: deque[float] = deque(maxlen=KEPT_SAMPLES)
-
-    async def watch(self) -> None:
-        """Sample until cancelled."""
-        loop = asyncio.get_running_loop()
-        while True:
-            due = loop.time() + SAMPLE_SECONDS
-            await asyncio.sleep(SAMPLE_SECONDS)
-            lag = max(0.0, loop.time() - due)
-            self._samples.append(lag)
-            lag_seconds.observe(lag)
-
-    def reset(self) -> None:
-        """Forget the samples so far."""
-        self._samples.clear()
-
-    @property
-    def max_seconds(self) -> float:
-        """The longest lag of the last ten minutes."""
-        return max(self._samples, default=0.0)
-
-    def percentile_seconds(self, percent: float) -> float:
-        """The lag that `percent` of the samples do not exceed; 0 without samples."""
-        ordered = sorted(self._samples)
-        if not ordered:
-            return 0.0
-        return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+async def watch_loop_lag() -> None:
+    """Observe the lag every 20 ms until cancelled."""
+    loop = asyncio.get_running_loop()
+    while True:
+        due = loop.time() + SAMPLE_SECONDS
+        await asyncio.sleep(SAMPLE_SECONDS)
+        lag_seconds.observe(max(0.0, loop.time() - due))

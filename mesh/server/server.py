@@ -29,7 +29,7 @@ from mesh.server import logs
 from mesh.server.health import Probe
 from mesh.server.interceptors import standard_interceptors
 from mesh.server.interceptors.metrics import CallMetrics
-from mesh.server.loop_lag import LoopLag
+from mesh.server.loop_lag import watch_loop_lag
 from mesh.server.reflection import enable_reflection
 from mesh.server.server_info import SERVICE as SERVER_SERVICE
 from mesh.server.server_info import ServerInfoServicer
@@ -89,7 +89,6 @@ class MeshServer:
         self.name = name
         self.port = 0
         self.metrics = CallMetrics()
-        self.loop_lag = LoopLag()
         self.info = ServerInfoServicer(kind, name)
         self._health = health.aio.HealthServicer()
         self._background = Background()
@@ -139,7 +138,7 @@ class MeshServer:
         for service in ("", *self._services):
             await self.set_serving(service, True)
         await self._server.start()
-        self._background.start("event loop lag", self.loop_lag.watch)
+        self._background.start("event loop lag", watch_loop_lag)
         self._serve_metrics()
         _log.info("listening", endpoint=self.endpoint, services=self._services)
 

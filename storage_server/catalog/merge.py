@@ -228,7 +228,7 @@ class Merge:
         )
 
     def _merge_statement(self) -> str:
-        # `compared` is `repair.decisions.merge_action` in SQL.
+        # `compared` is `domain.decisions.merge_action` in SQL.
         files, names = self._tables.files, ", ".join(WRITTEN_COLUMNS)
         changes = ", ".join(
             f"{name} = excluded.{name}"

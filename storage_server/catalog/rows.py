@@ -17,40 +17,10 @@ import asyncpg
 import orjson
 
 from storage_server.catalog import expiry
+from storage_server.domain.fields import SIDECAR_COLUMNS
 from storage_server.domain.naming import sidecar_path
 from storage_server.domain.sidecar import FileState, RetentionPolicy, Sidecar, digest
 from storage_server.store.port import Identity
-
-SIDECAR_COLUMNS: Mapping[str, str] = {
-    "file_id": "text",
-    "schema_version": "integer",
-    "revision": "bigint",
-    "state": "text",
-    "namespace": "text",
-    "original_filename": "text",
-    "storage_filename": "text",
-    "storage_path": "text",
-    "size_bytes": "bigint",
-    "content_type": "text",
-    "sha256": "text",
-    "crc32c": "bigint",
-    "created_at": "timestamptz",
-    "created_by": "text",
-    "updated_at": "timestamptz",
-    "request_id": "text",
-    "description": "text",
-    "version": "text",
-    "tags": "text[]",
-    "attributes": "jsonb",
-    "retention_policy": "text",
-    "retention_days": "integer",
-    "expires_at": "timestamptz",
-    "finalized_at": "timestamptz",
-    "finalized_to": "text",
-    "legal_hold": "boolean",
-    "unknown_fields": "text",
-}
-"""Columns that hold the sidecar, with their types."""
 
 CACHE_COLUMNS: Mapping[str, str] = {
     "cache_updated_at": "timestamptz",

@@ -160,15 +160,6 @@ class Uploads:
         )
         return [_row(record) for record in records]
 
-    async def reserved_total(self) -> int:
-        """Room that open uploads hold, in bytes."""
-        return int(
-            await self._database.fetchval(
-                "SELECT coalesce(sum(reserved_bytes), 0)::bigint"
-                f" FROM {self._tables.uploads} WHERE state = 'open'"
-            )
-        )
-
 
 def _parts(stage: StagedState) -> str:
     return orjson.dumps([list(part) for part in stage.parts]).decode()

@@ -82,7 +82,10 @@ def compare(listed: IdentityT | None, row: IdentityT | None, *, row_intact: bool
 def merge_action(
     row_sequence: int | None, s0: int, *, says_the_same: bool, uploading: bool
 ) -> MergeAction:
-    """What a merge does with a sidecar read after S0; `catalog.merge` does the same in SQL.
+    """What a merge does with a sidecar read after S0.
+
+    This is the model: the server decides in SQL (`catalog/merge.py`), which
+    `tests/integration/catalog/test_merge_decides.py` holds to it.
 
     Args:
         row_sequence: of the row as it is at the merge, None when there is none.

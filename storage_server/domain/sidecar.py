@@ -1,4 +1,4 @@
-"""The one codec of sidecars (`*.attr.json`), and the rules by which they change.
+"""The one codec of sidecars (`*.attr.json`). How they change: `domain/sidecar_changes.py`.
 
 The sidecar is the truth about a file: whatever a table says is a copy of it. It is one JSON
 object, schema_version 1, at most 4,096 bytes, of which what the user supplies is at most
@@ -12,54 +12,35 @@ import codecs
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
 import orjson
 
-from mesh.content_type import canonical
-from mesh.errors import FailedPrecondition, InvalidArgument
+from mesh.errors import FailedPrecondition
 from storage_server.domain import sidecar_members as read
+from storage_server.domain.fields import IN_SIDECAR, MAY_BE_NULL, NAMES, TIMES
 from storage_server.domain.sidecar_scan import InvalidSidecar, unknown_members
-from storage_server.domain.user_part import (
-    MAX_FILENAME_BYTES,
-    MAX_USER_PART_BYTES,
-    check_labels,
-    check_user_part,
-    distinct,
-)
 
 __all__ = [
     "MAX_CREATED_BY_BYTES",
-    "MAX_FILENAME_BYTES",
-    "MAX_RETENTION_DAYS",
     "MAX_SIDECAR_BYTES",
-    "MAX_USER_PART_BYTES",
     "SCHEMA_VERSION",
-    "UPDATABLE",
     "FileState",
     "InvalidSidecar",
     "RetentionPolicy",
     "Sidecar",
-    "check_user_part",
     "decode",
     "decode_with_digest",
     "digest",
     "encode",
-    "moved",
-    "tombstoned",
-    "undeleted",
-    "updated",
 ]
 
 SCHEMA_VERSION = 1
 MAX_SIDECAR_BYTES = 4096
 MAX_CREATED_BY_BYTES = 128
-MAX_RETENTION_DAYS = 3_650
-
-_MICROSECOND = timedelta(microseconds=1)
 
 
 class FileState(StrEnum):
@@ -197,13 +178,6 @@ def _time_text(at: datetime | None) -> str | None:
 
 # --- reading -----------------------------------------------------------------------------
 
-_KNOWN = frozenset(name for name in Sidecar.__dataclass_fields__ if name != "unknown")
-_IN_ORDER = (
-    "schema_version",
-    *(name for name in Sidecar.__dataclass_fields__ if name in _KNOWN - {"schema_version"}),
-)
-_TIMES = ("created_at", "updated_at", "expires_at", "finalized_at")
-_MAY_BE_NULL = ("crc32c", "retention_days", "expires_at", "finalized_at")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _STATES = {state.value: state for state in FileState}
@@ -251,7 +225,7 @@ def _read(data: bytes) -> tuple[Sidecar, bool]:
         )
     is_canonical = _is_canonical(data, members)
     is_plain = is_canonical or _is_plain(data, members)
-    unknown = "" if is_plain else unknown_members(data.decode(), _KNOWN)
+    unknown = "" if is_plain else unknown_members(data.decode(), NAMES)
     return _sidecar(members, unknown), is_canonical
 
 
@@ -260,10 +234,10 @@ def _is_canonical(data: bytes, members: dict[str, Any]) -> bool:
 
     A field that is null or a time in another form would be written in another way.
     """
-    if tuple(members) != _IN_ORDER or b"\\u0000" in data or orjson.dumps(members) != data:
+    if tuple(members) != IN_SIDECAR or b"\\u0000" in data or orjson.dumps(members) != data:
         return False
-    nulls = sum(members[name] is None for name in _MAY_BE_NULL)
-    times = [members[name] for name in _TIMES]
+    nulls = sum(members[name] is None for name in MAY_BE_NULL)
+    times = [members[name] for name in TIMES]
     if data.count(b":null") != nulls or not all(
         time is None or (type(time) is str and _TIME.fullmatch(time)) for time in times
     ):
@@ -284,7 +258,7 @@ def _is_plain(data: bytes, members: dict[str, Any]) -> bool:
     names = len(members) + (len(attributes) if type(attributes) is dict else 0)
     return (
         data.count(b'":') == names
-        and members.keys() <= _KNOWN
+        and members.keys() <= NAMES
         and b"\\u0000" not in data
         and b'" ' not in data
         and b"\n" not in data
@@ -327,126 +301,4 @@ def _sidecar(members: dict[str, Any], unknown: str) -> Sidecar:
         legal_hold=read.boolean(members, "legal_hold"),
         schema_version=members["schema_version"],
         unknown=unknown,
-    )
-
-
-# --- how a sidecar changes ---------------------------------------------------------------
-
-UPDATABLE = frozenset(
-    {
-        "original_filename",
-        "content_type",
-        "description",
-        "version",
-        "tags",
-        "attributes",
-        "retention_days",
-        "legal_hold",
-    }
-)
-"""Fields that UpdateFile may name in its mask."""
-
-
-def updated(sidecar: Sidecar, changes: Mapping[str, Any], now: datetime) -> Sidecar:
-    """`sidecar` with the user's changes, one revision on.
-
-    `retention_days` moves `expires_at`, counted from created_at, and is only for temporary
-    files. The name in the store stays when original_filename changes. A content type that is no
-    media type, or more than MAX_RETENTION_DAYS, as older versions took, may stay and may not come.
-
-    Args:
-        changes: new values by the names in UPDATABLE.
-
-    Raises:
-        InvalidArgument: a field that cannot be updated, or what `check_user_part` and
-            `check_labels` refuse.
-        FailedPrecondition: the file is deleted or moved.
-    """
-    if sidecar.state is not FileState.ACTIVE:
-        raise _wrong_state(sidecar, "updated")
-    for name in changes:
-        if name not in UPDATABLE:
-            raise InvalidArgument(f"{name} cannot be updated", field=name)
-    values = dict(changes)
-    if values.get("content_type", sidecar.content_type) != sidecar.content_type:
-        values["content_type"] = canonical(values["content_type"])
-    if "tags" in values:
-        values["tags"] = distinct(values["tags"])
-    if "attributes" in values:
-        values["attributes"] = dict(values["attributes"])
-    check_labels(values.get("tags"), values.get("attributes"))
-    if "retention_days" in values:
-        values["expires_at"] = _expiry(sidecar, values["retention_days"])
-    changed = _next(sidecar, now, **values)
-    check_user_part(
-        original_filename=changed.original_filename,
-        content_type=changed.content_type,
-        description=changed.description,
-        version=changed.version,
-        tags=changed.tags,
-        attributes=changed.attributes,
-        namespace=changed.namespace,
-        request_id=changed.request_id,
-    )
-    return changed
-
-
-def tombstoned(sidecar: Sidecar, now: datetime) -> Sidecar:
-    """`sidecar` as the tombstone that a delete writes; updated_at is when it was deleted.
-
-    Raises:
-        FailedPrecondition: it is one already, or the file is under legal hold.
-    """
-    if sidecar.state is FileState.DELETED:
-        raise _wrong_state(sidecar, "deleted")
-    if sidecar.legal_hold:
-        raise FailedPrecondition(f"file {sidecar.file_id} is under legal hold", reason="LEGAL_HOLD")
-    return _next(sidecar, now, state=FileState.DELETED)
-
-
-def undeleted(sidecar: Sidecar, now: datetime) -> Sidecar:
-    """A tombstone taken back: the state it had before.
-
-    Raises:
-        FailedPrecondition: the file is not deleted.
-    """
-    if sidecar.state is not FileState.DELETED:
-        raise _wrong_state(sidecar, "undeleted")
-    before = FileState.ACTIVE if sidecar.finalized_at is None else FileState.MOVED
-    return _next(sidecar, now, state=before)
-
-
-def moved(sidecar: Sidecar, finalized_to: str, now: datetime) -> Sidecar:
-    """The source of a finalization: serves bytes, refuses updates.
-
-    Raises:
-        FailedPrecondition: the file is not active.
-    """
-    if sidecar.state is not FileState.ACTIVE:
-        raise _wrong_state(sidecar, "finalized")
-    return _next(sidecar, now, state=FileState.MOVED, finalized_at=now, finalized_to=finalized_to)
-
-
-def _next(sidecar: Sidecar, now: datetime, **values: Any) -> Sidecar:
-    updated_at = max(now.astimezone(UTC), sidecar.updated_at + _MICROSECOND)
-    return replace(sidecar, revision=sidecar.revision + 1, updated_at=updated_at, **values)
-
-
-def _expiry(sidecar: Sidecar, retention_days: Any) -> datetime | None:
-    if sidecar.retention_policy is not RetentionPolicy.TEMPORARY:
-        raise InvalidArgument("a permanent file has no retention_days", field="retention_days")
-    if type(retention_days) is int and retention_days == sidecar.retention_days:
-        return sidecar.expires_at
-    if type(retention_days) is not int or not 1 <= retention_days <= MAX_RETENTION_DAYS:
-        raise InvalidArgument(
-            f"retention_days is 1 to {MAX_RETENTION_DAYS:,}", field="retention_days"
-        )
-    return sidecar.created_at + timedelta(days=retention_days)
-
-
-def _wrong_state(sidecar: Sidecar, verb: str) -> FailedPrecondition:
-    return FailedPrecondition(
-        f"file {sidecar.file_id} is {sidecar.state.value} and cannot be {verb}",
-        reason="FILE_STATE",
-        metadata={"state": sidecar.state.value},
     )

@@ -21,7 +21,8 @@ from storage_server.catalog.catalog import Catalog
 from storage_server.domain.file_id import is_canonical
 from storage_server.domain.kinds import ChangeKind
 from storage_server.domain.modes import Action
-from storage_server.domain.sidecar import FileState, Sidecar, digest, tombstoned, undeleted, updated
+from storage_server.domain.sidecar import FileState, Sidecar, digest
+from storage_server.domain.sidecar_changes import tombstoned, undeleted, updated
 from storage_server.element.state import Element
 from storage_server.files.lookup import not_found
 from storage_server.sidecars.locate import locate, locate_blob

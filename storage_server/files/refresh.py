@@ -1,6 +1,14 @@
-"""Lazy refresh: an expired row is read again from its sidecar, a missing one is put back.
+"""Lazy refresh: what happens on a read whose row is expired or missing.
 
-One refresh of a file at a time, whoever asks; who waits for it waits at most for a deadline.
+One refresh of a file at a time, whoever asks, under the file's lazy lock and its lock in this
+process. The sidecar is read: a row that says the same is renewed, another one written anew, a
+missing one put back, unless somebody wrote it since it was looked at. A file without a sidecar is
+not found, once `element.json` proves the store. The answer is what the sidecar says.
+
+Who asks waits for a deadline at most. When the refresh cannot be done by then (a rebuild has the
+element, lock store, storage or PostgreSQL do not answer, the sidecar is damaged), the answer is the
+old row, or the sidecar if there is no row, with `cache_stale`; a refresh under way goes on.
+`Outcome` counts how they end. A standby refreshes nothing and answers from the sidecar.
 """
 
 from __future__ import annotations

@@ -33,7 +33,8 @@ def conflict(one: LockKind, one_file: str, other: LockKind, other_file: str) -> 
     """Whether two locks of one element exclude each other.
 
     A rebuild conflicts with everything, check and cleanup with themselves and each other,
-    a lazy refresh with one of the same file.
+    a lazy refresh with one of the same file. This is the model: the server decides in Lua
+    (`locks/scripts.py`), which `tests/integration/cache/test_lock_rules.py` holds to it.
     """
     if LockKind.MANUAL_REBUILD in (one, other):
         return True
@@ -43,5 +44,8 @@ def conflict(one: LockKind, one_file: str, other: LockKind, other_file: str) -> 
 
 
 def takes_over(newcomer: LockKind, holder: LockKind) -> bool:
-    """Whether a newcomer takes a conflicting lock from its holder; an equal one refuses."""
+    """Whether a newcomer takes a conflicting lock from its holder; an equal one refuses.
+
+    The model of what Lua decides, as `conflict`.
+    """
     return newcomer < holder

@@ -12,9 +12,10 @@ from artstore.v1 import changes_pb2, storage_pb2, types_pb2, uploads_pb2
 from mesh.elements import change_token
 from mesh.errors import InvalidArgument, Unimplemented
 from storage_server.catalog.uploads import UploadRow
+from storage_server.domain.fields import UPDATABLE
 from storage_server.domain.kinds import ChangeKind
 from storage_server.domain.modes import Mode
-from storage_server.domain.sidecar import UPDATABLE, FileState, RetentionPolicy
+from storage_server.domain.sidecar import FileState, RetentionPolicy
 from storage_server.files.changes import HOLD_IS_ELSEWHERE
 from storage_server.reporting.description import MODES
 from storage_server.uploads.header import Header

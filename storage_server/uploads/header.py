@@ -14,16 +14,11 @@ from mesh import content_type
 from mesh.errors import InvalidArgument
 from mesh.identity.caller import DEFAULT_NAMESPACE
 from storage_server.domain import naming
+from storage_server.domain.fields import USER_PART, values_of
 from storage_server.domain.file_id import time_of
-from storage_server.domain.sidecar import (
-    MAX_CREATED_BY_BYTES,
-    MAX_RETENTION_DAYS,
-    RetentionPolicy,
-    Sidecar,
-    check_user_part,
-    encode,
-)
-from storage_server.domain.user_part import check_labels, distinct
+from storage_server.domain.sidecar import MAX_CREATED_BY_BYTES, RetentionPolicy, Sidecar, encode
+from storage_server.domain.sidecar_changes import MAX_RETENTION_DAYS
+from storage_server.domain.user_part import check_labels, check_user_part, distinct
 from storage_server.store.port import SealedBlob
 
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
@@ -87,16 +82,7 @@ def checked(header: Header, created_by: str) -> Header:
         tags=distinct(header.tags),
     )
     check_labels(filled.tags, filled.attributes)
-    check_user_part(
-        original_filename=filled.original_filename,
-        content_type=filled.content_type,
-        description=filled.description,
-        version=filled.version,
-        tags=filled.tags,
-        attributes=filled.attributes,
-        namespace=filled.namespace,
-        request_id=filled.request_id,
-    )
+    check_user_part(**values_of(filled, USER_PART))
     check_declared(filled.size_bytes, filled.sha256)
     if len(filled.request_id.encode()) > MAX_REQUEST_ID_BYTES:
         raise InvalidArgument(

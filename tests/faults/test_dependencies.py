@@ -1,4 +1,5 @@
-"""Each part of a whole mesh stopped or frozen: what design section 7 says, seen from outside.
+"""Each part of a whole mesh stopped or frozen, seen from outside: what goes on, and what says so
+(correctness 20).
 
 Calls begin at once, before any server has noticed, and one upload is in the midst of its stream.
 """

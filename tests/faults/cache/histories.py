@@ -17,15 +17,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from artstore.v1 import cache_pb2, types_pb2
-from storage_server.domain.sidecar import (
-    FileState,
-    InvalidSidecar,
-    Sidecar,
-    decode,
-    encode,
-    tombstoned,
-    undeleted,
-)
+from storage_server.domain.sidecar import FileState, InvalidSidecar, Sidecar, decode, encode
+from storage_server.domain.sidecar_changes import tombstoned, undeleted
 from tests.faults.cache.element import ELEMENT, SIDECAR_SUFFIX, ElementProcess, is_live
 from tests.integration.cache.rig import a_sidecar, path_of
 

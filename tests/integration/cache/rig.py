@@ -28,7 +28,8 @@ from storage_server.domain import naming
 from storage_server.domain.file_id import new_file_id, time_of
 from storage_server.domain.kinds import ChangeKind
 from storage_server.domain.modes import Mode
-from storage_server.domain.sidecar import Sidecar, decode, encode, tombstoned, updated
+from storage_server.domain.sidecar import Sidecar, decode, encode
+from storage_server.domain.sidecar_changes import tombstoned, updated
 from storage_server.element import identity
 from storage_server.element.writer import FolderWriterLock
 from storage_server.locks import ElementLocks

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from storage_server.domain.sidecar import tombstoned
+from storage_server.domain.sidecar_changes import tombstoned
 from tests.integration.cache.rig import CacheRig, path_of, utc_now
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from storage_server.catalog.catalog import Catalog
 from storage_server.domain.kinds import ChangeKind
-from storage_server.domain.sidecar import tombstoned, updated
+from storage_server.domain.sidecar_changes import tombstoned, updated
 from tests.integration.catalog.files import a_sidecar, commit, now, upload
 
 

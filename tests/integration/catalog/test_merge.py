@@ -13,7 +13,8 @@ from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.fences import Fence, Guard
 from storage_server.catalog.merge import Merged, RenewedPage
 from storage_server.domain.kinds import ChangeKind
-from storage_server.domain.sidecar import FileState, Sidecar, tombstoned, updated
+from storage_server.domain.sidecar import FileState, Sidecar
+from storage_server.domain.sidecar_changes import tombstoned, updated
 from tests.integration.catalog.files import (
     a_sidecar,
     an_identity,

@@ -1,4 +1,4 @@
-"""The merge in SQL decides as `repair.decisions` says, which the exhaustive model walks."""
+"""The merge in SQL decides as `domain.decisions` says, which the exhaustive model walks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from storage_server.catalog.rows import FileRow
 from storage_server.catalog.tables import Tables
 from storage_server.domain.decisions import Found, MergeAction, may_drop, merge_action
 from storage_server.domain.kinds import ChangeKind
-from storage_server.domain.sidecar import Sidecar, tombstoned, updated
+from storage_server.domain.sidecar import Sidecar
+from storage_server.domain.sidecar_changes import tombstoned, updated
 from tests.integration.catalog.files import a_sidecar, an_identity, commit, found, now, upload
 
 

@@ -10,8 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from mesh.errors import InvalidArgument
 from storage_server.catalog import rows
 from storage_server.catalog.catalog import Catalog
+from storage_server.domain.fields import SIDECAR_COLUMNS
 from storage_server.domain.kinds import ChangeKind
-from storage_server.domain.sidecar import Sidecar, decode, encode, tombstoned
+from storage_server.domain.sidecar import Sidecar, decode, encode
+from storage_server.domain.sidecar_changes import tombstoned
 from storage_server.store.port import Identity
 from tests.integration.catalog.files import a_sidecar, commit, lazy, now, renew, upload
 from tests.unit.storage.sidecars import any_sidecar
@@ -161,12 +163,12 @@ def damage_of(column: str) -> str:
             "text[]": f"{column} || 'x'::text",
             "jsonb": f"""{column} || '{{"x": "y"}}'""",
             "boolean": f"NOT {column}",
-        }[rows.SIDECAR_COLUMNS[column]]
+        }[SIDECAR_COLUMNS[column]]
     )
 
 
 async def test_a_change_of_any_column_behind_our_back_is_found(catalog: Catalog) -> None:
-    damaged = {a_sidecar().file_id: column for column in rows.SIDECAR_COLUMNS}
+    damaged = {a_sidecar().file_id: column for column in SIDECAR_COLUMNS}
     for file_id, column in damaged.items():
         await upload(catalog, a_sidecar(file_id=file_id))
         if column != "file_id":

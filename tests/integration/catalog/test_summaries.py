@@ -8,7 +8,8 @@ from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.summaries import fingerprint
 from storage_server.domain.kinds import ChangeKind
 from storage_server.domain.naming import sidecar_path
-from storage_server.domain.sidecar import Sidecar, tombstoned
+from storage_server.domain.sidecar import Sidecar
+from storage_server.domain.sidecar_changes import tombstoned
 from storage_server.store.port import Identity, ListedSidecar
 from tests.integration.catalog.files import a_sidecar, commit, now, upload
 

@@ -10,7 +10,7 @@ from mesh.errors import Aborted
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.fences import Fence, Guard
 from storage_server.domain.kinds import ChangeKind
-from storage_server.domain.sidecar import tombstoned, undeleted, updated
+from storage_server.domain.sidecar_changes import tombstoned, undeleted, updated
 from tests.integration.catalog.files import (
     a_sidecar,
     an_identity,

@@ -22,12 +22,12 @@ from storage_server.domain.sidecar import (
     InvalidSidecar,
     RetentionPolicy,
     Sidecar,
-    check_user_part,
     decode,
     decode_with_digest,
     digest,
     encode,
 )
+from storage_server.domain.user_part import check_user_part
 from tests.unit.storage.sidecars import AT, a_sidecar, any_sidecar
 
 

@@ -8,17 +8,9 @@ from typing import Any
 import pytest
 
 from mesh.errors import FailedPrecondition, InvalidArgument
-from storage_server.domain.sidecar import (
-    FileState,
-    RetentionPolicy,
-    check_user_part,
-    decode,
-    encode,
-    moved,
-    tombstoned,
-    undeleted,
-    updated,
-)
+from storage_server.domain.sidecar import FileState, RetentionPolicy, decode, encode
+from storage_server.domain.sidecar_changes import moved, tombstoned, undeleted, updated
+from storage_server.domain.user_part import check_user_part
 from tests.unit.storage.sidecars import AT, a_sidecar
 
 LATER = AT + timedelta(hours=1)
