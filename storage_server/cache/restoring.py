@@ -6,6 +6,7 @@ file has one name of each form, which is as good as before and is seen by the ne
 
 from __future__ import annotations
 
+from mesh.concurrency.keyed_locks import KeyedLocks
 from mesh.errors import DataLoss, FailedPrecondition
 from storage_server.cache.run import RebuildRun
 from storage_server.catalog.catalog import Catalog
@@ -15,7 +16,6 @@ from storage_server.element.writer import WriterLock
 from storage_server.sidecars.locate import locate, locate_blob
 from storage_server.sidecars.reading import InvalidAttr
 from storage_server.store.port import Store
-from storage_server.writing.keyed_locks import KeyedLocks
 
 BATCH = 1000
 

@@ -16,6 +16,7 @@ from typing import Protocol
 import structlog
 from prometheus_client import Counter
 
+from mesh.concurrency.keyed_locks import KeyedLocks
 from mesh.errors import Aborted, ArtStoreError, DataLoss, Unavailable
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.fences import Fence, Guard
@@ -27,7 +28,6 @@ from storage_server.element.state import Element
 from storage_server.files.breaker import Breaker
 from storage_server.sidecars.locate import locate
 from storage_server.sidecars.reading import ReadSidecar
-from storage_server.writing.keyed_locks import KeyedLocks
 from storage_server.writing.recording import Recording
 from storage_server.writing.view import FileView, of_row, of_sidecar
 
