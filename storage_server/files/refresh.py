@@ -16,6 +16,7 @@ from typing import Protocol
 import structlog
 from prometheus_client import Counter
 
+from mesh.concurrency.breaker import Breaker
 from mesh.concurrency.keyed_locks import KeyedLocks
 from mesh.errors import Aborted, ArtStoreError, DataLoss, Unavailable
 from storage_server.catalog.catalog import Catalog
@@ -25,7 +26,6 @@ from storage_server.catalog.writes import Guarded
 from storage_server.domain.kinds import ChangeKind
 from storage_server.domain.sidecar import FileState
 from storage_server.element.state import Element
-from storage_server.files.breaker import Breaker
 from storage_server.sidecars.locate import locate
 from storage_server.sidecars.reading import ReadSidecar
 from storage_server.writing.recording import Recording

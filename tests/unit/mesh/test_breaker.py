@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from storage_server.files.breaker import Breaker
+from mesh.concurrency.breaker import Breaker
 
 
 def test_after_a_failure_nobody_tries_for_a_while_and_then_one_does() -> None:
