@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 import structlog
 
+from mesh.concurrency.watched import seen, telling
+
 T = TypeVar("T")
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -22,32 +24,25 @@ class Unbroken:
 
     def __init__(self) -> None:
         self._running: set[asyncio.Task[Any]] = set()
+        self._tell = telling(_log, "work in the background failed")
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
         """The result of `work`; a cancelled caller leaves, `work` goes on."""
-        task = asyncio.ensure_future(work)
-        self._running.add(task)
-        task.add_done_callback(self._ended)
+        task = self._start(work)
+        task.add_done_callback(seen)
         return await asyncio.shield(task)
 
     def begin(self, work: Coroutine[Any, Any, object]) -> None:
         """Run `work` beside the caller; a failure is logged."""
-        task = asyncio.ensure_future(work)
-        self._running.add(task)
-        task.add_done_callback(self._ended_alone)
+        self._start(work).add_done_callback(self._tell)
 
     async def wait(self, seconds: float) -> None:
         """Wait until nothing runs any more, at most `seconds`."""
         if self._running:
             await asyncio.wait(self._running, timeout=seconds)
 
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._running.discard(task)
-        # A caller that left does not fetch the error; it is not "never retrieved" then.
-        if not task.cancelled():
-            task.exception()
-
-    def _ended_alone(self, task: asyncio.Task[Any]) -> None:
-        self._running.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.warning("work in the background failed", reason=str(error))
+    def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.ensure_future(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return task

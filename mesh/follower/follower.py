@@ -14,6 +14,7 @@ import grpc.aio
 import structlog
 
 from artstore.v1 import changes_pb2
+from mesh.concurrency.watched import cancel_and_wait
 from mesh.elements.feed_cursor import encode
 from mesh.errors import Unavailable
 from mesh.follower.changes import ChangeWriter
@@ -125,9 +126,7 @@ class ElementFollower:
         finally:
             self._on_cursor(self.element_id, None)
             self.lag.close()
-            if self._tidying is not None:
-                self._tidying.cancel()
-                await asyncio.gather(self._tidying, return_exceptions=True)
+            await cancel_and_wait(self._tidying)
 
     def _goes_by(self, epoch: str | None) -> None:
         self._epoch = epoch
@@ -253,9 +252,7 @@ class ElementFollower:
                     reading.add_done_callback(lambda _: self._asked.set())
                 await _rest(self._asked, RENEW_SECONDS)
         finally:
-            if reading is not None:
-                reading.cancel()
-                await asyncio.gather(reading, return_exceptions=True)
+            await cancel_and_wait(reading)
 
     async def _renew(self) -> Lead:
         """Renew the lead.
@@ -322,8 +319,6 @@ async def _both(*works: Coroutine[Any, Any, None]) -> None:
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel_and_wait(*tasks)
     for task in done:
         task.result()

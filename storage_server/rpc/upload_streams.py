@@ -16,6 +16,7 @@ import grpc
 
 from artstore.v1 import types_pb2, uploads_pb2
 from mesh.concurrency.unbroken import Unbroken
+from mesh.concurrency.watched import seen
 from mesh.errors import ArtStoreError, InvalidArgument
 from storage_server.rpc.messages import optional
 from storage_server.uploads.session import Session, Writer
@@ -215,9 +216,8 @@ class _Reader:
                 self._cut = True
                 task.cancel()
             await asyncio.wait({task})
-        if not task.cancelled():
-            # Looked at: a caller that left does not fetch it.
-            task.exception()
+        # A caller that left does not fetch its error.
+        seen(task)
 
 
 def _crc32c(chunk: types_pb2.Chunk) -> int | None:

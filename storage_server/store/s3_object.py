@@ -14,6 +14,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mesh.concurrency.watched import cancel_and_wait
 from mesh.errors import Aborted, ArtStoreError, Unavailable
 from storage_server.store.digest import RunningDigest
 from storage_server.store.port import SIDECAR_SUFFIX, SealedBlob
@@ -180,8 +181,7 @@ class S3Object:
                     if now() - heard_at >= patience:
                         raise
         finally:
-            completing.cancel()
-            await asyncio.gather(completing, return_exceptions=True)
+            await cancel_and_wait(completing)
 
     async def _is_made_already(
         self, refusal: Refused, size: int, digest: SealedBlob | None
