@@ -21,6 +21,7 @@ import orjson
 import structlog
 
 from ingest_server.placement.selection import Element, heard
+from mesh.concurrency.backoff import Backoff
 from mesh.elements.discovery import REPORT_CHANNEL
 from mesh.errors import ArtStoreError, Unavailable
 from mesh.redis import translated
@@ -164,13 +165,14 @@ class Elements:
 
     async def follow_registry(self) -> None:
         """Read admin's list again and again until cancelled."""
+        backoff = Backoff(REDIS_INTERVAL_SECONDS)
         while True:
             async with self._registry_turn:
                 self._list_wanted.clear()
                 self._registry_works = await self._read_registry()
             calm = self._reports_work and self._registry_works
             if not self._registry_works:
-                await asyncio.sleep(REDIS_INTERVAL_SECONDS)
+                await backoff.pause()
                 continue
             with suppress(TimeoutError):
                 async with asyncio.timeout(

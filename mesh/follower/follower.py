@@ -14,6 +14,7 @@ import grpc.aio
 import structlog
 
 from artstore.v1 import changes_pb2
+from mesh.concurrency.backoff import Backoff
 from mesh.concurrency.watched import cancel_and_wait
 from mesh.elements.feed_cursor import encode
 from mesh.errors import Unavailable
@@ -103,7 +104,7 @@ class ElementFollower:
 
     async def run(self) -> None:
         """Follow for ever; every failure is noted beside the cursor and tried again."""
-        pause = FIRST_PAUSE_SECONDS
+        backoff = Backoff(FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS)
         try:
             while True:
                 started = time.monotonic()
@@ -120,9 +121,8 @@ class ElementFollower:
                     await self._note(error)
                 self._on_cursor(self.element_id, None)
                 if time.monotonic() - started > CALM_SECONDS:
-                    pause = FIRST_PAUSE_SECONDS
-                await _rest(self._wake, pause)
-                pause = min(pause * 2, MAX_PAUSE_SECONDS)
+                    backoff.reset()
+                await _rest(self._wake, backoff.delay())
         finally:
             self._on_cursor(self.element_id, None)
             self.lag.close()
@@ -231,14 +231,15 @@ class ElementFollower:
     async def _keep(self) -> None:
         """Renew the lead, and read a whole snapshot when one is due or wanted."""
         reading: asyncio.Task[bool] | None = None
-        pause, not_before = FIRST_PAUSE_SECONDS, 0.0
+        backoff, not_before = Backoff(FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS), 0.0
         try:
             while True:
                 lead = await self._renew()
                 if reading is not None and reading.done():
-                    pause = FIRST_PAUSE_SECONDS if reading.result() else pause * 2
-                    pause = min(pause, MAX_PAUSE_SECONDS)
-                    not_before = 0.0 if reading.result() else time.monotonic() + pause
+                    if reading.result():
+                        backoff.reset()
+                    else:
+                        not_before = time.monotonic() + backoff.delay()
                     reading = None
                 age = lead.snapshot_age_seconds
                 due = age is not None and age > self._reconcile_seconds

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from mesh.concurrency.backoff import Backoff
 from mesh.errors import ArtStoreError, Unavailable
 from mesh.identity.caller import AUTHORIZATION_KEY, CALLER_KEY, UPLOAD_TOKEN_KEY, Caller
 
@@ -80,21 +81,20 @@ class ServiceToken:
 
     async def renew(self) -> None:
         """Get a token, and a new one each time before the last one ends, until cancelled."""
-        retry = FIRST_RETRY_SECONDS
+        backoff = Backoff(FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS)
         while True:
             self._wanted.clear()
             try:
                 token, seconds = await self._issue()
             except ArtStoreError as exc:
-                level = "warning" if retry >= MAX_RETRY_SECONDS else "info"
+                level = "warning" if backoff.is_longest else "info"
                 getattr(_log, level)("no access token from admin", reason=exc.message)
-                await asyncio.sleep(retry)
-                retry = min(retry * 2, MAX_RETRY_SECONDS)
+                await backoff.pause()
                 continue
             self._token = token
             self._expires_at = time.monotonic() + seconds
             self._obtained.set()
-            retry = FIRST_RETRY_SECONDS
+            backoff.reset()
             try:
                 await asyncio.wait_for(self._wanted.wait(), seconds * RENEW_AFTER)
                 # Asked for out of turn; not more often than this, whoever asks.

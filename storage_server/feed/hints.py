@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from mesh.concurrency.backoff import Backoff
 from mesh.elements.discovery import CHANGES_CHANNEL
 from mesh.errors import Unavailable
 from mesh.redis import translated
@@ -13,6 +14,7 @@ from storage_server.catalog.bell import Bell
 # A burst of changes becomes one hint.
 DEBOUNCE_SECONDS = 0.1
 QUIET_SECONDS = 60.0
+RETRY_SECONDS = 1.0
 
 
 async def publish_hints(redis: Any, bell: Bell, element_id: str) -> None:
@@ -20,6 +22,7 @@ async def publish_hints(redis: Any, bell: Bell, element_id: str) -> None:
 
     A hint that is lost costs nothing but time: followers read the feed, never the hints.
     """
+    backoff = Backoff(RETRY_SECONDS)
     while True:
         if not await bell.next_ring().wait(QUIET_SECONDS):
             continue
@@ -27,5 +30,5 @@ async def publish_hints(redis: Any, bell: Bell, element_id: str) -> None:
             with translated("a hint of changes"):
                 await redis.publish(CHANGES_CHANNEL, element_id)
         except Unavailable:
-            await asyncio.sleep(1.0)
+            await backoff.pause()
         await asyncio.sleep(DEBOUNCE_SECONDS)

@@ -18,6 +18,7 @@ from google.protobuf import json_format
 from artstore.v1 import elements_pb2
 from artstore.v1.elements_pb2_grpc import StorageElementServiceStub
 from mesh.calls.status import from_rpc_error
+from mesh.concurrency.backoff import Backoff
 from mesh.elements.discovery import REPORT_CHANNEL, REPORT_KEY_PREFIX
 from mesh.errors import ArtStoreError, Unavailable
 from mesh.identity.credentials import ServiceToken
@@ -35,6 +36,7 @@ CALL_SECONDS = 2.0
 # A burst of changes becomes one report.
 BURST_SECONDS = 0.05
 START_SECONDS = 0.02
+RETRY_SECONDS = 1.0
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -84,13 +86,14 @@ class Reports:
     async def to_admin(self) -> None:
         """Report every five seconds and on each change, until cancelled."""
         await self._listening()
+        backoff = Backoff(RETRY_SECONDS)
         while True:
             self._admin_due.clear()
             known = True
             if self._speaks():
                 known = await self._tolerate("admin", self._report())
             with suppress(TimeoutError):
-                async with asyncio.timeout(ADMIN_INTERVAL_SECONDS if known else 1.0):
+                async with asyncio.timeout(ADMIN_INTERVAL_SECONDS if known else backoff.delay()):
                     await self._admin_due.wait()
 
     async def _listening(self) -> None:
