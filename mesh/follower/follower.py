@@ -15,6 +15,7 @@ import structlog
 
 from artstore.v1 import changes_pb2
 from mesh.concurrency.backoff import Backoff
+from mesh.concurrency.bell import Bell
 from mesh.concurrency.watched import cancel_and_wait
 from mesh.elements.feed_cursor import encode
 from mesh.errors import Unavailable
@@ -85,8 +86,8 @@ class ElementFollower:
         self._snapshots = SnapshotReader(element_id, table, files)
         self._changes = ChangeWriter(element_id, table, files)
         self._reading = asyncio.Lock()
-        self._wake = asyncio.Event()
-        self._asked = asyncio.Event()
+        self._news = Bell()
+        self._asked = Bell()
         # Epoch of the cursor that the tail goes by; None while a snapshot replaces it.
         self._epoch: str | None = None
         self._turns = 0
@@ -95,16 +96,16 @@ class ElementFollower:
 
     def wake(self) -> None:
         """The element has news: try again now if following broke off."""
-        self._wake.set()
+        self._news.ring()
 
     def ask(self) -> None:
         """Somebody wants a snapshot: look now."""
-        self._asked.set()
-        self._wake.set()
+        self._asked.ring()
+        self._news.ring()
 
     async def run(self) -> None:
         """Follow for ever; every failure is noted beside the cursor and tried again."""
-        backoff = Backoff(FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS)
+        backoff, news = Backoff(FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS), self._news.listen()
         try:
             while True:
                 started = time.monotonic()
@@ -122,7 +123,8 @@ class ElementFollower:
                 self._on_cursor(self.element_id, None)
                 if time.monotonic() - started > CALM_SECONDS:
                     backoff.reset()
-                await _rest(self._wake, backoff.delay())
+                await news.wait(backoff.delay())
+                news.take()
         finally:
             self._on_cursor(self.element_id, None)
             self.lag.close()
@@ -232,6 +234,7 @@ class ElementFollower:
         """Renew the lead, and read a whole snapshot when one is due or wanted."""
         reading: asyncio.Task[bool] | None = None
         backoff, not_before = Backoff(FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS), 0.0
+        asked = self._asked.listen()
         try:
             while True:
                 lead = await self._renew()
@@ -250,8 +253,9 @@ class ElementFollower:
                     continue
                 if due and reading is None:
                     reading = asyncio.create_task(self._reconcile(lead.wanted, lead.cursor.epoch))
-                    reading.add_done_callback(lambda _: self._asked.set())
-                await _rest(self._asked, RENEW_SECONDS)
+                    reading.add_done_callback(lambda _: self._asked.ring())
+                await asked.wait(RENEW_SECONDS)
+                asked.take()
         finally:
             await cancel_and_wait(reading)
 
@@ -305,13 +309,6 @@ class ElementFollower:
                     stream.push_back(batch[position + 1 :])
                     return message.snapshot_begin
             await self._table.note_snapshot_alive(self.element_id)
-
-
-async def _rest(event: asyncio.Event, seconds: float) -> None:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    event.clear()
 
 
 async def _both(*works: Coroutine[Any, Any, None]) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from mesh.concurrency.bell import Bell
 from mesh.postgres.database import Database
-from storage_server.catalog.bell import Bell
 from storage_server.catalog.counters import Counters
 from storage_server.catalog.feed import Feed
 from storage_server.catalog.fences import Fences

@@ -104,7 +104,7 @@ class Opening:
         element = self._element
         if element.is_writer and self._writer.lost:
             element.is_writer = element.writing_ready = False
-            element.changed.set()
+            element.changed.ring()
             _log.warning("no longer the writer", element=element.element_id)
             await self._on_lost()
         if element.tables_ready and not await self._tables_present():
@@ -175,7 +175,7 @@ class Opening:
             # The last writer may have changed the mode.
             await element.prove()
             element.is_writer = True
-            element.changed.set()
+            element.changed.ring()
             _log.info("this process writes the element", element=element.element_id)
 
     async def _ready_tables(self) -> None:
@@ -194,7 +194,7 @@ class Opening:
         if element.is_writer and not element.writing_ready:
             await self._on_writing()
             element.writing_ready = True
-            element.changed.set()
+            element.changed.ring()
 
     async def _make_database(self) -> None:
         if not self._database_made:

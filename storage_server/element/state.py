@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
+from mesh.concurrency.bell import Bell
 from mesh.errors import ArtStoreError, FailedPrecondition, StoreReadOnly, Unavailable
 from storage_server.domain.modes import Mode, Operation, allows, require
 from storage_server.element.identity import ElementFile, read
@@ -37,7 +38,7 @@ class Element:
         self.tables_ready = False
         self.writing_ready = False
         self.write_error: ArtStoreError | None = None
-        self.changed = asyncio.Event()
+        self.changed = Bell()
         self._store: Store | None = None
         self._problem = "the store is not open yet"
         self._drain_until = 0.0
@@ -186,13 +187,13 @@ class Element:
         """The store cannot be used now; `problem` says why."""
         if self._problem != problem:
             self._problem = problem
-            self.changed.set()
+            self.changed.ring()
 
     def note_write(self, error: ArtStoreError | None) -> None:
         """A write was tried: None when the store took it, else why not."""
         before, self.write_error = self.write_error, error
         if (before and before.message) != (error and error.message):
-            self.changed.set()
+            self.changed.ring()
 
     @property
     def problem(self) -> str:
@@ -202,7 +203,7 @@ class Element:
     def _recover(self) -> None:
         if self._problem:
             self._problem = ""
-            self.changed.set()
+            self.changed.ring()
 
     # --- mode ------------------------------------------------------------------------
 
@@ -233,4 +234,4 @@ class Element:
     def _set_mode(self, mode: Mode) -> None:
         if self.mode is not mode:
             self.mode = mode
-            self.changed.set()
+            self.changed.ring()

@@ -117,10 +117,10 @@ class ChangeWatch:
 
     async def _tail(self, cursor: FeedCursor) -> AsyncIterator[FeedEvent]:
         """Changes after the cursor as they come; ends when they are not to be had."""
-        beaten = 0.0
+        beaten, rings = 0.0, self._catalog.bell.listen()
         while True:
             after = cursor.sequence
-            ring = self._catalog.bell.next_ring()
+            rings.take()
             tail = await self._catalog.feed.tail(after, limit=BATCH)
             if tail.epoch != cursor.epoch or tail.head < after:
                 return
@@ -130,7 +130,7 @@ class ChangeWatch:
                 beaten = time.monotonic()
                 yield Beat(cursor, tail.head)
             if not tail.changes:
-                await ring.wait(POLL_SECONDS)
+                await rings.wait(POLL_SECONDS)
                 continue
             yield Changes(tail.epoch, tail.changes)
             last = tail.changes[-1]
