@@ -18,6 +18,7 @@ from prometheus_client import Counter
 
 from mesh.concurrency.breaker import Breaker
 from mesh.concurrency.keyed_locks import KeyedLocks
+from mesh.concurrency.single_flight import SingleFlight
 from mesh.errors import Aborted, ArtStoreError, DataLoss, Unavailable
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.fences import Fence, Guard
@@ -104,7 +105,7 @@ class Refresh:
         self._file_locks = file_locks
         self._lazy_lock = lazy_lock
         self._lock_store = Breaker()
-        self._flights: dict[str, asyncio.Task[FileView | None]] = {}
+        self._flights = SingleFlight[str, FileView | None]()
 
     async def refreshed(
         self, file_id: str, row: FileRow | None, *, deadline_seconds: float = DEADLINE_SECONDS
@@ -121,11 +122,7 @@ class Refresh:
             Unavailable: there is no row and the storage does not answer.
             DataLoss: there is no row and the sidecar is damaged.
         """
-        flight = self._flights.get(file_id)
-        if flight is None:
-            flight = asyncio.create_task(self._refresh(file_id, row))
-            self._flights[file_id] = flight
-            flight.add_done_callback(lambda done: self._landed(file_id, done))
+        flight = self._flights.join(file_id, lambda: self._refresh(file_id, row))
         await asyncio.wait({flight}, timeout=deadline_seconds)
         if flight.done():
             try:
@@ -150,11 +147,6 @@ class Refresh:
             await self._element.prove()
             return None
         return of_sidecar(located.sidecar, self._recording.ttl_hours, stale=True)
-
-    def _landed(self, file_id: str, flight: asyncio.Task[FileView | None]) -> None:
-        self._flights.pop(file_id, None)
-        if not flight.cancelled():
-            flight.exception()
 
     async def _refresh(self, file_id: str, row: FileRow | None) -> FileView | None:
         if row is None:
