@@ -16,7 +16,7 @@ from mesh.concurrency.watched import seen, telling
 
 T = TypeVar("T")
 
-_log = structlog.stdlib.get_logger(__name__)
+_tell = telling(structlog.stdlib.get_logger(__name__), "work in the background failed")
 
 
 class Unbroken:
@@ -24,25 +24,31 @@ class Unbroken:
 
     def __init__(self) -> None:
         self._running: set[asyncio.Task[Any]] = set()
-        self._tell = telling(_log, "work in the background failed")
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
         """The result of `work`; a cancelled caller leaves, `work` goes on."""
-        task = self._start(work)
-        task.add_done_callback(seen)
+        task = asyncio.ensure_future(work)
+        self._running.add(task)
+        task.add_done_callback(self._ended)
         return await asyncio.shield(task)
 
     def begin(self, work: Coroutine[Any, Any, object]) -> None:
         """Run `work` beside the caller; a failure is logged."""
-        self._start(work).add_done_callback(self._tell)
+        task = asyncio.ensure_future(work)
+        self._running.add(task)
+        task.add_done_callback(self._ended_alone)
 
     async def wait(self, seconds: float) -> None:
         """Wait until nothing runs any more, at most `seconds`."""
         if self._running:
             await asyncio.wait(self._running, timeout=seconds)
 
-    def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        task = asyncio.ensure_future(work)
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-        return task
+    # One callback each: every write of a file is run here.
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        seen(task)
+
+    def _ended_alone(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        _tell(task)

@@ -22,6 +22,7 @@ from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError, ReadOnlyError
 
 from mesh.concurrency.backoff import Backoff
+from mesh.concurrency.unbroken import Unbroken
 from mesh.errors import Aborted, Unavailable
 from mesh.redis import translated
 from storage_server.locks import scripts
@@ -96,7 +97,7 @@ class ElementLocks:
         self._fences_key = f"artstore:{{{element_id}}}:fences"
         self._fence_prefix = f"artstore:{{{element_id}}}:fence:"
         self._mine: dict[str, HeldLock] = {}
-        self._releases: set[asyncio.Task[None]] = set()
+        self._releases = Unbroken()
 
     @asynccontextmanager
     async def hold(
@@ -131,7 +132,7 @@ class ElementLocks:
             self._mine.pop(held.owner, None)
             HELD.labels(kind.name).dec()
             HOLD_SECONDS.labels(kind.name).observe(time.monotonic() - started)
-            await asyncio.shield(self._release(held))
+            await self._releases.run(self._release(held))
 
     async def list_locks(self) -> list[LockEntry]:
         """The locks held on the element, highest priority first."""
@@ -300,10 +301,7 @@ class ElementLocks:
             log.exception("lock not given back, it will expire", lock=field)
 
     def _release_later(self, field: str, owner: str) -> None:
-        work = self._give_back_until_it_expires(field, owner)
-        release = asyncio.create_task(work, name=f"release {field}")
-        self._releases.add(release)
-        release.add_done_callback(self._releases.discard)
+        self._releases.begin(self._give_back_until_it_expires(field, owner))
 
     async def _give_back_until_it_expires(self, field: str, owner: str) -> None:
         expires, backoff = time.monotonic() + self._ttl, Backoff(RELEASE_AGAIN_SECONDS)
