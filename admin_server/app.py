@@ -40,6 +40,7 @@ from admin_server.rpc.tokens import TokenServicer
 from admin_server.settings import AdminSettings
 from artstore.v1.server_pb2 import ServerKind
 from mesh.concurrency.background import Background
+from mesh.concurrency.backoff import Backoff
 from mesh.errors import Unavailable
 from mesh.follower import FollowerFleet
 from mesh.follower.hints import wake_on_hints
@@ -154,6 +155,7 @@ async def _prepare_in(background: Background, prepare: Callable[[], Awaitable[No
     tried = asyncio.Event()
 
     async def until_done() -> None:
+        backoff = Backoff(PREPARE_RETRY_SECONDS)
         while True:
             try:
                 await prepare()
@@ -163,7 +165,7 @@ async def _prepare_in(background: Background, prepare: Callable[[], Awaitable[No
                     _log.warning("started without the database", reason=exc.message)
             finally:
                 tried.set()
-            await asyncio.sleep(PREPARE_RETRY_SECONDS)
+            await backoff.pause()
 
     background.start("prepare database", until_done)
     with suppress(TimeoutError):

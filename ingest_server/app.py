@@ -9,9 +9,9 @@ from functools import partial
 
 from artstore.v1.server_pb2 import ServerKind
 from ingest_server.metrics import fresh_elements
-from ingest_server.placement.breaker import Breaker
 from ingest_server.placement.elements import Elements, follow_hints
 from ingest_server.placement.reports import AdminReports, RedisReports
+from ingest_server.placement.suspects import Suspects
 from ingest_server.rpc.ingest import SERVICE, IngestServicer, add_to_server
 from ingest_server.settings import IngestSettings
 from ingest_server.uploads.element_calls import ElementConnections
@@ -50,7 +50,7 @@ async def build(settings: IngestSettings) -> AsyncIterator[MeshServer]:
         elements = Elements(RedisReports(redis), AdminReports(link.channel, link.account))
         fresh_elements.set_function(elements.count_fresh)
         pins = Pins(pins_redis)
-        placement = Placement(elements, pins, Breaker())
+        placement = Placement(elements, pins, Suspects())
         limits = Limits(
             accept=settings.ingest_accept_seconds,
             stall=settings.ingest_stall_seconds,

@@ -17,6 +17,7 @@ from artstore.v1.server_pb2 import ServerKind
 from artstore.v1.storage_pb2_grpc import add_StorageServiceServicer_to_server
 from mesh.calls.admin_link import link_to_admin
 from mesh.concurrency.background import Background
+from mesh.concurrency.keyed_locks import KeyedLocks
 from mesh.concurrency.unbroken import Unbroken
 from mesh.errors import FailedPrecondition, Unavailable
 from mesh.operations import Operations
@@ -70,7 +71,6 @@ from storage_server.uploads.intake import Intake
 from storage_server.uploads.session import SessionParts
 from storage_server.uploads.sessions import Sessions
 from storage_server.uploads.streaming import UploadParts
-from storage_server.writing.keyed_locks import KeyedLocks
 from storage_server.writing.recording import Recording
 from storage_server.writing.replay import Replay
 

@@ -13,7 +13,6 @@ import asyncio
 import re
 import time
 from collections.abc import Collection, Iterable
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -21,6 +20,8 @@ import orjson
 import structlog
 
 from ingest_server.placement.selection import Element, heard
+from mesh.concurrency.backoff import Backoff
+from mesh.concurrency.bell import Bell
 from mesh.elements.discovery import REPORT_CHANNEL
 from mesh.errors import ArtStoreError, Unavailable
 from mesh.redis import translated
@@ -68,7 +69,7 @@ class Elements:
         self._priorities: dict[str, int] = {}
         self._hinted: set[str] = set()
         self._known = asyncio.Event()
-        self._wanted = asyncio.Event()
+        self._wanted = Bell()
         self._reports_work = False
         self._registry_works = False
         self._registry_turn = asyncio.Lock()
@@ -77,7 +78,7 @@ class Elements:
         # When admin was asked for the list that we have; when an element was first heard of.
         self._list_asked_at = float("-inf")
         self._found_at: dict[str, float] = {}
-        self._list_wanted = asyncio.Event()
+        self._list_wanted = Bell()
         self._walked_at = float("-inf")
 
     @property
@@ -150,34 +151,29 @@ class Elements:
         """Something changed: read the reports now."""
         if _ELEMENT_ID.fullmatch(element_id) and len(self._hinted) < MAX_HINTED:
             self._hinted.add(element_id)
-        self._wanted.set()
+        self._wanted.ring()
 
     async def follow_reports(self) -> None:
         """Read Redis again and again until cancelled."""
+        wanted = self._wanted.listen()
         while True:
-            self._wanted.clear()
+            wanted.take()
             self._reports_work = await self._read_reports()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(REDIS_INTERVAL_SECONDS):
-                    await self._wanted.wait()
-                    await asyncio.sleep(HINT_PAUSE_SECONDS)
+            await wanted.wait(REDIS_INTERVAL_SECONDS, burst_seconds=HINT_PAUSE_SECONDS)
 
     async def follow_registry(self) -> None:
         """Read admin's list again and again until cancelled."""
+        backoff, wanted = Backoff(REDIS_INTERVAL_SECONDS), self._list_wanted.listen()
         while True:
             async with self._registry_turn:
-                self._list_wanted.clear()
+                wanted.take()
                 self._registry_works = await self._read_registry()
             calm = self._reports_work and self._registry_works
             if not self._registry_works:
-                await asyncio.sleep(REDIS_INTERVAL_SECONDS)
+                await backoff.pause()
                 continue
-            with suppress(TimeoutError):
-                async with asyncio.timeout(
-                    ADMIN_INTERVAL_SECONDS if calm else REDIS_INTERVAL_SECONDS
-                ):
-                    await self._list_wanted.wait()
-                    await asyncio.sleep(LOOK_SECONDS)
+            seconds = ADMIN_INTERVAL_SECONDS if calm else REDIS_INTERVAL_SECONDS
+            await wanted.wait(seconds, burst_seconds=LOOK_SECONDS)
 
     async def _read_reports(self) -> bool:
         try:
@@ -193,7 +189,7 @@ class Elements:
                 self._merge(self._reports, await self._reports.read(new))
             unlisted = self._elements.keys() - self._priorities.keys()
             if any(self._is_newer(element_id) for element_id in unlisted):
-                self._list_wanted.set()
+                self._list_wanted.ring()
         except ArtStoreError as exc:
             if self._reports_work:
                 _log.warning("element reports: Redis is not answering", reason=exc.message)

@@ -11,9 +11,9 @@ import structlog
 
 from artstore.v1 import uploads_pb2
 from ingest_server.metrics import refusals
-from ingest_server.placement.breaker import Breaker
 from ingest_server.placement.elements import Elements
 from ingest_server.placement.selection import Choice, Element, Mode, choose
+from ingest_server.placement.suspects import Suspects
 from ingest_server.uploads.header import declared_size, mode_for
 from ingest_server.uploads.pins import Pin, Pins
 from mesh.errors import (
@@ -51,10 +51,10 @@ class Placed(Generic[T]):
 class Placement:
     """Sequential Fill, as it goes: the view's order, refusals, and pinned requests."""
 
-    def __init__(self, elements: Elements, pins: Pins, breaker: Breaker) -> None:
+    def __init__(self, elements: Elements, pins: Pins, suspects: Suspects) -> None:
         self._elements = elements
         self._pins = pins
-        self._breaker = breaker
+        self._suspects = suspects
 
     async def place(
         self,
@@ -123,7 +123,7 @@ class Placement:
                     ) from exc
                 refused.append((element, exc))
                 continue
-            self._breaker.mend(element)
+            self._suspects.mend(element)
             return element, opened
         raise nobody_takes(
             choice,
@@ -149,7 +149,7 @@ class Placement:
             mode=mode_for(header),
             size_bytes=declared_size(header),
             now=time.monotonic(),
-            suspects=self._breaker.suspects(known),
+            suspects=self._suspects.among(known),
         )
 
     async def _order(self, choice: Choice, pinned: str) -> Sequence[Element]:
@@ -164,7 +164,7 @@ class Placement:
             "storage element refused an upload", element=element.element_id, reason=error.message
         )
         if isinstance(error, Unavailable):
-            self._breaker.trip(element, error.message)
+            self._suspects.trip(element, error.message)
 
 
 def _is_of_no_use(error: ArtStoreError) -> bool:

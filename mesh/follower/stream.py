@@ -8,6 +8,7 @@ import grpc
 import grpc.aio
 
 from artstore.v1.changes_pb2 import WatchChangesRequest, WatchChangesResponse
+from mesh.concurrency.watched import cancel_and_wait
 from mesh.errors import Unavailable
 
 # Changes that are handed on together; twice as many are read ahead.
@@ -39,8 +40,7 @@ class FeedStream:
 
     async def __aexit__(self, *_: object) -> None:
         # The reader first: a parked reader leaks the connection when the call ends under it.
-        self._reader.cancel()
-        await asyncio.gather(self._reader, return_exceptions=True)
+        await cancel_and_wait(self._reader)
         self._call.cancel()
 
     def push_back(self, messages: list[WatchChangesResponse]) -> None:

@@ -102,12 +102,13 @@ class OperationServicer(OperationServiceServicer):
     ) -> AsyncIterator[pb.WatchOperationResponse]:
         """See the proto."""
         operation = self._operations.find(request.operation_id)
+        moves = operation.moves()
         while True:
-            moved = operation.next_move()
+            moves.take()
             yield pb.WatchOperationResponse(operation=to_message(operation, self._element_id))
             if operation.state.ended:
                 return
-            await moved.wait()
+            await moves.wait()
             if not operation.state.ended:
                 await asyncio.sleep(WATCH_INTERVAL_SECONDS)
 

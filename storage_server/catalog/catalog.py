@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from mesh.concurrency.bell import Bell
 from mesh.postgres.creation import create_database_if_missing
 from mesh.postgres.database import Database
 from mesh.postgres.urls import database_name
-from storage_server.catalog.bell import Bell
 from storage_server.catalog.counters import Counters
 from storage_server.catalog.epoch import Epoch
 from storage_server.catalog.feed import Feed

@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 
+from mesh.concurrency.keyed_locks import KeyedLocks
 from mesh.concurrency.unbroken import Unbroken
 from mesh.errors import Aborted, ArtStoreError, InvalidArgument, NotFound, PermissionDenied
 from mesh.file_ids import canonical_file_id
@@ -28,7 +29,6 @@ from storage_server.files.lookup import not_found
 from storage_server.sidecars.locate import locate, locate_blob
 from storage_server.sidecars.reading import ReadSidecar
 from storage_server.store.port import Store
-from storage_server.writing.keyed_locks import KeyedLocks
 from storage_server.writing.recording import Recording, SidecarUncertain
 from storage_server.writing.view import FileView, of_sidecar
 

@@ -8,6 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
+from mesh.concurrency.watched import cancel_and_wait
 from mesh.errors import DataLoss, InvalidArgument, OutOfRange
 from mesh.identity.caller import Caller
 from storage_server.domain.modes import Action
@@ -115,8 +116,7 @@ class Downloads:
             return task.result()
         finally:
             if not task.done():
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+                await cancel_and_wait(task)
 
 
 async def _next(chunks: AsyncGenerator[bytes, None]) -> bytes | None:

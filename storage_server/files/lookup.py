@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from mesh.concurrency.watched import seen
 from mesh.errors import DataLoss, InvalidArgument, NotFound, PermissionDenied, Unavailable
 from mesh.file_ids import canonical_file_id
 from mesh.identity.caller import ALL_NAMESPACES, Caller
@@ -128,7 +129,7 @@ class Lookup:
             return await self._refresh.from_sidecar(file_id)
         finally:
             cached.cancel()
-            cached.add_done_callback(_mark_seen)
+            cached.add_done_callback(seen)
 
     async def get_many(
         self, file_ids: Sequence[str], caller: Caller, *, seconds_left: float | None = None
@@ -287,12 +288,6 @@ def visible(view: FileView | None, file_id: str, caller: Caller) -> FileView:
 def not_found(file_id: str) -> NotFound:
     """The one answer for a file that never was here, or is not for this caller."""
     return NotFound(f"no file {file_id[:64]!r}")
-
-
-def _mark_seen(left_behind: asyncio.Task[FileView | None]) -> None:
-    """Whoever asked has another answer by now, and does not fetch this one's error."""
-    if not left_behind.cancelled():
-        left_behind.exception()
 
 
 def _is_visible(view: FileView, caller: Caller) -> bool:

@@ -16,7 +16,9 @@ import grpc
 
 from artstore.v1 import types_pb2, uploads_pb2
 from mesh.concurrency.unbroken import Unbroken
+from mesh.concurrency.watched import seen
 from mesh.errors import ArtStoreError, InvalidArgument
+from mesh.server.draining import drain
 from storage_server.rpc.messages import optional
 from storage_server.uploads.session import Session, Writer
 from storage_server.uploads.streaming import StreamedUpload
@@ -31,12 +33,11 @@ ACCEPTED = (("artstore-accepted", "1"),)
 # does the client certainly see the status. One that is silent is ended from outside.
 NOTICE_SECONDS = 0.1
 DISCARD_SECONDS = 1.0
-# A status that goes out while the client is sending may reach it as INTERNAL (grpc#36066). So
-# what it still sends is dropped until it ends or is silent, but not for ever.
-SILENCE_SECONDS = 0.1
 # Whoever ends a stream does so together with its last message.
 END_SECONDS = 2.0
+# For `drain`: a client that was told to send has far more on its way than one that was not.
 DRAIN_SECONDS = 3.0
+SILENCE_SECONDS = 0.1
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -182,14 +183,8 @@ class _Reader:
 
     async def drain(self) -> None:
         """Drop what the client still sends, until its status will surely reach it."""
-        if self._cut:
-            return
-        with suppress(TimeoutError):
-            async with asyncio.timeout(DRAIN_SECONDS):
-                while True:
-                    async with asyncio.timeout(SILENCE_SECONDS):
-                        if await self._read() is grpc.aio.EOF:
-                            return
+        if not self._cut:
+            await drain(self._read, seconds=DRAIN_SECONDS, silence_seconds=SILENCE_SECONDS)
 
     async def until_interrupted(
         self, work: Coroutine[Any, Any, T], interrupted: asyncio.Future[ArtStoreError]
@@ -215,9 +210,8 @@ class _Reader:
                 self._cut = True
                 task.cancel()
             await asyncio.wait({task})
-        if not task.cancelled():
-            # Looked at: a caller that left does not fetch it.
-            task.exception()
+        # A caller that left does not fetch its error.
+        seen(task)
 
 
 def _crc32c(chunk: types_pb2.Chunk) -> int | None:

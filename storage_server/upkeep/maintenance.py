@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from mesh.concurrency.bell import Bell
 from mesh.errors import ArtStoreError
 from storage_server.element.clock import Clock
 from storage_server.element.phase import Phase
@@ -38,26 +39,23 @@ class Maintenance:
     purge: Purge
     clock: Clock
     stream_idle_seconds: float
-    _due: asyncio.Event = field(default_factory=asyncio.Event)
+    _due: Bell = field(default_factory=Bell)
     _first: bool = True
     _seldom_at: float = 0.0
 
     def started(self) -> None:
         """Do at once what earlier writers left."""
         self._first = True
-        self._due.set()
+        self._due.ring()
 
     async def watch(self) -> None:
         """Every ten seconds, and at once when due, until cancelled."""
+        due = self._due.listen()
         while True:
-            self._due.clear()
+            due.take()
             if self.element.phase is Phase.WRITING:
                 await self._round()
-            try:
-                async with asyncio.timeout(INTERVAL_SECONDS):
-                    await self._due.wait()
-            except TimeoutError:
-                continue
+            await due.wait(INTERVAL_SECONDS)
 
     async def watch_streams(self) -> None:
         """End streams that have fallen silent, until cancelled."""

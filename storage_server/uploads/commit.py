@@ -21,13 +21,13 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 
+from mesh.concurrency.keyed_locks import KeyedLocks
 from mesh.errors import ArtStoreError, DataLoss, Unavailable
 from storage_server.domain.kinds import ChangeKind
 from storage_server.domain.sidecar import Sidecar
 from storage_server.element.state import Element
 from storage_server.store.port import SealedBlob, Stage
 from storage_server.uploads.header import completed
-from storage_server.writing.keyed_locks import KeyedLocks
 from storage_server.writing.recording import Recording, SidecarUncertain
 from storage_server.writing.view import FileView
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
+from mesh.concurrency.keyed_locks import KeyedLocks
 from mesh.errors import (
     Aborted,
     AlreadyExists,
@@ -26,7 +27,6 @@ from storage_server.element.clock import Clock
 from storage_server.uploads.header import Header, checked, describes, draft, require_new
 from storage_server.uploads.sessions import Find, Sessions, StartedUpload, require_present
 from storage_server.uploads.streaming import StreamedUpload, UploadParts
-from storage_server.writing.keyed_locks import KeyedLocks
 from storage_server.writing.replay import Replay
 from storage_server.writing.view import FileView, of_row
 

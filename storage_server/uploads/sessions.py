@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
+from mesh.concurrency.keyed_locks import KeyedLocks
 from mesh.errors import (
     Aborted,
     ArtStoreError,
@@ -34,7 +35,6 @@ from storage_server.domain.sidecar import FileState, Sidecar
 from storage_server.store.port import StagedState
 from storage_server.uploads.header import Header, check_declared, draft
 from storage_server.uploads.session import Session, SessionParts, Writer, first_key
-from storage_server.writing.keyed_locks import KeyedLocks
 from storage_server.writing.replay import Replay
 from storage_server.writing.view import FileView
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
+from mesh.concurrency.keyed_locks import KeyedLocks
 from mesh.errors import ArtStoreError, DataLoss
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.pending import PendingWrite
@@ -14,7 +15,6 @@ from storage_server.domain.sidecar import FileState, Sidecar, digest
 from storage_server.element.state import Element
 from storage_server.sidecars.locate import locate, locate_blob
 from storage_server.store.port import SIDECAR_SUFFIX, Store
-from storage_server.writing.keyed_locks import KeyedLocks
 from storage_server.writing.recording import Recording
 
 INTERVAL_SECONDS = 10.0

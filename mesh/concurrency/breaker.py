@@ -23,13 +23,18 @@ class Breaker:
         self._clock = clock
         self._until: float | None = None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether nobody should try now; looking changes nothing."""
+        return self._until is not None and self._clock() < self._until
+
     def allows(self) -> bool:
         """Whether to try now. After the while it says so once, until that try has ended."""
         if self._until is None:
             return True
-        if self._clock() < self._until:
+        if self.is_open:
             return False
-        self._until = self._clock() + self._open_seconds
+        self.trip()
         return True
 
     def trip(self) -> None:

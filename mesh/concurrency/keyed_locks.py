@@ -1,4 +1,4 @@
-"""Locks by key within this process: for files, upload ids and request ids.
+"""Locks by key within this process, as for files, upload ids and request ids.
 
 One process writes an element (correctness 1), so these are enough to order its writes.
 """

@@ -2,49 +2,45 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
 
 import structlog
 
 from ingest_server.placement.selection import Element
-
-OPEN_SECONDS = 3.0
+from mesh.concurrency.breaker import Breaker
 
 _log = structlog.stdlib.get_logger(__name__)
 
 
-class Breaker:
-    """Suspects an element that failed for `open_seconds`, and until it reports again.
+class Suspects:
+    """An element that failed is one for a while, and until it reports again.
 
     A frozen element makes no report, so it costs one upload its waiting time and not one
     every few seconds.
 
     Args:
-        clock: seconds, never going back.
+        new_breaker: makes that of an element.
     """
 
-    def __init__(
-        self, open_seconds: float = OPEN_SECONDS, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._open_seconds = open_seconds
-        self._clock = clock
-        # Element id -> (when suspicion may end, when its last report was made).
-        self._failed: dict[str, tuple[float, float]] = {}
+    def __init__(self, new_breaker: Callable[[], Breaker] = Breaker) -> None:
+        self._new_breaker = new_breaker
+        # By element id, with the time of its last report before it failed.
+        self._failed: dict[str, tuple[Breaker, float]] = {}
 
     def trip(self, element: Element, reason: str) -> None:
         """The element did not answer, or could not be reached."""
-        if element.element_id not in self.suspects([element]):
+        if not self._is_suspect(element):
             _log.warning("storage element skipped", element=element.element_id, reason=reason)
-        until = self._clock() + self._open_seconds
-        self._failed[element.element_id] = (until, element.heard_at)
+        breaker = self._new_breaker()
+        breaker.trip()
+        self._failed[element.element_id] = (breaker, element.heard_at)
 
     def mend(self, element: Element) -> None:
         """The element answered."""
         if self._failed.pop(element.element_id, None) is not None:
             _log.info("storage element answers again", element=element.element_id)
 
-    def suspects(self, elements: Iterable[Element]) -> frozenset[str]:
+    def among(self, elements: Iterable[Element]) -> frozenset[str]:
         """Ids of those of `elements` that are to be asked last."""
         return frozenset(e.element_id for e in elements if self._is_suspect(e))
 
@@ -52,5 +48,5 @@ class Breaker:
         failed = self._failed.get(element.element_id)
         if failed is None:
             return False
-        until, last_report = failed
-        return self._clock() < until or element.heard_at <= last_report
+        breaker, last_report = failed
+        return breaker.is_open or element.heard_at <= last_report
