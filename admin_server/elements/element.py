@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields
-from datetime import datetime, timedelta
+from datetime import datetime
 
+from mesh.contract import MAX_REASON_CHARACTERS, MAX_REPORT_AGE_SECONDS
 from mesh.errors import InvalidArgument
-
-REPORT_INTERVAL_SECONDS = 5
-# Three reports missed.
-HEALTHY_FOR = timedelta(seconds=15)
 
 MODES = ("edit", "rw", "ro", "ar")
 # An element that cannot reach its database does not know how full it is.
@@ -21,7 +18,6 @@ _ELEMENT_ID = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _ENDPOINT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]{1,253}):([0-9]{1,5})")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MAX_EPOCH_CHARACTERS = 64
-_MAX_REASON_CHARACTERS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +55,8 @@ class Report:
         if len(self.epoch) > _MAX_EPOCH_CHARACTERS or not self.epoch.isprintable():
             raise _wrong("epoch", f"at most {_MAX_EPOCH_CHARACTERS} printable characters")
         reason = self.unwritable_reason
-        if len(reason) > _MAX_REASON_CHARACTERS or not reason.isprintable():
-            raise _wrong("unwritable_reason", f"at most {_MAX_REASON_CHARACTERS} characters")
+        if len(reason) > MAX_REASON_CHARACTERS or not reason.isprintable():
+            raise _wrong("unwritable_reason", f"at most {MAX_REASON_CHARACTERS} characters")
         for field in fields(self):
             value = getattr(self, field.name)
             if type(value) is int and value < 0:
@@ -128,7 +124,7 @@ class Element:
 
     def is_healthy(self, now: datetime) -> bool:
         """Whether it has reported within 15 s; a report from the future is none."""
-        return abs(now - self.reported_at) < HEALTHY_FOR
+        return abs((now - self.reported_at).total_seconds()) <= MAX_REPORT_AGE_SECONDS
 
     def says_the_same(self, other: Element) -> bool:
         """Whether nothing differs but the time of the report."""

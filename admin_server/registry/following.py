@@ -12,6 +12,7 @@ from admin_server.keys.issuer import TokenIssuer
 from admin_server.registry.registry import CURSORS, TABLE
 from admin_server.settings import AdminSettings
 from mesh.calls.channels import open_mesh_channel
+from mesh.contract import AUTHORIZATION_KEY
 from mesh.errors import Unavailable
 from mesh.follower import FollowerFleet, ReplicaTable, process_name
 from mesh.identity.caller import ALL_NAMESPACES, Role
@@ -55,7 +56,7 @@ class OwnToken:
             issued = self._issuer.issue(self._account)
             self._token = issued.access_token
             self._renew_at = time.monotonic() + issued.expires_in_seconds * RENEW_SHARE
-        return (("authorization", f"Bearer {self._token}"),)
+        return ((AUTHORIZATION_KEY, f"Bearer {self._token}"),)
 
 
 def registry_fleet(

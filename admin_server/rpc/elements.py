@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from admin_server.elements.directory import ElementDirectory
-from admin_server.elements.element import REPORT_INTERVAL_SECONDS, Element, Removed, Report
+from admin_server.elements.element import Element, Removed, Report
 from admin_server.rpc.paging import decode_page_token, encode_page_token, page_size_of
 from admin_server.rpc.times import timestamp
 from artstore.v1 import elements_pb2, types_pb2
+from mesh.contract import REPORT_INTERVAL_SECONDS
 from mesh.errors import InvalidArgument, Unimplemented
 
 _LISTING = "elements"

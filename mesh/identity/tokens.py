@@ -18,8 +18,9 @@ from typing import Any
 import jwt
 import structlog
 
+from mesh.contract import DEFAULT_NAMESPACE
 from mesh.errors import ArtStoreError, PermissionDenied, Unauthenticated, Unavailable
-from mesh.identity.caller import DEFAULT_NAMESPACE, Caller, Role
+from mesh.identity.caller import Caller, Role
 
 ISSUER = "artstore"
 AUDIENCE = "artstore"

@@ -18,6 +18,7 @@ from google.protobuf import json_format
 from artstore.v1 import elements_pb2
 from artstore.v1.elements_pb2_grpc import StorageElementServiceStub
 from mesh.calls.status import from_rpc_error
+from mesh.contract import REPORT_INTERVAL_SECONDS
 from mesh.elements.discovery import REPORT_CHANNEL, REPORT_KEY_PREFIX
 from mesh.errors import ArtStoreError, Unavailable
 from mesh.identity.credentials import ServiceToken
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 INTERVAL_SECONDS = 2.0
 LIFE_SECONDS = 10
-ADMIN_INTERVAL_SECONDS = 5.0
 CALL_SECONDS = 2.0
 # A burst of changes becomes one report.
 BURST_SECONDS = 0.05
@@ -90,7 +90,7 @@ class Reports:
             if self._speaks():
                 known = await self._tolerate("admin", self._report())
             with suppress(TimeoutError):
-                async with asyncio.timeout(ADMIN_INTERVAL_SECONDS if known else 1.0):
+                async with asyncio.timeout(REPORT_INTERVAL_SECONDS if known else 1.0):
                     await self._admin_due.wait()
 
     async def _listening(self) -> None:

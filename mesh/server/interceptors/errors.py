@@ -17,8 +17,8 @@ from mesh.calls.status import (
     rule_for,
     to_trailing_metadata,
 )
+from mesh.contract import REQUEST_ID_KEY
 from mesh.errors import ArtStoreError, Unimplemented
-from mesh.server.interceptors.request_ids import REQUEST_ID_KEY
 from mesh.server.interceptors.wrapping import Call, Proceed
 
 # A status that is sent while the client still writes is lost: the client sees INTERNAL
