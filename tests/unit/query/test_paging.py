@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
 import pytest
 
+from mesh import paging
 from mesh.errors import InvalidArgument
-from query_server.search.paging import Position, decode, encode, fingerprint
+from query_server.search.paging import Position, decode, encode, fingerprint, made_for
 from query_server.search.request import Filters, Order, SearchQuery
 
 WHEN = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)
@@ -20,8 +19,7 @@ QUERY = SearchQuery("text", Filters(), Order.RELEVANCE, True, 50, "", None)
 
 
 def forged(query: SearchQuery, *rest: Any) -> SearchQuery:
-    content = orjson.dumps([fingerprint(query), *rest])
-    return replace(query, page_token=base64.urlsafe_b64encode(content).decode())
+    return replace(query, page_token=paging.encode(made_for(query), rest))
 
 
 @pytest.mark.parametrize(
