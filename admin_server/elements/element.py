@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass, fields
 from datetime import datetime
 
-from mesh.contract import MAX_REASON_CHARACTERS, MAX_REPORT_AGE_SECONDS
+from mesh.contract import MAX_REASON_CHARACTERS
+from mesh.elements.seen import is_young
 from mesh.errors import InvalidArgument
 
 MODES = ("edit", "rw", "ro", "ar")
@@ -124,7 +125,7 @@ class Element:
 
     def is_healthy(self, now: datetime) -> bool:
         """Whether it has reported within 15 s; a report from the future is none."""
-        return abs((now - self.reported_at).total_seconds()) <= MAX_REPORT_AGE_SECONDS
+        return is_young(abs((now - self.reported_at).total_seconds()))
 
     def says_the_same(self, other: Element) -> bool:
         """Whether nothing differs but the time of the report."""
