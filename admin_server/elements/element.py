@@ -96,7 +96,7 @@ def is_element_id(text: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Element:
+class RegisteredElement:
     """The last report of an element and what admin adds to it.
 
     Attributes:
@@ -127,6 +127,6 @@ class Element:
         """Whether it has reported within 15 s; a report from the future is none."""
         return is_young(abs((now - self.reported_at).total_seconds()))
 
-    def says_the_same(self, other: Element) -> bool:
+    def says_the_same(self, other: RegisteredElement) -> bool:
         """Whether nothing differs but the time of the report."""
         return (self.report, self.decided_priority) == (other.report, other.decided_priority)

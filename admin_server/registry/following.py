@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from admin_server.accounts.account import Account
 from admin_server.clock import Clock
-from admin_server.elements.directory import ElementDirectory
+from admin_server.elements.registered import RegisteredElements
 from admin_server.keys.issuer import TokenIssuer
 from admin_server.registry.registry import CURSORS, TABLE
 from admin_server.settings import AdminSettings
@@ -60,7 +60,7 @@ class OwnToken:
 
 
 def registry_fleet(
-    settings: AdminSettings, database: Database, elements: ElementDirectory, token: OwnToken
+    settings: AdminSettings, database: Database, elements: RegisteredElements, token: OwnToken
 ) -> FollowerFleet:
     """The followers of all registered elements."""
 
@@ -82,7 +82,7 @@ def registry_fleet(
     )
 
 
-async def unread_elements(fleet: FollowerFleet, elements: ElementDirectory) -> list[str]:
+async def unread_elements(fleet: FollowerFleet, elements: RegisteredElements) -> list[str]:
     """Ids of the elements that may have files which the registry lacks: silent, or not read yet.
 
     Raises:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import grpc.aio
 
-from admin_server.elements.directory import ElementDirectory
+from admin_server.elements.registered import RegisteredElements
 from admin_server.registry.registry import FileRegistry
 from artstore.v1.storage_pb2 import StorageServiceGetFileRequest
 from artstore.v1.storage_pb2_grpc import StorageServiceStub
@@ -40,7 +40,7 @@ class Holds:
     def __init__(
         self,
         registry: FileRegistry,
-        elements: ElementDirectory,
+        elements: RegisteredElements,
         *,
         channel: Callable[[str], grpc.aio.Channel],
         metadata: Metadata,

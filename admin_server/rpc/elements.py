@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-from admin_server.elements.directory import ElementDirectory
-from admin_server.elements.element import Element, Removed, Report
+from admin_server.elements.element import RegisteredElement, Removed, Report
+from admin_server.elements.registered import RegisteredElements
 from admin_server.rpc.times import timestamp
 from artstore.v1 import elements_pb2, types_pb2
 from mesh.contract import REPORT_INTERVAL_SECONDS
@@ -17,7 +17,7 @@ from mesh.paging import AskedPage
 class ElementServicer:
     """The storage elements of the mesh."""
 
-    def __init__(self, directory: ElementDirectory) -> None:
+    def __init__(self, directory: RegisteredElements) -> None:
         self._directory = directory
 
     async def ReportStorageElement(
@@ -72,7 +72,7 @@ class ElementServicer:
         """Follow them."""
         async for event in self._directory.watch():
             message = elements_pb2.WatchStorageElementsResponse()
-            if isinstance(event, Element):
+            if isinstance(event, RegisteredElement):
                 message.changed.CopyFrom(self._message(event))
             elif isinstance(event, Removed):
                 message.removed.storage_element_id = event.storage_element_id
@@ -80,7 +80,7 @@ class ElementServicer:
                 message.snapshot_end.element_count = event.count
             yield message
 
-    def _message(self, element: Element) -> elements_pb2.StorageElement:
+    def _message(self, element: RegisteredElement) -> elements_pb2.StorageElement:
         report = element.report
         return elements_pb2.StorageElement(
             storage_element_id=report.storage_element_id,
