@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 
 from mesh.contract import MAX_REASON_CHARACTERS
-from mesh.elements.seen import is_young
+from mesh.elements.seen import ELEMENT_ID, is_young
 from mesh.errors import InvalidArgument
 
 MODES = ("edit", "rw", "ro", "ar")
@@ -15,7 +15,6 @@ MODES = ("edit", "rw", "ro", "ar")
 FILL_LEVELS = ("", "ok", "warning", "critical", "full")
 BACKENDS = ("local", "s3")
 
-_ELEMENT_ID = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _ENDPOINT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]{1,253}):([0-9]{1,5})")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MAX_EPOCH_CHARACTERS = 64
@@ -47,7 +46,7 @@ class Report:
         Raises:
             InvalidArgument: a field cannot be true of an element.
         """
-        self._match("storage_element_id", _ELEMENT_ID, "a name like se-01")
+        self._match("storage_element_id", ELEMENT_ID, "a name like se-01")
         self._match("store_id", _UUID, "a UUID in lower case")
         self._match("endpoint", _ENDPOINT, "host:port")
         self._among("mode", MODES)
@@ -88,11 +87,6 @@ class AllTold:
     """Every element there is was told of."""
 
     count: int
-
-
-def is_element_id(text: str) -> bool:
-    """Whether an element could have that id."""
-    return _ELEMENT_ID.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,10 @@ from dataclasses import replace
 import structlog
 
 from admin_server.clock import Clock
-from admin_server.elements.element import AllTold, RegisteredElement, Removed, Report, is_element_id
+from admin_server.elements.element import AllTold, RegisteredElement, Removed, Report
 from admin_server.elements.table import ElementTable
 from admin_server.elements.watchers import Watcher
+from mesh.elements.seen import ELEMENT_ID
 from mesh.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 
 SYNC_SECONDS = 2.0
@@ -106,7 +107,7 @@ class RegisteredElements:
         """
         if priority < 0:
             raise InvalidArgument("priority must not be negative", field="priority")
-        if not is_element_id(storage_element_id):
+        if ELEMENT_ID.fullmatch(storage_element_id) is None:
             raise _no_such(storage_element_id)
         async with self._table_turn:
             if not await self._table.decide_priority(storage_element_id, priority):

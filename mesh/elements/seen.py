@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from mesh.contract import MAX_REPORT_AGE_SECONDS
+
+ELEMENT_ID = re.compile(r"[a-z][a-z0-9-]{0,31}")
+"""What an element may be called."""
 
 
 def is_young(age_seconds: float) -> bool:

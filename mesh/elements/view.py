@@ -10,7 +10,6 @@ its reports are missing; it is forgotten when admin lists it no more and it does
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
@@ -24,7 +23,7 @@ import structlog
 from mesh.calls.admin_link import AdminLink
 from mesh.concurrency.background import Background
 from mesh.elements.discovery import REPORT_CHANNEL, AdminReports, RedisReports
-from mesh.elements.seen import SeenElement, heard
+from mesh.elements.seen import ELEMENT_ID, SeenElement, heard
 from mesh.errors import ArtStoreError, Unavailable
 from mesh.redis import translated
 
@@ -37,7 +36,6 @@ LOOK_SECONDS = 0.05
 HINT_PAUSE_SECONDS = 0.02
 HINT_WAIT_SECONDS = 5.0
 MAX_HINTED = 100
-_ELEMENT_ID = re.compile(r"[a-z0-9-]{1,64}")
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -169,7 +167,7 @@ class ElementView:
 
     def hint(self, element_id: str = "") -> None:
         """Something changed: read the reports now."""
-        if _ELEMENT_ID.fullmatch(element_id) and len(self._hinted) < MAX_HINTED:
+        if ELEMENT_ID.fullmatch(element_id) and len(self._hinted) < MAX_HINTED:
             self._hinted.add(element_id)
         self._wanted.set()
 
