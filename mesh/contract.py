@@ -32,10 +32,14 @@ MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024 + 64 * 1024
 DEFAULT_PAGE_SIZE: Final = 100
 MAX_PAGE_SIZE: Final = 1000
 MAX_BATCH_FILE_IDS: Final = 1000
+MAX_CHANGE_TOKENS: Final = 1000
 
 MAX_REQUEST_ID_BYTES: Final = 128
 REQUEST_LIFE_SECONDS: Final = 7 * 24 * 3600
 """How long a request_id stands for its upload, and an idle upload stays open."""
+
+HEARTBEAT_SECONDS: Final = 3.0
+"""Between two messages of a change feed at most."""
 
 # An element reports to admin every 5 s. Three reports missed, and what it said last says nothing.
 REPORT_INTERVAL_SECONDS: Final = 5

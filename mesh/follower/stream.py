@@ -8,12 +8,13 @@ import grpc
 import grpc.aio
 
 from artstore.v1.changes_pb2 import WatchChangesRequest, WatchChangesResponse
+from mesh.contract import HEARTBEAT_SECONDS
 from mesh.errors import Unavailable
 
 # Changes that are handed on together; twice as many are read ahead.
 BATCH = 1000
-# Heartbeats come every three seconds.
-SILENCE_SECONDS = 10.0
+# Three heartbeats missed.
+SILENCE_SECONDS = 3 * HEARTBEAT_SECONDS + 1.0
 
 
 class FeedStream:
