@@ -118,8 +118,19 @@ class AdminReports:
         """
         await self._account.ready(FIRST_TOKEN_SECONDS)
         request = elements_pb2.ListStorageElementsRequest(page_size=MAX_PAGE_SIZE)
+        found: list[SeenElement] = []
+        while True:
+            answer = await self._page(request)
+            found += (element_of(one, healthy=one.healthy) for one in answer.elements)
+            request.page_token = answer.next_page_token
+            if not request.page_token:
+                return found
+
+    async def _page(
+        self, request: elements_pb2.ListStorageElementsRequest
+    ) -> elements_pb2.ListStorageElementsResponse:
         try:
-            answer = await self._stub.ListStorageElements(
+            return await self._stub.ListStorageElements(
                 request, metadata=self._account.metadata(), timeout=CALL_SECONDS
             )
         except grpc.aio.AioRpcError as error:
@@ -127,4 +138,3 @@ class AdminReports:
             if isinstance(refused, Unauthenticated):
                 self._account.refused()
             raise refused from error
-        return [element_of(element, healthy=element.healthy) for element in answer.elements]
