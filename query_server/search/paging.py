@@ -92,7 +92,7 @@ def decode(query: SearchQuery) -> Position | None:
         return None
     try:
         return _position(query)
-    except (ValueError, TypeError, OverflowError) as error:
+    except (ValueError, TypeError, LookupError, OverflowError) as error:
         raise paging.wrong_token() from error
 
 

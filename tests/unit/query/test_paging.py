@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mesh import paging
 from mesh.errors import InvalidArgument
@@ -98,3 +100,40 @@ def test_what_is_no_token_is_refused(token: str) -> None:
 def test_a_forged_value_is_refused(order: Order, rest: Sequence[Any]) -> None:
     with pytest.raises(InvalidArgument):
         decode(forged(replace(QUERY, order=order), *rest))
+
+
+anything = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(-(2**63), 2**63),
+        st.floats(),
+        st.text(st.characters(exclude_categories=["Cs"])),
+        st.just(WHEN.isoformat()),
+    ),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text("ab"), inner)),
+    max_leaves=6,
+)
+positions = st.tuples(
+    st.one_of(st.just([1.5, WHEN.isoformat(), "id"]), st.just([WHEN.isoformat(), "id"]), anything),
+    st.one_of(st.just(7), anything),
+    st.one_of(st.booleans(), anything),
+    st.one_of(st.just(False), anything),
+    st.one_of(st.none(), anything),
+    st.one_of(st.none(), anything),
+    st.one_of(st.just(["id"]), anything),
+)
+
+
+@given(order=st.sampled_from(Order), rest=positions, left_out=st.integers(0, 7))
+def test_whatever_is_in_a_token_is_taken_or_refused(
+    order: Order, rest: tuple[Any, ...], left_out: int
+) -> None:
+    query = forged(replace(QUERY, order=order), *rest[: len(rest) - left_out])
+    try:
+        position = decode(query)
+    except InvalidArgument as error:
+        assert error.field == "page_token"
+    else:
+        assert position is not None
+        assert 0 <= position.total < 2**63
