@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import artstore_client.calls.services
@@ -76,6 +76,7 @@ endpoints = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(endpoint=endpoints)
 @example(endpoint="10.0.0.1:8000,10.0.0.2:8001")
 @example(endpoint="10.0.0.1:8000,[fd00::1]:8000")
@@ -100,6 +101,7 @@ written = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(text=written)
 def test_both_understand_an_id_alike(text: str) -> None:
     assert artstore_client.files.file_ids.canonical_file_id(

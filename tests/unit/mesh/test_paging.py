@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mesh.errors import InvalidArgument
@@ -42,6 +42,7 @@ def refused(token: str, *found: type, made_for: Sequence[object] = ("elements",)
     assert caught.value.reason == "INVALID_ARGUMENT"
 
 
+@settings(deadline=None)
 @given(key=keys, made_for=filters)
 def test_a_token_gives_back_its_key(key: tuple[list[type], tuple[Any, ...]], made_for: Any) -> None:
     found, parts = key
@@ -52,6 +53,7 @@ def test_no_token_is_the_first_page() -> None:
     assert after("", int, str) is None
 
 
+@settings(deadline=None)
 @given(one=filters, other=filters, key=texts)
 def test_a_token_of_another_request_is_refused(one: Any, other: Any, key: str) -> None:
     token = encode(("files", *one), (key,))
@@ -60,6 +62,7 @@ def test_a_token_of_another_request_is_refused(one: Any, other: Any, key: str) -
     refused(token, str, made_for=("locks", *one))
 
 
+@settings(deadline=None)
 @given(
     key=keys, where=st.integers(0, 10_000), what=st.sampled_from(ALPHABET), kind=st.integers(0, 3)
 )
@@ -79,6 +82,7 @@ def test_a_token_that_was_altered_is_refused(
         refused(altered, *found)
 
 
+@settings(deadline=None)
 @given(token=st.text(min_size=1))
 def test_no_text_does_more_than_be_refused(token: str) -> None:
     refused(token, int, str)
@@ -91,6 +95,7 @@ json_values = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(content=st.lists(json_values, max_size=4), found=kinds)
 def test_what_somebody_made_up_is_refused_or_of_the_right_types(
     content: list[Any], found: list[type]
@@ -161,6 +166,7 @@ def test_page_sizes_are_never_negative_and_have_a_default_of_their_own() -> None
     assert caught.value.field == "page_size"
 
 
+@settings(deadline=None)
 @given(entries=st.lists(numbers, unique=True, max_size=30), size=st.integers(1, 12))
 def test_pages_hold_every_entry_once_and_in_order(entries: list[int], size: int) -> None:
     entries.sort()

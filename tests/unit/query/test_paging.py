@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mesh import paging
@@ -125,6 +125,7 @@ positions = st.tuples(
 )
 
 
+@settings(deadline=None)
 @given(order=st.sampled_from(Order), rest=positions, left_out=st.integers(0, 7))
 def test_whatever_is_in_a_token_is_taken_or_refused(
     order: Order, rest: tuple[Any, ...], left_out: int
