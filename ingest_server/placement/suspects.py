@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 
 import structlog
 
-from ingest_server.placement.selection import Element
 from mesh.concurrency.breaker import Breaker
+from mesh.elements.seen import SeenElement
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -27,7 +27,7 @@ class Suspects:
         # By element id, with the time of its last report before it failed.
         self._failed: dict[str, tuple[Breaker, float]] = {}
 
-    def trip(self, element: Element, reason: str) -> None:
+    def trip(self, element: SeenElement, reason: str) -> None:
         """The element did not answer, or could not be reached."""
         if not self._is_suspect(element):
             _log.warning("storage element skipped", element=element.element_id, reason=reason)
@@ -35,16 +35,16 @@ class Suspects:
         breaker.trip()
         self._failed[element.element_id] = (breaker, element.heard_at)
 
-    def mend(self, element: Element) -> None:
+    def mend(self, element: SeenElement) -> None:
         """The element answered."""
         if self._failed.pop(element.element_id, None) is not None:
             _log.info("storage element answers again", element=element.element_id)
 
-    def among(self, elements: Iterable[Element]) -> frozenset[str]:
+    def among(self, elements: Iterable[SeenElement]) -> frozenset[str]:
         """Ids of those of `elements` that are to be asked last."""
         return frozenset(e.element_id for e in elements if self._is_suspect(e))
 
-    def _is_suspect(self, element: Element) -> bool:
+    def _is_suspect(self, element: SeenElement) -> bool:
         failed = self._failed.get(element.element_id)
         if failed is None:
             return False

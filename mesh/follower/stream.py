@@ -9,12 +9,13 @@ import grpc.aio
 
 from artstore.v1.changes_pb2 import WatchChangesRequest, WatchChangesResponse
 from mesh.concurrency.watched import cancel_and_wait
+from mesh.contract import HEARTBEAT_SECONDS
 from mesh.errors import Unavailable
 
 # Changes that are handed on together; twice as many are read ahead.
 BATCH = 1000
-# Heartbeats come every three seconds.
-SILENCE_SECONDS = 10.0
+# Three heartbeats missed.
+SILENCE_SECONDS = 3 * HEARTBEAT_SECONDS + 1.0
 
 
 class FeedStream:

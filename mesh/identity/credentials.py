@@ -10,8 +10,9 @@ import structlog
 
 from mesh.concurrency.backoff import Backoff
 from mesh.concurrency.bell import Bell
+from mesh.contract import AUTHORIZATION_KEY, CALLER_KEY, UPLOAD_TOKEN_KEY
 from mesh.errors import ArtStoreError, Unavailable
-from mesh.identity.caller import AUTHORIZATION_KEY, CALLER_KEY, UPLOAD_TOKEN_KEY, Caller
+from mesh.identity.caller import Caller
 
 FIRST_RETRY_SECONDS = 0.25
 MAX_RETRY_SECONDS = 5.0

@@ -19,8 +19,9 @@ import jwt
 import structlog
 
 from mesh.concurrency.single_flight import SingleFlight
+from mesh.contract import DEFAULT_NAMESPACE
 from mesh.errors import ArtStoreError, PermissionDenied, Unauthenticated, Unavailable
-from mesh.identity.caller import DEFAULT_NAMESPACE, Caller, Role
+from mesh.identity.caller import Caller, Role
 
 ISSUER = "artstore"
 AUDIENCE = "artstore"

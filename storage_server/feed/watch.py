@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import structlog
 
 from mesh.concurrency.single_flight import SingleFlight
+from mesh.contract import HEARTBEAT_SECONDS
 from mesh.elements.feed_cursor import FeedCursor
 from mesh.errors import Unavailable
 from storage_server.catalog.catalog import Catalog
@@ -19,7 +20,6 @@ from storage_server.catalog.rows import FileRow
 
 log = structlog.get_logger("storage_server.feed")
 
-HEARTBEAT_SECONDS = 3.0
 # What this process writes rings; other processes' writes are found by looking.
 POLL_SECONDS = 1.0
 # Of one message: 500 files as large as a sidecar may be are half of what a message may hold.

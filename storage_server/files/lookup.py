@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from mesh.concurrency.watched import seen
+from mesh.contract import MAX_BATCH_FILE_IDS
 from mesh.errors import DataLoss, InvalidArgument, NotFound, PermissionDenied, Unavailable
 from mesh.file_ids import canonical_file_id
 from mesh.identity.caller import ALL_NAMESPACES, Caller
@@ -23,7 +24,6 @@ from storage_server.files.refresh import DEADLINE_SECONDS, Refresh
 from storage_server.store.side_by_side import side_by_side
 from storage_server.writing.view import FileView, of_row
 
-MAX_BATCH = 1000
 # More than a silent database takes to be given up, and a refresh.
 _PATIENT_SECONDS = 5.0
 _AT_A_TIME = 8
@@ -145,8 +145,8 @@ class Lookup:
             InvalidArgument: more than 1,000 ids.
             Unavailable: it cannot be told of some id whether it is there.
         """
-        if len(file_ids) > MAX_BATCH:
-            raise InvalidArgument(f"at most {MAX_BATCH} file_ids", field="file_ids")
+        if len(file_ids) > MAX_BATCH_FILE_IDS:
+            raise InvalidArgument(f"at most {MAX_BATCH_FILE_IDS} file_ids", field="file_ids")
         file_ids = [canonical_file_id(file_id) for file_id in file_ids]
         wanted = [file_id for file_id in dict.fromkeys(file_ids) if is_canonical(file_id)]
         seconds = _BATCH_SECONDS

@@ -20,6 +20,7 @@ from artstore.v1.elements_pb2_grpc import StorageElementServiceStub
 from mesh.calls.status import from_rpc_error
 from mesh.concurrency.backoff import Backoff
 from mesh.concurrency.bell import Bell
+from mesh.contract import REPORT_INTERVAL_SECONDS
 from mesh.elements.discovery import REPORT_CHANNEL, REPORT_KEY_PREFIX
 from mesh.errors import ArtStoreError, Unavailable
 from mesh.identity.credentials import ServiceToken
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 INTERVAL_SECONDS = 2.0
 LIFE_SECONDS = 10
-ADMIN_INTERVAL_SECONDS = 5.0
 CALL_SECONDS = 2.0
 # A burst of changes becomes one report.
 BURST_SECONDS = 0.05
@@ -90,7 +90,7 @@ class Reports:
             known = True
             if self._speaks():
                 known = await self._tolerate("admin", self._report())
-            await due.wait(ADMIN_INTERVAL_SECONDS if known else backoff.delay())
+            await due.wait(REPORT_INTERVAL_SECONDS if known else backoff.delay())
 
     async def _listening(self) -> None:
         """Nobody should be told of an address before it can be called."""

@@ -12,11 +12,12 @@ import grpc
 from artstore.v1 import changes_pb2, downloads_pb2, storage_pb2, types_pb2, uploads_pb2
 from artstore.v1.storage_pb2_grpc import StorageServiceServicer
 from mesh.concurrency.unbroken import Unbroken
+from mesh.contract import CHUNK_BYTES
 from mesh.errors import InvalidArgument, PermissionDenied, Unimplemented
 from mesh.identity.caller import Role, current_caller, current_upload_token
 from storage_server.element.mode_change import ModeChange
 from storage_server.files.changes import Changes
-from storage_server.files.download import CHUNK_BYTES, Downloads
+from storage_server.files.download import Downloads
 from storage_server.files.lookup import Lookup
 from storage_server.reporting.description import Description
 from storage_server.rpc import upload_streams

@@ -17,6 +17,7 @@ import grpc
 from artstore.v1 import types_pb2, uploads_pb2
 from mesh.concurrency.unbroken import Unbroken
 from mesh.concurrency.watched import seen
+from mesh.contract import ACCEPTED
 from mesh.errors import ArtStoreError, InvalidArgument
 from mesh.server.draining import drain
 from storage_server.rpc.messages import optional
@@ -25,9 +26,6 @@ from storage_server.uploads.streaming import StreamedUpload
 from storage_server.writing.view import FileView
 
 T = TypeVar("T")
-
-ACCEPTED = (("artstore-accepted", "1"),)
-"""Initial metadata that says: accepted, send the bytes. A refused call has none."""
 
 # A stream that is sending meets its interruption at its next message by itself; only then
 # does the client certainly see the status. One that is silent is ended from outside.

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from mesh.concurrency.keyed_locks import KeyedLocks
+from mesh.contract import REQUEST_LIFE_SECONDS
 from mesh.errors import (
     Aborted,
     AlreadyExists,
@@ -30,7 +31,6 @@ from storage_server.uploads.streaming import StreamedUpload, UploadParts
 from storage_server.writing.replay import Replay
 from storage_server.writing.view import FileView, of_row
 
-REQUEST_LIFE = timedelta(days=7)
 TAKE_OVER_SECONDS = 60.0
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -174,7 +174,7 @@ class Intake:
             AlreadyExists: of another header.
             NotFound: its file was deleted since.
         """
-        since = datetime.now(UTC) - REQUEST_LIFE
+        since = datetime.now(UTC) - timedelta(seconds=REQUEST_LIFE_SECONDS)
         # A commit that was cut off has an intent and no row yet.
         await self._replay.of_request(header.request_id)
         row = await self._catalog.reads.find_by_request(*key, since=since)

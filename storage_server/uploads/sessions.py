@@ -17,18 +17,12 @@ from mesh.errors import (
     Aborted,
     ArtStoreError,
     FailedPrecondition,
-    InvalidArgument,
     NotFound,
     PermissionDenied,
     Unavailable,
 )
-from storage_server.catalog.reads import (
-    DEFAULT_PAGE_SIZE,
-    MAX_PAGE_SIZE,
-    Reads,
-    decode_page_token,
-    encode_page_token,
-)
+from mesh.paging import AskedPage
+from storage_server.catalog.reads import Reads
 from storage_server.catalog.uploads import UploadRow
 from storage_server.domain.naming import blob_path
 from storage_server.domain.sidecar import FileState, Sidecar
@@ -199,24 +193,15 @@ class Sessions:
             InvalidArgument: page_size or page_token.
             Unavailable: the database does not answer.
         """
-        if page_size < 0:
-            raise InvalidArgument("page_size is negative", field="page_size")
-        size = min(page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
+        asked = AskedPage.read(page_size, page_token, ("uploads", created_by), datetime, str)
         found = await self._parts.uploads.list_open()
         rows = sorted(
             (row for row in found if created_by in ("", row.created_by)),
-            key=lambda row: (row.created_at, row.upload_id),
+            key=_order,
             reverse=True,
         )
-        rest = rows
-        if page_token:
-            before = decode_page_token(page_token)
-            rest = [row for row in rows if (row.created_at, row.upload_id) < before]
-        page = rest[:size]
-        token = ""
-        if len(rest) > size:
-            token = encode_page_token(page[-1].created_at, page[-1].upload_id)
-        return page, token, len(rows)
+        older = [row for row in rows if asked.after is None or _order(row) < asked.after]
+        return *asked.page(older, _order), len(rows)
 
     def expires_at(self, row: UploadRow) -> datetime:
         """When an upload is dropped unless somebody touches it."""
@@ -420,6 +405,10 @@ def _new_row(upload_id: str, sidecar: Sidecar, header: Header, token: str, held:
         created_at=now,
         touched_at=now,
     )
+
+
+def _order(row: UploadRow) -> tuple[datetime, str]:
+    return row.created_at, row.upload_id
 
 
 def _hashed(token: str) -> bytes:

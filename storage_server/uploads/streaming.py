@@ -11,6 +11,7 @@ import google_crc32c
 import structlog
 
 from mesh.concurrency.unbroken import Unbroken
+from mesh.contract import MAX_CHUNK_BYTES
 from mesh.errors import ArtStoreError, DataLoss, OutOfRange, ResourceExhausted
 from storage_server.domain.sidecar import Sidecar
 from storage_server.element.space import Space
@@ -20,8 +21,6 @@ from storage_server.uploads.commit import Commit, compare
 from storage_server.uploads.header import Header, check_declared
 from storage_server.writing.recording import SidecarUncertain
 from storage_server.writing.view import FileView
-
-MAX_CHUNK_BYTES = 2 * 1024 * 1024
 
 _log = structlog.stdlib.get_logger(__name__)
 

@@ -17,9 +17,9 @@ from mesh.calls.status import (
     rule_for,
     to_trailing_metadata,
 )
+from mesh.contract import REQUEST_ID_KEY
 from mesh.errors import ArtStoreError, Unimplemented
 from mesh.server.draining import drain
-from mesh.server.interceptors.request_ids import REQUEST_ID_KEY
 from mesh.server.interceptors.wrapping import Call, Proceed
 
 # Before a refusal the client's stream is read on for a little: `draining` says why.

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import pytest
 
-from ingest_server.placement.elements import Elements
-from ingest_server.placement.selection import Element
+from mesh.elements.seen import SeenElement
+from mesh.elements.view import ElementView
 from mesh.errors import Unavailable
 from tests.unit.ingest.test_selection import an_element
 
@@ -19,13 +19,13 @@ from tests.unit.ingest.test_selection import an_element
 class Source:
     """Reports of both kinds; `down` raises, `asked` counts."""
 
-    def __init__(self, *elements: Element) -> None:
+    def __init__(self, *elements: SeenElement) -> None:
         self.elements = {e.element_id: e for e in elements}
         self.down = False
         self.asked = 0
         self.walks = 0
 
-    def _answer(self, names: Collection[str]) -> list[Element]:
+    def _answer(self, names: Collection[str]) -> list[SeenElement]:
         self.asked += 1
         if self.down:
             raise Unavailable("down")
@@ -33,7 +33,7 @@ class Source:
 
 
 class Reports(Source):
-    async def read(self, element_ids: Collection[str]) -> list[Element]:
+    async def read(self, element_ids: Collection[str]) -> list[SeenElement]:
         return self._answer(element_ids)
 
     async def find_ids(self) -> set[str]:
@@ -42,13 +42,13 @@ class Reports(Source):
 
 
 class Registry(Source):
-    async def read(self) -> list[Element]:
+    async def read(self) -> list[SeenElement]:
         return self._answer(self.elements)
 
 
 @asynccontextmanager
-async def following(reports: Reports, registry: Registry) -> AsyncIterator[Elements]:
-    elements = Elements(reports, registry)
+async def following(reports: Reports, registry: Registry) -> AsyncIterator[ElementView]:
+    elements = ElementView(reports, registry)
     tasks = [
         asyncio.create_task(elements.follow_registry()),
         asyncio.create_task(elements.follow_reports()),
@@ -61,7 +61,7 @@ async def following(reports: Reports, registry: Registry) -> AsyncIterator[Eleme
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _hinted(elements: Elements, reports: Reports, element_id: str = "") -> None:
+async def _hinted(elements: ElementView, reports: Reports, element_id: str = "") -> None:
     before = reports.asked
     elements.hint(element_id)
     async with asyncio.timeout(2):
@@ -137,7 +137,7 @@ async def test_a_hint_brings_an_element_that_nobody_listed() -> None:
 
 async def test_hints_that_name_nothing_do_not_pile_up() -> None:
     reports, registry = Reports(), Registry()
-    elements = Elements(reports, registry)
+    elements = ElementView(reports, registry)
     for number in range(10_000):
         elements.hint(f"x-{number}")
     elements.hint("not an id \0")
@@ -169,7 +169,7 @@ async def test_an_unknown_element_is_no_verdict_while_admin_is_away() -> None:
 
 async def test_nothing_known_is_unavailable_after_a_moment() -> None:
     with pytest.raises(Unavailable):
-        await Elements(Reports(), Registry()).ready(0.05)
+        await ElementView(Reports(), Registry()).ready(0.05)
 
 
 async def test_a_new_address_replaces_the_old_one() -> None:
@@ -226,7 +226,7 @@ async def test_an_element_whose_row_is_gone_is_forgotten_once_it_is_silent() -> 
     now = time.time()
     silent, lively = an_element(reported_at=now - 60), an_element("se-02", reported_at=now)
     reports, registry = Reports(), Registry(silent, lively)
-    elements = Elements(reports, registry)
+    elements = ElementView(reports, registry)
     await elements._read_registry()
     assert {e.element_id for e in elements.all()} == {"se-01", "se-02"}
     registry.elements.clear()

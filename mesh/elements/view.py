@@ -1,8 +1,8 @@
-"""The view of the elements, kept fresh in the background: an upload never waits for it.
+"""The one view of the elements that every server goes by, kept fresh in the background.
 
 Redis is read every second, admin's list every five, every second while Redis gives nothing, and
 at once when an element reports to Redis that is not on it. Both are merged: the younger report of
-an element wins (`selection.heard`), and the priority is the one that admin's list says. An
+an element wins (`seen.heard`), and the priority is the one that admin's list says. An
 element that was once seen keeps its endpoint here, so that its resumable uploads are found while
 its reports are missing; it is forgotten when admin lists it no more and it does not report either.
 """
@@ -10,19 +10,21 @@ its reports are missing; it is forgotten when admin lists it no more and it does
 from __future__ import annotations
 
 import asyncio
-import re
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol
 
 import orjson
 import structlog
 
-from ingest_server.placement.selection import Element, heard
+from mesh.calls.admin_link import AdminLink
+from mesh.concurrency.background import Background
 from mesh.concurrency.backoff import Backoff
 from mesh.concurrency.bell import Bell
-from mesh.elements.discovery import REPORT_CHANNEL
+from mesh.elements.discovery import REPORT_CHANNEL, AdminReports, RedisReports
+from mesh.elements.seen import ELEMENT_ID, SeenElement, heard
 from mesh.errors import ArtStoreError, Unavailable
 from mesh.redis import translated
 
@@ -35,7 +37,6 @@ LOOK_SECONDS = 0.05
 HINT_PAUSE_SECONDS = 0.02
 HINT_WAIT_SECONDS = 5.0
 MAX_HINTED = 100
-_ELEMENT_ID = re.compile(r"[a-z0-9-]{1,64}")
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -43,34 +44,43 @@ _log = structlog.stdlib.get_logger(__name__)
 class Reports(Protocol):
     """Reports by element id, as Redis has them."""
 
-    async def read(self, element_ids: Collection[str]) -> list[Element]:
+    async def read(self, element_ids: Collection[str]) -> list[SeenElement]:
         """The reports of these elements."""
 
     async def find_ids(self) -> set[str]:
         """Ids of all elements that have a report."""
 
 
-class Registry(Protocol):
+class Listing(Protocol):
     """All elements, as admin has them."""
 
-    async def read(self) -> list[Element]:
+    async def read(self) -> list[SeenElement]:
         """All elements with their last reports."""
 
 
-class Elements:
+class ElementView:
     """What is known of the elements now. Run `follow_...` as background tasks."""
 
-    def __init__(self, reports: Reports, registry: Registry) -> None:
+    def __init__(
+        self,
+        reports: Reports,
+        registry: Listing,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
         self._reports = reports
         self._registry = registry
-        self._elements: dict[str, Element] = {}
+        self._elements: dict[str, SeenElement] = {}
         # The last report that a source had of an element, and when it was read there.
-        self._read: dict[tuple[object, str], tuple[Element, float]] = {}
+        self._read: dict[tuple[object, str], tuple[SeenElement, float]] = {}
         self._priorities: dict[str, int] = {}
         self._hinted: set[str] = set()
         self._known = asyncio.Event()
         self._wanted = Bell()
         self._reports_work = False
+        # Whether Redis answered, with reports or without.
+        self._redis_works = True
         self._registry_works = False
         self._registry_turn = asyncio.Lock()
         self._registry_asked_at = float("-inf")
@@ -86,11 +96,15 @@ class Elements:
         """Whether admin was reached since the start: only it knows which elements there are."""
         return self._listed
 
-    def all(self) -> list[Element]:
+    def all(self) -> list[SeenElement]:
         """Every element there is, with its last report, however old that is."""
         return list(self._elements.values())
 
-    def placeable(self) -> list[Element]:
+    def endpoints(self) -> Mapping[str, str]:
+        """Element id -> host:port of every element there is."""
+        return {e.element_id: e.endpoint for e in self.all() if e.endpoint}
+
+    def placeable(self) -> list[SeenElement]:
         """Those that uploads may go to: what admin does not list, no client would find.
 
         One that was heard of after admin last answered has the benefit of the doubt.
@@ -106,10 +120,10 @@ class Elements:
 
     def count_fresh(self) -> int:
         """How many elements have reported lately."""
-        now = time.monotonic()
+        now = self._clock()
         return sum(element.is_fresh(now) for element in self.all())
 
-    async def find(self, element_id: str, *, timeout: float = 2.0) -> Element | None:
+    async def find(self, element_id: str, *, timeout: float = 2.0) -> SeenElement | None:
         """The element, however old its report; None when nobody knows it.
 
         Raises:
@@ -139,17 +153,22 @@ class Elements:
                 raise Unavailable("no storage element is known yet") from exc
 
     async def look(self) -> None:
-        """Have admin's list as it is after this call; those who wait share one answer."""
-        called_at = time.monotonic()
+        """Know the elements as they are after this call; those who wait share one look.
+
+        That is admin's list, or what Redis has while admin is away, and nothing new with neither.
+        """
+        called_at = self._clock()
         async with self._registry_turn:
             if self._registry_asked_at >= called_at:
                 return
-            await asyncio.sleep(self._registry_asked_at + LOOK_SECONDS - time.monotonic())
+            await asyncio.sleep(self._registry_asked_at + LOOK_SECONDS - self._clock())
             self._registry_works = await self._read_registry()
+            if not self._registry_works and self._is_due(REDIS_INTERVAL_SECONDS):
+                self._reports_work = await self._read_reports(walk=True)
 
     def hint(self, element_id: str = "") -> None:
         """Something changed: read the reports now."""
-        if _ELEMENT_ID.fullmatch(element_id) and len(self._hinted) < MAX_HINTED:
+        if ELEMENT_ID.fullmatch(element_id) and len(self._hinted) < MAX_HINTED:
             self._hinted.add(element_id)
         self._wanted.ring()
 
@@ -175,29 +194,40 @@ class Elements:
             seconds = ADMIN_INTERVAL_SECONDS if calm else REDIS_INTERVAL_SECONDS
             await wanted.wait(seconds, burst_seconds=LOOK_SECONDS)
 
-    async def _read_reports(self) -> bool:
+    async def _read_reports(self, *, walk: bool = False) -> bool:
+        """Whether Redis has reports of now.
+
+        Args:
+            walk: look for elements that nobody named yet.
+        """
         try:
             self._merge(
                 self._reports, await self._reports.read(self._elements.keys() | self._hinted)
             )
             self._hinted -= self._elements.keys()
             # Admin's list names new elements too; without it they must be looked for.
-            due = time.monotonic() - self._walked_at > WALK_INTERVAL_SECONDS
-            if not self._elements or (due and not self._registry_works):
-                self._walked_at = time.monotonic()
+            due = not self._registry_works and self._is_due(WALK_INTERVAL_SECONDS)
+            if walk or due or not self._elements:
+                self._walked_at = self._clock()
                 new = await self._reports.find_ids() - self._elements.keys()
                 self._merge(self._reports, await self._reports.read(new))
             unlisted = self._elements.keys() - self._priorities.keys()
             if any(self._is_newer(element_id) for element_id in unlisted):
                 self._list_wanted.ring()
         except ArtStoreError as exc:
+            self._redis_works = False
             if self._reports_work:
                 _log.warning("element reports: Redis is not answering", reason=exc.message)
             return False
+        self._redis_works = True
         return self.count_fresh() > 0
 
+    def _is_due(self, interval_seconds: float) -> bool:
+        """Whether Redis was walked through so long ago."""
+        return self._clock() - self._walked_at > interval_seconds
+
     async def _read_registry(self) -> bool:
-        asked_at = self._registry_asked_at = time.monotonic()
+        asked_at = self._registry_asked_at = self._clock()
         try:
             elements = await self._registry.read()
         except ArtStoreError as exc:
@@ -215,34 +245,45 @@ class Elements:
         return True
 
     def _forget_all_but(self, listed: Collection[str]) -> None:
-        """Drop elements that admin lists no more, unless they go on reporting to Redis."""
-        now = time.monotonic()
+        """Drop elements that admin lists no more, unless they may be reporting to Redis."""
+        if not self._redis_works:
+            return
+        now = self._clock()
         for element in self.all():
             if element.element_id not in listed and not element.is_fresh(now):
                 del self._elements[element.element_id], self._found_at[element.element_id]
                 _log.info("storage element forgotten", element=element.element_id)
 
-    def _merge(self, source: object, read: Iterable[Element]) -> None:
+    def _merge(self, source: object, read: Iterable[SeenElement]) -> None:
         for element in (self._heard(source, each) for each in read):
             old = self._elements.get(element.element_id)
             best = element if old is None or element.heard_at >= old.heard_at else old
             priority = self._priorities.get(best.element_id, best.priority)
             self._elements[best.element_id] = replace(best, priority=priority)
             if old is None:
-                self._found_at[element.element_id] = time.monotonic()
+                self._found_at[element.element_id] = self._clock()
                 _log.info("storage element found", element=best.element_id, endpoint=best.endpoint)
         if self._elements:
             self._known.set()
 
-    def _heard(self, source: object, read: Element) -> Element:
-        now, key = time.monotonic(), (source, read.element_id)
+    def _heard(self, source: object, read: SeenElement) -> SeenElement:
+        now, key = self._clock(), (source, read.element_id)
         before, seen_at = self._read.get(key, (None, now))
         element = heard(read, before, seen_at=seen_at, now=now, wall=time.time())
         self._read[key] = (element, now)
         return element
 
 
-async def follow_hints(client: Any, elements: Elements) -> None:
+def follow_elements(redis: Any, link: AdminLink, background: Background) -> ElementView:
+    """A view over Redis and admin, kept fresh until `background` ends."""
+    elements = ElementView(RedisReports(redis), AdminReports(link.channel, link.account))
+    background.start("element reports", elements.follow_reports)
+    background.start("element registry", elements.follow_registry)
+    background.start("element hints", partial(follow_hints, redis, elements))
+    return elements
+
+
+async def follow_hints(client: Any, elements: ElementView) -> None:
     """Read the reports whenever an element says on Redis that it changed, until cancelled.
 
     A hint may get lost: the reports are read every second anyway.
@@ -253,6 +294,8 @@ async def follow_hints(client: Any, elements: Elements) -> None:
     with translated("hints of elements"):
         async with client.pubsub(ignore_subscribe_messages=True) as subscription:
             await subscription.subscribe(REPORT_CHANNEL)
+            # What was published before was missed.
+            elements.hint()
             while True:
                 message = await subscription.get_message(timeout=HINT_WAIT_SECONDS)
                 if message is not None:

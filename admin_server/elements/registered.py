@@ -14,9 +14,10 @@ from dataclasses import replace
 import structlog
 
 from admin_server.clock import Clock
-from admin_server.elements.element import AllTold, Element, Removed, Report, is_element_id
+from admin_server.elements.element import AllTold, RegisteredElement, Removed, Report
 from admin_server.elements.table import ElementTable
 from admin_server.elements.watchers import Watcher
+from mesh.elements.seen import ELEMENT_ID
 from mesh.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 
 SYNC_SECONDS = 2.0
@@ -25,7 +26,7 @@ LOOK_SECONDS = 0.5
 _log = structlog.stdlib.get_logger(__name__)
 
 
-class ElementDirectory:
+class RegisteredElements:
     """All elements; run `sync` and `look` from time to time.
 
     Args:
@@ -36,7 +37,7 @@ class ElementDirectory:
     def __init__(self, table: ElementTable, *, now: Clock) -> None:
         self._table = table
         self._now = now
-        self._known: dict[str, Element] = {}
+        self._known: dict[str, RegisteredElement] = {}
         self._unwritten: set[str] = set()
         self._healthy: dict[str, bool] = {}
         self._watchers: set[Watcher] = set()
@@ -48,11 +49,11 @@ class ElementDirectory:
         """Whether the table was read at least once."""
         return self._loaded
 
-    def is_healthy(self, element: Element) -> bool:
+    def is_healthy(self, element: RegisteredElement) -> bool:
         """Whether the element has reported lately."""
         return element.is_healthy(self._now())
 
-    async def report(self, report: Report) -> Element:
+    async def report(self, report: Report) -> RegisteredElement:
         """Note a report; answers the element as admin now knows it.
 
         A standby changes nothing while the element's writer is healthy.
@@ -73,7 +74,7 @@ class ElementDirectory:
         self._put(element)
         return element
 
-    def get(self, storage_element_id: str) -> Element:
+    def get(self, storage_element_id: str) -> RegisteredElement:
         """One element.
 
         Raises:
@@ -86,7 +87,7 @@ class ElementDirectory:
             raise _no_such(storage_element_id)
         return element
 
-    def list(self, mode: str = "") -> list[Element]:
+    def list(self, mode: str = "") -> list[RegisteredElement]:
         """All elements, or those in that mode, lowest priority number first.
 
         Raises:
@@ -96,7 +97,7 @@ class ElementDirectory:
         found = (e for e in self._known.values() if not mode or e.report.mode == mode)
         return sorted(found, key=lambda element: element.order)
 
-    async def decide_priority(self, storage_element_id: str, priority: int) -> Element:
+    async def decide_priority(self, storage_element_id: str, priority: int) -> RegisteredElement:
         """Put an element in another place of Sequential Fill, whatever it reports.
 
         Raises:
@@ -106,7 +107,7 @@ class ElementDirectory:
         """
         if priority < 0:
             raise InvalidArgument("priority must not be negative", field="priority")
-        if not is_element_id(storage_element_id):
+        if ELEMENT_ID.fullmatch(storage_element_id) is None:
             raise _no_such(storage_element_id)
         async with self._table_turn:
             if not await self._table.decide_priority(storage_element_id, priority):
@@ -115,7 +116,7 @@ class ElementDirectory:
         _log.info("priority decided", storage_element_id=storage_element_id, priority=priority)
         return self.get(storage_element_id)
 
-    async def watch(self) -> AsyncGenerator[Element | AllTold | Removed, None]:
+    async def watch(self) -> AsyncGenerator[RegisteredElement | AllTold | Removed, None]:
         """Every element now, `AllTold`, then each again when it changes, its health turns or it
         is removed.
 
@@ -158,7 +159,7 @@ class ElementDirectory:
             if self._healthy.get(storage_element_id) != healthy:
                 self._tell(element, healthy)
 
-    async def _register_new(self, report: Report) -> Element:
+    async def _register_new(self, report: Report) -> RegisteredElement:
         async with self._table_turn:
             now = self._now()
             known = await self._table.register(report, now)
@@ -174,7 +175,7 @@ class ElementDirectory:
             self._put(known)
         return known
 
-    def _is_shadowed(self, report: Report, known: Element) -> bool:
+    def _is_shadowed(self, report: Report, known: RegisteredElement) -> bool:
         other_writer = known.report.is_writer and known.report.endpoint != report.endpoint
         return not report.is_writer and other_writer and self.is_healthy(known)
 
@@ -191,7 +192,7 @@ class ElementDirectory:
                 watcher.tell(storage_element_id)
         self._loaded = True
 
-    def _newer(self, stored: Element) -> Element:
+    def _newer(self, stored: RegisteredElement) -> RegisteredElement:
         """The newer report of the row's and ours, with the row's decision."""
         known = self._known.get(stored.storage_element_id)
         if known is None or known.report.store_id != stored.report.store_id:
@@ -200,7 +201,7 @@ class ElementDirectory:
             return stored
         return replace(known, decided_priority=stored.decided_priority)
 
-    def _put(self, element: Element) -> None:
+    def _put(self, element: RegisteredElement) -> None:
         before = self._known.get(element.storage_element_id)
         self._known[element.storage_element_id] = element
         healthy = self.is_healthy(element)
@@ -208,7 +209,7 @@ class ElementDirectory:
         if before is None or turned or not element.says_the_same(before):
             self._tell(element, healthy)
 
-    def _tell(self, element: Element, healthy: bool) -> None:
+    def _tell(self, element: RegisteredElement, healthy: bool) -> None:
         before = self._healthy.get(element.storage_element_id)
         self._healthy[element.storage_element_id] = healthy
         if before is not None and before != healthy:

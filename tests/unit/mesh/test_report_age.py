@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest_server.placement.selection import MAX_REPORT_AGE_SECONDS, Element, heard
+from mesh.contract import MAX_REPORT_AGE_SECONDS
+from mesh.elements.seen import SeenElement, heard
 from tests.unit.ingest.test_selection import an_element
 
 WALL = 1_800_000_000.0
@@ -22,10 +23,10 @@ class Source:
     def __init__(self, *, healthy: bool | None = None) -> None:
         self.healthy = healthy
         self.now = 1000.0
-        self._before: Element | None = None
+        self._before: SeenElement | None = None
         self._seen_at = self.now
 
-    def read(self, reported_at: float) -> Element:
+    def read(self, reported_at: float) -> SeenElement:
         found = heard(
             an_element(reported_at=reported_at, healthy=self.healthy),
             self._before,

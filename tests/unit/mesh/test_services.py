@@ -13,7 +13,7 @@ from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import EnumDescriptor, MethodDescriptor
 
 from artstore.v1 import errors_pb2, uploads_pb2
-from mesh.contract import repeatable, services
+from mesh.calls.services import repeatable, services
 
 ROOT = Path(__file__).resolve().parents[3]
 SERVERS = ("mesh", "storage_server", "ingest_server", "query_server", "admin_server")
