@@ -39,6 +39,11 @@ class Catalog:
         self.merge = Merge(database, tables, self.fences, self.bell)
         self.counters = Counters(database, tables, self.fences)
 
+    @property
+    def available(self) -> bool:
+        """Whether the database answered when it was last asked."""
+        return self.database.available
+
     async def open(self) -> Opened:
         """Make sure that the tables are there; see `open_tables`."""
         return await open_tables(self.database, self.tables)

@@ -17,7 +17,7 @@ from mesh.concurrency.unbroken import Unbroken
 from mesh.errors import Aborted, ArtStoreError, InvalidArgument, NotFound, PermissionDenied
 from mesh.file_ids import canonical_file_id
 from mesh.identity.caller import Caller
-from storage_server.catalog.catalog import Catalog
+from storage_server.catalog.port import FileCatalog
 from storage_server.domain.file_id import is_canonical
 from storage_server.domain.kinds import ChangeKind
 from storage_server.domain.modes import Operation
@@ -60,7 +60,7 @@ class Changes:
     """
 
     element: Element
-    catalog: Catalog
+    catalog: FileCatalog
     recording: Recording
     file_locks: KeyedLocks
     unbroken: Unbroken
@@ -230,7 +230,7 @@ class Changes:
         return replace(view, blob_present=False)
 
 
-async def remove_blob(store: Store, catalog: Catalog, tombstone: Sidecar) -> None:
+async def remove_blob(store: Store, catalog: FileCatalog, tombstone: Sidecar) -> None:
     """Remove the bytes of a deleted file for good. The caller holds its lock."""
     path = await locate_blob(store, tombstone)
     if path is not None:

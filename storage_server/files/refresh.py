@@ -17,8 +17,8 @@ import structlog
 from prometheus_client import Counter
 
 from mesh.errors import Aborted, ArtStoreError, DataLoss, Unavailable
-from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.fences import Fence, Guard
+from storage_server.catalog.port import FileCatalog
 from storage_server.catalog.rows import FileRow
 from storage_server.catalog.writes import Guarded
 from storage_server.domain.kinds import ChangeKind
@@ -93,7 +93,7 @@ class Refresh:
     def __init__(
         self,
         element: Element,
-        catalog: Catalog,
+        catalog: FileCatalog,
         recording: Recording,
         file_locks: KeyedLocks,
         lazy_lock: LazyLock,

@@ -18,7 +18,7 @@ from mesh.errors import (
     Unavailable,
 )
 from mesh.identity.caller import Caller
-from storage_server.catalog.catalog import Catalog
+from storage_server.catalog.port import FileCatalog
 from storage_server.catalog.uploads import UploadRow
 from storage_server.domain.file_id import new_file_id
 from storage_server.domain.naming import blob_path
@@ -53,7 +53,7 @@ class Intake:
     def __init__(
         self,
         parts: UploadParts,
-        catalog: Catalog,
+        catalog: FileCatalog,
         sessions: Sessions,
         replay: Replay,
         find: Find,
@@ -142,7 +142,7 @@ class Intake:
 
     def _checked(self, header: Header, caller: Caller) -> Header:
         self._parts.element.require_writer()
-        if not self._catalog.database.available:
+        if not self._catalog.available:
             raise Unavailable("the database does not answer, so no upload could be committed")
         header = checked(header, caller.subject)
         if not caller.may_write(header.namespace):

@@ -22,7 +22,8 @@ from mesh.errors import (
     StoreReadOnly,
     Unavailable,
 )
-from storage_server.catalog.uploads import UploadRow, Uploads
+from storage_server.catalog.port import UploadRecords
+from storage_server.catalog.uploads import UploadRow
 from storage_server.domain.sidecar import Sidecar
 from storage_server.element.space import Space
 from storage_server.element.state import Element
@@ -44,7 +45,7 @@ class SessionParts:
     element: Element
     space: Space
     commit: Commit
-    uploads: Uploads
+    uploads: UploadRecords
     unbroken: Unbroken
 
 

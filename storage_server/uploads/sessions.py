@@ -21,10 +21,10 @@ from mesh.errors import (
     PermissionDenied,
     Unavailable,
 )
+from storage_server.catalog.port import RowReads
 from storage_server.catalog.reads import (
     DEFAULT_PAGE_SIZE,
     MAX_PAGE_SIZE,
-    Reads,
     decode_page_token,
     encode_page_token,
 )
@@ -65,7 +65,7 @@ class Sessions:
     def __init__(
         self,
         parts: SessionParts,
-        reads: Reads,
+        reads: RowReads,
         replay: Replay,
         *,
         find: Find,

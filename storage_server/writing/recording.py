@@ -10,7 +10,7 @@ from functools import partial
 import structlog
 
 from mesh.errors import Aborted, ArtStoreError, ResourceExhausted, StoreReadOnly, Unavailable
-from storage_server.catalog.catalog import Catalog
+from storage_server.catalog.port import FileCatalog
 from storage_server.catalog.writes import Guarded
 from storage_server.domain.kinds import ChangeKind
 from storage_server.domain.modes import Mode
@@ -38,7 +38,7 @@ class Recording:
     def __init__(
         self,
         element: Element,
-        catalog: Catalog,
+        catalog: FileCatalog,
         writer: WriterLock,
         *,
         ttl_hours: Callable[[Mode], int],

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from mesh.errors import ArtStoreError, DataLoss
-from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.pending import PendingWrite
+from storage_server.catalog.port import FileCatalog
 from storage_server.domain.kinds import ChangeKind
 from storage_server.domain.sidecar import FileState, Sidecar, digest
 from storage_server.element.state import Element
@@ -30,7 +30,7 @@ class Replay:
     def __init__(
         self,
         element: Element,
-        catalog: Catalog,
+        catalog: FileCatalog,
         recording: Recording,
         file_locks: KeyedLocks,
     ) -> None:
