@@ -65,12 +65,12 @@ from storage_server.upkeep.sweep import Sweeper
 from storage_server.upkeep.trash import Trash
 from storage_server.upkeep.trimming import INTERVAL_SECONDS as TRIM_SECONDS
 from storage_server.upkeep.trimming import trim
-from storage_server.uploads.commit import Commit
 from storage_server.uploads.intake import Intake
 from storage_server.uploads.session import SessionParts
 from storage_server.uploads.sessions import Sessions
 from storage_server.uploads.streaming import UploadParts
 from storage_server.writing.keyed_locks import KeyedLocks
+from storage_server.writing.protocol import Writing
 from storage_server.writing.recording import Recording
 from storage_server.writing.replay import Replay
 
@@ -229,11 +229,11 @@ class _Parts:
         self.recording = Recording(element, catalog, writer, ttl_hours=settings.ttl_hours)
         refresh = Refresh(element, catalog, self.recording, self.file_locks, LazyLocks(self.locks))
         self.lookup = Lookup(element, catalog.reads, refresh)
+        self.writing = Writing(element, self.recording, self.file_locks)
         self.changes = Changes(
             element,
             catalog,
-            self.recording,
-            self.file_locks,
+            self.writing,
             self.unbroken,
             keep_trash=settings.trash_days > 0,
         )
@@ -251,17 +251,16 @@ class _Parts:
 
     def _wire_uploads(self, settings: StorageSettings) -> None:
         element, catalog, space = self.element, self.catalog, self.space
-        commit = Commit(element, self.recording, self.file_locks)
-        self.replay = Replay(element, catalog, self.recording, self.file_locks)
+        self.replay = Replay(element, catalog, self.writing)
         self.sessions = Sessions(
-            SessionParts(element, space, commit, catalog.uploads, self.unbroken),
+            SessionParts(element, space, self.writing, catalog.uploads, self.unbroken),
             catalog.reads,
             self.replay,
             find=self.lookup.find,
             idle_for=timedelta(days=settings.upload_idle_days),
         )
         self.intake = Intake(
-            UploadParts(element, space, commit, self.unbroken),
+            UploadParts(element, space, self.writing, self.unbroken),
             catalog,
             self.sessions,
             self.replay,

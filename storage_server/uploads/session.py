@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -24,13 +25,16 @@ from mesh.errors import (
 )
 from storage_server.catalog.port import UploadRecords
 from storage_server.catalog.uploads import UploadRow
+from storage_server.domain.kinds import ChangeKind
 from storage_server.domain.sidecar import Sidecar
 from storage_server.element.space import Space
 from storage_server.element.state import Element
 from storage_server.store.port import SIDECAR_SUFFIX, SealedBlob, Stage, StagedState, Store
-from storage_server.uploads.commit import Commit, compare
+from storage_server.uploads.commit import Differs, compare, make_file
 from storage_server.uploads.header import Header
 from storage_server.uploads.streaming import check_chunk, check_not_beyond
+from storage_server.writing.protocol import Writing
+from storage_server.writing.recording import SidecarUncertain
 from storage_server.writing.view import FileView
 
 CHECKPOINT_BYTES = 64 * 1024 * 1024
@@ -44,7 +48,7 @@ class SessionParts:
 
     element: Element
     space: Space
-    commit: Commit
+    writing: Writing
     uploads: UploadRecords
     unbroken: Unbroken
 
@@ -183,7 +187,7 @@ class Session:
         """Make the file. The caller holds `turn` and knows that there is none yet.
 
         Args:
-            deadline: see `Commit.run`.
+            deadline: see `make_file`.
 
         Raises:
             OutOfRange: size_bytes is more than was sent.
@@ -193,36 +197,35 @@ class Session:
         self._end_writer()
         stage = self._stage or await self._open_stage()
         self._check_size(stage, size_bytes)
-        mismatch = False
 
         def check(blob: SealedBlob) -> None:
-            nonlocal mismatch
-            mismatch = True
             compare(blob, size_bytes=None, sha256=(sha256, self.header.sha256))
-            mismatch = False
-
-        async def on_failure() -> bool:
-            if mismatch:
-                await self._reopen(stage)
-            else:
-                # Closes the stage when it is of no more use; the next call opens another one.
-                with suppress(ArtStoreError):
-                    await self._checkpoint(stage)
-            # What is left belongs to the upload, which stays open.
-            return True
 
         self.checked = False
-        view = await self._parts.commit.run(
-            stage,
-            self.sidecar,
-            check=check,
-            deadline=deadline,
-            on_file=self._became_file,
-            on_failure=on_failure,
-        )
+        view = await self._make_file(stage, check, deadline)
         self.checked = True
         await self.close()
         return view
+
+    async def _make_file(
+        self, stage: Stage, check: Callable[[SealedBlob], None], deadline: float | None
+    ) -> FileView:
+        # Whatever is left belongs to the upload, which stays open.
+        async with self._parts.writing.begin(self.sidecar, ChangeKind.CREATED) as write:
+            try:
+                await make_file(write, stage, self.sidecar, check, deadline=deadline)
+            except SidecarUncertain:
+                raise
+            except Differs:
+                await self._reopen(stage)
+                raise
+            except ArtStoreError:
+                # Closes the stage when it is of no more use; the next call opens another one.
+                with suppress(ArtStoreError):
+                    await self._checkpoint(stage)
+                raise
+            self._became_file()
+            return await write.row()
 
     async def abort(self) -> None:
         """Leave nothing. The caller holds `turn` and knows that there is no file.
@@ -236,7 +239,7 @@ class Session:
         try:
             await self._remove(stage)
         except StoreReadOnly:
-            await self._parts.commit.leave_to_replay(self.sidecar)
+            await self._parts.writing.leave_to_replay(self.sidecar)
         await self._parts.uploads.delete(self.upload_id)
         self._parts.space.release(self.upload_id)
 

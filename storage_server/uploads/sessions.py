@@ -157,7 +157,7 @@ class Sessions:
         """Make the file; committed before, it answers that file.
 
         Args:
-            deadline: see `Commit.run`.
+            deadline: see `make_file`.
 
         Raises:
             OutOfRange, DataLoss: see `Session.commit`.

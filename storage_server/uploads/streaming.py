@@ -12,12 +12,14 @@ import structlog
 
 from mesh.concurrency.unbroken import Unbroken
 from mesh.errors import ArtStoreError, DataLoss, OutOfRange, ResourceExhausted
+from storage_server.domain.kinds import ChangeKind
 from storage_server.domain.sidecar import Sidecar
 from storage_server.element.space import Space
 from storage_server.element.state import Element
 from storage_server.store.port import SealedBlob, Stage
-from storage_server.uploads.commit import Commit, compare
+from storage_server.uploads.commit import compare, make_file
 from storage_server.uploads.header import Header, check_declared
+from storage_server.writing.protocol import Writing
 from storage_server.writing.recording import SidecarUncertain
 from storage_server.writing.view import FileView
 
@@ -32,7 +34,7 @@ class UploadParts:
 
     element: Element
     space: Space
-    commit: Commit
+    writing: Writing
     unbroken: Unbroken
 
 
@@ -114,7 +116,7 @@ class StreamedUpload:
 
         Args:
             size_bytes, sha256: what the client says of the whole, if it does.
-            deadline: see `Commit.run`.
+            deadline: see `make_file`.
         """
         check_declared(size_bytes, sha256)
         if self.interrupted.done():
@@ -138,14 +140,7 @@ class StreamedUpload:
         try:
             self._parts.element.require_open_uploads()
             self._parts.element.require_writes()
-            view = await self._parts.commit.run(
-                self._stage,
-                self.sidecar,
-                check=check,
-                deadline=deadline,
-                on_file=self._became_file,
-                on_failure=self._drop,
-            )
+            view = await self._make_file(check, deadline)
         except SidecarUncertain:
             await self._close()
             raise
@@ -155,9 +150,21 @@ class StreamedUpload:
         await self._close()
         return view
 
-    def _became_file(self) -> None:
-        self._parts.space.settle(self.file_id, self._stage.offset)
-        self._end()
+    async def _make_file(
+        self, check: Callable[[SealedBlob], None], deadline: float | None
+    ) -> FileView:
+        async with self._parts.writing.begin(self.sidecar, ChangeKind.CREATED) as write:
+            try:
+                await make_file(write, self._stage, self.sidecar, check, deadline=deadline)
+            except SidecarUncertain:
+                raise
+            except ArtStoreError:
+                if not await self._drop():
+                    write.strands_blob()
+                raise
+            self._parts.space.settle(self.file_id, self._stage.offset)
+            self._end()
+            return await write.row()
 
     async def _drop(self) -> bool:
         """Discard the stage, unless the file exists by now. Whether nothing is left of it."""

@@ -1,9 +1,8 @@
-"""How every write is recorded: intent, sidecar, then row and feed in one statement."""
+"""The steps of a write, each by itself; `protocol` says in which order, and what may fail."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 
@@ -29,7 +28,7 @@ class SidecarUncertain(Unavailable):
 
 
 class Recording:
-    """Writes sidecars and rows in the right order. The caller holds the file's lock.
+    """Writes intents, sidecars and rows. The caller holds the file's lock.
 
     Args:
         ttl_hours: of new rows, by mode.
@@ -60,18 +59,9 @@ class Recording:
             sidecar.file_id, path, kind, sidecar.request_id
         )
 
-    async def renew_intent(self, sidecar: Sidecar, kind: ChangeKind) -> bool:
-        """Put the intent on record once more, as of now. Whether that was done."""
-        try:
-            await self.intend(sidecar, kind)
-        except ArtStoreError:
-            return False
-        return True
-
-    async def drop_intent(self, pending_id: int) -> None:
-        """The sidecar was certainly not touched. A failure leaves it to the replay."""
-        with suppress(ArtStoreError):
-            await self._catalog.pending.end_pending(pending_id)
+    async def end_intent(self, pending_id: int) -> None:
+        """The sidecar was certainly not touched."""
+        await self._catalog.pending.end_pending(pending_id)
 
     async def write_sidecar(
         self, store: Store, sidecar: Sidecar, *, expected: Identity | None, path: str = ""
