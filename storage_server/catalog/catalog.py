@@ -53,6 +53,11 @@ class Catalog:
         """Of the change feed, as seen last; empty until the tables were seen."""
         return self._epoch.value
 
+    @property
+    def available(self) -> bool:
+        """Whether the database answered when it was last asked."""
+        return self.database.available
+
     async def open(self) -> OpenedTables:
         """Make sure that the tables are there; see `open_tables`."""
         opened = await open_tables(self.database, self.tables)

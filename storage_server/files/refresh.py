@@ -28,8 +28,8 @@ from mesh.concurrency.breaker import Breaker
 from mesh.concurrency.keyed_locks import KeyedLocks
 from mesh.concurrency.single_flight import SingleFlight
 from mesh.errors import Aborted, ArtStoreError, DataLoss, Unavailable
-from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.fences import Fence, Guard
+from storage_server.catalog.port import FileCatalog
 from storage_server.catalog.rows import FileRow
 from storage_server.catalog.writes import Guarded
 from storage_server.domain.kinds import ChangeKind
@@ -102,7 +102,7 @@ class Refresh:
     def __init__(
         self,
         element: Element,
-        catalog: Catalog,
+        catalog: FileCatalog,
         recording: Recording,
         file_locks: KeyedLocks,
         lazy_lock: LazyLock,

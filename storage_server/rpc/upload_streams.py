@@ -21,8 +21,8 @@ from mesh.contract import ACCEPTED
 from mesh.errors import ArtStoreError, InvalidArgument
 from mesh.server.draining import drain
 from storage_server.rpc.messages import optional
-from storage_server.uploads.session import Session, Writer
-from storage_server.uploads.streaming import StreamedUpload
+from storage_server.uploads.resumable import ResumableUpload, Writer
+from storage_server.uploads.streamed import StreamedUpload
 from storage_server.writing.view import FileView
 
 T = TypeVar("T")
@@ -63,12 +63,12 @@ async def receive(stream: StreamedUpload, context: Context, unbroken: Unbroken) 
 
 
 async def _leave_nothing(stream: StreamedUpload, unbroken: Unbroken) -> None:
-    if not stream.ended.is_set():
+    if not stream.is_over:
         unbroken.begin(stream.discard())
         # A storage that is silent holds up the removal, not the status.
         with suppress(TimeoutError):
             async with asyncio.timeout(DISCARD_SECONDS):
-                await stream.ended.wait()
+                await stream.until_over()
 
 
 async def _receive(stream: StreamedUpload, reader: _Reader, deadline: float | None) -> FileView:
@@ -95,7 +95,7 @@ async def _receive(stream: StreamedUpload, reader: _Reader, deadline: float | No
 
 async def receive_more(
     first: uploads_pb2.WriteUploadRequest,
-    session: Session,
+    upload: ResumableUpload,
     writer: Writer,
     context: Context,
     unbroken: Unbroken,
@@ -105,20 +105,22 @@ async def receive_more(
     try:
         await context.send_initial_metadata(ACCEPTED)
         await reader.until_interrupted(
-            _receive_more(first, session, writer, reader), writer.interrupted
+            _receive_more(first, upload, writer, reader), writer.interrupted
         )
     except BaseException as exc:
         # What came is kept, however the stream ended; its own error is the one to tell.
-        unbroken.begin(_end_quietly(session, writer))
+        unbroken.begin(_end_quietly(upload, writer))
         if isinstance(exc, ArtStoreError):
             await reader.drain()
         raise
-    return await unbroken.run(session.end(writer))
+    return await unbroken.run(upload.end(writer))
 
 
-async def _receive_more(message: Any, session: Session, writer: Writer, reader: _Reader) -> None:
-    upload_id = session.upload_id
-    read, write = reader.read, session.write
+async def _receive_more(
+    message: Any, upload: ResumableUpload, writer: Writer, reader: _Reader
+) -> None:
+    upload_id = upload.upload_id
+    read, write = reader.read, upload.write
     while message is not grpc.aio.EOF:
         if message.upload_id and message.upload_id != upload_id:
             raise InvalidArgument("a stream is of one upload", field="upload_id")
@@ -128,9 +130,9 @@ async def _receive_more(message: Any, session: Session, writer: Writer, reader: 
         message = await read()
 
 
-async def _end_quietly(session: Session, writer: Writer) -> None:
+async def _end_quietly(upload: ResumableUpload, writer: Writer) -> None:
     try:
-        await session.end(writer)
+        await upload.end(writer)
     except ArtStoreError:
         return
 

@@ -5,43 +5,31 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
-import google_crc32c
 import structlog
 
-from mesh.concurrency.unbroken import Unbroken
-from mesh.contract import MAX_CHUNK_BYTES
-from mesh.errors import ArtStoreError, DataLoss, OutOfRange, ResourceExhausted
+from mesh.errors import ArtStoreError
+from storage_server.domain.kinds import ChangeKind
 from storage_server.domain.sidecar import Sidecar
-from storage_server.element.space import Space
-from storage_server.element.state import Element
 from storage_server.store.port import SealedBlob, Stage
-from storage_server.uploads.commit import Commit, compare
+from storage_server.uploads.chunks import new_bytes
+from storage_server.uploads.commit import compare, make_file
 from storage_server.uploads.header import Header, check_declared
+from storage_server.uploads.parts import UploadParts
+from storage_server.uploads.state import UploadState
 from storage_server.writing.recording import SidecarUncertain
 from storage_server.writing.view import FileView
 
 _log = structlog.stdlib.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class UploadParts:
-    """What every streamed upload needs; one per server."""
-
-    element: Element
-    space: Space
-    commit: Commit
-    unbroken: Unbroken
-
-
 class StreamedUpload:
     """One running Upload call. `finish` or `discard` ends it; both are idempotent.
 
     Attributes:
+        state: where it is.
         interrupted: done with the error that ends the call from outside (taken over, element
             drained, idle), as soon as there is one.
-        ended: set once nothing of it is left but, perhaps, its file.
         active_at: monotonic seconds of its last chunk.
     """
 
@@ -56,13 +44,13 @@ class StreamedUpload:
     ) -> None:
         self.header = header
         self.sidecar = sidecar
+        self.state = UploadState.TAKING
         self.interrupted: asyncio.Future[ArtStoreError] = asyncio.get_running_loop().create_future()
-        self.ended = asyncio.Event()
         self.active_at = time.monotonic()
         self._parts = parts
         self._stage = stage
         self._on_end = on_end
-        self._finishing = False
+        self._end = asyncio.Event()
 
     @property
     def file_id(self) -> str:
@@ -70,13 +58,17 @@ class StreamedUpload:
         return self.sidecar.file_id
 
     @property
-    def finishing(self) -> bool:
-        """All bytes are here; it can no longer be interrupted."""
-        return self._finishing
+    def is_over(self) -> bool:
+        """Nothing of it is left but, perhaps, its file."""
+        return self._end.is_set()
+
+    async def until_over(self) -> None:
+        """Wait until `is_over`."""
+        await self._end.wait()
 
     def interrupt(self, error: ArtStoreError) -> None:
         """End the call with `error`, unless it is past that."""
-        if not self._finishing and not self.interrupted.done():
+        if self.state is UploadState.TAKING and not self.interrupted.done():
             self.interrupted.set_result(error)
 
     async def write(self, offset: int, data: bytes, crc32c: int | None) -> None:
@@ -92,18 +84,11 @@ class StreamedUpload:
             raise self.interrupted.result()
         self._parts.element.require_writes()
         self.active_at = time.monotonic()
+        declared = self.header.size_bytes
         at = self._stage.offset
-        check_chunk(data, crc32c)
-        if offset != at:
-            raise OutOfRange(
-                f"the chunk begins at {offset}, {at} was expected",
-                reason="GAP",
-                metadata={"expected_offset": str(at)},
-            )
-        end = at + len(data)
-        check_not_beyond(end, self.header.size_bytes)
-        if self.header.size_bytes is None:
-            self._parts.space.extend(self.file_id, end)
+        data = new_bytes(data, crc32c, offset=offset, at=at, declared=declared, resumed=False)
+        if declared is None:
+            self._parts.space.extend(self.file_id, at + len(data))
         await self._stage.write(data)
 
     async def finish(
@@ -113,18 +98,18 @@ class StreamedUpload:
 
         Args:
             size_bytes, sha256: what the client says of the whole, if it does.
-            deadline: see `Commit.run`.
+            deadline: see `make_file`.
         """
         check_declared(size_bytes, sha256)
         if self.interrupted.done():
             raise self.interrupted.result()
-        self._finishing = True
+        self.state = UploadState.FINISHING
         return await self._parts.unbroken.run(self._finish(size_bytes, sha256, deadline))
 
     async def discard(self) -> None:
         """Leave nothing, unless it is finishing, which then goes on. Never raises."""
-        if not self._finishing and not self.ended.is_set():
-            self._finishing = True
+        if self.state is UploadState.TAKING:
+            self.state = UploadState.FINISHING
             await self._parts.unbroken.run(self._drop())
 
     async def _finish(
@@ -137,30 +122,37 @@ class StreamedUpload:
         try:
             self._parts.element.require_open_uploads()
             self._parts.element.require_writes()
-            view = await self._parts.commit.run(
-                self._stage,
-                self.sidecar,
-                check=check,
-                deadline=deadline,
-                on_file=self._became_file,
-                on_failure=self._drop,
-            )
+            view = await self._make_file(check, deadline)
         except SidecarUncertain:
             await self._close()
+            self._let_go(UploadState.UNCERTAIN)
             raise
         except BaseException:
             await self._drop()
             raise
+        self.state = UploadState.FILE
         await self._close()
         return view
 
-    def _became_file(self) -> None:
-        self._parts.space.settle(self.file_id, self._stage.offset)
-        self._end()
+    async def _make_file(
+        self, check: Callable[[SealedBlob], None], deadline: float | None
+    ) -> FileView:
+        async with self._parts.writing.begin(self.sidecar, ChangeKind.CREATED) as write:
+            try:
+                await make_file(write, self._stage, self.sidecar, check, deadline=deadline)
+            except SidecarUncertain:
+                raise
+            except ArtStoreError:
+                if not await self._drop():
+                    write.strands_blob()
+                raise
+            self._parts.space.settle(self.file_id, self._stage.offset)
+            self._let_go(UploadState.STORED)
+            return await write.row()
 
     async def _drop(self) -> bool:
-        """Discard the stage, unless the file exists by now. Whether nothing is left of it."""
-        if self.ended.is_set():
+        """Discard the stage, unless that was done, or the file exists. Whether nothing is left."""
+        if self.is_over:
             await self._close()
             return True
         try:
@@ -169,8 +161,7 @@ class StreamedUpload:
             _log.warning("stage left to the sweeper", file_id=self.file_id, reason=exc.message)
             return False
         finally:
-            self._parts.space.release(self.file_id)
-            self._end()
+            self._let_go(UploadState.GONE)
         return True
 
     async def _close(self) -> None:
@@ -178,29 +169,10 @@ class StreamedUpload:
             await self._stage.close()
         except ArtStoreError as exc:
             _log.warning("stage not closed", file_id=self.file_id, reason=exc.message)
-        if not self.ended.is_set():
+
+    def _let_go(self, state: UploadState) -> None:
+        self.state = state
+        if not state.is_file:
             self._parts.space.release(self.file_id)
-            self._end()
-
-    def _end(self) -> None:
-        self.ended.set()
+        self._end.set()
         self._on_end(self)
-
-
-def check_chunk(data: bytes, crc32c: int | None) -> None:
-    """Raise unless the chunk is as its sender meant it."""
-    if len(data) > MAX_CHUNK_BYTES:
-        raise ResourceExhausted(
-            f"a chunk holds at most {MAX_CHUNK_BYTES} bytes, this one {len(data)}",
-            reason="CHUNK_TOO_LARGE",
-        )
-    if crc32c is not None and google_crc32c.value(data) != crc32c:
-        raise DataLoss("a chunk's crc32c does not match its bytes", reason="CHECKSUM_MISMATCH")
-
-
-def check_not_beyond(end: int, declared: int | None) -> None:
-    """Raise DataLoss when more comes than was declared."""
-    if declared is not None and end > declared:
-        raise DataLoss(
-            f"more bytes come than the {declared} that were declared", reason="SIZE_MISMATCH"
-        )
