@@ -20,6 +20,7 @@ from storage_server.domain.sidecar import Sidecar, decode, encode
 from storage_server.element.clock import Clock
 from storage_server.element.identity import ElementFile
 from storage_server.element.identity import encode as encode_element
+from storage_server.element.moves import Moves
 from storage_server.element.space import Space
 from storage_server.element.state import Element
 from storage_server.element.writer import FolderWriterLock
@@ -28,12 +29,14 @@ from storage_server.files.lookup import Lookup
 from storage_server.files.refresh import Refresh
 from storage_server.store.paths import ELEMENT_FILE
 from storage_server.store.port import Store
-from storage_server.uploads.commit import Commit
 from storage_server.uploads.header import Header
 from storage_server.uploads.intake import Intake, Repeated
-from storage_server.uploads.session import SessionParts
-from storage_server.uploads.sessions import Sessions
-from storage_server.uploads.streaming import StreamedUpload, UploadParts
+from storage_server.uploads.keeping import UploadKeeping
+from storage_server.uploads.open_uploads import OpenUploads
+from storage_server.uploads.parts import UploadParts
+from storage_server.uploads.resumable_uploads import ResumableUploads
+from storage_server.uploads.streamed import StreamedUpload
+from storage_server.writing.protocol import Writing
 from storage_server.writing.recording import Recording
 from storage_server.writing.replay import Replay
 from storage_server.writing.view import FileView
@@ -43,6 +46,7 @@ from tests.support.memory_store import Memory, MemoryStore
 
 ELEMENT_ID = "se-01"
 TTL_HOURS = 24
+IDLE = timedelta(days=7)
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 ALICE = Caller(
     "alice", Role.USER, frozenset({ALL_NAMESPACES}), namespaces_write=frozenset({ALL_NAMESPACES})
@@ -76,6 +80,7 @@ class MemoryElement:
     Attributes:
         calls: those of the store, by name: `write_sidecar`, `stage.seal` and so on.
         catalog: counts and breaks its own.
+        moves: of its phase.
     """
 
     def __init__(
@@ -90,7 +95,8 @@ class MemoryElement:
         self.calls = Calls()
         self.catalog = MemoryCatalog(tables)
         self.tables = self.catalog.tables
-        self.element = _writing(self.memory, self.calls)
+        self.element = Element(ELEMENT_ID, Mode.EDIT)
+        self.moves = _brought_up(self.element, self.memory, self.calls)
         self.space = Space(self.element, capacity_bytes)
         self.file_locks = KeyedLocks()
         self.lazy_lock = FreeLock(self.catalog)
@@ -99,25 +105,23 @@ class MemoryElement:
     def _wire(self, keep_trash: bool) -> None:
         element, catalog, locks, unbroken = self.element, self.catalog, self.file_locks, Unbroken()
         recording = Recording(element, catalog, FolderWriterLock(), ttl_hours=lambda _: TTL_HOURS)
-        self.replay = Replay(element, catalog, recording, locks)
+        writing = Writing(element, recording, locks)
+        self.replay = Replay(element, catalog, writing)
         self.refresh = Refresh(element, catalog, recording, locks, self.lazy_lock)
         # Of rows it is asked for one at a time here.
         self.lookup = Lookup(element, cast(Reads, catalog.reads), self.refresh)
-        self.changes = Changes(element, catalog, recording, locks, unbroken, keep_trash)
-        commit = Commit(element, recording, locks)
-        self.sessions = Sessions(
-            SessionParts(element, self.space, commit, catalog.uploads, unbroken),
-            catalog.reads,
+        self.changes = Changes(element, catalog, writing, unbroken, keep_trash=keep_trash)
+        parts = UploadParts(element, self.space, writing, catalog.uploads, unbroken)
+        uploads = OpenUploads(parts, catalog.reads, self.replay)
+        self.keeping = UploadKeeping(parts, uploads, idle_for=IDLE)
+        self.resumable = ResumableUploads(parts, uploads, find=self.lookup.find, idle_for=IDLE)
+        self.intake = Intake(
+            parts,
+            catalog,
+            uploads,
+            self.resumable,
             self.replay,
             find=self.lookup.find,
-            idle_for=timedelta(days=7),
-        )
-        self.intake = Intake(
-            UploadParts(element, self.space, commit, unbroken),
-            catalog,
-            self.sessions,
-            self.replay,
-            self.lookup.find,
             clock=Clock(ELEMENT_ID, tolerance_seconds=5.0),
         )
 
@@ -170,11 +174,13 @@ def path_of(sidecar: Sidecar) -> str:
     return sidecar_path(sidecar.storage_path, sidecar.storage_filename)
 
 
-def _writing(memory: Memory, calls: Calls) -> Element:
-    """An element that has been brought up, and writes."""
+def _brought_up(element: Element, memory: Memory, calls: Calls) -> Moves:
+    """The moves of an element that they have made a writer."""
     identity = ElementFile(ELEMENT_ID, "store", Mode.EDIT)
     memory.put(ELEMENT_FILE, encode_element(identity))
-    element = Element(ELEMENT_ID, Mode.EDIT)
-    element.opened(cast(Store, Called(MemoryStore(memory), calls)), identity)
-    element.is_writer = element.tables_ready = element.writing_ready = True
-    return element
+    moves = Moves(element)
+    moves.store_opened(cast(Store, Called(MemoryStore(memory), calls)), identity)
+    moves.lock_taken()
+    moves.tables_found()
+    moves.past_known()
+    return moves

@@ -22,7 +22,8 @@ from mesh.identity.caller import Caller, Role
 from storage_server.domain.kinds import ChangeKind
 from storage_server.domain.modes import Mode
 from storage_server.domain.naming import blob_path
-from storage_server.domain.sidecar import FileState, digest, updated
+from storage_server.domain.sidecar import FileState, digest
+from storage_server.domain.sidecar_changes import updated
 from storage_server.writing.recording import SidecarUncertain
 from storage_server.writing.view import FileView
 from tests.support.memory_element import ALICE, MemoryElement

@@ -11,7 +11,8 @@ import pytest
 
 from mesh.errors import Aborted, DataLoss, Unavailable
 from storage_server.domain.kinds import ChangeKind
-from storage_server.domain.sidecar import FileState, tombstoned, updated
+from storage_server.domain.sidecar import FileState
+from storage_server.domain.sidecar_changes import tombstoned, updated
 from storage_server.store.paths import ELEMENT_FILE
 from tests.support.memory_element import MemoryElement, path_of
 
@@ -296,7 +297,7 @@ async def test_a_standby_answers_from_the_sidecar_and_writes_nothing(
 ) -> None:
     file_id = await an_expired_file(element, description="old")
     element.put_sidecar(updated(element.sidecar(file_id), {"description": "new"}, now()))
-    element.element.is_writer = False
+    element.moves.lock_lost()
     view = await element.lookup.find(file_id)
     assert view is not None
     assert (view.sidecar.description, view.cache_stale) == ("new", False)

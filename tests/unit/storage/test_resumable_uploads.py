@@ -22,7 +22,7 @@ from mesh.errors import (
     Unavailable,
 )
 from storage_server.domain.sidecar import FileState
-from storage_server.uploads.sessions import Opened
+from storage_server.uploads.resumable_uploads import StartedUpload
 from storage_server.writing.recording import SidecarUncertain
 from storage_server.writing.view import FileView
 from tests.support.memory_element import ALICE, LONG_AGO, MemoryElement, a_header
@@ -31,33 +31,36 @@ SILENT = Unavailable("the store is silent", reason="STORAGE_DOWN")
 LOST = Unavailable("gone")
 
 
-async def start(element: MemoryElement, **header: Any) -> Opened:
+async def start(element: MemoryElement, **header: Any) -> StartedUpload:
     return await element.intake.start(a_header(**header), ALICE)
 
 
-async def write(element: MemoryElement, opened: Opened, data: bytes, offset: int = 0) -> int:
+async def write(element: MemoryElement, opened: StartedUpload, data: bytes, offset: int = 0) -> int:
     """One stream with one chunk; answers what is on record then."""
-    session, writer = await element.sessions.writer(opened.upload_id, opened.token)
+    upload, writer = await element.resumable.writer(opened.upload_id, opened.token)
     try:
-        await session.write(writer, offset, data, google_crc32c.value(data))
+        await upload.write(writer, offset, data, google_crc32c.value(data))
     finally:
-        size = await session.end(writer)
+        size = await upload.end(writer)
     return size
 
 
-async def progress(element: MemoryElement, opened: Opened) -> int:
-    size, _ = await element.sessions.progress(opened.upload_id, opened.token)
+async def progress(element: MemoryElement, opened: StartedUpload) -> int:
+    size, _ = await element.resumable.progress(opened.upload_id, opened.token)
     return size
 
 
 async def commit(
-    element: MemoryElement, opened: Opened, size: int | None = None, sha256: str | None = None
+    element: MemoryElement,
+    opened: StartedUpload,
+    size: int | None = None,
+    sha256: str | None = None,
 ) -> FileView:
-    return await element.sessions.commit(opened.upload_id, opened.token, size, sha256)
+    return await element.resumable.commit(opened.upload_id, opened.token, size, sha256)
 
 
-async def abort(element: MemoryElement, opened: Opened) -> None:
-    await element.sessions.abort(opened.upload_id, opened.token)
+async def abort(element: MemoryElement, opened: StartedUpload) -> None:
+    await element.resumable.abort(opened.upload_id, opened.token)
 
 
 def leaves_nothing(element: MemoryElement) -> bool:
@@ -86,7 +89,7 @@ async def test_what_was_written_becomes_a_file_once(element: MemoryElement) -> N
     assert blobs(element) == [b"abcdef"]
     again = await commit(element, opened)
     assert (again.sidecar, again.sequence) == (view.sidecar, view.sequence)
-    assert await element.sessions.progress(opened.upload_id, opened.token) == (6, again)
+    assert await element.resumable.progress(opened.upload_id, opened.token) == (6, again)
     with pytest.raises(FailedPrecondition) as committed:
         await write(element, opened, b"more", 6)
     assert committed.value.reason == "COMMITTED"
@@ -113,22 +116,22 @@ async def test_what_is_there_may_be_sent_again_and_counts_once(element: MemoryEl
 
 async def test_a_newer_stream_takes_the_upload_over(element: MemoryElement) -> None:
     opened = await start(element)
-    session, first = await element.sessions.writer(opened.upload_id, opened.token)
-    await session.write(first, 0, b"abc", None)
-    _, second = await element.sessions.writer(opened.upload_id, opened.token)
+    upload, first = await element.resumable.writer(opened.upload_id, opened.token)
+    await upload.write(first, 0, b"abc", None)
+    _, second = await element.resumable.writer(opened.upload_id, opened.token)
     assert isinstance(await first.interrupted, Aborted)
-    for late in (session.write(first, 3, b"x", None), session.end(first)):
+    for late in (upload.write(first, 3, b"x", None), upload.end(first)):
         with pytest.raises(Aborted) as taken:
             await late
         assert taken.value.reason == "TAKEN_OVER"
-    await session.write(second, 3, b"def", None)
-    assert await session.end(second) == 6
+    await upload.write(second, 3, b"def", None)
+    assert await upload.end(second) == 6
 
 
 async def test_a_commit_ends_the_stream_that_is_writing(element: MemoryElement) -> None:
     opened = await start(element)
-    session, writer = await element.sessions.writer(opened.upload_id, opened.token)
-    await session.write(writer, 0, b"abc", None)
+    upload, writer = await element.resumable.writer(opened.upload_id, opened.token)
+    await upload.write(writer, 0, b"abc", None)
     assert (await commit(element, opened)).sidecar.size_bytes == 3
     assert isinstance(await writer.interrupted, Aborted)
 
@@ -188,8 +191,8 @@ async def test_after_a_wrong_digest_bytes_may_be_sent_again_from_anywhere(
 
 async def test_an_aborted_upload_leaves_nothing_and_is_not_there(element: MemoryElement) -> None:
     opened = await start(element, size_bytes=100)
-    session, writer = await element.sessions.writer(opened.upload_id, opened.token)
-    await session.write(writer, 0, b"abc", None)
+    upload, writer = await element.resumable.writer(opened.upload_id, opened.token)
+    await upload.write(writer, 0, b"abc", None)
     await abort(element, opened)
     assert leaves_nothing(element)
     assert isinstance(await writer.interrupted, Aborted)
@@ -237,7 +240,7 @@ async def test_a_repeat_after_the_commit_shows_the_file(element: MemoryElement) 
     await write(element, opened, b"abc")
     view = await commit(element, opened)
     again = await start(element, request_id="r-1")
-    size, found = await element.sessions.progress(again.upload_id, again.token)
+    size, found = await element.resumable.progress(again.upload_id, again.token)
     assert found is not None
     assert (size, found.sidecar) == (3, view.sidecar)
 
@@ -305,7 +308,7 @@ async def test_after_a_start_it_goes_on_from_what_is_on_record(element: MemoryEl
     opened = await start(element, size_bytes=6)
     await write(element, opened, b"abc")
     after = MemoryElement(element.memory, element.tables)
-    await after.sessions.load()
+    await after.keeping.restore_room()
     assert after.space.reserved_bytes == 6
     assert await progress(after, opened) == 3
     await write(after, opened, b"def", 3)
@@ -350,7 +353,7 @@ async def test_a_file_whose_commit_was_cut_off_is_found_after_the_start(
     with pytest.raises(Unavailable):
         await commit(element, opened)
     after = MemoryElement(element.memory, element.tables)
-    await after.sessions.settle_open()
+    await after.keeping.settle_open()
     assert [row.committed for row in after.tables.uploads.values()] == [True]
     assert (await commit(after, opened)).sidecar.size_bytes == 3
     assert after.tables.file_count == 1
@@ -411,8 +414,8 @@ async def test_an_upload_that_nobody_touches_is_dropped_and_a_running_one_is_not
     for upload_id, row in element.tables.uploads.items():
         element.tables.uploads[upload_id] = replace(row, touched_at=LONG_AGO)
     after = MemoryElement(element.memory, element.tables)
-    await after.sessions.writer(running.upload_id, running.token)
-    await after.sessions.drop_idle()
+    await after.resumable.writer(running.upload_id, running.token)
+    await after.keeping.drop_idle()
     assert list(element.tables.uploads) == [running.upload_id]
     assert len(element.tables.files) == 1
 

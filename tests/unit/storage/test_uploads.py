@@ -9,6 +9,7 @@ from typing import Any
 import google_crc32c
 import pytest
 
+from mesh.contract import MAX_CHUNK_BYTES
 from mesh.errors import (
     Aborted,
     AlreadyExists,
@@ -26,7 +27,7 @@ from mesh.identity.caller import Caller, Role
 from storage_server.domain.kinds import ChangeKind
 from storage_server.domain.naming import blob_path
 from storage_server.uploads.intake import Repeated
-from storage_server.uploads.streaming import MAX_CHUNK_BYTES, StreamedUpload
+from storage_server.uploads.streamed import StreamedUpload
 from storage_server.writing.recording import SidecarUncertain
 from storage_server.writing.view import FileView
 from tests.support.memory_element import ALICE, MemoryElement, a_header, path_of
@@ -136,7 +137,6 @@ async def test_a_caller_that_goes_away_while_the_file_is_made_does_not_stop_it(
     await asyncio.wait([ending])
     await upload.discard()
     placing.go.set()
-    await upload.ended.wait()
     async with element.file_locks.hold(upload.file_id):
         assert element.row(upload.file_id) is not None
 

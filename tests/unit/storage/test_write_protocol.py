@@ -29,6 +29,7 @@ from storage_server.domain.modes import Mode
 from storage_server.domain.naming import blob_path, sidecar_path
 from storage_server.domain.sidecar import Sidecar, encode
 from storage_server.element.identity import establish
+from storage_server.element.moves import Moves
 from storage_server.element.state import Element
 from storage_server.sidecars.locate import locate
 from storage_server.store.port import Identity, Stage, StagedState
@@ -164,10 +165,13 @@ class World:
         async def unknown() -> bool:
             return False
 
-        element.opened(
+        moves = Moves(element)
+        moves.store_opened(
             store, await establish(store, element_id=ELEMENT, mode=Mode.RW, is_known=unknown)
         )
-        element.is_writer = element.tables_ready = element.writing_ready = True
+        moves.lock_taken()
+        moves.tables_found()
+        moves.past_known()
         locks = KeyedLocks()
         recording = Recording(element, catalog, Writer(troubles), ttl_hours=lambda _: 24)  # type: ignore[arg-type]
         writing = Writing(element, recording, locks)
