@@ -42,13 +42,13 @@ from artstore.v1.server_pb2 import ServerKind
 from mesh.concurrency.background import Background
 from mesh.errors import Unavailable
 from mesh.follower import FollowerFleet
-from mesh.follower.database import ReplicaDatabase
 from mesh.follower.hints import wake_on_hints
 from mesh.follower.tables import RebuildableTables
 from mesh.identity.tokens import KeySet, TokenVerifier
 from mesh.operations import Operations
 from mesh.operations.servicer import serve_operations
 from mesh.postgres.database import Database
+from mesh.postgres.failures import EVERYTHING
 from mesh.server.announced import Nothing, partly
 from mesh.server.health import HealthWatcher
 from mesh.server.server import MeshServer
@@ -72,11 +72,12 @@ async def build(settings: AdminSettings, now: Clock = utc_now) -> AsyncIterator[
     """
     bootstrap = await _bootstrap_accounts(settings)
     database = PreparedDatabase(settings.admin_database_url)
-    registry = ReplicaDatabase(
+    registry = Database(
         settings.admin_database_url,
         max_size=REGISTRY_CONNECTIONS,
         timeout_seconds=TIMEOUT_SECONDS,
         application_name="artstore-admin registry",
+        droppable=[EVERYTHING],
     )
     tables = registry_tables(registry)
     hasher = SecretHasher()

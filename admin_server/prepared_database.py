@@ -12,7 +12,8 @@ import asyncpg
 import structlog
 
 from mesh.errors import Unavailable
-from mesh.postgres.database import Database, create_database_if_missing
+from mesh.postgres.creation import create_database_if_missing
+from mesh.postgres.database import Database
 from mesh.postgres.migrations import upgrade
 
 MIGRATIONS = Path(__file__).parent / "migrations"

@@ -8,7 +8,7 @@ from typing import Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from mesh.postgres.database import database_name, with_database
+from mesh.postgres.urls import database_name, with_database
 from mesh.settings import MeshSettings, Port
 
 

@@ -21,7 +21,7 @@ from launch.socket_folder import socket_folder_of
 from launch.topology import LaunchSettings, TopologyError
 from mesh.calls.loopback import on_loopback
 from mesh.errors import ArtStoreError
-from mesh.postgres.database import with_database
+from mesh.postgres.urls import with_database
 from mesh.redis import open_redis, translated
 
 _TIMEOUT_SECONDS = 10.0

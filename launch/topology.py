@@ -9,7 +9,7 @@ from pathlib import Path
 
 from launch import environment
 from launch.accounts import Account
-from mesh.postgres.database import database_name, with_database
+from mesh.postgres.urls import database_name, with_database
 
 DATABASE = "artstore"
 DEFAULT_CAPACITY_BYTES = 100 * 2**30

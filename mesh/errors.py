@@ -11,6 +11,7 @@
     ├── ResourceExhausted    space, file or message too large, rate
     ├── DataLoss             size or checksum differ from what was declared
     ├── Unavailable          a dependency is down or silent
+    │   └── TablesMissing        tables were dropped, and will be made anew
     ├── Unauthenticated
     ├── PermissionDenied
     └── Unimplemented
@@ -121,6 +122,12 @@ class Unavailable(ArtStoreError):
     ) -> None:
         super().__init__(message, reason=reason, metadata=metadata)
         self.retry_after_seconds = retry_after_seconds
+
+
+class TablesMissing(Unavailable):
+    """Tables that hold nothing but a copy were dropped; their owner makes them anew."""
+
+    default_reason = "TABLES_MISSING"
 
 
 class Unauthenticated(ArtStoreError):

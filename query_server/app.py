@@ -13,11 +13,12 @@ from mesh.calls.channels import open_mesh_channel
 from mesh.concurrency.background import Background
 from mesh.elements.discovery import ElementDirectory
 from mesh.follower import FollowerFleet, ReplicaTable, process_name
-from mesh.follower.database import ReplicaDatabase
 from mesh.follower.hints import wake_on_hints
 from mesh.operations import Operations
 from mesh.operations.servicer import serve_operations
-from mesh.postgres.database import create_database_if_missing
+from mesh.postgres.creation import create_database_if_missing
+from mesh.postgres.database import Database
+from mesh.postgres.failures import EVERYTHING
 from mesh.postgres.migrations import upgrade
 from mesh.redis import open_redis
 from mesh.server.health import HealthWatcher
@@ -49,16 +50,18 @@ async def build(settings: QuerySettings) -> AsyncIterator[MeshServer]:
     """Open what the server needs, and close it in the reverse order."""
     async with AsyncExitStack() as stack:
         # Closed last: a follower that ends gives its lead to the next one.
-        followed = ReplicaDatabase(
+        followed = Database(
             settings.index_url,
             max_size=FOLLOWER_CONNECTIONS,
             application_name="artstore query",
+            droppable=[EVERYTHING],
         )
         stack.push_async_callback(followed.close)
-        searched = ReplicaDatabase(
+        searched = Database(
             settings.index_url,
             max_size=SEARCH_CONNECTIONS,
             application_name="artstore query search",
+            droppable=[EVERYTHING],
             settings=session.SETTINGS,
         )
         stack.push_async_callback(searched.close)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from mesh.postgres.database import database_name, with_database
+from mesh.postgres.urls import database_name, with_database
 from mesh.settings import MeshSettings, Port
 
 

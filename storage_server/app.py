@@ -35,7 +35,6 @@ from storage_server.cache.scrub import Scrub
 from storage_server.catalog.catalog import Catalog
 from storage_server.element.clock import Clock
 from storage_server.element.clock_watch import ClockWatch
-from storage_server.element.live_store import live_store
 from storage_server.element.mode_change import ModeChange
 from storage_server.element.opening import Opening
 from storage_server.element.session_lock import SessionWriterLock
@@ -52,6 +51,7 @@ from storage_server.files.refresh import Refresh
 from storage_server.locks import ElementLocks, LazyLocks
 from storage_server.reporting.description import Description
 from storage_server.reporting.reports import Reports
+from storage_server.rpc.answers import Answers
 from storage_server.rpc.cache import CacheServicer
 from storage_server.rpc.feed import FeedStreams
 from storage_server.rpc.storage import StorageServicer
@@ -184,6 +184,7 @@ class _Parts:
         self.unbroken = Unbroken()
         self.element = Element(settings.element_id, settings.mode)
         self.catalog = Catalog(database, settings.tables)
+        self.answers = Answers(settings.element_id, self.catalog)
         self.space = Space(self.element, settings.capacity_bytes)
         self.description = Description(
             self.element,
@@ -217,7 +218,6 @@ class _Parts:
             open_store=partial(open_store, _store_config(settings)),
             writer=writer,
             catalog=self.catalog,
-            first_mode=settings.mode,
             adopt=adopt,
             on_writing=self._on_writing,
             on_lost=self._on_lost,
@@ -288,7 +288,7 @@ class _Parts:
         )
 
     def _wire_cache(self, settings: StorageSettings, redis: Redis, writer: WriterLock) -> None:
-        element, catalog, store = self.element, self.catalog, live_store(self.element)
+        element, catalog, store = self.element, self.catalog, self.element.reading
         scrub = Scrub(
             store=store, catalog=catalog, bytes_per_second=settings.scrub_bytes_per_second
         )
@@ -326,7 +326,7 @@ class _Parts:
     def servicer(self) -> StorageServicer:
         """The servicer over these parts."""
         return StorageServicer(
-            element=self.element,
+            answers=self.answers,
             description=self.description,
             mode_change=self.mode_change,
             lookup=self.lookup,
@@ -340,7 +340,7 @@ class _Parts:
 
     def transfers(self) -> TransferServicer:
         """The steps that admin may tell the element to take."""
-        return TransferServicer(self.element, self.changes)
+        return TransferServicer(self.answers, self.changes)
 
     def keep_feed(self, background: Background, redis: Redis, keep: int) -> None:
         """Trim the feed now and then, and tell the mesh when it moves."""

@@ -47,7 +47,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class AcceptedStream:
     """A stream whose first message the element has; `answer` if it has answered already."""
 
     stream: ElementStream
@@ -104,7 +104,7 @@ class StreamedUploads:
         metadata = metadata_for_element(self._account)
         gave_up: dict[str, ArtStoreError] = {}
 
-        async def attempt(element: Element) -> Opened:
+        async def attempt(element: Element) -> AcceptedStream:
             if element.element_id in gave_up:
                 raise gave_up[element.element_id]
             return await self._open(element, first or b"", metadata, forwarding)
@@ -129,7 +129,7 @@ class StreamedUploads:
 
     async def _forward(
         self,
-        placed: Placed[Opened],
+        placed: Placed[AcceptedStream],
         forwarding: Forwarding,
         accept: Callable[[], Awaitable[None]],
     ) -> bytes:
@@ -147,7 +147,7 @@ class StreamedUploads:
 
     async def _open(
         self, element: Element, first: bytes, metadata: Metadata, forwarding: Forwarding
-    ) -> Opened:
+    ) -> AcceptedStream:
         stream = ElementStream(
             element.element_id,
             self._connections.to(element.endpoint).upload,
@@ -157,20 +157,22 @@ class StreamedUploads:
         )
         try:
             if await stream.open(first, self._limits.accept):
-                return Opened(stream, None)
-            return Opened(stream, await stream.answer())
+                return AcceptedStream(stream, None)
+            return AcceptedStream(stream, await stream.answer())
         except BaseException as exc:
             if isinstance(exc, Unauthenticated):
                 self._account.refused()
             stream.cancel()
             raise
 
-    def _unpin(self, placed: Placed[Opened], forwarding: Forwarding, error: BaseException) -> None:
+    def _unpin(
+        self, placed: Placed[AcceptedStream], forwarding: Forwarding, error: BaseException
+    ) -> None:
         """Free the request_id for any element, if surely nothing was stored."""
         answered = isinstance(error, ArtStoreError) and not isinstance(error, Unavailable | Aborted)
         if placed.pin is not None and (answered or not forwarding.finish_sent):
             self._background.once("release pin", self._placement.unpin(placed.pin))
 
 
-async def _discard(opened: Opened) -> None:
+async def _discard(opened: AcceptedStream) -> None:
     opened.stream.cancel()

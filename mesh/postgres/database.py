@@ -4,7 +4,6 @@ time while the server is silent, and works again as soon as the server does."""
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import (
     AsyncIterator,
@@ -17,85 +16,28 @@ from collections.abc import (
 )
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
-from urllib.parse import quote, urlsplit, urlunsplit
 
 import asyncpg
 import structlog
 
 from mesh.errors import Unavailable
 from mesh.postgres import tcp_keepalive
+from mesh.postgres.connections import Connection, cut, keep_alive, planned_anew, roll_back
+from mesh.postgres.failures import is_gone, refusal
+from mesh.postgres.urls import database_name
 
 T = TypeVar("T")
 
 DEFAULT_TIMEOUT_SECONDS = 3.0
 PROBE_SECONDS = 1.0
 PROBE_INTERVAL_SECONDS = 0.25
-
-_log = structlog.stdlib.get_logger(__name__)
-
-# What says "the server is not there", as opposed to "the statement is wrong".
-_GONE: tuple[type[BaseException], ...] = (
-    OSError,
-    TimeoutError,
-    asyncio.TimeoutError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.DatabaseDroppedError,
-    asyncpg.InvalidCatalogNameError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.QueryCanceledError,
-    asyncpg.DeadlockDetectedError,
-    asyncpg.InvalidCachedStatementError,
-    asyncpg.IdleInTransactionSessionTimeoutError,
-    asyncpg.InternalClientError,
-)
-
-# What says "it can be read and takes no writes": a standby, read-only by setting, no space left.
-_TAKES_NO_WRITES = (asyncpg.ReadOnlySQLTransactionError, asyncpg.DiskFullError)
 FULL_SECONDS = 10.0
 
-# For a new database, the first that the server has: the case of every letter is known, whatever
-# the cluster's own locale, and texts are sorted alike everywhere.
-_LOCALES = (
-    *(
-        f"LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8' LC_COLLATE 'C' LC_CTYPE '{ctype}'"
-        for ctype in ("C.UTF-8", "en_US.UTF-8")
-    ),
-    # PostgreSQL 16 and older.
-    *(f"LC_COLLATE 'C' LC_CTYPE '{ctype}'" for ctype in ("C.UTF-8", "en_US.UTF-8")),
-    "",
-)
-_NO_SUCH_LOCALE = (
-    asyncpg.PostgresSyntaxError,
-    asyncpg.WrongObjectTypeError,
-    asyncpg.InvalidObjectDefinitionError,
-    asyncpg.InvalidParameterValueError,
-)
+_log = structlog.stdlib.get_logger(__name__)
 
 # What a connection that the server has closed meanwhile answers; the second, from asyncpg's
 # protocol, when the end of it and the next statement meet.
 _CUT_OFF = (asyncpg.ConnectionDoesNotExistError, asyncpg.InternalClientError)
-
-
-class Connection(asyncpg.Connection):
-    """A pooled connection; giving it back costs no round trip to the server.
-
-    So nothing may be left on it: no session lock, no LISTEN, no SET outside a transaction.
-    Those need a connection of their own (`Database.connect`).
-    """
-
-    def get_reset_query(self) -> str:
-        """Nothing to reset, see the class."""
-        return ""
-
-
-def is_gone(error: BaseException) -> bool:
-    """Whether `error` means that the server is down, silent or full, not that a call is wrong."""
-    if isinstance(error, asyncpg.InterfaceError):
-        return re.search(r"clos|lost|terminat", str(error)) is not None
-    return isinstance(error, _GONE)
 
 
 class Database:
@@ -107,8 +49,9 @@ class Database:
         timeout_seconds: for getting a connection, and again for each statement.
         name: in log lines and messages; the database's name by default.
         droppable: names of tables and sequences, as statements name them, that an operator may
-            drop and their owner makes anew: meanwhile a call that needs one is `Unavailable`.
-            Any other missing relation is a wrong statement.
+            drop and their owner makes anew; `EVERYTHING` where all that is used is of that kind.
+            Meanwhile a call that needs one raises `TablesMissing`. Whatever else is missing is a
+            wrong statement.
         settings: of PostgreSQL, for each pooled connection.
     """
 
@@ -164,7 +107,7 @@ class Database:
                 connection keeps may be of when the table was empty, and scans it.
         """
         if replan:
-            return await self._twice(lambda c: _planned_anew(c, query, arguments, timeout))
+            return await self._twice(lambda c: planned_anew(c, query, arguments, timeout))
         return await self._twice(lambda c: c.fetch(query, *arguments, timeout=timeout))
 
     async def fetchrow(
@@ -200,22 +143,14 @@ class Database:
         try:
             yield connection
         except BaseException as exc:
-            if isinstance(exc, _TAKES_NO_WRITES):
-                if isinstance(exc, asyncpg.DiskFullError):
-                    self._full_at = time.monotonic()
-                raise Unavailable(
-                    f"database {self.name} takes no writes: {type(exc).__name__}",
-                    reason="DATABASE_READ_ONLY",
-                ) from exc
+            if isinstance(exc, asyncpg.DiskFullError):
+                self._full_at = time.monotonic()
+            if (refused := refusal(exc, self.name, self._droppable)) is not None:
+                raise refused from exc
             if is_gone(exc):
                 # Its state is unknown, and closing it politely could wait for ever.
-                _cut(connection)
+                cut(connection)
                 raise self._unavailable(exc) from exc
-            if self._is_dropped(exc):
-                raise Unavailable(
-                    f"tables of database {self.name} are missing and will be made anew",
-                    reason="TABLES_MISSING",
-                ) from exc
             raise
         finally:
             await self._release(pool, connection)
@@ -237,7 +172,7 @@ class Database:
             try:
                 yield connection
             except BaseException as exc:
-                await _roll_back(connection, transaction, gone=is_gone(exc))
+                await roll_back(connection, transaction, gone=is_gone(exc))
                 raise
             await transaction.commit()
 
@@ -250,7 +185,7 @@ class Database:
                 command_timeout=self.timeout_seconds,
                 server_settings=self._server_settings,
             )
-            await _keep_alive(connection)
+            await keep_alive(connection)
             return connection
         except Exception as exc:
             if is_gone(exc):
@@ -343,7 +278,7 @@ class Database:
                     command_timeout=self.timeout_seconds,
                     server_settings=self._server_settings,
                     connection_class=Connection,
-                    init=_keep_alive,
+                    init=keep_alive,
                 )
             return self._pool
 
@@ -353,14 +288,7 @@ class Database:
         except asyncio.CancelledError:
             raise
         except Exception:
-            _cut(connection)
-
-    def _is_dropped(self, error: BaseException) -> bool:
-        # Only the name is sure: the words around it are in the server's language.
-        named = re.findall(r"[\w.]+", str(error))
-        return isinstance(error, asyncpg.UndefinedTableError) and not (
-            self._droppable.isdisjoint(named)
-        )
+            cut(connection)
 
     def _unavailable(self, error: BaseException) -> Unavailable:
         if self._probe is None and not self._closed:
@@ -389,102 +317,3 @@ class Database:
         finally:
             self._down = False
             self._probe = None
-
-
-async def _keep_alive(connection: Any) -> None:
-    """Notice within seconds that PostgreSQL's host, or the network to it, has gone."""
-    # asyncpg has no public way to its socket.
-    connected = connection._transport.get_extra_info("socket")
-    if connected is not None:
-        tcp_keepalive.keep_alive(connected)
-
-
-async def _planned_anew(
-    connection: asyncpg.Connection[Any],
-    query: str,
-    arguments: Sequence[object],
-    timeout: float | None,
-) -> list[asyncpg.Record]:
-    statement = await connection.prepare(query, timeout=timeout)
-    return await statement.fetch(*arguments, timeout=timeout)
-
-
-async def _roll_back(connection: Any, transaction: Any, *, gone: bool) -> None:
-    if gone or connection.is_closed():
-        _cut(connection)
-        return
-    try:
-        await asyncio.shield(asyncio.wait_for(transaction.rollback(), 1.0))
-    except BaseException:
-        # Not rolled back in time: the server does it when the connection drops.
-        _cut(connection)
-
-
-def _cut(connection: Any) -> None:
-    """Drop a pooled connection without a word; one that was dropped before stays so."""
-    with suppress(asyncpg.InterfaceError):
-        connection.terminate()
-
-
-def database_name(url: str) -> str:
-    """The database that a libpq URI names."""
-    return urlsplit(url).path.lstrip("/")
-
-
-def with_database(url: str, name: str) -> str:
-    """`url` for another database of the same server and account."""
-    parts = urlsplit(url)
-    changed = urlunsplit(parts._replace(path=f"/{quote(name)}"))
-    # urlunsplit drops the empty authority of socket URLs (postgresql:///db?host=/run).
-    if not parts.netloc and "://" not in changed:
-        changed = changed.replace(":", "://", 1)
-    return changed
-
-
-async def create_database_if_missing(
-    url: str, name: str, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
-) -> bool:
-    """Create database `name` on the server of `url`; True if it was not there.
-
-    Reached through `url`'s own database, or `postgres` when that is the one missing.
-
-    Raises:
-        Unavailable: the server does not answer.
-    """
-    database = Database(url, timeout_seconds=timeout_seconds)
-    maintenance = Database(with_database(url, "postgres"), timeout_seconds=timeout_seconds)
-    try:
-        for candidate in (maintenance, database):
-            try:
-                connection = await candidate.connect()
-            except (Unavailable, asyncpg.PostgresError):
-                if candidate is database:
-                    raise
-                continue
-            try:
-                return await _create_database(connection, name)
-            finally:
-                connection.terminate()
-    finally:
-        await database.close()
-        await maintenance.close()
-    return False
-
-
-async def _create_database(connection: asyncpg.Connection[Any], name: str) -> bool:
-    if await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", name):
-        return False
-    quoted = '"' + name.replace('"', '""') + '"'
-    for locale in _LOCALES:
-        try:
-            await connection.execute(
-                f"CREATE DATABASE {quoted} TEMPLATE template0 ENCODING 'UTF8' {locale}",
-                timeout=30.0,
-            )
-            return True
-        except (asyncpg.DuplicateDatabaseError, asyncpg.UniqueViolationError):
-            return False
-        except _NO_SUCH_LOCALE:
-            if locale is _LOCALES[-1]:
-                raise
-    raise AssertionError

@@ -20,7 +20,7 @@ from pathlib import Path
 import asyncpg
 
 from mesh.errors import Unavailable
-from mesh.postgres.database import is_gone
+from mesh.postgres.failures import is_gone, is_missing
 
 CONNECT_SECONDS = 5.0
 
@@ -92,8 +92,10 @@ async def _revision(database_url: str, version_table: str, timeout_seconds: floa
     )
     try:
         revision: str | None = await connection.fetchval(f"SELECT version_num FROM {version_table}")
-    except asyncpg.UndefinedTableError:
-        return None
+    except asyncpg.PostgresError as exc:
+        if is_missing(exc):
+            return None
+        raise
     finally:
         connection.terminate()
     return revision

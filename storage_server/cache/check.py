@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime
 
@@ -29,13 +29,20 @@ class Check:
     """Checks one element.
 
     Args:
-        store, catalog, proof: of the element.
+        store: of the element, as it is open at each call; raises Unavailable otherwise.
+        catalog, proof: of the element.
         element_id: se-01.
         scrub: hashes blobs again, for level DEEP.
     """
 
     def __init__(
-        self, *, store: Store, catalog: Catalog, proof: Proof, element_id: str, scrub: Scrub
+        self,
+        *,
+        store: Callable[[], Store],
+        catalog: Catalog,
+        proof: Proof,
+        element_id: str,
+        scrub: Scrub,
     ) -> None:
         self._store = store
         self._catalog = catalog
@@ -77,7 +84,7 @@ class Check:
         met = Suspicions()
         verified = self._verified if report.level is Level.QUICK else None
         summaries = self._catalog.summaries
-        walking = survey(self._store, summaries, verified=verified, blob_sizes=True)
+        walking = survey(self._store(), summaries, verified=verified, blob_sizes=True)
         async with aclosing(walking) as walk:
             async for batch in walk:
                 operation.advance(await asyncio.to_thread(met.collect, batch, report))

@@ -8,7 +8,7 @@ Such rows stay, however long they have been expired.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -36,7 +36,7 @@ class Cleaned:
 class Cleanup:
     """Cleans up the cache of one element."""
 
-    def __init__(self, store: Store, catalog: Catalog, proof: Proof) -> None:
+    def __init__(self, store: Callable[[], Store], catalog: Catalog, proof: Proof) -> None:
         self._store = store
         self._catalog = catalog
         self._proof = proof
@@ -63,5 +63,5 @@ class Cleanup:
     async def _readable(self, rows: Sequence[RowSummary]) -> Sequence[RowSummary]:
         """Those whose sidecar is found from the id alone, and is valid."""
         rows = [row for row in rows if is_found_by_id(row.file_id, row.path)]
-        found = await look_at(self._store, rows)
+        found = await look_at(self._store(), rows)
         return [row for row in rows if found[row.file_id].found is Found.OWN]

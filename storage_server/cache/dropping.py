@@ -21,7 +21,7 @@ SHOWN = 3
 
 async def drop_proved(
     run: RebuildRun,
-    store: Store,
+    store: Callable[[], Store],
     catalog: Catalog,
     prove: Callable[[], Awaitable[object]],
     max_delete_ratio: float,
@@ -63,12 +63,12 @@ async def drop_proved(
 
 
 async def _gone(
-    run: RebuildRun, store: Store, catalog: Catalog, start: int, s0: int
+    run: RebuildRun, store: Callable[[], Store], catalog: Catalog, start: int, s0: int
 ) -> dict[str, RowSummary]:
     """Those of a batch of suspects that have no sidecar, as their rows are by now, by id."""
     suspects = run.suspects[start : start + BATCH]
     rows = await catalog.summaries.rows_by_id([row.file_id for row in suspects])
-    found = await look_at(store, list(rows.values()))
+    found = await look_at(store(), list(rows.values()))
     run.operation.advance(len(suspects))
     return {
         file_id: row

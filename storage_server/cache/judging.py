@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from mesh.operations import Operation
 from storage_server.cache.report import Finding, Report
@@ -36,7 +36,7 @@ class Judging:
     """
 
     def __init__(
-        self, store: Store, catalog: Catalog, operation: Operation, report: Report
+        self, store: Callable[[], Store], catalog: Catalog, operation: Operation, report: Report
     ) -> None:
         self._store = store
         self._catalog = catalog
@@ -70,7 +70,7 @@ class Judging:
     # --- sidecars that seemed new or changed ---------------------------------------------
 
     async def _look_at_sidecars(self, paths: Sequence[str]) -> None:
-        read = await read_files(self._store, paths)
+        read = await read_files(self._store(), paths)
         pending = await self._catalog.pending.pending_ids()
         valid = [one for one in read if isinstance(one, ReadSidecar)]
         rows = await self._catalog.summaries.rows_by_id([one.sidecar.file_id for one in valid])
@@ -79,7 +79,7 @@ class Judging:
             for one in valid
             if (row := rows.get(one.sidecar.file_id)) is not None and row.path != one.path
         }
-        looks = await look_at(self._store, list(elsewhere.values()))
+        looks = await look_at(self._store(), list(elsewhere.values()))
         for invalid in read:
             if isinstance(invalid, InvalidAttr):
                 self._note_invalid(invalid)
@@ -159,7 +159,7 @@ class Judging:
     # --- rows whose sidecar seemed missing, or another file's ----------------------------
 
     async def _look_at_rows(self, suspects: Sequence[RowSummary]) -> None:
-        looks = await look_at(self._store, suspects)
+        looks = await look_at(self._store(), suspects)
         pending = await self._catalog.pending.pending_ids()
         rows = await self._catalog.summaries.rows_by_id([row.file_id for row in suspects])
         for before in suspects:
@@ -181,7 +181,7 @@ class Judging:
             path: self._suspicions.doubtful_blobs[path] or blob_beside(path) for path in paths
         }
         sizes = await self._sizes(list(places.values()))
-        for one in await read_files(self._store, paths):
+        for one in await read_files(self._store(), paths):
             if isinstance(one, InvalidAttr) or self._report.is_wrong(one.path):
                 continue
             sidecar, size = one.sidecar, sizes[places[one.path]]
@@ -203,7 +203,7 @@ class Judging:
             for path in paths
             if path not in open_uploads and file_id_in_name(path) not in pending
         ]
-        sidecars = await self._store.read_sidecars([path + SIDECAR_SUFFIX for path in free])
+        sidecars = await self._store().read_sidecars([path + SIDECAR_SUFFIX for path in free])
         alone = [path for path, content in zip(free, sidecars, strict=True) if content is None]
         sizes = await self._sizes(alone)
         for path in alone:
@@ -216,7 +216,7 @@ class Judging:
 
         async def size(path: str) -> int | None:
             async with slots:
-                return await self._store.stat_blob(path)
+                return await self._store().stat_blob(path)
 
         return dict(zip(paths, await asyncio.gather(*(size(path) for path in paths)), strict=True))
 

@@ -45,7 +45,7 @@ class Merging:
     def __init__(
         self,
         run: RebuildRun,
-        store: Store,
+        store: Callable[[], Store],
         catalog: Catalog,
         cache_ttl_hours: Callable[[], int],
     ) -> None:
@@ -92,7 +92,7 @@ class Merging:
                     batch[stray.file_id] = stray
             waiting = later
             rows = await self._catalog.summaries.rows_by_id(list(batch))
-            found = await look_at(self._store, list(rows.values()))
+            found = await look_at(self._store(), list(rows.values()))
             winners = []
             for file_id, stray in batch.items():
                 row, look = rows.get(file_id), found.get(file_id)
@@ -159,7 +159,7 @@ class Merging:
         self, paths: Sequence[str], blobs: ListedBlobs
     ) -> tuple[list[_Candidate], list[InvalidAttr]]:
         """The sidecars at `paths` that are there, valid ones and others."""
-        contents = await self._store.read_sidecars(paths)
+        contents = await self._store().read_sidecars(paths)
         return await asyncio.to_thread(
             _sorted_out, paths, contents, blobs, self._run.now, self._cache_ttl_hours()
         )

@@ -35,7 +35,7 @@ class Writer(Protocol):
     def is_writer(self) -> bool:
         """False for a standby, and for a process whose store is away."""
 
-    def require_writer(self) -> object:
+    def writing(self) -> object:
         """Raise Unavailable unless it is, saying why not."""
 
 
@@ -167,7 +167,7 @@ class CacheOperations:
         if not 0 <= wait_seconds <= 3600:
             raise InvalidArgument("0 to 3600 seconds", field="wait_seconds")
         if not self._writer.is_writer:
-            self._writer.require_writer()
+            self._writer.writing()
 
         async def locked(operation: Operation) -> T:
             async with self._locks.hold(

@@ -35,7 +35,8 @@ class Rebuild:
     """Rebuilds the rows of one element.
 
     Args:
-        store, catalog: of the element.
+        store: of the element, as it is open at each call; raises Unavailable otherwise.
+        catalog: of the element.
         proof: that the store is the element's.
         cache_ttl_hours: of rows in the present mode.
         names: restores them.
@@ -44,7 +45,7 @@ class Rebuild:
     def __init__(
         self,
         *,
-        store: Store,
+        store: Callable[[], Store],
         catalog: Catalog,
         proof: Proof,
         cache_ttl_hours: Callable[[], int],
@@ -97,7 +98,7 @@ class Rebuild:
     async def _walk(self, run: RebuildRun) -> None:
         async with (
             Merging(run, self._store, self._catalog, self._cache_ttl_hours) as merging,
-            aclosing(survey(self._store, self._catalog.summaries)) as walk,
+            aclosing(survey(self._store(), self._catalog.summaries)) as walk,
         ):
             async for batch in walk:
                 for part in batch:

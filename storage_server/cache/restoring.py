@@ -6,6 +6,8 @@ file has one name of each form, which is as good as before and is seen by the ne
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from mesh.errors import DataLoss, FailedPrecondition
 from storage_server.cache.run import RebuildRun
 from storage_server.catalog.catalog import Catalog
@@ -28,7 +30,12 @@ class NameRestoring:
     """
 
     def __init__(
-        self, *, store: Store, catalog: Catalog, file_locks: KeyedLocks, writer: WriterLock
+        self,
+        *,
+        store: Callable[[], Store],
+        catalog: Catalog,
+        file_locks: KeyedLocks,
+        writer: WriterLock,
     ) -> None:
         self._store = store
         self._catalog = catalog
@@ -55,18 +62,18 @@ class NameRestoring:
 
     async def _restore(self, row: RowSummary) -> bool:
         """Whether a name changed. The file's lock is held."""
-        located = await locate(self._store, row.file_id, row.path)
+        located = await locate(self._store(), row.file_id, row.path)
         if located is None:
             return False
         sidecar = located.sidecar
         recorded = blob_path(sidecar.storage_path, sidecar.storage_filename)
-        blob = await locate_blob(self._store, sidecar)
+        blob = await locate_blob(self._store(), sidecar)
         changed = blob is not None and await self._rename(blob, recorded)
         return await self._rename(located.path, located.recorded_path) or changed
 
     async def _rename(self, path: str, to: str) -> bool:
         if path == to:
             return False
-        if self._store.lands_late:
+        if self._store().lands_late:
             await self._writer.check()
-        return await self._store.rename(path, to)
+        return await self._store().rename(path, to)

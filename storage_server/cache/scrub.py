@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+from collections.abc import Callable
 
 from mesh.errors import DataLoss
 from mesh.operations import Operation
@@ -24,11 +25,14 @@ class Scrub:
     """Scrubs one element.
 
     Args:
-        store, catalog: of the element.
+        store: of the element, as it is open at each call; raises Unavailable otherwise.
+        catalog: of the element.
         bytes_per_second: how fast blobs are read; 0 means without a limit.
     """
 
-    def __init__(self, *, store: Store, catalog: Catalog, bytes_per_second: int) -> None:
+    def __init__(
+        self, *, store: Callable[[], Store], catalog: Catalog, bytes_per_second: int
+    ) -> None:
         self._store = store
         self._catalog = catalog
         self._rate = bytes_per_second
@@ -67,7 +71,7 @@ class Scrub:
     async def _read(
         self, rows: list[RowSummary]
     ) -> list[tuple[RowSummary, ReadSidecar | InvalidAttr]]:
-        read = await read_rows(self._store, rows)
+        read = await read_rows(self._store(), rows)
         return [(row, read[row.file_id]) for row in rows if row.file_id in read]
 
     async def _moved_on(self, row: RowSummary) -> bool:
@@ -78,12 +82,12 @@ class Scrub:
         return busy or now is None or now.sequence != row.sequence
 
     async def _blob_is_whole(self, sidecar: Sidecar) -> bool:
-        path = await locate_blob(self._store, sidecar)
-        if path is None or await self._store.stat_blob(path) != sidecar.size_bytes:
+        path = await locate_blob(self._store(), sidecar)
+        if path is None or await self._store().stat_blob(path) != sidecar.size_bytes:
             return False
         hasher = hashlib.sha256()
         try:
-            async for chunk in self._store.read_blob(
+            async for chunk in self._store().read_blob(
                 path, offset=0, length=sidecar.size_bytes, chunk_size=CHUNK_BYTES
             ):
                 await asyncio.to_thread(hasher.update, chunk)

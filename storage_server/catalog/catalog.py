@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from mesh.postgres.creation import create_database_if_missing
 from mesh.postgres.database import Database
+from mesh.postgres.urls import database_name
 from storage_server.catalog.bell import Bell
 from storage_server.catalog.counters import Counters
+from storage_server.catalog.epoch import Epoch
 from storage_server.catalog.feed import Feed
 from storage_server.catalog.fences import Fences
 from storage_server.catalog.merge import Merge
-from storage_server.catalog.open import Opened, open_tables
+from storage_server.catalog.open import (
+    OpenedTables,
+    element_is_known,
+    open_tables,
+    tables_present,
+)
 from storage_server.catalog.pending import Pending
 from storage_server.catalog.reads import Reads
 from storage_server.catalog.summaries import Summaries
@@ -31,14 +39,35 @@ class Catalog:
         self.reads = Reads(database, tables)
         self.bell = Bell()
         self.fences = Fences(database, tables)
-        self.writes = Writes(database, tables, self.fences, self.bell)
+        self._epoch = Epoch()
+        self.writes = Writes(database, tables, self.fences, self.bell, self._epoch)
         self.pending = Pending(database, tables)
         self.uploads = Uploads(database, tables)
-        self.feed = Feed(database, tables)
+        self.feed = Feed(database, tables, self._epoch)
         self.summaries = Summaries(database, tables)
         self.merge = Merge(database, tables, self.fences, self.bell)
         self.counters = Counters(database, tables, self.fences)
 
-    async def open(self) -> Opened:
+    @property
+    def epoch(self) -> str:
+        """Of the change feed, as seen last; empty until the tables were seen."""
+        return self._epoch.value
+
+    async def open(self) -> OpenedTables:
         """Make sure that the tables are there; see `open_tables`."""
-        return await open_tables(self.database, self.tables)
+        opened = await open_tables(self.database, self.tables)
+        self._epoch.value = opened.epoch
+        return opened
+
+    async def make_database(self) -> None:
+        """Make the database that the tables are in, if it is missing."""
+        url = self.database.url
+        await create_database_if_missing(url, database_name(url))
+
+    async def is_there(self) -> bool:
+        """Whether all tables are there now. They are made by `open` alone."""
+        return await tables_present(self.database, self.tables)
+
+    async def is_known(self) -> bool:
+        """Whether the database has any of the tables, or knows that it had them."""
+        return await element_is_known(self.database, self.tables)

@@ -9,6 +9,7 @@ from datetime import datetime
 import asyncpg
 
 from mesh.postgres.database import Database
+from storage_server.catalog.epoch import Epoch
 from storage_server.catalog.rows import FileRow, columns, from_record
 from storage_server.catalog.tables import Tables
 from storage_server.domain.kinds import ChangeKind
@@ -57,9 +58,15 @@ class Tail:
 class Feed:
     """Every call raises Unavailable when PostgreSQL does not answer in time."""
 
-    def __init__(self, database: Database, tables: Tables) -> None:
+    def __init__(self, database: Database, tables: Tables, epoch: Epoch) -> None:
         self._database = database
         self._tables = tables
+        self._epoch = epoch
+
+    @property
+    def epoch(self) -> str:
+        """As seen last by this process; empty until the tables were seen."""
+        return self._epoch.value
 
     async def head(self) -> Head:
         """Epoch, last sequence and counters, read in one statement."""
@@ -68,6 +75,7 @@ class Feed:
         )
         if record is None:
             raise RuntimeError(f"{self._tables.feed_head} has lost its row")
+        self._epoch.value = record["epoch"]
         return Head(
             record["epoch"],
             record["seq"],

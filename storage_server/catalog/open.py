@@ -14,14 +14,14 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenedTables:
     """`created`: the tables are new and empty, with a new epoch; files are in the store only."""
 
     created: bool
     epoch: str
 
 
-async def open_tables(database: Database, tables: Tables) -> Opened:
+async def open_tables(database: Database, tables: Tables) -> OpenedTables:
     """Migrate an element's tables, and make them anew if some are missing.
 
     A feed whose history is lost must not go on under its old epoch: when a table is missing
@@ -30,7 +30,7 @@ async def open_tables(database: Database, tables: Tables) -> Opened:
     Raises:
         Unavailable: PostgreSQL does not answer.
     """
-    known = await _exists(database, f"public.{tables.version}")
+    known = await _exist(database, f"public.{tables.version}")
     created = not known
     if not known:
         await _drop(database, tables)
@@ -41,16 +41,26 @@ async def open_tables(database: Database, tables: Tables) -> Opened:
         await _drop(database, tables)
         await _upgrade(database, tables)
         epoch = await _epoch(database, tables)
-    return Opened(created=created, epoch=str(epoch))
+    return OpenedTables(created=created, epoch=str(epoch))
 
 
 async def tables_present(database: Database, tables: Tables) -> bool:
     """Whether all tables of the element are there now."""
-    return all([await _exists(database, name) for name in (*tables.all(), tables.fence_sequence)])
+    return await _exist(database, *tables.all(), tables.fence_sequence)
 
 
-async def _exists(database: Database, name: str) -> bool:
-    return bool(await database.fetchval("SELECT to_regclass($1::text) IS NOT NULL", name))
+async def element_is_known(database: Database, tables: Tables) -> bool:
+    """Whether the database has any of the tables, or knows that it had them."""
+    names = (*tables.all(), f"public.{tables.version}")
+    return any([await _exist(database, name) for name in names])
+
+
+async def _exist(database: Database, *names: str) -> bool:
+    return bool(
+        await database.fetchval(
+            "SELECT bool_and(to_regclass(name) IS NOT NULL) FROM unnest($1::text[]) name", names
+        )
+    )
 
 
 async def _epoch(database: Database, tables: Tables) -> str | None:

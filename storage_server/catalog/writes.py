@@ -22,6 +22,7 @@ import asyncpg
 from mesh.errors import Aborted
 from mesh.postgres.database import Database
 from storage_server.catalog.bell import Bell
+from storage_server.catalog.epoch import Epoch
 from storage_server.catalog.fences import Fence, Fences
 from storage_server.catalog.rows import (
     WRITTEN_COLUMNS,
@@ -67,11 +68,14 @@ class Guarded:
 class Writes:
     """Every call raises Unavailable when PostgreSQL does not answer in time."""
 
-    def __init__(self, database: Database, tables: Tables, fences: Fences, bell: Bell) -> None:
+    def __init__(
+        self, database: Database, tables: Tables, fences: Fences, bell: Bell, epoch: Epoch
+    ) -> None:
         self._database = database
         self._tables = tables
         self._fences = fences
         self._bell = bell
+        self._epoch = epoch
         self._commit = _commit_statement(tables)
 
     async def commit_row(
@@ -109,6 +113,7 @@ class Writes:
         )
         async with self._committing(sidecar.file_id, guarded) as connection:
             (record,) = await connection.fetch(self._commit, *values, kind.value, guarded is None)
+        self._epoch.value = record["epoch"]
         self._bell.ring()
         return Committed(record["epoch"], record["sequence"], str(record["change_id"]))
 

@@ -23,7 +23,7 @@ class Mode(StrEnum):
     AR = "ar"
 
 
-class Operation(StrEnum):
+class Action(StrEnum):
     """What a call wants to do with an element's files."""
 
     CREATE = "create"
@@ -33,12 +33,12 @@ class Operation(StrEnum):
     DELETE = "delete"
 
 
-_READS = frozenset({Operation.READ, Operation.READ_METADATA})
-_ALLOWED: dict[Mode, frozenset[Operation]] = {
-    Mode.EDIT: frozenset(Operation),
-    Mode.RW: frozenset(Operation) - {Operation.DELETE},
+_READS = frozenset({Action.READ, Action.READ_METADATA})
+_ALLOWED: dict[Mode, frozenset[Action]] = {
+    Mode.EDIT: frozenset(Action),
+    Mode.RW: frozenset(Action) - {Action.DELETE},
     Mode.RO: _READS,
-    Mode.AR: frozenset({Operation.READ_METADATA}),
+    Mode.AR: frozenset({Action.READ_METADATA}),
 }
 _NEXT: dict[Mode, frozenset[Mode]] = {
     Mode.EDIT: frozenset(),
@@ -50,19 +50,19 @@ _NEXT_IF_CONFIRMED: dict[Mode, frozenset[Mode]] = {Mode.RO: frozenset({Mode.RW})
 _CACHE_TTL_HOURS = {Mode.EDIT: 24, Mode.RW: 24, Mode.RO: 168, Mode.AR: 168}
 
 
-def allows(mode: Mode, operation: Operation) -> bool:
-    """Whether an element in `mode` serves `operation`. Undelete counts as delete."""
-    return operation in _ALLOWED[mode]
+def allows(mode: Mode, action: Action) -> bool:
+    """Whether an element in `mode` serves `action`. Undelete counts as delete."""
+    return action in _ALLOWED[mode]
 
 
-def require(mode: Mode, operation: Operation) -> None:
-    """Raise FailedPrecondition, naming the mode, unless it allows `operation`."""
-    if not allows(mode, operation):
+def require(mode: Mode, action: Action) -> None:
+    """Raise FailedPrecondition, naming the mode, unless it allows `action`."""
+    if not allows(mode, action):
         raise FailedPrecondition(
             f"the storage element is in mode {mode.value}, which does not allow to "
-            f"{operation.value} files",
+            f"{action.value} files",
             reason="MODE",
-            metadata={"mode": mode.value, "operation": operation.value},
+            metadata={"mode": mode.value, "operation": action.value},
         )
 
 

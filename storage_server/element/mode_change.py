@@ -10,7 +10,7 @@ import structlog
 from mesh.concurrency.unbroken import Unbroken
 from mesh.errors import ArtStoreError, InvalidArgument
 from storage_server.catalog.writes import Writes
-from storage_server.domain.modes import Mode, Operation, allows, check_transition
+from storage_server.domain.modes import Action, Mode, allows, check_transition
 from storage_server.element.identity import ElementFile, encode
 from storage_server.element.state import Element
 
@@ -64,7 +64,7 @@ class ModeChange:
     async def _change(self, mode: Mode, *, confirm: bool, seconds: int) -> None:
         element = self._element
         async with self._turn:
-            store = element.require_writer()
+            store = element.writing()
             check_transition(element.mode, mode, confirm=confirm)
             if mode is element.mode:
                 return
@@ -80,7 +80,7 @@ class ModeChange:
         no new ones were being drained when the last writer ended; they get that time anew.
         """
         mode = self._element.mode
-        if not allows(mode, Operation.CREATE) and not self._element.drain_seconds_left:
+        if not allows(mode, Action.CREATE) and not self._element.drain_seconds_left:
             self._element.enter_mode(mode, DRAIN_SECONDS)
         self.follow()
 
@@ -90,7 +90,7 @@ class ModeChange:
         if self._drain is not None:
             self._drain.cancel()
             self._drain = None
-        if not allows(self._element.mode, Operation.CREATE):
+        if not allows(self._element.mode, Action.CREATE):
             self._drain = asyncio.create_task(self._abort_after_drain())
 
     def stop(self) -> None:
@@ -103,7 +103,7 @@ class ModeChange:
 
     async def _abort_after_drain(self) -> None:
         await asyncio.sleep(self._element.drain_seconds_left)
-        while not allows(self._element.mode, Operation.CREATE):
+        while not allows(self._element.mode, Action.CREATE):
             try:
                 await self._abort_uploads()
                 return

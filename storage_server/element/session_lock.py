@@ -21,7 +21,8 @@ import asyncpg
 import structlog
 
 from mesh.errors import Unavailable
-from mesh.postgres.database import Database, is_gone
+from mesh.postgres.database import Database
+from mesh.postgres.failures import is_gone
 from storage_server.catalog.tables import Tables
 from storage_server.store.port import Store
 

@@ -6,8 +6,9 @@ import asyncio
 import time
 
 from mesh.errors import ArtStoreError, FailedPrecondition, StoreReadOnly, Unavailable
-from storage_server.domain.modes import Mode, Operation, allows, require
-from storage_server.element.identity import ElementFile, read
+from storage_server.domain.modes import Action, Mode, allows, require
+from storage_server.element.identity import read
+from storage_server.element.phase import Move, Phase, Standing
 from storage_server.store.port import Store
 
 INTERVAL_SECONDS = 1.0
@@ -17,13 +18,14 @@ SILENCE_SECONDS = 4.0
 class Element:
     """One per process. `storage_server.element.opening` brings it up and keeps it up.
 
+    Readers ask `reading` or `writing` for the store, or `require_tables` where rows will do.
+
+    Args:
+        mode: of an element that is new.
+
     Attributes:
-        mode: as in `element.json`.
+        mode: as in `element.json`; until that was read, as for a new element.
         store_id: of the store in use, empty until it was read.
-        epoch: of the change feed, empty until the tables were opened.
-        is_writer: this process is the one that writes.
-        tables_ready: the tables are there.
-        writing_ready: what a writer must know of earlier writers has been loaded.
         write_error: why the store takes no writes, as last tried; None when it does.
         changed: set when others should hear of a change at once.
     """
@@ -32,64 +34,46 @@ class Element:
         self.element_id = element_id
         self.mode = mode
         self.store_id = ""
-        self.epoch = ""
-        self.is_writer = False
-        self.tables_ready = False
-        self.writing_ready = False
         self.write_error: ArtStoreError | None = None
         self.changed = asyncio.Event()
+        self._standing = Standing()
+        self._has_mover = False
         self._store: Store | None = None
         self._problem = "the store is not open yet"
         self._drain_until = 0.0
 
-    # --- what is there ---------------------------------------------------------------
+    # --- how far it is up ------------------------------------------------------------
 
     @property
-    def store(self) -> Store:
+    def phase(self) -> Phase:
+        """How far the element is up; the opening moves it."""
+        return self._standing.phase
+
+    @property
+    def is_writer(self) -> bool:
+        """Whether this process has the writer's lock; it may not be ready to write yet."""
+        return self._standing.is_writer
+
+    def reading(self) -> Store:
         """The store, proved lately to be this element's.
 
         Raises:
-            Unavailable: it is down, not mounted, or another element's.
+            Unavailable: reason STORAGE_DOWN; it is down, not mounted, or another element's.
         """
         if self._store is None or self._problem:
-            raise self._down()
+            raise Unavailable(
+                f"storage of {self.element_id} is not available: {self._problem}",
+                reason="STORAGE_DOWN",
+            )
         return self._store
 
-    def require_answering(self) -> None:
-        """Raise Unavailable unless the store answered when last asked."""
-        if not self.storage_ok:
-            raise self._down()
-
-    def _down(self) -> Unavailable:
-        return Unavailable(
-            f"storage of {self.element_id} is not available: {self._problem}",
-            reason="STORAGE_DOWN",
-        )
-
-    @property
-    def storage_ok(self) -> bool:
-        """Whether the store answered and was this element's when last asked."""
-        return self._store is not None and not self._problem
-
-    @property
-    def backend(self) -> str:
-        """`local`, `s3`, or empty before the first opening."""
-        return self._store.backend if self._store is not None else ""
-
-    def require_tables(self) -> None:
-        """Raise Unavailable until the element's tables are there."""
-        if not self.tables_ready:
-            raise Unavailable(
-                f"the tables of {self.element_id} are not ready", reason="DATABASE_DOWN"
-            )
-
-    def require_writer(self) -> Store:
+    def writing(self) -> Store:
         """The store, for a write.
 
         Raises:
-            Unavailable: storage or tables are down, or this process is a standby.
+            Unavailable: reason STORAGE_DOWN, NOT_WRITER, DATABASE_DOWN or STARTING.
         """
-        store = self.store
+        store = self.reading()
         if not self.is_writer:
             raise Unavailable(
                 f"this process does not write {self.element_id}: another one does, "
@@ -97,9 +81,33 @@ class Element:
                 reason="NOT_WRITER",
             )
         self.require_tables()
-        if not self.writing_ready:
+        if self.phase is not Phase.WRITING:
             raise Unavailable(f"{self.element_id} is starting", reason="STARTING")
         return store
+
+    def require_tables(self) -> None:
+        """Raise Unavailable, reason DATABASE_DOWN, unless the element's tables are there."""
+        if not self._standing.has_tables:
+            raise Unavailable(
+                f"the tables of {self.element_id} are not ready", reason="DATABASE_DOWN"
+            )
+
+    # --- what the store is like ------------------------------------------------------
+
+    @property
+    def storage_ok(self) -> bool:
+        """Whether the store answered and was this element's when last asked."""
+        return self._store is not None and not self._problem
+
+    @property
+    def problem(self) -> str:
+        """Why the store cannot be used now; empty when it can."""
+        return self._problem
+
+    @property
+    def backend(self) -> str:
+        """`local`, `s3`, or empty before the first opening."""
+        return self._store.backend if self._store is not None else ""
 
     def require_writes(self) -> None:
         """Raise StoreReadOnly while the store is known to read and not to write.
@@ -119,7 +127,7 @@ class Element:
             FailedPrecondition: the mode does not; StoreReadOnly: the store does not.
             ResourceExhausted, Unavailable: the last attempt to write failed so.
         """
-        self.require(Operation.CREATE)
+        self.require(Action.CREATE)
         self.require_writes()
         error = self.write_error
         if error is not None:
@@ -134,7 +142,7 @@ class Element:
                 async with asyncio.timeout(SILENCE_SECONDS):
                     await self.prove()
             except TimeoutError:
-                self.fail("it does not answer")
+                self._fail("it does not answer")
             except ArtStoreError:
                 # Remembered by `prove`.
                 pass
@@ -158,35 +166,14 @@ class Element:
         try:
             found = await read(self._store, self.element_id)
         except Unavailable as exc:
-            self.fail(exc.message)
+            self._fail(exc.message)
             raise
         if self.store_id and found.store_id != self.store_id:
-            self.fail("another store of the element was mounted; restart the server")
+            self._fail("another store of the element was mounted; restart the server")
             raise Unavailable(self._problem, reason="STORAGE_DOWN")
         if not self.is_writer:
             self._set_mode(found.mode)
         self._recover()
-
-    # --- what changes it -------------------------------------------------------------
-
-    def opened(self, store: Store, identity: ElementFile) -> None:
-        """The store is open and this element's."""
-        self._store = store
-        self.store_id = identity.store_id
-        self._set_mode(identity.mode)
-        self._recover()
-
-    def closed(self, problem: str) -> None:
-        """The store is closed."""
-        self._store = None
-        self.is_writer = self.writing_ready = False
-        self.fail(problem)
-
-    def fail(self, problem: str) -> None:
-        """The store cannot be used now; `problem` says why."""
-        if self._problem != problem:
-            self._problem = problem
-            self.changed.set()
 
     def note_write(self, error: ArtStoreError | None) -> None:
         """A write was tried: None when the store took it, else why not."""
@@ -194,10 +181,10 @@ class Element:
         if (before and before.message) != (error and error.message):
             self.changed.set()
 
-    @property
-    def problem(self) -> str:
-        """Why the store cannot be used now; empty when it can."""
-        return self._problem
+    def _fail(self, problem: str) -> None:
+        if self._problem != problem:
+            self._problem = problem
+            self.changed.set()
 
     def _recover(self) -> None:
         if self._problem:
@@ -206,13 +193,13 @@ class Element:
 
     # --- mode ------------------------------------------------------------------------
 
-    def require(self, operation: Operation) -> None:
-        """Raise FailedPrecondition unless the mode allows `operation`."""
-        require(self.mode, operation)
+    def require(self, action: Action) -> None:
+        """Raise FailedPrecondition unless the mode allows `action`."""
+        require(self.mode, action)
 
     def require_open_uploads(self) -> None:
         """Raise FailedPrecondition unless uploads that are open may go on."""
-        if not allows(self.mode, Operation.CREATE) and time.monotonic() >= self._drain_until:
+        if not allows(self.mode, Action.CREATE) and time.monotonic() >= self._drain_until:
             raise FailedPrecondition(
                 f"the storage element went to mode {self.mode.value} and its open uploads "
                 "had their time",
@@ -233,4 +220,16 @@ class Element:
     def _set_mode(self, mode: Mode) -> None:
         if self.mode is not mode:
             self.mode = mode
+            self.changed.set()
+
+    # --- for `storage_server.element.moves` ------------------------------------------
+
+    def _take_mover(self) -> None:
+        if self._has_mover:
+            raise RuntimeError("the phase of an element is moved by its opening alone")
+        self._has_mover = True
+
+    def _move(self, move: Move) -> None:
+        before, self._standing = self._standing, self._standing.after(move)
+        if self._standing != before:
             self.changed.set()

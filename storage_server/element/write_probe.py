@@ -57,7 +57,7 @@ class WriteProbe:
             return
         before = element.write_error
         try:
-            store = element.store
+            store = element.reading()
             store.write_trouble.clear()
             await store.try_write()
         except ArtStoreError as exc:
@@ -81,4 +81,4 @@ class WriteProbe:
             return
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._element.store.write_trouble.wait()
+                await self._element.reading().write_trouble.wait()

@@ -8,7 +8,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import suppress
 from dataclasses import dataclass
 
-import asyncpg
 import structlog
 
 from mesh.elements.feed_cursor import FeedCursor
@@ -94,20 +93,17 @@ class ChangeWatch:
             Unavailable: PostgreSQL does not answer, the tables are being made anew, or a
                 needed repair could not run.
         """
-        try:
-            while True:
-                head = await self._catalog.feed.head()
-                if not await self._known(cursor, head):
-                    async for event in self._snapshot():
-                        yield event
-                        if isinstance(event, SnapshotEnds):
-                            cursor = FeedCursor(event.epoch, event.head, event.change_id)
-                async for event in self._tail(cursor):
+        while True:
+            head = await self._catalog.feed.head()
+            if not await self._known(cursor, head):
+                async for event in self._snapshot():
                     yield event
-                # The history is not the cursor's any more: made anew, restored, or trimmed.
-                cursor = FeedCursor()
-        except asyncpg.UndefinedTableError as exc:
-            raise Unavailable("the element's tables are being made anew") from exc
+                    if isinstance(event, SnapshotEnds):
+                        cursor = FeedCursor(event.epoch, event.head, event.change_id)
+            async for event in self._tail(cursor):
+                yield event
+            # The history is not the cursor's any more: made anew, restored, or trimmed.
+            cursor = FeedCursor()
 
     async def stop(self) -> None:
         """Leave a repair that is under way to itself."""

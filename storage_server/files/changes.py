@@ -20,7 +20,7 @@ from mesh.identity.caller import Caller
 from storage_server.catalog.catalog import Catalog
 from storage_server.domain.file_id import is_canonical
 from storage_server.domain.kinds import ChangeKind
-from storage_server.domain.modes import Operation
+from storage_server.domain.modes import Action
 from storage_server.domain.sidecar import FileState, Sidecar, digest
 from storage_server.domain.sidecar_changes import tombstoned, undeleted, updated
 from storage_server.element.state import Element
@@ -45,7 +45,7 @@ class _Wanted:
 
     file_id: str
     caller: Caller
-    operation: Operation | None
+    action: Action | None
     kind: ChangeKind
     change: Change
     expected_revision: int | None = None
@@ -94,9 +94,7 @@ class Changes:
             return updated(sidecar, others, now)
 
         return await self._run(
-            _Wanted(
-                file_id, caller, Operation.UPDATE, ChangeKind.UPDATED, change, expected_revision
-            )
+            _Wanted(file_id, caller, Action.UPDATE, ChangeKind.UPDATED, change, expected_revision)
         )
 
     async def hold(
@@ -136,7 +134,7 @@ class Changes:
         """
         return await self._run(
             _Wanted(
-                file_id, caller, Operation.DELETE, ChangeKind.DELETED, tombstoned, expected_revision
+                file_id, caller, Action.DELETE, ChangeKind.DELETED, tombstoned, expected_revision
             )
         )
 
@@ -151,7 +149,7 @@ class Changes:
             _Wanted(
                 file_id,
                 caller,
-                Operation.DELETE,
+                Action.DELETE,
                 ChangeKind.UNDELETED,
                 undeleted,
                 expected_revision,
@@ -159,7 +157,7 @@ class Changes:
         )
 
     async def _run(self, wanted: _Wanted) -> FileView:
-        store = self.element.require_writer()
+        store = self.element.writing()
         wanted = replace(wanted, file_id=canonical_file_id(wanted.file_id))
         if not is_canonical(wanted.file_id):
             raise not_found(wanted.file_id)
@@ -171,8 +169,8 @@ class Changes:
             located = await self._locate(store, wanted.file_id)
             sidecar = located.sidecar
             _check_caller(sidecar, wanted.caller, deleted_is_there=kind is ChangeKind.UNDELETED)
-            if wanted.operation is not None:
-                self.element.require(wanted.operation)
+            if wanted.action is not None:
+                self.element.require(wanted.action)
             self.element.require_writes()
             _check_revision(sidecar, wanted.expected_revision)
             if kind is ChangeKind.UNDELETED:

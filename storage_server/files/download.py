@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 
 from mesh.errors import DataLoss, InvalidArgument, OutOfRange
 from mesh.identity.caller import Caller
-from storage_server.domain.modes import Operation
+from storage_server.domain.modes import Action
 from storage_server.domain.naming import blob_path
 from storage_server.domain.sidecar import Sidecar
 from storage_server.element.state import Element
@@ -71,7 +71,7 @@ class Downloads:
         view = await self._while_answering(
             self._lookup.get(file_id, caller, seconds_left=seconds_left)
         )
-        self._element.require(Operation.READ)
+        self._element.require(Action.READ)
         sidecar = view.sidecar
         if offset > sidecar.size_bytes:
             raise OutOfRange(
@@ -81,7 +81,7 @@ class Downloads:
             )
         rest = sidecar.size_bytes - offset
         length = rest if length is None else min(length, rest)
-        store = self._element.store
+        store = self._element.reading()
         if not length:
             return Range(view, offset, 0, None)
         chunks = _bytes_of(store, sidecar, offset, length)
@@ -111,7 +111,7 @@ class Downloads:
             while not task.done():
                 await asyncio.wait({task}, timeout=LOOK_SECONDS)
                 if not task.done():
-                    self._element.require_answering()
+                    self._element.reading()
             return task.result()
         finally:
             if not task.done():

@@ -245,7 +245,7 @@ class Lookup:
         async def look() -> None:
             while folders:
                 folder = folders.popleft()
-                absent.update(await self._element.store.absent(by_folder[folder], folder))
+                absent.update(await self._element.reading().absent(by_folder[folder], folder))
 
         await side_by_side([look() for _ in range(min(_SEARCHES_AT_A_TIME, len(folders)))])
         if absent:

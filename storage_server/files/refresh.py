@@ -153,7 +153,7 @@ class Refresh:
         Raises:
             Unavailable: the storage does not answer.
         """
-        located = await locate(self._element.store, file_id, known_path)
+        located = await locate(self._element.reading(), file_id, known_path)
         if located is None:
             await self._element.prove()
             return None
@@ -232,7 +232,7 @@ class Refresh:
         self, file_id: str, row: FileRow | None, progress: _Progress
     ) -> ReadSidecar | None:
         progress.outcome = Outcome.STORAGE
-        located = await locate(self._element.store, file_id, row.path if row else "")
+        located = await locate(self._element.reading(), file_id, row.path if row else "")
         if located is None:
             await self._element.prove()
             progress.outcome = Outcome.NOT_FOUND

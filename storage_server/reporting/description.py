@@ -12,8 +12,9 @@ from artstore.v1 import elements_pb2, types_pb2
 from mesh.errors import ArtStoreError
 from storage_server.catalog.feed import Feed
 from storage_server.domain.capacity import FillLevel
-from storage_server.domain.modes import Mode, Operation, allows
+from storage_server.domain.modes import Action, Mode, allows
 from storage_server.element.clock import Clock
+from storage_server.element.phase import Phase
 from storage_server.element.space import Space
 from storage_server.element.state import Element
 
@@ -83,10 +84,9 @@ class Description:
         else:
             self._database_problem = "" if takes_writes else "the database takes no writes"
             self._head_position = head.sequence
-            element.epoch = head.epoch
             space.counted(head.used_bytes, head.file_count, settled)
         try:
-            space.free_bytes = await element.store.free_bytes()
+            space.free_bytes = await element.reading().free_bytes()
         except ArtStoreError:
             space.free_bytes = None
 
@@ -98,11 +98,11 @@ class Description:
             reason = f"the store does not answer: {element.problem}"
         elif not element.is_writer:
             reason = "standby: another process writes this element, or the lock cannot be asked for"
-        elif not allows(element.mode, Operation.CREATE):
+        elif not allows(element.mode, Action.CREATE):
             reason = f"mode {element.mode.value}"
         elif self._database_problem:
             reason = self._database_problem
-        elif not element.writing_ready:
+        elif element.phase is not Phase.WRITING:
             reason = "starting"
         elif element.write_error is not None:
             reason = element.write_error.message
@@ -146,6 +146,6 @@ class Description:
             "unwritable_reason": reason,
             "is_writer": element.is_writer,
             "backend": _BACKENDS.get(element.backend, types_pb2.STORAGE_BACKEND_UNSPECIFIED),
-            "epoch": element.epoch,
+            "epoch": self._feed.epoch,
             "head_position": self._head_position,
         }

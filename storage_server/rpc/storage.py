@@ -15,26 +15,23 @@ from mesh.concurrency.unbroken import Unbroken
 from mesh.errors import InvalidArgument, PermissionDenied, Unimplemented
 from mesh.identity.caller import Role, current_caller, current_upload_token
 from storage_server.element.mode_change import ModeChange
-from storage_server.element.state import Element
 from storage_server.files.changes import Changes
 from storage_server.files.download import CHUNK_BYTES, Downloads
 from storage_server.files.lookup import Lookup
 from storage_server.reporting.description import Description
 from storage_server.rpc import upload_streams
+from storage_server.rpc.answers import Answers
 from storage_server.rpc.feed import FeedStreams
 from storage_server.rpc.messages import (
     changes_of,
-    file_message,
     header_of,
     mode_of,
     open_upload,
     optional,
     timestamp,
-    token_of,
 )
 from storage_server.uploads.intake import Intake, Repeated
 from storage_server.uploads.sessions import Sessions
-from storage_server.writing.view import FileView
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -43,7 +40,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class StorageServicer(StorageServiceServicer):
     """See the proto for what each call does."""
 
-    element: Element
+    answers: Answers
     description: Description
     mode_change: ModeChange
     lookup: Lookup
@@ -64,7 +61,9 @@ class StorageServicer(StorageServiceServicer):
             view = begun.view
         else:
             view = await upload_streams.receive(begun, context, self.unbroken)
-        return uploads_pb2.UploadResponse(file=self._file(view), change_token=self._token(view))
+        return uploads_pb2.UploadResponse(
+            file=self.answers.file(view), change_token=self.answers.token(view)
+        )
 
     async def StartUpload(
         self, request: uploads_pb2.StartUploadRequest, context: Context
@@ -73,7 +72,7 @@ class StorageServicer(StorageServiceServicer):
         opened = await self.intake.start(header_of(request.header), current_caller())
         return uploads_pb2.StartUploadResponse(
             upload_id=opened.upload_id,
-            storage_element_id=self.element.element_id,
+            storage_element_id=self.answers.element_id,
             endpoint=self.description.endpoint,
             upload_token=opened.token,
             chunk_size_bytes=CHUNK_BYTES,
@@ -95,7 +94,7 @@ class StorageServicer(StorageServiceServicer):
         """See the proto."""
         size, view = await self.sessions.progress(request.upload_id, current_upload_token())
         return uploads_pb2.GetUploadResponse(
-            committed_size_bytes=size, file=None if view is None else self._file(view)
+            committed_size_bytes=size, file=None if view is None else self.answers.file(view)
         )
 
     async def ListUploads(
@@ -129,7 +128,7 @@ class StorageServicer(StorageServiceServicer):
             deadline=upload_streams.deadline_of(context),
         )
         return uploads_pb2.CommitUploadResponse(
-            file=self._file(view), change_token=self._token(view)
+            file=self.answers.file(view), change_token=self.answers.token(view)
         )
 
     async def AbortUpload(
@@ -151,7 +150,7 @@ class StorageServicer(StorageServiceServicer):
             seconds_left=context.time_remaining(),
         )
         header = downloads_pb2.DownloadHeader(
-            file=self._file(part.view), offset=part.offset, length=part.length
+            file=self.answers.file(part.view), offset=part.offset, length=part.length
         )
         if part.chunks is None:
             await context.write(downloads_pb2.DownloadResponse(header=header))
@@ -175,7 +174,7 @@ class StorageServicer(StorageServiceServicer):
         view = await self.lookup.get(
             request.file_id, current_caller(), seconds_left=context.time_remaining()
         )
-        return storage_pb2.StorageServiceGetFileResponse(file=self._file(view))
+        return storage_pb2.StorageServiceGetFileResponse(file=self.answers.file(view))
 
     async def BatchGetFiles(
         self, request: storage_pb2.BatchGetFilesRequest, context: Context
@@ -185,7 +184,7 @@ class StorageServicer(StorageServiceServicer):
             request.file_ids, current_caller(), seconds_left=context.time_remaining()
         )
         return storage_pb2.BatchGetFilesResponse(
-            files=[self._file(view) for view in found], missing_file_ids=missing
+            files=[self.answers.file(view) for view in found], missing_file_ids=missing
         )
 
     async def ListFiles(
@@ -200,7 +199,7 @@ class StorageServicer(StorageServiceServicer):
             show_deleted=request.show_deleted,
         )
         return storage_pb2.StorageServiceListFilesResponse(
-            files=[self._file(view) for view in page.files],
+            files=[self.answers.file(view) for view in page.files],
             next_page_token=page.next_page_token,
             total_size=page.total_size,
         )
@@ -215,7 +214,9 @@ class StorageServicer(StorageServiceServicer):
             current_caller(),
             expected_revision=optional(request, "expected_revision"),
         )
-        return storage_pb2.UpdateFileResponse(file=self._file(view), change_token=self._token(view))
+        return storage_pb2.UpdateFileResponse(
+            file=self.answers.file(view), change_token=self.answers.token(view)
+        )
 
     async def DeleteFile(
         self, request: storage_pb2.DeleteFileRequest, context: Context
@@ -226,7 +227,9 @@ class StorageServicer(StorageServiceServicer):
             current_caller(),
             expected_revision=optional(request, "expected_revision"),
         )
-        return storage_pb2.DeleteFileResponse(file=self._file(view), change_token=self._token(view))
+        return storage_pb2.DeleteFileResponse(
+            file=self.answers.file(view), change_token=self.answers.token(view)
+        )
 
     async def UndeleteFile(
         self, request: storage_pb2.UndeleteFileRequest, context: Context
@@ -240,7 +243,7 @@ class StorageServicer(StorageServiceServicer):
             expected_revision=optional(request, "expected_revision"),
         )
         return storage_pb2.UndeleteFileResponse(
-            file=self._file(view), change_token=self._token(view)
+            file=self.answers.file(view), change_token=self.answers.token(view)
         )
 
     async def GetElement(
@@ -273,9 +276,3 @@ class StorageServicer(StorageServiceServicer):
     ) -> None:
         """See the proto."""
         await self.feed.watch(request, context)
-
-    def _file(self, view: FileView) -> types_pb2.File:
-        return file_message(view, self.element.element_id)
-
-    def _token(self, view: FileView) -> str:
-        return token_of(view, self.element.element_id, self.element.epoch)

@@ -11,9 +11,8 @@ import structlog
 from artstore.v1 import transfers_pb2 as pb
 from mesh.errors import Aborted, PermissionDenied
 from mesh.identity.caller import Role, current_caller
-from storage_server.element.state import Element
 from storage_server.files.changes import Changes
-from storage_server.rpc.messages import file_message, token_of
+from storage_server.rpc.answers import Answers
 
 SERVICE = "artstore.v1.TransferService"
 DECISIONS_LIVE = timedelta(seconds=60)
@@ -25,7 +24,7 @@ _log = structlog.stdlib.get_logger(__name__)
 class TransferServicer:
     """The steps that admin tells this element to take."""
 
-    element: Element
+    answers: Answers
     changes: Changes
 
     async def Hold(self, request: pb.HoldRequest, context: Any) -> pb.HoldResponse:
@@ -50,10 +49,7 @@ class TransferServicer:
             legal_hold=request.legal_hold,
             requested_by=caller.subject,
         )
-        return pb.HoldResponse(
-            file=file_message(view, self.element.element_id),
-            change_token=token_of(view, self.element.element_id, self.element.epoch),
-        )
+        return pb.HoldResponse(file=self.answers.file(view), change_token=self.answers.token(view))
 
 
 def _require_fresh(condition: pb.Condition) -> None:

@@ -11,6 +11,7 @@ import structlog
 
 from mesh.errors import ArtStoreError
 from storage_server.element.clock import Clock
+from storage_server.element.phase import Phase
 from storage_server.element.state import Element
 from storage_server.upkeep.purge import Purge
 from storage_server.upkeep.sweep import Sweeper
@@ -50,7 +51,7 @@ class Maintenance:
         """Every ten seconds, and at once when due, until cancelled."""
         while True:
             self._due.clear()
-            if self.element.is_writer and self.element.writing_ready:
+            if self.element.phase is Phase.WRITING:
                 await self._round()
             try:
                 async with asyncio.timeout(INTERVAL_SECONDS):

@@ -14,7 +14,7 @@ from mesh.errors import Aborted, ArtStoreError
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.fences import Fence, Guard
 from storage_server.catalog.rows import FileRow
-from storage_server.domain.modes import Operation, allows
+from storage_server.domain.modes import Action, allows
 from storage_server.domain.sidecar import FileState
 from storage_server.element.state import Element
 from storage_server.element.writer import WriterLock
@@ -59,9 +59,9 @@ class Purge:
             Aborted: a check or a rebuild has the element or takes it over.
             Unavailable: PostgreSQL, Valkey or the storage does not answer.
         """
-        if not allows(self._element.mode, Operation.DELETE):
+        if not allows(self._element.mode, Action.DELETE):
             return
-        store = self._element.require_writer()
+        store = self._element.writing()
         writes, before = self._catalog.writes, datetime.now(UTC) - self._keep
         rows = await writes.list_old_tombstones(before)
         if not rows:

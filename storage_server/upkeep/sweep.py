@@ -46,7 +46,7 @@ class Sweeper:
             grace_seconds: younger ones stay; 0 just after this process became the writer, when
                 all stages but the named ones are of dead processes.
         """
-        store = self._element.require_writer()
+        store = self._element.writing()
         stages = await store.list_stages()
         old = [(key, path) for key, path, age_seconds in stages if age_seconds >= grace_seconds]
         if not old:

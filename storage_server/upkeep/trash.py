@@ -9,7 +9,7 @@ import structlog
 from mesh.errors import ArtStoreError
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.rows import FileRow
-from storage_server.domain.modes import Operation, allows
+from storage_server.domain.modes import Action, allows
 from storage_server.domain.sidecar import FileState
 from storage_server.element.state import Element
 from storage_server.files.changes import remove_blob
@@ -36,9 +36,9 @@ class Trash:
 
     async def empty(self) -> None:
         """Remove what has been there for too long; what cannot be removed is passed over."""
-        if not allows(self._element.mode, Operation.DELETE):
+        if not allows(self._element.mode, Action.DELETE):
             return
-        self._element.require_writer()
+        self._element.writing()
         before = datetime.now(UTC) - self._keep
         rows = await self._catalog.writes.list_trash(before)
         while rows:
@@ -49,7 +49,7 @@ class Trash:
     async def _remove(self, row: FileRow) -> None:
         """Remove one blob, if its sidecar, read again, still says that it may go."""
         file_id = row.sidecar.file_id
-        store = self._element.require_writer()
+        store = self._element.writing()
         try:
             async with self._file_locks.hold(file_id):
                 located = await locate(store, file_id, row.path)

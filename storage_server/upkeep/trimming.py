@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncpg
 import structlog
 
 from storage_server.catalog.feed import Feed
+from storage_server.element.phase import Phase
 from storage_server.element.state import Element
 
 log = structlog.get_logger("storage_server.feed")
@@ -15,11 +15,8 @@ INTERVAL_SECONDS = 60.0
 
 async def trim(element: Element, feed: Feed, keep: int) -> None:
     """Drop all entries but the last `keep`; whoever is further behind reads a snapshot."""
-    if not (element.is_writer and element.tables_ready):
+    if element.phase is not Phase.WRITING:
         return
-    try:
-        dropped = await feed.trim(keep)
-    except asyncpg.UndefinedTableError:
-        return  # they are made anew, with nothing to trim
+    dropped = await feed.trim(keep)
     if dropped:
         log.info("feed trimmed", element=element.element_id, dropped=dropped, kept=keep)

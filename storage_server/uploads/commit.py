@@ -66,7 +66,7 @@ class Commit:
             Unavailable: reason ROW_PENDING when the file exists.
             ArtStoreError: there is no file.
         """
-        store = self._element.require_writer()
+        store = self._element.writing()
         async with self._file_locks.hold(draft.file_id):
             pending_id = await self._recording.intend(draft, ChangeKind.CREATED)
             try:

@@ -24,7 +24,7 @@ from storage_server.domain.file_id import new_file_id
 from storage_server.domain.naming import blob_path
 from storage_server.element.clock import Clock
 from storage_server.uploads.header import Header, checked, describes, draft, require_new
-from storage_server.uploads.sessions import Find, Opened, Sessions, require_present
+from storage_server.uploads.sessions import Find, Sessions, StartedUpload, require_present
 from storage_server.uploads.streaming import StreamedUpload, UploadParts
 from storage_server.writing.keyed_locks import KeyedLocks
 from storage_server.writing.replay import Replay
@@ -98,7 +98,7 @@ class Intake:
             self._by_request[key] = stream
             return stream
 
-    async def start(self, header: Header, caller: Caller) -> Opened:
+    async def start(self, header: Header, caller: Caller) -> StartedUpload:
         """Open a resumable upload, or answer the one that this request has opened before.
 
         Raises: as `begin`.
@@ -141,7 +141,7 @@ class Intake:
     # --- inside ----------------------------------------------------------------------
 
     def _checked(self, header: Header, caller: Caller) -> Header:
-        self._parts.element.require_writer()
+        self._parts.element.writing()
         if not self._catalog.database.available:
             raise Unavailable("the database does not answer, so no upload could be committed")
         header = checked(header, caller.subject)
@@ -196,7 +196,7 @@ class Intake:
         parts = self._parts
         parts.element.require_creating()
         require_new(header)
-        store = parts.element.require_writer()
+        store = parts.element.writing()
         sidecar = draft(header, new_file_id(self._clock.now()), created_by)
         parts.space.take(sidecar.file_id, header.size_bytes)
         path = blob_path(sidecar.storage_path, sidecar.storage_filename)
@@ -213,7 +213,7 @@ class Intake:
         self._running[sidecar.file_id] = stream
         return stream
 
-    async def _start_session(self, header: Header, created_by: str) -> Opened:
+    async def _start_session(self, header: Header, created_by: str) -> StartedUpload:
         self._parts.element.require_creating()
         require_new(header)
         return await self._sessions.open(header, new_file_id(self._clock.now()), created_by)

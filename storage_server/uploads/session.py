@@ -240,7 +240,7 @@ class Session:
         self._parts.space.release(self.upload_id)
 
     async def _remove(self, stage: Stage | None) -> None:
-        store = self._parts.element.require_writer()
+        store = self._parts.element.writing()
         if stage is not None:
             await stage.discard()
         else:
@@ -281,7 +281,7 @@ class Session:
             raise FailedPrecondition(
                 "the upload is committed; GetUpload shows the file", reason="COMMITTED"
             )
-        self._parts.element.require_writer()
+        self._parts.element.writing()
         self._parts.element.require_open_uploads()
         self._parts.element.require_writes()
 
@@ -289,7 +289,7 @@ class Session:
         self.interrupt(Aborted("a newer call has the upload", reason="TAKEN_OVER"))
 
     async def _open_stage(self) -> Stage:
-        store = self._parts.element.require_writer()
+        store = self._parts.element.writing()
         known = self.row.stage
         try:
             if known.committed_size_bytes:

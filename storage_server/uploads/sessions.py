@@ -46,7 +46,7 @@ _log = structlog.stdlib.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class StartedUpload:
     """An upload and the token that was just made for it."""
 
     upload_id: str
@@ -81,7 +81,7 @@ class Sessions:
 
     # --- calls -----------------------------------------------------------------------
 
-    async def open(self, header: Header, file_id: str, created_by: str) -> Opened:
+    async def open(self, header: Header, file_id: str, created_by: str) -> StartedUpload:
         """A new upload; its room is reserved.
 
         Raises:
@@ -103,17 +103,17 @@ class Sessions:
         session = Session(parts, row, header, sidecar)
         session.checked = True
         self._sessions[upload_id] = session
-        return Opened(upload_id, token, row.touched_at + self._idle_for)
+        return StartedUpload(upload_id, token, row.touched_at + self._idle_for)
 
-    async def open_for_file(self, header: Header, sidecar: Sidecar) -> Opened:
+    async def open_for_file(self, header: Header, sidecar: Sidecar) -> StartedUpload:
         """An upload that is committed from its start: of a file that is there already."""
         upload_id = f"{self._parts.element.element_id}.{secrets.token_urlsafe(18)}"
         token = secrets.token_urlsafe(32)
         row = replace(_new_row(upload_id, sidecar, header, token, 0), committed=True)
         await self._parts.uploads.create(row)
-        return Opened(upload_id, token, row.touched_at + self._idle_for)
+        return StartedUpload(upload_id, token, row.touched_at + self._idle_for)
 
-    async def reopen(self, row: UploadRow) -> Opened:
+    async def reopen(self, row: UploadRow) -> StartedUpload:
         """A new token for an upload; the old one stops working."""
         token, now = secrets.token_urlsafe(32), datetime.now(UTC)
         if not await self._parts.uploads.replace_token(row.upload_id, _hashed(token), now=now):
@@ -121,7 +121,7 @@ class Sessions:
         session = self._sessions.get(row.upload_id)
         if session is not None:
             session.row = replace(session.row, token_hash=_hashed(token), touched_at=now)
-        return Opened(row.upload_id, token, now + self._idle_for)
+        return StartedUpload(row.upload_id, token, now + self._idle_for)
 
     async def writer(self, upload_id: str, token: str) -> tuple[Session, Writer]:
         """Become the writer of an upload.
@@ -329,7 +329,7 @@ class Sessions:
 
     async def load_session(self, upload_id: str) -> Session | None:
         """The session of an upload, whatever its token; None when there is none."""
-        self._parts.element.require_writer()
+        self._parts.element.writing()
         session = self._sessions.get(upload_id)
         if session is not None:
             return session

@@ -159,7 +159,6 @@ class Recording:
                     reason="ROW_PENDING",
                     metadata={"file_id": sidecar.file_id},
                 ) from exc
-        self._element.epoch = committed.epoch
         return FileView(
             sidecar,
             now,

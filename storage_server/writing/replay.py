@@ -65,7 +65,7 @@ class Replay:
         async with self._file_locks.hold(write.file_id):
             if not await self._catalog.pending.of_file(write.file_id):
                 return
-            store = self._element.require_writer()
+            store = self._element.writing()
             try:
                 found = await locate(store, write.file_id, write.path)
             except DataLoss as exc:

@@ -15,7 +15,7 @@ from typing import Any
 import asyncpg
 
 from artstore.v1 import types_pb2
-from mesh.postgres.database import with_database
+from mesh.postgres.urls import with_database
 from tests.integration.cache.backdoor import Backdoor, LocalBackdoor, S3Backdoor
 from tests.mesh_process import MeshProcess
 from tests.services import S3Process, wait_until

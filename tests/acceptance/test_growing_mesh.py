@@ -26,7 +26,7 @@ import pytest
 from artstore.v1 import downloads_pb2, query_pb2, registry_pb2
 from artstore_client import Client, NotFound, SyncClient, Unavailable, UploadedFile
 from artstore_client.cli.app import run
-from mesh.postgres.database import with_database
+from mesh.postgres.urls import with_database
 from tests.acceptance.outside import Outside, error_info
 from tests.acceptance.test_readme import README, at_this_mesh
 from tests.mesh_fixture import running_mesh

@@ -20,7 +20,7 @@ import pytest
 from artstore.v1 import types_pb2
 from artstore.v1.cache_pb2 import CHECK_LEVEL_DEEP
 from artstore_client import ArtStoreError, FailedPrecondition, NotFound, SyncClient
-from mesh.postgres.database import with_database
+from mesh.postgres.urls import with_database
 from tests.acceptance.outside import Outside
 from tests.acceptance.resumable import HeldUpload
 from tests.faults.caller import until

@@ -16,7 +16,7 @@ from artstore.v1 import accounts_pb2
 from mesh.calls.status import from_rpc_error
 from mesh.identity.caller import Role
 from mesh.identity.roles import roles_for
-from mesh.postgres.database import with_database
+from mesh.postgres.urls import with_database
 from tests.integration.admin.running import (
     ADMIN,
     SECRET,

@@ -25,7 +25,7 @@ from artstore.v1 import (
     types_pb2,
 )
 from mesh.calls.status import from_rpc_error
-from mesh.postgres.database import with_database
+from mesh.postgres.urls import with_database
 from tests.integration.admin.running import ManualClock, RunningAdmin, report, running_admin
 
 OTHER_STORE = "9d1c8a52-5f0e-4d0b-8a37-6a2f0c3b7e02"

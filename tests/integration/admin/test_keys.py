@@ -15,7 +15,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from mesh.postgres.database import with_database
+from mesh.postgres.urls import with_database
 from tests.integration.admin.running import ManualClock, RunningAdmin, running_admin
 from tests.unit.mesh.signing import Signer
 

@@ -78,7 +78,7 @@ class CacheRig:
 
     def new_process(self, holder: str = "here:1", *, ttl_seconds: float = 0) -> Process:
         """The parts that work on the cache, wired as the server wires them."""
-        store, catalog = self.store, self.catalog
+        catalog = self.catalog
         locks = ElementLocks(
             redis=self.redis,
             fences=catalog.fences,
@@ -87,25 +87,31 @@ class CacheRig:
             ttl_seconds=ttl_seconds or self.ttl_seconds,
         )
         rebuild = Rebuild(
-            store=store,
+            store=lambda: self.store,
             catalog=catalog,
             proof=self,
             cache_ttl_hours=lambda: TTL_HOURS,
             names=NameRestoring(
-                store=store,
+                store=lambda: self.store,
                 catalog=catalog,
                 file_locks=self.file_locks,
                 writer=FolderWriterLock(),
             ),
         )
-        scrub = Scrub(store=store, catalog=catalog, bytes_per_second=0)
-        check = Check(store=store, catalog=catalog, proof=self, element_id=ELEMENT_ID, scrub=scrub)
+        scrub = Scrub(store=lambda: self.store, catalog=catalog, bytes_per_second=0)
+        check = Check(
+            store=lambda: self.store,
+            catalog=catalog,
+            proof=self,
+            element_id=ELEMENT_ID,
+            scrub=scrub,
+        )
         cache = CacheOperations(
             element_id=ELEMENT_ID,
             locks=locks,
             check=check,
             rebuild=rebuild,
-            cleanup=Cleanup(store, catalog, self),
+            cleanup=Cleanup(lambda: self.store, catalog, self),
             operations=Operations(),
             writer=self,
         )

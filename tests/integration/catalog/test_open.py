@@ -114,3 +114,17 @@ def test_a_strange_element_id_is_refused(element_id: str) -> None:
 def test_a_strange_prefix_is_refused(prefix: str) -> None:
     with pytest.raises(ValueError, match="prefix"):
         Tables(prefix)
+
+
+async def test_the_epoch_is_known_to_whoever_opened_the_tables_read_the_head_or_wrote(
+    database: Database,
+) -> None:
+    opening, reading, writing = (Catalog(database, Tables("storage_elem_01_")) for _ in range(3))
+    assert opening.epoch == ""
+    opened = await opening.open()
+    assert opening.epoch == opened.epoch
+    assert (await reading.feed.head()).epoch == reading.epoch == reading.feed.epoch == opened.epoch
+    committed = await upload(writing, a_sidecar())
+    assert committed.epoch == writing.epoch == opened.epoch
+    await database.execute(f"DROP TABLE {opening.tables.files}")
+    assert (await opening.open()).epoch == opening.epoch != opened.epoch

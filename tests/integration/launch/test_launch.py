@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from launch import topology
-from mesh.postgres.database import with_database
+from mesh.postgres.urls import with_database
 from tests.mesh_process import MeshProcess, alive, free_port_offset, wait_gone
 from tests.services import PostgresProcess, S3Account, ValkeyProcess, wait_until
 

@@ -12,7 +12,7 @@ import redis.asyncio
 from launch import reset, topology
 from launch.data_folder import DataFolder
 from launch.topology import LaunchSettings
-from mesh.postgres.database import with_database
+from mesh.postgres.urls import with_database
 from tests.services import PostgresProcess, S3Account, S3Service
 
 

@@ -9,13 +9,11 @@ import time
 import asyncpg
 import pytest
 
-from mesh.errors import Unavailable
-from mesh.postgres.database import (
-    Database,
-    create_database_if_missing,
-    database_name,
-    with_database,
-)
+from mesh.errors import TablesMissing, Unavailable
+from mesh.postgres.creation import create_database_if_missing
+from mesh.postgres.database import Database
+from mesh.postgres.failures import EVERYTHING
+from mesh.postgres.urls import database_name, with_database
 from tests.integration.mesh.serving import until
 from tests.services import PostgresProcess
 
@@ -139,6 +137,30 @@ async def test_only_a_relation_that_may_be_dropped_is_unavailable_while_it_is_mi
         async with database.transaction() as connection:
             await connection.execute("DELETE FROM public.t")
     assert await database.fetchval("SELECT 1") == 1
+    await database.close()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT 1 FROM public.tt",
+        "SELECT n FROM public.t",
+        "SELECT words('a')",
+        "SELECT 'a'::words",
+        "SELECT nextval('public.t_seq'::regclass)",
+    ],
+)
+async def test_where_all_is_made_anew_whatever_is_missing_is_unavailable(
+    database_url: str, statement: str
+) -> None:
+    database = Database(database_url, droppable=[EVERYTHING])
+    await database.execute("CREATE TABLE public.t (m int)")
+    with pytest.raises(TablesMissing) as caught:
+        await database.fetch(statement)
+    assert caught.value.reason == "TABLES_MISSING"
+    assert database.available
+    with pytest.raises(asyncpg.PostgresSyntaxError):
+        await database.fetch("SELECT FROM WHERE")
     await database.close()
 
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 import asyncpg
 import pytest
 
-from mesh.postgres.database import (
-    Database,
-    create_database_if_missing,
-    database_name,
-    with_database,
-)
+from mesh.postgres.creation import create_database_if_missing
+from mesh.postgres.database import Database
+from mesh.postgres.urls import database_name, with_database
 from query_server.search.session import SETTINGS, check_letters
 
 

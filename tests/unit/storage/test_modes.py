@@ -6,8 +6,8 @@ import pytest
 
 from mesh.errors import FailedPrecondition
 from storage_server.domain.modes import (
+    Action,
     Mode,
-    Operation,
     allows,
     check_transition,
     default_cache_ttl_hours,
@@ -21,11 +21,11 @@ TABLE = {
     Mode.AR: "metadata",
 }
 WORDS = {
-    "create": Operation.CREATE,
-    "read": Operation.READ,
-    "metadata": Operation.READ_METADATA,
-    "update": Operation.UPDATE,
-    "delete": Operation.DELETE,
+    "create": Action.CREATE,
+    "read": Action.READ,
+    "metadata": Action.READ_METADATA,
+    "update": Action.UPDATE,
+    "delete": Action.DELETE,
 }
 
 

@@ -1,0 +1,59 @@
+"""Connections of the pool: made, asked, rolled back and dropped."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import asyncpg
+
+from mesh.postgres import tcp_keepalive
+
+
+class Connection(asyncpg.Connection):
+    """A pooled connection; giving it back costs no round trip to the server.
+
+    So nothing may be left on it: no session lock, no LISTEN, no SET outside a transaction.
+    Those need a connection of their own (`Database.connect`).
+    """
+
+    def get_reset_query(self) -> str:
+        """Nothing to reset, see the class."""
+        return ""
+
+
+async def keep_alive(connection: Any) -> None:
+    """Notice within seconds that PostgreSQL's host, or the network to it, has gone."""
+    # asyncpg has no public way to its socket.
+    connected = connection._transport.get_extra_info("socket")
+    if connected is not None:
+        tcp_keepalive.keep_alive(connected)
+
+
+async def planned_anew(
+    connection: asyncpg.Connection[Any],
+    query: str,
+    arguments: Sequence[object],
+    timeout: float | None,
+) -> list[asyncpg.Record]:
+    statement = await connection.prepare(query, timeout=timeout)
+    return await statement.fetch(*arguments, timeout=timeout)
+
+
+async def roll_back(connection: Any, transaction: Any, *, gone: bool) -> None:
+    if gone or connection.is_closed():
+        cut(connection)
+        return
+    try:
+        await asyncio.shield(asyncio.wait_for(transaction.rollback(), 1.0))
+    except BaseException:
+        # Not rolled back in time: the server does it when the connection drops.
+        cut(connection)
+
+
+def cut(connection: Any) -> None:
+    """Drop a pooled connection without a word; one that was dropped before stays so."""
+    with suppress(asyncpg.InterfaceError):
+        connection.terminate()
