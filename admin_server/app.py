@@ -21,7 +21,7 @@ from admin_server.accounts.login import Login
 from admin_server.accounts.secrets import SecretHasher
 from admin_server.accounts.table import AccountTable
 from admin_server.clock import Clock, utc_now
-from admin_server.elements.directory import LOOK_SECONDS, SYNC_SECONDS, ElementDirectory
+from admin_server.elements.registered import LOOK_SECONDS, SYNC_SECONDS, RegisteredElements
 from admin_server.elements.table import ElementTable
 from admin_server.keys.issuer import TokenIssuer
 from admin_server.keys.rotation import KeyRotation
@@ -40,6 +40,7 @@ from admin_server.rpc.tokens import TokenServicer
 from admin_server.settings import AdminSettings
 from artstore.v1.server_pb2 import ServerKind
 from mesh.concurrency.background import Background
+from mesh.concurrency.backoff import Backoff
 from mesh.errors import Unavailable
 from mesh.follower import FollowerFleet
 from mesh.follower.hints import wake_on_hints
@@ -83,7 +84,7 @@ async def build(settings: AdminSettings, now: Clock = utc_now) -> AsyncIterator[
     hasher = SecretHasher()
     rotation = KeyRotation(KeyTable(database), rotation=settings.key_rotation, now=now)
     keys = await asyncio.to_thread(KeySet, settings.keys_file, rotation.jwks)
-    elements = ElementDirectory(ElementTable(database), now=now)
+    elements = RegisteredElements(ElementTable(database), now=now)
     accounts = AccountTable(database)
     login = Login(accounts, hasher, WrongAttempts(), now=now)
     issuer = TokenIssuer(rotation, lifetime_seconds=settings.token_seconds, now=now)
@@ -154,6 +155,7 @@ async def _prepare_in(background: Background, prepare: Callable[[], Awaitable[No
     tried = asyncio.Event()
 
     async def until_done() -> None:
+        backoff = Backoff(PREPARE_RETRY_SECONDS)
         while True:
             try:
                 await prepare()
@@ -163,14 +165,14 @@ async def _prepare_in(background: Background, prepare: Callable[[], Awaitable[No
                     _log.warning("started without the database", reason=exc.message)
             finally:
                 tried.set()
-            await asyncio.sleep(PREPARE_RETRY_SECONDS)
+            await backoff.pause()
 
     background.start("prepare database", until_done)
     with suppress(TimeoutError):
         await asyncio.wait_for(tried.wait(), PREPARE_FIRST_SECONDS)
 
 
-def _start_chores(background: Background, keys: KeySet, elements: ElementDirectory) -> None:
+def _start_chores(background: Background, keys: KeySet, elements: RegisteredElements) -> None:
     async def look() -> None:
         elements.look()
 
@@ -210,7 +212,7 @@ def _watch_health(
     server: MeshServer,
     database: Database,
     keys: KeySet,
-    elements: ElementDirectory,
+    elements: RegisteredElements,
 ) -> None:
     async def accounts_answer() -> None:
         await database.fetchval("SELECT 1", timeout=1.0)

@@ -10,10 +10,10 @@ from math import ceil
 from artstore.v1 import cache_pb2, operations_pb2
 from artstore_client import errors
 from artstore_client.calls.connection import Connection
+from artstore_client.contract import MAX_PAGE_SIZE
 
 # A watch may come a moment before the operation that it is about.
 _NOT_STARTED_SECONDS = 2.0
-_LOCKS_PAGE_SIZE = 1000
 
 
 class CacheCalls:
@@ -169,7 +169,7 @@ class CacheCalls:
         while True:
             answer = await self._calls.unary(
                 stub.ListLocks,
-                cache_pb2.ListLocksRequest(page_size=_LOCKS_PAGE_SIZE, page_token=token),
+                cache_pb2.ListLocksRequest(page_size=MAX_PAGE_SIZE, page_token=token),
                 doing=f"ListLocks on {self.element_id}",
             )
             held.extend(answer.locks)

@@ -14,6 +14,7 @@ from artstore_client.cache import CacheCalls
 from artstore_client.calls.calls import Timeouts
 from artstore_client.calls.connection import Connection
 from artstore_client.calls.waiting import Waiting
+from artstore_client.contract import MAX_PAGE_SIZE
 from artstore_client.downloads import download_targets, downloads
 from artstore_client.files.files import Files
 from artstore_client.files.search import SearchCalls
@@ -21,8 +22,6 @@ from artstore_client.results import DownloadedFile, ElementReport, Progress, Upl
 from artstore_client.uploads import upload_state
 from artstore_client.uploads.sources import UploadSource
 from artstore_client.uploads.uploads import ONE_STREAM_BYTES, Description, Uploader
-
-DEFAULT_PAGE_SIZE = 1000
 
 
 class Client:
@@ -283,7 +282,7 @@ class Client:
         return await self._files.get_many(file_ids)
 
     def list_files(
-        self, element_id: str = "", *, namespace: str = "", page_size: int = DEFAULT_PAGE_SIZE
+        self, element_id: str = "", *, namespace: str = "", page_size: int = MAX_PAGE_SIZE
     ) -> AsyncGenerator[types_pb2.File, None]:
         """Active files, element by element, oldest first within each.
 
@@ -421,7 +420,7 @@ class Client:
         *,
         filters: query_pb2.SearchFilters | None = None,
         order_by: str = "",
-        page_size: int = DEFAULT_PAGE_SIZE,
+        page_size: int = MAX_PAGE_SIZE,
     ) -> AsyncGenerator[query_pb2.SearchResult, None]:
         """Results of all pages, one by one."""
         return self._search.search_all(

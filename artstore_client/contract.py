@@ -1,63 +1,16 @@
-"""Which calls may be sent twice without harm, as the contract says."""
+"""Numbers and names of the contract; each is that of the servers (twin of `mesh.contract`)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cache
+from typing import Final
 
-from google.protobuf.descriptor_pb2 import MethodOptions
+AUTHORIZATION_KEY: Final = "authorization"
+UPLOAD_TOKEN_KEY: Final = "artstore-upload-token"
+ACCEPTED_KEY: Final = "artstore-accepted"
 
-from artstore.v1 import (
-    accounts_pb2,
-    audit_pb2,
-    backup_pb2,
-    cache_pb2,
-    drill_pb2,
-    elements_pb2,
-    ingest_pb2,
-    lifecycle_pb2,
-    operations_pb2,
-    query_pb2,
-    registry_pb2,
-    server_pb2,
-    storage_pb2,
-    tokens_pb2,
-    transfers_pb2,
-)
-
-_FILES = (
-    accounts_pb2,
-    audit_pb2,
-    backup_pb2,
-    cache_pb2,
-    drill_pb2,
-    elements_pb2,
-    ingest_pb2,
-    lifecycle_pb2,
-    operations_pb2,
-    query_pb2,
-    registry_pb2,
-    server_pb2,
-    storage_pb2,
-    tokens_pb2,
-    transfers_pb2,
-)
-_REPEATABLE = frozenset({MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT})
-
-
-@cache
-def repeatable_calls() -> Mapping[str, tuple[str, ...]]:
-    """Full name of a service -> its unary calls that a channel may repeat by itself.
-
-    What to do after a stream has failed is decided by this library, not by the channel.
-    """
-    return {
-        service.full_name: tuple(
-            method.name
-            for method in service.methods
-            if not (method.client_streaming or method.server_streaming)
-            and method.GetOptions().idempotency_level in _REPEATABLE
-        )
-        for file in _FILES
-        for service in file.DESCRIPTOR.services_by_name.values()
-    }
+CHUNK_BYTES: Final = 512 * 1024
+MAX_CHUNK_BYTES: Final = 2 * 1024 * 1024
+MAX_PAGE_SIZE: Final = 1000
+MAX_BATCH_FILE_IDS: Final = 1000
+MAX_CHANGE_TOKENS: Final = 1000
+REQUEST_LIFE_SECONDS: Final = 7 * 24 * 3600

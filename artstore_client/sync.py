@@ -12,7 +12,8 @@ from typing import Any, BinaryIO, Self, TypeVar
 from artstore.v1 import cache_pb2, elements_pb2, operations_pb2, query_pb2, types_pb2
 from artstore_client.cache import CacheCalls
 from artstore_client.calls.waiting import Waiting
-from artstore_client.client import DEFAULT_PAGE_SIZE, Client
+from artstore_client.client import Client
+from artstore_client.contract import MAX_PAGE_SIZE
 from artstore_client.results import DownloadedFile, ElementReport, UploadedFile
 from artstore_client.uploads.sources import UploadSource
 
@@ -131,7 +132,7 @@ class SyncClient:
         return self._loop.run(self._client.get_many(file_ids))
 
     def list_files(
-        self, element_id: str = "", *, namespace: str = "", page_size: int = DEFAULT_PAGE_SIZE
+        self, element_id: str = "", *, namespace: str = "", page_size: int = MAX_PAGE_SIZE
     ) -> Iterator[types_pb2.File]:
         """`Client.list_files`."""
         return self._loop.iterate(

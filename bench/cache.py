@@ -12,7 +12,7 @@ import psutil
 
 from artstore.v1.cache_pb2 import CHECK_LEVEL_FULL, CHECK_LEVEL_QUICK
 from bench.calls import at_steady_rate
-from bench.element import Element, seconds
+from bench.element import BenchElement, seconds
 from bench.figures import Figure, Results, Spread, percentile
 from bench.meshes import Mesh
 from bench.metrics import blocked, loop_lag
@@ -33,7 +33,7 @@ async def local(
         place: of element se-01.
         read_seconds: how long GetFile is measured, of each kind.
     """
-    async with Element.of(mesh, "se-01") as element:
+    async with BenchElement.of(mesh, "se-01") as element:
         template = await element.upload(HEADER, b"x")
         await element.settle()
         population = Population(place, template)
@@ -65,7 +65,7 @@ def followers_frozen(mesh: Mesh) -> Iterator[None]:
             process.resume()
 
 
-async def _measure(element: Element, total: int, rounds: int) -> dict[str, list[float]]:
+async def _measure(element: BenchElement, total: int, rounds: int) -> dict[str, list[float]]:
     """Seconds of each operation, alternating; the rows are complete after each."""
     works: dict[str, Callable[[], Awaitable[object]]] = {
         "rebuild, from nothing": lambda: _from_nothing(element, total),
@@ -83,13 +83,13 @@ async def _measure(element: Element, total: int, rounds: int) -> dict[str, list[
     return taken
 
 
-async def _from_nothing(element: Element, total: int) -> None:
+async def _from_nothing(element: BenchElement, total: int) -> None:
     statistics = await element.rebuild()
     if statistics.cache_entries_after != total:
         raise RuntimeError(f"{total} files, but a rebuild from nothing found {statistics}")
 
 
-async def _followed(element: Element, files: int) -> Figure:
+async def _followed(element: BenchElement, files: int) -> Figure:
     """How long admin and query need for the changes of all that went before.
 
     They were frozen, and are `files` files behind several times over: they read a snapshot, or
@@ -119,7 +119,9 @@ def _figures(files: int, measured: dict[str, list[float]]) -> list[Figure]:
     ]  # fmt: skip
 
 
-async def _reads(element: Element, file_ids: Sequence[str], read_seconds: float) -> list[Figure]:
+async def _reads(
+    element: BenchElement, file_ids: Sequence[str], read_seconds: float
+) -> list[Figure]:
     """p99 of GetFile when nothing else happens, and while rebuilds run."""
     idle, lost = await _read(element, file_ids, read_seconds)
     unchanged, lost_too = await _read_while(element, file_ids, read_seconds, element.rebuild)
@@ -150,7 +152,7 @@ async def _reads(element: Element, file_ids: Sequence[str], read_seconds: float)
 
 
 async def _read(
-    element: Element, file_ids: Sequence[str], read_seconds: float
+    element: BenchElement, file_ids: Sequence[str], read_seconds: float
 ) -> tuple[float, int]:
     """p99 of GetFile, and how many were refused: an element looks for so many lost rows only."""
     choice = random.Random(4)
@@ -170,7 +172,7 @@ async def _read(
 
 
 async def _read_while(
-    element: Element,
+    element: BenchElement,
     file_ids: Sequence[str],
     read_seconds: float,
     work: Callable[[], Awaitable[object]],

@@ -30,7 +30,7 @@ WAIT_SECONDS = 120
 
 
 @dataclass(frozen=True, slots=True)
-class Element:
+class BenchElement:
     """Calls of one element, all by the first account, and a connection to its database."""
 
     name: str
@@ -42,7 +42,7 @@ class Element:
 
     @classmethod
     @asynccontextmanager
-    async def of(cls, mesh: Mesh, name: str) -> AsyncIterator[Element]:
+    async def of(cls, mesh: Mesh, name: str) -> AsyncIterator[BenchElement]:
         """The element `se-NN` of a mesh, until the context ends."""
         database = await asyncpg.connect(mesh.database_url)
         try:

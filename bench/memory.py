@@ -11,7 +11,7 @@ import grpc.aio
 import psutil
 
 from artstore.v1 import downloads_pb2, ingest_pb2_grpc, query_pb2_grpc, types_pb2, uploads_pb2
-from bench.element import Element
+from bench.element import BenchElement
 from bench.figures import Figure, Spread
 from bench.meshes import Mesh
 from bench.metrics import blocked, loop_lag
@@ -30,7 +30,7 @@ async def growth(mesh: Mesh, *, size: int, label: str) -> list[Figure]:
     endpoints = {"ingest": mesh.ingest, "query": mesh.query, "se-01": mesh.storage["se-01"]}
     before = {name: await loop_lag(endpoint) for name, endpoint in endpoints.items()}
     figures = []
-    async with Element.of(mesh, "se-01") as element:
+    async with BenchElement.of(mesh, "se-01") as element:
         file_id, grown = await _watched(mesh, endpoints, _upload(mesh, size))
         figures += _figures(grown, f"upload of {size // MIB} MiB, {label}")
         await element.settle()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from artstore.v1.cache_pb2 import CHECK_LEVEL_FULL
-from bench.element import Element, seconds
+from bench.element import BenchElement, seconds
 from bench.figures import Figure, Spread
 from bench.meshes import Mesh
 from bench.population import HEADER
@@ -20,7 +20,7 @@ async def operations(mesh: Mesh, *, repeats: int) -> list[Figure]:
     Each has its work to do: the row is missing for both rebuilds, and expired for cleanup and
     lazy refresh.
     """
-    async with Element.of(mesh, "se-02") as element:
+    async with BenchElement.of(mesh, "se-02") as element:
         file = await element.upload(HEADER, b"x")
         await element.settle()
 

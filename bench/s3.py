@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from artstore.v1.cache_pb2 import CHECK_LEVEL_FULL
-from bench.element import Element, seconds
+from bench.element import BenchElement, seconds
 from bench.figures import Figure, Spread
 from bench.meshes import Mesh
 from bench.peers.object_store import ObjectStore
@@ -17,7 +17,7 @@ ELEMENT, FOLDER = "se-03", "storage_element_03"
 
 async def operations(mesh: Mesh, store: ObjectStore, *, files: int, rounds: int) -> list[Figure]:
     """Each operation in alternation with a bare listing, and what was read meanwhile."""
-    async with Element.of(mesh, ELEMENT) as element:
+    async with BenchElement.of(mesh, ELEMENT) as element:
         template = await element.upload(HEADER, b"x")
         await element.settle()
         population = Population(store.place(FOLDER), template)

@@ -9,9 +9,7 @@ from functools import partial
 
 from artstore.v1.server_pb2 import ServerKind
 from ingest_server.metrics import fresh_elements
-from ingest_server.placement.breaker import Breaker
-from ingest_server.placement.elements import Elements, follow_hints
-from ingest_server.placement.reports import AdminReports, RedisReports
+from ingest_server.placement.suspects import Suspects
 from ingest_server.rpc.ingest import SERVICE, IngestServicer, add_to_server
 from ingest_server.settings import IngestSettings
 from ingest_server.uploads.element_calls import ElementConnections
@@ -22,6 +20,7 @@ from ingest_server.uploads.streaming import Limits, StreamedUploads
 from mesh.calls.admin_link import AdminLink, link_to_admin
 from mesh.calls.channels import open_mesh_channel
 from mesh.concurrency.background import Background
+from mesh.elements.view import follow_elements
 from mesh.redis import open_redis, ping
 from mesh.server.health import HealthWatcher
 from mesh.server.server import MeshServer
@@ -47,10 +46,10 @@ async def build(settings: IngestSettings) -> AsyncIterator[MeshServer]:
         connections = ElementConnections(partial(open_mesh_channel, settings=settings))
         stack.push_async_callback(connections.close)
 
-        elements = Elements(RedisReports(redis), AdminReports(link.channel, link.account))
+        elements = follow_elements(redis, link, background)
         fresh_elements.set_function(elements.count_fresh)
         pins = Pins(pins_redis)
-        placement = Placement(elements, pins, Breaker())
+        placement = Placement(elements, pins, Suspects())
         limits = Limits(
             accept=settings.ingest_accept_seconds,
             stall=settings.ingest_stall_seconds,
@@ -74,9 +73,6 @@ async def build(settings: IngestSettings) -> AsyncIterator[MeshServer]:
         async def can_place() -> bool:
             return elements.count_fresh() > 0 and link.account.valid
 
-        background.start("element reports", elements.follow_reports)
-        background.start("element registry", elements.follow_registry)
-        background.start("element hints", partial(follow_hints, redis, elements))
         watcher = HealthWatcher(server, [(SERVICE, can_place)], HEALTH_INTERVAL_SECONDS)
         background.start("health", watcher.watch)
         await _wait_for_admin(link)

@@ -1,76 +1,54 @@
-"""The services of the contract, as their descriptors say."""
+"""The numbers and names of the contract that several parts of the mesh must agree on, each once.
+
+Plain values, so that domains may import it. The client has those it needs in a module of the same
+name; `tests/contract/test_client_twins.py` holds them equal.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
+from typing import Final
 
-from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
-from google.protobuf.descriptor_pb2 import MethodOptions
+# Metadata of a call: the bearer, whose token it speaks for, an upload's own token, the call's id.
+AUTHORIZATION_KEY: Final = "authorization"
+CALLER_KEY: Final = "artstore-caller"
+UPLOAD_TOKEN_KEY: Final = "artstore-upload-token"
+REQUEST_ID_KEY: Final = "x-request-id"
 
-from artstore.v1 import (
-    accounts_pb2,
-    audit_pb2,
-    backup_pb2,
-    cache_pb2,
-    drill_pb2,
-    elements_pb2,
-    ingest_pb2,
-    lifecycle_pb2,
-    operations_pb2,
-    query_pb2,
-    registry_pb2,
-    server_pb2,
-    storage_pb2,
-    tokens_pb2,
-    transfers_pb2,
-)
+ACCEPTED_KEY: Final = "artstore-accepted"
+ACCEPTED: Final = ((ACCEPTED_KEY, "1"),)
+"""Initial metadata that says: the header is accepted, send the bytes. A refused call has none."""
 
-_FILES = (
-    accounts_pb2,
-    audit_pb2,
-    backup_pb2,
-    cache_pb2,
-    drill_pb2,
-    elements_pb2,
-    ingest_pb2,
-    lifecycle_pb2,
-    operations_pb2,
-    query_pb2,
-    registry_pb2,
-    server_pb2,
-    storage_pb2,
-    tokens_pb2,
-    transfers_pb2,
-)
-_REPEATABLE = frozenset({MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT})
+ERROR_DOMAIN: Final = "artstore"
 
+DEFAULT_NAMESPACE: Final = "default"
+MAX_NAMESPACE_BYTES: Final = 128
 
-@cache
-def services() -> Mapping[str, ServiceDescriptor]:
-    """Full name -> descriptor of every service."""
-    return {
-        service.full_name: service
-        for file in _FILES
-        for service in file.DESCRIPTOR.services_by_name.values()
-    }
+CHUNK_BYTES: Final = 512 * 1024
+MAX_CHUNK_BYTES: Final = 2 * 1024 * 1024
+MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024 + 64 * 1024
+"""What a server takes; a client sends and takes 64 KiB less."""
 
+DEFAULT_PAGE_SIZE: Final = 100
+MAX_PAGE_SIZE: Final = 1000
+MAX_BATCH_FILE_IDS: Final = 1000
+MAX_CHANGE_TOKENS: Final = 1000
 
-def is_repeatable(method: MethodDescriptor) -> bool:
-    """Whether a channel may send the call again by itself.
+MAX_REQUEST_ID_BYTES: Final = 128
+REQUEST_LIFE_SECONDS: Final = 7 * 24 * 3600
+"""How long a request_id stands for its upload, and an idle upload stays open."""
 
-    Its idempotency_level says that it does no harm; streams are left out, since a channel would
-    have to keep and replay them.
-    """
-    stream = method.client_streaming or method.server_streaming
-    return not stream and method.GetOptions().idempotency_level in _REPEATABLE
+HEARTBEAT_SECONDS: Final = 3.0
+"""Between two messages of a change feed at most."""
 
+# An element reports to admin every 5 s. Three reports missed, and what it said last says nothing.
+REPORT_INTERVAL_SECONDS: Final = 5
+MAX_REPORT_AGE_SECONDS: Final = 15.0
+MAX_REASON_CHARACTERS: Final = 200
+"""Of `unwritable_reason`."""
 
-@cache
-def repeatable() -> Mapping[str, tuple[str, ...]]:
-    """Full name of a service -> its calls that a channel may send again."""
-    found = {
-        name: tuple(method.name for method in service.methods if is_repeatable(method))
-        for name, service in services().items()
-    }
-    return {name: methods for name, methods in found.items() if methods}
+FULL_PERCENT: Final[Mapping[str, int]] = {"edit": 99, "rw": 98, "ro": 98, "ar": 98}
+"""Mode -> whole per cents of the capacity from which an element is FULL and takes no upload.
+
+Edit elements are emptied by expiry and may fill up further than the others.
+"""

@@ -11,7 +11,7 @@ from artstore.v1.server_pb2 import ServerKind
 from mesh.calls.admin_link import link_to_admin
 from mesh.calls.channels import open_mesh_channel
 from mesh.concurrency.background import Background
-from mesh.elements.discovery import ElementDirectory
+from mesh.elements.view import follow_elements
 from mesh.follower import FollowerFleet, ReplicaTable, process_name
 from mesh.follower.hints import wake_on_hints
 from mesh.operations import Operations
@@ -69,15 +69,15 @@ async def build(settings: QuerySettings) -> AsyncIterator[MeshServer]:
         admin = await stack.enter_async_context(link_to_admin(settings, background))
         redis = open_redis(settings.redis_url)
         stack.push_async_callback(redis.aclose)
-        directory = ElementDirectory(redis=redis, admin=admin.channel, account=admin.account)
+        elements = follow_elements(redis, admin, background)
 
         async def metadata() -> Sequence[tuple[str, str]]:
             return admin.account.metadata()
 
         fleet = FollowerFleet(
             table=ReplicaTable(followed, table=TABLE, prefix=CURSORS, leader=process_name()),
-            elements=directory.endpoints,
-            knows_all=lambda: directory.knows_all,
+            elements=elements.endpoints,
+            knows_all=lambda: elements.listed,
             open_channel=lambda endpoint: open_mesh_channel(
                 endpoint, settings, health_service=None
             ),
@@ -119,15 +119,14 @@ async def build(settings: QuerySettings) -> AsyncIterator[MeshServer]:
                 files=IndexedFiles(searched),
                 sync=IndexSync(followed, fleet),
                 downloads=downloads,
-                elements=Elements(downloads.channel, directory),
-                directory=directory,
+                elements=Elements(downloads.channel, elements),
+                view=elements,
                 account=admin.account,
                 operations=operations,
             ),
         )
         await tables.first(PREPARE_SECONDS)
         health = HealthWatcher(server, [(SERVICE, followed.ping)])
-        background.start("storage elements", directory.watch)
         background.start("index follower", follow)
         background.start("index tables", tables.watch)
         background.start("change hints", lambda: wake_on_hints(settings.redis_url, fleet))

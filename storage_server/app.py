@@ -17,6 +17,7 @@ from artstore.v1.server_pb2 import ServerKind
 from artstore.v1.storage_pb2_grpc import add_StorageServiceServicer_to_server
 from mesh.calls.admin_link import link_to_admin
 from mesh.concurrency.background import Background
+from mesh.concurrency.keyed_locks import KeyedLocks
 from mesh.concurrency.unbroken import Unbroken
 from mesh.errors import FailedPrecondition, Unavailable
 from mesh.operations import Operations
@@ -65,12 +66,12 @@ from storage_server.upkeep.sweep import Sweeper
 from storage_server.upkeep.trash import Trash
 from storage_server.upkeep.trimming import INTERVAL_SECONDS as TRIM_SECONDS
 from storage_server.upkeep.trimming import trim
-from storage_server.uploads.commit import Commit
 from storage_server.uploads.intake import Intake
-from storage_server.uploads.session import SessionParts
-from storage_server.uploads.sessions import Sessions
-from storage_server.uploads.streaming import UploadParts
-from storage_server.writing.keyed_locks import KeyedLocks
+from storage_server.uploads.keeping import UploadKeeping
+from storage_server.uploads.open_uploads import OpenUploads
+from storage_server.uploads.parts import UploadParts
+from storage_server.uploads.resumable_uploads import ResumableUploads
+from storage_server.writing.protocol import Writing
 from storage_server.writing.recording import Recording
 from storage_server.writing.replay import Replay
 
@@ -229,11 +230,11 @@ class _Parts:
         self.recording = Recording(element, catalog, writer, ttl_hours=settings.ttl_hours)
         refresh = Refresh(element, catalog, self.recording, self.file_locks, LazyLocks(self.locks))
         self.lookup = Lookup(element, catalog.reads, refresh)
+        self.writing = Writing(element, self.recording, self.file_locks)
         self.changes = Changes(
             element,
             catalog,
-            self.recording,
-            self.file_locks,
+            self.writing,
             self.unbroken,
             keep_trash=settings.trash_days > 0,
         )
@@ -251,27 +252,25 @@ class _Parts:
 
     def _wire_uploads(self, settings: StorageSettings) -> None:
         element, catalog, space = self.element, self.catalog, self.space
-        commit = Commit(element, self.recording, self.file_locks)
-        self.replay = Replay(element, catalog, self.recording, self.file_locks)
-        self.sessions = Sessions(
-            SessionParts(element, space, commit, catalog.uploads, self.unbroken),
-            catalog.reads,
+        self.replay = Replay(element, catalog, self.writing)
+        parts = UploadParts(element, space, self.writing, catalog.uploads, self.unbroken)
+        idle_for = timedelta(days=settings.upload_idle_days)
+        uploads = OpenUploads(parts, catalog.reads, self.replay)
+        self.keeping = UploadKeeping(parts, uploads, idle_for=idle_for)
+        self.resumable = ResumableUploads(parts, uploads, find=self.lookup.find, idle_for=idle_for)
+        self.intake = Intake(
+            parts,
+            catalog,
+            uploads,
+            self.resumable,
             self.replay,
             find=self.lookup.find,
-            idle_for=timedelta(days=settings.upload_idle_days),
-        )
-        self.intake = Intake(
-            UploadParts(element, space, commit, self.unbroken),
-            catalog,
-            self.sessions,
-            self.replay,
-            self.lookup.find,
             clock=self.clock,
         )
         self.maintenance = Maintenance(
             element,
             self.replay,
-            self.sessions,
+            self.keeping,
             self.intake,
             Sweeper(element, catalog, self.file_locks, running=lambda: self.intake.running),
             self.trash,
@@ -333,7 +332,7 @@ class _Parts:
             changes=self.changes,
             downloads=Downloads(self.element, self.lookup),
             intake=self.intake,
-            sessions=self.sessions,
+            resumable=self.resumable,
             feed=FeedStreams(self.element, self.watch),
             unbroken=self.unbroken,
         )
@@ -357,25 +356,25 @@ class _Parts:
         await self.cache.operations.stop()
         self.mode_change.stop()
         await self.unbroken.wait(END_SECONDS)
-        await self.sessions.stop()
+        await self.keeping.stop()
         await self.opening.close()
 
     async def _on_writing(self) -> None:
         await self.write_probe.prove()
         self.space.clear()
-        await self.sessions.forget()
-        await self.sessions.load()
+        await self.keeping.forget()
+        await self.keeping.restore_room()
         self.mode_change.resume()
         self.maintenance.started()
 
     async def _on_lost(self) -> None:
         error = Unavailable("this process is not the writer any more", reason="NOT_WRITER")
         await self.intake.interrupt_all(error)
-        await self.sessions.forget()
+        await self.keeping.forget()
 
     async def _abort_uploads(self) -> None:
         await self.intake.interrupt_all(_mode_left())
-        await self.sessions.abort_all()
+        await self.keeping.abort_all()
 
 
 def _mode_left() -> FailedPrecondition:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
-from tests import mesh_fixture
+from tests.support import mesh as meshes
 
 SHARED_MESHES = frozenset(
     {
@@ -59,7 +59,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
     """Stop the shared meshes after the last test of theirs."""
     if nextitem is not None and _is_of_shared(item) and not _is_of_shared(nextitem):
-        for mesh in mesh_fixture.shared:
+        for mesh in meshes.shared:
             mesh.stop()
 
 
@@ -70,7 +70,7 @@ def _is_of_shared(item: pytest.Item) -> bool:
 def _has_shared_mesh(item: Any) -> bool:
     fixtures = item._fixtureinfo.name2fixturedefs
     return any(
-        found[-1].func.__module__ == mesh_fixture.__name__
+        found[-1].func.__module__ == meshes.__name__
         for name, found in fixtures.items()
         if name in ("mesh", "mesh_local", "mesh_s3")
     )

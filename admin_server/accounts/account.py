@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from mesh.contract import DEFAULT_NAMESPACE, MAX_NAMESPACE_BYTES
 from mesh.errors import InvalidArgument
-from mesh.identity.caller import ALL_NAMESPACES, DEFAULT_NAMESPACE, Role
+from mesh.identity.caller import ALL_NAMESPACES, Role
 
 CLIENT_ID = re.compile(r"[a-z0-9_.-]{3,64}")
 MAX_DESCRIPTION_BYTES = 1024
-MAX_NAMESPACE_BYTES = 128
 # Both lists travel in each token, and a token must fit into a call's metadata.
 MAX_NAMESPACES_BYTES = 2048
 

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields
-from datetime import datetime, timedelta
+from datetime import datetime
 
+from mesh.contract import MAX_REASON_CHARACTERS
+from mesh.elements.seen import ELEMENT_ID, is_young
 from mesh.errors import InvalidArgument
-
-REPORT_INTERVAL_SECONDS = 5
-# Three reports missed.
-HEALTHY_FOR = timedelta(seconds=15)
 
 MODES = ("edit", "rw", "ro", "ar")
 # An element that cannot reach its database does not know how full it is.
 FILL_LEVELS = ("", "ok", "warning", "critical", "full")
 BACKENDS = ("local", "s3")
 
-_ELEMENT_ID = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _ENDPOINT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]{1,253}):([0-9]{1,5})")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MAX_EPOCH_CHARACTERS = 64
-_MAX_REASON_CHARACTERS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +46,7 @@ class Report:
         Raises:
             InvalidArgument: a field cannot be true of an element.
         """
-        self._match("storage_element_id", _ELEMENT_ID, "a name like se-01")
+        self._match("storage_element_id", ELEMENT_ID, "a name like se-01")
         self._match("store_id", _UUID, "a UUID in lower case")
         self._match("endpoint", _ENDPOINT, "host:port")
         self._among("mode", MODES)
@@ -59,8 +55,8 @@ class Report:
         if len(self.epoch) > _MAX_EPOCH_CHARACTERS or not self.epoch.isprintable():
             raise _wrong("epoch", f"at most {_MAX_EPOCH_CHARACTERS} printable characters")
         reason = self.unwritable_reason
-        if len(reason) > _MAX_REASON_CHARACTERS or not reason.isprintable():
-            raise _wrong("unwritable_reason", f"at most {_MAX_REASON_CHARACTERS} characters")
+        if len(reason) > MAX_REASON_CHARACTERS or not reason.isprintable():
+            raise _wrong("unwritable_reason", f"at most {MAX_REASON_CHARACTERS} characters")
         for field in fields(self):
             value = getattr(self, field.name)
             if type(value) is int and value < 0:
@@ -93,13 +89,8 @@ class AllTold:
     count: int
 
 
-def is_element_id(text: str) -> bool:
-    """Whether an element could have that id."""
-    return _ELEMENT_ID.fullmatch(text) is not None
-
-
 @dataclass(frozen=True, slots=True)
-class Element:
+class RegisteredElement:
     """The last report of an element and what admin adds to it.
 
     Attributes:
@@ -128,8 +119,8 @@ class Element:
 
     def is_healthy(self, now: datetime) -> bool:
         """Whether it has reported within 15 s; a report from the future is none."""
-        return abs(now - self.reported_at) < HEALTHY_FOR
+        return is_young(abs((now - self.reported_at).total_seconds()))
 
-    def says_the_same(self, other: Element) -> bool:
+    def says_the_same(self, other: RegisteredElement) -> bool:
         """Whether nothing differs but the time of the report."""
         return (self.report, self.decided_priority) == (other.report, other.decided_priority)

@@ -8,7 +8,7 @@ from datetime import datetime
 
 import asyncpg
 
-from admin_server.elements.element import Element, Report
+from admin_server.elements.element import RegisteredElement, Report
 from mesh.postgres.database import Database
 
 _REPORT = [field.name for field in fields(Report)]
@@ -34,20 +34,20 @@ class ElementTable:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def read(self) -> list[Element]:
+    async def read(self) -> list[RegisteredElement]:
         """All elements."""
         return [_element(row) for row in await self._database.fetch(_SELECT)]
 
-    async def register(self, report: Report, now: datetime) -> Element:
+    async def register(self, report: Report, now: datetime) -> RegisteredElement:
         """Add the element if its id is new; answers what is there under that id."""
         async with self._database.transaction() as connection:
             await connection.execute(_INSERT, *astuple(report), now, now)
             row = await connection.fetchrow(
                 f"{_SELECT} WHERE storage_element_id = $1", report.storage_element_id
             )
-        return _element(row) if row is not None else Element(report, now, now)
+        return _element(row) if row is not None else RegisteredElement(report, now, now)
 
-    async def write(self, elements: Iterable[Element]) -> None:
+    async def write(self, elements: Iterable[RegisteredElement]) -> None:
         """Note the reports of elements that are there already."""
         await self._database.executemany(
             _UPDATE, [(*astuple(element.report), element.reported_at) for element in elements]
@@ -63,8 +63,8 @@ class ElementTable:
         return done == "UPDATE 1"
 
 
-def _element(row: asyncpg.Record) -> Element:
-    return Element(
+def _element(row: asyncpg.Record) -> RegisteredElement:
+    return RegisteredElement(
         report=Report(**{name: row[name] for name in _REPORT}),
         reported_at=row["reported_at"],
         registered_at=row["registered_at"],

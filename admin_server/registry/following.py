@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 
 from admin_server.accounts.account import Account
 from admin_server.clock import Clock
-from admin_server.elements.directory import ElementDirectory
+from admin_server.elements.registered import RegisteredElements
 from admin_server.keys.issuer import TokenIssuer
 from admin_server.registry.registry import CURSORS, TABLE
 from admin_server.settings import AdminSettings
 from mesh.calls.channels import open_mesh_channel
+from mesh.contract import AUTHORIZATION_KEY
 from mesh.errors import Unavailable
 from mesh.follower import FollowerFleet, ReplicaTable, process_name
 from mesh.identity.caller import ALL_NAMESPACES, Role
@@ -55,11 +56,11 @@ class OwnToken:
             issued = self._issuer.issue(self._account)
             self._token = issued.access_token
             self._renew_at = time.monotonic() + issued.expires_in_seconds * RENEW_SHARE
-        return (("authorization", f"Bearer {self._token}"),)
+        return ((AUTHORIZATION_KEY, f"Bearer {self._token}"),)
 
 
 def registry_fleet(
-    settings: AdminSettings, database: Database, elements: ElementDirectory, token: OwnToken
+    settings: AdminSettings, database: Database, elements: RegisteredElements, token: OwnToken
 ) -> FollowerFleet:
     """The followers of all registered elements."""
 
@@ -81,7 +82,7 @@ def registry_fleet(
     )
 
 
-async def unread_elements(fleet: FollowerFleet, elements: ElementDirectory) -> list[str]:
+async def unread_elements(fleet: FollowerFleet, elements: RegisteredElements) -> list[str]:
     """Ids of the elements that may have files which the registry lacks: silent, or not read yet.
 
     Raises:

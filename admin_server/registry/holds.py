@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING
 
 import grpc.aio
 
-from admin_server.elements.directory import ElementDirectory
+from admin_server.elements.registered import RegisteredElements
 from admin_server.registry.registry import FileRegistry
 from artstore.v1.storage_pb2 import StorageServiceGetFileRequest
 from artstore.v1.storage_pb2_grpc import StorageServiceStub
 from artstore.v1.transfers_pb2 import Condition, HoldRequest, HoldResponse
 from artstore.v1.transfers_pb2_grpc import TransferServiceStub
 from mesh.calls.status import from_rpc_error
+from mesh.contract import CALLER_KEY
 from mesh.errors import ArtStoreError, InvalidArgument, NotFound, PermissionDenied, Unavailable
 from mesh.file_ids import canonical_file_id
-from mesh.identity.caller import CALLER_KEY, Caller
+from mesh.identity.caller import Caller
 
 if TYPE_CHECKING:
     from artstore.v1.storage_pb2_grpc import StorageServiceAsyncStub
@@ -39,7 +40,7 @@ class Holds:
     def __init__(
         self,
         registry: FileRegistry,
-        elements: ElementDirectory,
+        elements: RegisteredElements,
         *,
         channel: Callable[[str], grpc.aio.Channel],
         metadata: Metadata,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -19,21 +18,6 @@ CURSORS = "registry"
 COUNT_SECONDS = 10.0
 
 Row = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class RegistryPage:
-    """Files, oldest first.
-
-    Attributes:
-        rows: one for each file, of the replica that serves it.
-        more: there are files after these.
-        total: on all pages.
-    """
-
-    rows: Sequence[Row]
-    more: bool
-    total: int
 
 
 class FileRegistry:
@@ -81,12 +65,17 @@ class FileRegistry:
         *,
         element_id: str,
         namespace: str,
-        size: int,
+        limit: int,
         after: tuple[datetime, str] | None,
-    ) -> RegistryPage:
-        """A page of files that the caller may read, each once.
+    ) -> tuple[Sequence[Row], int]:
+        """(files that the caller may read, oldest first; how many there are in all).
 
-        A file that moves from one element to another has two replicas for a moment.
+        A file that moves from one element to another has two replicas for a moment: its row is
+        that of the replica that serves it.
+
+        Args:
+            limit: at most so many.
+            after: created_at and file_id; only files after these.
         """
         everything = ALL_NAMESPACES in caller.namespaces_read
         readable = None if everything else sorted(caller.namespaces_read)
@@ -104,7 +93,7 @@ class FileRegistry:
         rows = await self._database.fetch(
             f"SELECT * FROM {TABLE} t WHERE {visible} AND {best}"
             " AND (created_at, file_id) > ($4, $5)"
-            f" ORDER BY created_at, file_id LIMIT {size + 1}",
+            f" ORDER BY created_at, file_id LIMIT {limit}",
             readable,
             element_id,
             namespace,
@@ -118,4 +107,4 @@ class FileRegistry:
             namespace,
             timeout=COUNT_SECONDS,
         )
-        return RegistryPage([dict(row) for row in rows[:size]], len(rows) > size, total)
+        return [dict(row) for row in rows], total

@@ -6,13 +6,12 @@ from typing import Any
 
 from admin_server.accounts.account import Account
 from admin_server.accounts.directory import AccountDirectory
-from admin_server.rpc.paging import decode_page_token, encode_page_token, page_size_of
 from admin_server.rpc.times import timestamp
 from artstore.v1 import accounts_pb2, accounts_pb2_grpc
 from mesh.errors import InvalidArgument
 from mesh.identity.caller import Role, current_caller
+from mesh.paging import AskedPage
 
-_LISTING = "accounts"
 _UPDATABLE = ("role", "namespaces", "read_namespaces", "description")
 
 _ROLES: dict[int, Role] = {
@@ -58,16 +57,13 @@ class AccountServicer(accounts_pb2_grpc.ServiceAccountServiceServicer):
         self, request: accounts_pb2.ListServiceAccountsRequest, context: Any
     ) -> accounts_pb2.ListServiceAccountsResponse:
         """List them by name."""
-        size = page_size_of(request.page_size)
-        key = decode_page_token(_LISTING, request.page_token, str)
-        after = str(key[0]) if key else ""
-        accounts, total = await self._directory.page(after, size + 1)
-        more = len(accounts) > size
+        asked = AskedPage.of(request, ("accounts",), str)
+        after = asked.after[0] if asked.after else ""
+        found, total = await self._directory.page(after, asked.size + 1)
+        accounts, token = asked.page(found, lambda account: (account.client_id,))
         return accounts_pb2.ListServiceAccountsResponse(
-            accounts=[_message(account) for account in accounts[:size]],
-            next_page_token=(
-                encode_page_token(_LISTING, accounts[size - 1].client_id) if more else ""
-            ),
+            accounts=[_message(account) for account in accounts],
+            next_page_token=token,
             total_size=total,
         )
 

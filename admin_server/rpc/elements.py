@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-from admin_server.elements.directory import ElementDirectory
-from admin_server.elements.element import REPORT_INTERVAL_SECONDS, Element, Removed, Report
-from admin_server.rpc.paging import decode_page_token, encode_page_token, page_size_of
+from admin_server.elements.element import RegisteredElement, Removed, Report
+from admin_server.elements.registered import RegisteredElements
 from admin_server.rpc.times import timestamp
 from artstore.v1 import elements_pb2, types_pb2
+from mesh.contract import REPORT_INTERVAL_SECONDS
 from mesh.errors import InvalidArgument, Unimplemented
-
-_LISTING = "elements"
+from mesh.paging import AskedPage
 
 
 class ElementServicer:
     """The storage elements of the mesh."""
 
-    def __init__(self, directory: ElementDirectory) -> None:
+    def __init__(self, directory: RegisteredElements) -> None:
         self._directory = directory
 
     async def ReportStorageElement(
@@ -43,15 +42,13 @@ class ElementServicer:
         self, request: elements_pb2.ListStorageElementsRequest, context: Any
     ) -> elements_pb2.ListStorageElementsResponse:
         """List them in the order they are filled in."""
-        size = page_size_of(request.page_size)
-        after = decode_page_token(_LISTING, request.page_token, int, str)
+        asked = AskedPage.of(request, ("elements", request.mode), int, str)
         elements = self._directory.list(_mode(request.mode))
-        rest = [e for e in elements if after is None or e.order > after]
+        following = [e for e in elements if asked.after is None or e.order > asked.after]
+        page, token = asked.page(following, lambda element: element.order)
         return elements_pb2.ListStorageElementsResponse(
-            elements=[self._message(element) for element in rest[:size]],
-            next_page_token=(
-                encode_page_token(_LISTING, *rest[size - 1].order) if len(rest) > size else ""
-            ),
+            elements=[self._message(element) for element in page],
+            next_page_token=token,
             total_size=len(elements),
         )
 
@@ -75,7 +72,7 @@ class ElementServicer:
         """Follow them."""
         async for event in self._directory.watch():
             message = elements_pb2.WatchStorageElementsResponse()
-            if isinstance(event, Element):
+            if isinstance(event, RegisteredElement):
                 message.changed.CopyFrom(self._message(event))
             elif isinstance(event, Removed):
                 message.removed.storage_element_id = event.storage_element_id
@@ -83,7 +80,7 @@ class ElementServicer:
                 message.snapshot_end.element_count = event.count
             yield message
 
-    def _message(self, element: Element) -> elements_pb2.StorageElement:
+    def _message(self, element: RegisteredElement) -> elements_pb2.StorageElement:
         report = element.report
         return elements_pb2.StorageElement(
             storage_element_id=report.storage_element_id,

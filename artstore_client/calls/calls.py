@@ -14,11 +14,11 @@ from artstore_client import errors
 from artstore_client.calls.retry import Patience
 from artstore_client.calls.waiting import Waits
 from artstore_client.calls.watchdog import IdleWatchdog
+from artstore_client.contract import AUTHORIZATION_KEY, UPLOAD_TOKEN_KEY
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 
-UPLOAD_TOKEN_KEY = "artstore-upload-token"
 MetadataPairs = Sequence[tuple[str, str]]
 
 
@@ -84,14 +84,14 @@ class Calls:
 
     async def metadata(self, upload_token: str = "") -> tuple[tuple[str, str], ...]:
         """Metadata of a call, with the secret of an upload if there is one."""
-        pairs = [("authorization", f"Bearer {await self._tokens.get()}")]
+        pairs = [(AUTHORIZATION_KEY, f"Bearer {await self._tokens.get()}")]
         if upload_token:
             pairs.append((UPLOAD_TOKEN_KEY, upload_token))
         return tuple(pairs)
 
     def refuse_token(self, metadata: MetadataPairs) -> None:
         """Tell that a server did not take the bearer token of `metadata`."""
-        self._tokens.refuse(dict(metadata)["authorization"].removeprefix("Bearer "))
+        self._tokens.refuse(dict(metadata)[AUTHORIZATION_KEY].removeprefix("Bearer "))
 
     async def unary(
         self,

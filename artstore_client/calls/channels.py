@@ -11,7 +11,7 @@ import grpc
 import grpc.aio
 
 from artstore_client.calls.proxies import goes_direct, proxy_of
-from artstore_client.contract import repeatable_calls
+from artstore_client.calls.services import repeatable_calls
 from artstore_client.targets import target_of
 
 _MIB = 1024 * 1024

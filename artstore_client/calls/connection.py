@@ -26,12 +26,12 @@ from artstore_client.calls.calls import Calls, Timeouts
 from artstore_client.calls.channels import QUICK, Channels
 from artstore_client.calls.directory import ElementDirectory
 from artstore_client.calls.tokens import FixedToken, IssuedToken, TokenCache
+from artstore_client.contract import MAX_PAGE_SIZE
 from artstore_client.errors import ArtStoreError, ConfigurationError, Unavailable, Unimplemented
 from artstore_client.settings import ConnectionSettings
 
 Answer = TypeVar("Answer")
 
-_PAGE_SIZE = 1000
 _LIST_TIMEOUT_SECONDS = 2.0
 # A hint is not worth a long wait, nor a wait for each file.
 _REGISTRY_TIMEOUT_SECONDS = 1.0
@@ -210,7 +210,7 @@ class Connection:
         while True:
             answer = await self.calls.unary(
                 stub.ListStorageElements,
-                elements_pb2.ListStorageElementsRequest(page_size=_PAGE_SIZE, page_token=token),
+                elements_pb2.ListStorageElementsRequest(page_size=MAX_PAGE_SIZE, page_token=token),
                 doing="ListStorageElements on admin",
                 timeout_seconds=_LIST_TIMEOUT_SECONDS,
             )

@@ -55,7 +55,7 @@ class Kind(StrEnum):
     CLEANUP = "background_cleanup"
 
 
-Element = Annotated[
+ElementOption = Annotated[
     str | None,
     typer.Argument(help="Id of the element; all if left out.", autocompletion=complete_element),
 ]
@@ -101,7 +101,7 @@ def _for_elements(element: str | None, work: Callable[[CacheCalls], Awaitable[No
 
 @app.command()
 def check(
-    element: Element = None,
+    element: ElementOption = None,
     level: Annotated[Level, typer.Option(help="How closely to look.")] = Level.FULL,
     wait: Wait = 0.0,
     json: Json = False,
@@ -136,7 +136,7 @@ def check(
 
 @app.command()
 def rebuild(
-    element: Element = None,
+    element: ElementOption = None,
     max_delete_ratio: Annotated[
         float | None, typer.Option(min=0, max=1, help="Largest share of rows that may go; 0.1.")
     ] = None,
@@ -165,7 +165,7 @@ def rebuild(
 
 
 @app.command()
-def incremental(element: Element = None, wait: Wait = 0.0, json: Json = False) -> None:
+def incremental(element: ElementOption = None, wait: Wait = 0.0, json: Json = False) -> None:
     """Add what is missing and refresh what changed."""
 
     async def work(calls: CacheCalls) -> None:
@@ -180,7 +180,7 @@ def incremental(element: Element = None, wait: Wait = 0.0, json: Json = False) -
 
 
 @app.command()
-def cleanup(element: Element = None, wait: Wait = 0.0, json: Json = False) -> None:
+def cleanup(element: ElementOption = None, wait: Wait = 0.0, json: Json = False) -> None:
     """Remove expired rows; their files stay readable."""
 
     async def work(calls: CacheCalls) -> None:
@@ -238,7 +238,7 @@ def cancel(
 
 
 @app.command()
-def locks(element: Element = None, json: Json = False) -> None:
+def locks(element: ElementOption = None, json: Json = False) -> None:
     """Show locks that are held."""
     rows: list[tuple[str, ...]] = []
 

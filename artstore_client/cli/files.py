@@ -23,6 +23,7 @@ from artstore_client.cli.output import (
 )
 from artstore_client.cli.put import parse_attributes
 from artstore_client.cli.session import each, one_element, run_command
+from artstore_client.contract import MAX_PAGE_SIZE
 
 _JSON = typer.Option("--json", help="JSON, one document or line for each file.")
 _IDS = typer.Argument(help="Ids of files.")
@@ -61,7 +62,9 @@ def ls(
         try:
             async with aclosing(
                 client.list_files(
-                    element or "", namespace=namespace, page_size=min(limit or 1000, 1000)
+                    element or "",
+                    namespace=namespace,
+                    page_size=min(limit or MAX_PAGE_SIZE, MAX_PAGE_SIZE),
                 )
             ) as files:
                 numbers = count(1)

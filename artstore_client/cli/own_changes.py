@@ -11,12 +11,12 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from artstore_client.contract import MAX_CHANGE_TOKENS
 from artstore_client.uploads.upload_state import default_folder
 
 # The index is seconds behind at most; what is older is found, or will not be so soon.
 KEPT_SECONDS = 600
 MAX_BYTES = 64 * 1024
-MAX_TOKENS = 1000
 
 
 def _path(mesh_id: str) -> Path:
@@ -55,4 +55,4 @@ def recall(mesh_id: str, clock: Callable[[], float] = time.time) -> list[str]:
         seconds, _, token = line.partition(" ")
         if seconds.isdecimal() and int(seconds) >= since and token:
             tokens.append(token)
-    return tokens[-MAX_TOKENS:]
+    return tokens[-MAX_CHANGE_TOKENS:]

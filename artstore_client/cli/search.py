@@ -22,6 +22,7 @@ from artstore_client.cli.output import (
 from artstore_client.cli.put import parse_attributes
 from artstore_client.cli.session import run_command
 from artstore_client.cli.visible import visible
+from artstore_client.contract import MAX_PAGE_SIZE
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -47,7 +48,7 @@ def search(
     min_size: Annotated[int | None, typer.Option(min=0, help="In bytes.")] = None,
     max_size: Annotated[int | None, typer.Option(min=0, help="In bytes.")] = None,
     order_by: Annotated[str, typer.Option(help='Such as "created_at desc".')] = "",
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="Results of a page.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=MAX_PAGE_SIZE, help="Results of a page.")] = 20,
     page_token: Annotated[str, typer.Option(help="next_page_token of the page before.")] = "",
     after: Annotated[
         list[str] | None, typer.Option(metavar="CHANGE_TOKEN", help="Wait for this change.")

@@ -1,18 +1,18 @@
-"""Ids of files, as answers name them."""
+"""Ids of files as people and programs write them (twin of `mesh.file_ids`)."""
 
 from __future__ import annotations
 
 import re
-import uuid
 
-_AROUND = re.compile(r"^\s*(urn:uuid:)?\s*\{?\s*|\s*\}?\s*$", re.IGNORECASE)
-_DIGITS = re.compile(r"[0-9a-fA-F]{32}")
+_WRITTEN = re.compile(
+    r"\s*(?:urn:uuid:)?\s*(?P<open>\{)?\s*"
+    r"([0-9a-f]{8})-?([0-9a-f]{4})-?([0-9a-f]{4})-?([0-9a-f]{4})-?([0-9a-f]{12})"
+    r"\s*(?(open)\})\s*",
+    re.IGNORECASE,
+)
 
 
-def canonical(file_id: str) -> str:
-    """The form in which answers name the file; what is no id stays as it is.
-
-    The servers say which other forms they understand (`File.file_id`).
-    """
-    digits = _AROUND.sub("", file_id).replace("-", "")
-    return str(uuid.UUID(digits)) if _DIGITS.fullmatch(digits) else file_id
+def canonical_file_id(written: str) -> str:
+    """The form in which answers name the file; what is no id stays as it is."""
+    found = _WRITTEN.fullmatch(written)
+    return written if found is None else "-".join(found.groups()[1:]).lower()

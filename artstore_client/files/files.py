@@ -10,11 +10,10 @@ from google.protobuf import field_mask_pb2
 from artstore.v1 import elements_pb2, lifecycle_pb2, storage_pb2, types_pb2
 from artstore_client import errors
 from artstore_client.calls.connection import Connection
-from artstore_client.files.file_ids import canonical
+from artstore_client.contract import MAX_BATCH_FILE_IDS
+from artstore_client.files.file_ids import canonical_file_id
 from artstore_client.files.finding import find_file, verdict
 from artstore_client.results import ElementReport
-
-MOST_IDS_AT_ONCE = 1000
 
 
 class Files:
@@ -32,9 +31,9 @@ class Files:
         """Descriptions by id; see `Client.get_many`."""
         found: dict[str, types_pb2.File] = {}
         unique = list(dict.fromkeys(file_ids))
-        for start in range(0, len(unique), MOST_IDS_AT_ONCE):
-            await self._get_batch(unique[start : start + MOST_IDS_AT_ONCE], found)
-        names = {file_id: canonical(file_id) for file_id in unique}
+        for start in range(0, len(unique), MAX_BATCH_FILE_IDS):
+            await self._get_batch(unique[start : start + MAX_BATCH_FILE_IDS], found)
+        names = {file_id: canonical_file_id(file_id) for file_id in unique}
         return {file_id: found[name] for file_id, name in names.items() if name in found}
 
     async def _get_batch(self, ids: Sequence[str], found: dict[str, types_pb2.File]) -> None:
@@ -64,11 +63,11 @@ class Files:
 
         elements = set(await self._connection.elements())
         await asyncio.gather(*(ask(name, ids) for name in elements))
-        missing = [file_id for file_id in ids if canonical(file_id) not in found]
+        missing = [file_id for file_id in ids if canonical_file_id(file_id) not in found]
         if missing:
             now = set(await self._connection.all_elements())
             await asyncio.gather(*(ask(name, missing) for name in now - elements))
-            missing = [file_id for file_id in ids if canonical(file_id) not in found]
+            missing = [file_id for file_id in ids if canonical_file_id(file_id) not in found]
             failures = {name: error for name, error in failures.items() if name in now}
         if missing and failures:
             raise verdict(missing[0], failures, doubt=self._connection.directory.doubt)

@@ -19,6 +19,7 @@ from enum import StrEnum
 from artstore.v1 import types_pb2
 from artstore_client import errors
 from artstore_client.client import Client
+from artstore_client.contract import MAX_PAGE_SIZE
 from artstore_client.selftest.cache_checks import CacheChecks
 from artstore_client.selftest.findings import Failed, Skipped, expect
 from artstore_client.selftest.scratch import Scratch
@@ -227,7 +228,7 @@ class SelfTest:
     async def _search(self) -> str:
         page = await self._client.search(
             self.scratch.word,
-            page_size=1000,
+            page_size=MAX_PAGE_SIZE,
             min_change_tokens=self.scratch.change_tokens,
             timeout_seconds=self._limit_seconds,
         )

@@ -8,8 +8,9 @@ from contextlib import aclosing
 from typing import NamedTuple
 
 from artstore.v1 import types_pb2
+from artstore_client.contract import CHUNK_BYTES
 from artstore_client.local.digest import RunningDigest, crc32c
-from artstore_client.uploads.sources import PIECE_BYTES, Source
+from artstore_client.uploads.sources import Source
 
 
 class Outgoing(NamedTuple):
@@ -31,7 +32,7 @@ class Outgoing(NamedTuple):
 
 
 async def outgoing_chunks(
-    source: Source, offset: int, digest: RunningDigest, *, chunk_bytes: int = PIECE_BYTES
+    source: Source, offset: int, digest: RunningDigest, *, chunk_bytes: int = CHUNK_BYTES
 ) -> AsyncGenerator[Outgoing, None]:
     """Chunks of `source` from `offset` to its end; `digest` takes what it has not seen yet.
 
@@ -67,7 +68,7 @@ async def catch_up(source: Source, offset: int, digest: RunningDigest) -> None:
     start = digest.position
     if start >= offset:
         return
-    async with aclosing(source.blocks(start, PIECE_BYTES)) as blocks:
+    async with aclosing(source.blocks(start, CHUNK_BYTES)) as blocks:
         async for block in blocks:
             for data in block:
                 wanted = data[: offset - start]

@@ -12,16 +12,16 @@ from artstore.v1 import ingest_pb2_grpc, types_pb2, uploads_pb2
 from artstore_client import errors
 from artstore_client.calls import retry
 from artstore_client.calls.calls import Calls
+from artstore_client.contract import CHUNK_BYTES, MAX_CHUNK_BYTES
 from artstore_client.local.digest import RunningDigest
 from artstore_client.results import Progress, UploadedFile
 from artstore_client.uploads.outgoing import Outgoing, catch_up, outgoing_chunks
-from artstore_client.uploads.sources import PIECE_BYTES, Source
+from artstore_client.uploads.sources import Source
 from artstore_client.uploads.upload_route import UploadRoute
 from artstore_client.uploads.upload_state import Session, UploadState
 from artstore_client.uploads.verification import check_answer, check_repeat
 
 MOST_RESTARTS = 2
-MOST_CHUNK_BYTES = 2 * 1024 * 1024
 
 
 class ResumableUpload:
@@ -144,7 +144,7 @@ class ResumableUpload:
 
     async def _outgoing(self, position: int) -> AsyncGenerator[Outgoing, None]:
         self._accepted = True
-        size = min(self._session.chunk_bytes or PIECE_BYTES, MOST_CHUNK_BYTES)
+        size = min(self._session.chunk_bytes or CHUNK_BYTES, MAX_CHUNK_BYTES)
         async with aclosing(
             outgoing_chunks(self._source, position, self._digest, chunk_bytes=size)
         ) as outgoing:

@@ -16,11 +16,11 @@ import grpc.aio
 from artstore_client.calls.calls import Calls
 from artstore_client.calls.waiting import Open
 from artstore_client.calls.watchdog import IdleWatchdog
+from artstore_client.contract import ACCEPTED_KEY
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 
-ACCEPTED_KEY = "artstore-accepted"
 # A proxy may drop the key: then no status within this time is taken for "accepted".
 QUIET_REFUSAL_SECONDS = 0.05
 

@@ -19,11 +19,11 @@ from collections.abc import (
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from artstore_client.contract import CHUNK_BYTES
 from artstore_client.errors import InvalidArgument, SourceChanged
 from artstore_client.local.lone_thread import LoneThread
 from artstore_client.local.open_files import ends_where_it_says, plain_file, regular_descriptor
 
-PIECE_BYTES = 512 * 1024
 # Several pieces are read at a time, since each change of thread costs.
 BLOCK_PIECES = 4
 
@@ -246,7 +246,7 @@ def _name_of(file: BinaryIO) -> str:
 
 async def _from_file(file: BinaryIO, thread: LoneThread) -> AsyncIterator[bytes]:
     plain = plain_file(file)
-    read = (lambda: file.read(PIECE_BYTES)) if plain is None else _Arriving(file, plain).read
+    read = (lambda: file.read(CHUNK_BYTES)) if plain is None else _Arriving(file, plain).read
     while block := await thread.call(read):
         yield block
 
@@ -266,12 +266,12 @@ class _Arriving:
     def read(self) -> bytes:
         """Up to a piece, nothing at the end only."""
         found = bytearray()
-        while not self._ended and len(found) < PIECE_BYTES:
+        while not self._ended and len(found) < CHUNK_BYTES:
             # Waited for here: the buffer's lock must not be held while nothing comes, or the
             # interpreter can't end.
             if not self._poll.poll(0 if found else None):
                 break
-            part = self._read(PIECE_BYTES - len(found))
+            part = self._read(CHUNK_BYTES - len(found))
             # A file that others made non-blocking answers None when it has nothing after all.
             if part is not None:
                 found += part

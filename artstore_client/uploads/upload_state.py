@@ -17,8 +17,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-# The server drops an upload that is idle for 7 days, and forgets its request id then.
-KEPT_SECONDS = 7 * 24 * 3600
+from artstore_client.contract import REQUEST_LIFE_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +75,7 @@ class UploadState:
             session = Session(**{item.name: content[item.name] for item in fields(Session)})
         except (ValueError, KeyError, TypeError):
             return None
-        return session if 0 <= age < KEPT_SECONDS and session.request_id else None
+        return session if 0 <= age < REQUEST_LIFE_SECONDS and session.request_id else None
 
     def save(self, session: Session) -> None:
         """Replace what is remembered. A save cut short is read as nothing.
@@ -130,7 +129,7 @@ def open_state(
 def sweep(folder: Path, clock: Callable[[], float] = time.time) -> None:
     """Remove state files of uploads that no server remembers any more."""
     try:
-        left = [path for path in folder.glob("*.json") if _age(path, clock) > KEPT_SECONDS]
+        left = [path for path in folder.glob("*.json") if _age(path, clock) > REQUEST_LIFE_SECONDS]
         for path in left:
             path.unlink(missing_ok=True)
     except OSError:

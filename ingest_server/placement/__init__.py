@@ -1,1 +1,1 @@
-"""Where an upload goes: the view of the elements, and Sequential Fill over it."""
+"""Where an upload goes: Sequential Fill over the view of the elements, and whom to ask last."""

@@ -6,8 +6,7 @@ from typing import Any
 
 import grpc
 
-ACCEPTED = (("artstore-accepted", "1"),)
-"""Initial metadata that says: the header is accepted, send the bytes. A refused call has none."""
+from mesh.contract import ACCEPTED
 
 
 class ClientStream:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ingest_server.uploads.element_stream import Metadata
+from mesh.contract import REQUEST_ID_KEY
 from mesh.identity.caller import current_caller, current_upload_token
 from mesh.identity.credentials import ServiceToken
-from mesh.server.interceptors.request_ids import REQUEST_ID_KEY
 from mesh.server.logs import current_request_id
 
 

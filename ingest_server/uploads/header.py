@@ -5,11 +5,10 @@ from __future__ import annotations
 from google.protobuf.message import DecodeError
 
 from artstore.v1 import types_pb2, uploads_pb2
-from ingest_server.placement.selection import Mode
 from mesh.content_type import canonical
+from mesh.contract import MAX_REQUEST_ID_BYTES
+from mesh.elements.seen import Mode
 from mesh.errors import InvalidArgument
-
-MAX_REQUEST_ID_BYTES = 128
 
 _MODES = {
     types_pb2.RETENTION_POLICY_UNSPECIFIED: Mode.EDIT,

@@ -19,11 +19,11 @@ from typing import Any, TypeVar
 import structlog
 
 from ingest_server.metrics import pins_skipped
+from mesh.contract import REQUEST_LIFE_SECONDS
 from mesh.errors import Unavailable
 from mesh.redis import translated
 
 KEY_PREFIX = "artstore:request:"
-LIFE_SECONDS = 7 * 24 * 3600
 REST_SECONDS = 2.0
 MAX_KEY_PART = 200
 
@@ -92,7 +92,7 @@ class Pins:
         Returns the pin that now holds, maybe another element's; None when Redis is away.
         """
         key, mark = pin_key(subject, request_id), secrets.token_hex(8)
-        arguments = (element_id, mark, str(LIFE_SECONDS), instead_of)
+        arguments = (element_id, mark, str(REQUEST_LIFE_SECONDS), instead_of)
         answer = await self._ask(lambda: self._client.eval(_TAKE, 1, key, *arguments))
         if answer is None:
             return None

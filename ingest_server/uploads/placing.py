@@ -11,11 +11,12 @@ import structlog
 
 from artstore.v1 import uploads_pb2
 from ingest_server.metrics import refusals
-from ingest_server.placement.breaker import Breaker
-from ingest_server.placement.elements import Elements
-from ingest_server.placement.selection import Choice, Element, Mode, choose
+from ingest_server.placement.selection import Choice, choose
+from ingest_server.placement.suspects import Suspects
 from ingest_server.uploads.header import declared_size, mode_for
 from ingest_server.uploads.pins import Pin, Pins
+from mesh.elements.seen import Mode, SeenElement
+from mesh.elements.view import ElementView
 from mesh.errors import (
     Aborted,
     ArtStoreError,
@@ -43,7 +44,7 @@ class Placed(Generic[T]):
         pin: that of its request_id; None when it has none, or Redis is away.
     """
 
-    element: Element
+    element: SeenElement
     opened: T
     pin: Pin | None
 
@@ -51,16 +52,16 @@ class Placed(Generic[T]):
 class Placement:
     """Sequential Fill, as it goes: the view's order, refusals, and pinned requests."""
 
-    def __init__(self, elements: Elements, pins: Pins, breaker: Breaker) -> None:
+    def __init__(self, elements: ElementView, pins: Pins, suspects: Suspects) -> None:
         self._elements = elements
         self._pins = pins
-        self._breaker = breaker
+        self._suspects = suspects
 
     async def place(
         self,
         header: uploads_pb2.UploadHeader,
         subject: str,
-        attempt: Callable[[Element], Awaitable[T]],
+        attempt: Callable[[SeenElement], Awaitable[T]],
         discard: Callable[[T], Awaitable[None]],
     ) -> Placed[T]:
         """Open an upload on the first element that takes it.
@@ -107,10 +108,10 @@ class Placement:
         self,
         header: uploads_pb2.UploadHeader,
         pinned: str,
-        attempt: Callable[[Element], Awaitable[T]],
-    ) -> tuple[Element, T]:
+        attempt: Callable[[SeenElement], Awaitable[T]],
+    ) -> tuple[SeenElement, T]:
         choice = await self._choose(header)
-        refused: list[tuple[Element, ArtStoreError]] = []
+        refused: list[tuple[SeenElement, ArtStoreError]] = []
         for element in await self._order(choice, pinned):
             try:
                 opened = await attempt(element)
@@ -123,7 +124,7 @@ class Placement:
                     ) from exc
                 refused.append((element, exc))
                 continue
-            self._breaker.mend(element)
+            self._suspects.mend(element)
             return element, opened
         raise nobody_takes(
             choice,
@@ -149,22 +150,22 @@ class Placement:
             mode=mode_for(header),
             size_bytes=declared_size(header),
             now=time.monotonic(),
-            suspects=self._breaker.suspects(known),
+            suspects=self._suspects.among(known),
         )
 
-    async def _order(self, choice: Choice, pinned: str) -> Sequence[Element]:
+    async def _order(self, choice: Choice, pinned: str) -> Sequence[SeenElement]:
         first = await self._elements.find(pinned) if pinned else None
         if first is None:
             return choice.candidates
         return [first, *(e for e in choice.candidates if e.element_id != pinned)]
 
-    def _note(self, element: Element, error: ArtStoreError) -> None:
+    def _note(self, element: SeenElement, error: ArtStoreError) -> None:
         refusals.labels(element.element_id, error.default_reason).inc()
         _log.info(
             "storage element refused an upload", element=element.element_id, reason=error.message
         )
         if isinstance(error, Unavailable):
-            self._breaker.trip(element, error.message)
+            self._suspects.trip(element, error.message)
 
 
 def _is_of_no_use(error: ArtStoreError) -> bool:
@@ -177,7 +178,7 @@ _HOLDS = {Mode.EDIT: "temporary", Mode.RW: "permanent"}
 
 def nobody_takes(
     choice: Choice,
-    refused: Sequence[tuple[Element, ArtStoreError]],
+    refused: Sequence[tuple[SeenElement, ArtStoreError]],
     *,
     mode: Mode,
     size_bytes: int | None,

@@ -12,8 +12,6 @@ from google.protobuf.message import DecodeError
 
 from artstore.v1 import uploads_pb2
 from ingest_server.metrics import uploads
-from ingest_server.placement.elements import Elements
-from ingest_server.placement.selection import Element
 from ingest_server.uploads.element_calls import ElementCalls, ElementConnections
 from ingest_server.uploads.element_metadata import metadata_for_element
 from ingest_server.uploads.element_stream import ElementStream, Metadata
@@ -22,6 +20,8 @@ from ingest_server.uploads.header import check_header
 from ingest_server.uploads.placing import Placement
 from ingest_server.uploads.streaming import Limits
 from mesh.calls.status import from_rpc_error
+from mesh.elements.seen import SeenElement
+from mesh.elements.view import ElementView
 from mesh.errors import InvalidArgument, NotFound, ResourceExhausted, Unauthenticated
 from mesh.identity.caller import current_caller
 from mesh.identity.credentials import ServiceToken
@@ -40,7 +40,7 @@ class ResumableUploads:
     def __init__(
         self,
         placement: Placement,
-        elements: Elements,
+        elements: ElementView,
         connections: ElementConnections,
         account: ServiceToken,
         limits: Limits,
@@ -63,7 +63,7 @@ class ResumableUploads:
         metadata = metadata_for_element(self._account)
 
         async def attempt(
-            element: Element,
+            element: SeenElement,
         ) -> uploads_pb2.StartUploadResponse:
             calls = self._connections.to(element.endpoint)
             response = await self._call(calls.start_upload, request, metadata, self._limits.accept)
@@ -159,7 +159,7 @@ class ResumableUploads:
         element = await self._element_of(upload_id)
         return self._connections.to(element.endpoint)
 
-    async def _element_of(self, upload_id: str) -> Element:
+    async def _element_of(self, upload_id: str) -> SeenElement:
         """The element that an upload_id names.
 
         Raises:

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from ingest_server.metrics import uploads
-from ingest_server.placement.selection import Element
 from ingest_server.uploads.element_calls import ElementConnections
 from ingest_server.uploads.element_metadata import metadata_for_element
 from ingest_server.uploads.element_stream import ElementStream, Metadata
@@ -15,6 +14,7 @@ from ingest_server.uploads.forwarding import Forwarding, Incoming
 from ingest_server.uploads.header import header_of
 from ingest_server.uploads.placing import Placed, Placement
 from mesh.concurrency.background import Background
+from mesh.elements.seen import SeenElement
 from mesh.errors import (
     Aborted,
     ArtStoreError,
@@ -104,7 +104,7 @@ class StreamedUploads:
         metadata = metadata_for_element(self._account)
         gave_up: dict[str, ArtStoreError] = {}
 
-        async def attempt(element: Element) -> AcceptedStream:
+        async def attempt(element: SeenElement) -> AcceptedStream:
             if element.element_id in gave_up:
                 raise gave_up[element.element_id]
             return await self._open(element, first or b"", metadata, forwarding)
@@ -146,7 +146,7 @@ class StreamedUploads:
             opened.stream.cancel()
 
     async def _open(
-        self, element: Element, first: bytes, metadata: Metadata, forwarding: Forwarding
+        self, element: SeenElement, first: bytes, metadata: Metadata, forwarding: Forwarding
     ) -> AcceptedStream:
         stream = ElementStream(
             element.element_id,

@@ -17,6 +17,7 @@ from artstore.v1 import tokens_pb2, tokens_pb2_grpc
 from mesh.calls.channels import open_mesh_channel
 from mesh.calls.status import from_rpc_error
 from mesh.concurrency.background import Background
+from mesh.concurrency.backoff import Backoff
 from mesh.errors import ArtStoreError
 from mesh.identity.credentials import ServiceToken
 from mesh.identity.tokens import KeySet, TokenVerifier
@@ -80,6 +81,7 @@ async def link_to_admin(
     account = ServiceToken(issue_token)
 
     async def follow_keys() -> None:
+        backoff = Backoff(KEYS_RETRY_SECONDS)
         while True:
             try:
                 await keys.refresh()
@@ -88,7 +90,7 @@ async def link_to_admin(
                 _log.debug(
                     "signing keys not refreshed", reason=exc.message, cause=repr(exc.__cause__)
                 )
-                await asyncio.sleep(KEYS_RETRY_SECONDS)
+                await backoff.pause()
 
     background.start("signing keys", follow_keys)
     if settings.client_id:

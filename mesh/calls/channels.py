@@ -8,11 +8,11 @@ from functools import cache
 
 import grpc
 
-from mesh.contract import repeatable
+from mesh.calls.services import repeatable
+from mesh.contract import MAX_MESSAGE_BYTES
 from mesh.settings import MeshSettings
 from mesh.targets import target_of
 
-MAX_MESSAGE_BYTES = 4 * 1024 * 1024 + 64 * 1024
 LOOKAHEAD_BYTES = 1024 * 1024
 # A server that is frozen, or cut off, is left after both: then calls go to the other one.
 KEEPALIVE_SECONDS = 5.0

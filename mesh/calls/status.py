@@ -10,8 +10,8 @@ from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 
 from mesh import errors
+from mesh.contract import ERROR_DOMAIN
 
-ERROR_DOMAIN = "artstore"
 DETAILS_KEY = "grpc-status-details-bin"
 INTERNAL_TEXT = "Internal error; the server's log has it under this call's x-request-id."
 # 16 KiB of metadata is the hard limit of gRPC; base64 and other keys need their share.

@@ -1,1 +1,1 @@
-"""Tasks: watched, started again, or carried on to their end."""
+"""Tasks, watched or carried on to their end, and how they wait for one another."""

@@ -9,7 +9,8 @@ from typing import Any, Self
 
 import structlog
 
-from mesh.errors import ArtStoreError
+from mesh.concurrency.backoff import Backoff
+from mesh.concurrency.watched import cancel_and_wait, tell
 
 MAX_BACKOFF_SECONDS = 10.0
 
@@ -39,7 +40,7 @@ class Background:
     ) -> asyncio.Task[None]:
         """Run `work()` until it returns; if it raises, log and run it again after a pause.
 
-        The pause doubles up to 10 s, and is short again once a run has lasted that long.
+        The pause grows up to 10 s, and is short again once a run has lasted that long.
         A name is running once: a second start of it is a ValueError.
         """
         if name in self._tasks and not self._tasks[name].done():
@@ -57,10 +58,8 @@ class Background:
             while True:
                 try:
                     await work()
-                except ArtStoreError as exc:
-                    _log.warning("background work failed", task=name, reason=exc.message)
-                except Exception:
-                    _log.exception("background work failed", task=name)
+                except Exception as exc:
+                    tell(_log, "background work failed", exc, task=name)
                 await asyncio.sleep(interval_seconds)
 
         return self.start(name, repeat)
@@ -71,8 +70,8 @@ class Background:
         async def guarded() -> None:
             try:
                 await work
-            except Exception:
-                _log.exception("background work failed", task=name)
+            except Exception as exc:
+                tell(_log, "background work failed", exc, task=name)
 
         task = asyncio.create_task(guarded(), name=name)
         self._loose.add(task)
@@ -81,27 +80,21 @@ class Background:
 
     async def stop(self) -> None:
         """Cancel everything and wait until it has ended."""
-        tasks = [*self._tasks.values(), *self._loose]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel_and_wait(*self._tasks.values(), *self._loose)
         self._tasks.clear()
 
     async def _supervise(
         self, name: str, work: Callable[[], Awaitable[None]], backoff_seconds: float
     ) -> None:
         loop = asyncio.get_running_loop()
-        pause = backoff_seconds
+        backoff = Backoff(backoff_seconds, MAX_BACKOFF_SECONDS)
         while True:
             started = loop.time()
             try:
                 await work()
                 return
-            except ArtStoreError as exc:
-                _log.warning("background task failed", task=name, reason=exc.message)
-            except Exception:
-                _log.exception("background task crashed", task=name)
+            except Exception as exc:
+                tell(_log, "background task failed", exc, task=name)
             if loop.time() - started > MAX_BACKOFF_SECONDS:
-                pause = backoff_seconds
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, MAX_BACKOFF_SECONDS)
+                backoff.reset()
+            await backoff.pause()

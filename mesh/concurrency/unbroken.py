@@ -12,9 +12,11 @@ from typing import Any, TypeVar
 
 import structlog
 
+from mesh.concurrency.watched import seen, telling
+
 T = TypeVar("T")
 
-_log = structlog.stdlib.get_logger(__name__)
+_tell = telling(structlog.stdlib.get_logger(__name__), "work in the background failed")
 
 
 class Unbroken:
@@ -41,13 +43,12 @@ class Unbroken:
         if self._running:
             await asyncio.wait(self._running, timeout=seconds)
 
+    # One callback each: every write of a file is run here.
+
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
-        # A caller that left does not fetch the error; it is not "never retrieved" then.
-        if not task.cancelled():
-            task.exception()
+        seen(task)
 
     def _ended_alone(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.warning("work in the background failed", reason=str(error))
+        _tell(task)

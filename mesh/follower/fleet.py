@@ -13,6 +13,7 @@ import grpc.aio
 import structlog
 
 from artstore.v1.storage_pb2_grpc import StorageServiceStub
+from mesh.concurrency.watched import cancel_and_wait, telling
 from mesh.errors import NotFound, Unavailable
 from mesh.follower.cursor import SyncStatus
 from mesh.follower.follower import FAILURES, ElementFollower
@@ -210,14 +211,13 @@ class FollowerFleet:
             on_cursor=self.progress.reached,
         )
         task = asyncio.create_task(follower.run(), name=f"follow {element_id}")
-        task.add_done_callback(_report)
+        task.add_done_callback(telling(log, "follower crashed, it is started again"))
         self._followed[element_id] = _Followed(endpoint, channel, follower, task)
 
     async def _end(self, element_id: str) -> None:
         followed = self._followed.pop(element_id, None)
         if followed is not None:
-            followed.task.cancel()
-            await asyncio.gather(followed.task, return_exceptions=True)
+            await cancel_and_wait(followed.task)
             await followed.channel.close()
 
     async def _leave(self, element_id: str) -> None:
@@ -227,13 +227,6 @@ class FollowerFleet:
             await self.table.resign(element_id)
 
     async def _stop(self) -> None:
-        for task in self._forgetting.values():
-            task.cancel()
-        await asyncio.gather(*self._forgetting.values(), return_exceptions=True)
+        await cancel_and_wait(*self._forgetting.values())
         for element_id in list(self._followed):
             await self._leave(element_id)
-
-
-def _report(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and task.exception() is not None:
-        log.error("follower crashed, it is started again", exc_info=task.exception())

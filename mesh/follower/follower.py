@@ -14,6 +14,9 @@ import grpc.aio
 import structlog
 
 from artstore.v1 import changes_pb2
+from mesh.concurrency.backoff import Backoff
+from mesh.concurrency.bell import Bell
+from mesh.concurrency.watched import cancel_and_wait
 from mesh.elements.feed_cursor import encode
 from mesh.errors import Unavailable
 from mesh.follower.changes import ChangeWriter
@@ -83,8 +86,8 @@ class ElementFollower:
         self._snapshots = SnapshotReader(element_id, table, files)
         self._changes = ChangeWriter(element_id, table, files)
         self._reading = asyncio.Lock()
-        self._wake = asyncio.Event()
-        self._asked = asyncio.Event()
+        self._news = Bell()
+        self._asked = Bell()
         # Epoch of the cursor that the tail goes by; None while a snapshot replaces it.
         self._epoch: str | None = None
         self._turns = 0
@@ -93,16 +96,16 @@ class ElementFollower:
 
     def wake(self) -> None:
         """The element has news: try again now if following broke off."""
-        self._wake.set()
+        self._news.ring()
 
     def ask(self) -> None:
         """Somebody wants a snapshot: look now."""
-        self._asked.set()
-        self._wake.set()
+        self._asked.ring()
+        self._news.ring()
 
     async def run(self) -> None:
         """Follow for ever; every failure is noted beside the cursor and tried again."""
-        pause = FIRST_PAUSE_SECONDS
+        backoff, news = Backoff(FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS), self._news.listen()
         try:
             while True:
                 started = time.monotonic()
@@ -119,15 +122,13 @@ class ElementFollower:
                     await self._note(error)
                 self._on_cursor(self.element_id, None)
                 if time.monotonic() - started > CALM_SECONDS:
-                    pause = FIRST_PAUSE_SECONDS
-                await _rest(self._wake, pause)
-                pause = min(pause * 2, MAX_PAUSE_SECONDS)
+                    backoff.reset()
+                await news.wait(backoff.delay())
+                news.take()
         finally:
             self._on_cursor(self.element_id, None)
             self.lag.close()
-            if self._tidying is not None:
-                self._tidying.cancel()
-                await asyncio.gather(self._tidying, return_exceptions=True)
+            await cancel_and_wait(self._tidying)
 
     def _goes_by(self, epoch: str | None) -> None:
         self._epoch = epoch
@@ -232,14 +233,16 @@ class ElementFollower:
     async def _keep(self) -> None:
         """Renew the lead, and read a whole snapshot when one is due or wanted."""
         reading: asyncio.Task[bool] | None = None
-        pause, not_before = FIRST_PAUSE_SECONDS, 0.0
+        backoff, not_before = Backoff(FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS), 0.0
+        asked = self._asked.listen()
         try:
             while True:
                 lead = await self._renew()
                 if reading is not None and reading.done():
-                    pause = FIRST_PAUSE_SECONDS if reading.result() else pause * 2
-                    pause = min(pause, MAX_PAUSE_SECONDS)
-                    not_before = 0.0 if reading.result() else time.monotonic() + pause
+                    if reading.result():
+                        backoff.reset()
+                    else:
+                        not_before = time.monotonic() + backoff.delay()
                     reading = None
                 age = lead.snapshot_age_seconds
                 due = age is not None and age > self._reconcile_seconds
@@ -250,12 +253,11 @@ class ElementFollower:
                     continue
                 if due and reading is None:
                     reading = asyncio.create_task(self._reconcile(lead.wanted, lead.cursor.epoch))
-                    reading.add_done_callback(lambda _: self._asked.set())
-                await _rest(self._asked, RENEW_SECONDS)
+                    reading.add_done_callback(lambda _: self._asked.ring())
+                await asked.wait(RENEW_SECONDS)
+                asked.take()
         finally:
-            if reading is not None:
-                reading.cancel()
-                await asyncio.gather(reading, return_exceptions=True)
+            await cancel_and_wait(reading)
 
     async def _renew(self) -> Lead:
         """Renew the lead.
@@ -309,21 +311,12 @@ class ElementFollower:
             await self._table.note_snapshot_alive(self.element_id)
 
 
-async def _rest(event: asyncio.Event, seconds: float) -> None:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    event.clear()
-
-
 async def _both(*works: Coroutine[Any, Any, None]) -> None:
     """Run them until the first one fails; its exception, once all have ended."""
     tasks = [asyncio.create_task(work) for work in works]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel_and_wait(*tasks)
     for task in done:
         task.result()

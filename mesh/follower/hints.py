@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+from mesh.concurrency.backoff import Backoff
 from mesh.elements.discovery import CHANGES_CHANNEL, REPORT_CHANNEL
 from mesh.errors import Unavailable
 from mesh.follower.fleet import FollowerFleet
@@ -13,6 +13,7 @@ from mesh.redis import open_redis, translated
 
 # A subscription without a word for so long is made anew: a dead connection tells nothing.
 QUIET_SECONDS = 30.0
+RETRY_SECONDS = 1.0
 
 
 async def wake_on_hints(url: str, fleet: FollowerFleet) -> None:
@@ -20,6 +21,7 @@ async def wake_on_hints(url: str, fleet: FollowerFleet) -> None:
 
     Hints missed while Valkey is away cost time only: followers try again by themselves.
     """
+    backoff = Backoff(RETRY_SECONDS)
     redis = open_redis(url, timeout_seconds=QUIET_SECONDS)
     try:
         while True:
@@ -32,7 +34,7 @@ async def wake_on_hints(url: str, fleet: FollowerFleet) -> None:
                             if message["type"] == "message":
                                 fleet.wake(_element_of(message))
             except Unavailable:
-                await asyncio.sleep(1.0)
+                await backoff.pause()
     finally:
         await redis.aclose()
 

@@ -9,6 +9,7 @@ from contextlib import suppress
 from prometheus_client import Counter, Gauge, Histogram
 
 from artstore.v1 import changes_pb2
+from mesh.contract import HEARTBEAT_SECONDS
 
 CHANGES = Gauge("artstore_follower_lag_changes", "Changes not applied yet", ["element"])
 SECONDS = Gauge(
@@ -33,8 +34,8 @@ DELAY = Histogram(
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30),
 )
 
-# Without a sign of life for longer than heartbeats take, nobody knows of new changes.
-SILENCE_SECONDS = 6.0
+# Without a sign of life for longer than two heartbeats take, nobody knows of new changes.
+SILENCE_SECONDS = 2 * HEARTBEAT_SECONDS
 
 
 class Lag:

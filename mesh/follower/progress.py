@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import datetime
 
+from mesh.concurrency.bell import Bell
 from mesh.follower.cursor import Cursor, SyncStatus
 from mesh.follower.replicas import ReplicaTable
 
@@ -21,7 +21,7 @@ class Progress:
     def __init__(self, table: ReplicaTable) -> None:
         self._table = table
         self._led: dict[str, Cursor] = {}
-        self._moved = asyncio.Event()
+        self._moved = Bell()
         self._looking = asyncio.Lock()
         self._statuses: Sequence[SyncStatus] = ()
         self._looked_at = float("-inf")
@@ -35,8 +35,7 @@ class Progress:
         if cursor is None or before is None or before.epoch != cursor.epoch:
             # More than the place has changed: what was read of the table is outdated.
             self._looked_at, self._readings = float("-inf"), self._readings + 1
-        moved, self._moved = self._moved, asyncio.Event()
-        moved.set()
+        self._moved.ring()
 
     async def statuses(self, max_age_seconds: float = 0.0) -> Sequence[SyncStatus]:
         """As in the table, read no longer ago than that."""
@@ -57,8 +56,9 @@ class Progress:
         of another epoch counts only when the element was heard of after this call began.
         """
         began: datetime | None = None
+        moves = self._moved.listen()
         while True:
-            moved = self._moved
+            moves.take()
             if _has(self._led.get(element_id), epoch, sequence):
                 return
             status = await self._status(element_id)
@@ -67,9 +67,7 @@ class Progress:
                 if _has(status.cursor, epoch, sequence) or _is_over(status, epoch, began):
                     return
             leads = element_id in self._led
-            with suppress(TimeoutError):
-                async with asyncio.timeout(1.0 if leads else POLL_SECONDS):
-                    await moved.wait()
+            await moves.wait(1.0 if leads else POLL_SECONDS)
 
     async def _status(self, element_id: str) -> SyncStatus | None:
         for status in await self.statuses(POLL_SECONDS):

@@ -8,12 +8,14 @@ import grpc
 import grpc.aio
 
 from artstore.v1.changes_pb2 import WatchChangesRequest, WatchChangesResponse
+from mesh.concurrency.watched import cancel_and_wait
+from mesh.contract import HEARTBEAT_SECONDS
 from mesh.errors import Unavailable
 
 # Changes that are handed on together; twice as many are read ahead.
 BATCH = 1000
-# Heartbeats come every three seconds.
-SILENCE_SECONDS = 10.0
+# Three heartbeats missed.
+SILENCE_SECONDS = 3 * HEARTBEAT_SECONDS + 1.0
 
 
 class FeedStream:
@@ -39,8 +41,7 @@ class FeedStream:
 
     async def __aexit__(self, *_: object) -> None:
         # The reader first: a parked reader leaks the connection when the call ends under it.
-        self._reader.cancel()
-        await asyncio.gather(self._reader, return_exceptions=True)
+        await cancel_and_wait(self._reader)
         self._call.cancel()
 
     def push_back(self, messages: list[WatchChangesResponse]) -> None:

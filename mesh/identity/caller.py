@@ -6,13 +6,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-ALL_NAMESPACES = "*"
-DEFAULT_NAMESPACE = "default"
+from mesh.contract import DEFAULT_NAMESPACE
 
-# Metadata of a call: the bearer, whose token it speaks for, an upload's own token.
-AUTHORIZATION_KEY = "authorization"
-CALLER_KEY = "artstore-caller"
-UPLOAD_TOKEN_KEY = "artstore-upload-token"
+ALL_NAMESPACES = "*"
 
 
 class Role(StrEnum):

@@ -8,8 +8,11 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from mesh.concurrency.backoff import Backoff
+from mesh.concurrency.bell import Bell
+from mesh.contract import AUTHORIZATION_KEY, CALLER_KEY, UPLOAD_TOKEN_KEY
 from mesh.errors import ArtStoreError, Unavailable
-from mesh.identity.caller import AUTHORIZATION_KEY, CALLER_KEY, UPLOAD_TOKEN_KEY, Caller
+from mesh.identity.caller import Caller
 
 FIRST_RETRY_SECONDS = 0.25
 MAX_RETRY_SECONDS = 5.0
@@ -34,7 +37,7 @@ class ServiceToken:
         self._token = ""
         self._expires_at = 0.0
         self._obtained = asyncio.Event()
-        self._wanted = asyncio.Event()
+        self._wanted = Bell()
 
     @property
     def valid(self) -> bool:
@@ -65,7 +68,7 @@ class ServiceToken:
             Unavailable: admin has given no token, or the last one has expired.
         """
         if not self.valid:
-            self._wanted.set()
+            self._wanted.ring()
             raise Unavailable("this server has no valid access token; admin is not answering")
         pairs = [(AUTHORIZATION_KEY, f"Bearer {self._token}")]
         if on_behalf_of is not None and on_behalf_of.token:
@@ -76,28 +79,23 @@ class ServiceToken:
 
     def refused(self) -> None:
         """Another server answered UNAUTHENTICATED: get a new token at once."""
-        self._wanted.set()
+        self._wanted.ring()
 
     async def renew(self) -> None:
         """Get a token, and a new one each time before the last one ends, until cancelled."""
-        retry = FIRST_RETRY_SECONDS
+        backoff, wishes = Backoff(FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS), self._wanted.listen()
         while True:
-            self._wanted.clear()
+            wishes.take()
             try:
                 token, seconds = await self._issue()
             except ArtStoreError as exc:
-                level = "warning" if retry >= MAX_RETRY_SECONDS else "info"
+                level = "warning" if backoff.is_longest else "info"
                 getattr(_log, level)("no access token from admin", reason=exc.message)
-                await asyncio.sleep(retry)
-                retry = min(retry * 2, MAX_RETRY_SECONDS)
+                await backoff.pause()
                 continue
             self._token = token
             self._expires_at = time.monotonic() + seconds
             self._obtained.set()
-            retry = FIRST_RETRY_SECONDS
-            try:
-                await asyncio.wait_for(self._wanted.wait(), seconds * RENEW_AFTER)
-                # Asked for out of turn; not more often than this, whoever asks.
-                await asyncio.sleep(FIRST_RETRY_SECONDS)
-            except TimeoutError:
-                continue
+            backoff.reset()
+            # Asked for out of turn it is renewed not more often than this, whoever asks.
+            await wishes.wait(seconds * RENEW_AFTER, burst_seconds=FIRST_RETRY_SECONDS)

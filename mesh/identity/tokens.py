@@ -18,8 +18,10 @@ from typing import Any
 import jwt
 import structlog
 
+from mesh.concurrency.single_flight import SingleFlight
+from mesh.contract import DEFAULT_NAMESPACE
 from mesh.errors import ArtStoreError, PermissionDenied, Unauthenticated, Unavailable
-from mesh.identity.caller import DEFAULT_NAMESPACE, Caller, Role
+from mesh.identity.caller import Caller, Role
 
 ISSUER = "artstore"
 AUDIENCE = "artstore"
@@ -36,6 +38,8 @@ MAX_CACHED_TOKENS = 4096
 MAX_TOKEN_BYTES = 8192
 MIN_REFRESH_SECONDS = 2.0
 REFRESH_TIMEOUT_SECONDS = 2.0
+# Whatever key is asked for, admin answers with all.
+_ALL_KEYS = "all"
 
 Fetcher = Callable[[], Awaitable[Mapping[str, Any]]]
 
@@ -56,7 +60,7 @@ class KeySet:
         self._keys: dict[str, jwt.PyJWK] = {}
         self._stored: Mapping[str, Any] = {}
         self._asked_at = -MIN_REFRESH_SECONDS
-        self._asking: asyncio.Task[None] | None = None
+        self._asking = SingleFlight[str, None]()
         self.version = 0
         if path is not None:
             self._load(path)
@@ -123,16 +127,15 @@ class KeySet:
         key = self._keys.get(kid)
         if key is not None:
             return key
-        if self._asking is None and time.monotonic() - self._asked_at >= MIN_REFRESH_SECONDS:
-            self._asked_at = time.monotonic()
-            self._asking = asyncio.create_task(self._refresh_quietly())
-        if self._asking is not None:
-            await asyncio.shield(self._asking)
+        due = time.monotonic() - self._asked_at >= MIN_REFRESH_SECONDS
+        if due or _ALL_KEYS in self._asking:
+            await self._asking.run(_ALL_KEYS, self._refresh_quietly)
         if not self._keys:
             raise Unavailable("admin's signing keys are not known yet: tokens cannot be verified")
         return self._keys.get(kid)
 
     async def _refresh_quietly(self) -> None:
+        self._asked_at = time.monotonic()
         try:
             await self.refresh()
         except ArtStoreError as exc:
@@ -140,8 +143,6 @@ class KeySet:
         except Exception:
             # Whoever waits is told about their token, from the keys there are.
             _log.exception("signing keys not refreshed")
-        finally:
-            self._asking = None
 
     def _load(self, path: Path) -> None:
         try:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import enum
 import time
 from datetime import UTC, datetime
 
 import structlog
+
+from mesh.concurrency.bell import Bell, Listener
 
 log = structlog.get_logger("mesh.operations")
 
@@ -62,14 +63,14 @@ class Operation:
         self.ended_at: datetime | None = None
         self._mark = (time.monotonic(), 0)
         self._logged = time.monotonic()
-        self._moved = asyncio.Event()
+        self._moves = Bell()
 
     def begin(self, phase: str, total: int = 0) -> None:
         """Enter a phase."""
         self.state = State.RUNNING
         self.phase, self.total, self.done, self.rate = phase, total, 0, 0.0
         self._mark = (time.monotonic(), 0)
-        self._touch()
+        self._moves.ring()
 
     def advance(self, files: int, findings: int = 0) -> None:
         """So many more files are dealt with."""
@@ -93,7 +94,7 @@ class Operation:
                 total=self.total,
                 findings=self.findings,
             )
-        self._touch()
+        self._moves.ring()
 
     def end(self, state: State, error: str = "") -> None:
         """It is over."""
@@ -101,12 +102,8 @@ class Operation:
         self.ended_at = datetime.now(UTC)
         if state is State.SUCCEEDED:
             self.phase = "done"
-        self._touch()
+        self._moves.ring()
 
-    def next_move(self) -> asyncio.Event:
-        """Set at its next move; take it before looking, so that none is missed."""
-        return self._moved
-
-    def _touch(self) -> None:
-        self._moved.set()
-        self._moved = asyncio.Event()
+    def moves(self) -> Listener:
+        """Of its moves from now on."""
+        return self._moves.listen()

@@ -14,6 +14,7 @@ from uuid import uuid4
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
+from mesh.concurrency.watched import cancel_and_wait, seen
 from mesh.errors import Aborted, AlreadyExists, ArtStoreError, InvalidArgument, NotFound
 from mesh.identity.caller import ANONYMOUS, current_caller
 from mesh.operations.operation import Operation, State
@@ -132,10 +133,7 @@ class Operations:
     async def stop(self) -> None:
         """Cancel all and wait for their ends."""
         await asyncio.sleep(0)
-        tasks = [entry.task for entry in self._operations.values() if not entry.task.done()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel_and_wait(*(entry.task for entry in self._operations.values()))
 
     def _is_free(self, entry: _Entry) -> bool:
         if entry.ended is None:
@@ -211,5 +209,4 @@ def _requester() -> str:
 def _ended(entry: _Entry, task: asyncio.Task[Any]) -> None:
     entry.ended = time.monotonic()
     # The caller may have left; the error is logged and kept in the operation.
-    if not task.cancelled():
-        task.exception()
+    seen(task)

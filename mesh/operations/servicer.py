@@ -17,12 +17,11 @@ from artstore.v1.operations_pb2_grpc import (
 from mesh.errors import InvalidArgument
 from mesh.operations.operation import Operation, State
 from mesh.operations.registry import Operations
+from mesh.paging import AskedPage
 from mesh.server.server import MeshServer
 
 SERVICE = "artstore.v1.OperationService"
 WATCH_INTERVAL_SECONDS = 0.25
-DEFAULT_PAGE_SIZE = 100
-MAX_PAGE_SIZE = 1000
 
 KINDS: Mapping[str, pb.OperationKind.ValueType] = {
     "check": pb.OPERATION_KIND_CHECK,
@@ -84,17 +83,16 @@ class OperationServicer(OperationServiceServicer):
         self, request: pb.ListOperationsRequest, context: Any
     ) -> pb.ListOperationsResponse:
         """See the proto."""
-        start, size = _page(request)
+        made_for = ("operations", sorted(request.kinds), sorted(request.states))
+        asked = AskedPage.of(request, made_for, int)
         found = [
             message
             for one in self._operations.newest_first()
             if _matches(message := to_message(one, self._element_id), request)
         ]
-        more = start + size < len(found)
+        page, token = asked.page_by_position(found)
         return pb.ListOperationsResponse(
-            operations=found[start : start + size],
-            next_page_token=str(start + size) if more else "",
-            total_size=len(found),
+            operations=page, next_page_token=token, total_size=len(found)
         )
 
     async def WatchOperation(
@@ -102,12 +100,13 @@ class OperationServicer(OperationServiceServicer):
     ) -> AsyncIterator[pb.WatchOperationResponse]:
         """See the proto."""
         operation = self._operations.find(request.operation_id)
+        moves = operation.moves()
         while True:
-            moved = operation.next_move()
+            moves.take()
             yield pb.WatchOperationResponse(operation=to_message(operation, self._element_id))
             if operation.state.ended:
                 return
-            await moved.wait()
+            await moves.wait()
             if not operation.state.ended:
                 await asyncio.sleep(WATCH_INTERVAL_SECONDS)
 
@@ -135,12 +134,3 @@ def _matches(operation: pb.Operation, request: pb.ListOperationsRequest) -> bool
     return (not request.kinds or operation.kind in request.kinds) and (
         not request.states or operation.state in request.states
     )
-
-
-def _page(request: pb.ListOperationsRequest) -> tuple[int, int]:
-    token = request.page_token
-    if token and not (token.isascii() and token.isdecimal() and len(token) < 10):
-        raise InvalidArgument("not a page token of this list", field="page_token")
-    if request.page_size < 0:
-        raise InvalidArgument("must not be negative", field="page_size")
-    return int(token or 0), min(request.page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)

@@ -10,7 +10,7 @@ import grpc.aio
 from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor
 
-from mesh.contract import services
+from mesh.calls.services import services
 from mesh.errors import Unimplemented
 
 Register = Callable[[Any, grpc.aio.Server], None]

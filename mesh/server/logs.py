@@ -1,5 +1,7 @@
 """Structured logs: one JSON object per line, written by a thread so that no call ever waits.
 
+A file may be moved away at any time, as logrotate does: the next lines go to a new one.
+
 Loggers come from `structlog.stdlib.get_logger(__name__)`; libraries that log through the
 standard library end up in the same stream. Any keyword may be given: the names the line
 itself uses are kept, and a caller's value of that name appears with `_` appended.
@@ -10,6 +12,7 @@ from __future__ import annotations
 import atexit
 import json
 import logging
+import logging.handlers
 import sys
 import threading
 from collections import deque
@@ -17,7 +20,7 @@ from collections.abc import MutableMapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, TextIO
 
 import orjson
 import structlog
@@ -40,10 +43,39 @@ _LOUD = frozenset({"error", "critical"})
 _server_name = ""
 
 
-class LineWriter:
-    """Writes lines from a thread of its own; the newest are kept when the output is stuck."""
+class _Left(logging.Handler):
+    """A handler that is left to the writer: its failures are counted there, and logging, which
+    flushes and closes all handlers as the process ends, would be held up by one that is stuck.
+    """
 
-    def __init__(self, output: BinaryIO) -> None:
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        error = sys.exc_info()[1]
+        if error is not None:
+            raise error
+
+    def flush(self) -> None:
+        return
+
+    def close(self) -> None:
+        return
+
+
+class LogFile(_Left, logging.handlers.WatchedFileHandler):
+    """Appends to the file that has the path now."""
+
+
+class LogStream(_Left, logging.StreamHandler[TextIO]):
+    """Writes to a stream that is open already."""
+
+
+class LineWriter:
+    """Writes lines from a thread of its own; the newest are kept when the output is stuck.
+
+    Args:
+        output: takes many lines as one record; see docs/decisions/0008-log-writer.md.
+    """
+
+    def __init__(self, output: LogFile | LogStream) -> None:
         self._output = output
         self._lines: deque[bytes] = deque()
         self._filled = threading.Event()
@@ -71,9 +103,11 @@ class LineWriter:
             while self._lines:
                 batch.append(self._lines.popleft())
             if batch:
+                text = b"\n".join(batch).decode("utf-8", "replace")
                 try:
-                    self._output.write(b"\n".join(batch) + b"\n")
-                    self._output.flush()
+                    self._output.emit(logging.makeLogRecord({"msg": text}))
+                    if self._output.stream is not None:
+                        self._output.stream.flush()
                 except (OSError, ValueError):
                     dropped_lines.inc(len(batch))
 
@@ -189,16 +223,18 @@ def configure(*, server: str, level: str = "info", path: Path | None = None) -> 
     Args:
         server: name in each line.
         level: debug, info, warning or error.
-        path: file to append to; standard error if None.
+        path: file to append to, made anew when it was moved away; standard error if None.
     """
     global _server_name  # noqa: PLW0603 - logging is global to the process by nature
     _server_name = server
     number = logging.getLevelName(level.upper())
     if path is None:
-        output: BinaryIO = sys.stderr.buffer
+        # Not `sys.stderr`, whose encoding need not be that of JSON.
+        stderr = open(sys.stderr.fileno(), "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+        output: LogFile | LogStream = LogStream(stderr)
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
-        output = path.open("ab")
+        output = LogFile(path, encoding="utf-8")
     if _sink.writer is not None:
         _sink.writer.close()
     _sink.writer = LineWriter(output)

@@ -20,9 +20,10 @@ from prometheus_client import start_http_server
 
 from artstore.v1.server_pb2 import ServerKind
 from artstore.v1.server_pb2_grpc import add_ServerServiceServicer_to_server
-from mesh.calls.channels import LOOKAHEAD_BYTES, MAX_MESSAGE_BYTES, keepalive_options
+from mesh.calls.channels import LOOKAHEAD_BYTES, keepalive_options
 from mesh.calls.tls import CertificateFiles, certificate_files, server_credentials
 from mesh.concurrency.background import Background
+from mesh.contract import MAX_MESSAGE_BYTES
 from mesh.errors import ArtStoreError
 from mesh.identity.tokens import TokenVerifier
 from mesh.server import logs

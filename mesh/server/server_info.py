@@ -9,15 +9,12 @@ from typing import Any
 
 from artstore.v1 import server_pb2 as pb
 from artstore.v1.server_pb2_grpc import ServerServiceServicer
-from mesh.calls.channels import MAX_MESSAGE_BYTES
+from mesh.contract import CHUNK_BYTES, MAX_CHUNK_BYTES, MAX_MESSAGE_BYTES, MAX_PAGE_SIZE
 from mesh.errors import ArtStoreError
 from mesh.server.health import Probe
 
 SERVICE = "artstore.v1.ServerService"
 PROBE_SECONDS = 2.0
-CHUNK_BYTES = 512 * 1024
-MAX_CHUNK_BYTES = 2 * 1024 * 1024
-MAX_PAGE_SIZE = 1000
 
 
 class ServerInfoServicer(ServerServiceServicer):

@@ -14,7 +14,7 @@ from artstore.v1 import storage_pb2
 from artstore.v1.storage_pb2_grpc import StorageServiceStub
 from artstore.v1.types_pb2 import FILE_STATE_MOVED, File
 from mesh.calls.status import from_rpc_error
-from mesh.elements.discovery import ElementDirectory
+from mesh.elements.view import ElementView
 from mesh.errors import ArtStoreError, NotFound, Unavailable
 
 # Callers are more patient, and then want to be told who did not answer.
@@ -28,14 +28,12 @@ class Elements:
 
     Args:
         channel_to: the channel to host:port.
-        directory: knows which elements there are.
+        view: knows which elements there are.
     """
 
-    def __init__(
-        self, channel_to: Callable[[str], grpc.aio.Channel], directory: ElementDirectory
-    ) -> None:
+    def __init__(self, channel_to: Callable[[str], grpc.aio.Channel], view: ElementView) -> None:
         self._channel_to = channel_to
-        self._directory = directory
+        self._view = view
 
     async def find(
         self, file_id: str, *, metadata: Metadata, but: Collection[str] = ()
@@ -52,18 +50,16 @@ class Elements:
             Unavailable: some do not answer, or none is known.
             ArtStoreError: an element refused to say.
         """
-        known = self._directory.endpoints()
+        known = self._view.endpoints()
         try:
             return await self._find(file_id, known, metadata, but)
         except NotFound as error:
             if error.reason == "FILE_DELETED":
                 raise
             with suppress(Unavailable):
-                await self._directory.look()
+                await self._view.look()
             added = {
-                name: place
-                for name, place in self._directory.endpoints().items()
-                if name not in known
+                name: place for name, place in self._view.endpoints().items() if name not in known
             }
             if not added:
                 raise

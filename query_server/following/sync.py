@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from mesh.contract import MAX_CHANGE_TOKENS
 from mesh.elements import change_token
 from mesh.errors import InvalidArgument, Unavailable
 from mesh.follower import FollowerFleet, SyncStatus
 from mesh.postgres.database import Database
 from query_server.search.index import TABLE
 
-MAX_TOKENS = 1000
 # A search says whether the index is complete as of this long ago at most.
 COMPLETE_AGE_SECONDS = 0.5
 # Without a deadline of the caller.
@@ -40,8 +40,8 @@ class IndexSync:
             InvalidArgument: not a change token, an empty one too, or too many.
             Unavailable: the database is down or silent, or ten minutes were not enough.
         """
-        if len(tokens) > MAX_TOKENS:
-            raise InvalidArgument(f"at most {MAX_TOKENS} tokens", field="min_change_tokens")
+        if len(tokens) > MAX_CHANGE_TOKENS:
+            raise InvalidArgument(f"at most {MAX_CHANGE_TOKENS} tokens", field="min_change_tokens")
         wanted: dict[tuple[str, str], int] = {}
         for token in tokens:
             one = change_token.decode(token)

@@ -13,10 +13,10 @@ from mesh.errors import InvalidArgument
 from mesh.follower.cursor import SyncStatus
 from mesh.follower.rows import POLICIES, to_file
 from mesh.identity.caller import ALL_NAMESPACES, Caller
+from mesh.paging import page_size_of
 from query_server.search.index import Hit, Page
 from query_server.search.request import (
     DEFAULT_PAGE_SIZE,
-    MAX_PAGE_SIZE,
     Filters,
     SearchQuery,
     check_text,
@@ -103,14 +103,12 @@ def to_query(request: query_pb2.SearchFilesRequest, caller: Caller) -> SearchQue
     """
     text = check_text(request.query)
     order, descending = parse_order(request.order_by, has_text=bool(text))
-    if request.page_size < 0:
-        raise InvalidArgument("page_size must not be negative", field="page_size")
     return SearchQuery(
         text=text,
         filters=to_filters(request.filters),
         order=order,
         descending=descending,
-        page_size=min(request.page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE),
+        page_size=page_size_of(request.page_size, default=DEFAULT_PAGE_SIZE),
         page_token=request.page_token,
         readable=readable(caller),
         whole=request.query,

@@ -13,7 +13,7 @@ from prometheus_client import Histogram
 from artstore.v1 import downloads_pb2, query_pb2
 from artstore.v1.query_pb2_grpc import QueryServiceServicer
 from artstore.v1.types_pb2 import File
-from mesh.elements.discovery import ElementDirectory
+from mesh.elements.view import ElementView
 from mesh.errors import NotFound
 from mesh.follower.rows import to_file
 from mesh.identity.caller import Caller, current_caller
@@ -42,7 +42,7 @@ class QueryServicer(QueryServiceServicer):
     sync: IndexSync
     downloads: Downloads
     elements: Elements
-    directory: ElementDirectory
+    view: ElementView
     account: ServiceToken
     operations: Operations
 
@@ -96,7 +96,7 @@ class QueryServicer(QueryServiceServicer):
         return self.downloads.stream(
             request,
             elements=homes,
-            endpoints=self.directory.endpoints(),
+            endpoints=self.view.endpoints(),
             metadata=self.account.metadata(on_behalf_of=caller),
         )
 

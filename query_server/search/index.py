@@ -12,8 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import orjson
-
 from mesh.postgres.database import Database
 from query_server.search import highlight, paging, statements, terms
 from query_server.search.paging import Position
@@ -22,9 +20,18 @@ from query_server.search.statements import (
     FEW_MATCHES,
     MATCHES_CAP,
     PROBED_ROWS,
-    SIMILAR_CAP,
     WALKED_ROWS,
     Statement,
+)
+from query_server.search.strategies import (
+    All,
+    AlongColumn,
+    Facets,
+    Found,
+    Likeness,
+    NewestRanked,
+    Rows,
+    strategy_of,
 )
 from query_server.search.table import TABLE
 
@@ -35,9 +42,6 @@ SEARCH_SECONDS = 10.0
 MAX_PAGE_BYTES = 3 * 1024 * 1024
 # Of a result besides its texts: numbers, times, and what marks each field.
 _BYTES_BESIDES = 512
-
-Rows = Sequence[Mapping[str, Any]]
-Facets = Mapping[str, Sequence[tuple[str, int]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +94,10 @@ class SearchIndex:
         query = replace(query, namesakes=await self._namesakes(query, position))
         if query.text and not words and not query.namesakes:
             return Page((), 0, True)
-        if position is not None:
-            rows = await self._rows(query, words, position)
-            return await self._page(query, words, position, {}, rows)
-        rows, start, facets = await self._first(query, words)
-        if words and not rows:
-            return await self._similar(query, words)
-        if start.oldest is not None and len(rows) <= query.page_size:
-            rows = [*rows, *await self._older(query, words, start.oldest, len(rows))]
-        return await self._page(query, words, start, facets, rows)
+        if position is None:
+            return await self._page(query, words, await self._first(query, words))
+        strategy = strategy_of(position)(query, words, self._fetch)
+        return await self._page(query, words, Found(await strategy.after(position), position))
 
     async def _namesakes(self, query: SearchQuery, position: Position | None) -> Sequence[str]:
         """Ids of files whose whole name is the text, the same on all pages."""
@@ -108,90 +107,39 @@ class SearchIndex:
             return ()
         return [row["file_id"] for row in await self._fetch(statements.namesakes(query))]
 
-    async def _first(
-        self, query: SearchQuery, words: Sequence[str]
-    ) -> tuple[Rows, Position, Facets]:
-        """The first page's rows, one more than it has, where they start, and the facets.
+    async def _first(self, query: SearchQuery, words: Sequence[str]) -> Found:
+        """The first page.
 
         The guess only decides how it is found out, and costs time when it is wrong.
         """
         (probed,) = await self._fetch(statements.probe(query, words))
-        few = (
+        counted = None
+        found = None
+        if (
             probed["files"] <= WALKED_ROWS
             or probed["matched"] * probed["files"] <= FEW_MATCHES * PROBED_ROWS
-        )
-        ranked = query.order is Order.RELEVANCE
-        total: int = MATCHES_CAP
-        facets: Facets = {}
-        named = query.namesakes
-        if few:
-            rows = await self._fetch(statements.first_page(query, words, few=True))
-            total, facets = _counted(rows)
-            if total <= MATCHES_CAP:
-                newest = rows[0]["newest_at"] if ranked and rows else None
-                start = Position((), total, exact=True, fuzzy=False, newest=newest, namesakes=named)
-                return rows, start, facets
-        if ranked:
-            counted = rows = await self._fetch(statements.first_page(query, words, few=False))
-        else:
-            counted = [] if few else await self._fetch(statements.count(query, words, few=False))
-            rows = await self._fetch(statements.by_column(query, words, None, few=False))
-        if not few:
-            total, facets = _counted(counted)
-        # They see the table at two moments: what one of them found is there.
-        total = min(max(total, len(rows)), MATCHES_CAP)
-        start = Position((), total, exact=False, fuzzy=False, namesakes=named)
-        if ranked and rows:
-            top = rows[0]
-            oldest = (top["oldest_at"], top["oldest_id"])
-            start = replace(start, newest=top["newest_at"], oldest=oldest)
-        return rows, start, facets
+        ):
+            found = await All(query, words, self._fetch).first()
+            if found.start.total > MATCHES_CAP:
+                counted, found = (MATCHES_CAP, found.facets), None
+        if found is None:
+            many = NewestRanked if query.order is Order.RELEVANCE else AlongColumn
+            found = await many(query, words, self._fetch).first(counted)
+        if words and not found.rows:
+            return await Likeness(query, words, self._fetch).first()
+        return found
 
-    async def _similar(self, query: SearchQuery, words: Sequence[str]) -> Page:
-        """The first page of names that resemble the text, since no word of it is anywhere."""
-        rows = await self._fetch(statements.by_likeness(query, " ".join(words), None))
-        total = rows[0]["ranked"] if rows else 0
-        start = Position((), total, total < SIMILAR_CAP, fuzzy=True)
-        return await self._page(query, words, start, {}, rows)
-
-    async def _page(
-        self,
-        query: SearchQuery,
-        words: Sequence[str],
-        position: Position,
-        facets: Facets,
-        rows: Rows,
-    ) -> Page:
-        shown = rows[: query.page_size]
+    async def _page(self, query: SearchQuery, words: Sequence[str], found: Found) -> Page:
+        shown, position = found.rows[: query.page_size], found.start
         matched = await self._matched_words(words, shown, fuzzy=position.fuzzy)
         hits = await asyncio.to_thread(_hits, shown, matched)
         token = ""
-        if len(hits) < len(rows):
+        if len(hits) < len(found.rows):
             last = hits[-1].row
             key = [last[f"key_{n}"] for n in range(3) if f"key_{n}" in last]
-            token = paging.encode(query, replace(position, key=key))
-        return Page(_once(hits), position.total, position.exact, facets, token)
-
-    async def _rows(self, query: SearchQuery, words: Sequence[str], position: Position) -> Rows:
-        """One row more than the page has, if there are that many."""
-        if position.fuzzy:
-            return await self._fetch(statements.by_likeness(query, " ".join(words), position))
-        if query.order is not Order.RELEVANCE:
-            few = position.exact
-            return await self._fetch(statements.by_column(query, words, position, few=few))
-        if position.past_ranked:
-            return await self._older(query, words, position.key, 0)
-        rows = await self._fetch(statements.by_rank(query, words, position))
-        if position.oldest is not None and len(rows) <= query.page_size:
-            return [*rows, *await self._older(query, words, position.oldest, len(rows))]
-        return rows
-
-    async def _older(
-        self, query: SearchQuery, words: Sequence[str], key: Sequence[object], found: int
-    ) -> Rows:
-        """What follows `found` ranked rows on their page."""
-        limit = query.page_size + 1 - found
-        return await self._fetch(statements.older(query, words, key, limit=limit))
+            named = () if position.fuzzy else query.namesakes
+            token = paging.encode(query, replace(position, key=key, namesakes=named))
+        return Page(_once(hits), position.total, position.exact, found.facets, token)
 
     async def _matched_words(
         self, words: Sequence[str], rows: Rows, *, fuzzy: bool
@@ -220,17 +168,6 @@ class SearchIndex:
         sql, parameters = statement
         rows = await self._database.fetch(sql, *parameters, timeout=SEARCH_SECONDS)
         return [dict(row) for row in rows]
-
-
-def _counted(rows: Rows) -> tuple[int, Facets]:
-    if not rows:
-        return 0, {}
-    facets: dict[str, list[list[Any]] | None] = orjson.loads(rows[0]["facets"])
-    return rows[0]["total"], {
-        field: [(value, files) for value, files in values]
-        for field, values in facets.items()
-        if values
-    }
 
 
 def _hits(rows: Rows, matched: frozenset[str]) -> list[Hit]:

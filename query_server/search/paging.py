@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-import orjson
-
-from mesh.errors import InvalidArgument
+from mesh import paging
 from query_server.search.request import Order, SearchQuery
 
-MAX_TOKEN_CHARACTERS = 4096
 MAX_NAMESAKES = 20
 _BIGGEST = 2**63 - 1
 
@@ -66,23 +61,23 @@ def fingerprint(query: SearchQuery) -> str:
     return hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
 
 
+def made_for(query: SearchQuery) -> Sequence[object]:
+    """What a token of this query is bound to."""
+    return "search", fingerprint(query)
+
+
 def encode(query: SearchQuery, position: Position) -> str:
     """The token of a position."""
     content = [
-        fingerprint(query),
-        _plain(position.key),
+        position.key,
         position.total,
         position.exact,
         position.fuzzy,
-        _plain([position.newest])[0],
-        _plain(position.oldest) if position.oldest else None,
+        position.newest,
+        position.oldest,
         *([list(position.namesakes)] if position.namesakes else []),
     ]
-    return base64.urlsafe_b64encode(orjson.dumps(content)).decode().rstrip("=")
-
-
-def _plain(values: Sequence[Any]) -> list[Any]:
-    return [value.isoformat() if isinstance(value, datetime) else value for value in values]
+    return paging.encode(made_for(query), content)
 
 
 def decode(query: SearchQuery) -> Position | None:
@@ -97,34 +92,26 @@ def decode(query: SearchQuery) -> Position | None:
         return None
     try:
         return _position(query)
-    except (ValueError, TypeError, OverflowError, binascii.Error) as error:
-        raise InvalidArgument(
-            "page_token is not one of this query, filters and order", field="page_token"
-        ) from error
+    except (ValueError, TypeError, LookupError, OverflowError) as error:
+        raise paging.wrong_token() from error
 
 
 def _position(query: SearchQuery) -> Position:
-    if len(query.page_token) > MAX_TOKEN_CHARACTERS:
-        raise ValueError("too long")
-    padded = query.page_token + "=" * (-len(query.page_token) % 4)
-    made_for, key, total, exact, fuzzy, newest, oldest, *named = orjson.loads(
-        base64.urlsafe_b64decode(padded)
-    )
-    if made_for != fingerprint(query):
-        raise ValueError("of another query")
+    content = paging.decode(made_for(query), query.page_token)
+    key, total, exact, fuzzy, newest, oldest, *named = content
     if not isinstance(exact, bool) or not isinstance(fuzzy, bool):
         raise TypeError("not a flag")
     if oldest is not None:
         if fuzzy or query.order is not Order.RELEVANCE:
             raise ValueError("nothing is ranked")
         at, file_id = oldest
-        oldest = (_time(at), _text(file_id))
+        oldest = (paging.moment(at), _text(file_id))
     return Position(
         _key(query, key, fuzzy=fuzzy, past_ranked=oldest is not None and len(key) == 2),
         _number(total, least=0),
         exact,
         fuzzy,
-        None if newest is None else _time(newest),
+        None if newest is None else paging.moment(newest),
         oldest,
         tuple(_text(file_id) for file_id in (named[0] if named else ())[:MAX_NAMESAKES]),
     )
@@ -133,10 +120,10 @@ def _position(query: SearchQuery) -> Position:
 def _key(query: SearchQuery, key: list[Any], *, fuzzy: bool, past_ranked: bool) -> list[Any]:
     if not past_ranked and (fuzzy or query.order is Order.RELEVANCE):
         score, created_at, file_id = key
-        return [float(score), _time(created_at), _text(file_id)]
+        return [float(score), paging.moment(created_at), _text(file_id)]
     value, file_id = key
     if past_ranked or query.order in (Order.CREATED_AT, Order.UPDATED_AT):
-        return [_time(value), _text(file_id)]
+        return [paging.moment(value), _text(file_id)]
     if query.order is Order.SIZE:
         return [_number(value, least=-_BIGGEST), _text(file_id)]
     return [_text(value), _text(file_id)]
@@ -152,10 +139,3 @@ def _text(value: Any) -> str:
     if not isinstance(value, str) or "\0" in value:
         raise ValueError("not a text")
     return value
-
-
-def _time(value: Any) -> datetime:
-    moment = datetime.fromisoformat(value)
-    if moment.tzinfo is None:
-        raise ValueError("a time without its zone")
-    return moment.astimezone(UTC)

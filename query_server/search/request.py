@@ -10,7 +10,6 @@ from datetime import datetime
 from mesh.errors import InvalidArgument
 
 MAX_QUERY_BYTES = 1024
-MAX_PAGE_SIZE = 1000
 DEFAULT_PAGE_SIZE = 50
 
 
@@ -53,7 +52,7 @@ class SearchQuery:
         text: words to find; empty matches all.
         order: what to sort by.
         descending: largest first.
-        page_size: 1 to MAX_PAGE_SIZE.
+        page_size: 1 to 1,000.
         readable: namespaces the caller may read; None means all.
         whole: the text as it was given, which may be the whole name of a file.
         namesakes: ids of files that have this name; they match, and come first.

@@ -1,15 +1,15 @@
-"""The SQL of a search: a page of rows by column, by rank or by likeness, and the count."""
+"""The SQL that every search shares: what matches, how many there seem to be, a page of them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from unicodedata import normalize
 
 from mesh.follower.rows import COLUMNS
 from query_server.search import filters
 from query_server.search.filters import Conditions
-from query_server.search.paging import MAX_NAMESAKES, Position
+from query_server.search.paging import MAX_NAMESAKES
 from query_server.search.request import Order, SearchQuery
 from query_server.search.table import KEY_CHARACTERS, TABLE
 from query_server.search.terms import tsquery
@@ -29,18 +29,20 @@ SIMILAR_CAP = 200
 # Of the files with one name so many are looked at for those that pass the filters.
 NAMESAKES_LOOKED_AT = 1_000
 
-_SORT = {
+COLUMN = {
     Order.CREATED_AT: "created_at",
     Order.UPDATED_AT: "updated_at",
     Order.SIZE: "size_bytes",
     Order.NAME: f"left(lower(original_filename), {KEY_CHARACTERS})",
 }
 _NAMES = [name for name in COLUMNS if name not in ("epoch", "digest")]
-_SELECT = ", ".join(_NAMES)
+_SELECTED = ", ".join(_NAMES)
 _FROM_TABLE = ", ".join(f"t.{name}" for name in _NAMES)
 
-# Of the rows `matches`.
-_COUNTED = (
+# Of a row that matches, and of all of these.
+MATCHED = "file_id, storage_element_id, media_type, tags, created_at"
+NEWEST_AT = "(SELECT max(created_at) FROM matches) AS newest_at"
+COUNTED = (
     "(SELECT count(*) FROM matches) AS total, jsonb_build_object("
     + ", ".join(
         f"""'{field}', (SELECT jsonb_agg(jsonb_build_array(value, files)) FROM (
@@ -59,7 +61,7 @@ _COUNTED = (
 Statement = tuple[str, Sequence[object]]
 
 
-def _conditions(
+def conditions_of(
     query: SearchQuery, words: Sequence[str], *, namesakes: bool = True
 ) -> tuple[Conditions, str]:
     """The conditions of a query, and the SQL of its tsquery ('' without words).
@@ -75,24 +77,25 @@ def _conditions(
         conditions.parameters.extend(parameters)
         either.append(f"search_vector @@ ({wanted})")
     if query.namesakes and namesakes:
-        either.append(_is_namesake(conditions, query))
+        either.append(is_namesake(conditions, query))
     elif query.namesakes:
-        conditions.clauses.append(f"NOT {_is_namesake(conditions, query)}")
+        conditions.clauses.append(f"NOT {is_namesake(conditions, query)}")
     if either:
         conditions.clauses.append(f"({' OR '.join(either)})")
     filters.apply(conditions, query.filters, query.readable)
     return conditions, wanted
 
 
-def _is_namesake(conditions: Conditions, query: SearchQuery) -> str:
+def is_namesake(conditions: Conditions, query: SearchQuery) -> str:
+    """SQL of whether a row is one of a file with that name."""
     return f"file_id = ANY({conditions.parameter(list(query.namesakes))}::text[])"
 
 
-def _rank(conditions: Conditions, query: SearchQuery, wanted: str) -> str:
+def rank(conditions: Conditions, query: SearchQuery, wanted: str) -> str:
     """SQL of the relevance: at most 1 by words, and 1 more for a file of that name."""
     terms = [f"ts_rank(search_vector, {wanted})"] if wanted else []
     if query.namesakes:
-        terms.append(f"({_is_namesake(conditions, query)})::int")
+        terms.append(f"({is_namesake(conditions, query)})::int")
     return f"({' + '.join(terms)})::float8"
 
 
@@ -131,215 +134,105 @@ def probe(query: SearchQuery, words: Sequence[str]) -> Statement:
     """One row: `matched`, how many of the PROBED_ROWS newest files match, and about how many
     `files` there are, none if that is not known.
     """
-    conditions, _ = _conditions(query, words)
+    conditions, _ = conditions_of(query, words)
     return (
         f"""
         SELECT count(*) AS matched, (SELECT greatest(reltuples, 0)::bigint FROM pg_class
                                      WHERE oid = '{TABLE}'::regclass) AS files
-        FROM ({_newest(PROBED_ROWS)}) {TABLE} WHERE {conditions.sql}
+        FROM ({newest(PROBED_ROWS)}) {TABLE} WHERE {conditions.sql}
         """,
         conditions.parameters,
     )
 
 
-def count(query: SearchQuery, words: Sequence[str], *, few: bool) -> Statement:
-    """One row: `total`, the number of matches, cut beyond the cap, and their `facets`.
-
-    Args:
-        few: find all matches, not only those among the newest files.
-    """
-    conditions, _ = _conditions(query, words)
-    return (
-        f"""
-        WITH matches AS MATERIALIZED (
-            SELECT media_type, storage_element_id, tags FROM {_source(few=few)}
-            WHERE {conditions.sql} LIMIT {MATCHES_CAP + 1})
-        SELECT {_COUNTED}
-        """,
-        conditions.parameters,
-    )
-
-
-def first_page(query: SearchQuery, words: Sequence[str], *, few: bool) -> Statement:
-    """`count` and the first page in one, for two would find the same matches twice.
-
-    The rows are those of `by_column` or `by_rank`, each with the columns of `count`. With `few`
-    they are the first page only if `total` is within the cap. Without it the order must be
-    relevance; `newest_at`, `oldest_at` and `oldest_id` bound what was ranked.
-    """
-    conditions, wanted = _conditions(query, words)
-    direction = "DESC" if query.descending else "ASC"
-    score, keys = "0::float8", [_SORT.get(query.order, ""), "file_id"]
-    if query.order is Order.RELEVANCE:
-        direction, score = "DESC", "page.key_0"
-        keys = [_rank(conditions, query, wanted), "created_at", "file_id"]
-    source = _source(few=few)
-    if not few and query.namesakes:
-        source = _with_namesakes(_newest(WALKED_ROWS), conditions, query)
-    names = [f"key_{number}" for number in range(len(keys))]
-    keyed = ", ".join(f"{key} AS {name}" for key, name in zip(keys, names, strict=True))
-    order = ", ".join(f"{name} {direction}" for name in names)
-    walked = f"NOT {_is_namesake(conditions, query)}" if query.namesakes else "true"
-    oldest = ", ".join(
-        f"coalesce((SELECT {column} FROM matches WHERE number <= {RANKED} AND {walked}"
-        f" ORDER BY number DESC LIMIT 1), {beyond}) AS {name}"
-        for column, name, beyond in (
-            ("created_at", "oldest_at", "'9999-01-01 00:00:00+00'"),
-            ("file_id", "oldest_id", "''"),
-        )
-    )
-    return (
-        f"""
-        WITH matches AS MATERIALIZED (
-            SELECT *, row_number() OVER () AS number FROM (
-                SELECT file_id, storage_element_id, media_type, tags, created_at, {keyed}
-                FROM {source} WHERE {conditions.sql}
-                LIMIT {MATCHES_CAP + 1}) found),
-        page AS (
-            SELECT * FROM matches WHERE number <= {MATCHES_CAP if few else RANKED}
-            ORDER BY {order} LIMIT {query.page_size + 1})
-        SELECT {_FROM_TABLE}, {score} AS score, {", ".join(f"page.{name}" for name in names)},
-               (SELECT max(created_at) FROM matches) AS newest_at, {oldest}, {_COUNTED}
-        FROM page JOIN {TABLE} t USING (file_id, storage_element_id)
-        ORDER BY {order}
-        """,
-        conditions.parameters,
-    )
-
-
-def _with_namesakes(walked: str, conditions: Conditions, query: SearchQuery) -> str:
-    """The rows of `walked` after those of the namesakes, which may be older."""
-    namesake = _is_namesake(conditions, query)
-    return (
-        f"(SELECT * FROM {TABLE} WHERE state = 'active' AND {namesake} UNION ALL"
-        f" (SELECT * FROM ({walked}) {TABLE} WHERE NOT {namesake})) {TABLE}"
-    )
-
-
-def _source(*, few: bool) -> str:
-    return TABLE if few else f"({_newest(WALKED_ROWS)}) {TABLE}"
-
-
-def _newest(rows: int, among: str = "true") -> str:
+def newest(rows: int, among: str = "true") -> str:
+    """SQL of the newest files, newest first."""
     return (
         f"SELECT * FROM {TABLE} WHERE state = 'active' AND {among}"
         f" ORDER BY created_at DESC, file_id DESC LIMIT {rows}"
     )
 
 
-def by_column(
-    query: SearchQuery,
-    words: Sequence[str],
-    position: Position | None,
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """What a page is sorted by.
+
+    Attributes:
+        columns: SQL of each value, file_id last; the rows have them as key_0, key_1 ...
+        scored: the first one is the score.
+    """
+
+    columns: Sequence[str]
+    descending: bool = True
+    scored: bool = False
+
+    @property
+    def selected(self) -> str:
+        """SQL of the keys of a row that matches."""
+        return ", ".join(f"{column} AS key_{n}" for n, column in enumerate(self.columns))
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Their names in what was selected."""
+        return [f"key_{n}" for n in range(len(self.columns))]
+
+    @property
+    def order(self) -> str:
+        """SQL of the order."""
+        return ", ".join(f"{name} {'DESC' if self.descending else 'ASC'}" for name in self.names)
+
+    def after(self, conditions: Conditions, key: Sequence[object], *, selected: bool = True) -> str:
+        """SQL of what comes after a key, in the order.
+
+        Args:
+            selected: of the keys that were selected; else of the table's rows.
+        """
+        left = ", ".join(self.names if selected else self.columns)
+        right = ", ".join(map(conditions.parameter, key))
+        return f"({left}) {'<' if self.descending else '>'} ({right})"
+
+
+def page(
+    conditions: Conditions,
+    keys: Keys,
+    matches: str,
+    page_size: int,
     *,
-    few: bool,
-    namesakes: bool = True,
+    among: str = "true",
+    columns: Sequence[str] = (),
 ) -> Statement:
-    """One row more than the page has, if there are that many, in the order of a column.
+    """A page, and one row more if there are that many.
 
     Args:
-        few: there are no more matches than the cap: all of them are found and then sorted,
-            since to look for them along the order could take the whole table.
-        namesakes: take the files of that name too; else leave them out.
+        matches: SQL of the rows that match, with their keys.
+        among: which of them may be on the page.
+        columns: SQL of more columns that each row gets, of all matches.
     """
-    conditions, _ = _conditions(query, words, namesakes=namesakes)
-    column = _SORT[query.order]
-    sign, direction = ("<", "DESC") if query.descending else (">", "ASC")
-    order = f"ORDER BY key_0 {direction}, key_1 {direction} LIMIT {query.page_size + 1}"
-    after = "true"
-    if position is not None:
-        value, file_id = map(conditions.parameter, position.key)
-        after = f"({'key_0' if few else column}, file_id) {sign} ({value}, {file_id})"
-    if not few:
-        return (
-            f"""
-            SELECT {_SELECT}, 0::float8 AS score, {column} AS key_0, file_id AS key_1
-            FROM {TABLE} WHERE {conditions.sql} AND {after}
-            {order}
-            """,
-            conditions.parameters,
-        )
+    score = "page.key_0" if keys.scored else "0::float8"
+    selected = ", ".join([f"{score} AS score", *(f"page.{key}" for key in keys.names), *columns])
     return (
         f"""
-        WITH matches AS MATERIALIZED (
-            SELECT file_id, storage_element_id, {column} AS key_0, file_id AS key_1
-            FROM {TABLE} WHERE {conditions.sql}),
-        page AS (SELECT * FROM matches WHERE {after} {order})
-        SELECT {_FROM_TABLE}, 0::float8 AS score, page.key_0, page.key_1
+        WITH matches AS MATERIALIZED ({matches}),
+        page AS (
+            SELECT * FROM matches WHERE {among} ORDER BY {keys.order} LIMIT {page_size + 1})
+        SELECT {_FROM_TABLE}, {selected}
         FROM page JOIN {TABLE} t USING (file_id, storage_element_id)
-        {order}
+        ORDER BY {keys.order}
         """,
         conditions.parameters,
     )
 
 
-def by_rank(query: SearchQuery, words: Sequence[str], position: Position) -> Statement:
-    """As `by_column`, in the order of relevance among what the first page ranked."""
-    conditions, wanted = _conditions(query, words)
-    source = TABLE
-    if position.newest is not None and position.oldest is None:
-        conditions.add("created_at <= {}", position.newest)
-    elif position.newest is not None and position.oldest is not None:
-        newest, at, file_id = map(conditions.parameter, (position.newest, *position.oldest))
-        # As many as were walked, and those that were taken back since; the limit keeps the walk.
-        walked = _newest(
-            2 * WALKED_ROWS,
-            f"created_at <= {newest} AND (created_at, file_id) >= ({at}, {file_id})",
-        )
-        source = f"({walked}) {TABLE}"
-        if query.namesakes:
-            source = _with_namesakes(walked, conditions, query)
-    inner = f"""
-        SELECT file_id, storage_element_id, created_at,
-               {_rank(conditions, query, wanted)} AS score
-        FROM {source} WHERE {conditions.sql}"""
-    return _ranked(conditions, inner, query.page_size, position)
-
-
-def older(
-    query: SearchQuery, words: Sequence[str], key: Sequence[object], *, limit: int
+def along(
+    conditions: Conditions, keys: Keys, key: Sequence[object] | None, limit: int
 ) -> Statement:
-    """As `by_column`, the matches before (created_at, file_id), newest first: what comes after
-    all that were ranked.
-    """
-    by_time = replace(query, order=Order.CREATED_AT, descending=True, page_size=limit - 1)
-    position = Position(key, 0, exact=False, fuzzy=False)
-    return by_column(by_time, words, position, few=False, namesakes=False)
-
-
-def by_likeness(query: SearchQuery, text: str, position: Position | None) -> Statement:
-    """As `by_column`, names that resemble `text`, the closest first."""
-    conditions = Conditions()
-    wanted = conditions.parameter(text)
-    filters.apply(conditions, query.filters, query.readable)
-    score = f"word_similarity({wanted}, lower(original_filename))::float8"
-    inner = f"""
-        SELECT * FROM (
-            SELECT file_id, storage_element_id, created_at, {score} AS score
-            FROM {TABLE} WHERE {conditions.sql} AND {wanted} <% lower(original_filename)
-            LIMIT {SIMILAR_COMPARED}) compared
-        ORDER BY score DESC, created_at DESC, file_id DESC LIMIT {SIMILAR_CAP}"""
-    return _ranked(conditions, inner, query.page_size, position)
-
-
-def _ranked(
-    conditions: Conditions, inner: str, page_size: int, position: Position | None
-) -> Statement:
-    after = "true"
-    if position is not None:
-        placeholders = ", ".join(conditions.parameter(part) for part in position.key)
-        after = f"(score, created_at, file_id) < ({placeholders})"
+    """The first rows that match after a key, read in the order of an index."""
+    after = keys.after(conditions, key, selected=False) if key is not None else "true"
     return (
         f"""
-        WITH ranked AS MATERIALIZED ({inner}),
-        page AS (
-            SELECT * FROM ranked WHERE {after}
-            ORDER BY score DESC, created_at DESC, file_id DESC LIMIT {page_size + 1})
-        SELECT {_FROM_TABLE}, page.score,
-               page.score AS key_0, page.created_at AS key_1, page.file_id AS key_2,
-               (SELECT count(*) FROM ranked) AS ranked
-        FROM page JOIN {TABLE} t USING (file_id, storage_element_id)
-        ORDER BY page.score DESC, page.created_at DESC, page.file_id DESC
+        SELECT {_SELECTED}, 0::float8 AS score, {keys.selected}
+        FROM {TABLE} WHERE {conditions.sql} AND {after}
+        ORDER BY {keys.order} LIMIT {limit}
         """,
         conditions.parameters,
     )

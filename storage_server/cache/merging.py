@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, Self
 
+from mesh.concurrency.watched import cancel_and_wait
 from storage_server.cache.comparison import Differences, ListedBlobs
 from storage_server.cache.run import RebuildRun
 from storage_server.catalog.catalog import Catalog
@@ -61,9 +62,7 @@ class Merging:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._under_way is not None:
-            self._under_way.cancel()
-            await asyncio.gather(self._under_way, return_exceptions=True)
+        await cancel_and_wait(self._under_way)
 
     async def read_and_merge(self, found: Differences) -> None:
         """Deal with the differences of some folders; the last batch may still be under way."""

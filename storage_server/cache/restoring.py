@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from mesh.concurrency.keyed_locks import KeyedLocks
 from mesh.errors import DataLoss, FailedPrecondition
 from storage_server.cache.run import RebuildRun
 from storage_server.catalog.catalog import Catalog
@@ -17,7 +18,6 @@ from storage_server.element.writer import WriterLock
 from storage_server.sidecars.locate import locate, locate_blob
 from storage_server.sidecars.reading import InvalidAttr
 from storage_server.store.port import Store
-from storage_server.writing.keyed_locks import KeyedLocks
 
 BATCH = 1000
 

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from mesh.concurrency.watched import cancel_and_wait
 from storage_server.cache.comparison import ComparedBlobs, Comparison, Differences, compare_blobs
 from storage_server.catalog.summaries import FolderSummary, RowSummary, Summaries, fingerprint
 from storage_server.domain.naming import blob_beside
@@ -129,9 +130,7 @@ class _Walk:
 
     async def end(self) -> None:
         """Leave nothing running."""
-        if self._folders is not None:
-            self._folders.cancel()
-            await asyncio.gather(self._folders, return_exceptions=True)
+        await cancel_and_wait(self._folders)
 
     @property
     def has_rows(self) -> bool:

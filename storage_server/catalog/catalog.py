@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from mesh.concurrency.bell import Bell
 from mesh.postgres.creation import create_database_if_missing
 from mesh.postgres.database import Database
 from mesh.postgres.urls import database_name
-from storage_server.catalog.bell import Bell
 from storage_server.catalog.counters import Counters
 from storage_server.catalog.epoch import Epoch
 from storage_server.catalog.feed import Feed
@@ -52,6 +52,11 @@ class Catalog:
     def epoch(self) -> str:
         """Of the change feed, as seen last; empty until the tables were seen."""
         return self._epoch.value
+
+    @property
+    def available(self) -> bool:
+        """Whether the database answered when it was last asked."""
+        return self.database.available
 
     async def open(self) -> OpenedTables:
         """Make sure that the tables are there; see `open_tables`."""

@@ -18,8 +18,8 @@ from typing import Any
 
 import asyncpg
 
+from mesh.concurrency.bell import Bell
 from mesh.postgres.database import Database
-from storage_server.catalog.bell import Bell
 from storage_server.catalog.expiry import expired_sql
 from storage_server.catalog.fences import Fence, Fences
 from storage_server.catalog.guarded import begin_guarded

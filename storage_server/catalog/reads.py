@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
-from mesh.errors import InvalidArgument
+from mesh.paging import AskedPage
 from mesh.postgres.database import Database
 from storage_server.catalog.expiry import expired_sql
 from storage_server.catalog.rows import FileRow, columns, from_record
 from storage_server.catalog.tables import Tables
 
-MAX_PAGE_SIZE = 1000
-DEFAULT_PAGE_SIZE = 100
-
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +92,12 @@ class Reads:
             show_deleted: tombstones as well.
 
         Raises:
-            InvalidArgument: a negative page_size, or a page_token that is none.
+            InvalidArgument: a negative page_size, or a page_token that is none of this list.
         """
-        if page_size < 0:
-            raise InvalidArgument("page_size is negative", field="page_size")
-        size = min(page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
-        after_time, after_id = decode_page_token(page_token) if page_token else (_EPOCH, "")
         allowed = None if namespaces is None else list(namespaces)
+        made_for = ("files", allowed, show_deleted)
+        asked = AskedPage.read(page_size, page_token, made_for, datetime, str)
+        after_time, after_id = asked.after or (_EPOCH, "")
         states = "f.state IN ('active', 'deleted')" if show_deleted else "f.state = 'active'"
         listed = f"{states} AND ($1::text[] IS NULL OR f.namespace = ANY($1::text[]))"
         records = await self._database.fetch(
@@ -114,16 +107,13 @@ class Reads:
             allowed,
             after_time,
             after_id,
-            size + 1,
+            asked.size + 1,
         )
         total = await self._database.fetchval(
             f"SELECT count(*) FROM {self._tables.files} f WHERE {listed}", allowed
         )
-        rows = [from_record(record) for record in records[:size]]
-        token = ""
-        if len(records) > size:
-            token = encode_page_token(rows[-1].sidecar.created_at, rows[-1].sidecar.file_id)
-        return Page(rows, token, total)
+        page, token = asked.page(records, lambda record: (record["created_at"], record["file_id"]))
+        return Page([from_record(record) for record in page], token, total)
 
     async def find_by_request(
         self, created_by: str, request_id: str, *, since: datetime
@@ -157,22 +147,3 @@ class Reads:
             limit,
         )
         return [record["file_id"] for record in records]
-
-
-def encode_page_token(created_at: datetime, file_id: str) -> str:
-    """The place after a file in the order of `list_files`."""
-    microseconds = (created_at - _EPOCH) // _MICROSECOND
-    return base64.urlsafe_b64encode(f"{microseconds}.{file_id}".encode()).decode().rstrip("=")
-
-
-def decode_page_token(page_token: str) -> tuple[datetime, str]:
-    """Undo `encode_page_token`; InvalidArgument for anything else."""
-    try:
-        padded = page_token + "=" * (-len(page_token) % 4)
-        text = base64.b64decode(padded, altchars=b"-_", validate=True).decode()
-        microseconds, _, file_id = text.partition(".")
-        if "\0" in file_id or not file_id:
-            raise ValueError(page_token)
-        return _EPOCH + int(microseconds) * _MICROSECOND, file_id
-    except (ValueError, OverflowError, binascii.Error, UnicodeError):
-        raise InvalidArgument("not a page_token of this list", field="page_token") from None

@@ -19,9 +19,9 @@ from typing import Any
 
 import asyncpg
 
+from mesh.concurrency.bell import Bell
 from mesh.errors import Aborted
 from mesh.postgres.database import Database
-from storage_server.catalog.bell import Bell
 from storage_server.catalog.epoch import Epoch
 from storage_server.catalog.fences import Fence, Fences
 from storage_server.catalog.rows import (

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from mesh.contract import FULL_PERCENT
 from mesh.errors import ResourceExhausted
 from storage_server.domain.modes import Mode
 
@@ -34,8 +35,8 @@ class Thresholds:
     full: int
 
 
-_EDIT = Thresholds(warning=90, critical=95, full=99)
-_OTHERS = Thresholds(warning=85, critical=92, full=98)
+_EDIT = Thresholds(warning=90, critical=95, full=FULL_PERCENT[Mode.EDIT])
+_OTHERS = Thresholds(warning=85, critical=92, full=FULL_PERCENT[Mode.RW])
 
 
 def thresholds(mode: Mode) -> Thresholds:

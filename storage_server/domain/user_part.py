@@ -8,11 +8,11 @@ from typing import Any
 import orjson
 
 from mesh.content_type import MAX_CONTENT_TYPE_BYTES
+from mesh.contract import DEFAULT_NAMESPACE, MAX_NAMESPACE_BYTES
 from mesh.errors import InvalidArgument
 
 MAX_USER_PART_BYTES = 3072
 MAX_FILENAME_BYTES = 1024
-MAX_NAMESPACE_BYTES = 128
 
 
 def check_user_part(
@@ -23,7 +23,7 @@ def check_user_part(
     version: str = "",
     tags: Sequence[str] = (),
     attributes: Mapping[str, str] | None = None,
-    namespace: str = "default",
+    namespace: str = DEFAULT_NAMESPACE,
     request_id: str = "",
 ) -> None:
     """Refuse what no sidecar should hold, before any byte is stored.

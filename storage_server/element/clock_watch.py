@@ -92,7 +92,7 @@ class ClockWatch:
         if now == self._told:
             return
         if now[0] != self._told[0]:
-            self._element.changed.set()
+            self._element.changed.ring()
         self._told = now
         if doubt:
             _log.warning("no uploads are taken", reason=doubt)

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from mesh.concurrency.backoff import Backoff
 from mesh.concurrency.unbroken import Unbroken
 from mesh.errors import ArtStoreError, InvalidArgument
 from storage_server.catalog.writes import Writes
@@ -15,6 +16,7 @@ from storage_server.element.identity import ElementFile, encode
 from storage_server.element.state import Element
 
 DRAIN_SECONDS = 60
+RETRY_SECONDS = 1.0
 MAX_DRAIN_SECONDS = 7 * 24 * 3600
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -103,10 +105,11 @@ class ModeChange:
 
     async def _abort_after_drain(self) -> None:
         await asyncio.sleep(self._element.drain_seconds_left)
+        backoff = Backoff(RETRY_SECONDS)
         while not allows(self._element.mode, Action.CREATE):
             try:
                 await self._abort_uploads()
                 return
             except ArtStoreError as exc:
                 _log.warning("open uploads not ended yet", reason=exc.message)
-                await asyncio.sleep(1.0)
+                await backoff.pause()

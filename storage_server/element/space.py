@@ -117,4 +117,4 @@ class Space:
         level = self.fill_level
         if level is not self._told:
             self._told = level
-            self._element.changed.set()
+            self._element.changed.ring()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
+from mesh.concurrency.bell import Bell
 from mesh.errors import ArtStoreError, FailedPrecondition, StoreReadOnly, Unavailable
 from storage_server.domain.modes import Action, Mode, allows, require
 from storage_server.element.identity import read
@@ -35,7 +36,7 @@ class Element:
         self.mode = mode
         self.store_id = ""
         self.write_error: ArtStoreError | None = None
-        self.changed = asyncio.Event()
+        self.changed = Bell()
         self._standing = Standing()
         self._has_mover = False
         self._store: Store | None = None
@@ -179,17 +180,17 @@ class Element:
         """A write was tried: None when the store took it, else why not."""
         before, self.write_error = self.write_error, error
         if (before and before.message) != (error and error.message):
-            self.changed.set()
+            self.changed.ring()
 
     def _fail(self, problem: str) -> None:
         if self._problem != problem:
             self._problem = problem
-            self.changed.set()
+            self.changed.ring()
 
     def _recover(self) -> None:
         if self._problem:
             self._problem = ""
-            self.changed.set()
+            self.changed.ring()
 
     # --- mode ------------------------------------------------------------------------
 
@@ -220,7 +221,7 @@ class Element:
     def _set_mode(self, mode: Mode) -> None:
         if self.mode is not mode:
             self.mode = mode
-            self.changed.set()
+            self.changed.ring()
 
     # --- for `storage_server.element.moves` ------------------------------------------
 
@@ -232,4 +233,4 @@ class Element:
     def _move(self, move: Move) -> None:
         before, self._standing = self._standing, self._standing.after(move)
         if self._standing != before:
-            self.changed.set()
+            self.changed.ring()

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from mesh.concurrency.backoff import Backoff
+from mesh.concurrency.bell import Bell
 from mesh.elements.discovery import CHANGES_CHANNEL
 from mesh.errors import Unavailable
 from mesh.redis import translated
-from storage_server.catalog.bell import Bell
 
 # A burst of changes becomes one hint.
 DEBOUNCE_SECONDS = 0.1
-QUIET_SECONDS = 60.0
+RETRY_SECONDS = 1.0
 
 
 async def publish_hints(redis: Any, bell: Bell, element_id: str) -> None:
@@ -20,12 +21,13 @@ async def publish_hints(redis: Any, bell: Bell, element_id: str) -> None:
 
     A hint that is lost costs nothing but time: followers read the feed, never the hints.
     """
+    changes, backoff = bell.listen(), Backoff(RETRY_SECONDS)
     while True:
-        if not await bell.next_ring().wait(QUIET_SECONDS):
-            continue
+        await changes.wait()
+        changes.take()
         try:
             with translated("a hint of changes"):
                 await redis.publish(CHANGES_CHANNEL, element_id)
         except Unavailable:
-            await asyncio.sleep(1.0)
+            await backoff.pause()
         await asyncio.sleep(DEBOUNCE_SECONDS)

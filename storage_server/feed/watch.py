@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import structlog
 
+from mesh.concurrency.single_flight import SingleFlight
+from mesh.contract import HEARTBEAT_SECONDS
 from mesh.elements.feed_cursor import FeedCursor
 from mesh.errors import Unavailable
 from storage_server.catalog.catalog import Catalog
@@ -18,12 +20,13 @@ from storage_server.catalog.rows import FileRow
 
 log = structlog.get_logger("storage_server.feed")
 
-HEARTBEAT_SECONDS = 3.0
 # What this process writes rings; other processes' writes are found by looking.
 POLL_SECONDS = 1.0
 # Of one message: 500 files as large as a sidecar may be are half of what a message may hold.
 BATCH = 500
 MAX_REPAIRS = 3
+# All followers share the one that runs.
+_REPAIR = "repair"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,7 @@ class ChangeWatch:
     def __init__(self, catalog: Catalog, *, make_complete: Callable[[], Awaitable[object]]) -> None:
         self._catalog = catalog
         self._make_complete = make_complete
-        self._completing: asyncio.Task[object] | None = None
+        self._repairs = SingleFlight[str, object]()
 
     async def follow(self, cursor: FeedCursor) -> AsyncGenerator[FeedEvent, None]:
         """The feed from `cursor` on, for ever; a snapshot first when the cursor is of no use.
@@ -107,16 +110,14 @@ class ChangeWatch:
 
     async def stop(self) -> None:
         """Leave a repair that is under way to itself."""
-        if self._completing is not None:
-            self._completing.cancel()
-            await asyncio.gather(self._completing, return_exceptions=True)
+        await self._repairs.stop()
 
     async def _tail(self, cursor: FeedCursor) -> AsyncIterator[FeedEvent]:
         """Changes after the cursor as they come; ends when they are not to be had."""
-        beaten = 0.0
+        beaten, rings = 0.0, self._catalog.bell.listen()
         while True:
             after = cursor.sequence
-            ring = self._catalog.bell.next_ring()
+            rings.take()
             tail = await self._catalog.feed.tail(after, limit=BATCH)
             if tail.epoch != cursor.epoch or tail.head < after:
                 return
@@ -126,7 +127,7 @@ class ChangeWatch:
                 beaten = time.monotonic()
                 yield Beat(cursor, tail.head)
             if not tail.changes:
-                await ring.wait(POLL_SECONDS)
+                await rings.wait(POLL_SECONDS)
                 continue
             yield Changes(tail.epoch, tail.changes)
             last = tail.changes[-1]
@@ -163,24 +164,14 @@ class ChangeWatch:
         for _ in range(MAX_REPAIRS):
             if not await self._catalog.feed.rows_lost():
                 return
-            if self._completing is None or self._completing.done():
+            if _REPAIR not in self._repairs:
                 log.info("rows were lost: files without one are looked for before a snapshot")
-                self._completing = asyncio.create_task(_outcome(self._make_complete()))
-            repair = self._completing
+            repair = self._repairs.join(_REPAIR, self._make_complete)
             while not repair.done():
                 with suppress(Unavailable):
                     head = await self._catalog.feed.head()
                     # Nothing of this history was told yet.
                     yield Beat(FeedCursor(head.epoch), head.sequence)
                 await asyncio.wait((repair,), timeout=HEARTBEAT_SECONDS)
-            if isinstance(error := repair.result(), Exception):
-                raise error
+            repair.result()
         raise Unavailable("rows are lost faster than they can be put back")
-
-
-async def _outcome(work: Awaitable[object]) -> object:
-    """What `work` answers or raises; nobody may be left to be told."""
-    try:
-        return await work
-    except Exception as exc:
-        return exc

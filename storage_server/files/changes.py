@@ -1,4 +1,4 @@
-"""Update, delete, undelete: each rereads the sidecar, writes it, then row and feed.
+"""Update, delete, undelete, hold: each rereads the sidecar, then writes it and its row.
 
 All of it happens under the file's lock and goes on to its end once begun. The sidecar decides:
 expected_revision is compared with it, not with the row.
@@ -17,7 +17,7 @@ from mesh.concurrency.unbroken import Unbroken
 from mesh.errors import Aborted, ArtStoreError, InvalidArgument, NotFound, PermissionDenied
 from mesh.file_ids import canonical_file_id
 from mesh.identity.caller import Caller
-from storage_server.catalog.catalog import Catalog
+from storage_server.catalog.port import FileCatalog
 from storage_server.domain.file_id import is_canonical
 from storage_server.domain.kinds import ChangeKind
 from storage_server.domain.modes import Action
@@ -28,8 +28,7 @@ from storage_server.files.lookup import not_found
 from storage_server.sidecars.locate import locate, locate_blob
 from storage_server.sidecars.reading import ReadSidecar
 from storage_server.store.port import Store
-from storage_server.writing.keyed_locks import KeyedLocks
-from storage_server.writing.recording import Recording, SidecarUncertain
+from storage_server.writing.protocol import Writing
 from storage_server.writing.view import FileView, of_sidecar
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -61,9 +60,8 @@ class Changes:
     """
 
     element: Element
-    catalog: Catalog
-    recording: Recording
-    file_locks: KeyedLocks
+    catalog: FileCatalog
+    writing: Writing
     unbroken: Unbroken
     keep_trash: bool
 
@@ -165,7 +163,7 @@ class Changes:
 
     async def _locked(self, store: Store, wanted: _Wanted) -> FileView:
         kind = wanted.kind
-        async with self.file_locks.hold(wanted.file_id):
+        async with self.writing.hold(wanted.file_id) as held:
             located = await self._locate(store, wanted.file_id)
             sidecar = located.sidecar
             _check_caller(sidecar, wanted.caller, deleted_is_there=kind is ChangeKind.UNDELETED)
@@ -181,7 +179,9 @@ class Changes:
             if changed is sidecar:
                 return await self._as_is(located)
             _check_digest(sidecar, wanted.expected_digest)
-            view = await self._write(store, located, changed, kind)
+            async with held.begin(store, changed, kind, over=located) as write:
+                await write.sidecar(changed)
+                view = await write.row()
             if kind is ChangeKind.DELETED and not self.keep_trash:
                 view = await self._empty_trash(store, view)
             return view
@@ -194,24 +194,9 @@ class Changes:
             raise not_found(file_id)
         return located
 
-    async def _write(
-        self, store: Store, located: ReadSidecar, changed: Sidecar, kind: ChangeKind
-    ) -> FileView:
-        pending_id = await self.recording.intend(changed, kind)
-        try:
-            identity = await self.recording.write_sidecar(
-                store, changed, expected=located.identity, path=located.path
-            )
-        except SidecarUncertain:
-            raise
-        except ArtStoreError:
-            await self.recording.drop_intent(pending_id)
-            raise
-        return await self.recording.write_row(changed, identity, kind)
-
     async def _as_is(self, located: ReadSidecar) -> FileView:
         row = await self.catalog.reads.get(located.sidecar.file_id)
-        view = of_sidecar(located.sidecar, self.recording.ttl_hours, stale=False)
+        view = of_sidecar(located.sidecar, self.writing.ttl_hours, stale=False)
         if row is None:
             return view
         return replace(view, cache_updated_at=row.cache_updated_at, sequence=row.sequence)
@@ -229,7 +214,7 @@ class Changes:
         return replace(view, blob_present=False)
 
 
-async def remove_blob(store: Store, catalog: Catalog, tombstone: Sidecar) -> None:
+async def remove_blob(store: Store, catalog: FileCatalog, tombstone: Sidecar) -> None:
     """Remove the bytes of a deleted file for good. The caller holds its lock."""
     path = await locate_blob(store, tombstone)
     if path is not None:

@@ -8,6 +8,8 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
+from mesh.concurrency.watched import cancel_and_wait
+from mesh.contract import CHUNK_BYTES
 from mesh.errors import DataLoss, InvalidArgument, OutOfRange
 from mesh.identity.caller import Caller
 from storage_server.domain.modes import Action
@@ -19,7 +21,6 @@ from storage_server.sidecars.locate import other_form_of_blob
 from storage_server.store.port import Store
 from storage_server.writing.view import FileView
 
-CHUNK_BYTES = 512 * 1024
 # How often whoever waits for a first byte looks whether the storage still answers at all.
 LOOK_SECONDS = 0.25
 
@@ -115,8 +116,7 @@ class Downloads:
             return task.result()
         finally:
             if not task.done():
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+                await cancel_and_wait(task)
 
 
 async def _next(chunks: AsyncGenerator[bytes, None]) -> bytes | None:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from mesh.concurrency.watched import seen
+from mesh.contract import MAX_BATCH_FILE_IDS
 from mesh.errors import DataLoss, InvalidArgument, NotFound, PermissionDenied, Unavailable
 from mesh.file_ids import canonical_file_id
 from mesh.identity.caller import ALL_NAMESPACES, Caller
@@ -22,7 +24,6 @@ from storage_server.files.refresh import DEADLINE_SECONDS, Refresh
 from storage_server.store.side_by_side import side_by_side
 from storage_server.writing.view import FileView, of_row
 
-MAX_BATCH = 1000
 # More than a silent database takes to be given up, and a refresh.
 _PATIENT_SECONDS = 5.0
 _AT_A_TIME = 8
@@ -128,7 +129,7 @@ class Lookup:
             return await self._refresh.from_sidecar(file_id)
         finally:
             cached.cancel()
-            cached.add_done_callback(_mark_seen)
+            cached.add_done_callback(seen)
 
     async def get_many(
         self, file_ids: Sequence[str], caller: Caller, *, seconds_left: float | None = None
@@ -144,8 +145,8 @@ class Lookup:
             InvalidArgument: more than 1,000 ids.
             Unavailable: it cannot be told of some id whether it is there.
         """
-        if len(file_ids) > MAX_BATCH:
-            raise InvalidArgument(f"at most {MAX_BATCH} file_ids", field="file_ids")
+        if len(file_ids) > MAX_BATCH_FILE_IDS:
+            raise InvalidArgument(f"at most {MAX_BATCH_FILE_IDS} file_ids", field="file_ids")
         file_ids = [canonical_file_id(file_id) for file_id in file_ids]
         wanted = [file_id for file_id in dict.fromkeys(file_ids) if is_canonical(file_id)]
         seconds = _BATCH_SECONDS
@@ -287,12 +288,6 @@ def visible(view: FileView | None, file_id: str, caller: Caller) -> FileView:
 def not_found(file_id: str) -> NotFound:
     """The one answer for a file that never was here, or is not for this caller."""
     return NotFound(f"no file {file_id[:64]!r}")
-
-
-def _mark_seen(left_behind: asyncio.Task[FileView | None]) -> None:
-    """Whoever asked has another answer by now, and does not fetch this one's error."""
-    if not left_behind.cancelled():
-        left_behind.exception()
 
 
 def _is_visible(view: FileView, caller: Caller) -> bool:

@@ -24,18 +24,19 @@ from typing import Protocol
 import structlog
 from prometheus_client import Counter
 
+from mesh.concurrency.breaker import Breaker
+from mesh.concurrency.keyed_locks import KeyedLocks
+from mesh.concurrency.single_flight import SingleFlight
 from mesh.errors import Aborted, ArtStoreError, DataLoss, Unavailable
-from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.fences import Fence, Guard
+from storage_server.catalog.port import FileCatalog
 from storage_server.catalog.rows import FileRow
 from storage_server.catalog.writes import Guarded
 from storage_server.domain.kinds import ChangeKind
 from storage_server.domain.sidecar import FileState
 from storage_server.element.state import Element
-from storage_server.files.breaker import Breaker
 from storage_server.sidecars.locate import locate
 from storage_server.sidecars.reading import ReadSidecar
-from storage_server.writing.keyed_locks import KeyedLocks
 from storage_server.writing.recording import Recording
 from storage_server.writing.view import FileView, of_row, of_sidecar
 
@@ -101,7 +102,7 @@ class Refresh:
     def __init__(
         self,
         element: Element,
-        catalog: Catalog,
+        catalog: FileCatalog,
         recording: Recording,
         file_locks: KeyedLocks,
         lazy_lock: LazyLock,
@@ -112,7 +113,7 @@ class Refresh:
         self._file_locks = file_locks
         self._lazy_lock = lazy_lock
         self._lock_store = Breaker()
-        self._flights: dict[str, asyncio.Task[FileView | None]] = {}
+        self._flights = SingleFlight[str, FileView | None]()
 
     async def refreshed(
         self, file_id: str, row: FileRow | None, *, deadline_seconds: float = DEADLINE_SECONDS
@@ -129,11 +130,7 @@ class Refresh:
             Unavailable: there is no row and the storage does not answer.
             DataLoss: there is no row and the sidecar is damaged.
         """
-        flight = self._flights.get(file_id)
-        if flight is None:
-            flight = asyncio.create_task(self._refresh(file_id, row))
-            self._flights[file_id] = flight
-            flight.add_done_callback(lambda done: self._landed(file_id, done))
+        flight = self._flights.join(file_id, lambda: self._refresh(file_id, row))
         await asyncio.wait({flight}, timeout=deadline_seconds)
         if flight.done():
             try:
@@ -158,11 +155,6 @@ class Refresh:
             await self._element.prove()
             return None
         return of_sidecar(located.sidecar, self._recording.ttl_hours, stale=True)
-
-    def _landed(self, file_id: str, flight: asyncio.Task[FileView | None]) -> None:
-        self._flights.pop(file_id, None)
-        if not flight.cancelled():
-            flight.exception()
 
     async def _refresh(self, file_id: str, row: FileRow | None) -> FileView | None:
         if row is None:

@@ -21,6 +21,8 @@ from prometheus_client import Counter, Gauge, Histogram
 from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError, ReadOnlyError
 
+from mesh.concurrency.backoff import Backoff
+from mesh.concurrency.unbroken import Unbroken
 from mesh.errors import Aborted, Unavailable
 from mesh.redis import translated
 from storage_server.locks import scripts
@@ -95,7 +97,7 @@ class ElementLocks:
         self._fences_key = f"artstore:{{{element_id}}}:fences"
         self._fence_prefix = f"artstore:{{{element_id}}}:fence:"
         self._mine: dict[str, HeldLock] = {}
-        self._releases: set[asyncio.Task[None]] = set()
+        self._releases = Unbroken()
 
     @asynccontextmanager
     async def hold(
@@ -130,7 +132,7 @@ class ElementLocks:
             self._mine.pop(held.owner, None)
             HELD.labels(kind.name).dec()
             HOLD_SECONDS.labels(kind.name).observe(time.monotonic() - started)
-            await asyncio.shield(self._release(held))
+            await self._releases.run(self._release(held))
 
     async def list_locks(self) -> list[LockEntry]:
         """The locks held on the element, highest priority first."""
@@ -171,7 +173,7 @@ class ElementLocks:
         self, kind: LockKind, file_id: str, operation_id: str, wait_seconds: float
     ) -> tuple[HeldLock, float]:
         started = time.monotonic()
-        poll, waited = FIRST_POLL_SECONDS, False
+        backoff, waited = Backoff(FIRST_POLL_SECONDS, LONGEST_POLL_SECONDS), False
         owner = secrets.token_hex(16)
         while True:
             asked = time.monotonic()
@@ -190,8 +192,7 @@ class ElementLocks:
                 OUTCOMES.labels(kind.name, "timeout" if waited else "refused").inc()
                 raise refusal(result)
             waited = True
-            await asyncio.sleep(min(poll, left))
-            poll = min(poll * 2, LONGEST_POLL_SECONDS)
+            await asyncio.sleep(min(backoff.delay(), left))
 
     async def _try(
         self, kind: LockKind, file_id: str, owner: str, operation_id: str
@@ -300,19 +301,16 @@ class ElementLocks:
             log.exception("lock not given back, it will expire", lock=field)
 
     def _release_later(self, field: str, owner: str) -> None:
-        work = self._give_back_until_it_expires(field, owner)
-        release = asyncio.create_task(work, name=f"release {field}")
-        self._releases.add(release)
-        release.add_done_callback(self._releases.discard)
+        self._releases.begin(self._give_back_until_it_expires(field, owner))
 
     async def _give_back_until_it_expires(self, field: str, owner: str) -> None:
-        expires = time.monotonic() + self._ttl
+        expires, backoff = time.monotonic() + self._ttl, Backoff(RELEASE_AGAIN_SECONDS)
         while time.monotonic() < expires:
             try:
                 await self._run(scripts.RELEASE, [self._locks_key], [field, owner])
                 return
             except Unavailable:
-                await asyncio.sleep(RELEASE_AGAIN_SECONDS)
+                await backoff.pause()
         log.warning("lock not given back, it has expired", lock=field)
 
     async def _run(self, script: str, keys: list[str], arguments: list[str | int]) -> Any:

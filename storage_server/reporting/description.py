@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 
 from artstore.v1 import elements_pb2, types_pb2
+from mesh.contract import MAX_REASON_CHARACTERS
 from mesh.errors import ArtStoreError
 from storage_server.catalog.feed import Feed
 from storage_server.domain.capacity import FillLevel
@@ -34,8 +35,6 @@ _BACKENDS: dict[str, types_pb2.StorageBackend.ValueType] = {
     "local": types_pb2.STORAGE_BACKEND_LOCAL,
     "s3": types_pb2.STORAGE_BACKEND_S3,
 }
-
-MAX_REASON_CHARACTERS = 200
 
 
 class Description:

@@ -18,6 +18,9 @@ from google.protobuf import json_format
 from artstore.v1 import elements_pb2
 from artstore.v1.elements_pb2_grpc import StorageElementServiceStub
 from mesh.calls.status import from_rpc_error
+from mesh.concurrency.backoff import Backoff
+from mesh.concurrency.bell import Bell
+from mesh.contract import REPORT_INTERVAL_SECONDS
 from mesh.elements.discovery import REPORT_CHANNEL, REPORT_KEY_PREFIX
 from mesh.errors import ArtStoreError, Unavailable
 from mesh.identity.credentials import ServiceToken
@@ -30,11 +33,11 @@ if TYPE_CHECKING:
 
 INTERVAL_SECONDS = 2.0
 LIFE_SECONDS = 10
-ADMIN_INTERVAL_SECONDS = 5.0
 CALL_SECONDS = 2.0
 # A burst of changes becomes one report.
 BURST_SECONDS = 0.05
 START_SECONDS = 0.02
+RETRY_SECONDS = 1.0
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -60,38 +63,34 @@ class Reports:
         self._other_writer_until = 0.0
         self._told: dict[str, str] = {}
         self._last_reason = ""
-        self._admin_due = asyncio.Event()
+        self._changes = element.changed.listen()
+        self._admin_due = Bell()
 
     async def to_redis(self) -> None:
         """Report every two seconds and on each change, until cancelled."""
         await self._listening()
         while True:
-            changed = self._element.changed.is_set()
-            self._element.changed.clear()
+            changed = self._changes.take()
             await self._description.look()
             # Not everything that turns it is an event: the database falls silent, say.
             reason = self._description.unwritable_reason
             changed = changed or reason != self._last_reason
             self._last_reason = reason
             if changed:
-                self._admin_due.set()
+                self._admin_due.ring()
             await self._tolerate("redis", self._set_report(changed=changed))
-            with suppress(TimeoutError):
-                async with asyncio.timeout(INTERVAL_SECONDS):
-                    await self._element.changed.wait()
-                    await asyncio.sleep(BURST_SECONDS)
+            await self._changes.wait(INTERVAL_SECONDS, burst_seconds=BURST_SECONDS)
 
     async def to_admin(self) -> None:
         """Report every five seconds and on each change, until cancelled."""
         await self._listening()
+        backoff, due = Backoff(RETRY_SECONDS), self._admin_due.listen()
         while True:
-            self._admin_due.clear()
+            due.take()
             known = True
             if self._speaks():
                 known = await self._tolerate("admin", self._report())
-            with suppress(TimeoutError):
-                async with asyncio.timeout(ADMIN_INTERVAL_SECONDS if known else 1.0):
-                    await self._admin_due.wait()
+            await due.wait(REPORT_INTERVAL_SECONDS if known else backoff.delay())
 
     async def _listening(self) -> None:
         """Nobody should be told of an address before it can be called."""

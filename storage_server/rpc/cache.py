@@ -11,13 +11,11 @@ from artstore.v1 import cache_pb2
 from artstore.v1.cache_pb2_grpc import CacheServiceServicer
 from mesh.errors import InvalidArgument
 from mesh.operations.servicer import KINDS
+from mesh.paging import AskedPage
 from storage_server.cache.operations import CacheOperations
 from storage_server.cache.report import Finding, Level, Report
 from storage_server.cache.result import RebuildResult
 from storage_server.locks import LockEntry, LockKind
-
-DEFAULT_PAGE_SIZE = 100
-MAX_PAGE_SIZE = 1000
 
 _LEVELS = {
     cache_pb2.CheckLevel.CHECK_LEVEL_UNSPECIFIED: Level.FULL,
@@ -156,19 +154,11 @@ class CacheServicer(CacheServiceServicer):
         self, request: cache_pb2.ListLocksRequest, context: Any
     ) -> cache_pb2.ListLocksResponse:
         """See the proto."""
-        token = request.page_token
-        if token and not (token.isascii() and token.isdecimal() and len(token) < 10):
-            raise InvalidArgument("not a page token of this list", field="page_token")
-        if request.page_size < 0:
-            raise InvalidArgument("must not be negative", field="page_size")
-        start = int(token or 0)
-        size = min(request.page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
+        asked = AskedPage.of(request, ("locks",), int)
         locks = await self._cache.list_locks()
-        more = start + size < len(locks)
+        page, token = asked.page_by_position(locks)
         return cache_pb2.ListLocksResponse(
-            locks=[_lock(lock) for lock in locks[start : start + size]],
-            next_page_token=str(start + size) if more else "",
-            total_size=len(locks),
+            locks=[_lock(lock) for lock in page], next_page_token=token, total_size=len(locks)
         )
 
     async def ReleaseLock(

@@ -12,11 +12,12 @@ import grpc
 from artstore.v1 import changes_pb2, downloads_pb2, storage_pb2, types_pb2, uploads_pb2
 from artstore.v1.storage_pb2_grpc import StorageServiceServicer
 from mesh.concurrency.unbroken import Unbroken
+from mesh.contract import CHUNK_BYTES
 from mesh.errors import InvalidArgument, PermissionDenied, Unimplemented
 from mesh.identity.caller import Role, current_caller, current_upload_token
 from storage_server.element.mode_change import ModeChange
 from storage_server.files.changes import Changes
-from storage_server.files.download import CHUNK_BYTES, Downloads
+from storage_server.files.download import Downloads
 from storage_server.files.lookup import Lookup
 from storage_server.reporting.description import Description
 from storage_server.rpc import upload_streams
@@ -31,7 +32,7 @@ from storage_server.rpc.messages import (
     timestamp,
 )
 from storage_server.uploads.intake import Intake, Repeated
-from storage_server.uploads.sessions import Sessions
+from storage_server.uploads.resumable_uploads import ResumableUploads
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -47,7 +48,7 @@ class StorageServicer(StorageServiceServicer):
     changes: Changes
     downloads: Downloads
     intake: Intake
-    sessions: Sessions
+    resumable: ResumableUploads
     feed: FeedStreams
     unbroken: Unbroken
 
@@ -84,15 +85,15 @@ class StorageServicer(StorageServiceServicer):
     ) -> uploads_pb2.WriteUploadResponse:
         """See the proto."""
         first = await upload_streams.first_message(context, "upload_id")
-        session, writer = await self.sessions.writer(first.upload_id, current_upload_token())
-        size = await upload_streams.receive_more(first, session, writer, context, self.unbroken)
+        upload, writer = await self.resumable.writer(first.upload_id, current_upload_token())
+        size = await upload_streams.receive_more(first, upload, writer, context, self.unbroken)
         return uploads_pb2.WriteUploadResponse(committed_size_bytes=size)
 
     async def GetUpload(
         self, request: uploads_pb2.GetUploadRequest, context: Context
     ) -> uploads_pb2.GetUploadResponse:
         """See the proto."""
-        size, view = await self.sessions.progress(request.upload_id, current_upload_token())
+        size, view = await self.resumable.progress(request.upload_id, current_upload_token())
         return uploads_pb2.GetUploadResponse(
             committed_size_bytes=size, file=None if view is None else self.answers.file(view)
         )
@@ -107,11 +108,11 @@ class StorageServicer(StorageServiceServicer):
             if created_by not in ("", caller.subject):
                 raise PermissionDenied("only an ADMIN lists others' uploads", reason="ROLE_DENIED")
             created_by = caller.subject
-        rows, token, total = await self.sessions.list_open(
+        rows, token, total = await self.resumable.list_open(
             created_by=created_by, page_size=request.page_size, page_token=request.page_token
         )
         return storage_pb2.ListUploadsResponse(
-            uploads=[open_upload(row, self.sessions.expires_at(row)) for row in rows],
+            uploads=[open_upload(row, self.resumable.expires_at(row)) for row in rows],
             next_page_token=token,
             total_size=total,
         )
@@ -120,7 +121,7 @@ class StorageServicer(StorageServiceServicer):
         self, request: uploads_pb2.CommitUploadRequest, context: Context
     ) -> uploads_pb2.CommitUploadResponse:
         """See the proto."""
-        view = await self.sessions.commit(
+        view = await self.resumable.commit(
             request.upload_id,
             current_upload_token(),
             optional(request, "size_bytes"),
@@ -135,7 +136,7 @@ class StorageServicer(StorageServiceServicer):
         self, request: uploads_pb2.AbortUploadRequest, context: Context
     ) -> uploads_pb2.AbortUploadResponse:
         """See the proto."""
-        await self.sessions.abort(request.upload_id, current_upload_token())
+        await self.resumable.abort(request.upload_id, current_upload_token())
         return uploads_pb2.AbortUploadResponse()
 
     async def Download(  # type: ignore[override]

@@ -16,27 +16,26 @@ import grpc
 
 from artstore.v1 import types_pb2, uploads_pb2
 from mesh.concurrency.unbroken import Unbroken
+from mesh.concurrency.watched import seen
+from mesh.contract import ACCEPTED
 from mesh.errors import ArtStoreError, InvalidArgument
+from mesh.server.draining import drain
 from storage_server.rpc.messages import optional
-from storage_server.uploads.session import Session, Writer
-from storage_server.uploads.streaming import StreamedUpload
+from storage_server.uploads.resumable import ResumableUpload, Writer
+from storage_server.uploads.streamed import StreamedUpload
 from storage_server.writing.view import FileView
 
 T = TypeVar("T")
-
-ACCEPTED = (("artstore-accepted", "1"),)
-"""Initial metadata that says: accepted, send the bytes. A refused call has none."""
 
 # A stream that is sending meets its interruption at its next message by itself; only then
 # does the client certainly see the status. One that is silent is ended from outside.
 NOTICE_SECONDS = 0.1
 DISCARD_SECONDS = 1.0
-# A status that goes out while the client is sending may reach it as INTERNAL (grpc#36066). So
-# what it still sends is dropped until it ends or is silent, but not for ever.
-SILENCE_SECONDS = 0.1
 # Whoever ends a stream does so together with its last message.
 END_SECONDS = 2.0
+# For `drain`: a client that was told to send has far more on its way than one that was not.
 DRAIN_SECONDS = 3.0
+SILENCE_SECONDS = 0.1
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -64,12 +63,12 @@ async def receive(stream: StreamedUpload, context: Context, unbroken: Unbroken) 
 
 
 async def _leave_nothing(stream: StreamedUpload, unbroken: Unbroken) -> None:
-    if not stream.ended.is_set():
+    if not stream.is_over:
         unbroken.begin(stream.discard())
         # A storage that is silent holds up the removal, not the status.
         with suppress(TimeoutError):
             async with asyncio.timeout(DISCARD_SECONDS):
-                await stream.ended.wait()
+                await stream.until_over()
 
 
 async def _receive(stream: StreamedUpload, reader: _Reader, deadline: float | None) -> FileView:
@@ -96,7 +95,7 @@ async def _receive(stream: StreamedUpload, reader: _Reader, deadline: float | No
 
 async def receive_more(
     first: uploads_pb2.WriteUploadRequest,
-    session: Session,
+    upload: ResumableUpload,
     writer: Writer,
     context: Context,
     unbroken: Unbroken,
@@ -106,20 +105,22 @@ async def receive_more(
     try:
         await context.send_initial_metadata(ACCEPTED)
         await reader.until_interrupted(
-            _receive_more(first, session, writer, reader), writer.interrupted
+            _receive_more(first, upload, writer, reader), writer.interrupted
         )
     except BaseException as exc:
         # What came is kept, however the stream ended; its own error is the one to tell.
-        unbroken.begin(_end_quietly(session, writer))
+        unbroken.begin(_end_quietly(upload, writer))
         if isinstance(exc, ArtStoreError):
             await reader.drain()
         raise
-    return await unbroken.run(session.end(writer))
+    return await unbroken.run(upload.end(writer))
 
 
-async def _receive_more(message: Any, session: Session, writer: Writer, reader: _Reader) -> None:
-    upload_id = session.upload_id
-    read, write = reader.read, session.write
+async def _receive_more(
+    message: Any, upload: ResumableUpload, writer: Writer, reader: _Reader
+) -> None:
+    upload_id = upload.upload_id
+    read, write = reader.read, upload.write
     while message is not grpc.aio.EOF:
         if message.upload_id and message.upload_id != upload_id:
             raise InvalidArgument("a stream is of one upload", field="upload_id")
@@ -129,9 +130,9 @@ async def _receive_more(message: Any, session: Session, writer: Writer, reader: 
         message = await read()
 
 
-async def _end_quietly(session: Session, writer: Writer) -> None:
+async def _end_quietly(upload: ResumableUpload, writer: Writer) -> None:
     try:
-        await session.end(writer)
+        await upload.end(writer)
     except ArtStoreError:
         return
 
@@ -182,14 +183,8 @@ class _Reader:
 
     async def drain(self) -> None:
         """Drop what the client still sends, until its status will surely reach it."""
-        if self._cut:
-            return
-        with suppress(TimeoutError):
-            async with asyncio.timeout(DRAIN_SECONDS):
-                while True:
-                    async with asyncio.timeout(SILENCE_SECONDS):
-                        if await self._read() is grpc.aio.EOF:
-                            return
+        if not self._cut:
+            await drain(self._read, seconds=DRAIN_SECONDS, silence_seconds=SILENCE_SECONDS)
 
     async def until_interrupted(
         self, work: Coroutine[Any, Any, T], interrupted: asyncio.Future[ArtStoreError]
@@ -215,9 +210,8 @@ class _Reader:
                 self._cut = True
                 task.cancel()
             await asyncio.wait({task})
-        if not task.cancelled():
-            # Looked at: a caller that left does not fetch it.
-            task.exception()
+        # A caller that left does not fetch its error.
+        seen(task)
 
 
 def _crc32c(chunk: types_pb2.Chunk) -> int | None:

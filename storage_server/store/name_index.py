@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from mesh.concurrency.single_flight import SingleFlight
 from mesh.errors import Unavailable
 from storage_server.domain.file_id import time_of
 from storage_server.domain.naming import file_id_in_name, is_sidecar_name
@@ -70,7 +71,7 @@ class NameIndex:
         self._current_stamp = current_stamp
         self._life_seconds = life_seconds
         self._kept: OrderedDict[str, _Index] = OrderedDict()
-        self._flights: dict[str, tuple[float, asyncio.Task[_Index]]] = {}
+        self._flights = SingleFlight[str, _Index]()
         self._slots = asyncio.Semaphore(MAX_LISTINGS)
         self._changed: dict[str, float] = {}
 
@@ -107,10 +108,7 @@ class NameIndex:
 
     async def close(self) -> None:
         """End the listings under way."""
-        flights = [flight for _, flight in self._flights.values()]
-        for flight in flights:
-            flight.cancel()
-        await asyncio.gather(*flights, return_exceptions=True)
+        await self._flights.stop()
 
     async def _index_for(self, file_ids: Collection[str], folder: str, *, patient: bool) -> _Index:
         """An index of the folder that is not older than the question, where that matters.
@@ -121,10 +119,9 @@ class NameIndex:
         index = await self._kept_index(folder, file_ids)
         while index is None:
             flight = self._flights.get(folder) or await self._take_off(folder, patient=patient)
-            began, landing = flight
-            found = await _landed(landing)
+            found = await _landed(flight)
             known = bool(file_ids) and all(file_id in found.by_id for file_id in file_ids)
-            if began >= asked or known:
+            if found.began >= asked or known:
                 index = found
         return index
 
@@ -146,7 +143,7 @@ class NameIndex:
             self._kept.move_to_end(folder)
         return index
 
-    async def _take_off(self, folder: str, *, patient: bool) -> tuple[float, asyncio.Task[_Index]]:
+    async def _take_off(self, folder: str, *, patient: bool) -> asyncio.Task[_Index]:
         try:
             async with asyncio.timeout(None if patient else WAIT_SECONDS):
                 await self._slots.acquire()
@@ -157,12 +154,8 @@ class NameIndex:
         if folder in self._flights:
             # Another one that waited for a slot was here first.
             self._slots.release()
-            return self._flights[folder]
         began = time.monotonic()
-        flight = asyncio.create_task(self._list(folder, began))
-        flight.add_done_callback(_ignore_error)
-        self._flights[folder] = (began, flight)
-        return began, flight
+        return self._flights.join(folder, lambda: self._list(folder, began))
 
     async def _list(self, folder: str, began: float) -> _Index:
         try:
@@ -176,7 +169,6 @@ class NameIndex:
             return index
         finally:
             self._changed.pop(folder, None)
-            del self._flights[folder]
             self._slots.release()
 
     def _may_be_kept(self, index: _Index) -> bool:
@@ -195,12 +187,6 @@ async def _landed(flight: asyncio.Task[_Index]) -> _Index:
         if flight.cancelled():
             raise Unavailable("the store is closed", reason="STORAGE_DOWN") from None
         raise
-
-
-def _ignore_error(flight: asyncio.Task[_Index]) -> None:
-    """Whoever waited has met the error; nobody may be waiting any more."""
-    if not flight.cancelled():
-        flight.exception()
 
 
 def names_by_id(names: Iterable[str], *, sidecars: bool = True) -> Mapping[str, Sequence[str]]:

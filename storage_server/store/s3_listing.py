@@ -14,6 +14,7 @@ from urllib.parse import unquote_plus
 from xml.etree import ElementTree
 from xml.sax.saxutils import unescape
 
+from mesh.concurrency.watched import cancel_and_wait
 from mesh.errors import Unavailable
 from storage_server.domain.naming import is_sidecar_name
 from storage_server.store.port import (
@@ -61,9 +62,7 @@ async def pages(
                 )
             yield await threads.run("a page of a listing", parse_page, xml, len(prefix))
     finally:
-        if ahead is not None:
-            ahead.cancel()
-            await asyncio.gather(ahead, return_exceptions=True)
+        await cancel_and_wait(ahead)
 
 
 def _next_token(xml: bytes, last: str) -> str:

@@ -14,6 +14,8 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mesh.concurrency.backoff import Backoff
+from mesh.concurrency.watched import cancel_and_wait
 from mesh.errors import Aborted, ArtStoreError, Unavailable
 from storage_server.store.digest import RunningDigest
 from storage_server.store.port import SIDECAR_SUFFIX, SealedBlob
@@ -22,6 +24,7 @@ from storage_server.store.s3_read import read_blob
 from storage_server.store.threads import Threads
 
 _TRIES = 3
+_FIRST_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 0.2, 0.8
 # Some servers copy the parts together when an upload is completed, and are silent meanwhile.
 _ASSEMBLY_BYTES_PER_SECOND = 10 << 20
 _REREAD_BYTES = 1 << 20
@@ -103,6 +106,8 @@ class S3Object:
         limit = now() + seconds
         until = limit - min(_LAST_LOOK_SECONDS, seconds / 10)
         order = {"UploadId": upload_id, "MultipartUpload": {"Parts": list(parts)}}
+        # Few tries, and one process that makes them: they are to last, not to be spread.
+        backoff = Backoff(_FIRST_PAUSE_SECONDS, _MAX_PAUSE_SECONDS, factor=4.0, spread=lambda: 1.0)
         for attempt in range(_TRIES):
             try:
                 await self._complete_once(order, size, until)
@@ -117,7 +122,7 @@ class S3Object:
                     if isinstance(exc, Refused):
                         raise self._client.unexpected(exc, f"completing {self.key}") from exc
                     raise
-                await asyncio.sleep(0.2 * 4**attempt)
+                await backoff.pause()
 
     async def size(self, expected: int) -> int | None:
         """Its size, None while there is none. `expected` bytes decide how long that may take."""
@@ -180,8 +185,7 @@ class S3Object:
                     if now() - heard_at >= patience:
                         raise
         finally:
-            completing.cancel()
-            await asyncio.gather(completing, return_exceptions=True)
+            await cancel_and_wait(completing)
 
     async def _is_made_already(
         self, refusal: Refused, size: int, digest: SealedBlob | None

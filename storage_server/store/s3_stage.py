@@ -11,6 +11,7 @@ import io
 import time
 from collections.abc import Callable, Sequence
 
+from mesh.concurrency.watched import cancel_and_wait
 from mesh.errors import (
     ArtStoreError,
     DataLoss,
@@ -198,9 +199,7 @@ class S3Stage:
             return
         self._closed = True
         try:
-            for task in self._sending:
-                task.cancel()
-            await asyncio.gather(*self._sending, return_exceptions=True)
+            await cancel_and_wait(*self._sending)
             await self._pipeline.settle()
         finally:
             self._tail = []

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
+from mesh.concurrency.watched import seen
 from mesh.errors import ArtStoreError, Unavailable
 from storage_server.store.os_errors import WriteError, translated
 
@@ -66,7 +67,8 @@ class Threads:
             job = asyncio.wrap_future(self._pool.submit(call, *args, **kwargs))
         except RuntimeError as exc:
             raise Unavailable("the store is closed", reason="STORAGE_DOWN") from exc
-        job.add_done_callback(_mark_seen)
+        # A caller that is gone does not meet the error.
+        job.add_done_callback(seen)
         return job
 
     async def outcome(self, job: asyncio.Future[T], what: str, seconds: float | None = None) -> T:
@@ -101,9 +103,3 @@ def silent(what: str, seconds: float) -> Unavailable:
     return Unavailable(
         f"the storage did not answer within {seconds:g} s: {what}", reason="STORAGE_SILENT"
     )
-
-
-def _mark_seen(job: asyncio.Future[T]) -> None:
-    """Whoever waits meets the error; when the caller is gone it is nobody's."""
-    if not job.cancelled():
-        job.exception()

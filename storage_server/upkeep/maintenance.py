@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from mesh.concurrency.bell import Bell
 from mesh.errors import ArtStoreError
 from storage_server.element.clock import Clock
 from storage_server.element.phase import Phase
@@ -17,7 +18,7 @@ from storage_server.upkeep.purge import Purge
 from storage_server.upkeep.sweep import Sweeper
 from storage_server.upkeep.trash import Trash
 from storage_server.uploads.intake import Intake
-from storage_server.uploads.sessions import Sessions
+from storage_server.uploads.keeping import UploadKeeping
 from storage_server.writing.replay import INTERVAL_SECONDS, Replay
 
 SELDOM_SECONDS = 600.0
@@ -31,44 +32,41 @@ class Maintenance:
 
     element: Element
     replay: Replay
-    sessions: Sessions
+    uploads: UploadKeeping
     intake: Intake
     sweeper: Sweeper
     trash: Trash
     purge: Purge
     clock: Clock
     stream_idle_seconds: float
-    _due: asyncio.Event = field(default_factory=asyncio.Event)
+    _due: Bell = field(default_factory=Bell)
     _first: bool = True
     _seldom_at: float = 0.0
 
     def started(self) -> None:
         """Do at once what earlier writers left."""
         self._first = True
-        self._due.set()
+        self._due.ring()
 
     async def watch(self) -> None:
         """Every ten seconds, and at once when due, until cancelled."""
+        due = self._due.listen()
         while True:
-            self._due.clear()
+            due.take()
             if self.element.phase is Phase.WRITING:
                 await self._round()
-            try:
-                async with asyncio.timeout(INTERVAL_SECONDS):
-                    await self._due.wait()
-            except TimeoutError:
-                continue
+            await due.wait(INTERVAL_SECONDS)
 
     async def watch_streams(self) -> None:
         """End streams that have fallen silent, until cancelled."""
         while True:
             await asyncio.sleep(min(INTERVAL_SECONDS, self.stream_idle_seconds / 4))
             self.intake.interrupt_idle(self.stream_idle_seconds)
-            self.sessions.interrupt_idle(self.stream_idle_seconds)
+            self.uploads.interrupt_idle(self.stream_idle_seconds)
 
     async def _round(self) -> None:
         done = await self._try("replay", self.replay.all)
-        await self._try("idle sessions", self.sessions.close_idle)
+        await self._try("stages of idle uploads", self.uploads.close_idle)
         if self._first and done:
             swept = await self._try("first sweep", self._first_sweep)
             self._first = not swept
@@ -80,11 +78,11 @@ class Maintenance:
         if now - self._seldom_at >= SELDOM_SECONDS or not self._seldom_at:
             self._seldom_at = now
             await self._try("sweep", self._sweep)
-            await self._try("idle uploads", self.sessions.drop_idle)
+            await self._try("idle uploads", self.uploads.drop_idle)
             await self._try("old tombstones", self.purge.run)
 
     async def _first_sweep(self) -> None:
-        await self.sessions.settle_open()
+        await self.uploads.settle_open()
         await self.sweeper.sweep(grace_seconds=0)
 
     async def _sweep(self) -> None:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
+from mesh.concurrency.keyed_locks import KeyedLocks
 from mesh.errors import Aborted, ArtStoreError
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.fences import Fence, Guard
@@ -22,7 +23,6 @@ from storage_server.locks import ElementLocks, LockKind
 from storage_server.sidecars.locate import locate
 from storage_server.sidecars.reading import ReadSidecar
 from storage_server.store.port import Store
-from storage_server.writing.keyed_locks import KeyedLocks
 
 _log = structlog.stdlib.get_logger(__name__)
 

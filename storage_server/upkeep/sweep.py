@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import structlog
 
+from mesh.concurrency.keyed_locks import KeyedLocks
 from mesh.errors import ArtStoreError
 from storage_server.catalog.catalog import Catalog
 from storage_server.domain.naming import file_id_in_name
 from storage_server.element.state import Element
 from storage_server.store.port import SIDECAR_SUFFIX
-from storage_server.writing.keyed_locks import KeyedLocks
 
 GRACE_SECONDS = 3600.0
 

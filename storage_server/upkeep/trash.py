@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
+from mesh.concurrency.keyed_locks import KeyedLocks
 from mesh.errors import ArtStoreError
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.rows import FileRow
@@ -14,7 +15,6 @@ from storage_server.domain.sidecar import FileState
 from storage_server.element.state import Element
 from storage_server.files.changes import remove_blob
 from storage_server.sidecars.locate import locate
-from storage_server.writing.keyed_locks import KeyedLocks
 
 _log = structlog.stdlib.get_logger(__name__)
 

@@ -11,8 +11,8 @@ from typing import Any
 import orjson
 
 from mesh import content_type
+from mesh.contract import DEFAULT_NAMESPACE, MAX_REQUEST_ID_BYTES
 from mesh.errors import InvalidArgument
-from mesh.identity.caller import DEFAULT_NAMESPACE
 from storage_server.domain import naming
 from storage_server.domain.fields import USER_PART, values_of
 from storage_server.domain.file_id import time_of
@@ -23,7 +23,6 @@ from storage_server.store.port import SealedBlob
 
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 DEFAULT_RETENTION_DAYS = 30
-MAX_REQUEST_ID_BYTES = 128
 MAX_SIZE_BYTES = 1 << 60
 # By versions before this one, whose uploads go on and whose requests may be repeated.
 _LONGEST_EVER_TAKEN_DAYS = 36_500

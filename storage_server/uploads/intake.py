@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
+from mesh.concurrency.keyed_locks import KeyedLocks
+from mesh.contract import REQUEST_LIFE_SECONDS
 from mesh.errors import (
     Aborted,
     AlreadyExists,
@@ -18,19 +20,24 @@ from mesh.errors import (
     Unavailable,
 )
 from mesh.identity.caller import Caller
-from storage_server.catalog.catalog import Catalog
+from storage_server.catalog.port import FileCatalog
 from storage_server.catalog.uploads import UploadRow
 from storage_server.domain.file_id import new_file_id
 from storage_server.domain.naming import blob_path
 from storage_server.element.clock import Clock
 from storage_server.uploads.header import Header, checked, describes, draft, require_new
-from storage_server.uploads.sessions import Find, Sessions, StartedUpload, require_present
-from storage_server.uploads.streaming import StreamedUpload, UploadParts
-from storage_server.writing.keyed_locks import KeyedLocks
+from storage_server.uploads.open_uploads import OpenUploads
+from storage_server.uploads.parts import UploadParts
+from storage_server.uploads.resumable_uploads import (
+    Find,
+    ResumableUploads,
+    StartedUpload,
+    require_present,
+)
+from storage_server.uploads.streamed import StreamedUpload
 from storage_server.writing.replay import Replay
 from storage_server.writing.view import FileView, of_row
 
-REQUEST_LIFE = timedelta(days=7)
 TAKE_OVER_SECONDS = 60.0
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -53,16 +60,18 @@ class Intake:
     def __init__(
         self,
         parts: UploadParts,
-        catalog: Catalog,
-        sessions: Sessions,
+        catalog: FileCatalog,
+        uploads: OpenUploads,
+        resumable: ResumableUploads,
         replay: Replay,
-        find: Find,
         *,
+        find: Find,
         clock: Clock,
     ) -> None:
         self._parts = parts
         self._catalog = catalog
-        self._sessions = sessions
+        self._uploads = uploads
+        self._resumable = resumable
         self._replay = replay
         self._find = find
         self._clock = clock
@@ -93,7 +102,7 @@ class Intake:
             if view is not None:
                 return Repeated(view)
             if upload is not None:
-                await self._sessions_end(upload)
+                await self._end_upload(upload)
             stream = await self._begin_stream(header, caller.subject)
             self._by_request[key] = stream
             return stream
@@ -105,7 +114,7 @@ class Intake:
         """
         header = self._checked(header, caller)
         if not header.request_id:
-            return await self._start_session(header, caller.subject)
+            return await self._start_upload(header, caller.subject)
         key = (caller.subject, header.request_id)
         async with self._request_locks.hold(key):
             await self._take_over_stream(key, header)
@@ -113,10 +122,10 @@ class Intake:
             if upload is not None:
                 if view is None:
                     await self._end_unless_writing(upload)
-                return await self._sessions.reopen(upload)
+                return await self._resumable.reopen(upload)
             if view is not None:
-                return await self._sessions.open_for_file(header, view.sidecar)
-            return await self._start_session(header, caller.subject)
+                return await self._resumable.open_for_file(header, view.sidecar)
+            return await self._start_upload(header, caller.subject)
 
     # --- for the element -------------------------------------------------------------
 
@@ -126,7 +135,7 @@ class Intake:
         for upload in running:
             upload.interrupt(error)
         if running:
-            waits = [asyncio.ensure_future(upload.ended.wait()) for upload in running]
+            waits = [asyncio.ensure_future(upload.until_over()) for upload in running]
             await asyncio.wait(waits, timeout=TAKE_OVER_SECONDS)
 
     def interrupt_idle(self, idle_seconds: float) -> None:
@@ -142,7 +151,7 @@ class Intake:
 
     def _checked(self, header: Header, caller: Caller) -> Header:
         self._parts.element.writing()
-        if not self._catalog.database.available:
+        if not self._catalog.available:
             raise Unavailable("the database does not answer, so no upload could be committed")
         header = checked(header, caller.subject)
         if not caller.may_write(header.namespace):
@@ -161,7 +170,7 @@ class Intake:
         stream.interrupt(Aborted("a newer call with the same request_id", reason="TAKEN_OVER"))
         try:
             async with asyncio.timeout(TAKE_OVER_SECONDS):
-                await stream.ended.wait()
+                await stream.until_over()
         except TimeoutError as exc:
             raise Unavailable("the first upload with this request_id is still ending") from exc
 
@@ -174,7 +183,7 @@ class Intake:
             AlreadyExists: of another header.
             NotFound: its file was deleted since.
         """
-        since = datetime.now(UTC) - REQUEST_LIFE
+        since = datetime.now(UTC) - timedelta(seconds=REQUEST_LIFE_SECONDS)
         # A commit that was cut off has an intent and no row yet.
         await self._replay.of_request(header.request_id)
         row = await self._catalog.reads.find_by_request(*key, since=since)
@@ -213,12 +222,12 @@ class Intake:
         self._running[sidecar.file_id] = stream
         return stream
 
-    async def _start_session(self, header: Header, created_by: str) -> StartedUpload:
+    async def _start_upload(self, header: Header, created_by: str) -> StartedUpload:
         self._parts.element.require_creating()
         require_new(header)
-        return await self._sessions.open(header, new_file_id(self._clock.now()), created_by)
+        return await self._resumable.open(header, new_file_id(self._clock.now()), created_by)
 
-    async def _end_unless_writing(self, upload: UploadRow) -> None:
+    async def _end_unless_writing(self, row: UploadRow) -> None:
         """Give an open upload up when the store takes no writes.
 
         The request then goes to another element, and this upload must never become a second file.
@@ -229,16 +238,16 @@ class Intake:
         try:
             self._parts.element.require_writes()
         except StoreReadOnly:
-            session = await self._sessions.load_session(upload.upload_id)
-            if session is not None:
-                await self._parts.unbroken.run(self._sessions.end(session))
-            if session is None or not session.is_file:
+            upload = await self._uploads.load(row.upload_id)
+            if upload is not None:
+                await self._parts.unbroken.run(self._uploads.end(upload))
+            if upload is None or not upload.state.is_file:
                 raise
 
-    async def _sessions_end(self, upload: UploadRow) -> None:
-        session = await self._sessions.load_session(upload.upload_id)
-        if session is not None:
-            await self._sessions.end(session)
+    async def _end_upload(self, row: UploadRow) -> None:
+        upload = await self._uploads.load(row.upload_id)
+        if upload is not None:
+            await self._uploads.end(upload)
 
     def _ended(self, stream: StreamedUpload) -> None:
         self._running.pop(stream.file_id, None)

@@ -1,16 +1,15 @@
-"""How every write is recorded: intent, sidecar, then row and feed in one statement."""
+"""The steps of a write, each by itself; `protocol` says in which order, and what may fail."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 
 import structlog
 
 from mesh.errors import Aborted, ArtStoreError, ResourceExhausted, StoreReadOnly, Unavailable
-from storage_server.catalog.catalog import Catalog
+from storage_server.catalog.port import FileCatalog
 from storage_server.catalog.writes import Guarded
 from storage_server.domain.kinds import ChangeKind
 from storage_server.domain.modes import Mode
@@ -29,7 +28,7 @@ class SidecarUncertain(Unavailable):
 
 
 class Recording:
-    """Writes sidecars and rows in the right order. The caller holds the file's lock.
+    """Writes intents, sidecars and rows. The caller holds the file's lock.
 
     Args:
         ttl_hours: of new rows, by mode.
@@ -38,7 +37,7 @@ class Recording:
     def __init__(
         self,
         element: Element,
-        catalog: Catalog,
+        catalog: FileCatalog,
         writer: WriterLock,
         *,
         ttl_hours: Callable[[Mode], int],
@@ -60,18 +59,9 @@ class Recording:
             sidecar.file_id, path, kind, sidecar.request_id
         )
 
-    async def renew_intent(self, sidecar: Sidecar, kind: ChangeKind) -> bool:
-        """Put the intent on record once more, as of now. Whether that was done."""
-        try:
-            await self.intend(sidecar, kind)
-        except ArtStoreError:
-            return False
-        return True
-
-    async def drop_intent(self, pending_id: int) -> None:
-        """The sidecar was certainly not touched. A failure leaves it to the replay."""
-        with suppress(ArtStoreError):
-            await self._catalog.pending.end_pending(pending_id)
+    async def end_intent(self, pending_id: int) -> None:
+        """The sidecar was certainly not touched."""
+        await self._catalog.pending.end_pending(pending_id)
 
     async def write_sidecar(
         self, store: Store, sidecar: Sidecar, *, expected: Identity | None, path: str = ""

@@ -7,15 +7,14 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from mesh.errors import ArtStoreError, DataLoss
-from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.pending import PendingWrite
+from storage_server.catalog.port import FileCatalog
 from storage_server.domain.kinds import ChangeKind
 from storage_server.domain.sidecar import FileState, Sidecar, digest
 from storage_server.element.state import Element
 from storage_server.sidecars.locate import locate, locate_blob
 from storage_server.store.port import SIDECAR_SUFFIX, Store
-from storage_server.writing.keyed_locks import KeyedLocks
-from storage_server.writing.recording import Recording
+from storage_server.writing.protocol import Writing
 
 INTERVAL_SECONDS = 10.0
 # How long a sidecar that was sent may still arrive after its sender gave up.
@@ -27,23 +26,16 @@ _log = structlog.stdlib.get_logger(__name__)
 class Replay:
     """Replays from the sidecar, under the file's lock."""
 
-    def __init__(
-        self,
-        element: Element,
-        catalog: Catalog,
-        recording: Recording,
-        file_locks: KeyedLocks,
-    ) -> None:
+    def __init__(self, element: Element, catalog: FileCatalog, writing: Writing) -> None:
         self._element = element
         self._catalog = catalog
-        self._recording = recording
-        self._file_locks = file_locks
+        self._writing = writing
         self._started_at = datetime.now(UTC)
 
     async def all(self) -> None:
         """Replay what there is; one that fails leaves the others alone."""
         for write in await self._catalog.pending.list_pending():
-            if self._file_locks.is_held(write.file_id):
+            if self._writing.is_held(write.file_id):
                 # Under way, and perhaps for long: a large resumed upload is read again.
                 continue
             try:
@@ -62,7 +54,7 @@ class Replay:
             await self._replay(write)
 
     async def _replay(self, write: PendingWrite) -> None:
-        async with self._file_locks.hold(write.file_id):
+        async with self._writing.hold(write.file_id) as held:
             if not await self._catalog.pending.of_file(write.file_id):
                 return
             store = self._element.writing()
@@ -79,9 +71,8 @@ class Replay:
             sidecar = found.sidecar
             if self._may_still_land(store, write) and not await self._has_landed(write, sidecar):
                 return
-            await self._recording.write_row(
-                sidecar,
-                found.identity,
+            await held.row(
+                found,
                 _kind(write.kind, sidecar),
                 blob_present=await _has_blob(store, sidecar),
             )

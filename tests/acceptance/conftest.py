@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.mesh_fixture import running_mesh
-from tests.mesh_process import MeshProcess
+from tests.support.mesh import MeshProcess, running_mesh
 
 # A DEEP check sleeps for some seconds after it hashed a blob of 4 MiB.
 SCRUB_RATE = 256 * 1024

@@ -17,8 +17,8 @@ import asyncpg
 from artstore.v1 import types_pb2
 from mesh.postgres.urls import with_database
 from tests.integration.cache.backdoor import Backdoor, LocalBackdoor, S3Backdoor
-from tests.mesh_process import MeshProcess
 from tests.services import S3Process, wait_until
+from tests.support.mesh import MeshProcess
 
 SIDECAR_SUFFIX = ".attr.json"
 # What a repair may set anew although the sidecar is the same.

@@ -32,7 +32,7 @@ from artstore.v1 import (
     types_pb2,
     uploads_pb2,
 )
-from tests.mesh_process import MeshFile
+from tests.support.mesh import MeshFile
 
 CHUNK_BYTES = 512 * 1024
 TIMEOUT_SECONDS = 30.0

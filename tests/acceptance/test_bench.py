@@ -13,7 +13,7 @@ from bench.figures import Results
 from bench.meshes import Mesh
 from bench.peers.object_store import object_store
 from bench.report import as_markdown
-from tests.mesh_process import MeshProcess
+from tests.support.mesh import MeshProcess
 
 FILES = 12
 

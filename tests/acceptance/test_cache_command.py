@@ -17,7 +17,7 @@ from artstore_client.cli import app
 from mesh.settings import METRICS_PORT_DISTANCE
 from tests.acceptance.element_operator import Operator, path_of
 from tests.acceptance.outside import Outside
-from tests.mesh_process import MeshProcess
+from tests.support.mesh import MeshProcess
 
 ELEMENT = "se-03"
 

@@ -17,8 +17,8 @@ from google.protobuf import field_mask_pb2
 
 from artstore.v1 import storage_pb2, types_pb2
 from tests.acceptance.outside import Outside
-from tests.mesh_process import MeshProcess
 from tests.services import S3Process
+from tests.support.mesh import MeshProcess
 
 MEBIBYTE = 2**20
 

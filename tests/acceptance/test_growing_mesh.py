@@ -29,9 +29,8 @@ from artstore_client.cli.app import run
 from mesh.postgres.urls import with_database
 from tests.acceptance.outside import Outside, error_info
 from tests.acceptance.test_readme import README, at_this_mesh
-from tests.mesh_fixture import running_mesh
-from tests.mesh_process import REPOSITORY, MeshProcess
 from tests.services import clean_environment, wait_until
+from tests.support.mesh import REPOSITORY, MeshProcess, running_mesh
 
 PORT = 8013
 FOUND_SECONDS = 15.0

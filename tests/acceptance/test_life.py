@@ -11,7 +11,7 @@ import psutil
 
 from tests.acceptance.outside import Outside
 from tests.acceptance.test_cache_sync import assert_all_zero
-from tests.mesh_process import REPOSITORY, MeshProcess, wait_gone
+from tests.support.mesh import REPOSITORY, MeshProcess, wait_gone
 
 StartMesh = Callable[..., MeshProcess]
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests import every_entry
 from tests.every_entry import MEBIBYTE
-from tests.mesh_process import MeshProcess
+from tests.support.mesh import MeshProcess
 
 COMMAND = (sys.executable, "-c", "from artstore_client.cli import main; main()")
 

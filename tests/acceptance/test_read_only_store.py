@@ -21,8 +21,8 @@ from artstore.v1 import elements_pb2, elements_pb2_grpc
 from tests import mounts
 from tests.acceptance.outside import Outside, error_info
 from tests.faults.command import Command, make_file
-from tests.mesh_process import MeshProcess
 from tests.services import wait_until
+from tests.support.mesh import MeshProcess
 
 MEBIBYTE = 2**20
 SIZE = 48 * MEBIBYTE

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from launch import topology
-from tests.mesh_process import REPOSITORY, MeshProcess
 from tests.services import clean_environment
+from tests.support.mesh import REPOSITORY, MeshProcess
 
 README = REPOSITORY / "README.md"
 SECONDS_PER_BLOCK = 60

@@ -19,8 +19,8 @@ import pytest
 from artstore.v1 import accounts_pb2, downloads_pb2, query_pb2
 from launch.topology import METRICS_PORT_DISTANCE
 from tests.acceptance.outside import Outside
-from tests.mesh_process import MeshProcess
 from tests.services import clean_environment
+from tests.support.mesh import MeshProcess
 
 COMMAND = (sys.executable, "-c", "from artstore_client.cli import main; main()")
 

@@ -23,8 +23,8 @@ from artstore_client.cli import selftest as command
 from artstore_client.selftest.selftest import Outcome, SelfTest
 from tests.acceptance.element_operator import Operator, path_of
 from tests.acceptance.outside import Outside
-from tests.mesh_process import MeshProcess
 from tests.services import clean_environment
+from tests.support.mesh import MeshProcess
 
 CHECKS = [
     "upload through ingest",

@@ -16,8 +16,8 @@ import redis
 
 from artstore.v1 import downloads_pb2, storage_pb2
 from tests.acceptance.outside import Outside
-from tests.mesh_process import REPOSITORY, MeshProcess
 from tests.services import PostgresProcess, S3Process, ValkeyProcess
+from tests.support.mesh import REPOSITORY, MeshProcess
 
 StartMesh = Callable[..., MeshProcess]
 

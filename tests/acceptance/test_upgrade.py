@@ -26,9 +26,8 @@ from tests.acceptance.resumable import HeldUpload
 from tests.faults.caller import until
 from tests.fixtures.upgrade.archive import pattern
 from tests.fixtures.upgrade.unpack import WITNESS, Unpacked, rows_sql, unpack
-from tests.mesh_fixture import loud_lines
-from tests.mesh_process import MeshProcess
 from tests.services import wait_until
+from tests.support.mesh import MeshProcess, loud_lines
 
 pytestmark = pytest.mark.timeout(300)
 

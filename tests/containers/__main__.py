@@ -21,7 +21,7 @@ from tests.containers import engine
 from tests.containers.base_images import NoStandIn, needed, provide, remove
 from tests.containers.composed import PROJECTS, RUN
 from tests.containers.leftovers import sweep
-from tests.mesh_process import REPOSITORY
+from tests.support.mesh import REPOSITORY
 
 TEST_SECONDS = 1800
 # Until tests that are told to end have removed what they began.

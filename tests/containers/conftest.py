@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.containers.composed import Address, ComposedMesh, checkout, docker, run
-from tests.mesh_process import REPOSITORY
+from tests.support.mesh import REPOSITORY
 
 UP_SECONDS = 800.0
 

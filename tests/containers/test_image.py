@@ -16,8 +16,8 @@ from launch import topology
 from tests.containers.composed import OF_THIS_RUN, PROJECTS, docker, run
 from tests.contract.test_image import VERSION, locked
 from tests.integration.mesh.test_tls import write_certificate
-from tests.mesh_process import REPOSITORY
 from tests.services import wait_until
+from tests.support.mesh import REPOSITORY
 
 BUILD_SECONDS = 500.0
 LARGEST_BYTES = 250_000_000

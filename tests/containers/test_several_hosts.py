@@ -24,7 +24,7 @@ from tests.containers.failures import (
 from tests.containers.hurts import Containers, Hurt, hurts, silence_of
 from tests.containers.load import Load
 from tests.containers.rolling import SHARED, Rolled, roll
-from tests.mesh_process import REPOSITORY
+from tests.support.mesh import REPOSITORY
 
 UP_SECONDS = 500.0
 PAIRS = (("admin", 8000, (10, 40)), ("ingest", 8020, (20, 50)), ("query", 8030, (30, 60)))

@@ -14,8 +14,6 @@ from tempfile import TemporaryDirectory
 import psutil
 
 from launch import processes
-from tests.mesh_fixture import running_mesh
-from tests.mesh_process import MeshProcess
 from tests.services import (
     PostgresProcess,
     S3Process,
@@ -23,6 +21,7 @@ from tests.services import (
     ValkeyProcess,
     freeze_family,
 )
+from tests.support.mesh import MeshProcess, running_mesh
 
 Step = Callable[[], None]
 STOPPED, FROZEN = "stopped", "frozen"

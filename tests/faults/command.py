@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.mesh_process import MeshProcess
+from tests.support.mesh import MeshProcess
 
 SECONDS = 120.0
 

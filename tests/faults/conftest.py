@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.caller import Caller
-from tests.mesh_fixture import running_mesh
-from tests.mesh_process import MeshProcess
 from tests.services import S3Process
+from tests.support.mesh import MeshProcess, running_mesh
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from launch import processes
-from tests.mesh_process import MeshProcess
+from tests.support.mesh import MeshProcess
 
 INTERVAL_SECONDS = 0.05
 

@@ -14,7 +14,7 @@ from typing import Any
 import asyncpg
 
 from tests.faults.caller import Caller, until
-from tests.mesh_process import MeshProcess
+from tests.support.mesh import MeshProcess
 
 ELEMENTS = ("se-01", "se-02", "se-03")
 SIDECAR = ".attr.json"

@@ -29,7 +29,7 @@ from tests.faults.caller import (
     until,
 )
 from tests.faults.stores import SIDECAR, active_sidecars, paths_of
-from tests.mesh_process import MeshProcess
+from tests.support.mesh import MeshProcess
 
 pytestmark = pytest.mark.timeout(400)
 

@@ -21,7 +21,7 @@ from launch import processes
 from tests.faults.caller import INGEST, Caller, until
 from tests.faults.command import Command, make_file
 from tests.faults.stores import holdings, nothing_left
-from tests.mesh_process import MeshProcess, alive
+from tests.support.mesh import MeshProcess, alive
 
 # The first test of each kind also starts its mesh.
 pytestmark = pytest.mark.timeout(180)

@@ -15,7 +15,7 @@ from artstore.v1 import downloads_pb2, query_pb2
 from artstore_client import Client
 from tests.faults.caller import INGEST, Caller, until
 from tests.faults.memory import watched
-from tests.mesh_process import MeshProcess
+from tests.support.mesh import MeshProcess
 
 pytestmark = pytest.mark.timeout(300)
 

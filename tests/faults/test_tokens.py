@@ -28,8 +28,8 @@ from artstore.v1 import (
 )
 from tests.faults.caller import Caller, Ending, Refused, ended, until
 from tests.faults.stores import holdings, nothing_left
-from tests.mesh_process import MeshProcess
-from tests.unit.mesh.signing import Signer
+from tests.support.mesh import MeshProcess
+from tests.support.token_issuer import Signer
 
 SERVERS = ("admin", "se-01", "se-03", "ingest", "query")
 ELEMENT = "se-01"

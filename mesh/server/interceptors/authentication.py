@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from mesh.contract import AUTHORIZATION_KEY, CALLER_KEY, UPLOAD_TOKEN_KEY
 from mesh.errors import ArtStoreError, Unauthenticated
 from mesh.identity.caller import (
     ANONYMOUS,
-    AUTHORIZATION_KEY,
-    CALLER_KEY,
-    UPLOAD_TOKEN_KEY,
     Caller,
     Role,
     set_current,

@@ -17,12 +17,12 @@ from mesh.calls.status import (
     rule_for,
     to_trailing_metadata,
 )
+from mesh.contract import REQUEST_ID_KEY
 from mesh.errors import ArtStoreError, Unimplemented
-from mesh.server.interceptors.request_ids import REQUEST_ID_KEY
+from mesh.server.draining import drain
 from mesh.server.interceptors.wrapping import Call, Proceed
 
-# A status that is sent while the client still writes is lost: the client sees INTERNAL
-# instead. So its stream is read on for a little, until it pauses, ends, or has had its share.
+# Before a refusal the client's stream is read on for a little: `draining` says why.
 DRAIN_BYTES = 8 * 1024 * 1024
 DRAIN_SECONDS = 2.0
 DRAIN_PAUSE_SECONDS = 0.06
@@ -97,22 +97,12 @@ async def _abort(
 ) -> None:
     call.code, call.details, call.level = code, message[:256], level
     if call.request_streaming:
-        await _drain(call.context)
+        await drain(
+            call.context.read,
+            seconds=DRAIN_SECONDS,
+            silence_seconds=DRAIN_PAUSE_SECONDS,
+            most_bytes=DRAIN_BYTES,
+        )
     await call.context.abort(
         code, message[:1024], trailing_metadata=((REQUEST_ID_KEY, call.request_id), *trailing)
     )
-
-
-async def _drain(context: Any) -> None:
-    left = DRAIN_BYTES
-    try:
-        async with asyncio.timeout(DRAIN_SECONDS):
-            while left > 0:
-                async with asyncio.timeout(DRAIN_PAUSE_SECONDS):
-                    message = await context.read()
-                if message is grpc.aio.EOF:
-                    return
-                left -= len(message) if isinstance(message, bytes) else message.ByteSize()
-    except (TimeoutError, grpc.aio.BaseError, ArtStoreError):
-        # It paused, had its share, or nothing more can be read: the status goes out now.
-        return

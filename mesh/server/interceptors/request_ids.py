@@ -6,10 +6,10 @@ import re
 import secrets
 from typing import Any
 
+from mesh.contract import REQUEST_ID_KEY
 from mesh.server.interceptors.wrapping import Call, Proceed
 from mesh.server.logs import current_request_id
 
-REQUEST_ID_KEY = "x-request-id"
 _ACCEPTED = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 

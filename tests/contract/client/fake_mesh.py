@@ -22,22 +22,16 @@ from artstore.v1 import (
     ingest_pb2_grpc,
     storage_pb2,
     storage_pb2_grpc,
-    tokens_pb2,
     tokens_pb2_grpc,
     types_pb2,
     uploads_pb2,
 )
 from artstore_client import Client
 from mesh import errors
-from mesh.calls.status import rule_for, to_trailing_metadata
+from tests.support.token_issuer import TokenIssuer, refuse
 
 SILENCE_SECONDS = 0.1
 ACCEPTED = (("artstore-accepted", "1"),)
-
-
-async def refuse(context: Any, error: errors.ArtStoreError) -> None:
-    """End the call as a server of the mesh does."""
-    await context.abort(rule_for(error).code, error.message, to_trailing_metadata(error))
 
 
 async def drain(context: Any) -> None:
@@ -311,25 +305,6 @@ class FakeIngest(ingest_pb2_grpc.IngestServiceServicer):
         )
 
 
-class FakeTokens(tokens_pb2_grpc.TokenServiceServicer):
-    """Issues numbered tokens."""
-
-    def __init__(self) -> None:
-        self.issued = 0
-        self.lives_seconds = 900
-        self.refusal: errors.ArtStoreError | None = None
-
-    async def IssueToken(self, request, context):
-        self.issued += 1
-        if self.refusal is not None:
-            await refuse(context, self.refusal)
-        return tokens_pb2.IssueTokenResponse(
-            access_token=f"bearer-{self.issued}",
-            token_type="Bearer",
-            expires_in_seconds=self.lives_seconds,
-        )
-
-
 def _pass_on(verb: str) -> Any:
     """A method of ingest that the element serves: the messages are the same."""
 
@@ -363,7 +338,7 @@ class FakeMesh:
 
     element: FakeElement
     ingest: FakeIngest
-    tokens: FakeTokens
+    tokens: TokenIssuer
     elements: FakeElements
     endpoint: str
     state_folder: Path
@@ -390,7 +365,7 @@ class FakeMesh:
 async def fake_mesh(state_folder: Path) -> AsyncIterator[FakeMesh]:
     """Serve the fakes on a free port."""
     element = FakeElement()
-    ingest, tokens, elements = FakeIngest(element), FakeTokens(), FakeElements()
+    ingest, tokens, elements = FakeIngest(element), TokenIssuer(), FakeElements()
     running: list[grpc.aio.Server] = []
 
     async def start(address: str) -> int:

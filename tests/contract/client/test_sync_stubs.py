@@ -22,8 +22,8 @@ import artstore_client
 from artstore.v1 import downloads_pb2, storage_pb2, storage_pb2_grpc, types_pb2, uploads_pb2
 from artstore_client.errors import from_rpc_error
 from mesh import errors
+from mesh.calls.services import services
 from mesh.calls.status import rule_for, to_trailing_metadata
-from mesh.contract import services
 
 FILES = [
     import_module(service.file.name.replace("/", ".").replace(".proto", "_pb2_grpc"))

@@ -21,8 +21,8 @@ from tests.integration.cache.backdoor import Backdoor, LocalBackdoor, S3Backdoor
 from tests.integration.cache.rig import a_sidecar, path_of
 from tests.integration.storage.process import Process
 from tests.integration.storage.rig import Rig
-from tests.mesh_process import MeshFile
 from tests.services import wait_until
+from tests.support.mesh import MeshFile
 
 ELEMENT = "se-01"
 SIDECAR_SUFFIX = ".attr.json"

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from mesh.postgres.urls import with_database
 from tests.integration.admin.running import ManualClock, RunningAdmin, running_admin
-from tests.unit.mesh.signing import Signer
+from tests.support.token_issuer import Signer
 
 TEN_MINUTES_IN_DAYS = 600 / 86400
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import google_crc32c
 
+from mesh.concurrency.keyed_locks import KeyedLocks
 from mesh.operations import Operations
 from mesh.postgres.database import Database
 from mesh.redis import open_redis
@@ -34,7 +35,6 @@ from storage_server.element import identity
 from storage_server.element.writer import FolderWriterLock
 from storage_server.locks import ElementLocks
 from storage_server.store.port import SIDECAR_SUFFIX, Store
-from storage_server.writing.keyed_locks import KeyedLocks
 from tests.integration.cache.backdoor import Backdoor
 
 ELEMENT_ID = "se-01"

@@ -1,4 +1,8 @@
-"""A migrated catalog on the real PostgreSQL: a shared one that is emptied, or one's own."""
+"""A migrated catalog on the real PostgreSQL: a shared one that is emptied, or one's own.
+
+What single files need of it (`storage_server.catalog.port`) is tested `on_both`, PostgreSQL and
+memory.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,9 @@ import pytest
 from mesh.postgres.database import Database
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.tables import Tables
+from tests.integration.catalog.back_door import MEMORY, POSTGRESQL
 from tests.services import PostgresProcess
+from tests.support.memory_catalog import MemoryCatalog
 
 TABLES = Tables("storage_elem_01_")
 
@@ -40,8 +46,16 @@ async def shared_catalog(postgres: PostgresProcess) -> AsyncIterator[Catalog]:
 
 
 @pytest.fixture
-async def catalog(shared_catalog: Catalog) -> Catalog:
-    """As empty as a new one."""
+def catalog(request: pytest.FixtureRequest) -> Catalog | MemoryCatalog:
+    """As empty as a new one; in PostgreSQL unless the test is marked `on_both`."""
+    if getattr(request, "param", POSTGRESQL) == MEMORY:
+        return MemoryCatalog()
+    emptied: Catalog = request.getfixturevalue("emptied_catalog")
+    return emptied
+
+
+@pytest.fixture
+async def emptied_catalog(shared_catalog: Catalog) -> Catalog:
     for statement in (
         f"TRUNCATE {TABLES.files}, {TABLES.feed}, {TABLES.pending}, {TABLES.uploads},"
         f" {TABLES.feed_head}, {TABLES.fences}",

@@ -14,6 +14,9 @@ from storage_server.domain.file_id import new_file_id, time_of
 from storage_server.domain.kinds import ChangeKind
 from storage_server.domain.sidecar import Sidecar, digest
 from storage_server.store.port import Identity
+from tests.support.memory_catalog import MemoryCatalog
+
+AnyCatalog = Catalog | MemoryCatalog
 
 TTL_HOURS = 24
 
@@ -48,7 +51,9 @@ def an_identity(number: int = 1) -> Identity:
     return Identity(size=900, mtime_ns=1_700_000_000_000_000_000 + number, inode=number)
 
 
-async def upload(catalog: Catalog, sidecar: Sidecar, identity: Identity | None = None) -> Committed:
+async def upload(
+    catalog: AnyCatalog, sidecar: Sidecar, identity: Identity | None = None
+) -> Committed:
     """As an upload does: intent, then row and feed."""
     path = naming.sidecar_path(sidecar.storage_path, sidecar.storage_filename)
     await catalog.pending.begin_write(sidecar.file_id, path, ChangeKind.CREATED)
@@ -56,7 +61,7 @@ async def upload(catalog: Catalog, sidecar: Sidecar, identity: Identity | None =
 
 
 async def commit(
-    catalog: Catalog,
+    catalog: AnyCatalog,
     sidecar: Sidecar,
     kind: ChangeKind,
     identity: Identity | None = None,
@@ -81,13 +86,13 @@ def found(
     )
 
 
-async def lazy(catalog: Catalog, sequence: int | None) -> Guarded:
+async def lazy(catalog: AnyCatalog, sequence: int | None) -> Guarded:
     """As a refresh begins that meets a row of this sequence."""
     return Guarded(Fence(Guard.LAZY, await catalog.fences.draw()), sequence)
 
 
 async def renew(
-    catalog: Catalog, sidecar: Sidecar, guarded: Guarded, number: int = 1, hours: int = 24
+    catalog: AnyCatalog, sidecar: Sidecar, guarded: Guarded, number: int = 1, hours: int = 24
 ) -> bool:
     return await catalog.writes.renew(
         sidecar.file_id,

@@ -5,10 +5,12 @@ from __future__ import annotations
 from storage_server.catalog.catalog import Catalog
 from storage_server.domain.kinds import ChangeKind
 from storage_server.domain.sidecar_changes import tombstoned, updated
-from tests.integration.catalog.files import a_sidecar, commit, now, upload
+from tests.integration.catalog.back_door import clean, on_both
+from tests.integration.catalog.files import AnyCatalog, a_sidecar, commit, now, upload
 
 
-async def test_an_entry_shows_the_file_as_it_is_now(catalog: Catalog) -> None:
+@on_both
+async def test_an_entry_shows_the_file_as_it_is_now(catalog: AnyCatalog) -> None:
     sidecar = a_sidecar()
     await upload(catalog, sidecar)
     changed = updated(sidecar, {"version": "2"}, now())
@@ -20,15 +22,17 @@ async def test_an_entry_shows_the_file_as_it_is_now(catalog: Catalog) -> None:
     assert first.row.sidecar == changed
 
 
-async def test_an_entry_of_a_file_without_row_names_the_file(catalog: Catalog) -> None:
+@on_both
+async def test_an_entry_of_a_file_without_row_names_the_file(catalog: AnyCatalog) -> None:
     sidecar = a_sidecar()
     await upload(catalog, sidecar)
-    await catalog.database.execute(f"DELETE FROM {catalog.tables.files}")
+    await clean(catalog)
     (change,) = await catalog.feed.read(0)
     assert (change.file_id, change.row) == (sidecar.file_id, None)
 
 
-async def test_a_cursor_is_known_by_its_change_id(catalog: Catalog) -> None:
+@on_both
+async def test_a_cursor_is_known_by_its_change_id(catalog: AnyCatalog) -> None:
     committed = await upload(catalog, a_sidecar())
     assert await catalog.feed.change_id_at(1) == committed.change_id
     assert await catalog.feed.change_id_at(2) is None

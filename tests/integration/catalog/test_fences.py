@@ -9,6 +9,8 @@ import pytest
 from mesh.errors import Aborted
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.fences import Fence, Guard
+from tests.integration.catalog.back_door import on_both
+from tests.integration.catalog.files import AnyCatalog
 
 
 async def holds(catalog: Catalog, guard: Guard, number: int) -> bool:
@@ -21,7 +23,8 @@ async def holds(catalog: Catalog, guard: Guard, number: int) -> bool:
     return True
 
 
-async def test_drawn_fences_are_distinct_and_grow(catalog: Catalog) -> None:
+@on_both
+async def test_drawn_fences_are_distinct_and_grow(catalog: AnyCatalog) -> None:
     drawn = await asyncio.gather(*(catalog.fences.draw() for _ in range(30)))
     assert len(set(drawn)) == 30
     assert await catalog.fences.draw() > max(drawn)

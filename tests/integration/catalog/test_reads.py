@@ -15,7 +15,8 @@ from storage_server.domain.kinds import ChangeKind
 from storage_server.domain.sidecar import Sidecar, decode, encode
 from storage_server.domain.sidecar_changes import tombstoned
 from storage_server.store.port import Identity
-from tests.integration.catalog.files import a_sidecar, commit, lazy, now, renew, upload
+from tests.integration.catalog.back_door import on_both
+from tests.integration.catalog.files import AnyCatalog, a_sidecar, commit, lazy, now, renew, upload
 from tests.unit.storage.sidecars import any_sidecar
 
 
@@ -39,6 +40,7 @@ async def test_a_sidecar_goes_through_its_row_without_loss(
     assert summary.digest == row.digest == rows.digest(row.sidecar)
 
 
+@on_both
 @pytest.mark.parametrize(
     "identity",
     [
@@ -47,7 +49,7 @@ async def test_a_sidecar_goes_through_its_row_without_loss(
         Identity(size=900, etag='"abc-1"'),
     ],
 )
-async def test_an_identity_is_kept_whole(catalog: Catalog, identity: Identity) -> None:
+async def test_an_identity_is_kept_whole(catalog: AnyCatalog, identity: Identity) -> None:
     sidecar = a_sidecar()
     await upload(catalog, sidecar, identity)
     row = await catalog.reads.get(sidecar.file_id)
@@ -55,7 +57,8 @@ async def test_an_identity_is_kept_whole(catalog: Catalog, identity: Identity) -
     assert row.identity == identity
 
 
-async def test_a_file_with_an_intent_reads_as_expired(catalog: Catalog) -> None:
+@on_both
+async def test_a_file_with_an_intent_reads_as_expired(catalog: AnyCatalog) -> None:
     sidecar = a_sidecar()
     await upload(catalog, sidecar)
     intent = await catalog.pending.begin_write(sidecar.file_id, "path", ChangeKind.UPDATED)
@@ -138,7 +141,8 @@ async def test_a_page_over_the_maximum_is_lowered(catalog: Catalog) -> None:
         await catalog.reads.list_files(page_size=-1)
 
 
-async def test_a_repeated_request_finds_the_first_file(catalog: Catalog) -> None:
+@on_both
+async def test_a_repeated_request_finds_the_first_file(catalog: AnyCatalog) -> None:
     first = a_sidecar(at=now() - timedelta(minutes=1), request_id="r-1")
     for sidecar in (first, a_sidecar(request_id="r-1"), a_sidecar(request_id="")):
         await upload(catalog, sidecar)

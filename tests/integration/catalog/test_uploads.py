@@ -6,10 +6,10 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.uploads import UploadRow
 from storage_server.store.port import StagedState
-from tests.integration.catalog.files import now
+from tests.integration.catalog.back_door import on_both
+from tests.integration.catalog.files import AnyCatalog, now
 
 STAGE = StagedState(key="mp-1", committed_size_bytes=12, parts=((1, '"e1"', 8, 7), (2, "", 4, 0)))
 
@@ -32,14 +32,16 @@ def an_upload(**fields: Any) -> UploadRow:
     return UploadRow(**{**values, **fields})
 
 
-async def test_an_upload_is_read_back_whole(catalog: Catalog) -> None:
+@on_both
+async def test_an_upload_is_read_back_whole(catalog: AnyCatalog) -> None:
     upload = an_upload(stage=STAGE)
     await catalog.uploads.create(upload)
     assert await catalog.uploads.get(upload.upload_id) == upload
     assert await catalog.uploads.get("se-01.other") is None
 
 
-async def test_progress_is_recorded_while_it_is_open(catalog: Catalog) -> None:
+@on_both
+async def test_progress_is_recorded_while_it_is_open(catalog: AnyCatalog) -> None:
     upload = an_upload()
     await catalog.uploads.create(upload)
     later = now()
@@ -54,11 +56,12 @@ async def test_progress_is_recorded_while_it_is_open(catalog: Catalog) -> None:
     )
 
 
-async def reserved_total(catalog: Catalog) -> int:
+async def reserved_total(catalog: AnyCatalog) -> int:
     return sum(one.reserved_bytes for one in await catalog.uploads.list_open())
 
 
-async def test_a_finished_upload_stays_and_holds_no_room(catalog: Catalog) -> None:
+@on_both
+async def test_a_finished_upload_stays_and_holds_no_room(catalog: AnyCatalog) -> None:
     await catalog.uploads.create(an_upload())
     await catalog.uploads.create(an_upload(upload_id="se-01.u2", reserved_bytes=50))
     assert await reserved_total(catalog) == 150
@@ -71,7 +74,8 @@ async def test_a_finished_upload_stays_and_holds_no_room(catalog: Catalog) -> No
     assert [one.upload_id for one in await catalog.uploads.list_open()] == ["se-01.u2"]
 
 
-async def test_a_request_finds_its_latest_upload(catalog: Catalog) -> None:
+@on_both
+async def test_a_request_finds_its_latest_upload(catalog: AnyCatalog) -> None:
     old = an_upload(created_at=now() - timedelta(days=9), touched_at=now() - timedelta(days=8))
     await catalog.uploads.create(old)
     week_ago = now() - timedelta(days=7)
@@ -89,7 +93,8 @@ async def test_a_request_finds_its_latest_upload(catalog: Catalog) -> None:
     assert await catalog.uploads.find_by_request("bob", "r-1", since=week_ago) is None
 
 
-async def test_a_new_token_replaces_the_old(catalog: Catalog) -> None:
+@on_both
+async def test_a_new_token_replaces_the_old(catalog: AnyCatalog) -> None:
     await catalog.uploads.create(an_upload())
     assert await catalog.uploads.replace_token("se-01.u1", b"new", now=now())
     found = await catalog.uploads.get("se-01.u1")
@@ -98,7 +103,8 @@ async def test_a_new_token_replaces_the_old(catalog: Catalog) -> None:
     assert not await catalog.uploads.replace_token("se-01.other", b"new", now=now())
 
 
-async def test_idle_uploads_are_found_and_forgotten(catalog: Catalog) -> None:
+@on_both
+async def test_idle_uploads_are_found_and_forgotten(catalog: AnyCatalog) -> None:
     await catalog.uploads.create(an_upload(touched_at=now() - timedelta(days=8)))
     await catalog.uploads.create(an_upload(upload_id="se-01.u2"))
     week_ago = now() - timedelta(days=7)

@@ -11,7 +11,9 @@ from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.fences import Fence, Guard
 from storage_server.domain.kinds import ChangeKind
 from storage_server.domain.sidecar_changes import tombstoned, undeleted, updated
+from tests.integration.catalog.back_door import age, clean, damage, on_both
 from tests.integration.catalog.files import (
+    AnyCatalog,
     a_sidecar,
     an_identity,
     commit,
@@ -22,7 +24,8 @@ from tests.integration.catalog.files import (
 )
 
 
-async def test_a_committed_upload_is_a_row_a_feed_entry_and_no_intent(catalog: Catalog) -> None:
+@on_both
+async def test_a_committed_upload_is_a_row_a_feed_entry_and_no_intent(catalog: AnyCatalog) -> None:
     sidecar = a_sidecar()
     committed = await upload(catalog, sidecar)
     row = await catalog.reads.get(sidecar.file_id)
@@ -41,7 +44,8 @@ async def test_a_committed_upload_is_a_row_a_feed_entry_and_no_intent(catalog: C
     assert (head.used_bytes, head.file_count) == (100, 1)
 
 
-async def test_eight_writers_leave_no_gap_in_the_sequence(catalog: Catalog) -> None:
+@on_both
+async def test_eight_writers_leave_no_gap_in_the_sequence(catalog: AnyCatalog) -> None:
     async def write_twenty() -> list[int]:
         return [(await upload(catalog, a_sidecar())).sequence for _ in range(20)]
 
@@ -54,7 +58,8 @@ async def test_eight_writers_leave_no_gap_in_the_sequence(catalog: Catalog) -> N
     assert (head.used_bytes, head.file_count) == (16_000, 160)
 
 
-async def test_a_sequence_is_visible_only_after_all_lower_ones(catalog: Catalog) -> None:
+@on_both
+async def test_a_sequence_is_visible_only_after_all_lower_ones(catalog: AnyCatalog) -> None:
     done = asyncio.Event()
 
     async def follow() -> None:
@@ -70,7 +75,8 @@ async def test_a_sequence_is_visible_only_after_all_lower_ones(catalog: Catalog)
     await follower
 
 
-async def test_committing_twice_counts_once(catalog: Catalog) -> None:
+@on_both
+async def test_committing_twice_counts_once(catalog: AnyCatalog) -> None:
     sidecar = a_sidecar()
     await upload(catalog, sidecar)
     again = await upload(catalog, sidecar)
@@ -104,7 +110,24 @@ async def test_a_tombstone_keeps_its_bytes_until_its_blob_is_removed(catalog: Ca
     assert await catalog.reads.get(sidecar.file_id) is None
 
 
-async def test_an_undeleted_file_counts_again(catalog: Catalog) -> None:
+@on_both
+async def test_the_bytes_of_a_tombstone_are_given_back_once(catalog: AnyCatalog) -> None:
+    sidecar = a_sidecar()
+    await upload(catalog, sidecar)
+    assert not await catalog.writes.blob_removed(sidecar.file_id)
+    await commit(catalog, tombstoned(sidecar, now()), ChangeKind.DELETED)
+    assert await catalog.writes.blob_removed(sidecar.file_id)
+    assert not await catalog.writes.blob_removed(sidecar.file_id)
+    assert not await catalog.writes.blob_removed("nobody")
+    head = await catalog.feed.head()
+    assert (head.sequence, head.used_bytes, head.file_count) == (2, 0, 0)
+    row = await catalog.reads.get(sidecar.file_id)
+    assert row is not None
+    assert not row.blob_present
+
+
+@on_both
+async def test_an_undeleted_file_counts_again(catalog: AnyCatalog) -> None:
     sidecar = a_sidecar()
     await upload(catalog, sidecar)
     tombstone = tombstoned(sidecar, now())
@@ -114,16 +137,18 @@ async def test_an_undeleted_file_counts_again(catalog: Catalog) -> None:
     assert (head.used_bytes, head.file_count) == (100, 1)
 
 
-async def test_a_file_whose_row_was_cleaned_is_not_counted_again(catalog: Catalog) -> None:
+@on_both
+async def test_a_file_whose_row_was_cleaned_is_not_counted_again(catalog: AnyCatalog) -> None:
     sidecar = a_sidecar()
     await upload(catalog, sidecar)
-    await catalog.database.execute(f"DELETE FROM {catalog.tables.files}")
+    await clean(catalog)
     await commit(catalog, updated(sidecar, {"version": "2"}, now()), ChangeKind.UPDATED)
     head = await catalog.feed.head()
     assert (head.used_bytes, head.file_count) == (100, 1)
 
 
-async def test_an_upload_replayed_after_a_crash_is_counted(catalog: Catalog) -> None:
+@on_both
+async def test_an_upload_replayed_after_a_crash_is_counted(catalog: AnyCatalog) -> None:
     sidecar = a_sidecar()
     await catalog.pending.begin_write(sidecar.file_id, "path", ChangeKind.CREATED)
     changed = updated(sidecar, {"version": "2"}, now())
@@ -147,7 +172,37 @@ async def test_an_intent_is_found_however_many_there_are(catalog: Catalog) -> No
     assert await catalog.pending.of_request("") == []
 
 
-async def test_renewing_takes_no_sequence(catalog: Catalog) -> None:
+@on_both
+async def test_intents_are_found_by_file_and_by_request(catalog: AnyCatalog) -> None:
+    for file_id, request_id in (("f-1", "r-1"), ("f-2", "r-1"), ("f-2", "")):
+        await catalog.pending.begin_write(file_id, "path", ChangeKind.CREATED, request_id)
+    first, second, third = await catalog.pending.list_pending()
+    assert (second.file_id, second.path, second.kind) == ("f-2", "path", ChangeKind.CREATED)
+    assert await catalog.pending.of_request("r-1") == [first, second]
+    assert await catalog.pending.of_request("") == []
+    assert await catalog.pending.of_file("f-2") == [second, third]
+    await catalog.pending.end_pending(second.pending_id)
+    await catalog.pending.end_pending(second.pending_id)
+    assert await catalog.pending.of_file("f-2") == [third]
+    assert await catalog.pending.pending_ids() == frozenset({"f-1", "f-2"})
+
+
+@on_both
+async def test_an_old_row_reads_as_expired_until_it_is_renewed(catalog: AnyCatalog) -> None:
+    sidecar = a_sidecar()
+    committed = await upload(catalog, sidecar)
+    await age(catalog, sidecar.file_id, hours=100)
+    row = await catalog.reads.get(sidecar.file_id)
+    assert row is not None
+    assert row.cache_expired(now())
+    assert await renew(catalog, sidecar, await lazy(catalog, committed.sequence))
+    row = await catalog.reads.get(sidecar.file_id)
+    assert row is not None
+    assert not row.cache_expired(now())
+
+
+@on_both
+async def test_renewing_takes_no_sequence(catalog: AnyCatalog) -> None:
     sidecar = a_sidecar()
     committed = await upload(catalog, sidecar)
     before = now()
@@ -161,7 +216,8 @@ async def test_renewing_takes_no_sequence(catalog: Catalog) -> None:
     assert (await catalog.feed.head()).sequence == 1
 
 
-async def test_a_row_that_changed_meanwhile_is_not_renewed(catalog: Catalog) -> None:
+@on_both
+async def test_a_row_that_changed_meanwhile_is_not_renewed(catalog: AnyCatalog) -> None:
     sidecar = a_sidecar()
     committed = await upload(catalog, sidecar)
     guarded = await lazy(catalog, committed.sequence)
@@ -171,14 +227,16 @@ async def test_a_row_that_changed_meanwhile_is_not_renewed(catalog: Catalog) -> 
     assert not await renew(catalog, changed, guarded)
 
 
-async def test_a_damaged_row_is_not_renewed(catalog: Catalog) -> None:
+@on_both
+async def test_a_damaged_row_is_not_renewed(catalog: AnyCatalog) -> None:
     sidecar = a_sidecar()
     committed = await upload(catalog, sidecar)
-    await catalog.database.execute(f"UPDATE {catalog.tables.files} SET description = 'damaged'")
+    await damage(catalog)
     assert not await renew(catalog, sidecar, await lazy(catalog, committed.sequence))
 
 
-async def test_a_refresh_writes_only_what_nobody_wrote_since_it_looked(catalog: Catalog) -> None:
+@on_both
+async def test_a_refresh_writes_only_what_nobody_wrote_since_it_looked(catalog: AnyCatalog) -> None:
     sidecar = a_sidecar()
     saw_none = await lazy(catalog, None)
     committed = await upload(catalog, sidecar)
@@ -194,8 +252,9 @@ async def test_a_refresh_writes_only_what_nobody_wrote_since_it_looked(catalog: 
     assert (await commit(catalog, sidecar, ChangeKind.UPDATED, guarded=saw_it)).sequence == 3
 
 
+@on_both
 async def test_a_rebuild_shuts_out_the_refreshes_before_it_and_no_direct_write(
-    catalog: Catalog,
+    catalog: AnyCatalog,
 ) -> None:
     sidecar = a_sidecar()
     committed = await upload(catalog, sidecar)
@@ -209,7 +268,8 @@ async def test_a_rebuild_shuts_out_the_refreshes_before_it_and_no_direct_write(
     await commit(catalog, sidecar, ChangeKind.UPDATED)
 
 
-async def test_a_refresh_ends_the_intent_of_an_upload_only(catalog: Catalog) -> None:
+@on_both
+async def test_a_refresh_ends_the_intent_of_an_upload_only(catalog: AnyCatalog) -> None:
     sidecar = a_sidecar()
     for kind in (ChangeKind.CREATED, ChangeKind.UPDATED):
         await catalog.pending.begin_write(sidecar.file_id, "path", kind)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from artstore_client import Client
-from tests.mesh_process import MeshProcess
+from tests.support.mesh import MeshProcess
 
 
 @pytest.fixture

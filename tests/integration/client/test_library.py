@@ -16,7 +16,7 @@ from artstore.v1 import query_pb2
 from artstore_client import Client, SyncClient
 from tests.faults.caller import Caller, ended
 from tests.integration.storage.rig import until
-from tests.mesh_process import MeshProcess
+from tests.support.mesh import MeshProcess
 
 MIB = 1024 * 1024
 Connect = Callable[..., Client]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from artstore.v1 import storage_pb2, types_pb2
+from mesh.concurrency.watched import seen
 from mesh.follower import fleet
 from tests.integration.follower.following import (
     FailingTable,
@@ -49,7 +50,7 @@ async def test_death_at_any_step_of_snapshot_and_tail(
     shared_element: Node, follow: Follow, monkeypatch: pytest.MonkeyPatch, fatal: int
 ) -> None:
     monkeypatch.setattr(fleet, "DISCOVERY_SECONDS", 0.02)
-    monkeypatch.setattr(fleet, "_report", lambda task: task.cancelled() or task.exception())
+    monkeypatch.setattr(fleet, "telling", lambda *_: seen)
     following = follow(shared_element)
     following.table.fatal = fatal
     for _ in range(fatal):

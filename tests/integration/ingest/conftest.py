@@ -24,7 +24,7 @@ from tests.integration.ingest.fakes import (
     serve_element,
     until,
 )
-from tests.unit.mesh.signing import Signer
+from tests.support.token_issuer import Signer
 
 CHUNK = 512 * 1024
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable
@@ -18,7 +17,6 @@ from artstore.v1 import (
     elements_pb2,
     elements_pb2_grpc,
     storage_pb2_grpc,
-    tokens_pb2,
     tokens_pb2_grpc,
     types_pb2,
     uploads_pb2,
@@ -28,7 +26,7 @@ from mesh.identity.caller import current_caller, current_peer, current_upload_to
 from mesh.identity.tokens import KeySet, TokenVerifier
 from mesh.server.server import MeshServer
 from mesh.settings import MeshSettings
-from tests.unit.mesh.signing import Signer
+from tests.support.token_issuer import Signer, TokenIssuer
 
 GIB = 2**30
 
@@ -192,22 +190,6 @@ class FakeElement(storage_pb2_grpc.StorageServiceServicer):
         return file
 
 
-class FakeTokens(tokens_pb2_grpc.TokenServiceServicer):
-    """Gives out tokens of role SERVICE to whoever asks."""
-
-    def __init__(self, signer: Signer) -> None:
-        self.signer = signer
-
-    async def IssueToken(self, request: Any, context: Any) -> Any:
-        token = self.signer.token(sub=request.client_id, role="SERVICE", ns_write=["*"])
-        return tokens_pb2.IssueTokenResponse(
-            access_token=token, token_type="Bearer", expires_in_seconds=900
-        )
-
-    async def GetJwks(self, request: Any, context: Any) -> Any:
-        return tokens_pb2.GetJwksResponse(jwks_json=json.dumps(self.signer.jwks()))
-
-
 class FakeRegistry(elements_pb2_grpc.StorageElementServiceServicer):
     """Lists the elements of a test. `down` has it refuse, `silent` never answer."""
 
@@ -236,7 +218,7 @@ async def fake_admin(signer: Signer) -> AsyncIterator[tuple[str, FakeRegistry]]:
     server.add(
         "artstore.v1.TokenService",
         tokens_pb2_grpc.add_TokenServiceServicer_to_server,
-        FakeTokens(signer),
+        TokenIssuer(signer),
     )
     server.add(
         "artstore.v1.StorageElementService",

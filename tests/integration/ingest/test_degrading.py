@@ -20,7 +20,7 @@ from tests.integration.ingest.conftest import (
 )
 from tests.integration.ingest.fakes import status_of, until
 from tests.services import ValkeyProcess
-from tests.unit.mesh.signing import Signer
+from tests.support.token_issuer import Signer
 
 
 @pytest.mark.parametrize("how", ["freeze", "stop"])

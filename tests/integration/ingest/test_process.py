@@ -19,7 +19,7 @@ from launch import processes
 from tests.integration.ingest.conftest import IngestUnderTest
 from tests.integration.ingest.fakes import fake_admin, until
 from tests.services import clean_environment
-from tests.unit.mesh.signing import Signer
+from tests.support.token_issuer import Signer
 
 REPOSITORY = Path(__file__).parent.parent.parent.parent
 PYTHON_PATH = f"{REPOSITORY}:{REPOSITORY / 'gen'}"

@@ -14,8 +14,8 @@ import pytest
 from artstore_client import Client, UploadedFile
 from tests.acceptance.outside import Outside
 from tests.faults.caller import Caller
-from tests.mesh_process import MeshProcess
 from tests.services import S3Process
+from tests.support.mesh import MeshProcess
 
 MIB = 2**20
 CONTENT = os.urandom(3 * MIB)

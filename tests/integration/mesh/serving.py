@@ -21,7 +21,7 @@ from mesh.identity.caller import Caller, current_caller, current_peer, current_u
 from mesh.identity.tokens import KeySet, TokenVerifier
 from mesh.server.server import MeshServer
 from mesh.settings import MeshSettings
-from tests.unit.mesh.signing import Signer
+from tests.support.token_issuer import Signer
 
 STORAGE = "artstore.v1.StorageService"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,32 +12,27 @@ import grpc
 import pytest
 from pydantic import SecretStr
 
-from artstore.v1 import tokens_pb2, tokens_pb2_grpc
+from artstore.v1 import tokens_pb2_grpc
 from mesh.calls.admin_link import link_to_admin
 from mesh.concurrency.background import Background
 from mesh.errors import Unavailable
 from mesh.settings import MeshSettings
 from tests.integration.mesh.serving import until
-from tests.unit.mesh.signing import Signer
+from tests.support.token_issuer import Signer, TokenIssuer
 
 
-class FakeTokens(tokens_pb2_grpc.TokenServiceServicer):
-    def __init__(self, signer: Signer) -> None:
-        self.signer = signer
+class OneAccount(TokenIssuer):
+    """Knows the account of the test."""
 
     async def IssueToken(self, request: Any, context: Any) -> Any:
         assert (request.client_id, request.client_secret) == ("se-01", "hush")
-        token = self.signer.token(sub=request.client_id, role="SERVICE")
-        return tokens_pb2.IssueTokenResponse(access_token=token, expires_in_seconds=900)
-
-    async def GetJwks(self, request: Any, context: Any) -> Any:
-        return tokens_pb2.GetJwksResponse(jwks_json=json.dumps(self.signer.jwks()))
+        return await super().IssueToken(request, context)
 
 
 @asynccontextmanager
 async def admin(signer: Signer, port: int = 0) -> AsyncIterator[int]:
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-    tokens_pb2_grpc.add_TokenServiceServicer_to_server(FakeTokens(signer), server)
+    tokens_pb2_grpc.add_TokenServiceServicer_to_server(OneAccount(signer), server)
     bound = server.add_insecure_port(f"localhost:{port}")
     await server.start()
     try:

@@ -19,7 +19,7 @@ from artstore.v1 import changes_pb2, downloads_pb2, storage_pb2
 from mesh.calls.status import INTERNAL_TEXT
 from mesh.errors import Aborted, ArtStoreError, InvalidArgument, NotFound, Unavailable
 from tests.integration.mesh.serving import STORAGE, Serving, serving, until, upload_chunk
-from tests.unit.mesh.signing import Signer
+from tests.support.token_issuer import Signer
 
 GET_FILE = storage_pb2.StorageServiceGetFileRequest(file_id="f")
 DENIED = grpc.StatusCode.PERMISSION_DENIED

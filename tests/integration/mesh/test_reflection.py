@@ -10,7 +10,7 @@ import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from mesh.contract import services
+from mesh.calls.services import services
 from mesh.server.reflection import enable_reflection
 
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 import pytest
@@ -16,6 +16,14 @@ from query_server.search import statements
 from query_server.search.paging import Position
 from query_server.search.request import Filters, Order, SearchQuery
 from query_server.search.statements import Statement
+from query_server.search.strategies import (
+    All,
+    AlongColumn,
+    Likeness,
+    NewestRanked,
+    Rows,
+    Strategy,
+)
 from query_server.search.table import TABLE
 from query_server.search.terms import words_of
 from tests.integration.query.corpus import EXPIRED_BEFORE, fill
@@ -28,6 +36,13 @@ pytestmark = pytest.mark.timeout(600)
 ROWS = 100_000
 FULL_ROWS = 1_000_000
 NOW = datetime.now(UTC)
+# Sort values of a row in each order by a column.
+KEYS: Mapping[Order, tuple[Any]] = {
+    Order.CREATED_AT: (NOW,),
+    Order.UPDATED_AT: (NOW,),
+    Order.NAME: ("report",),
+    Order.SIZE: (10_000,),
+}
 # Each is true of one active row in 5,000.
 RARE: Mapping[str, tuple[str, Filters]] = {
     "word": ("quasar", Filters()),
@@ -94,19 +109,34 @@ def searches(named: Mapping[str, tuple[str, Filters]]) -> Iterator[SearchQuery]:
                 yield query(text, by, filters=filters, readable=readable)
 
 
+Way = TypeVar("Way", bound=Strategy)
+
+
+def strategy(kind: type[Way], search: SearchQuery) -> Way:
+    """One that only tells its statements."""
+    return kind(search, words_of(search.text), nothing)
+
+
+async def nothing(statement: Statement) -> Rows:
+    raise AssertionError(statement)
+
+
 def statements_of(search: SearchQuery, *, few: bool) -> list[Statement]:
-    words = words_of(search.text)
-    found = [statements.probe(search, words), statements.count(search, words, few=few)]
-    if few or search.order is Order.RELEVANCE:
-        found.append(statements.first_page(search, words, few=few))
-    if search.order is Order.RELEVANCE:
-        file_id = "0" * 36
-        ranked = Position((1.0, NOW, file_id), 0, exact=few, fuzzy=False, newest=NOW)
-        if not few:
-            ranked = replace(ranked, oldest=(NOW - timedelta(days=1), file_id))
-            found.append(statements.older(search, words, (NOW, file_id), limit=11))
-        return [*found, statements.by_rank(search, words, ranked)]
-    return [*found, statements.by_column(search, words, None, few=few)]
+    found = [statements.probe(search, words_of(search.text))]
+    ranked = search.order is Order.RELEVANCE
+    file_id = "0" * 36
+    key = (1.0, NOW, file_id) if ranked else (*KEYS[search.order], file_id)
+    position = Position(key, 0, exact=few, fuzzy=False, newest=NOW if ranked else None)
+    if few:
+        whole = strategy(All, search)
+        return [*found, whole.page(), whole.page(position)]
+    if ranked:
+        newest = strategy(NewestRanked, search)
+        position = replace(position, oldest=(NOW - timedelta(days=1), file_id))
+        found += [newest.page(), newest.older((NOW, file_id), limit=11)]
+        return [*found, newest.page(position)]
+    along = strategy(AlongColumn, search)
+    return [*found, along.count(), along.page()]
 
 
 async def plan(searched: Searched, statement: Statement, *, run: bool) -> dict[str, Any]:
@@ -162,16 +192,18 @@ async def test_a_common_word_and_a_common_filter_read_only_what_has_both(
     large: Searched, name: str
 ) -> None:
     search = query("report", filters=COMMON[name][1])
-    sql, parameters = statements.count(search, ["report"], few=True)
-    (counted,) = await large.database.fetch(sql, *parameters)
-    top = await plan(large, statements.first_page(search, ["report"], few=True), run=True)
+    sql, parameters = first_page = strategy(All, search).page()
+    found = await large.database.fetch(sql, *parameters)
+    total = found[0]["total"] if found else 0
+    top = await plan(large, first_page, run=True)
     # Tombstones are read as well, and the rows of the page once more.
-    assert rows_read(top) <= 1.2 * counted["total"] + search.page_size + 1, top
+    assert rows_read(top) <= 1.2 * total + search.page_size + 1, top
 
 
 async def test_plans_are_as_good_after_many_executions(large: Searched) -> None:
     # PostgreSQL changes to one plan for all values after five executions of a statement.
-    sql, parameters = statements_of(query("", "created_at", filters=RARE["tag"][1]), few=True)[-1]
+    search = query("", "created_at", filters=RARE["tag"][1])
+    sql, parameters = strategy(All, search).page()
     async with large.database.connection() as connection:
         prepared = await connection.prepare(sql)
         for _ in range(8):
@@ -218,7 +250,7 @@ async def test_a_typo_costs_a_bounded_number_of_comparisons(large: Searched) -> 
         search = query(text)
         page = await large.search(text)
         assert len(page.hits) == min(page.total, 50)
-        top = await plan(large, statements.by_likeness(search, text, None), run=True)
+        top = await plan(large, strategy(Likeness, search).page(), run=True)
         assert_no_table_is_walked(top, text)
     assert "quasar" in (await large.names("quassar"))[0]
 

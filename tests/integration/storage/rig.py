@@ -28,7 +28,7 @@ from mesh.server.server import MeshServer
 from storage_server.app import build
 from storage_server.settings import StorageSettings
 from tests.integration.cache.backdoor import S3Backdoor
-from tests.unit.mesh.signing import Signer
+from tests.support.token_issuer import Signer
 
 ACCEPTED = "artstore-accepted"
 CHUNK = 512 * 1024

@@ -16,7 +16,7 @@ from storage_server.domain.file_id import new_file_id
 from storage_server.domain.naming import home_of
 from storage_server.element import clock_watch
 from storage_server.upkeep import maintenance
-from storage_server.uploads.sessions import Sessions
+from storage_server.uploads.keeping import UploadKeeping
 from tests.faults.caller import Ending, ended
 from tests.integration.storage.rig import Node, Rig, until
 
@@ -116,17 +116,17 @@ async def test_maintenance_by_a_wrong_clock_throws_nothing_away(
 ) -> None:
     monkeypatch.setattr(maintenance, "INTERVAL_SECONDS", 0.05)
     rounds = 0
-    real = Sessions.close_idle
+    real = UploadKeeping.close_idle
 
-    async def counted(sessions: Sessions) -> None:
+    async def counted(uploads: UploadKeeping) -> None:
         nonlocal rounds
         rounds += 1
-        await real(sessions)
+        await real(uploads)
 
     async with local_rig.running() as node:
         file = (await node.upload(b"kept")).file
         await node.call("DeleteFile", storage_pb2.DeleteFileRequest(file_id=file.file_id))
-    monkeypatch.setattr(Sessions, "close_idle", counted)
+    monkeypatch.setattr(UploadKeeping, "close_idle", counted)
     blob = local_rig.root / file.storage_path / file.storage_filename
     clock = WrongClock(60 * DAY)
     async with local_rig.running(wall=clock, trash_days=1e-7):

@@ -1,7 +1,9 @@
 """Intent, sidecar, row: the order of a whole write in a running element (correctness 2 to 4, 7).
 
 A kill proves nothing about what is on the disk, so the calls are recorded: those of the store,
-the commit of the intent when it has ended, and that of the row when it begins.
+the commit of the intent when it has ended, and that of the row when it begins. Which steps there
+are, and in which order, `storage_server.writing.protocol` says; the exhaustive model of
+`tests/unit/storage/test_repair_model.py` walks the same.
 """
 
 from __future__ import annotations
@@ -15,10 +17,11 @@ from artstore.v1 import storage_pb2, types_pb2
 from storage_server.catalog.pending import Pending
 from storage_server.catalog.writes import Writes
 from storage_server.store.local_files import LocalFiles
+from storage_server.writing.protocol import Step
 from tests.integration.storage.rig import Rig
 from tests.unit.store.recorder import Recorder
 
-INTENT, ROW = "intent", "row"
+INTENT, ROW = Step.INTENT.value, Step.ROW.value
 
 
 @pytest.fixture
@@ -51,6 +54,12 @@ def sidecar_of(file: types_pb2.File) -> tuple[str, list[str]]:
         f"rename .staging/new {path}",
         f"fsync {file.storage_path}",
     ]
+
+
+def whole_write(file: types_pb2.File) -> list[str]:
+    """The calls of a write, step by step."""
+    calls = {Step.INTENT: [INTENT], Step.SIDECAR: sidecar_of(file)[1], Step.ROW: [ROW]}
+    return [call for step in Step for call in calls[step]]
 
 
 async def test_upload_is_intended_then_stored_then_described_then_recorded(
@@ -106,7 +115,7 @@ async def test_change_is_intended_then_described_then_recorded(
             await changes["delete"]()
         start = len(recorder.calls)
         await changes[kind]()
-        assert recorder.since(start) == [INTENT, *sidecar_of(file)[1], ROW]
+        assert recorder.since(start) == whole_write(file)
 
 
 async def test_blob_without_trash_goes_after_its_tombstone_is_recorded(
@@ -118,6 +127,6 @@ async def test_blob_without_trash_goes_after_its_tombstone_is_recorded(
         await node.call("DeleteFile", storage_pb2.DeleteFileRequest(file_id=file.file_id))
         calls = recorder.since(start)
     blob = f"{file.storage_path}/{file.storage_filename}"
-    before = [INTENT, *sidecar_of(file)[1], ROW]
+    before = whole_write(file)
     assert calls[: len(before)] == before
     assert f"unlink {blob}" in calls[len(before) :]

@@ -91,7 +91,7 @@ async def test_an_upload_cut_off_before_its_sidecar_leaves_nothing(
         with monkeypatch.context() as broken:
             broken.setattr(Recording, "write_sidecar", _down)
             # As if killed: nothing is tidied up.
-            broken.setattr("storage_server.uploads.streaming.StreamedUpload._drop", _nothing)
+            broken.setattr("storage_server.uploads.streamed.StreamedUpload._drop", _nothing)
             broken.setattr(Pending, "end_pending", _nothing)
             with pytest.raises(grpc.aio.AioRpcError):
                 await node.upload(b"lost")

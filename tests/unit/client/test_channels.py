@@ -8,8 +8,8 @@ import pytest
 
 from artstore_client.calls.channels import QUICK, Channels, channel_options, service_config
 from artstore_client.calls.proxies import proxy_of
-from artstore_client.contract import repeatable_calls
-from mesh.contract import repeatable, services
+from artstore_client.calls.services import repeatable_calls
+from mesh.calls.services import repeatable, services
 
 CHANGING = {"StartUpload", "UpdateFile", "DeleteFile", "UndeleteFile", "RebuildCache", "SyncIndex"}
 

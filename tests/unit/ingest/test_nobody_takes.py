@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ingest_server.placement.selection import Element, Mode, choose
+from ingest_server.placement.selection import choose
 from ingest_server.uploads.placing import nobody_takes
+from mesh.elements.seen import Mode, SeenElement
 from mesh.errors import (
     ArtStoreError,
     FailedPrecondition,
@@ -20,8 +21,8 @@ FULL = ResourceExhausted("full", reason="NO_SPACE")
 
 
 def verdict(
-    *elements: Element,
-    refused: list[tuple[Element, ArtStoreError]] | None = None,
+    *elements: SeenElement,
+    refused: list[tuple[SeenElement, ArtStoreError]] | None = None,
     mode: Mode = Mode.EDIT,
     listed: bool = True,
 ) -> Any:

@@ -7,18 +7,15 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest_server.placement.selection import (
-    MAX_REPORT_AGE_SECONDS,
-    Element,
-    Mode,
-    choose,
-)
+from ingest_server.placement.selection import choose
+from mesh.contract import MAX_REPORT_AGE_SECONDS
+from mesh.elements.seen import Mode, SeenElement
 
 NOW = 1_800_000_000.0
 FULL_PERCENT = {Mode.EDIT: 99, Mode.RW: 98}
 
 
-def an_element(element_id: str = "se-01", **changes: Any) -> Element:
+def an_element(element_id: str = "se-01", **changes: Any) -> SeenElement:
     values: dict[str, Any] = {
         "element_id": element_id,
         "endpoint": "localhost:1",
@@ -33,7 +30,7 @@ def an_element(element_id: str = "se-01", **changes: Any) -> Element:
         "reported_at": NOW,
         "heard_at": NOW,
     }
-    return Element(**values | changes)
+    return SeenElement(**values | changes)
 
 
 def ids(elements: Any, **arguments: Any) -> list[str]:
@@ -43,7 +40,7 @@ def ids(elements: Any, **arguments: Any) -> list[str]:
 
 elements = st.lists(
     st.builds(
-        Element,
+        SeenElement,
         element_id=st.integers(0, 9).map(lambda n: f"se-0{n}"),
         endpoint=st.just("localhost:1"),
         mode=st.sampled_from(Mode),
@@ -66,7 +63,7 @@ sizes = st.none() | st.integers(0, 1500)
 
 @given(elements, modes, sizes)
 def test_every_candidate_is_healthy_of_the_mode_and_has_room(
-    known: list[Element], mode: Mode, size: int | None
+    known: list[SeenElement], mode: Mode, size: int | None
 ) -> None:
     for element in choose(known, mode=mode, size_bytes=size, now=NOW).candidates:
         assert element.mode is mode
@@ -80,7 +77,7 @@ def test_every_candidate_is_healthy_of_the_mode_and_has_room(
 
 @given(elements, modes, sizes)
 def test_nothing_that_qualifies_is_left_out_and_priority_decides_the_order(
-    known: list[Element], mode: Mode, size: int | None
+    known: list[SeenElement], mode: Mode, size: int | None
 ) -> None:
     choice = choose(known, mode=mode, size_bytes=size, now=NOW)
     qualified = [
@@ -104,7 +101,7 @@ def test_nothing_that_qualifies_is_left_out_and_priority_decides_the_order(
 
 @given(elements, modes, sizes, st.randoms())
 def test_the_order_in_which_elements_are_known_does_not_matter(
-    known: list[Element], mode: Mode, size: int | None, random: Any
+    known: list[SeenElement], mode: Mode, size: int | None, random: Any
 ) -> None:
     shuffled = list(known)
     random.shuffle(shuffled)
@@ -115,7 +112,7 @@ def test_the_order_in_which_elements_are_known_does_not_matter(
 
 @given(elements, modes, sizes)
 def test_a_larger_file_never_finds_more_elements(
-    known: list[Element], mode: Mode, size: int | None
+    known: list[SeenElement], mode: Mode, size: int | None
 ) -> None:
     smaller = choose(known, mode=mode, size_bytes=size, now=NOW).candidates
     larger = choose(known, mode=mode, size_bytes=(size or 0) + 100, now=NOW).candidates
@@ -136,7 +133,7 @@ def test_suspects_come_last_whatever_their_priority() -> None:
     assert ids(known, suspects=frozenset({"se-01"})) == ["se-02", "se-01"]
 
 
-def kinds(element: Element) -> tuple[int, int, int]:
+def kinds(element: SeenElement) -> tuple[int, int, int]:
     """How many candidates, full and waiting elements a lone element makes."""
     choice = choose([element], mode=Mode.EDIT, size_bytes=1, now=NOW)
     return len(choice.candidates), len(choice.full), len(choice.waiting)

@@ -17,8 +17,8 @@ import psutil
 import pytest
 
 from launch.forked import ForkServer, ForkServerGone
-from tests.mesh_process import wait_gone
 from tests.services import wait_until
+from tests.support.mesh import wait_gone
 
 # Says what it is, and ends as it is told: by a code, or not at all.
 SERVER = """

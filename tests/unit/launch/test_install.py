@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from launch import install
-from tests.mesh_process import REPOSITORY
 from tests.services import clean_environment
+from tests.support.mesh import REPOSITORY
 
 UNREACHABLE = "http://127.0.0.1:9/simple"
 

@@ -14,7 +14,7 @@ import pytest
 from launch import processes
 from launch.os_user import OsUser
 from launch.processes import Identity
-from tests.mesh_process import wait_gone
+from tests.support.mesh import wait_gone
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 IGNORE = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)"

@@ -14,7 +14,7 @@ from mesh.identity.tokens import KeySet, TokenVerifier
 from mesh.server import logs
 from mesh.server.interceptors import standard_interceptors
 from mesh.server.interceptors.metrics import CallMetrics
-from tests.unit.mesh.signing import Signer
+from tests.support.token_issuer import Signer
 
 METHOD = "/artstore.v1.StorageService/GetFile"
 CALLS = 200

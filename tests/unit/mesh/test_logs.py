@@ -5,8 +5,13 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -106,9 +111,122 @@ def test_a_stuck_output_blocks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
             return super().write(data)
 
     output = Stuck()
-    writer = logs.LineWriter(output)
+    writer = logs.LineWriter(logs.LogStream(io.TextIOWrapper(output)))
     for number in range(1000):
         writer.put(b"%d" % number, now=True)
     free.set()
     writer.close()
     assert output.getvalue().endswith(b"999\n")
+
+
+def test_lines_go_to_the_new_file_after_logrotate_has_moved_the_old_one(log_file: Path) -> None:
+    log = structlog.stdlib.get_logger("x")
+    log.error("before")
+    until(lambda: "before" in log_file.read_text())
+    log_file.rename(log_file.with_suffix(".1"))
+    log.error("after")
+    until(log_file.exists)
+    assert [line["event"] for line in lines(log_file)] == ["after"]
+    assert "after" not in log_file.with_suffix(".1").read_text()
+
+
+def test_lines_go_to_the_file_that_logrotate_has_made(log_file: Path) -> None:
+    log = structlog.stdlib.get_logger("x")
+    log.error("before")
+    until(lambda: "before" in log_file.read_text())
+    log_file.rename(log_file.with_suffix(".1"))
+    log_file.touch(mode=0o640)
+    log.error("after")
+    assert [line["event"] for line in lines(log_file)] == ["after"]
+    assert log_file.stat().st_mode & 0o777 == 0o640
+
+
+def test_nothing_is_lost_or_doubled_while_the_file_is_rotated(log_file: Path) -> None:
+    log = structlog.stdlib.get_logger("x")
+    for number in range(2000):
+        log.info("line", number=number)
+        if number % 400 == 0:
+            # The writer is made to be at it at this moment.
+            log.error("rotated", number=-1)
+            until(lambda: log_file.exists() and log_file.stat().st_size > 0)
+            log_file.rename(log_file.with_name(f"server.log.{number}"))
+    logs.flush()
+    written = [
+        json.loads(line)["number"]
+        for path in log_file.parent.glob("server.log*")
+        for line in path.read_bytes().splitlines()
+    ]
+    assert sorted(number for number in written if number >= 0) == list(range(2000))
+
+
+def test_a_file_that_is_cut_to_nothing_is_written_from_its_start(log_file: Path) -> None:
+    log = structlog.stdlib.get_logger("x")
+    log.error("before")
+    until(lambda: "before" in log_file.read_text())
+    os.truncate(log_file, 0)
+    log.error("after")
+    assert [line["event"] for line in lines(log_file)] == ["after"]
+
+
+def test_it_goes_on_when_the_folder_was_away_and_counts_what_was_lost(log_file: Path) -> None:
+    log = structlog.stdlib.get_logger("x")
+    log.error("before")
+    until(lambda: "before" in log_file.read_text())
+    dropped = logs.dropped_lines._value.get()
+    log_file.parent.rename(log_file.parent.with_name("moved"))
+    log.error("lost")
+    until(lambda: logs.dropped_lines._value.get() == dropped + 1)
+    log_file.parent.mkdir()
+    log.error("after")
+    assert [line["event"] for line in lines(log_file)] == ["after"]
+
+
+def test_a_reader_that_is_gone_costs_the_lines_and_nothing_else() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    dropped = logs.dropped_lines._value.get()
+    with os.fdopen(writing, "w") as stream:
+        writer = logs.LineWriter(logs.LogStream(stream))
+        for number in range(3):
+            writer.put(b"%d" % number, now=True)
+        writer.close()
+        assert logs.dropped_lines._value.get() == dropped + 3
+        # What is left in its buffer has nowhere to go.
+        with suppress(BrokenPipeError):
+            stream.close()
+
+
+def test_the_end_of_a_process_is_not_held_up_by_a_reader_that_does_not_read() -> None:
+    program = (
+        "import structlog; from mesh.server import logs; logs.configure(server='se-01');"
+        "log = structlog.stdlib.get_logger('x');"
+        "[log.error('x' * 100_000) for _ in range(20)]"
+    )
+    reading, writing = os.pipe()
+    try:
+        subprocess.run([sys.executable, "-c", program], check=True, stderr=writing, timeout=10)
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def test_lines_on_standard_error_are_utf_8_whatever_the_terminal_speaks() -> None:
+    program = (
+        "import structlog; from mesh.server import logs; logs.configure(server='se-01');"
+        "structlog.stdlib.get_logger('x').info('Ärger')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        check=True,
+        capture_output=True,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+    )
+    assert json.loads(done.stderr)["event"] == "Ärger"
+
+
+def until(there: Callable[[], bool]) -> None:
+    """Wait until the thread that writes is so far."""
+    end = time.monotonic() + 10
+    while not there():
+        assert time.monotonic() < end
+        time.sleep(0.001)

@@ -119,9 +119,9 @@ async def test_files_are_counted_once_whatever_the_number_of_phases() -> None:
 async def test_a_watcher_sees_how_far_it_is_and_how_fast() -> None:
     operation = Operation("mine", "check")
     operation.begin("listing", total=100)
-    moved = operation.next_move()
+    moves = operation.moves()
     operation.advance(40, findings=2)
-    assert moved.is_set()
+    assert moves.take()
     assert (operation.done, operation.total, operation.findings) == (40, 100, 2)
     assert operation.rate > 40
     operation.begin("hashing", total=10)

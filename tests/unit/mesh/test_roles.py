@@ -9,7 +9,7 @@ from grpc_channelz.v1 import channelz_pb2
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
-from mesh.contract import services
+from mesh.calls.services import services
 from mesh.identity.caller import Role
 from mesh.identity.roles import WHO_MAY, roles_for
 

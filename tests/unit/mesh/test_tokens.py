@@ -15,7 +15,7 @@ from mesh.errors import PermissionDenied, Unauthenticated, Unavailable
 from mesh.identity import tokens
 from mesh.identity.caller import Caller, Role
 from mesh.identity.tokens import KeySet, TokenVerifier
-from tests.unit.mesh.signing import Signer
+from tests.support.token_issuer import Signer
 
 
 @pytest.fixture

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from mesh import paging
 from mesh.errors import InvalidArgument
-from query_server.search.paging import Position, decode, encode, fingerprint
+from query_server.search.paging import Position, decode, encode, fingerprint, made_for
 from query_server.search.request import Filters, Order, SearchQuery
 
 WHEN = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)
@@ -20,8 +21,7 @@ QUERY = SearchQuery("text", Filters(), Order.RELEVANCE, True, 50, "", None)
 
 
 def forged(query: SearchQuery, *rest: Any) -> SearchQuery:
-    content = orjson.dumps([fingerprint(query), *rest])
-    return replace(query, page_token=base64.urlsafe_b64encode(content).decode())
+    return replace(query, page_token=paging.encode(made_for(query), rest))
 
 
 @pytest.mark.parametrize(
@@ -100,3 +100,41 @@ def test_what_is_no_token_is_refused(token: str) -> None:
 def test_a_forged_value_is_refused(order: Order, rest: Sequence[Any]) -> None:
     with pytest.raises(InvalidArgument):
         decode(forged(replace(QUERY, order=order), *rest))
+
+
+anything = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(-(2**63), 2**63),
+        st.floats(),
+        st.text(st.characters(exclude_categories=["Cs"])),
+        st.just(WHEN.isoformat()),
+    ),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text("ab"), inner)),
+    max_leaves=6,
+)
+positions = st.tuples(
+    st.one_of(st.just([1.5, WHEN.isoformat(), "id"]), st.just([WHEN.isoformat(), "id"]), anything),
+    st.one_of(st.just(7), anything),
+    st.one_of(st.booleans(), anything),
+    st.one_of(st.just(False), anything),
+    st.one_of(st.none(), anything),
+    st.one_of(st.none(), anything),
+    st.one_of(st.just(["id"]), anything),
+)
+
+
+@settings(deadline=None)
+@given(order=st.sampled_from(Order), rest=positions, left_out=st.integers(0, 7))
+def test_whatever_is_in_a_token_is_taken_or_refused(
+    order: Order, rest: tuple[Any, ...], left_out: int
+) -> None:
+    query = forged(replace(QUERY, order=order), *rest[: len(rest) - left_out])
+    try:
+        position = decode(query)
+    except InvalidArgument as error:
+        assert error.field == "page_token"
+    else:
+        assert position is not None
+        assert 0 <= position.total < 2**63

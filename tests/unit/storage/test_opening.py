@@ -16,7 +16,7 @@ from storage_server.element.opening import Opening
 from storage_server.element.phase import Phase
 from storage_server.element.state import Element
 from storage_server.store.port import Store
-from tests.fakes.memory_store import Memory, MemoryStore
+from tests.support.memory_store import Memory, MemoryStore
 
 HERE = ElementFile("se-01", "0b8f4a5e-1c9f-4f43-9a1f-6f5f0c8e7d11", Mode.EDIT)
 

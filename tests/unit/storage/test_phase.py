@@ -18,7 +18,7 @@ from storage_server.element.identity import ElementFile, encode
 from storage_server.element.moves import Moves
 from storage_server.element.phase import Move, Phase, Standing
 from storage_server.element.state import Element
-from tests.fakes.memory_store import MemoryStore
+from tests.support.memory_store import MemoryStore
 
 ROOT = Path(storage_server.__file__).parent
 STORE_ID = "0b8f4a5e-1c9f-4f43-9a1f-6f5f0c8e7d11"

@@ -1,8 +1,9 @@
 """All interleavings of direct writes, crashes and repairs on one file.
 
 Each actor is a list of atomic steps. The model walks every order of those steps, with a crash
-of the server after every one of them, and asks at the end: do rows equal sidecars? The repairs
-take their decisions from `storage_server.domain.decisions` and the fences from
+of the server after every one of them, and asks at the end: do rows equal sidecars? Direct writes
+take their steps, and what becomes of an intent, from `storage_server.writing.protocol`. The
+repairs take their decisions from `storage_server.domain.decisions` and the fences from
 `storage_server.catalog.fences`, as the server does; where the server decides in SQL, a test of
 the catalog holds that to these functions.
 """
@@ -24,6 +25,7 @@ from storage_server.domain.decisions import (
     may_drop,
     merge_action,
 )
+from storage_server.writing.protocol import Fate, Left, Step, fate_of_intent
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class World:
         return replace(self, memory=tuple(sorted((*kept, (key, value)), key=itemgetter(0))))
 
 
-Step = Callable[[World], World | None]  # None: blocked, another actor must move first
+Move = Callable[[World], World | None]  # None: blocked, another actor must move first
 
 
 def write_row(world: World, content: Content) -> World:
@@ -74,8 +76,8 @@ def write_row(world: World, content: Content) -> World:
     return replace(world, row=Row(content, head), head=head)
 
 
-def direct(name: str, change: Callable[[Content | None], Content | None]) -> list[Step]:
-    """Intent, sidecar, row: under the file's lock."""
+def direct(name: str, change: Callable[[Content | None], Content | None]) -> list[Move]:
+    """The steps of a write, in the protocol's order: under the file's lock."""
 
     def intend(world: World) -> World | None:
         if world.lock_owner:
@@ -97,14 +99,39 @@ def direct(name: str, change: Callable[[Content | None], Content | None]) -> lis
         written = write_row(world, target)  # type: ignore[arg-type]
         return replace(written, pending=False, uploading=False, lock_owner="")
 
-    return [intend, write_sidecar, commit]
+    made = {Step.INTENT: intend, Step.SIDECAR: write_sidecar, Step.ROW: commit}
+    return [made[step] for step in Step]
 
 
-def upload() -> list[Step]:
+def left_before_its_sidecar(steps: list[Move], name: str, left: Left) -> list[Move]:
+    """A write that fails at its sidecar; nothing of it comes any more unless that is open."""
+
+    def leave(world: World) -> World | None:
+        if world.recall(name) is None:
+            return world
+        stays = fate_of_intent(left) is not Fate.ENDS
+        return replace(world, pending=stays, uploading=stays and name == "upload", lock_owner="")
+
+    return [*steps[: list(Step).index(Step.SIDECAR)], leave]
+
+
+def landing(name: str, start: Content | None) -> list[Move]:
+    """What such a write sent arrives late: the store refuses it when the sidecar is another."""
+
+    def land(world: World) -> World | None:
+        target = world.recall(name)
+        if target is None or world.sidecar != start:
+            return world
+        return replace(world, sidecar=target)  # type: ignore[arg-type]
+
+    return [land]
+
+
+def upload() -> list[Move]:
     return direct("upload", lambda old: Content("uploaded", 1) if old is None else None)
 
 
-def update() -> list[Step]:
+def update() -> list[Move]:
     return direct(
         "update",
         lambda old: (
@@ -113,7 +140,7 @@ def update() -> list[Step]:
     )
 
 
-def delete() -> list[Step]:
+def delete() -> list[Move]:
     return direct(
         "delete",
         lambda old: (
@@ -122,7 +149,7 @@ def delete() -> list[Step]:
     )
 
 
-def restore_backup(*, between_writes: bool = False) -> list[Step]:
+def restore_backup(*, between_writes: bool = False) -> list[Move]:
     """Somebody puts an older sidecar back, past the service."""
 
     def edit(world: World) -> World | None:
@@ -135,7 +162,7 @@ def restore_backup(*, between_writes: bool = False) -> list[Step]:
     return [edit]
 
 
-def remove_by_hand() -> list[Step]:
+def remove_by_hand() -> list[Move]:
     """Somebody removes the sidecar, past the service and between its writes."""
 
     def remove(world: World) -> World | None:
@@ -163,7 +190,7 @@ def allowed(world: World, guard: Guard, name: str) -> bool:
     return in_force(Fence(guard, number), world.rebuild_fence, 0)
 
 
-def rebuild(name: str = "rebuild", *, drops: bool = True) -> list[Step]:
+def rebuild(name: str = "rebuild", *, drops: bool = True) -> list[Move]:
     def raise_fence(world: World) -> World | None:
         fence = world.drawn + 1
         return replace(world, drawn=fence, rebuild_fence=fence).remember(name + ":fence", fence)
@@ -222,16 +249,16 @@ def rebuild(name: str = "rebuild", *, drops: bool = True) -> list[Step]:
             return world
         return replace(world, row=None, head=world.head + 1)
 
-    steps: list[Step] = [raise_fence, note_head, list_folder, compare_rows, read, merge_set]
+    steps: list[Move] = [raise_fence, note_head, list_folder, compare_rows, read, merge_set]
     steps += [note_head_again, read_again, merge_set]
     return [*steps, note_head_again, look_again, drop] if drops else steps
 
 
-def incremental() -> list[Step]:
+def incremental() -> list[Move]:
     return rebuild("incremental", drops=False)
 
 
-def lazy() -> list[Step]:
+def lazy() -> list[Move]:
     """Under the file's lock, so no direct write is under way.
 
     A rebuild shuts it out by its fence if it begins later, by the row's sequence if it was
@@ -276,7 +303,7 @@ def restart(world: World) -> World:
     return replace(world, pending=False)
 
 
-Actors = tuple[tuple[Step, ...], ...]
+Actors = tuple[tuple[Move, ...], ...]
 
 
 def moves(world: World, left: Actors) -> Iterator[tuple[World, Actors]]:
@@ -331,7 +358,7 @@ STARTS = {
     "damaged row": World(V1, Row(V1, 1, intact=False), 1),
     "tombstone": World(replace(V1, deleted=True), Row(replace(V1, deleted=True), 1), 1),
 }
-WRITERS: dict[str, tuple[Callable[[], list[Step]], ...]] = {
+WRITERS: dict[str, tuple[Callable[[], list[Move]], ...]] = {
     "nobody": (),
     "upload": (upload,),
     "update": (update,),
@@ -339,7 +366,14 @@ WRITERS: dict[str, tuple[Callable[[], list[Step]], ...]] = {
     "upload, then update": (upload, update),
     "update and delete": (update, delete),
 }
-REPAIRS: dict[str, Callable[[], list[Step]]] = {
+FAILURES = [
+    ("upload", "nobody"),
+    ("upload", "update"),
+    ("update", "nobody"),
+    ("update", "delete"),
+    ("delete", "update"),
+]
+REPAIRS: dict[str, Callable[[], list[Move]]] = {
     "full": rebuild,
     "incremental": incremental,
     "lazy": lazy,
@@ -384,6 +418,40 @@ def test_a_crash_after_any_step_leaves_what_the_next_full_rebuild_makes_right(
             assert agree(end), end
 
 
+def failed(world: World, name: str, left: Left, others: str, repair: str) -> set[World]:
+    """What remains of every order of a write that fails, of others and of one repair."""
+    (make,) = WRITERS[name]
+    late = landing(name, world.sidecar) if left is Left.OPEN else []
+    makers = [tuple(other()) for other in WRITERS[others]]
+    repairs = tuple(REPAIRS[repair]())
+    write = tuple(left_before_its_sidecar(make(), name, left))
+    return {restart(end) for end in finished(world, (write, tuple(late), *makers, repairs))}
+
+
+@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("left", Left)
+@pytest.mark.parametrize("repair", REPAIRS)
+def test_a_write_left_without_its_sidecar_is_made_right_by_the_replay(
+    start: str, left: Left, repair: str
+) -> None:
+    """Also when it lands late, beside other writes and a repair."""
+    for name, others in FAILURES:
+        for end in failed(STARTS[start], name, left, others, repair):
+            if agree(STARTS[start]):
+                assert agree(end), end
+            for repaired in finished(end, (tuple(rebuild()),)):
+                assert agree(repaired), repaired
+
+
+def test_the_model_can_fail_when_the_intent_of_an_open_write_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(f"{__name__}.fate_of_intent", lambda left: Fate.ENDS)
+    start = STARTS["file and row"]
+    ends = failed(start, "update", Left.OPEN, "nobody", "lazy")
+    assert [end for end in ends if not agree(end)]
+
+
 @pytest.mark.parametrize("writers", ["nobody", "upload", "update", "delete"])
 @pytest.mark.parametrize("start", STARTS)
 def test_a_sidecar_restored_before_the_listing_is_the_truth_whoever_writes(
@@ -401,7 +469,7 @@ def test_a_sidecar_restored_before_the_listing_is_the_truth_whoever_writes(
 @pytest.mark.parametrize("repair", REPAIRS)
 @pytest.mark.parametrize("start", STARTS)
 def test_whatever_is_edited_beside_writes_and_repairs_the_next_rebuild_makes_right(
-    start: str, repair: str, edit: Callable[[], list[Step]]
+    start: str, repair: str, edit: Callable[[], list[Move]]
 ) -> None:
     actors = (tuple(update()), tuple(edit()), tuple(REPAIRS[repair]()))
     for world in finished(STARTS[start], actors):
@@ -433,7 +501,7 @@ def test_a_lazy_refresh_overtaken_by_a_rebuild_does_not_put_older_content_back()
 def test_the_model_can_fail_when_revision_decides_and_absence_drops() -> None:
     """The obvious rule, walked the same way, ends wrong: the model would notice."""
 
-    def obvious() -> list[Step]:
+    def obvious() -> list[Move]:
         def list_folder(world: World) -> World | None:
             return world.remember("listed", world.sidecar)
 

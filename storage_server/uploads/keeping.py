@@ -1,0 +1,112 @@
+"""What happens to resumable uploads without their callers: by the clock, and with the element."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from mesh.errors import Aborted, ArtStoreError, FailedPrecondition, Unavailable
+from storage_server.catalog.uploads import UploadRow
+from storage_server.uploads.open_uploads import OpenUploads
+from storage_server.uploads.parts import UploadParts
+
+IDLE_CLOSE_SECONDS = 300.0
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+class UploadKeeping:
+    """See the module.
+
+    Args:
+        idle_for: an upload that nobody touches for so long is dropped.
+    """
+
+    def __init__(self, parts: UploadParts, uploads: OpenUploads, *, idle_for: timedelta) -> None:
+        self._parts = parts
+        self._uploads = uploads
+        self._idle_for = idle_for
+
+    async def restore_room(self) -> None:
+        """This process has just become the writer: take over the room of open uploads.
+
+        Raises:
+            Unavailable: the database does not answer.
+        """
+        for row in await self._parts.records.list_open():
+            self._parts.space.restore(row.upload_id, row.reserved_bytes)
+
+    async def forget(self) -> None:
+        """This process is not the writer any more."""
+        for upload in self._uploads.forget_all():
+            upload.interrupt(Unavailable("this process is not the writer any more"))
+            await upload.stage.close()
+
+    async def stop(self) -> None:
+        """The server stops: put on record what can be, and close all stages."""
+        for upload in self._uploads.forget_all():
+            upload.interrupt(Unavailable("the server is stopping"))
+            try:
+                await upload.committed_size()
+            except ArtStoreError as exc:
+                _log.info("progress not recorded", reason=exc.message)
+            await upload.stage.close()
+
+    async def abort_all(self) -> None:
+        """The element left its writing mode for good: end every upload that is open."""
+        for row in await self._parts.records.list_open():
+            upload = await self._uploads.load(row.upload_id)
+            if upload is not None:
+                upload.interrupt(
+                    FailedPrecondition("the element left its writing mode", reason="MODE")
+                )
+                await self._parts.unbroken.run(self._uploads.end(upload))
+
+    async def settle_open(self) -> None:
+        """Finish uploads whose file was made just before a crash."""
+        for row in await self._parts.records.list_open():
+            upload = await self._uploads.load(row.upload_id)
+            if upload is not None:
+                await self._uploads.settle(upload)
+
+    async def drop_idle(self) -> None:
+        """Forget uploads that nobody has touched for a week."""
+        before = datetime.now(UTC) - self._idle_for
+        dropped = True
+        while dropped:
+            rows = await self._parts.records.list_idle(before)
+            dropped = any([await self._drop_idle(row, before) for row in rows])
+
+    async def _drop_idle(self, row: UploadRow, before: datetime) -> bool:
+        if row.committed:
+            self._uploads.forget(row.upload_id)
+            await self._parts.records.delete(row.upload_id)
+            return True
+        upload = await self._uploads.load(row.upload_id)
+        if upload is None or upload.busy or upload.row.touched_at >= before:
+            return False
+        await self._uploads.end(upload)
+        _log.info("idle upload dropped", upload=row.upload_id, was_file=upload.state.is_file)
+        return not upload.state.is_file
+
+    def interrupt_idle(self, idle_seconds: float) -> None:
+        """End the streams that have been silent for so long; what came stays."""
+        limit = time.monotonic() - idle_seconds
+        for upload in self._uploads.in_use:
+            if upload.active_at < limit:
+                upload.interrupt(
+                    Aborted(f"nothing came for {idle_seconds:g} s; go on later", reason="IDLE")
+                )
+
+    async def close_idle(self) -> None:
+        """Close the stages of uploads that are not used now; the catalog has what they need."""
+        limit = time.monotonic() - IDLE_CLOSE_SECONDS
+        for upload in self._uploads.in_use:
+            if upload.active_at < limit and not upload.busy:
+                await upload.committed_size()
+                async with upload.turn:
+                    if upload.active_at < limit:
+                        self._uploads.forget(upload.upload_id)
+                        await upload.stage.close()

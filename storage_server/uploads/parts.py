@@ -1,0 +1,26 @@
+"""What uploads of both kinds need of the element."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mesh.concurrency.unbroken import Unbroken
+from storage_server.catalog.port import UploadRecords
+from storage_server.element.space import Space
+from storage_server.element.state import Element
+from storage_server.writing.protocol import Writing
+
+
+@dataclass(frozen=True, slots=True)
+class UploadParts:
+    """One per server.
+
+    Attributes:
+        records: of resumable uploads.
+    """
+
+    element: Element
+    space: Space
+    writing: Writing
+    records: UploadRecords
+    unbroken: Unbroken

@@ -1,0 +1,249 @@
+"""What callers do with resumable uploads: open, write, ask, commit, abort, list."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from mesh.errors import NotFound, PermissionDenied, Unavailable
+from mesh.paging import AskedPage
+from storage_server.catalog.uploads import UploadRow
+from storage_server.domain.naming import blob_path
+from storage_server.domain.sidecar import FileState, Sidecar
+from storage_server.store.port import StagedState
+from storage_server.uploads.header import Header, check_declared, draft
+from storage_server.uploads.open_uploads import OpenUploads
+from storage_server.uploads.parts import UploadParts
+from storage_server.uploads.recorded_stage import first_key
+from storage_server.uploads.resumable import ResumableUpload, Writer
+from storage_server.writing.view import FileView
+
+Find = Callable[[str], Awaitable[FileView | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class StartedUpload:
+    """An upload and the token that was just made for it."""
+
+    upload_id: str
+    token: str
+    expires_at: datetime
+
+
+class ResumableUploads:
+    """Serves StartUpload, WriteUpload, GetUpload, CommitUpload, AbortUpload and ListUploads.
+
+    Args:
+        find: a file in any state, by id.
+        idle_for: an upload that nobody touches for so long is dropped.
+    """
+
+    def __init__(
+        self, parts: UploadParts, uploads: OpenUploads, *, find: Find, idle_for: timedelta
+    ) -> None:
+        self._parts = parts
+        self._uploads = uploads
+        self._find = find
+        self._idle_for = idle_for
+
+    async def open(self, header: Header, file_id: str, created_by: str) -> StartedUpload:
+        """A new upload; its room is reserved.
+
+        Raises:
+            ResourceExhausted: no room.
+            Unavailable: the database does not answer.
+        """
+        parts = self._parts
+        sidecar = draft(header, file_id, created_by)
+        upload_id = f"{parts.element.element_id}.{secrets.token_urlsafe(18)}"
+        held = parts.space.take(upload_id, header.size_bytes)
+        token = secrets.token_urlsafe(32)
+        row = _new_row(upload_id, sidecar, header, token, held)
+        row = replace(row, stage=StagedState(first_key(parts.element, upload_id)))
+        try:
+            await parts.records.create(row)
+        except BaseException:
+            parts.space.release(upload_id)
+            raise
+        self._uploads.add(row, header, sidecar)
+        return StartedUpload(upload_id, token, row.touched_at + self._idle_for)
+
+    async def open_for_file(self, header: Header, sidecar: Sidecar) -> StartedUpload:
+        """An upload that is committed from its start: of a file that is there already."""
+        upload_id = f"{self._parts.element.element_id}.{secrets.token_urlsafe(18)}"
+        token = secrets.token_urlsafe(32)
+        row = replace(_new_row(upload_id, sidecar, header, token, 0), committed=True)
+        await self._parts.records.create(row)
+        return StartedUpload(upload_id, token, row.touched_at + self._idle_for)
+
+    async def reopen(self, row: UploadRow) -> StartedUpload:
+        """A new token for an upload; the old one stops working."""
+        token, now = secrets.token_urlsafe(32), datetime.now(UTC)
+        if not await self._parts.records.replace_token(row.upload_id, _hashed(token), now=now):
+            raise Unavailable("the upload was ended meanwhile; try again")
+        upload = self._uploads.find(row.upload_id)
+        if upload is not None:
+            upload.stage.row = replace(upload.row, token_hash=_hashed(token), touched_at=now)
+        return StartedUpload(row.upload_id, token, now + self._idle_for)
+
+    async def writer(self, upload_id: str, token: str) -> tuple[ResumableUpload, Writer]:
+        """Become the writer of an upload.
+
+        Raises:
+            NotFound, PermissionDenied: the id or its token.
+            FailedPrecondition: it is committed, or the element left its writing mode.
+        """
+        upload = await self._get(upload_id, token)
+        await self._uploads.settle(upload)
+        return upload, await upload.take_over()
+
+    async def progress(self, upload_id: str, token: str) -> tuple[int, FileView | None]:
+        """Bytes on record, and the file once there is one."""
+        upload = await self._get(upload_id, token)
+        await self._uploads.settle(upload)
+        if not upload.state.is_file:
+            size = await self._parts.unbroken.run(upload.committed_size())
+            upload.require_present()
+            return size, None
+        view = await self._file_of(upload)
+        return view.sidecar.size_bytes, view
+
+    async def commit(
+        self,
+        upload_id: str,
+        token: str,
+        size_bytes: int | None,
+        sha256: str | None,
+        *,
+        deadline: float | None = None,
+    ) -> FileView:
+        """Make the file; committed before, it answers that file.
+
+        Args:
+            deadline: see `make_file`.
+
+        Raises:
+            OutOfRange, DataLoss: see `ResumableUpload.commit`.
+        """
+        check_declared(size_bytes, sha256)
+        upload = await self._get(upload_id, token)
+        return await self._parts.unbroken.run(self._commit(upload, size_bytes, sha256, deadline))
+
+    async def abort(self, upload_id: str, token: str) -> None:
+        """End an upload and free its room; a committed file stays, an unknown id is fine."""
+        try:
+            upload = await self._get(upload_id, token)
+        except NotFound:
+            return
+        await self._parts.unbroken.run(self._uploads.end(upload))
+
+    async def list_open(
+        self, *, created_by: str, page_size: int, page_token: str
+    ) -> tuple[Sequence[UploadRow], str, int]:
+        """(a page of open uploads, newest first; the next page's token; how many there are).
+
+        Args:
+            created_by: only of this account; empty means all.
+            page_size: 0 means 100; more than 1,000 is lowered.
+
+        Raises:
+            InvalidArgument: page_size or page_token.
+            Unavailable: the database does not answer.
+        """
+        asked = AskedPage.read(page_size, page_token, ("uploads", created_by), datetime, str)
+        found = await self._parts.records.list_open()
+        rows = sorted(
+            (row for row in found if created_by in ("", row.created_by)),
+            key=_order,
+            reverse=True,
+        )
+        older = [row for row in rows if asked.after is None or _order(row) < asked.after]
+        return *asked.page(older, _order), len(rows)
+
+    def expires_at(self, row: UploadRow) -> datetime:
+        """When an upload is dropped unless somebody touches it."""
+        return row.touched_at + self._idle_for
+
+    # --- inside ----------------------------------------------------------------------
+
+    async def _get(self, upload_id: str, token: str) -> ResumableUpload:
+        """The upload of this id, if its token is right."""
+        if not upload_id.startswith(f"{self._parts.element.element_id}."):
+            raise NotFound(f"no upload {upload_id[:80]!r} on this element")
+        if not token:
+            raise PermissionDenied(
+                "send the upload's token as metadata `artstore-upload-token`",
+                reason="UPLOAD_TOKEN",
+            )
+        upload = await self._uploads.load(upload_id)
+        if upload is None:
+            raise NotFound(f"no upload {upload_id[:80]!r}; it was aborted, or idle for too long")
+        if not hmac.compare_digest(_hashed(token), upload.row.token_hash):
+            raise PermissionDenied("the upload's token is wrong", reason="UPLOAD_TOKEN")
+        upload.active_at = time.monotonic()
+        return upload
+
+    async def _commit(
+        self,
+        upload: ResumableUpload,
+        size_bytes: int | None,
+        sha256: str | None,
+        deadline: float | None,
+    ) -> FileView:
+        await self._uploads.settle(upload)
+        async with upload.turn:
+            if not upload.state.is_file:
+                stored = await upload.commit(size_bytes, sha256, deadline=deadline)
+                await self._uploads.finish(upload)
+                return stored
+        return await self._file_of(upload)
+
+    async def _file_of(self, upload: ResumableUpload) -> FileView:
+        view = await self._find(upload.row.file_id)
+        if view is None:
+            raise NotFound(f"the upload became file {upload.row.file_id}, which is gone")
+        require_present(view)
+        return view
+
+
+def require_present(view: FileView) -> None:
+    """Raise NotFound for the file of an earlier upload that was deleted since: an answer that
+    says OK would be taken for a file that is kept.
+    """
+    if view.sidecar.state is FileState.DELETED:
+        raise NotFound(
+            f"the upload became file {view.sidecar.file_id}, which was deleted since; "
+            "UndeleteFile may bring it back, a new request_id makes another file",
+            reason="FILE_DELETED",
+            metadata={"file_id": view.sidecar.file_id},
+        )
+
+
+def _new_row(upload_id: str, sidecar: Sidecar, header: Header, token: str, held: int) -> UploadRow:
+    now = datetime.now(UTC)
+    return UploadRow(
+        upload_id=upload_id,
+        file_id=sidecar.file_id,
+        path=blob_path(sidecar.storage_path, sidecar.storage_filename),
+        created_by=sidecar.created_by,
+        request_id=header.request_id,
+        header=header.to_bytes(),
+        token_hash=_hashed(token),
+        reserved_bytes=held,
+        stage=StagedState(""),
+        created_at=now,
+        touched_at=now,
+    )
+
+
+def _order(row: UploadRow) -> tuple[datetime, str]:
+    return row.created_at, row.upload_id
+
+
+def _hashed(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()
