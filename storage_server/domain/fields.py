@@ -3,8 +3,9 @@
 A field lives in some twenty places, from the sidecar's text to the followers' columns. What costs
 nothing on the way of a file is made from this table. Where a loop over it was measured to be
 slower than code that names each field (encoding and decoding a sidecar, a row, a message: 1.1 to
-1.4 times), that code stays, and `tests/contract/test_fields.py` sends a file with a value of its
-own in each field through every place: it names the field that a place loses, and the place.
+1.4 times), that code stays, and `tests/contract/test_fields.py` (and `test_fields_of_users.py`)
+sends a file with a value of its own in each field through every place: it names the field that a
+place loses, and the place.
 
 How to add a field to a file. The test fails at the first step that was left out, and
 `tests/acceptance/test_upgrade.py` for tables and sidecars of an older version:

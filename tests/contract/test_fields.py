@@ -6,164 +6,55 @@ loses one is named by the test that fails, the field by its message.
 
 from __future__ import annotations
 
-import inspect
 import re
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import fields as attributes_of
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from enum import StrEnum
+from datetime import datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
-from google.protobuf.descriptor import FieldDescriptor
-from google.protobuf.field_mask_pb2 import FieldMask
-from google.protobuf.timestamp_pb2 import Timestamp
 
-from artstore.v1 import storage_pb2, types_pb2, uploads_pb2
-from artstore_client.uploads.uploads import Description
-from mesh.errors import InvalidArgument
 from mesh.follower.rows import COLUMNS, CONTENT, KEY, to_file, to_row
 from mesh.follower.schema import create_statements
 from storage_server.catalog.rows import WRITTEN_COLUMNS, sidecar_of, to_values
-from storage_server.catalog.uploads import UploadRow
 from storage_server.domain import sidecar as codec
-from storage_server.domain import user_part
 from storage_server.domain.fields import (
     ANNOUNCED,
     FIELDS,
     FROM_ELEMENT,
     SIDECAR_COLUMNS,
-    UPDATABLE,
-    USER_PART,
     Field,
     Kind,
-    values_of,
 )
-from storage_server.domain.sidecar import FileState, RetentionPolicy, Sidecar
-from storage_server.domain.sidecar_changes import updated
-from storage_server.domain.user_part import check_user_part
-from storage_server.rpc.messages import changes_of, file_message, header_of, open_upload
-from storage_server.store.port import Identity, StagedState
-from storage_server.uploads.header import Header, describes, draft
+from storage_server.domain.sidecar import Sidecar
+from storage_server.rpc.messages import file_message
+from storage_server.store.port import Identity
 from storage_server.writing.view import of_sidecar
+from tests.contract.every_field import (
+    AT,
+    BY_NAME,
+    FILE,
+    OTHER,
+    TOLD,
+    WHOLE,
+    WORDS,
+    Passed,
+    a_message,
+    a_row,
+    in_column,
+    in_file,
+    in_message,
+    in_text,
+    lost,
+    of,
+    the_text,
+)
 
-BY_NAME = {field.name: field for field in FIELDS}
-TOLD = [field for field in FIELDS if field.told]
-AT_UPLOAD = {field.name for field in FIELDS if field.at_upload}
-FILE = types_pb2.File.DESCRIPTOR
-UPLOAD_HEADER = uploads_pb2.UploadHeader.DESCRIPTOR
-AT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
-WORDS = {"state": FileState.MOVED, "retention_policy": RetentionPolicy.PERMANENT}
-OTHER_WORDS = {"state": FileState.ACTIVE, "retention_policy": RetentionPolicy.TEMPORARY}
 IDENTITY = Identity(size=900, mtime_ns=1, inode=2)
-
-
-def own_value(field: Field, number: int) -> Any:
-    """A value that no other field has and that is no default."""
-    special = {
-        "file_id": f"019b7cc2-0000-7000-8000-{number:012x}",
-        "sha256": f"{number:064x}",
-        "storage_path": f"2026/01/02/{number:02}",
-    }
-    kinds: dict[Kind, Any] = {
-        Kind.TEXT: f"{field.name}/{number}" if "type" in field.name else f"{field.name}-{number}",
-        Kind.WORD: (WORDS if number < 100 else OTHER_WORDS).get(field.name),
-        Kind.INT32: number,
-        Kind.INT64: 1_000 + number,
-        Kind.TIME: AT + timedelta(seconds=number),
-        Kind.FLAG: number < 100,
-        Kind.TEXTS: (f"{field.name}-{number}",),
-        Kind.MAP: {f"{field.name}-{number}": "value"},
-    }
-    return special.get(field.name, kinds[field.kind])
-
-
-def a_file(first: int) -> Sidecar:
-    return Sidecar(**{field.name: own_value(field, n) for n, field in enumerate(FIELDS, first)})
-
-
-WHOLE, OTHER = a_file(2), a_file(102)
-
-
-def of(holder: Any) -> dict[str, Any]:
-    return values_of(holder, BY_NAME)
-
-
-# --- what a value looks like in each place -----------------------------------------------
-
-
-def in_text(value: Any) -> Any:
-    """As JSON has it."""
-    if isinstance(value, datetime):
-        return value.isoformat(timespec="microseconds").replace("+00:00", "Z")
-    if isinstance(value, StrEnum):
-        return value.value
-    return list(value) if isinstance(value, tuple) else value
-
-
-def in_column(value: Any) -> Any:
-    """As asyncpg takes and gives it."""
-    if isinstance(value, dict):
-        return orjson.dumps(value).decode()
-    return value.value if isinstance(value, StrEnum) else value
-
-
-def in_message(field: FieldDescriptor, value: Any) -> Any:
-    """As the contract has it."""
-    if isinstance(value, datetime):
-        stamp = Timestamp()
-        stamp.FromDatetime(value)
-        return stamp
-    if field.enum_type is not None:
-        (number,) = (
-            one.number
-            for one in field.enum_type.values
-            if one.name.endswith(f"_{value.value.upper()}")
-        )
-        return number
-    return value
-
-
-def a_message(sidecar: Sidecar) -> types_pb2.File:
-    return types_pb2.File(
-        **{
-            one.name: in_message(FILE.fields_by_name[one.name], getattr(sidecar, one.name))
-            for one in TOLD
-        }
-    )
-
-
-def in_file(message: types_pb2.File) -> dict[str, Any]:
-    return {
-        field.name: dict(value)
-        if field.name == "attributes"
-        else list(value)
-        if field.name == "tags"
-        else value
-        for field, value in message.ListFields()
-    }
-
-
-def a_row(sidecar: Sidecar) -> dict[str, Any]:
-    """As a replica table gives it."""
-    values = {one.name: in_column(getattr(sidecar, one.name)) for one in TOLD}
-    return {**values, "storage_element_id": "se-01", "sequence": 1}
-
-
-def the_text(sidecar: Sidecar) -> bytes:
-    return orjson.dumps({name: in_text(value) for name, value in of(sidecar).items()})
-
-
-# --- the places --------------------------------------------------------------------------
-
-Values = Mapping[str, Any]
-# What came of WHOLE, and what should have come.
-Passed = tuple[Values, Values]
 
 
 def encoded() -> Passed:
@@ -256,11 +147,6 @@ def columns_in(statement: str) -> dict[str, str]:
     return dict(re.findall(r"^ {4,12}([a-z]\w*) +([a-z]+(?:\[\])?)", statement, re.MULTILINE))
 
 
-def lost(passed: Passed) -> list[str]:
-    found, wanted = passed
-    return [name for name, value in wanted.items() if name not in found or found[name] != value]
-
-
 @pytest.fixture(autouse=True)
 def a_later_version(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that `schema_version` has a value that is no default."""
@@ -335,127 +221,3 @@ def test_every_word_of_a_closed_set_comes_through(field: Field) -> None:
         row = to_row(sent, "se-01", 1)
         assert row[field.name] == word
         assert getattr(to_file(row), field.name) == getattr(sent, field.name)
-
-
-# --- what is given at an upload ----------------------------------------------------------
-
-GIVEN = {name: getattr(WHOLE, name) for name in AT_UPLOAD}
-HEADER = Header(**GIVEN)
-
-
-def a_header_message() -> uploads_pb2.UploadHeader:
-    given = {n: in_message(UPLOAD_HEADER.fields_by_name[n], v) for n, v in GIVEN.items()}
-    return uploads_pb2.UploadHeader(**given)
-
-
-def test_a_header_has_what_is_given_at_an_upload() -> None:
-    assert {one.name for one in attributes_of(Header)} == AT_UPLOAD
-    assert AT_UPLOAD | {"copies"} == set(UPLOAD_HEADER.fields_by_name)
-
-
-def as_a_header() -> Passed:
-    return values_of(header_of(a_header_message()), AT_UPLOAD), GIVEN
-
-
-def kept_in_the_catalog() -> Passed:
-    return values_of(Header.from_bytes(HEADER.to_bytes()), AT_UPLOAD), GIVEN
-
-
-def shown_while_open() -> Passed:
-    row = UploadRow(
-        upload_id="u",
-        file_id=WHOLE.file_id,
-        path="p",
-        created_by="alice",
-        request_id="r",
-        header=HEADER.to_bytes(),
-        token_hash=b"",
-        reserved_bytes=0,
-        stage=StagedState("", 0),
-        created_at=AT,
-        touched_at=AT,
-    )
-    shown, wanted = open_upload(row, AT).header, a_header_message()
-    return values_of(shown, AT_UPLOAD), values_of(wanted, AT_UPLOAD)
-
-
-def drafted() -> Passed:
-    declared = {"size_bytes", "sha256"}
-    made = draft(HEADER, WHOLE.file_id, "alice")
-    return of(made), {name: value for name, value in GIVEN.items() if name not in declared}
-
-
-def told_from_another() -> Passed:
-    """Of a repeat; the request id is what it was found by."""
-    sidecar = replace(WHOLE, revision=1)
-    names = AT_UPLOAD - {"request_id"}
-    assert describes(HEADER, sidecar)
-    changed = {name: replace(HEADER, **{name: getattr(OTHER, name)}) for name in names}
-    return {n: describes(one, sidecar) for n, one in changed.items()}, dict.fromkeys(names, False)
-
-
-UPLOAD_PLACES: dict[str, Callable[[], Passed]] = {
-    "rpc/messages: header_of": as_a_header,
-    "uploads/header: to_bytes, from_bytes": kept_in_the_catalog,
-    "rpc/messages: open_upload": shown_while_open,
-    "uploads/header: draft": drafted,
-    "uploads/header: describes": told_from_another,
-}
-
-
-@pytest.mark.parametrize("place", UPLOAD_PLACES)
-def test_what_is_given_at_an_upload_comes_through(place: str) -> None:
-    names = lost(UPLOAD_PLACES[place]())
-    assert not names, f"{place} loses {', '.join(names)}"
-
-
-def test_the_client_can_give_all_of_it() -> None:
-    class Given:
-        name, size_bytes = "", WHOLE.size_bytes
-
-    said = {"name": WHOLE.original_filename, "permanent": True}
-    options = {one.name for one in attributes_of(Description)}
-    texts = {name: value for name, value in GIVEN.items() if name in options}
-    sent = Description(**{**texts, **said, "retention_days": 0}).header(Given())  # type: ignore[arg-type]
-    days = Description("a", retention_days=7).header(Given())  # type: ignore[arg-type]
-    assert {field.name for field, _ in (*sent.ListFields(), *days.ListFields())} == AT_UPLOAD
-
-
-# --- what the user may change ------------------------------------------------------------
-
-CHANGEABLE = replace(WHOLE, state=FileState.ACTIVE, retention_policy=RetentionPolicy.TEMPORARY)
-
-
-@pytest.mark.parametrize("name", sorted(UPDATABLE))
-def test_a_field_that_can_be_changed_takes_its_new_value(name: str) -> None:
-    value = getattr(OTHER, name)
-    assert getattr(updated(CHANGEABLE, {name: value}, AT), name) == value
-
-
-@pytest.mark.parametrize("name", sorted(BY_NAME.keys() - UPDATABLE))
-def test_no_other_field_can_be_changed(name: str) -> None:
-    with pytest.raises(InvalidArgument) as refused:
-        updated(CHANGEABLE, {name: getattr(OTHER, name)}, AT)
-    assert refused.value.field == name
-
-
-@pytest.mark.parametrize("mask", [True, False])
-@pytest.mark.parametrize("name", sorted(UPDATABLE - {"legal_hold"}))
-def test_a_request_to_change_a_field_says_its_new_value(name: str, mask: bool) -> None:
-    value = getattr(WHOLE, name)
-    request = storage_pb2.UpdateFileRequest(
-        file=types_pb2.File(**{name: value}),
-        update_mask=FieldMask(paths=[name]) if mask else None,
-    )
-    assert changes_of(request) == {name: value}
-
-
-def test_the_users_own_text_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert set(inspect.signature(check_user_part).parameters) == set(USER_PART)
-    monkeypatch.setattr(user_part, "MAX_USER_PART_BYTES", 100)
-    long = "a" * 120
-    for name in USER_PART:
-        value: Any = {Kind.TEXTS: (long,), Kind.MAP: {"a": long}}.get(BY_NAME[name].kind, long)
-        with suppress(InvalidArgument):
-            check_user_part(**{"original_filename": "a", name: value})
-            pytest.fail(f"{name} is not counted")
