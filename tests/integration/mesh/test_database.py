@@ -16,8 +16,8 @@ from mesh.postgres.database import (
     database_name,
     with_database,
 )
-from tests.integration.mesh.serving import until
 from tests.services import PostgresProcess
+from tests.support.waiting import until
 
 
 async def seconds_until_unavailable(database: Database) -> float:
