@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from artstore.v1 import types_pb2, uploads_pb2
-from tests.acceptance.outside import CHUNK_BYTES, Outside
+from tests.support.outside import CHUNK_BYTES, Outside
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from artstore.v1 import cache_pb2, types_pb2
 from artstore_client.cli import app
 from mesh.settings import METRICS_PORT_DISTANCE
 from tests.acceptance.element_operator import Operator, path_of
-from tests.acceptance.outside import Outside
 from tests.support.mesh import MeshProcess
+from tests.support.outside import Outside
 
 ELEMENT = "se-03"
 

@@ -16,9 +16,9 @@ import pytest
 
 from artstore.v1 import cache_pb2, operations_pb2, query_pb2, storage_pb2, types_pb2
 from tests.acceptance.element_operator import SIDECAR_SUFFIX, Operator, path_of, same
-from tests.acceptance.outside import Outside
 from tests.services import S3Process, wait_until
 from tests.support.mesh import MeshProcess
+from tests.support.outside import Outside
 
 ELEMENT = "se-02"
 LEVELS = (

@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 import psutil
 
-from tests.acceptance.outside import Outside
 from tests.acceptance.test_cache_sync import assert_all_zero
 from tests.support.mesh import REPOSITORY, MeshProcess, wait_gone
+from tests.support.outside import Outside
 
 StartMesh = Callable[..., MeshProcess]
 

@@ -12,8 +12,8 @@ import pytest
 from artstore.v1 import query_pb2, uploads_pb2
 from artstore_client import Client
 from artstore_client.cli import app
-from tests.acceptance.outside import Outside
 from tests.support.mesh import MeshProcess
+from tests.support.outside import Outside
 
 NAMES = (
     # Spaces: no-break, narrow no-break (screenshots of macOS), ideographic, thin, at both ends.

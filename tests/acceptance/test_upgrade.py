@@ -21,13 +21,13 @@ from artstore.v1 import types_pb2
 from artstore.v1.cache_pb2 import CHECK_LEVEL_DEEP
 from artstore_client import ArtStoreError, FailedPrecondition, NotFound, SyncClient
 from mesh.postgres.urls import with_database
-from tests.acceptance.outside import Outside
 from tests.acceptance.resumable import HeldUpload
-from tests.faults.caller import until
 from tests.fixtures.upgrade.archive import pattern
 from tests.fixtures.upgrade.unpack import WITNESS, Unpacked, rows_sql, unpack
 from tests.services import wait_until
+from tests.support.caller import until
 from tests.support.mesh import MeshProcess, loud_lines
+from tests.support.outside import Outside
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -21,10 +21,10 @@ import pytest
 from artstore.v1 import downloads_pb2, query_pb2, storage_pb2_grpc, types_pb2, uploads_pb2
 from artstore_client.sync import SyncClient
 from launch import topology
-from tests.acceptance.outside import CHUNK_BYTES, Outside
 from tests.containers.composed import ComposedMesh, run
 from tests.containers.conftest import readme_blocks
 from tests.services import wait_until
+from tests.support.outside import CHUNK_BYTES, Outside
 
 Artstore = Callable[..., CompletedProcess[bytes]]
 SEARCH_SECONDS = 20.0

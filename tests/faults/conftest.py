@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.caller import Caller
 from tests.services import S3Process
+from tests.support.caller import Caller
 from tests.support.mesh import MeshProcess, running_mesh
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import asyncpg
 
-from tests.faults.caller import Caller, until
+from tests.support.caller import Caller, until
 from tests.support.mesh import MeshProcess
 
 ELEMENTS = ("se-01", "se-02", "se-03")

@@ -15,8 +15,8 @@ import grpc
 import pytest
 
 from artstore.v1 import ingest_pb2_grpc, storage_pb2, storage_pb2_grpc, types_pb2, uploads_pb2
-from tests.faults.caller import INGEST, Caller, Ending, Refused, ended, ending_of, sha256_of
 from tests.faults.stores import Holdings, holdings, nothing_left
+from tests.support.caller import INGEST, Caller, Ending, Refused, ended, ending_of, sha256_of
 from tests.support.mesh import MeshProcess
 
 CONTENT = bytes(range(256)) * 4096

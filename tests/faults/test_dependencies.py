@@ -18,8 +18,8 @@ from google.protobuf import field_mask_pb2
 
 from artstore.v1 import cache_pb2, downloads_pb2, query_pb2, storage_pb2, types_pb2, uploads_pb2
 from tests.faults.breakable import FROZEN, POSTGRES, REDIS, S3, STOPPED, Breakable, breakable_mesh
-from tests.faults.caller import INGEST, Caller, Ending, Refused, UploadCall, ended, until
 from tests.faults.stores import holdings, nothing_left
+from tests.support.caller import INGEST, Caller, Ending, Refused, UploadCall, ended, until
 
 pytestmark = pytest.mark.timeout(300)
 

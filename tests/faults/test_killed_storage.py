@@ -20,7 +20,8 @@ import pytest
 from google.protobuf import field_mask_pb2
 
 from artstore.v1 import storage_pb2, types_pb2, uploads_pb2
-from tests.faults.caller import (
+from tests.faults.stores import SIDECAR, active_sidecars, paths_of
+from tests.support.caller import (
     CHUNK_BYTES,
     TIMEOUT_SECONDS,
     Caller,
@@ -28,7 +29,6 @@ from tests.faults.caller import (
     sha256_of,
     until,
 )
-from tests.faults.stores import SIDECAR, active_sidecars, paths_of
 from tests.support.mesh import MeshProcess
 
 pytestmark = pytest.mark.timeout(400)

@@ -13,8 +13,8 @@ import pytest
 
 from artstore.v1 import downloads_pb2, query_pb2
 from artstore_client import Client
-from tests.faults.caller import INGEST, Caller, until
 from tests.faults.memory import watched
+from tests.support.caller import INGEST, Caller, until
 from tests.support.mesh import MeshProcess
 
 pytestmark = pytest.mark.timeout(300)

@@ -26,8 +26,8 @@ from artstore.v1 import (
     tokens_pb2_grpc,
     types_pb2,
 )
-from tests.faults.caller import Caller, Ending, Refused, ended, until
 from tests.faults.stores import holdings, nothing_left
+from tests.support.caller import Caller, Ending, Refused, ended, until
 from tests.support.mesh import MeshProcess
 from tests.support.token_issuer import Signer
 

@@ -17,14 +17,9 @@ from ingest_server.settings import IngestSettings
 from mesh.elements.discovery import REPORT_CHANNEL, REPORT_KEY_PREFIX
 from mesh.redis import open_redis
 from mesh.server.server import MeshServer
-from tests.integration.ingest.fakes import (
-    FakeElement,
-    FakeRegistry,
-    fake_admin,
-    serve_element,
-    until,
-)
+from tests.integration.ingest.fakes import FakeRegistry, PlacedElement, fake_admin, serve_element
 from tests.support.token_issuer import Signer
+from tests.support.waiting import until
 
 CHUNK = 512 * 1024
 
@@ -43,7 +38,7 @@ class IngestUnderTest:
     def bearer(self, **claims: Any) -> tuple[tuple[str, str], ...]:
         return (("authorization", f"Bearer {self.signer.token(**claims)}"),)
 
-    async def announce(self, *elements: FakeElement) -> None:
+    async def announce(self, *elements: PlacedElement) -> None:
         """Have ingest see these elements as they are now: in Redis and in admin's list."""
         for element in elements:
             if element not in self.registry.elements:
@@ -98,10 +93,10 @@ def signer() -> Signer:
 @pytest.fixture
 async def element(signer: Signer) -> AsyncIterator[Callable[..., Any]]:
     """Make and serve elements: `await element("se-01", mode="EDIT", priority=100)`."""
-    made: list[FakeElement] = []
+    made: list[PlacedElement] = []
 
-    async def make(element_id: str, **settings: Any) -> FakeElement:
-        new = FakeElement(element_id, **settings)
+    async def make(element_id: str, **settings: Any) -> PlacedElement:
+        new = PlacedElement(element_id, **settings)
         await serve_element(new, signer)
         made.append(new)
         return new

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from inspect import isawaitable
 from typing import Any
 
 import grpc
@@ -26,13 +24,14 @@ from mesh.identity.caller import current_caller, current_peer, current_upload_to
 from mesh.identity.tokens import KeySet, TokenVerifier
 from mesh.server.server import MeshServer
 from mesh.settings import MeshSettings
+from tests.support.fake_element import ACCEPTED, FakeElement
 from tests.support.token_issuer import Signer, TokenIssuer
 
 GIB = 2**30
 
 
-class FakeElement(storage_pb2_grpc.StorageServiceServicer):
-    """A storage element in memory.
+class PlacedElement(FakeElement):
+    """An element as ingest meets it: with a report, and streams that go wrong.
 
     Set before a call: `refuses` (an error instead of accepting), `silent` (never accepts),
     `flow` (cleared: takes no message), `fails_after` (messages, error), `hangs_after_finish`.
@@ -40,6 +39,8 @@ class FakeElement(storage_pb2_grpc.StorageServiceServicer):
     """
 
     def __init__(self, element_id: str, *, mode: str = "EDIT", priority: int = 100) -> None:
+        super().__init__(element_id)
+        self.upload_token, self.change_token, self.strict = "secret", "2", False
         self.report = elements_pb2.StorageElementReport(
             storage_element_id=element_id,
             store_id=f"store of {element_id}",
@@ -66,14 +67,13 @@ class FakeElement(storage_pb2_grpc.StorageServiceServicer):
         self.peers: list[str] = []
         self.upload_tokens: list[str] = []
         self.request_ids: list[str] = []
-        self.files: dict[str, tuple[types_pb2.File, bytes]] = {}
-        self.sessions: dict[str, bytearray] = {}
         self.taken_bytes = 0
         self.cut = 0
 
     @property
-    def element_id(self) -> str:
-        return self.report.storage_element_id
+    def sessions(self) -> dict[str, bytearray]:
+        """What came of each open upload."""
+        return {upload_id: upload.data for upload_id, upload in self.uploads.items()}
 
     def as_json(self) -> str:
         """The report as an element writes it to Redis."""
@@ -95,7 +95,7 @@ class FakeElement(storage_pb2_grpc.StorageServiceServicer):
             if header.request_id and known:
                 return uploads_pb2.UploadResponse(file=known[0])
             await self._accept_or_refuse()
-            await context.send_initial_metadata((("artstore-accepted", "1"),))
+            await context.send_initial_metadata(ACCEPTED)
             return await self._take(header, messages)
         finally:
             self.left.set()
@@ -117,50 +117,29 @@ class FakeElement(storage_pb2_grpc.StorageServiceServicer):
                 if self.hangs_after_finish:
                     await asyncio.Event().wait()
                 return uploads_pb2.UploadResponse(
-                    file=self._store(header, bytes(data)), change_token="1"
+                    file=self.store(header, bytes(data)), change_token="1"
                 )
             data += message.chunk.data
             self.taken_bytes += len(message.chunk.data)
 
     async def StartUpload(self, request: Any, context: Any) -> Any:
-        self._see(context, request.header)
-        await self._accept_or_refuse()
-        upload_id = f"{self.element_id}.{secrets.token_hex(8)}"
-        self.sessions[upload_id] = bytearray()
-        return uploads_pb2.StartUploadResponse(
-            upload_id=upload_id,
-            storage_element_id=self.element_id,
-            endpoint=self.report.endpoint,
-            upload_token="secret",
-            chunk_size_bytes=524288,
-        )
+        self.headers.append(request.header)
+        self.endpoint = self.report.endpoint
+        return await super().StartUpload(request, context)
 
-    async def WriteUpload(self, request_iterator: Any, context: Any) -> Any:
+    async def note(self, call: str, context: Any) -> None:
         self._see(context)
-        upload_id = ""
-        async for message in request_iterator:
-            if not upload_id:
-                upload_id = message.upload_id
-                await context.send_initial_metadata((("artstore-accepted", "1"),))
-            self.sessions[upload_id][message.chunk.offset :] = message.chunk.data
-        return uploads_pb2.WriteUploadResponse(committed_size_bytes=len(self.sessions[upload_id]))
+        await super().note(call, context)
+        if call == "StartUpload":
+            await self._accept_or_refuse()
 
-    async def GetUpload(self, request: Any, context: Any) -> Any:
-        self._see(context)
-        return uploads_pb2.GetUploadResponse(
-            committed_size_bytes=len(self.sessions[request.upload_id])
-        )
+    def new_file_id(self) -> str:
+        return secrets.token_hex(8)
 
-    async def CommitUpload(self, request: Any, context: Any) -> Any:
-        self._see(context)
-        header = uploads_pb2.UploadHeader(original_filename="resumed")
-        data = bytes(self.sessions[request.upload_id])
-        return uploads_pb2.CommitUploadResponse(file=self._store(header, data), change_token="2")
-
-    async def AbortUpload(self, request: Any, context: Any) -> Any:
-        self._see(context)
-        self.sessions.pop(request.upload_id, None)
-        return uploads_pb2.AbortUploadResponse()
+    def store(self, header: uploads_pb2.UploadHeader, data: bytes) -> types_pb2.File:
+        file = super().store(header, data)
+        file.created_by = current_caller().subject
+        return file
 
     async def _accept_or_refuse(self) -> None:
         if self.silent:
@@ -177,24 +156,12 @@ class FakeElement(storage_pb2_grpc.StorageServiceServicer):
         self.request_ids.append(dict(context.invocation_metadata()).get("x-request-id", ""))
         self.entered.set()
 
-    def _store(self, header: uploads_pb2.UploadHeader, data: bytes) -> types_pb2.File:
-        file = types_pb2.File(
-            file_id=secrets.token_hex(8),
-            original_filename=header.original_filename,
-            size_bytes=len(data),
-            created_by=current_caller().subject,
-            request_id=header.request_id,
-            storage_element_id=self.element_id,
-        )
-        self.files[file.file_id] = (file, data)
-        return file
-
 
 class FakeRegistry(elements_pb2_grpc.StorageElementServiceServicer):
     """Lists the elements of a test. `down` has it refuse, `silent` never answer."""
 
     def __init__(self) -> None:
-        self.elements: list[FakeElement] = []
+        self.elements: list[PlacedElement] = []
         self.down = False
         self.silent = False
 
@@ -232,7 +199,7 @@ async def fake_admin(signer: Signer) -> AsyncIterator[tuple[str, FakeRegistry]]:
         await server.stop(drain_seconds=0.1)
 
 
-async def serve_element(element: FakeElement, signer: Signer) -> None:
+async def serve_element(element: PlacedElement, signer: Signer) -> None:
     """Start the element on a free port and write its address into its report."""
     server = _server(signer, element.element_id)
     server.add(
@@ -249,17 +216,6 @@ def _server(signer: Signer, name: str) -> MeshServer:
     keys = KeySet()
     keys.replace(signer.jwks())
     return MeshServer(MeshSettings(host="localhost"), TokenVerifier(keys), name=name)
-
-
-async def until(condition: Callable[[], Any], seconds: float = 5.0) -> None:
-    """Wait for what nothing announces, at most `seconds`; `condition` may be a coroutine."""
-    deadline = time.monotonic() + seconds
-    while True:
-        holds = condition()
-        if await holds if isawaitable(holds) else holds:
-            return
-        assert time.monotonic() < deadline, f"waited {seconds} s in vain"
-        await asyncio.sleep(0.01)
 
 
 async def status_of(call: Any) -> grpc.aio.AioRpcError:

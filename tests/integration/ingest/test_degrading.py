@@ -18,9 +18,10 @@ from tests.integration.ingest.conftest import (
     header_message,
     running_ingest,
 )
-from tests.integration.ingest.fakes import status_of, until
+from tests.integration.ingest.fakes import status_of
 from tests.services import ValkeyProcess
 from tests.support.token_issuer import Signer
+from tests.support.waiting import until
 
 
 @pytest.mark.parametrize("how", ["freeze", "stop"])

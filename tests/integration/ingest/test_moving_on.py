@@ -16,13 +16,13 @@ from tests.integration.ingest.conftest import (
     finish_message,
     header_message,
 )
-from tests.integration.ingest.fakes import FakeElement, status_of
+from tests.integration.ingest.fakes import PlacedElement, status_of
 
 KEY = "artstore:request:alice:r-1"
 READ_ONLY = FailedPrecondition("it takes no writes", reason="STORE_READ_ONLY")
 
 
-async def two(ingest: IngestUnderTest, element: Any) -> tuple[FakeElement, FakeElement]:
+async def two(ingest: IngestUnderTest, element: Any) -> tuple[PlacedElement, PlacedElement]:
     first, second = await element("se-01"), await element("se-02", priority=200)
     await ingest.announce(first, second)
     return first, second

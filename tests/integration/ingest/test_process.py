@@ -17,9 +17,10 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from artstore.v1 import ingest_pb2_grpc
 from launch import processes
 from tests.integration.ingest.conftest import IngestUnderTest
-from tests.integration.ingest.fakes import fake_admin, until
+from tests.integration.ingest.fakes import fake_admin
 from tests.services import clean_environment
 from tests.support.token_issuer import Signer
+from tests.support.waiting import until
 
 REPOSITORY = Path(__file__).parent.parent.parent.parent
 PYTHON_PATH = f"{REPOSITORY}:{REPOSITORY / 'gen'}"

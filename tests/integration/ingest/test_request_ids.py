@@ -15,7 +15,8 @@ from tests.integration.ingest.conftest import (
     finish_message,
     header_message,
 )
-from tests.integration.ingest.fakes import status_of, until
+from tests.integration.ingest.fakes import status_of
+from tests.support.waiting import until
 
 KEY = "artstore:request:alice:r-1"
 

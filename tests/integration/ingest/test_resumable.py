@@ -9,7 +9,8 @@ import grpc
 from artstore.v1 import ingest_pb2, types_pb2, uploads_pb2
 from mesh.errors import ResourceExhausted
 from tests.integration.ingest.conftest import IngestUnderTest
-from tests.integration.ingest.fakes import status_of, until
+from tests.integration.ingest.fakes import status_of
+from tests.support.waiting import until
 
 DATA = b"resumable" * 1000
 

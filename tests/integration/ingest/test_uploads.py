@@ -29,7 +29,8 @@ from tests.integration.ingest.conftest import (
     header_message,
     running_ingest,
 )
-from tests.integration.ingest.fakes import status_of, until
+from tests.integration.ingest.fakes import status_of
+from tests.support.waiting import until
 
 DATA = bytes(range(256)) * 4096 * 2
 

@@ -120,10 +120,3 @@ async def serving(**settings: Any) -> AsyncIterator[Serving]:
 
 def upload_chunk(size: int = 64 * 1024) -> Any:
     return uploads_pb2.UploadRequest(chunk=types_pb2.Chunk(data=b"x" * size))
-
-
-async def until(condition: Callable[[], bool], seconds: float = 3.0) -> None:
-    """Wait for what nothing announces, at most `seconds`."""
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - there is no event to wait for
-            await asyncio.sleep(0.01)

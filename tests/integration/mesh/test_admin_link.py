@@ -17,8 +17,8 @@ from mesh.calls.admin_link import link_to_admin
 from mesh.concurrency.background import Background
 from mesh.errors import Unavailable
 from mesh.settings import MeshSettings
-from tests.integration.mesh.serving import until
 from tests.support.token_issuer import Signer, TokenIssuer
+from tests.support.waiting import until
 
 
 class OneAccount(TokenIssuer):

@@ -18,8 +18,9 @@ from structlog.testing import capture_logs
 from artstore.v1 import changes_pb2, downloads_pb2, storage_pb2
 from mesh.calls.status import INTERNAL_TEXT
 from mesh.errors import Aborted, ArtStoreError, InvalidArgument, NotFound, Unavailable
-from tests.integration.mesh.serving import STORAGE, Serving, serving, until, upload_chunk
+from tests.integration.mesh.serving import STORAGE, Serving, serving, upload_chunk
 from tests.support.token_issuer import Signer
+from tests.support.waiting import until
 
 GET_FILE = storage_pb2.StorageServiceGetFileRequest(file_id="f")
 DENIED = grpc.StatusCode.PERMISSION_DENIED

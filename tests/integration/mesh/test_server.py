@@ -24,7 +24,8 @@ from mesh.identity.tokens import KeySet, TokenVerifier
 from mesh.server.health import HealthWatcher
 from mesh.server.server import MeshServer
 from mesh.settings import MeshSettings, SettingsError
-from tests.integration.mesh.serving import STORAGE, serving, until, upload_chunk
+from tests.integration.mesh.serving import STORAGE, serving, upload_chunk
+from tests.support.waiting import until
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

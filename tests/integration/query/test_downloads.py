@@ -22,7 +22,7 @@ CONTENT = bytes(range(256)) * 40
 PIECE = 1000
 
 
-class FakeElement(storage_pb2_grpc.StorageServiceServicer):
+class Replica(storage_pb2_grpc.StorageServiceServicer):
     """Has the file; does `after` once it has sent `until` bytes."""
 
     def __init__(self, *, until: int = len(CONTENT), after: str = "", sha256: str = "s") -> None:
@@ -59,7 +59,7 @@ async def serve() -> AsyncIterator[Callable[..., Any]]:
     """Starts fake elements; answers their addresses."""
     async with AsyncExitStack() as stack:
 
-        async def start(**elements: FakeElement) -> Mapping[str, str]:
+        async def start(**elements: Replica) -> Mapping[str, str]:
             endpoints = {}
             for name, element in elements.items():
                 server = grpc.aio.server()
@@ -102,8 +102,8 @@ def stream(
 async def test_another_replica_goes_on_from_the_offset_reached(
     serve: Any, passing_on: Downloads, after: str, offset: int, length: int
 ) -> None:
-    second = FakeElement()
-    endpoints = await serve(first=FakeElement(until=4096, after=after), second=second)
+    second = Replica()
+    endpoints = await serve(first=Replica(until=4096, after=after), second=second)
     parts = [p async for p in stream(passing_on, endpoints, offset=offset, length=length)]
     assert [p.HasField("header") for p in parts] == [True] + [False] * (len(parts) - 1)
     wanted = CONTENT[offset : offset + length if length else None]
@@ -114,7 +114,7 @@ async def test_another_replica_goes_on_from_the_offset_reached(
 
 async def test_a_replica_of_other_bytes_does_not_go_on(serve: Any, passing_on: Downloads) -> None:
     endpoints = await serve(
-        first=FakeElement(until=4096, after="failure"), second=FakeElement(sha256="other")
+        first=Replica(until=4096, after="failure"), second=Replica(sha256="other")
     )
     got = b""
     with pytest.raises(Unavailable, match="differ"):
@@ -126,7 +126,7 @@ async def test_a_replica_of_other_bytes_does_not_go_on(serve: Any, passing_on: D
 async def test_a_silent_element_without_a_second_replica_is_given_up(
     serve: Any, passing_on: Downloads
 ) -> None:
-    first = FakeElement(until=4096, after="silence")
+    first = Replica(until=4096, after="silence")
     endpoints = await serve(first=first)
     with pytest.raises(Unavailable, match="first is silent"):
         async with asyncio.timeout(5):
@@ -137,7 +137,7 @@ async def test_a_silent_element_without_a_second_replica_is_given_up(
 async def test_a_download_that_its_caller_leaves_ends_at_the_element(
     serve: Any, passing_on: Downloads
 ) -> None:
-    first = FakeElement(until=4096, after="silence")
+    first = Replica(until=4096, after="silence")
     endpoints = await serve(first=first)
     async with aclosing(stream(passing_on, endpoints)) as parts:
         assert (await anext(parts)).HasField("header")

@@ -25,7 +25,7 @@ def failure(code: Code, *, retry_after_seconds: float = 0.0) -> grpc.aio.AioRpcE
     return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(*details), "no")
 
 
-class FakeElement:
+class Answering:
     """Answers by the first letter of the id; ids of `busy` only when they are asked again.
 
     Attributes:
@@ -71,12 +71,12 @@ async def no_metadata() -> Any:
     return ()
 
 
-def files_of(element: FakeElement) -> ElementFiles:
+def files_of(element: Answering) -> ElementFiles:
     return ElementFiles(element, no_metadata)  # type: ignore[arg-type]
 
 
 async def test_answers_are_told_apart_and_a_busy_element_is_asked_again() -> None:
-    element = FakeElement()
+    element = Answering()
     ids = [f"{kind}{n}" for kind in "fnd" for n in range(5)] + ["b"]
     answers = await files_of(element).look_up(ids)
     assert sorted(file.file_id for file in answers.found) == ["b", "f0", "f1", "f2", "f3", "f4"]
@@ -85,7 +85,7 @@ async def test_answers_are_told_apart_and_a_busy_element_is_asked_again() -> Non
 
 
 async def test_many_ids_are_asked_in_batches_with_rests_between_them() -> None:
-    element = FakeElement()
+    element = Answering()
     element.takes_seconds = 0.02
     files = files_of(element)
     ids = [f"n{n}" for n in range(lookups.BATCH * 2 + 1)]
@@ -97,13 +97,13 @@ async def test_many_ids_are_asked_in_batches_with_rests_between_them() -> None:
 
 
 async def test_what_is_too_much_at_once_is_asked_in_smaller_batches() -> None:
-    element = FakeElement(most_ids=30)
+    element = Answering(most_ids=30)
     ids = [f"n{n}" for n in range(100)]
     assert sorted((await files_of(element).look_up(ids)).gone) == sorted(ids)
 
 
 async def test_what_an_element_does_not_speak_of_is_not_gone() -> None:
-    class Forgetful(FakeElement):
+    class Forgetful(Answering):
         async def BatchGetFiles(self, request: Any, **_: Any) -> storage_pb2.BatchGetFilesResponse:
             return storage_pb2.BatchGetFilesResponse()
 
@@ -111,7 +111,7 @@ async def test_what_an_element_does_not_speak_of_is_not_gone() -> None:
 
 
 async def test_the_element_says_when_to_ask_again() -> None:
-    element = FakeElement(retry_after_seconds=0.4)
+    element = Answering(retry_after_seconds=0.4)
     started = asyncio.get_running_loop().time()
     await files_of(element).look_up(["b"])
     assert asyncio.get_running_loop().time() - started >= 0.4
@@ -119,7 +119,7 @@ async def test_the_element_says_when_to_ask_again() -> None:
 
 async def test_any_other_answer_ends_it() -> None:
     with pytest.raises(grpc.aio.AioRpcError) as ended:
-        await files_of(FakeElement()).look_up(["f1", "i1", "f2"])
+        await files_of(Answering()).look_up(["f1", "i1", "f2"])
     assert ended.value.code() is Code.INTERNAL
 
 
@@ -127,5 +127,5 @@ async def test_an_element_that_answers_nothing_is_given_up(monkeypatch: pytest.M
     monkeypatch.setattr(lookups, "PATIENCE_SECONDS", 0.2)
     with pytest.raises(grpc.aio.AioRpcError) as ended:
         async with asyncio.timeout(5):
-            await files_of(FakeElement()).look_up(["u1"])
+            await files_of(Answering()).look_up(["u1"])
     assert ended.value.code() is Code.UNAVAILABLE

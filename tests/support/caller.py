@@ -21,7 +21,9 @@ from artstore.v1 import (
     downloads_pb2,
     elements_pb2,
     ingest_pb2_grpc,
+    operations_pb2_grpc,
     query_pb2_grpc,
+    registry_pb2_grpc,
     storage_pb2,
     storage_pb2_grpc,
     tokens_pb2,
@@ -86,8 +88,60 @@ async def ended(call: Awaitable[Any]) -> Ending:
     return Ending(grpc.StatusCode.OK, seconds=time.monotonic() - began, answer=answer)
 
 
+class Stubs:
+    """The services of a mesh, for callers that wait for each answer and for those that do not."""
+
+    file: MeshFile
+    token: str
+
+    def channel(self, server: str) -> Any:
+        """The channel to a server by its name (`admin`, `se-01`), or to host:port."""
+        raise NotImplementedError
+
+    def endpoint(self, server: str) -> str:
+        """Where a server is."""
+        endpoints = self.file.endpoints
+        found: str = endpoints.get("storage", {}).get(server) or endpoints.get(server) or server
+        return found
+
+    @property
+    def metadata(self) -> Metadata:
+        """Of every call."""
+        return (("authorization", f"Bearer {self.token}"),)
+
+    @property
+    def auth(self) -> dict[str, Any]:
+        """Keyword arguments of a unary call."""
+        return {"metadata": self.metadata, "timeout": TIMEOUT_SECONDS}
+
+    @property
+    def tokens(self) -> Any:
+        return tokens_pb2_grpc.TokenServiceStub(self.channel("admin"))
+
+    @property
+    def registry(self) -> Any:
+        return registry_pb2_grpc.FileRegistryServiceStub(self.channel("admin"))
+
+    @property
+    def ingest(self) -> Any:
+        return ingest_pb2_grpc.IngestServiceStub(self.channel(INGEST))
+
+    @property
+    def query(self) -> Any:
+        return query_pb2_grpc.QueryServiceStub(self.channel("query"))
+
+    def storage(self, element: str) -> Any:
+        return storage_pb2_grpc.StorageServiceStub(self.channel(element))
+
+    def cache(self, element: str) -> Any:
+        return cache_pb2_grpc.CacheServiceStub(self.channel(element))
+
+    def operations(self, element: str) -> Any:
+        return operations_pb2_grpc.OperationServiceStub(self.channel(element))
+
+
 @dataclass
-class Caller:
+class Caller(Stubs):
     """Calls a mesh with the first account, or with a token. Use with `async with`."""
 
     file: MeshFile
@@ -109,10 +163,7 @@ class Caller:
             await channel.close()
 
     def channel(self, server: str) -> grpc.aio.Channel:
-        """The channel to a server by its name (`admin`, `se-01`), or to host:port."""
-        endpoint = (
-            self.file.endpoints["storage"].get(server) or self.file.endpoints.get(server) or server
-        )
+        endpoint = self.endpoint(server)
         if endpoint not in self._channels:
             self._channels[endpoint] = grpc.aio.insecure_channel(
                 endpoint,
@@ -129,36 +180,11 @@ class Caller:
 
     async def login(self, *, timeout: float = TIMEOUT_SECONDS) -> str:
         """A new token of the first account."""
-        stub: Any = tokens_pb2_grpc.TokenServiceStub(self.channel("admin"))
         request = tokens_pb2.IssueTokenRequest(
             client_id=self.file.client_id, client_secret=self.file.client_secret
         )
-        token: str = (await stub.IssueToken(request, timeout=timeout)).access_token
+        token: str = (await self.tokens.IssueToken(request, timeout=timeout)).access_token
         return token
-
-    @property
-    def metadata(self) -> Metadata:
-        """Of every call."""
-        return (("authorization", f"Bearer {self.token}"),)
-
-    @property
-    def auth(self) -> dict[str, Any]:
-        """Keyword arguments of a unary call."""
-        return {"metadata": self.metadata, "timeout": TIMEOUT_SECONDS}
-
-    @property
-    def ingest(self) -> Any:
-        return ingest_pb2_grpc.IngestServiceStub(self.channel(INGEST))
-
-    @property
-    def query(self) -> Any:
-        return query_pb2_grpc.QueryServiceStub(self.channel("query"))
-
-    def storage(self, element: str) -> Any:
-        return storage_pb2_grpc.StorageServiceStub(self.channel(element))
-
-    def cache(self, element: str) -> Any:
-        return cache_pb2_grpc.CacheServiceStub(self.channel(element))
 
     async def health(self, server: str, service: str = "") -> bool:
         """Whether a service (`CacheService`) is SERVING; False when nobody answers."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,29 +16,20 @@ from artstore.v1 import (
     accounts_pb2,
     accounts_pb2_grpc,
     cache_pb2,
-    cache_pb2_grpc,
     downloads_pb2,
-    ingest_pb2_grpc,
     lifecycle_pb2,
     lifecycle_pb2_grpc,
-    operations_pb2_grpc,
-    query_pb2_grpc,
-    registry_pb2_grpc,
     storage_pb2,
-    storage_pb2_grpc,
     tokens_pb2,
-    tokens_pb2_grpc,
     types_pb2,
     uploads_pb2,
 )
+from tests.support.caller import CHUNK_BYTES, TIMEOUT_SECONDS, Stubs, sha256_of
 from tests.support.mesh import MeshFile
-
-CHUNK_BYTES = 512 * 1024
-TIMEOUT_SECONDS = 30.0
 
 
 @dataclass
-class Outside:
+class Outside(Stubs):
     """One caller of a mesh, by default with the first account. Close it when done."""
 
     file: MeshFile
@@ -55,68 +45,34 @@ class Outside:
         for channel in self._channels.values():
             channel.close()
 
-    def channel(self, endpoint: str) -> grpc.Channel:
+    def channel(self, server: str) -> grpc.Channel:
+        endpoint = self.endpoint(server)
         if endpoint not in self._channels:
             options = [("grpc.use_local_subchannel_pool", 1)]
             self._channels[endpoint] = grpc.insecure_channel(endpoint, options=options)
         return self._channels[endpoint]
 
     @property
-    def token(self) -> str:
+    def token(self) -> str:  # type: ignore[override]
         """An access token, asked for once."""
         if not self._token:
-            stub = tokens_pb2_grpc.TokenServiceStub(self.channel(self.file.endpoints["admin"]))
             request = tokens_pb2.IssueTokenRequest(
                 client_id=self.client_id or self.file.client_id,
                 client_secret=self.client_secret or self.file.client_secret,
             )
-            self._token = stub.IssueToken(request, timeout=TIMEOUT_SECONDS).access_token
+            self._token = self.tokens.IssueToken(request, timeout=TIMEOUT_SECONDS).access_token
         return self._token
-
-    @property
-    def auth(self) -> dict[str, Any]:
-        """Keyword arguments of every call."""
-        return {
-            "metadata": [("authorization", f"Bearer {self.token}")],
-            "timeout": TIMEOUT_SECONDS,
-        }
-
-    @property
-    def ingest(self) -> Any:
-        return ingest_pb2_grpc.IngestServiceStub(self.channel(self.file.endpoints["ingest"]))
-
-    @property
-    def query(self) -> Any:
-        return query_pb2_grpc.QueryServiceStub(self.channel(self.file.endpoints["query"]))
-
-    def storage(self, element_id: str) -> Any:
-        endpoint = self.file.endpoints["storage"][element_id]
-        return storage_pb2_grpc.StorageServiceStub(self.channel(endpoint))
-
-    def cache(self, element_id: str) -> Any:
-        endpoint = self.file.endpoints["storage"][element_id]
-        return cache_pb2_grpc.CacheServiceStub(self.channel(endpoint))
-
-    def operations(self, element_id: str) -> Any:
-        endpoint = self.file.endpoints["storage"][element_id]
-        return operations_pb2_grpc.OperationServiceStub(self.channel(endpoint))
 
     def hold(self, file_id: str, legal_hold: bool = True) -> types_pb2.File:
         """Set or lift a legal hold, by admin."""
-        stub = lifecycle_pb2_grpc.LifecycleServiceStub(self.channel(self.file.endpoints["admin"]))
+        stub = lifecycle_pb2_grpc.LifecycleServiceStub(self.channel("admin"))
         request = lifecycle_pb2.SetLegalHoldRequest(file_id=file_id, legal_hold=legal_hold)
         file: types_pb2.File = stub.SetLegalHold(request, **self.auth).file
         return file
 
-    @property
-    def registry(self) -> Any:
-        return registry_pb2_grpc.FileRegistryServiceStub(self.channel(self.file.endpoints["admin"]))
-
     def account(self, role: accounts_pb2.Role, *namespaces: str) -> Outside:
         """Make a service account and return a caller with it."""
-        stub = accounts_pb2_grpc.ServiceAccountServiceStub(
-            self.channel(self.file.endpoints["admin"])
-        )
+        stub = accounts_pb2_grpc.ServiceAccountServiceStub(self.channel("admin"))
         request = accounts_pb2.CreateServiceAccountRequest(
             client_id=f"outside-{secrets.token_hex(4)}", role=role, namespaces=namespaces
         )
@@ -251,5 +207,5 @@ def _requests(request: Any, head: uploads_pb2.UploadHeader, content: bytes) -> I
     for offset in range(0, len(content), CHUNK_BYTES):
         data = content[offset : offset + CHUNK_BYTES]
         yield request(chunk=types_pb2.Chunk(offset=offset, data=data))
-    sha256 = hashlib.sha256(content).hexdigest()
+    sha256 = sha256_of(content)
     yield request(finish=uploads_pb2.UploadFinish(size_bytes=len(content), sha256=sha256))
