@@ -19,7 +19,8 @@ FOLLOWING = ["change hints"]
 def _background() -> Counter[str]:
     """Names of the tasks of this loop, but for those of Python, of gRPC and of one element."""
     names = (task.get_name() for task in asyncio.all_tasks())
-    return Counter(n for n in names if not re.match(r"Task-\d|HandleExceptions|rpc_task|follow ", n))
+    others = re.compile(r"Task-\d|HandleExceptions|rpc_task|follow ")
+    return Counter(name for name in names if not others.match(name))
 
 
 def _served(server: MeshServer) -> set[str]:
