@@ -41,7 +41,7 @@ class PreparedDatabase(Database):
             yield connection
 
     async def prepare(
-        self, maintenance_url: str, fill: Callable[[Database], Awaitable[None]]
+        self, maintenance_url: str, fill: Callable[[Database], Awaitable[object]]
     ) -> None:
         """Make the database, bring it to the newest revision, fill it, open it to all calls.
 

@@ -61,8 +61,8 @@ class _Running:
     failures: int = 0
     last_exit: int | None = None
     watcher: asyncio.Task[None] | None = None
-    stopping: bool = field(default=False)
-    ready: bool = False
+    stopping: bool = field(default=False, init=False)
+    ready: bool = field(default=False, init=False)
 
 
 class Supervisor:

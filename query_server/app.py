@@ -1,48 +1,42 @@
-"""Wires the query server."""
+"""The query server: what is opened, served, done in the background, and closed."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 
 from artstore.v1.query_pb2_grpc import add_QueryServiceServicer_to_server
 from artstore.v1.server_pb2 import ServerKind
 from mesh.calls.admin_link import link_to_admin
-from mesh.calls.channels import open_mesh_channel
 from mesh.concurrency.background import Background
 from mesh.elements.view import follow_elements
-from mesh.follower import FollowerFleet, ReplicaTable, process_name
 from mesh.follower.hints import wake_on_hints
 from mesh.operations import Operations
 from mesh.operations.servicer import serve_operations
-from mesh.postgres.creation import create_database_if_missing
 from mesh.postgres.database import Database
 from mesh.postgres.failures import EVERYTHING
-from mesh.postgres.migrations import upgrade
 from mesh.redis import open_redis
 from mesh.server.health import HealthWatcher
 from mesh.server.server import MeshServer
 from query_server.files.asking import Elements
 from query_server.files.downloads import Downloads
 from query_server.files.files import IndexedFiles
+from query_server.files.originals import Originals
+from query_server.following.fleet import index_fleet
 from query_server.following.sync import IndexSync
-from query_server.following.tables import CURSORS, VERSION_TABLE, index_tables
+from query_server.following.tables import index_tables
 from query_server.rpc.query import QueryServicer
 from query_server.search import session
 from query_server.search.index import SearchIndex
-from query_server.search.table import TABLE
 from query_server.settings import QuerySettings
 
 SERVICE = "artstore.v1.QueryService"
-MIGRATIONS = Path(__file__).parent / "migrations"
 # Searches in flight at once.
 SEARCH_CONNECTIONS = 12
 # Apart from those, so that no burst of searches holds the followers up.
 FOLLOWER_CONNECTIONS = 8
 # A database that answers is prepared before the port opens; one that does not, behind it.
 PREPARE_SECONDS = 10.0
-MIGRATION_LOCK = 0x41525451  # "ARTQ"
 
 
 @asynccontextmanager
@@ -70,35 +64,10 @@ async def build(settings: QuerySettings) -> AsyncIterator[MeshServer]:
         redis = open_redis(settings.redis_url)
         stack.push_async_callback(redis.aclose)
         elements = follow_elements(redis, admin, background)
-
-        async def metadata() -> Sequence[tuple[str, str]]:
-            return admin.account.metadata()
-
-        fleet = FollowerFleet(
-            table=ReplicaTable(followed, table=TABLE, prefix=CURSORS, leader=process_name()),
-            elements=elements.endpoints,
-            knows_all=lambda: elements.listed,
-            open_channel=lambda endpoint: open_mesh_channel(
-                endpoint, settings, health_service=None
-            ),
-            metadata=metadata,
-            refused=admin.account.refused,
-            reconcile_seconds=settings.reconcile_seconds,
-        )
+        fleet = index_fleet(settings, followed, elements, admin.account)
         downloads = Downloads(settings)
         stack.push_async_callback(downloads.close)
-
-        async def make_tables() -> None:
-            await create_database_if_missing(settings.database_url, settings.index_name)
-            await upgrade(
-                settings.index_url,
-                script_location=MIGRATIONS,
-                version_table=VERSION_TABLE,
-                lock_key=MIGRATION_LOCK,
-            )
-            await session.check_letters(followed)
-
-        tables = index_tables(followed, make_tables, lock_key=MIGRATION_LOCK)
+        tables = index_tables(followed, settings)
 
         async def follow() -> None:
             await tables.ready.wait()
@@ -117,11 +86,10 @@ async def build(settings: QuerySettings) -> AsyncIterator[MeshServer]:
             QueryServicer(
                 index=SearchIndex(searched),
                 files=IndexedFiles(searched),
+                originals=Originals(
+                    Elements(downloads.channel, elements), downloads, elements, admin.account
+                ),
                 sync=IndexSync(followed, fleet),
-                downloads=downloads,
-                elements=Elements(downloads.channel, elements),
-                view=elements,
-                account=admin.account,
                 operations=operations,
             ),
         )

@@ -49,6 +49,17 @@ class BootstrapFile(BaseModel):
     accounts: list[BootstrapAccount]
 
 
+def read_bootstrap(path: Path | None, text: str) -> list[BootstrapAccount]:
+    """The accounts in the file if there is one, else in the text of the setting.
+
+    Raises:
+        InvalidArgument: as `read_bootstrap_file`.
+    """
+    if path is not None:
+        return read_bootstrap_file(path)
+    return read_bootstrap_text(text, "ARTSTORE_BOOTSTRAP_ACCOUNTS") if text else []
+
+
 def read_bootstrap_file(path: Path) -> list[BootstrapAccount]:
     """The accounts in the file; others being able to read it is logged as a warning.
 

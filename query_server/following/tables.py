@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 from mesh.follower.schema import table_names
 from mesh.follower.tables import RebuildableTables
+from mesh.postgres.creation import create_database_if_missing
 from mesh.postgres.database import Database
+from mesh.postgres.migrations import upgrade
 from query_server.search.index import TABLE
+from query_server.search.session import check_letters
+from query_server.settings import QuerySettings
 
+MIGRATIONS = Path(__file__).parent.parent / "migrations"
+MIGRATION_LOCK = 0x41525451  # "ARTQ"
 VERSION_TABLE = "query_alembic_version"
 CURSORS = "sync"
 FUNCTIONS = ("artstore_search_vector", "artstore_text", "artstore_words")
 
 
-def index_tables(
-    database: Database, make: Callable[[], Awaitable[None]], *, lock_key: int
-) -> RebuildableTables:
-    """The tables of the index; arguments as of `RebuildableTables`."""
+def index_tables(database: Database, settings: QuerySettings) -> RebuildableTables:
+    """The tables of the index, in a database that is made as well."""
+
+    async def make() -> None:
+        await create_database_if_missing(settings.database_url, settings.index_name)
+        await upgrade(
+            settings.index_url,
+            script_location=MIGRATIONS,
+            version_table=VERSION_TABLE,
+            lock_key=MIGRATION_LOCK,
+        )
+        await check_letters(database)
+
     names = [VERSION_TABLE, *table_names(TABLE, CURSORS)]
     return RebuildableTables(
         database,
@@ -27,5 +42,5 @@ def index_tables(
             f"DROP FUNCTION IF EXISTS {', '.join(FUNCTIONS)} CASCADE",
         ),
         make=make,
-        lock_key=lock_key,
+        lock_key=MIGRATION_LOCK,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -12,16 +12,12 @@ from prometheus_client import Histogram
 
 from artstore.v1 import downloads_pb2, query_pb2
 from artstore.v1.query_pb2_grpc import QueryServiceServicer
-from artstore.v1.types_pb2 import File
-from mesh.elements.view import ElementView
 from mesh.errors import NotFound
 from mesh.follower.rows import to_file
-from mesh.identity.caller import Caller, current_caller
-from mesh.identity.credentials import ServiceToken
+from mesh.identity.caller import current_caller
 from mesh.operations import Operation, Operations
-from query_server.files.asking import Elements
-from query_server.files.downloads import Downloads
 from query_server.files.files import IndexedFiles
+from query_server.files.originals import Originals
 from query_server.following.sync import IndexSync
 from query_server.rpc import messages
 from query_server.search.index import SearchIndex
@@ -39,11 +35,8 @@ class QueryServicer(QueryServiceServicer):
 
     index: SearchIndex
     files: IndexedFiles
+    originals: Originals
     sync: IndexSync
-    downloads: Downloads
-    elements: Elements
-    view: ElementView
-    account: ServiceToken
     operations: Operations
 
     async def SearchFiles(
@@ -66,7 +59,7 @@ class QueryServicer(QueryServiceServicer):
         rows = await self.files.replicas(request.file_id, caller)
         if rows:
             return query_pb2.QueryServiceGetFileResponse(file=to_file(rows[0]))
-        _, file = await self._find(request.file_id, caller)
+        _, file = await self.originals.find(request.file_id, caller)
         return query_pb2.QueryServiceGetFileResponse(file=file)
 
     async def DownloadFile(
@@ -79,33 +72,16 @@ class QueryServicer(QueryServiceServicer):
         ]
         if homes:
             try:
-                async for part in self._stream(request, homes, caller):
+                async for part in self.originals.stream(request, homes, caller):
                     yield part
                 return
             except NotFound as error:
                 # The index is late: the file may have gone elsewhere.
                 if error.reason == "FILE_DELETED":
                     raise
-        home, _ = await self._find(request.file_id, caller, but=homes)
-        async for part in self._stream(request, [home], caller):
+        home, _ = await self.originals.find(request.file_id, caller, but=homes)
+        async for part in self.originals.stream(request, [home], caller):
             yield part
-
-    def _stream(
-        self, request: downloads_pb2.DownloadRequest, homes: Sequence[str], caller: Caller
-    ) -> AsyncIterator[downloads_pb2.DownloadResponse]:
-        return self.downloads.stream(
-            request,
-            elements=homes,
-            endpoints=self.view.endpoints(),
-            metadata=self.account.metadata(on_behalf_of=caller),
-        )
-
-    async def _find(
-        self, file_id: str, caller: Caller, *, but: Sequence[str] = ()
-    ) -> tuple[str, File]:
-        return await self.elements.find(
-            file_id, metadata=self.account.metadata(on_behalf_of=caller), but=but
-        )
 
     async def SyncIndex(
         self, request: query_pb2.SyncIndexRequest, context: Any

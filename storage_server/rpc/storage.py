@@ -11,14 +11,11 @@ import grpc
 
 from artstore.v1 import changes_pb2, downloads_pb2, storage_pb2, types_pb2, uploads_pb2
 from artstore.v1.storage_pb2_grpc import StorageServiceServicer
-from mesh.concurrency.unbroken import Unbroken
 from mesh.contract import CHUNK_BYTES
 from mesh.errors import InvalidArgument, PermissionDenied, Unimplemented
 from mesh.identity.caller import Role, current_caller, current_upload_token
 from storage_server.element.mode_change import ModeChange
-from storage_server.files.changes import Changes
-from storage_server.files.download import Downloads
-from storage_server.files.lookup import Lookup
+from storage_server.files.element_files import ElementFiles
 from storage_server.reporting.description import Description
 from storage_server.rpc import upload_streams
 from storage_server.rpc.answers import Answers
@@ -31,8 +28,8 @@ from storage_server.rpc.messages import (
     optional,
     timestamp,
 )
-from storage_server.uploads.intake import Intake, Repeated
-from storage_server.uploads.resumable_uploads import ResumableUploads
+from storage_server.uploads.element_uploads import ElementUploads
+from storage_server.uploads.intake import Repeated
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -44,24 +41,20 @@ class StorageServicer(StorageServiceServicer):
     answers: Answers
     description: Description
     mode_change: ModeChange
-    lookup: Lookup
-    changes: Changes
-    downloads: Downloads
-    intake: Intake
-    resumable: ResumableUploads
+    files: ElementFiles
+    uploads: ElementUploads
     feed: FeedStreams
-    unbroken: Unbroken
 
     async def Upload(self, request_iterator: Any, context: Context) -> uploads_pb2.UploadResponse:
         """See the proto."""
         first = await upload_streams.first_message(context, "header")
         if not first.HasField("header"):
             raise InvalidArgument("the first message is not the header", field="header")
-        begun = await self.intake.begin(header_of(first.header), current_caller())
+        begun = await self.uploads.intake.begin(header_of(first.header), current_caller())
         if isinstance(begun, Repeated):
             view = begun.view
         else:
-            view = await upload_streams.receive(begun, context, self.unbroken)
+            view = await upload_streams.receive(begun, context, self.uploads.unbroken)
         return uploads_pb2.UploadResponse(
             file=self.answers.file(view), change_token=self.answers.token(view)
         )
@@ -70,7 +63,7 @@ class StorageServicer(StorageServiceServicer):
         self, request: uploads_pb2.StartUploadRequest, context: Context
     ) -> uploads_pb2.StartUploadResponse:
         """See the proto."""
-        opened = await self.intake.start(header_of(request.header), current_caller())
+        opened = await self.uploads.intake.start(header_of(request.header), current_caller())
         return uploads_pb2.StartUploadResponse(
             upload_id=opened.upload_id,
             storage_element_id=self.answers.element_id,
@@ -85,15 +78,21 @@ class StorageServicer(StorageServiceServicer):
     ) -> uploads_pb2.WriteUploadResponse:
         """See the proto."""
         first = await upload_streams.first_message(context, "upload_id")
-        upload, writer = await self.resumable.writer(first.upload_id, current_upload_token())
-        size = await upload_streams.receive_more(first, upload, writer, context, self.unbroken)
+        upload, writer = await self.uploads.resumable.writer(
+            first.upload_id, current_upload_token()
+        )
+        size = await upload_streams.receive_more(
+            first, upload, writer, context, self.uploads.unbroken
+        )
         return uploads_pb2.WriteUploadResponse(committed_size_bytes=size)
 
     async def GetUpload(
         self, request: uploads_pb2.GetUploadRequest, context: Context
     ) -> uploads_pb2.GetUploadResponse:
         """See the proto."""
-        size, view = await self.resumable.progress(request.upload_id, current_upload_token())
+        size, view = await self.uploads.resumable.progress(
+            request.upload_id, current_upload_token()
+        )
         return uploads_pb2.GetUploadResponse(
             committed_size_bytes=size, file=None if view is None else self.answers.file(view)
         )
@@ -108,11 +107,11 @@ class StorageServicer(StorageServiceServicer):
             if created_by not in ("", caller.subject):
                 raise PermissionDenied("only an ADMIN lists others' uploads", reason="ROLE_DENIED")
             created_by = caller.subject
-        rows, token, total = await self.resumable.list_open(
+        rows, token, total = await self.uploads.resumable.list_open(
             created_by=created_by, page_size=request.page_size, page_token=request.page_token
         )
         return storage_pb2.ListUploadsResponse(
-            uploads=[open_upload(row, self.resumable.expires_at(row)) for row in rows],
+            uploads=[open_upload(row, self.uploads.resumable.expires_at(row)) for row in rows],
             next_page_token=token,
             total_size=total,
         )
@@ -121,7 +120,7 @@ class StorageServicer(StorageServiceServicer):
         self, request: uploads_pb2.CommitUploadRequest, context: Context
     ) -> uploads_pb2.CommitUploadResponse:
         """See the proto."""
-        view = await self.resumable.commit(
+        view = await self.uploads.resumable.commit(
             request.upload_id,
             current_upload_token(),
             optional(request, "size_bytes"),
@@ -136,14 +135,14 @@ class StorageServicer(StorageServiceServicer):
         self, request: uploads_pb2.AbortUploadRequest, context: Context
     ) -> uploads_pb2.AbortUploadResponse:
         """See the proto."""
-        await self.resumable.abort(request.upload_id, current_upload_token())
+        await self.uploads.resumable.abort(request.upload_id, current_upload_token())
         return uploads_pb2.AbortUploadResponse()
 
     async def Download(  # type: ignore[override]
         self, request: downloads_pb2.DownloadRequest, context: Context
     ) -> None:
         """See the proto."""
-        part = await self.downloads.open(
+        part = await self.files.downloads.open(
             request.file_id,
             current_caller(),
             offset=request.offset,
@@ -172,7 +171,7 @@ class StorageServicer(StorageServiceServicer):
         self, request: storage_pb2.StorageServiceGetFileRequest, context: Context
     ) -> storage_pb2.StorageServiceGetFileResponse:
         """See the proto."""
-        view = await self.lookup.get(
+        view = await self.files.lookup.get(
             request.file_id, current_caller(), seconds_left=context.time_remaining()
         )
         return storage_pb2.StorageServiceGetFileResponse(file=self.answers.file(view))
@@ -181,7 +180,7 @@ class StorageServicer(StorageServiceServicer):
         self, request: storage_pb2.BatchGetFilesRequest, context: Context
     ) -> storage_pb2.BatchGetFilesResponse:
         """See the proto."""
-        found, missing = await self.lookup.get_many(
+        found, missing = await self.files.lookup.get_many(
             request.file_ids, current_caller(), seconds_left=context.time_remaining()
         )
         return storage_pb2.BatchGetFilesResponse(
@@ -192,7 +191,7 @@ class StorageServicer(StorageServiceServicer):
         self, request: storage_pb2.StorageServiceListFilesRequest, context: Context
     ) -> storage_pb2.StorageServiceListFilesResponse:
         """See the proto."""
-        page = await self.lookup.list_files(
+        page = await self.files.lookup.list_files(
             current_caller(),
             namespace=request.namespace,
             page_size=request.page_size,
@@ -209,7 +208,7 @@ class StorageServicer(StorageServiceServicer):
         self, request: storage_pb2.UpdateFileRequest, context: Context
     ) -> storage_pb2.UpdateFileResponse:
         """See the proto."""
-        view = await self.changes.update(
+        view = await self.files.changes.update(
             request.file_id,
             changes_of(request),
             current_caller(),
@@ -223,7 +222,7 @@ class StorageServicer(StorageServiceServicer):
         self, request: storage_pb2.DeleteFileRequest, context: Context
     ) -> storage_pb2.DeleteFileResponse:
         """See the proto."""
-        view = await self.changes.delete(
+        view = await self.files.changes.delete(
             request.file_id,
             current_caller(),
             expected_revision=optional(request, "expected_revision"),
@@ -238,7 +237,7 @@ class StorageServicer(StorageServiceServicer):
         """See the proto."""
         if request.HasField("retention_days"):
             raise Unimplemented("files do not expire yet; leave retention_days out")
-        view = await self.changes.undelete(
+        view = await self.files.changes.undelete(
             request.file_id,
             current_caller(),
             expected_revision=optional(request, "expected_revision"),

@@ -144,13 +144,9 @@ class LocalStore:
             await older.close()
         what = f"stage {key}"
         if resume is None:
-            handle, size, placed = (
-                await self._threads.run(what, self._files.new_stage, key),
-                0,
-                False,
-            )
+            file = await self._threads.run(what, self._files.new_stage, key)
         else:
-            handle, size, placed = await self._threads.run(
+            file = await self._threads.run(
                 what, self._files.resumed_stage, key, path, resume.committed_size_bytes
             )
         stage = LocalStage(
@@ -158,9 +154,7 @@ class LocalStore:
             self._threads,
             key=key,
             path=path,
-            handle=handle,
-            offset=size,
-            placed=placed,
+            file=file,
             patient_seconds=self._patient_seconds,
             forget=self._forget_stage,
         )

@@ -12,6 +12,7 @@ import os
 import secrets
 import stat
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from mesh.errors import Aborted, DataLoss, InvalidArgument
@@ -31,6 +32,20 @@ _STAGE = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _TEMPORARY = ".new-"
 _UNREADABLE = (b"", Identity(size=UNREADABLE_SIZE))
+
+
+@dataclass(frozen=True, slots=True)
+class StageFile:
+    """Where a stage's bytes are.
+
+    Attributes:
+        handle: the staging file, or the blob itself when `placed`.
+        size_bytes: of what an earlier process has written.
+    """
+
+    handle: Handle
+    size_bytes: int = 0
+    placed: bool = False
 
 
 class LocalFiles:
@@ -167,15 +182,15 @@ class LocalFiles:
     # --- stages --------------------------------------------------------------------
 
     @changes_store
-    def new_stage(self, key: str) -> Handle:
+    def new_stage(self, key: str) -> StageFile:
         """An empty staging file."""
         with self.folders.ensured(paths.STAGING) as staging:
             flags = _STAGE | os.O_CREAT | os.O_TRUNC
-            return Handle(os.open(key, flags, 0o644, dir_fd=staging))
+            return StageFile(Handle(os.open(key, flags, 0o644, dir_fd=staging)))
 
     @changes_store
-    def resumed_stage(self, key: str, path: str, size: int) -> tuple[Handle, int, bool]:
-        """The staging file of `key` cut to `size`, or the blob that it has become (True).
+    def resumed_stage(self, key: str, path: str, size: int) -> StageFile:
+        """The staging file of `key` cut to `size`, or the blob that it has become.
 
         Raises:
             DataLoss: neither is there with so many bytes.
@@ -189,15 +204,15 @@ class LocalFiles:
         if found < size:
             raise _lost(size, found)
         durable.truncate(handle.fd, size)
-        return handle, size, False
+        return StageFile(handle, size)
 
-    def _placed_stage(self, key: str, path: str, size: int) -> tuple[Handle, int, bool]:
+    def _placed_stage(self, key: str, path: str, size: int) -> StageFile:
         found = self.open_blob(path)
         if found is None and size == 0:
-            return self.new_stage(key), 0, False
+            return self.new_stage(key)
         if found is None or found[1] < size:
             raise _lost(size, found[1] if found else 0)
-        return *found, True
+        return StageFile(*found, placed=True)
 
     @changes_store
     def keep_stage(self) -> None:

@@ -9,8 +9,7 @@ from collections.abc import Callable, Sequence
 from mesh.errors import DataLoss, FailedPrecondition, OutOfRange
 from storage_server.store import durable
 from storage_server.store.digest import RunningDigest
-from storage_server.store.folders import Handle
-from storage_server.store.local_files import LocalFiles
+from storage_server.store.local_files import LocalFiles, StageFile
 from storage_server.store.os_errors import changes_store
 from storage_server.store.pipeline import Pipeline
 from storage_server.store.port import SealedBlob, StagedState
@@ -26,8 +25,7 @@ class LocalStage:
     """See `storage_server.store.port.Stage`.
 
     Args:
-        handle: the staging file, or the blob itself when `placed`.
-        offset: its size; bytes before it came from an earlier process when it is not 0.
+        file: as it was found, or made; the stage alone holds its handle.
         patient_seconds: deadline of what may have to wait for a slow disk to take much.
         forget: called once, when this stage is closed or discarded.
     """
@@ -39,9 +37,7 @@ class LocalStage:
         *,
         key: str,
         path: str,
-        handle: Handle,
-        offset: int,
-        placed: bool,
+        file: StageFile,
         patient_seconds: float,
         forget: Callable[[LocalStage], None],
     ) -> None:
@@ -49,9 +45,9 @@ class LocalStage:
         self._path = path
         self._files = files
         self._threads = threads
-        self._handle = handle
-        self._offset = offset
-        self._placed = placed
+        self._handle = file.handle
+        self._offset = offset = file.size_bytes
+        self._placed = file.placed
         self._patient_seconds = patient_seconds
         self._forget = forget
         self._what = f"stage {key}"

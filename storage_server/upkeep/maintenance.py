@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 
 import structlog
 
@@ -17,7 +16,6 @@ from storage_server.element.state import Element
 from storage_server.upkeep.purge import Purge
 from storage_server.upkeep.sweep import Sweeper
 from storage_server.upkeep.trash import Trash
-from storage_server.uploads.intake import Intake
 from storage_server.uploads.keeping import UploadKeeping
 from storage_server.writing.replay import INTERVAL_SECONDS, Replay
 
@@ -26,22 +24,30 @@ SELDOM_SECONDS = 600.0
 _log = structlog.stdlib.get_logger(__name__)
 
 
-@dataclass(slots=True)
 class Maintenance:
-    """Run both watches as background tasks; `started` when this process has become the writer."""
+    """Run `watch` as a background task; `started` when this process has become the writer."""
 
-    element: Element
-    replay: Replay
-    uploads: UploadKeeping
-    intake: Intake
-    sweeper: Sweeper
-    trash: Trash
-    purge: Purge
-    clock: Clock
-    stream_idle_seconds: float
-    _due: Bell = field(default_factory=Bell)
-    _first: bool = True
-    _seldom_at: float = 0.0
+    def __init__(
+        self,
+        element: Element,
+        clock: Clock,
+        replay: Replay,
+        uploads: UploadKeeping,
+        *,
+        sweeper: Sweeper,
+        trash: Trash,
+        purge: Purge,
+    ) -> None:
+        self._element = element
+        self._clock = clock
+        self._replay = replay
+        self._uploads = uploads
+        self._sweeper = sweeper
+        self._trash = trash
+        self._purge = purge
+        self._due = Bell()
+        self._first = True
+        self._seldom_at = 0.0
 
     def started(self) -> None:
         """Do at once what earlier writers left."""
@@ -53,40 +59,33 @@ class Maintenance:
         due = self._due.listen()
         while True:
             due.take()
-            if self.element.phase is Phase.WRITING:
+            if self._element.phase is Phase.WRITING:
                 await self._round()
             await due.wait(INTERVAL_SECONDS)
 
-    async def watch_streams(self) -> None:
-        """End streams that have fallen silent, until cancelled."""
-        while True:
-            await asyncio.sleep(min(INTERVAL_SECONDS, self.stream_idle_seconds / 4))
-            self.intake.interrupt_idle(self.stream_idle_seconds)
-            self.uploads.interrupt_idle(self.stream_idle_seconds)
-
     async def _round(self) -> None:
-        done = await self._try("replay", self.replay.all)
-        await self._try("stages of idle uploads", self.uploads.close_idle)
+        done = await self._try("replay", self._replay.all)
+        await self._try("idle uploads' stages", self._uploads.close_idle)
         if self._first and done:
             swept = await self._try("first sweep", self._first_sweep)
             self._first = not swept
-        if self.clock.doubt():
+        if self._clock.doubt():
             # By a clock that is wrong anything may look old enough to go.
             return
-        await self._try("trash", self.trash.empty)
+        await self._try("trash", self._trash.empty)
         now = asyncio.get_running_loop().time()
         if now - self._seldom_at >= SELDOM_SECONDS or not self._seldom_at:
             self._seldom_at = now
             await self._try("sweep", self._sweep)
-            await self._try("idle uploads", self.uploads.drop_idle)
-            await self._try("old tombstones", self.purge.run)
+            await self._try("idle uploads", self._uploads.drop_idle)
+            await self._try("old tombstones", self._purge.run)
 
     async def _first_sweep(self) -> None:
-        await self.uploads.settle_open()
-        await self.sweeper.sweep(grace_seconds=0)
+        await self._uploads.settle_open()
+        await self._sweeper.sweep(grace_seconds=0)
 
     async def _sweep(self) -> None:
-        await self.sweeper.sweep()
+        await self._sweeper.sweep()
 
     async def _try(self, what: str, work: Callable[[], Awaitable[None]]) -> bool:
         try:

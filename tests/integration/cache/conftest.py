@@ -7,9 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from storage_server.store.local import LocalStore
-from storage_server.store.s3 import S3Store
-from storage_server.store.s3_config import S3Config
 from tests.integration.cache.backdoor import LocalBackdoor, S3Backdoor
 from tests.integration.cache.rig import CacheRig, running_rig
 from tests.services import S3Account, S3Process
@@ -20,30 +17,38 @@ FOLDER = "storage_element_01"
 @pytest.fixture
 async def local_rig(tmp_path: Path, database_url: str, redis_url: str) -> AsyncIterator[CacheRig]:
     """On a local folder."""
-    root = tmp_path / FOLDER
-    store = await LocalStore.open(root)
-    try:
-        async with running_rig(store, LocalBackdoor(root), database_url, redis_url) as made:
-            yield made
-    finally:
-        await store.close()
+    async with running_rig(
+        LocalBackdoor(tmp_path / FOLDER),
+        database_url=database_url,
+        redis_url=redis_url,
+        data_dir=tmp_path,
+        s3_endpoint_url="",
+        s3_bucket="",
+    ) as made:
+        yield made
 
 
 @pytest.fixture
 async def s3_rig(
-    s3_server: S3Process, s3: S3Account, database_url: str, redis_url: str
+    tmp_path: Path,
+    s3_server: S3Process,
+    s3: S3Account,
+    database_url: str,
+    redis_url: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[CacheRig]:
     """On S3."""
-    config = S3Config(
-        s3.endpoint_url, s3.bucket, FOLDER, s3.access_key, s3.secret_key, region=s3.region
-    )
-    store = await S3Store.open(config)
-    backdoor = S3Backdoor(s3_server.client(), s3.bucket, FOLDER)
-    try:
-        async with running_rig(store, backdoor, database_url, redis_url) as made:
-            yield made
-    finally:
-        await store.close()
+    for key, value in s3.environment().items():
+        monkeypatch.setenv(key, value)
+    async with running_rig(
+        S3Backdoor(s3_server.client(), s3.bucket, FOLDER),
+        database_url=database_url,
+        redis_url=redis_url,
+        data_dir=tmp_path,
+        s3_endpoint_url=s3.endpoint_url,
+        s3_bucket=s3.bucket,
+    ) as made:
+        yield made
 
 
 @pytest.fixture(params=["local", "s3"])

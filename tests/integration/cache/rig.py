@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -11,30 +12,29 @@ from typing import Any
 
 import google_crc32c
 
-from mesh.concurrency.keyed_locks import KeyedLocks
-from mesh.operations import Operations
-from mesh.postgres.database import Database
-from mesh.redis import open_redis
-from storage_server.cache.check import Check
-from storage_server.cache.cleanup import Cleanup
 from storage_server.cache.operations import CacheOperations
-from storage_server.cache.rebuild import Rebuild, RebuildResult
 from storage_server.cache.report import Level, Report
-from storage_server.cache.restoring import NameRestoring
-from storage_server.cache.scrub import Scrub
+from storage_server.cache.result import RebuildResult
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.rows import FileRow
-from storage_server.catalog.tables import Tables
 from storage_server.domain import naming
 from storage_server.domain.file_id import new_file_id, time_of
 from storage_server.domain.kinds import ChangeKind
-from storage_server.domain.modes import Mode
 from storage_server.domain.sidecar import Sidecar, decode, encode
 from storage_server.domain.sidecar_changes import tombstoned, updated
-from storage_server.element import identity
-from storage_server.element.writer import FolderWriterLock
 from storage_server.locks import ElementLocks
-from storage_server.store.port import SIDECAR_SUFFIX, Store
+from storage_server.settings import StorageSettings
+from storage_server.store.port import Store
+from storage_server.wiring.adapters import (
+    Adapters,
+    open_adapters,
+    store_opener,
+    wire_clock,
+    wire_locks,
+)
+from storage_server.wiring.cache import wire_cache
+from storage_server.wiring.files import WiredWriting, wire_writing
+from storage_server.wiring.upkeep import wire_opening
 from tests.integration.cache.backdoor import Backdoor
 
 ELEMENT_ID = "se-01"
@@ -50,93 +50,44 @@ class Process:
     """What a server process has in memory; a new one is what a restart leaves."""
 
     locks: ElementLocks
+    writing: WiredWriting
     cache: CacheOperations
-    check: Check
-    rebuild: Rebuild
-    is_writer: bool = True
 
 
 @dataclass
 class CacheRig:
     """One element. `process` is the server's memory; `restart` makes it anew."""
 
-    store: Store
-    catalog: Catalog
-    redis: Any
+    settings: StorageSettings
+    adapters: Adapters
     backdoor: Backdoor
-    ttl_seconds: float = 15.0
-    file_locks: KeyedLocks = field(default_factory=KeyedLocks)
+    store: Store = field(init=False)
+    redis: Any = field(init=False)
     process: Process = field(init=False)
 
     def __post_init__(self) -> None:
+        self.store, self.redis = self.adapters.element.reading(), self.adapters.redis
         self.process = self.new_process()
+
+    @property
+    def catalog(self) -> Catalog:
+        return self.adapters.catalog
 
     # --- the server ----------------------------------------------------------------------
 
-    async def prove(self) -> None:
-        await identity.read(self.store, ELEMENT_ID)
-
-    def new_process(self, holder: str = "here:1", *, ttl_seconds: float = 0) -> Process:
-        """The parts that work on the cache, wired as the server wires them."""
-        catalog = self.catalog
-        locks = ElementLocks(
-            redis=self.redis,
-            fences=catalog.fences,
-            element_id=ELEMENT_ID,
-            holder=holder,
-            ttl_seconds=ttl_seconds or self.ttl_seconds,
-        )
-        rebuild = Rebuild(
-            store=lambda: self.store,
-            catalog=catalog,
-            proof=self,
-            cache_ttl_hours=lambda: TTL_HOURS,
-            names=NameRestoring(
-                store=lambda: self.store,
-                catalog=catalog,
-                file_locks=self.file_locks,
-                writer=FolderWriterLock(),
-            ),
-        )
-        scrub = Scrub(store=lambda: self.store, catalog=catalog, bytes_per_second=0)
-        check = Check(
-            store=lambda: self.store,
-            catalog=catalog,
-            proof=self,
-            element_id=ELEMENT_ID,
-            scrub=scrub,
-        )
-        cache = CacheOperations(
-            element_id=ELEMENT_ID,
-            locks=locks,
-            check=check,
-            rebuild=rebuild,
-            cleanup=Cleanup(lambda: self.store, catalog, self),
-            operations=Operations(),
-            writer=self,
-        )
-        return Process(locks, cache, check, rebuild)
-
-    @property
-    def is_writer(self) -> bool:
-        return True
+    def new_process(self, holder: str = "here:1", *, ttl_seconds: float = 15.0) -> Process:
+        """The parts that work on the cache, as the server wires them."""
+        settings = self.settings.model_copy(update={"lock_seconds": ttl_seconds})
+        locks = wire_locks(settings, self.redis, self.catalog.fences, holder=holder)
+        adapters = replace(self.adapters, redis=self.redis, locks=locks)
+        writing = wire_writing(settings, adapters)
+        return Process(locks, writing, wire_cache(settings, adapters, writing).operations)
 
     async def restart(self) -> None:
         """The server's memory is lost; open writes are replayed as at a start."""
         await self.process.cache.operations.stop()
         self.process = self.new_process()
-        self.file_locks = KeyedLocks()
-        await self.replay()
-
-    async def replay(self) -> None:
-        for intent in await self.catalog.pending.list_pending():
-            found = await self.store.read_sidecar(intent.path)
-            if found is None:
-                if intent.kind is ChangeKind.CREATED:
-                    await self.store.delete_blob(intent.path.removesuffix(SIDECAR_SUFFIX))
-                await self.catalog.pending.end_pending(intent.pending_id)
-            else:
-                await self._commit(decode(found[0]), found[1], intent.kind)
+        await self.process.writing.replay.all()
 
     # --- CacheService --------------------------------------------------------------------
 
@@ -155,7 +106,7 @@ class CacheRig:
         """Intent, blob, sidecar, row."""
         sidecar = a_sidecar(content, **fields)
         path = path_of(sidecar)
-        async with self.file_locks.hold(sidecar.file_id):
+        async with self.process.writing.file_locks.hold(sidecar.file_id):
             await self.catalog.pending.begin_write(sidecar.file_id, path, ChangeKind.CREATED)
             await self.place_blob(sidecar, content)
             found = await self.store.write_sidecar(path, encode(sidecar), expected=None)
@@ -186,7 +137,7 @@ class CacheRig:
 
     async def _change(self, sidecar: Sidecar, kind: ChangeKind, change: Any) -> Sidecar:
         path = path_of(sidecar)
-        async with self.file_locks.hold(sidecar.file_id):
+        async with self.process.writing.file_locks.hold(sidecar.file_id):
             found = await self.store.read_sidecar(path)
             assert found is not None
             changed: Sidecar = change(decode(found[0]))
@@ -285,22 +236,25 @@ def path_of(sidecar: Sidecar) -> str:
 
 
 @asynccontextmanager
-async def running_rig(
-    store: Store, backdoor: Backdoor, database_url: str, redis_url: str
-) -> AsyncIterator[CacheRig]:
-    """A rig on a store that is empty or another rig's."""
-    database, redis = Database(database_url, max_size=12), open_redis(redis_url)
-    catalog = Catalog(database, Tables("storage_elem_01_"))
-    try:
-        await catalog.open()
+async def running_rig(backdoor: Backdoor, **values: Any) -> AsyncIterator[CacheRig]:
+    """A rig on the store that `values`, the element's settings, name."""
+    settings = StorageSettings(element_id=ELEMENT_ID, scrub_bytes_per_second=0, **values)
+    async with open_adapters(settings, wire_clock(settings, time.time)) as adapters:
+        opening = wire_opening(
+            settings,
+            adapters,
+            open_store=store_opener(settings),
+            on_writing=_nothing,
+            on_lost=_nothing,
+        )
+        await opening.advance()
+        try:
+            rig = CacheRig(settings, adapters, backdoor)
+            yield rig
+            await rig.process.cache.operations.stop()
+        finally:
+            await opening.close()
 
-        async def known() -> bool:
-            return False
 
-        await identity.establish(store, element_id=ELEMENT_ID, mode=Mode.EDIT, is_known=known)
-        rig = CacheRig(store, catalog, redis, backdoor)
-        yield rig
-        await rig.process.cache.operations.stop()
-    finally:
-        await redis.aclose()
-        await database.close()
+async def _nothing() -> None:
+    """There are no uploads to take over or to let go of."""

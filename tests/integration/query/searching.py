@@ -13,7 +13,7 @@ from artstore.v1.types_pb2 import File, FileState, RetentionPolicy
 from mesh.follower import Cursor, ReplicaTable
 from mesh.postgres.database import Database
 from mesh.postgres.migrations import upgrade
-from query_server.app import MIGRATION_LOCK, MIGRATIONS
+from query_server.following.tables import MIGRATION_LOCK, MIGRATIONS
 from query_server.search import session
 from query_server.search.index import Page, SearchIndex
 from query_server.search.request import Filters, SearchQuery, check_text, parse_order

@@ -122,7 +122,7 @@ async def test_a_sidecar_that_lands_late_gets_its_row(
         sent.append((arguments, named))
         raise Unavailable("the storage does not answer")
 
-    monkeypatch.setattr("storage_server.app.Replay", Remembered)
+    monkeypatch.setattr("storage_server.wiring.files.Replay", Remembered)
     async with local_rig.running() as node:
         file = (await node.upload(description="old")).file
         file_id = file.file_id
@@ -242,7 +242,7 @@ async def test_a_sweep_leaves_a_stage_that_is_just_being_opened(
 
         return open_stage
 
-    monkeypatch.setattr("storage_server.app.Sweeper", Remembered)
+    monkeypatch.setattr("storage_server.wiring.upkeep.Sweeper", Remembered)
     for store in (LocalStore, S3Store):
         monkeypatch.setattr(store, "open_stage", sweeping(store.open_stage))
     async with rig.running() as node:

@@ -1,0 +1,1 @@
+"""How admin's parts are put together: each is made in one place."""

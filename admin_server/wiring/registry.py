@@ -1,0 +1,78 @@
+"""Where each file is, as all elements say, and what admin has them do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+from admin_server.elements.registered import RegisteredElements
+from admin_server.prepared_database import TIMEOUT_SECONDS, PreparedDatabase
+from admin_server.registry.channels import ElementChannels
+from admin_server.registry.following import OwnToken, registry_fleet, unread_elements
+from admin_server.registry.holds import Holds
+from admin_server.registry.registry import FileRegistry
+from admin_server.registry.tables import registry_tables
+from admin_server.settings import AdminSettings
+from mesh.follower import FollowerFleet
+from mesh.follower.tables import RebuildableTables
+from mesh.postgres.database import Database
+from mesh.postgres.failures import EVERYTHING
+
+# Followers and readers of the registry; accounts and elements have a pool of their own.
+REGISTRY_CONNECTIONS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """One of each per process.
+
+    Attributes:
+        database, channels: closed at the end.
+        tables: made, and made anew when they are gone.
+        fleet: follows the elements into them.
+        files: answers from them.
+        holds: set and lifted on the elements.
+    """
+
+    database: Database
+    channels: ElementChannels
+    tables: RebuildableTables
+    fleet: FollowerFleet
+    files: FileRegistry
+    holds: Holds
+
+
+def wire_registry(
+    settings: AdminSettings, elements: RegisteredElements, token: OwnToken
+) -> Registry:
+    """Nothing is asked yet."""
+    database = Database(
+        settings.admin_database_url,
+        max_size=REGISTRY_CONNECTIONS,
+        timeout_seconds=TIMEOUT_SECONDS,
+        application_name="artstore-admin registry",
+        droppable=[EVERYTHING],
+    )
+    channels = ElementChannels(settings)
+    fleet = registry_fleet(settings, database, elements, token)
+    files = FileRegistry(database, unread=partial(unread_elements, fleet, elements))
+    return Registry(
+        database=database,
+        channels=channels,
+        tables=registry_tables(database),
+        fleet=fleet,
+        files=files,
+        holds=Holds(files, elements, channel=channels.to, metadata=token.metadata),
+    )
+
+
+async def keep_tables(registry: Registry, database: PreparedDatabase) -> None:
+    """Make the registry's tables, and make them anew, once admin's database is there."""
+    await database.prepared.wait()
+    await registry.tables.watch()
+
+
+async def follow(registry: Registry) -> None:
+    """Follow the elements, once the tables are there."""
+    await registry.tables.ready.wait()
+    await registry.fleet.run()

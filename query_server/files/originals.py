@@ -1,0 +1,43 @@
+"""Files as their elements have them, asked for on behalf of a caller."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Sequence
+from dataclasses import dataclass
+
+from artstore.v1 import downloads_pb2
+from artstore.v1.types_pb2 import File
+from mesh.elements.view import ElementView
+from mesh.identity.caller import Caller
+from mesh.identity.credentials import ServiceToken
+from query_server.files.asking import Elements
+from query_server.files.downloads import Downloads
+
+
+@dataclass(frozen=True, slots=True)
+class Originals:
+    """What the index has only a copy of, or not at all."""
+
+    elements: Elements
+    downloads: Downloads
+    view: ElementView
+    account: ServiceToken
+
+    async def find(
+        self, file_id: str, caller: Caller, *, but: Collection[str] = ()
+    ) -> tuple[str, File]:
+        """(element id, description) of a file; see `Elements.find`."""
+        return await self.elements.find(
+            file_id, metadata=self.account.metadata(on_behalf_of=caller), but=but
+        )
+
+    def stream(
+        self, request: downloads_pb2.DownloadRequest, homes: Sequence[str], caller: Caller
+    ) -> AsyncIterator[downloads_pb2.DownloadResponse]:
+        """A download from the first of `homes` that gives it; see `Downloads.stream`."""
+        return self.downloads.stream(
+            request,
+            elements=homes,
+            endpoints=self.view.endpoints(),
+            metadata=self.account.metadata(on_behalf_of=caller),
+        )

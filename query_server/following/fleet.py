@@ -1,0 +1,36 @@
+"""Follows every element into the index."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mesh.calls.channels import open_mesh_channel
+from mesh.elements.view import ElementView
+from mesh.follower import FollowerFleet, ReplicaTable, process_name
+from mesh.identity.credentials import ServiceToken
+from mesh.postgres.database import Database
+from query_server.following.tables import CURSORS
+from query_server.search.table import TABLE
+from query_server.settings import QuerySettings
+
+
+def index_fleet(
+    settings: QuerySettings,
+    database: Database,
+    elements: ElementView,
+    account: ServiceToken,
+) -> FollowerFleet:
+    """The followers of all elements that the view knows."""
+
+    async def metadata() -> Sequence[tuple[str, str]]:
+        return account.metadata()
+
+    return FollowerFleet(
+        table=ReplicaTable(database, table=TABLE, prefix=CURSORS, leader=process_name()),
+        elements=elements.endpoints,
+        knows_all=lambda: elements.listed,
+        open_channel=lambda endpoint: open_mesh_channel(endpoint, settings, health_service=None),
+        metadata=metadata,
+        refused=account.refused,
+        reconcile_seconds=settings.reconcile_seconds,
+    )

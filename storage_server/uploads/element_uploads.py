@@ -1,0 +1,60 @@
+"""The uploads of the element, in one stream and resumable, as one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mesh.concurrency.unbroken import Unbroken
+from mesh.errors import FailedPrecondition, Unavailable
+from storage_server.element.space import Space
+from storage_server.uploads.intake import Intake
+from storage_server.uploads.keeping import UploadKeeping
+from storage_server.uploads.resumable_uploads import ResumableUploads
+
+
+@dataclass(frozen=True, slots=True)
+class ElementUploads:
+    """What happens to the element happens to both kinds.
+
+    Attributes:
+        space: what they were promised.
+        intake: begins both, and has those in one stream.
+        resumable: the calls of those that take many.
+        keeping: what happens to these without their callers.
+        unbroken: what of them goes on to its end when its caller leaves.
+    """
+
+    space: Space
+    intake: Intake
+    resumable: ResumableUploads
+    keeping: UploadKeeping
+    unbroken: Unbroken
+
+    async def take_over(self) -> None:
+        """This process has just become the writer: what it remembers may be outdated.
+
+        Raises:
+            Unavailable: the database does not answer.
+        """
+        self.space.clear()
+        await self.keeping.forget()
+        await self.keeping.restore_room()
+
+    async def let_go(self) -> None:
+        """This process is not the writer any more; the next one goes on with what is on record."""
+        error = Unavailable("this process is not the writer any more", reason="NOT_WRITER")
+        await self.intake.interrupt_all(error)
+        await self.keeping.forget()
+
+    async def abort_all(self) -> None:
+        """The element left its writing mode for good."""
+        error = FailedPrecondition(
+            "the element left its writing mode, and open uploads had their time", reason="MODE"
+        )
+        await self.intake.interrupt_all(error)
+        await self.keeping.abort_all()
+
+    def interrupt_idle(self, idle_seconds: float) -> None:
+        """End the streams that have been silent for so long; what came stays."""
+        self.intake.interrupt_idle(idle_seconds)
+        self.keeping.interrupt_idle(idle_seconds)

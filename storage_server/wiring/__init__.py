@@ -1,0 +1,1 @@
+"""How the element's parts are put together: each is made in one place, which tests call too."""

@@ -1,0 +1,37 @@
+"""What makes files of bytes that come in."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from storage_server.element.space import Space
+from storage_server.settings import StorageSettings
+from storage_server.uploads.element_uploads import ElementUploads
+from storage_server.uploads.intake import Intake
+from storage_server.uploads.keeping import UploadKeeping
+from storage_server.uploads.open_uploads import OpenUploads
+from storage_server.uploads.parts import UploadParts
+from storage_server.uploads.resumable_uploads import Find, ResumableUploads
+from storage_server.wiring.adapters import Adapters
+from storage_server.wiring.files import WiredWriting
+
+
+def wire_uploads(
+    settings: StorageSettings, adapters: Adapters, writing: WiredWriting, *, find: Find
+) -> ElementUploads:
+    """Uploads of both kinds.
+
+    Args:
+        find: a file in any state, by id.
+    """
+    element, catalog, unbroken = adapters.element, adapters.catalog, writing.unbroken
+    space = Space(element, settings.capacity_bytes)
+    idle_for = timedelta(days=settings.upload_idle_days)
+    parts = UploadParts(element, space, writing.protocol, catalog.uploads, unbroken)
+    uploads = OpenUploads(parts, catalog.reads, writing.replay)
+    resumable = ResumableUploads(parts, uploads, find=find, idle_for=idle_for)
+    intake = Intake(
+        parts, catalog, uploads, resumable, writing.replay, find=find, clock=adapters.clock
+    )
+    keeping = UploadKeeping(parts, uploads, idle_for=idle_for)
+    return ElementUploads(space, intake, resumable, keeping, unbroken)

@@ -1,0 +1,128 @@
+"""How large things may get before they are divided."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = (
+    "mesh",
+    "storage_server",
+    "ingest_server",
+    "query_server",
+    "admin_server",
+    "artstore_client",
+    "launch",
+    "bench",
+)
+SERVERS = [package for package in PACKAGES if package.endswith("_server")]
+MAX_ARGUMENTS = 7
+MAX_APP_LINES = 120
+MAX_MODULE_LINES = 450
+# domain, store, catalog, locks, sidecars, writing, uploads, files, cache, upkeep, reporting,
+# element, feed, rpc and wiring are fifteen.
+MAX_STORAGE_ROOMS = 17
+
+
+@cache
+def _modules() -> dict[Path, str]:
+    return {
+        path.relative_to(ROOT): path.read_text()
+        for package in PACKAGES
+        for path in sorted((ROOT / package).rglob("*.py"))
+    }
+
+
+@cache
+def _classes() -> list[tuple[Path, ast.ClassDef]]:
+    return [
+        (path, node)
+        for path, text in _modules().items()
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.ClassDef)
+    ]
+
+
+def _is_dataclass(node: ast.ClassDef) -> bool:
+    return any("dataclass" in ast.unparse(one) for one in node.decorator_list)
+
+
+def _waits(node: ast.ClassDef) -> bool:
+    return any(isinstance(one, ast.AsyncFunctionDef) for one in node.body)
+
+
+def _fields(node: ast.ClassDef) -> list[ast.AnnAssign]:
+    """Those that are arguments of the constructor."""
+    return [
+        one
+        for one in node.body
+        if isinstance(one, ast.AnnAssign)
+        and "ClassVar" not in ast.unparse(one.annotation)
+        and "init=False" not in ast.unparse(one)
+    ]
+
+
+def _names(annotation: ast.expr) -> set[str]:
+    return {one.id for one in ast.walk(annotation) if isinstance(one, ast.Name)}
+
+
+@cache
+def _services() -> frozenset[tuple[str, str]]:
+    """(package, name) of the classes that wait for something, and of dataclasses that hold one.
+
+    Every other dataclass is a record, and may say as much as there is to say.
+    """
+    found = {(path.parts[0], node.name) for path, node in _classes() if _waits(node)}
+    while more := {
+        (path.parts[0], node.name)
+        for path, node in _classes()
+        if _is_dataclass(node)
+        and (path.parts[0], node.name) not in found
+        and any(
+            {(path.parts[0], name), ("mesh", name)} & found
+            for field in _fields(node)
+            for name in _names(field.annotation)
+        )
+    }:
+        found |= more
+    return frozenset(found)
+
+
+def _arguments(path: Path, node: ast.ClassDef) -> int:
+    """How many the constructor has; 0 for a record."""
+    if _is_dataclass(node):
+        return len(_fields(node)) if (path.parts[0], node.name) in _services() else 0
+    for one in node.body:
+        if isinstance(one, ast.FunctionDef) and one.name == "__init__":
+            named = one.args
+            return len(named.posonlyargs) + len(named.args) + len(named.kwonlyargs) - 1
+    return 0
+
+
+def test_no_constructor_of_a_service_has_more_than_seven_arguments() -> None:
+    found = {f"{path}: {node.name}": _arguments(path, node) for path, node in _classes()}
+    assert {name: count for name, count in found.items() if count > MAX_ARGUMENTS} == {}
+
+
+def _long(paths: Iterable[Path], limit: int) -> dict[str, int]:
+    lines = {str(path): len(_modules()[path].splitlines()) for path in paths}
+    return {path: count for path, count in lines.items() if count > limit}
+
+
+def test_no_module_has_more_than_450_lines() -> None:
+    assert _long(_modules(), MAX_MODULE_LINES) == {}
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_what_a_server_is_made_of_is_told_in_120_lines(server: str) -> None:
+    assert _long([Path(server, "app.py")], MAX_APP_LINES) == {}
+
+
+def test_the_storage_server_has_few_rooms() -> None:
+    rooms = {path.parts[1] for path in _modules() if path.match("storage_server/*/__init__.py")}
+    assert len(rooms) <= MAX_STORAGE_ROOMS, sorted(rooms)
