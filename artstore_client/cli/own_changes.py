@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from artstore_client.uploads.upload_state import default_folder
+from artstore_client.uploads.state_file import default_folder
 
 # The index is seconds behind at most; what is older is found, or will not be so soon.
 KEPT_SECONDS = 600

@@ -5,10 +5,9 @@ The catalog suite (tests/integration/catalog) holds it to what PostgreSQL does.
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -23,12 +22,7 @@ from storage_server.catalog.writes import MAX_COUNTER, Committed, Guarded
 from storage_server.domain.kinds import ChangeKind
 from storage_server.domain.sidecar import FileState, Sidecar, digest
 from storage_server.store.port import Identity, StagedState
-
-Hook = Callable[[str], Awaitable[None]]
-
-
-async def _nothing(_: str) -> None:
-    pass
+from tests.support.calls import Calls
 
 
 @dataclass
@@ -64,20 +58,19 @@ class MemoryTables:
             raise preempted()
 
 
-class MemoryCatalog:
+class MemoryCatalog(Calls):
     """The `FileCatalog` of one process, over tables that another one may share.
+
+    A statement is a call of the name `writes.commit_row` and so on.
 
     Attributes:
         down: every call raises Unavailable.
-        before, after: awaited around each statement with its name, as `writes.commit_row`. What
-            `before` raises prevents it; what `after` raises is an answer that was lost.
     """
 
     def __init__(self, tables: MemoryTables | None = None) -> None:
+        super().__init__()
         self.tables = tables if tables is not None else MemoryTables()
         self.down = False
-        self.before: Hook = _nothing
-        self.after: Hook = _nothing
         self.reads = MemoryReads(self)
         self.writes = MemoryWrites(self)
         self.pending = MemoryPending(self)
@@ -92,14 +85,10 @@ class MemoryCatalog:
     @asynccontextmanager
     async def statement(self, name: str) -> AsyncIterator[MemoryTables]:
         """One statement: done whole when its block ends, or not at all."""
-        # Others run while a database is asked, and while it answers.
-        await asyncio.sleep(0)
-        await self.before(name)
-        if self.down:
-            raise Unavailable("the database in memory is not answering")
-        yield self.tables
-        await asyncio.sleep(0)
-        await self.after(name)
+        async with self.around(name):
+            if self.down:
+                raise Unavailable("the database in memory is not answering")
+            yield self.tables
 
 
 class MemoryReads:

@@ -1,0 +1,430 @@
+"""Resumable uploads: what is kept of them, who writes them, and how they end."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import google_crc32c
+import pytest
+
+from mesh.errors import (
+    Aborted,
+    AlreadyExists,
+    ArtStoreError,
+    DataLoss,
+    FailedPrecondition,
+    NotFound,
+    OutOfRange,
+    PermissionDenied,
+    StoreReadOnly,
+    Unavailable,
+)
+from storage_server.domain.sidecar import FileState
+from storage_server.uploads.resumable_uploads import Opened
+from storage_server.writing.recording import SidecarUncertain
+from storage_server.writing.view import FileView
+from tests.support.memory_element import ALICE, LONG_AGO, MemoryElement, a_header
+
+SILENT = Unavailable("the store is silent", reason="STORAGE_DOWN")
+LOST = Unavailable("gone")
+
+
+async def start(element: MemoryElement, **header: Any) -> Opened:
+    return await element.intake.start(a_header(**header), ALICE)
+
+
+async def write(element: MemoryElement, opened: Opened, data: bytes, offset: int = 0) -> int:
+    """One stream with one chunk; answers what is on record then."""
+    upload, writer = await element.resumable.writer(opened.upload_id, opened.token)
+    try:
+        await upload.write(writer, offset, data, google_crc32c.value(data))
+    finally:
+        size = await upload.end(writer)
+    return size
+
+
+async def progress(element: MemoryElement, opened: Opened) -> int:
+    size, _ = await element.resumable.progress(opened.upload_id, opened.token)
+    return size
+
+
+async def commit(
+    element: MemoryElement, opened: Opened, size: int | None = None, sha256: str | None = None
+) -> FileView:
+    return await element.resumable.commit(opened.upload_id, opened.token, size, sha256)
+
+
+async def abort(element: MemoryElement, opened: Opened) -> None:
+    await element.resumable.abort(opened.upload_id, opened.token)
+
+
+def leaves_nothing(element: MemoryElement) -> bool:
+    return (
+        element.paths() == set()
+        and element.tables.uploads == {}
+        and element.tables.intents == {}
+        and element.space.reserved_bytes == 0
+    )
+
+
+def blobs(element: MemoryElement) -> list[bytes]:
+    return [
+        content
+        for path, (content, _) in element.memory.files.items()
+        if path[0].isdigit() and not path.endswith(".attr.json")
+    ]
+
+
+async def test_what_was_written_becomes_a_file_once(element: MemoryElement) -> None:
+    opened = await start(element, description="kept")
+    assert await write(element, opened, b"abc") == 3
+    assert await write(element, opened, b"def", 3) == 6
+    view = await commit(element, opened, 6)
+    assert (view.sidecar.size_bytes, view.sidecar.description) == (6, "kept")
+    assert blobs(element) == [b"abcdef"]
+    again = await commit(element, opened)
+    assert (again.sidecar, again.sequence) == (view.sidecar, view.sequence)
+    assert await element.resumable.progress(opened.upload_id, opened.token) == (6, again)
+    with pytest.raises(FailedPrecondition) as committed:
+        await write(element, opened, b"more", 6)
+    assert committed.value.reason == "COMMITTED"
+    assert (element.tables.file_count, element.space.reserved_bytes) == (1, 6)
+
+
+async def test_a_gap_is_refused_and_says_where_to_go_on(element: MemoryElement) -> None:
+    opened = await start(element)
+    await write(element, opened, b"abc")
+    with pytest.raises(OutOfRange) as gap:
+        await write(element, opened, b"x", 4)
+    assert (gap.value.reason, gap.value.metadata) == ("GAP", {"expected_offset": "3"})
+    assert await progress(element, opened) == 3
+
+
+async def test_what_is_there_may_be_sent_again_and_counts_once(element: MemoryElement) -> None:
+    opened = await start(element)
+    await write(element, opened, b"abc")
+    assert await write(element, opened, b"abc") == 3
+    assert await write(element, opened, b"bcde", 1) == 5
+    await commit(element, opened, 5)
+    assert blobs(element) == [b"abcde"]
+
+
+async def test_a_newer_stream_takes_the_upload_over(element: MemoryElement) -> None:
+    opened = await start(element)
+    upload, first = await element.resumable.writer(opened.upload_id, opened.token)
+    await upload.write(first, 0, b"abc", None)
+    _, second = await element.resumable.writer(opened.upload_id, opened.token)
+    assert isinstance(await first.interrupted, Aborted)
+    for late in (upload.write(first, 3, b"x", None), upload.end(first)):
+        with pytest.raises(Aborted) as taken:
+            await late
+        assert taken.value.reason == "TAKEN_OVER"
+    await upload.write(second, 3, b"def", None)
+    assert await upload.end(second) == 6
+
+
+async def test_a_commit_ends_the_stream_that_is_writing(element: MemoryElement) -> None:
+    opened = await start(element)
+    upload, writer = await element.resumable.writer(opened.upload_id, opened.token)
+    await upload.write(writer, 0, b"abc", None)
+    assert (await commit(element, opened)).sidecar.size_bytes == 3
+    assert isinstance(await writer.interrupted, Aborted)
+
+
+async def test_more_than_was_declared_is_refused_and_what_came_is_kept(
+    element: MemoryElement,
+) -> None:
+    opened = await start(element, size_bytes=5)
+    await write(element, opened, b"abc")
+    with pytest.raises(DataLoss) as beyond:
+        await write(element, opened, b"def", 3)
+    assert beyond.value.reason == "SIZE_MISMATCH"
+    assert await write(element, opened, b"de", 3) == 5
+    await commit(element, opened)
+
+
+@pytest.mark.parametrize(
+    ("declared", "size", "error", "reason"),
+    [
+        (5, None, OutOfRange, "INCOMPLETE"),
+        (None, 5, OutOfRange, "INCOMPLETE"),
+        (None, 2, DataLoss, "SIZE_MISMATCH"),
+        (5, 3, DataLoss, "SIZE_MISMATCH"),
+    ],
+)
+async def test_a_commit_of_another_size_makes_no_file_and_keeps_what_came(
+    element: MemoryElement,
+    declared: int | None,
+    size: int | None,
+    error: type[ArtStoreError],
+    reason: str,
+) -> None:
+    opened = await start(element, size_bytes=declared)
+    await write(element, opened, b"abc")
+    with pytest.raises(error) as refused:
+        await commit(element, opened, size)
+    assert refused.value.reason == reason
+    assert element.tables.files == {}
+    assert await write(element, opened, b"de", 3) == 5
+    assert (await commit(element, opened, 5)).sidecar.size_bytes == 5
+
+
+async def test_after_a_wrong_digest_bytes_may_be_sent_again_from_anywhere(
+    element: MemoryElement,
+) -> None:
+    right = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    opened = await start(element, sha256=right)
+    await write(element, opened, b"axx")
+    with pytest.raises(DataLoss) as wrong:
+        await commit(element, opened)
+    assert wrong.value.reason == "CHECKSUM_MISMATCH"
+    assert element.tables.intents == {}
+    assert await write(element, opened, b"bc", 1) == 3
+    assert (await commit(element, opened)).sidecar.sha256 == right
+    assert blobs(element) == [b"abc"]
+
+
+async def test_an_aborted_upload_leaves_nothing_and_is_not_there(element: MemoryElement) -> None:
+    opened = await start(element, size_bytes=100)
+    upload, writer = await element.resumable.writer(opened.upload_id, opened.token)
+    await upload.write(writer, 0, b"abc", None)
+    await abort(element, opened)
+    assert leaves_nothing(element)
+    assert isinstance(await writer.interrupted, Aborted)
+    await abort(element, opened)
+    for late in (progress(element, opened), commit(element, opened)):
+        with pytest.raises(NotFound):
+            await late
+
+
+async def test_aborting_a_committed_upload_keeps_the_file(element: MemoryElement) -> None:
+    opened = await start(element)
+    view = await commit(element, opened)
+    await abort(element, opened)
+    assert element.row(view.sidecar.file_id) is not None
+
+
+async def test_only_its_own_token_opens_an_upload(element: MemoryElement) -> None:
+    opened, other = await start(element), await start(element)
+    for token in ("", "wrong", other.token):
+        with pytest.raises(PermissionDenied) as refused:
+            await progress(element, replace(opened, token=token))
+        assert refused.value.reason == "UPLOAD_TOKEN"
+    for upload_id in ("se-02.x", "se-01.x", "se-01.\0", "x"):
+        with pytest.raises(NotFound):
+            await progress(element, replace(opened, upload_id=upload_id))
+
+
+# --- repeats -----------------------------------------------------------------------------
+
+
+async def test_a_repeat_answers_the_same_upload_with_a_new_token(element: MemoryElement) -> None:
+    first = await start(element, request_id="r-1")
+    await write(element, first, b"abc")
+    again = await start(element, request_id="r-1")
+    assert again.upload_id == first.upload_id
+    with pytest.raises(PermissionDenied):
+        await progress(element, first)
+    assert await progress(element, again) == 3
+    with pytest.raises(AlreadyExists):
+        await start(element, request_id="r-1", description="other")
+
+
+async def test_a_repeat_after_the_commit_shows_the_file(element: MemoryElement) -> None:
+    opened = await start(element, request_id="r-1")
+    await write(element, opened, b"abc")
+    view = await commit(element, opened)
+    again = await start(element, request_id="r-1")
+    size, found = await element.resumable.progress(again.upload_id, again.token)
+    assert found is not None
+    assert (size, found.sidecar) == (3, view.sidecar)
+
+
+async def test_a_repeat_finds_the_file_of_an_upload_in_one_stream(element: MemoryElement) -> None:
+    view = await element.upload(b"hello", request_id="r-1")
+    opened = await start(element, request_id="r-1")
+    assert (await commit(element, opened)).sidecar == view.sidecar
+    assert len(element.tables.files) == 1
+
+
+async def test_an_upload_in_one_stream_ends_the_open_one_of_its_request(
+    element: MemoryElement,
+) -> None:
+    opened = await start(element, request_id="r-1")
+    await write(element, opened, b"some bytes")
+    view = await element.upload(b"all of it", request_id="r-1")
+    with pytest.raises(NotFound):
+        await progress(element, opened)
+    assert blobs(element) == [b"all of it"]
+    assert list(element.tables.files) == [view.sidecar.file_id]
+
+
+async def test_a_repeat_of_an_upload_whose_row_was_cleaned_finds_its_file(
+    element: MemoryElement,
+) -> None:
+    opened = await start(element, request_id="r-1")
+    view = await commit(element, opened)
+    element.tables.files.clear()
+    again = await element.upload(b"", request_id="r-1")
+    element.tables.files.clear()
+    opened = await start(element, request_id="r-1")
+    assert (await commit(element, opened)).sidecar == again.sidecar == view.sidecar
+
+
+async def test_a_repeat_for_a_file_deleted_since_is_not_found(element: MemoryElement) -> None:
+    opened = await start(element, request_id="r-1")
+    view = await commit(element, opened)
+    deleted = await element.changes.delete(view.sidecar.file_id, ALICE, expected_revision=None)
+    assert deleted.sidecar.state is FileState.DELETED
+    for repeat in (
+        start(element, request_id="r-1"),
+        commit(element, opened),
+        progress(element, opened),
+    ):
+        with pytest.raises(NotFound) as gone:
+            await repeat
+        assert gone.value.reason == "FILE_DELETED"
+
+
+async def test_a_store_that_takes_no_writes_gives_the_upload_up_to_another_element(
+    element: MemoryElement,
+) -> None:
+    await start(element, request_id="r-1")
+    element.element.note_write(StoreReadOnly("read-only"))
+    with pytest.raises(StoreReadOnly):
+        await start(element, request_id="r-1")
+    assert leaves_nothing(element)
+
+
+# --- starts and silence ------------------------------------------------------------------
+
+
+async def test_after_a_start_it_goes_on_from_what_is_on_record(element: MemoryElement) -> None:
+    opened = await start(element, size_bytes=6)
+    await write(element, opened, b"abc")
+    after = MemoryElement(element.memory, element.tables)
+    await after.keeping.restore_room()
+    assert after.space.reserved_bytes == 6
+    assert await progress(after, opened) == 3
+    await write(after, opened, b"def", 3)
+    await commit(after, opened)
+    assert blobs(after) == [b"abcdef"]
+
+
+async def test_bytes_that_a_store_has_lost_are_asked_for_again(element: MemoryElement) -> None:
+    opened = await start(element)
+    await write(element, opened, b"abc")
+    element.memory.stages.clear()
+    after = MemoryElement(element.memory, element.tables)
+    with pytest.raises(OutOfRange) as gap:
+        await write(after, opened, b"def", 3)
+    assert gap.value.metadata == {"expected_offset": "0"}
+    await write(after, opened, b"abcdef")
+    assert (await commit(after, opened, 6)).sidecar.size_bytes == 6
+
+
+async def test_a_commit_that_waits_for_the_database_is_repeated_and_counted_once(
+    element: MemoryElement,
+) -> None:
+    opened = await start(element)
+    await write(element, opened, b"abc")
+    element.catalog.fail("writes.commit_row", LOST)
+    with pytest.raises(Unavailable) as waits:
+        await commit(element, opened)
+    assert waits.value.reason == "ROW_PENDING"
+    element.catalog.mend()
+    view = await commit(element, opened)
+    assert view.sidecar.file_id == waits.value.metadata["file_id"]
+    assert (element.tables.file_count, len(element.tables.files)) == (1, 1)
+    assert element.tables.intents == {}
+
+
+async def test_a_file_whose_commit_was_cut_off_is_found_after_the_start(
+    element: MemoryElement,
+) -> None:
+    opened = await start(element)
+    await write(element, opened, b"abc")
+    element.catalog.fail("writes.commit_row", LOST)
+    with pytest.raises(Unavailable):
+        await commit(element, opened)
+    after = MemoryElement(element.memory, element.tables)
+    await after.keeping.settle_open()
+    assert [row.committed for row in after.tables.uploads.values()] == [True]
+    assert (await commit(after, opened)).sidecar.size_bytes == 3
+    assert after.tables.file_count == 1
+
+
+async def test_a_commit_of_which_it_is_open_is_decided_by_the_next_one(
+    element: MemoryElement,
+) -> None:
+    opened = await start(element)
+    await write(element, opened, b"abc")
+    element.calls.fail("write_sidecar", SILENT)
+    with pytest.raises(SidecarUncertain):
+        await commit(element, opened)
+    element.calls.mend()
+    view = await commit(element, opened)
+    assert element.sidecar(view.sidecar.file_id) == view.sidecar
+    assert element.tables.intents == {}
+    assert element.tables.file_count == 1
+
+
+async def test_aborting_after_such_a_commit_keeps_the_file_that_is_there(
+    element: MemoryElement,
+) -> None:
+    opened = await start(element)
+    await write(element, opened, b"abc")
+    element.calls.fail("read_sidecar", SILENT)
+    element.calls.lose_answer("write_sidecar", SILENT)
+    with pytest.raises(SidecarUncertain):
+        await commit(element, opened)
+    element.calls.mend()
+    await abort(element, opened)
+    (row,) = element.tables.files.values()
+    assert element.sidecar(row.sidecar.file_id) == row.sidecar
+    assert blobs(element) == [b"abc"]
+
+
+@pytest.mark.parametrize("step", ["stage.seal", "stage.place"])
+async def test_a_store_that_falls_silent_at_the_commit_keeps_what_came(
+    element: MemoryElement, step: str
+) -> None:
+    opened = await start(element)
+    await write(element, opened, b"abc")
+    element.calls.fail(step, SILENT)
+    with pytest.raises(Unavailable):
+        await commit(element, opened)
+    element.calls.mend()
+    assert await progress(element, opened) == 3
+    assert (await commit(element, opened, 3)).sidecar.size_bytes == 3
+
+
+async def test_an_upload_that_nobody_touches_is_dropped_and_a_running_one_is_not(
+    element: MemoryElement,
+) -> None:
+    opened, running = await start(element), await start(element)
+    committed = await start(element)
+    await commit(element, committed)
+    await write(element, opened, b"abc")
+    for upload_id, row in element.tables.uploads.items():
+        element.tables.uploads[upload_id] = replace(row, touched_at=LONG_AGO)
+    after = MemoryElement(element.memory, element.tables)
+    await after.resumable.writer(running.upload_id, running.token)
+    await after.keeping.drop_idle()
+    assert list(element.tables.uploads) == [running.upload_id]
+    assert len(element.tables.files) == 1
+
+
+async def test_whoever_goes_away_does_not_stop_a_commit(element: MemoryElement) -> None:
+    opened = await start(element)
+    await write(element, opened, b"abc")
+    placing = element.calls.pause("stage.place")
+    asked: asyncio.Task[Any] = asyncio.create_task(commit(element, opened))
+    await placing.reached.wait()
+    asked.cancel()
+    await asyncio.wait([asked])
+    placing.go.set()
+    assert (await commit(element, opened)).sidecar.size_bytes == 3
+    assert len(element.tables.files) == 1
