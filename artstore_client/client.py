@@ -19,7 +19,7 @@ from artstore_client.downloads import download_targets, downloads
 from artstore_client.files.files import Files
 from artstore_client.files.search import SearchCalls
 from artstore_client.results import DownloadedFile, ElementReport, Progress, UploadedFile
-from artstore_client.uploads import upload_state
+from artstore_client.uploads import state_file
 from artstore_client.uploads.sources import UploadSource
 from artstore_client.uploads.uploads import ONE_STREAM_BYTES, Description, Uploader
 
@@ -112,7 +112,7 @@ class Client:
         )
         roots = tls_ca_file or os.environ.get("ARTSTORE_TLS_CA_FILE")
         connection = Connection(known, timeouts, tls_ca_file=Path(roots) if roots else None)
-        folder = Path(state_folder) if state_folder else upload_state.default_folder()
+        folder = Path(state_folder) if state_folder else state_file.default_folder()
         return cls(
             connection,
             Uploader(connection, one_stream_bytes=one_stream_bytes, state_folder=folder),

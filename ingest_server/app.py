@@ -16,7 +16,7 @@ from ingest_server.uploads.element_calls import ElementConnections
 from ingest_server.uploads.pins import Pins
 from ingest_server.uploads.placing import Placement
 from ingest_server.uploads.resumable import ResumableUploads
-from ingest_server.uploads.streaming import Limits, StreamedUploads
+from ingest_server.uploads.streamed import Limits, StreamedUploads
 from mesh.calls.admin_link import AdminLink, link_to_admin
 from mesh.calls.channels import open_mesh_channel
 from mesh.concurrency.background import Background

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from artstore_client.contract import MAX_CHANGE_TOKENS
-from artstore_client.uploads.upload_state import default_folder
+from artstore_client.uploads.state_file import default_folder
 
 # The index is seconds behind at most; what is older is found, or will not be so soon.
 KEPT_SECONDS = 600

@@ -11,7 +11,7 @@ from artstore_client.calls.calls import Calls
 from artstore_client.results import UploadedFile
 from artstore_client.uploads.outgoing import Outgoing
 from artstore_client.uploads.sending import send_stream
-from artstore_client.uploads.upload_state import Session
+from artstore_client.uploads.state_file import UploadTicket
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class UploadRoute:
         """Through ingest, when the element can't be reached from here."""
         return cls("ingest", calls, stub)
 
-    async def position(self, session: Session) -> tuple[int, types_pb2.File | None]:
+    async def position(self, ticket: UploadTicket) -> tuple[int, types_pb2.File | None]:
         """Bytes that the element has, and the file if it is committed.
 
         Raises:
@@ -47,22 +47,22 @@ class UploadRoute:
         """
         answer = await self.calls.unary(
             self.stub.GetUpload,
-            uploads_pb2.GetUploadRequest(upload_id=session.upload_id),
+            uploads_pb2.GetUploadRequest(upload_id=ticket.upload_id),
             doing=f"GetUpload on {self.name}",
-            upload_token=session.upload_token,
+            upload_token=ticket.upload_token,
         )
         return answer.committed_size_bytes, answer.file if answer.HasField("file") else None
 
-    async def write(self, session: Session, chunks: AsyncGenerator[Outgoing, None]) -> int:
+    async def write(self, ticket: UploadTicket, chunks: AsyncGenerator[Outgoing, None]) -> int:
         """Send `chunks`; answers the bytes that the element has for sure."""
         answer = await send_stream(
             self.calls,
             self.stub.WriteUpload,
             # Without a chunk: the server accepts the upload before any byte is on its way.
-            uploads_pb2.WriteUploadRequest(upload_id=session.upload_id),
+            uploads_pb2.WriteUploadRequest(upload_id=ticket.upload_id),
             self._writes(chunks),
             doing=f"WriteUpload on {self.name}",
-            upload_token=session.upload_token,
+            upload_token=ticket.upload_token,
         )
         return int(answer.committed_size_bytes)
 
@@ -77,7 +77,7 @@ class UploadRoute:
 
     async def commit(
         self,
-        session: Session,
+        ticket: UploadTicket,
         size_bytes: int,
         sha256: str,
         *,
@@ -95,19 +95,19 @@ class UploadRoute:
         answer = await self.calls.unary(
             self.stub.CommitUpload,
             uploads_pb2.CommitUploadRequest(
-                upload_id=session.upload_id, size_bytes=size_bytes, sha256=sha256
+                upload_id=ticket.upload_id, size_bytes=size_bytes, sha256=sha256
             ),
             doing=f"CommitUpload on {self.name}",
-            upload_token=session.upload_token,
+            upload_token=ticket.upload_token,
             timeout_seconds=timeout_seconds or self.calls.timeouts.commit,
         )
         return UploadedFile(answer.file, answer.change_token)
 
-    async def abort(self, session: Session) -> None:
+    async def abort(self, ticket: UploadTicket) -> None:
         """End the upload and free its room."""
         await self.calls.unary(
             self.stub.AbortUpload,
-            uploads_pb2.AbortUploadRequest(upload_id=session.upload_id),
+            uploads_pb2.AbortUploadRequest(upload_id=ticket.upload_id),
             doing=f"AbortUpload on {self.name}",
-            upload_token=session.upload_token,
+            upload_token=ticket.upload_token,
         )

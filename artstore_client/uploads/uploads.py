@@ -11,13 +11,13 @@ from artstore.v1 import types_pb2, uploads_pb2
 from artstore_client.calls.connection import Connection
 from artstore_client.errors import InvalidArgument
 from artstore_client.results import Progress, UploadedFile
-from artstore_client.uploads import upload_state
+from artstore_client.uploads import state_file
 from artstore_client.uploads.content_types import guessed
-from artstore_client.uploads.one_stream import OneStreamUpload
 from artstore_client.uploads.resumable import ResumableUpload
 from artstore_client.uploads.sources import PathSource, Source, UploadSource, open_source
+from artstore_client.uploads.state_file import StateFile, UploadKey, UploadTicket
+from artstore_client.uploads.streamed import StreamedUpload
 from artstore_client.uploads.upload_route import UploadRoute
-from artstore_client.uploads.upload_state import Session, UploadKey, UploadState
 
 # Up to here a repeat from the first byte costs less than the calls of a resumable upload.
 ONE_STREAM_BYTES = 8 * 1024 * 1024
@@ -119,7 +119,7 @@ class Uploader:
     ) -> UploadedFile:
         header.request_id = header.request_id or str(uuid.uuid4())
         connection = self._connection
-        return await OneStreamUpload(
+        return await StreamedUpload(
             connection.calls, connection.ingest, source, header, progress
         ).run()
 
@@ -142,11 +142,11 @@ class Uploader:
             if state is not None:
                 state.close()
 
-    def _state_of(self, source: Source, header: uploads_pb2.UploadHeader) -> UploadState | None:
+    def _state_of(self, source: Source, header: uploads_pb2.UploadHeader) -> StateFile | None:
         if self._state_folder is None or not isinstance(source, PathSource):
             return None
         if not self._swept:
-            upload_state.sweep(self._state_folder)
+            state_file.sweep(self._state_folder)
             self._swept = True
         key = UploadKey(
             path=str(source.path),
@@ -155,14 +155,14 @@ class Uploader:
             mesh_id=self._connection.settings.mesh_id,
             header=header.SerializeToString(deterministic=True),
         )
-        return upload_state.open_state(self._state_folder, key)
+        return state_file.open_state(self._state_folder, key)
 
-    def _routes(self, session: Session) -> list[UploadRoute]:
+    def _routes(self, ticket: UploadTicket) -> list[UploadRoute]:
         connection = self._connection
-        element_id = session.storage_element_id
+        element_id = ticket.storage_element_id
         # What the caller configured can be reached from here; what the element says of itself
         # may be a name inside another network.
-        endpoint = connection.directory.place(element_id) or session.endpoint
+        endpoint = connection.directory.place(element_id) or ticket.endpoint
         through_ingest = UploadRoute.through_ingest(connection.calls, connection.ingest)
         if not endpoint:
             return [through_ingest]

@@ -10,7 +10,7 @@ from google.protobuf import message_factory
 from artstore.v1 import ingest_pb2, uploads_pb2
 from ingest_server.rpc.incoming import ClientStream
 from ingest_server.uploads.resumable import ResumableUploads
-from ingest_server.uploads.streaming import StreamedUploads
+from ingest_server.uploads.streamed import StreamedUploads
 from mesh.errors import Unimplemented
 
 SERVICE = "artstore.v1.IngestService"

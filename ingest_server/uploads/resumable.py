@@ -18,7 +18,7 @@ from ingest_server.uploads.element_stream import ElementStream, Metadata
 from ingest_server.uploads.forwarding import Forwarding, Incoming
 from ingest_server.uploads.header import check_header
 from ingest_server.uploads.placing import Placement
-from ingest_server.uploads.streaming import Limits
+from ingest_server.uploads.streamed import Limits
 from mesh.calls.status import from_rpc_error
 from mesh.elements.seen import SeenElement
 from mesh.elements.view import ElementView

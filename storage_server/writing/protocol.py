@@ -45,34 +45,30 @@ class Step(enum.Enum):
     ROW = "row"
 
 
-class Left(enum.Enum):
-    """How a write was left without having written its sidecar."""
-
-    REFUSED = "refused"
-    """There certainly is none, and nothing more of it comes."""
-    SILENT = "silent"
-    """There certainly is none, but the store fell silent, and may still put the blob in place."""
-    STRANDED = "stranded"
-    """There certainly is none, but a blob that nobody can reach may lie in place."""
-    OPEN = "open"
-    """Nobody knows: its answer was lost, or the write was cut off."""
-
-
 class Fate(enum.Enum):
     """What becomes of the intent of a write that was left without its sidecar."""
 
     ENDS = "ends"
+    """There certainly is no sidecar, and nothing more of the write comes."""
     RENEWED = "renewed"
-    """It begins anew, so that the replay looks again once nothing can come any more."""
+    """There certainly is none, but a store that fell silent may still put the blob in place: it
+    begins anew, so that the replay looks again once that cannot be any more."""
     STAYS = "stays"
-    """The replay decides."""
+    """Nobody knows, or a blob that nobody can reach may lie in place: the replay decides."""
 
 
-def fate_of_intent(left: Left) -> Fate:
-    """Pure: the protocol and the exhaustive model both go by it."""
-    if left is Left.REFUSED:
-        return Fate.ENDS
-    return Fate.RENEWED if left is Left.SILENT else Fate.STAYS
+def fate_of_intent(error: BaseException | None, *, sends_blob: bool, stranded: bool) -> Fate:
+    """The one place where this is decided.
+
+    Args:
+        error: by which the write was left.
+        sends_blob: it is an upload; a change sends nothing but its sidecar.
+        stranded: the blob could not be taken back.
+    """
+    known = error is None or isinstance(error, ArtStoreError)
+    if stranded or not known or isinstance(error, SidecarUncertain):
+        return Fate.STAYS
+    return Fate.RENEWED if sends_blob and isinstance(error, Unavailable) else Fate.ENDS
 
 
 class Writing:
@@ -142,8 +138,8 @@ class HeldFile:
             error = exc
             raise
         finally:
-            if write.left:
-                await self._leave(draft, kind, intent, write.left_by(error))
+            if not write.is_durable:
+                await self._leave(draft, kind, intent, write.fate(error))
 
     async def row(self, found: ReadSidecar, kind: ChangeKind, *, blob_present: bool) -> FileView:
         """The last step of a write that was cut off before it: the sidecar is there, as read.
@@ -154,8 +150,7 @@ class HeldFile:
             found.sidecar, found.identity, kind, blob_present=blob_present
         )
 
-    async def _leave(self, draft: Sidecar, kind: ChangeKind, intent: int, left: Left) -> None:
-        fate = fate_of_intent(left)
+    async def _leave(self, draft: Sidecar, kind: ChangeKind, intent: int, fate: Fate) -> None:
         # What cannot be recorded of this is left to the replay as well.
         with suppress(ArtStoreError):
             if fate is Fate.RENEWED:
@@ -178,9 +173,14 @@ class Write:
         self._stranded = False
 
     @property
-    def left(self) -> bool:
-        """It has no sidecar, or none that is known of."""
-        return self._written is None
+    def is_durable(self) -> bool:
+        """Its sidecar is there."""
+        return self._written is not None
+
+    def fate(self, error: BaseException | None) -> Fate:
+        """What becomes of its intent when it is left so."""
+        created = self._kind is ChangeKind.CREATED
+        return fate_of_intent(error, sends_blob=created, stranded=self._stranded)
 
     def strands_blob(self) -> None:
         """What was put into the store could not be taken back: the intent stays if this fails."""
@@ -213,15 +213,3 @@ class Write:
             raise RuntimeError("a row follows its sidecar")
         sidecar, identity = self._written
         return await self._recording.write_row(sidecar, identity, self._kind)
-
-    def left_by(self, error: BaseException | None) -> Left:
-        """How it was left: by an error, or by nothing."""
-        if error is not None and not isinstance(error, ArtStoreError):
-            return Left.OPEN
-        if isinstance(error, SidecarUncertain):
-            return Left.OPEN
-        if self._stranded:
-            return Left.STRANDED
-        # A change has sent nothing but its sidecar.
-        silent = self._kind is ChangeKind.CREATED and isinstance(error, Unavailable)
-        return Left.SILENT if silent else Left.REFUSED

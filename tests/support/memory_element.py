@@ -104,8 +104,9 @@ class MemoryElement:
 
     def _wire(self, keep_trash: bool) -> None:
         element, catalog, locks, unbroken = self.element, self.catalog, self.file_locks, Unbroken()
-        recording = Recording(element, catalog, FolderWriterLock(), ttl_hours=lambda _: TTL_HOURS)
-        writing = Writing(element, recording, locks)
+        self.writer = Called(FolderWriterLock(), self.calls, "writer.")
+        recording = Recording(element, catalog, self.writer, ttl_hours=lambda _: TTL_HOURS)
+        self.writing = writing = Writing(element, recording, locks)
         self.replay = Replay(element, catalog, writing)
         self.refresh = Refresh(element, catalog, recording, locks, self.lazy_lock)
         # Of rows it is asked for one at a time here.

@@ -12,7 +12,7 @@ from typing import Any
 import asyncpg
 import grpc
 
-from artstore.v1 import cache_pb2, storage_pb2
+from artstore.v1 import cache_pb2, storage_pb2, transfers_pb2, transfers_pb2_grpc
 from storage_server.catalog.rows import from_record, intact
 from storage_server.catalog.tables import Tables
 from storage_server.domain.sidecar import FileState, InvalidSidecar, Sidecar, decode, encode
@@ -22,7 +22,7 @@ from tests.integration.storage.process import Process
 from tests.integration.storage.rig import Rig
 from tests.services import wait_until
 from tests.support.mesh import MeshFile
-from tests.support.outside import Outside
+from tests.support.outside import TIMEOUT_SECONDS, Outside
 
 ELEMENT = "se-01"
 SIDECAR_SUFFIX = ".attr.json"
@@ -49,6 +49,21 @@ class AloneCaller(Outside):
     @property
     def token(self) -> str:
         return self._rig.signer.token(role="ADMIN", ns_read=["*"], ns_write=["*"])
+
+    def hold(self, element_id: str, file_id: str, legal_hold: bool) -> transfers_pb2.HoldResponse:
+        """Set or lift a legal hold, as admin asks for it on behalf of this caller."""
+        stub = transfers_pb2_grpc.TransferServiceStub(
+            self.channel(self.file.endpoints["storage"][element_id])
+        )
+        service = self._rig.signer.token(role="SERVICE", ns_read=["*"], ns_write=["*"])
+        answer: transfers_pb2.HoldResponse = stub.Hold(
+            transfers_pb2.HoldRequest(
+                condition=transfers_pb2.Condition(file_id=file_id), legal_hold=legal_hold
+            ),
+            metadata=(("authorization", f"Bearer {service}"), ("artstore-caller", self.token)),
+            timeout=TIMEOUT_SECONDS,
+        )
+        return answer
 
 
 class ElementProcess:

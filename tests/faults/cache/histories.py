@@ -203,6 +203,8 @@ class Histories(RuleBasedStateMachine):
         file = self.any(pick)
         before = file.sidecar
         may_be = self.expected_of(file, deleted=Code.NOT_FOUND)
+        if before is not None and before.legal_hold and is_live(before):
+            may_be = may_be - {None} | {Code.FAILED_PRECONDITION}
         answer = self.call(may_be, self.element.caller.delete, file.file_id)
         if answer is not None and before is not None:
             after = self.written(file)
@@ -221,6 +223,20 @@ class Histories(RuleBasedStateMachine):
         else:
             after = self.written(file)
             assert after == undeleted(before, after.updated_at)
+
+    @rule(pick=PICK, held=st.booleans())
+    def hold(self, pick: int, held: bool) -> None:
+        file = self.any(pick)
+        before = file.sidecar
+        may_be = self.expected_of(file, deleted=Code.NOT_FOUND)
+        answer = self.call(may_be, self.element.caller.hold, file.file_id, held)
+        if answer is None or before is None:
+            return
+        if before.legal_hold is held:
+            assert self.element.store.read(file.path) == file.content
+        else:
+            after = self.written(file)
+            assert (after.legal_hold, after.revision) == (held, before.revision + 1)
 
     @rule(pick=PICK)
     def read(self, pick: int) -> None:

@@ -2,7 +2,7 @@
 
 Each actor is a list of atomic steps. The model walks every order of those steps, with a crash
 of the server after every one of them, and asks at the end: do rows equal sidecars? Direct writes
-take their steps, and what becomes of an intent, from `storage_server.writing.protocol`. The
+take their steps, and what may become of an intent, from `storage_server.writing.protocol`. The
 repairs take their decisions from `storage_server.domain.decisions` and the fences from
 `storage_server.catalog.fences`, as the server does; where the server decides in SQL, a test of
 the catalog holds that to these functions.
@@ -25,7 +25,7 @@ from storage_server.domain.decisions import (
     may_drop,
     merge_action,
 )
-from storage_server.writing.protocol import Fate, Left, Step, fate_of_intent
+from storage_server.writing.protocol import Fate, Step
 
 
 @dataclass(frozen=True)
@@ -103,13 +103,13 @@ def direct(name: str, change: Callable[[Content | None], Content | None]) -> lis
     return [made[step] for step in Step]
 
 
-def left_before_its_sidecar(steps: list[Move], name: str, left: Left) -> list[Move]:
-    """A write that fails at its sidecar; nothing of it comes any more unless that is open."""
+def left_before_its_sidecar(steps: list[Move], name: str, fate: Fate) -> list[Move]:
+    """A write that fails at its sidecar, and what becomes of its intent."""
 
     def leave(world: World) -> World | None:
         if world.recall(name) is None:
             return world
-        stays = fate_of_intent(left) is not Fate.ENDS
+        stays = fate is not Fate.ENDS
         return replace(world, pending=stays, uploading=stays and name == "upload", lock_owner="")
 
     return [*steps[: list(Step).index(Step.SIDECAR)], leave]
@@ -418,37 +418,37 @@ def test_a_crash_after_any_step_leaves_what_the_next_full_rebuild_makes_right(
             assert agree(end), end
 
 
-def failed(world: World, name: str, left: Left, others: str, repair: str) -> set[World]:
+def failed(
+    world: World, name: str, fate: Fate, others: str, repair: str, *, lands: bool
+) -> set[World]:
     """What remains of every order of a write that fails, of others and of one repair."""
     (make,) = WRITERS[name]
-    late = landing(name, world.sidecar) if left is Left.OPEN else []
+    late = landing(name, world.sidecar) if lands else []
     makers = [tuple(other()) for other in WRITERS[others]]
     repairs = tuple(REPAIRS[repair]())
-    write = tuple(left_before_its_sidecar(make(), name, left))
+    write = tuple(left_before_its_sidecar(make(), name, fate))
     return {restart(end) for end in finished(world, (write, tuple(late), *makers, repairs))}
 
 
 @pytest.mark.parametrize("start", STARTS)
-@pytest.mark.parametrize("left", Left)
+@pytest.mark.parametrize("fate", Fate)
 @pytest.mark.parametrize("repair", REPAIRS)
 def test_a_write_left_without_its_sidecar_is_made_right_by_the_replay(
-    start: str, left: Left, repair: str
+    start: str, fate: Fate, repair: str
 ) -> None:
     """Also when it lands late, beside other writes and a repair."""
+    lands = fate is Fate.STAYS
     for name, others in FAILURES:
-        for end in failed(STARTS[start], name, left, others, repair):
+        for end in failed(STARTS[start], name, fate, others, repair, lands=lands):
             if agree(STARTS[start]):
                 assert agree(end), end
             for repaired in finished(end, (tuple(rebuild()),)):
                 assert agree(repaired), repaired
 
 
-def test_the_model_can_fail_when_the_intent_of_an_open_write_ends(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(f"{__name__}.fate_of_intent", lambda left: Fate.ENDS)
+def test_the_model_can_fail_when_the_intent_of_a_write_that_may_land_ends() -> None:
     start = STARTS["file and row"]
-    ends = failed(start, "update", Left.OPEN, "nobody", "lazy")
+    ends = failed(start, "update", Fate.ENDS, "nobody", "lazy", lands=True)
     assert [end for end in ends if not agree(end)]
 
 

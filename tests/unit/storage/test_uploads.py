@@ -137,6 +137,7 @@ async def test_a_caller_that_goes_away_while_the_file_is_made_does_not_stop_it(
     await asyncio.wait([ending])
     await upload.discard()
     placing.go.set()
+    await upload.until_over()
     async with element.file_locks.hold(upload.file_id):
         assert element.row(upload.file_id) is not None
 

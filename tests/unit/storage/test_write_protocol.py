@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from mesh.concurrency.keyed_locks import KeyedLocks
 from mesh.errors import (
     Aborted,
     ArtStoreError,
@@ -25,21 +24,14 @@ from mesh.errors import (
     Unavailable,
 )
 from storage_server.domain.kinds import ChangeKind
-from storage_server.domain.modes import Mode
 from storage_server.domain.naming import blob_path, sidecar_path
 from storage_server.domain.sidecar import Sidecar, encode
-from storage_server.element.identity import establish
-from storage_server.element.moves import Moves
-from storage_server.element.state import Element
 from storage_server.sidecars.locate import locate
-from storage_server.store.port import Identity, Stage, StagedState
 from storage_server.uploads.commit import make_file
-from storage_server.writing.protocol import Step, Writing
-from storage_server.writing.recording import Recording, SidecarUncertain
-from storage_server.writing.replay import Replay
+from storage_server.writing.protocol import Step
+from storage_server.writing.recording import SidecarUncertain
 from storage_server.writing.view import FileView
-from tests.support.memory_catalog import MemoryCatalog
-from tests.support.memory_store import MemoryStore
+from tests.support.memory_element import MemoryElement
 from tests.unit.storage.sidecars import a_sidecar
 
 ELEMENT = "storage-elem-01"
@@ -75,121 +67,39 @@ class Troubles:
         self._raise(call, DONE)
 
     def _raise(self, call: str, when: str) -> None:
+        if call == LOOK and SIDECAR not in self.calls:
+            # A change looks before it writes as well.
+            return
         for trouble in self.planned:
             if (trouble.call, trouble.when) == (call, when) and self._met[trouble] < trouble.times:
                 self._met[trouble] += 1
                 raise trouble.error
 
 
-class TroubledStage:
-    """A stage whose calls go wrong as planned."""
-
-    def __init__(self, stage: Stage, troubles: Troubles) -> None:
-        self._stage = stage
-        self._troubles = troubles
-
-    def __getattr__(self, name: str) -> Any:
-        real = getattr(self._stage, name)
-
-        async def call(*arguments: Any, **named: Any) -> Any:
-            await self._troubles.before(f"stage.{name}")
-            answer = await real(*arguments, **named)
-            await self._troubles.after(f"stage.{name}")
-            return answer
-
-        return call
-
-
-class TroubledStore(MemoryStore):
-    """A store whose sidecars go wrong as planned."""
-
-    def __init__(self, troubles: Troubles) -> None:
-        super().__init__()
-        self.troubles = troubles
-
-    async def read_sidecar(self, path: str) -> tuple[bytes, Identity] | None:
-        # A change looks before it writes as well.
-        if SIDECAR in self.troubles.calls:
-            await self.troubles.before("store.read_sidecar")
-        return await super().read_sidecar(path)
-
-    async def write_sidecar(
-        self, path: str, content: bytes, *, expected: Identity | None
-    ) -> Identity:
-        await self.troubles.before("store.write_sidecar")
-        # Not through `read_sidecar`, which may be in trouble of its own.
-        there = self.memory.files.get(path)
-        found = self.memory.identity(path) if there else None
-        if found != expected and (there is None or there[0] != content):
-            raise Aborted("the file was changed meanwhile", reason="REVISION_CONFLICT")
-        identity = self.memory.put(path, content)
-        await self.troubles.after("store.write_sidecar")
-        return identity
-
-    async def open_stage(
-        self, path: str, *, key: str = "", resume: StagedState | None = None
-    ) -> Any:
-        stage = await super().open_stage(path, key=key, resume=resume)
-        await stage.write(BYTES)
-        return TroubledStage(stage, self.troubles)
-
-
-class Writer:
-    """The writer's lock; `lost` is raised once it is gone."""
-
-    def __init__(self, troubles: Troubles) -> None:
-        self._troubles = troubles
-
-    async def check(self) -> None:
-        await self._troubles.before("writer.check")
-
-
-@dataclass
 class World:
-    """An element without anything around it."""
+    """An element in memory, and one file of it."""
 
-    troubles: Troubles
-    store: TroubledStore
-    catalog: MemoryCatalog
-    writing: Writing
-    replay: Replay
-    draft: Sidecar
-    locks: KeyedLocks
-
-    @classmethod
-    async def made(cls) -> World:
-        troubles = Troubles()
-        store, catalog = TroubledStore(troubles), MemoryCatalog()
-        element = Element(ELEMENT, Mode.RW)
-
-        async def unknown() -> bool:
-            return False
-
-        moves = Moves(element)
-        moves.store_opened(
-            store, await establish(store, element_id=ELEMENT, mode=Mode.RW, is_known=unknown)
-        )
-        moves.lock_taken()
-        moves.tables_found()
-        moves.past_known()
-        locks = KeyedLocks()
-        recording = Recording(element, catalog, Writer(troubles), ttl_hours=lambda _: 24)  # type: ignore[arg-type]
-        writing = Writing(element, recording, locks)
+    def __init__(self) -> None:
+        self.troubles = Troubles()
+        self.element = MemoryElement()
+        self.writing = self.element.writing
+        self.store = self.element.element.reading()
         draft = a_sidecar(request_id="request")
-        draft = replace(draft, storage_filename=f"a_b_20260102T030405_{draft.file_id}.pdf")
-        replay = Replay(element, catalog, writing)
-        return cls(troubles, store, catalog, writing, replay, draft, locks)
+        name = f"a_b_20260102T030405_{draft.file_id}.pdf"
+        self.draft = replace(draft, storage_filename=name)
 
     def plan(self, troubles: Sequence[Trouble]) -> None:
         """From here on calls go wrong."""
         self.troubles.calls.clear()
         self.troubles.planned = list(troubles)
-        self.catalog.before, self.catalog.after = self.troubles.before, self.troubles.after
+        for calls in (self.element.calls, self.element.catalog):
+            calls.before, calls.after = self.troubles.before, self.troubles.after
 
     async def upload(self) -> FileView:
         """As an upload in one stream does it."""
         path = blob_path(self.draft.storage_path, self.draft.storage_filename)
         stage = await self.store.open_stage(path, key=self.draft.file_id)
+        await stage.write(b"bytes")
         async with self.writing.begin(self.draft, ChangeKind.CREATED) as write:
             try:
                 await make_file(write, stage, self.draft, lambda _: None, deadline=None)
@@ -217,22 +127,22 @@ class World:
     @property
     def sidecar(self) -> bytes | None:
         path = sidecar_path(self.draft.storage_path, self.draft.storage_filename)
-        found = self.store.memory.files.get(path)
+        found = self.element.memory.files.get(path)
         return None if found is None else found[0]
 
     @property
     def blob(self) -> bool:
         path = blob_path(self.draft.storage_path, self.draft.storage_filename)
-        return path in self.store.memory.files
+        return path in self.element.memory.files
 
     @property
     def row(self) -> Sidecar | None:
-        found = self.catalog.tables.files.get(self.draft.file_id)
+        found = self.element.tables.files.get(self.draft.file_id)
         return None if found is None else found.sidecar
 
     @property
     def intents(self) -> list[int]:
-        return sorted(self.catalog.tables.intents)
+        return sorted(self.element.tables.intents)
 
 
 @dataclass(frozen=True)
@@ -273,8 +183,8 @@ def at(call: str, error: BaseException, when: str = ASKED, times: int = 1) -> Tr
     return Trouble(call, error, when, times)
 
 
-INTENT, SIDECAR, ROW = "pending.begin_write", "store.write_sidecar", "writes.commit_row"
-LOOK, SEAL, PLACE = "store.read_sidecar", "stage.seal", "stage.place"
+INTENT, SIDECAR, ROW = "pending.begin_write", "write_sidecar", "writes.commit_row"
+LOOK, SEAL, PLACE = "read_sidecar", "stage.seal", "stage.place"
 CUT = asyncio.CancelledError
 FILE = "blob sidecar row"
 
@@ -348,7 +258,7 @@ async def ended(world: World, write: Callable[[], Any], case: Case) -> None:
     """Run the write, and hold its end to the case."""
     world.plan(case.troubles)
     world.store.conditional_put = case.conditional_put
-    first = next(world.catalog.tables.pending_ids) + 1
+    first = next(world.element.tables.pending_ids) + 1
     if case.error is None:
         view = await write()
         assert view.sidecar == world.row
@@ -358,7 +268,7 @@ async def ended(world: World, write: Callable[[], Any], case: Case) -> None:
         if case.reason:
             assert isinstance(error.value, ArtStoreError)
             assert error.value.reason == case.reason
-    assert len(world.locks) == 0
+    assert len(world.element.file_locks) == 0
     assert {"none": [], "stays": [first], "renewed": [first + 1]}[case.intent] == world.intents
 
 
@@ -366,7 +276,7 @@ async def replayed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing can land any more: what was left is made right."""
     world.plan(())
     monkeypatch.setattr("storage_server.writing.replay.LANDING_TIME", timedelta(0))
-    await world.replay.all()
+    await world.element.replay.all()
     assert world.intents == []
     if world.sidecar is None:
         assert (world.row, world.blob) == (None, False)
@@ -379,7 +289,7 @@ async def replayed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_an_upload_leaves_what_the_protocol_says(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    case, world = UPLOADS[name], await World.made()
+    case, world = UPLOADS[name], World()
     await ended(world, world.upload, case)
     there = {"blob": world.blob, "sidecar": world.sidecar, "row": world.row}
     assert {what for what, is_there in there.items() if is_there} == set(case.left.split())
@@ -390,7 +300,7 @@ async def test_an_upload_leaves_what_the_protocol_says(
 async def test_a_change_leaves_what_the_protocol_says(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    case, world = CHANGES[name], await World.made()
+    case, world = CHANGES[name], World()
     await world.upload()
     old = world.sidecar
     await ended(world, world.update, case)
@@ -402,7 +312,7 @@ async def test_a_change_leaves_what_the_protocol_says(
 
 @pytest.mark.parametrize("what", ["upload", "update"])
 async def test_a_write_takes_the_steps_that_the_model_walks(what: str) -> None:
-    world = await World.made()
+    world = World()
     if what == "update":
         await world.upload()
     world.plan(())
@@ -410,12 +320,13 @@ async def test_a_write_takes_the_steps_that_the_model_walks(what: str) -> None:
     steps = {INTENT: Step.INTENT, SIDECAR: Step.SIDECAR, ROW: Step.ROW}
     assert [steps[call] for call in world.troubles.calls if call in steps] == list(Step)
     if what == "upload":
-        assert world.troubles.calls == [INTENT, SEAL, PLACE, SIDECAR, ROW]
+        order = [INTENT, SEAL, PLACE, SIDECAR, ROW]
+        assert [call for call in world.troubles.calls if call in order] == order
 
 
 @pytest.mark.parametrize("what", ["begin", "hold", "leave_to_replay"])
 async def test_a_file_is_written_by_one_at_a_time(what: str) -> None:
-    world = await World.made()
+    world = World()
     async with world.writing.begin(world.draft, ChangeKind.CREATED):
         assert world.writing.is_held(world.draft.file_id)
         second = asyncio.ensure_future(_enter(world, what))
@@ -437,22 +348,22 @@ async def _enter(world: World, what: str) -> None:
 
 
 async def test_a_write_that_wrote_nothing_ends_its_intent() -> None:
-    world = await World.made()
+    world = World()
     async with world.writing.begin(world.draft, ChangeKind.CREATED):
         assert world.intents
     assert world.intents == []
 
 
 async def test_a_blob_left_to_the_replay_has_an_intent() -> None:
-    world = await World.made()
+    world = World()
     await world.writing.leave_to_replay(world.draft)
-    (intent,) = world.catalog.tables.intents.values()
+    (intent,) = world.element.tables.intents.values()
     assert (intent.file_id, intent.kind) == (world.draft.file_id, ChangeKind.CREATED)
     assert intent.request_id == "request"
 
 
 async def test_a_row_never_comes_before_its_sidecar() -> None:
-    world = await World.made()
+    world = World()
     with pytest.raises(RuntimeError):
         async with world.writing.begin(world.draft, ChangeKind.CREATED) as write:
             await write.row()

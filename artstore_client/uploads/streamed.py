@@ -21,7 +21,7 @@ from artstore_client.uploads.verification import check_answer, check_repeat
 MOST_REFUSALS = 3
 
 
-class OneStreamUpload:
+class StreamedUpload:
     """Sends a source with IngestService.Upload, again from the start where that is possible.
 
     `header.request_id` must be set: it makes the repeats harmless.

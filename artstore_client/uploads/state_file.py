@@ -21,8 +21,10 @@ from artstore_client.contract import REQUEST_LIFE_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
-    """An upload that is open on an element, or about to be opened when `upload_id` is empty."""
+class UploadTicket:
+    """How an upload that is open on an element is found again; about to be opened when `upload_id`
+    is empty.
+    """
 
     request_id: str
     upload_id: str = ""
@@ -59,7 +61,7 @@ def default_folder() -> Path:
     return cache / "artstore" / "uploads"
 
 
-class UploadState:
+class StateFile:
     """The state file of one upload, locked; use `open_state`."""
 
     def __init__(self, path: Path, descriptor: int, clock: Callable[[], float]) -> None:
@@ -67,22 +69,23 @@ class UploadState:
         self._descriptor = descriptor
         self._clock = clock
 
-    def read(self) -> Session | None:
+    def read(self) -> UploadTicket | None:
         """What an earlier process left; None when there is nothing usable."""
         try:
             content = json.loads(os.pread(self._descriptor, 64 * 1024, 0))
             age = self._clock() - float(content["saved_at"])
-            session = Session(**{item.name: content[item.name] for item in fields(Session)})
+            told = {item.name: content[item.name] for item in fields(UploadTicket)}
+            ticket = UploadTicket(**told)
         except (ValueError, KeyError, TypeError):
             return None
-        return session if 0 <= age < REQUEST_LIFE_SECONDS and session.request_id else None
+        return ticket if 0 <= age < REQUEST_LIFE_SECONDS and ticket.request_id else None
 
-    def save(self, session: Session) -> None:
+    def save(self, ticket: UploadTicket) -> None:
         """Replace what is remembered. A save cut short is read as nothing.
 
         On a full disk nothing is remembered, which is no reason not to upload.
         """
-        content = json.dumps(asdict(session) | {"saved_at": self._clock()}).encode()
+        content = json.dumps(asdict(ticket) | {"saved_at": self._clock()}).encode()
         os.ftruncate(self._descriptor, 0)
         with suppress(OSError):
             os.pwrite(self._descriptor, content, 0)
@@ -103,7 +106,7 @@ class UploadState:
 
 def open_state(
     folder: Path, key: UploadKey, clock: Callable[[], float] = time.time
-) -> UploadState | None:
+) -> StateFile | None:
     """Lock the state file of `key`; None when another process has it or the folder is unusable.
 
     Without it an upload works as well; it only can't be taken up by a later process.
@@ -116,7 +119,7 @@ def open_state(
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
-                    return UploadState(path, descriptor, clock)
+                    return StateFile(path, descriptor, clock)
             except BaseException:
                 os.close(descriptor)
                 raise

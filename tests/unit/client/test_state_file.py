@@ -9,27 +9,27 @@ from typing import NoReturn
 
 import pytest
 
-from artstore_client.uploads.upload_state import (
-    Session,
+from artstore_client.uploads.state_file import (
     UploadKey,
+    UploadTicket,
     default_folder,
     open_state,
     sweep,
 )
 
 KEY = UploadKey("/data/big.iso", mtime_ns=1, size_bytes=2, mesh_id="m", header=b"h")
-SESSION = Session("request", "se-01.x", "secret", "se-01", "host:1", 65536)
+TICKET = UploadTicket("request", "se-01.x", "secret", "se-01", "host:1", 65536)
 
 
-def test_saved_session_is_read_by_the_next_process(tmp_path: Path) -> None:
+def test_saved_ticket_is_read_by_the_next_process(tmp_path: Path) -> None:
     first = open_state(tmp_path, KEY)
     assert first is not None
     assert first.read() is None
-    first.save(SESSION)
+    first.save(TICKET)
     first.close()
     second = open_state(tmp_path, KEY)
     assert second is not None
-    assert second.read() == SESSION
+    assert second.read() == TICKET
     second.close()
 
 
@@ -55,7 +55,7 @@ def test_second_process_gets_nothing_while_the_first_has_it(tmp_path: Path) -> N
 def test_forgotten_upload_leaves_no_file(tmp_path: Path) -> None:
     state = open_state(tmp_path, KEY)
     assert state is not None
-    state.save(SESSION)
+    state.save(TICKET)
     state.forget()
     state.close()
     state.close()
@@ -77,7 +77,7 @@ def test_another_file_mesh_or_description_is_another_upload(
 ) -> None:
     state = open_state(tmp_path, KEY)
     assert state is not None
-    state.save(SESSION)
+    state.save(TICKET)
     other_state = open_state(tmp_path, other)
     assert other_state is not None
     assert other_state.read() is None
@@ -100,7 +100,7 @@ def test_state_older_than_the_server_keeps_uploads_is_nothing_and_is_swept(
     now = [1_000_000.0]
     state = open_state(tmp_path, KEY, clock=lambda: now[0])
     assert state is not None
-    state.save(SESSION)
+    state.save(TICKET)
     now[0] += 7 * 24 * 3600 + 1
     assert state.read() is None
     state.close()
