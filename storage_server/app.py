@@ -129,6 +129,8 @@ async def build(
             adopt=adopt,
         )
         stack.push_async_callback(parts.close)
+        # Before that: what keeps the element up would open the store that was closed again.
+        stack.push_async_callback(background.stop)
         reports = Reports(
             parts.element,
             parts.description,
