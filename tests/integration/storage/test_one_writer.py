@@ -12,7 +12,8 @@ from google.protobuf import json_format
 from redis.asyncio import Redis
 
 from artstore.v1 import elements_pb2, types_pb2
-from storage_server.element import session_lock
+from mesh.postgres.database import Database
+from storage_server.element import opening, session_lock
 from tests.integration.storage.rig import Node, Rig, until
 
 Code = grpc.StatusCode
@@ -42,6 +43,24 @@ async def test_a_standby_serves_reads_and_takes_over(rig: Rig) -> None:
         await until(_writes(standby))
         await standby.upload()
         assert (await standby.list()).total_size == 2
+
+
+async def test_a_process_that_stops_slowly_does_not_take_the_element_again(
+    local_rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening, "INTERVAL_SECONDS", 0.001)
+    close = Database.close
+
+    async def slowly(database: Database) -> None:
+        await asyncio.sleep(0.1)
+        await close(database)
+
+    monkeypatch.setattr(Database, "close", slowly)
+    async with local_rig.running() as node:
+        await node.upload()
+    async with local_rig.running() as node:
+        await until(_writes(node), 3)
+        await node.upload()
 
 
 async def test_a_writer_that_loses_its_session_stops_and_comes_back(s3_rig: Rig) -> None:
