@@ -17,7 +17,7 @@ from mesh.follower import follower, lag
 from mesh.follower.schema import table_names
 from mesh.redis import open_redis
 from query_server.following import sync
-from storage_server import app
+from storage_server.upkeep import trimming
 from tests.integration.feed.by_hand import put_files, repair
 from tests.integration.feed.small_mesh import SmallMesh, fetch, in_parallel, small_mesh
 from tests.integration.storage.rig import until
@@ -297,7 +297,7 @@ async def test_a_dropped_index_is_rebuilt_while_the_elements_are_idle(two: Small
 async def test_feed_keep_changes_decides_whether_a_late_follower_reads_a_snapshot(
     tmp_path: Path, database_url: str, own_valkey: ValkeyProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app, "TRIM_SECONDS", 0.2)
+    monkeypatch.setattr(trimming, "INTERVAL_SECONDS", 0.2)
     async with small_mesh(
         tmp_path, database_url, own_valkey.url, elements=BOTH, feed_keep_changes=5
     ) as mesh:

@@ -19,7 +19,7 @@ FOLLOWING = ["change hints"]
 def _background() -> Counter[str]:
     """Names of the tasks of this loop, but for those of Python, of gRPC and of one element."""
     names = (task.get_name() for task in asyncio.all_tasks())
-    others = re.compile(r"Task-\d|HandleExceptions|rpc_task|follow ")
+    others = re.compile(r"Task-\d|HandleExceptions|rpc_task|follow |read a change feed")
     return Counter(name for name in names if not others.match(name))
 
 
@@ -87,7 +87,16 @@ async def test_a_server_serves_needs_and_does_what_it_is_there_for(
 
         await mesh.start_query()
         assert _background() - with_element == Counter(
-            [*ALL, *LINKED, *FOLLOWING, "index follower", "index tables", "storage elements"]
+            [
+                *ALL,
+                *LINKED,
+                *FOLLOWING,
+                "element hints",
+                "element registry",
+                "element reports",
+                "index follower",
+                "index tables",
+            ]
         )
         await mesh.stop("query")
         assert _background() == with_element
