@@ -80,10 +80,13 @@ class OpenUploads:
             return upload
 
     async def settle(self, upload: ResumableUpload) -> None:
-        """Find out whether a commit that was cut off has made the file."""
+        """Find out whether a commit that was cut off has made the file.
+
+        It stays open while the store may still write the sidecar that it was sent.
+        """
         if upload.state.is_settled:
             return
-        await self._replay.of_file(upload.row.file_id)
+        nothing_comes = await self._replay.of_file(upload.row.file_id)
         async with upload.turn:
             if upload.state.is_settled:
                 return
@@ -92,7 +95,7 @@ class OpenUploads:
             elif upload.state is UploadState.STORED:
                 # Its row was written, and has gone again.
                 upload.state = UploadState.FILE
-            else:
+            elif nothing_comes:
                 upload.state = UploadState.TAKING
 
     async def end(self, upload: ResumableUpload) -> None:

@@ -215,17 +215,22 @@ class ResumableUpload:
             return await write.row()
 
     async def abort(self) -> None:
-        """Leave nothing. The caller holds `turn` and knows that there is no file.
+        """Leave nothing. The caller holds `turn` and knows that there is no file yet.
 
         What a store that does not write now cannot remove goes when it writes again: the stage
-        by the sweeper, a blob in place by the replay.
+        by the sweeper, a blob in place by the replay. So goes what a sidecar may still name
+        that was sent before: if it comes, there is a file after all, and it has its bytes.
         """
         self._end_writer()
-        self.state = UploadState.GONE
-        try:
-            await self.stage.remove()
-        except StoreReadOnly:
+        before, self.state = self.state, UploadState.GONE
+        if before is UploadState.UNCERTAIN:
+            await self.stage.close()
             await self._parts.writing.leave_to_replay(self.sidecar)
+        else:
+            try:
+                await self.stage.remove()
+            except StoreReadOnly:
+                await self._parts.writing.leave_to_replay(self.sidecar)
         await self._parts.records.delete(self.upload_id)
         self._parts.space.release(self.upload_id)
 

@@ -48,10 +48,15 @@ class Replay:
         for write in await self._catalog.pending.of_request(request_id):
             await self._replay(write)
 
-    async def of_file(self, file_id: str) -> None:
-        """Replay what is pending for one file. The caller does not hold its lock."""
-        for write in await self._catalog.pending.of_file(file_id):
+    async def of_file(self, file_id: str) -> bool:
+        """Replay what is pending for one file; whether nothing of it can come any more.
+
+        The caller does not hold the file's lock.
+        """
+        writes = await self._catalog.pending.of_file(file_id)
+        for write in writes:
             await self._replay(write)
+        return not writes or not await self._catalog.pending.of_file(file_id)
 
     async def _replay(self, write: PendingWrite) -> None:
         async with self._writing.hold(write.file_id) as held:

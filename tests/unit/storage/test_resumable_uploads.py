@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +23,7 @@ from mesh.errors import (
     Unavailable,
 )
 from storage_server.domain.sidecar import FileState
+from storage_server.store.port import SIDECAR_SUFFIX
 from storage_server.uploads.resumable_uploads import StartedUpload
 from storage_server.writing.recording import SidecarUncertain
 from storage_server.writing.view import FileView
@@ -388,6 +390,53 @@ async def test_aborting_after_such_a_commit_keeps_the_file_that_is_there(
     (row,) = element.tables.files.values()
     assert element.sidecar(row.sidecar.file_id) == row.sidecar
     assert blobs(element) == [b"abc"]
+
+
+async def late_sidecar(element: MemoryElement, opened: StartedUpload) -> Callable[[], None]:
+    """Commit to a store that has the sidecar, but writes it only when the answer is called."""
+    element.calls.fail("read_sidecar", SILENT)
+    element.calls.lose_answer("write_sidecar", SILENT)
+    with pytest.raises(SidecarUncertain):
+        await commit(element, opened)
+    element.calls.mend()
+    (path,) = [one for one in element.memory.files if one.endswith(SIDECAR_SUFFIX)]
+    sent = element.memory.files.pop(path)
+    return lambda: element.memory.files.update({path: sent})
+
+
+@pytest.mark.parametrize("between", ["a commit that certainly fails", "a look", "nothing"])
+async def test_a_sidecar_that_comes_late_is_the_file_of_every_later_commit(
+    element: MemoryElement, between: str
+) -> None:
+    opened = await start(element)
+    await write(element, opened, b"abc")
+    comes = await late_sidecar(element, opened)
+    if between == "a look":
+        assert await progress(element, opened) == 3
+    elif between == "a commit that certainly fails":
+        element.calls.fail("stage.place", SILENT)
+        with pytest.raises(Unavailable):
+            await commit(element, opened)
+        element.calls.mend()
+    comes()
+    await element.replay.all()
+    (row,) = element.tables.files.values()
+    changed = await element.changes.update(
+        row.sidecar.file_id, {"description": "new"}, ALICE, expected_revision=None
+    )
+    assert (await commit(element, opened)).sidecar == changed.sidecar
+
+
+async def test_a_sidecar_that_comes_after_the_abort_has_its_bytes(element: MemoryElement) -> None:
+    opened = await start(element)
+    await write(element, opened, b"abc")
+    comes = await late_sidecar(element, opened)
+    await abort(element, opened)
+    comes()
+    await element.replay.all()
+    assert [row.sidecar.size_bytes for row in element.tables.files.values()] == [3]
+    assert blobs(element) == [b"abc"]
+    assert element.tables.intents == {}
 
 
 @pytest.mark.parametrize("step", ["stage.seal", "stage.place"])
