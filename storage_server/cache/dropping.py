@@ -45,7 +45,9 @@ async def drop_proved(
     for start in range(0, len(run.suspects), BATCH):
         gone |= await _gone(run, store, catalog, start, s0)
     ids = list(gone)
-    before = run.result.cache_entries_before
+    # What is counted before leaves tombstones out, which are among those that go.
+    tombstones = sum(row.state is FileState.DELETED for row in gone.values())
+    before = run.result.cache_entries_before + tombstones
     if len(ids) > DELETE_RATIO_FROM and len(ids) > max_delete_ratio * max(before, 1):
         raise FailedPrecondition(
             f"{len(ids)} of {before} rows have no sidecar any more, which is more than "

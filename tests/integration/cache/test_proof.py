@@ -160,6 +160,16 @@ async def test_max_delete_ratio_guards_more_than_100_rows(rig: CacheRig) -> None
     assert await rig.row(kept) is not None
 
 
+async def test_rows_of_tombstones_are_no_more_than_all_that_may_go(rig: CacheRig) -> None:
+    await rig.sql(
+        "INSERT INTO {files} (file_id, original_filename, storage_filename, storage_path,"
+        " size_bytes, state) SELECT 'lost' || n, 'a', 'a' || n, '2020/01/02/03', 1,"
+        " CASE WHEN n > 101 THEN 'deleted' ELSE 'active' END FROM generate_series(1, 150) n"
+    )
+    assert (await rig.full(max_delete_ratio=1.0)).entries_deleted == 101
+    assert await rig.rows() == {}
+
+
 async def test_100_rows_go_whatever_the_ratio(rig: CacheRig) -> None:
     await rig.sql(
         "INSERT INTO {files} (file_id, original_filename, storage_filename, storage_path,"
