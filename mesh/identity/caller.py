@@ -53,6 +53,9 @@ class Caller:
 
 ANONYMOUS = Caller(subject="anonymous", role=Role.ANONYMOUS)
 
+current_request_id: ContextVar[str] = ContextVar("artstore_request_id", default="")
+"""The id of the call, in each log line and passed on; empty outside of calls."""
+
 _caller: ContextVar[Caller] = ContextVar("artstore_caller", default=ANONYMOUS)
 _upload_token: ContextVar[str] = ContextVar("artstore_upload_token", default="")
 

@@ -15,11 +15,11 @@ from typing import Any, TypeVar
 import grpc
 
 from artstore.v1 import types_pb2, uploads_pb2
+from mesh.calls.draining import drain
 from mesh.concurrency.unbroken import Unbroken
 from mesh.concurrency.watched import seen
 from mesh.contract import ACCEPTED
 from mesh.errors import ArtStoreError, InvalidArgument
-from mesh.server.draining import drain
 from storage_server.rpc.messages import optional
 from storage_server.uploads.resumable import ResumableUpload, Writer
 from storage_server.uploads.streamed import StreamedUpload

@@ -123,6 +123,48 @@ def test_what_a_server_is_made_of_is_told_in_120_lines(server: str) -> None:
     assert _long([Path(server, "app.py")], MAX_APP_LINES) == {}
 
 
+def _dotted(path: Path) -> str:
+    """The name by which a module is imported."""
+    parts = path.with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+@cache
+def _imports() -> frozenset[tuple[str, str]]:
+    """(module, one that it imports), `from package import module` taken apart."""
+    known = {_dotted(path) for path in _modules()}
+    named = {
+        (_dotted(path), name)
+        for path, text in _modules().items()
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for one in node.names
+        for name in (
+            [f"{node.module}.{one.name}", node.module]
+            if isinstance(node, ast.ImportFrom)
+            else [one.name]
+        )
+    }
+    # `from package import module` is of the module, not of what the package is made of.
+    taken_apart = {(who, whom.rpartition(".")[0]) for who, whom in named if whom in known}
+    return frozenset(
+        (who, whom) for who, whom in named - taken_apart if whom in known and who != whom
+    )
+
+
+def test_no_package_and_the_package_around_it_import_each_other() -> None:
+    """Linters of imports see siblings only. A server as a whole stands around its rooms."""
+    packages = {_dotted(path) for path in _modules() if path.name == "__init__.py"}
+    around = {one: one.rpartition(".")[0] for one in packages if one.count(".") > 1}
+    room = {_dotted(path): _dotted(path.parent / "__init__.py") for path in _modules()}
+    between = {(room[who], room[whom]) for who, whom in _imports()}
+    assert [
+        (inner, outer)
+        for inner, outer in around.items()
+        if {(inner, outer), (outer, inner)} <= between
+    ] == []
+
+
 def test_the_storage_server_has_few_rooms() -> None:
     rooms = {path.parts[1] for path in _modules() if path.match("storage_server/*/__init__.py")}
     assert len(rooms) <= MAX_STORAGE_ROOMS, sorted(rooms)
