@@ -73,7 +73,8 @@ def _names(annotation: ast.expr) -> set[str]:
 
 @cache
 def _services() -> frozenset[tuple[str, str]]:
-    """(package, name) of the classes that wait for something, and of dataclasses that hold one.
+    """(package, name) of the classes that wait for something, and of dataclasses that hold one
+    or hold a function.
 
     Every other dataclass is a record, and may say as much as there is to say.
     """
@@ -84,7 +85,7 @@ def _services() -> frozenset[tuple[str, str]]:
         if _is_dataclass(node)
         and (path.parts[0], node.name) not in found
         and any(
-            {(path.parts[0], name), ("mesh", name)} & found
+            name == "Callable" or {(path.parts[0], name), ("mesh", name)} & found
             for field in _fields(node)
             for name in _names(field.annotation)
         )
