@@ -8,6 +8,7 @@ from datetime import datetime
 
 import asyncpg
 
+from mesh.errors import TablesMissing
 from mesh.postgres.database import Database
 from storage_server.catalog.epoch import Epoch
 from storage_server.catalog.rows import FileRow, columns, from_record
@@ -56,12 +57,17 @@ class Tail:
 
 
 class Feed:
-    """Every call raises Unavailable when PostgreSQL does not answer in time."""
+    """Every call raises Unavailable when PostgreSQL does not answer in time, TablesMissing when
+    tables or the head's row are gone.
+    """
 
     def __init__(self, database: Database, tables: Tables, epoch: Epoch) -> None:
         self._database = database
         self._tables = tables
         self._epoch = epoch
+
+    def _lost(self) -> TablesMissing:
+        return TablesMissing(f"{self._tables.feed_head} has lost its row and will be made anew")
 
     @property
     def epoch(self) -> str:
@@ -74,7 +80,7 @@ class Feed:
             f"SELECT epoch, seq, used_bytes, file_count, complete FROM {self._tables.feed_head}"
         )
         if record is None:
-            raise RuntimeError(f"{self._tables.feed_head} has lost its row")
+            raise self._lost()
         self._epoch.value = record["epoch"]
         return Head(
             record["epoch"],
@@ -114,7 +120,7 @@ class Feed:
             limit,
         )
         if not records:
-            raise RuntimeError(f"{self._tables.feed_head} has lost its row")
+            raise self._lost()
         changes = [_change(record) for record in records if record["entry"] is not None]
         return Tail(records[0]["epoch"], records[0]["head"], changes)
 
