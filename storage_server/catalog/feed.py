@@ -8,7 +8,6 @@ from datetime import datetime
 
 import asyncpg
 
-from mesh.errors import TablesMissing
 from mesh.postgres.database import Database
 from storage_server.catalog.epoch import Epoch
 from storage_server.catalog.rows import FileRow, columns, from_record
@@ -66,9 +65,6 @@ class Feed:
         self._tables = tables
         self._epoch = epoch
 
-    def _lost(self) -> TablesMissing:
-        return TablesMissing(f"{self._tables.feed_head} has lost its row and will be made anew")
-
     @property
     def epoch(self) -> str:
         """As seen last by this process; empty until the tables were seen."""
@@ -80,7 +76,7 @@ class Feed:
             f"SELECT epoch, seq, used_bytes, file_count, complete FROM {self._tables.feed_head}"
         )
         if record is None:
-            raise self._lost()
+            raise self._tables.head_lost()
         self._epoch.value = record["epoch"]
         return Head(
             record["epoch"],
@@ -120,7 +116,7 @@ class Feed:
             limit,
         )
         if not records:
-            raise self._lost()
+            raise self._tables.head_lost()
         changes = [_change(record) for record in records if record["entry"] is not None]
         return Tail(records[0]["epoch"], records[0]["head"], changes)
 
