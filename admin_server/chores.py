@@ -42,7 +42,9 @@ async def prepare_in(background: Background, prepare: Callable[[], Awaitable[Non
 
 
 async def repeat(work: Callable[[], Awaitable[None]], seconds: float) -> None:
-    """Do it again and again. The database says itself when it goes and when it is back."""
+    """Do it again and again. The database says itself when it goes and when it is back, which
+    `Background.every` would repeat at each failure.
+    """
     while True:
         with suppress(Unavailable):
             await work()

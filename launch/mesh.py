@@ -21,7 +21,7 @@ from launch.ports import leave_taken_port, require_free_ports
 from launch.postgres import PostgresCluster
 from launch.private_file import write_private
 from launch.processes import Identity
-from launch.supervisor import Program, Supervisor
+from launch.supervisor import Execution, Program, Supervisor
 from launch.topology import LaunchSettings
 from launch.valkey import ValkeyInstance
 
@@ -156,11 +156,13 @@ class Mesh:
     ) -> None:
         program = Program(
             name=name,
-            command=command,
-            environment=environment.of_program(self._settings.environment),
-            log=self._log_of(name),
+            execution=Execution(
+                command=command,
+                environment=environment.of_program(self._settings.environment),
+                log=self._log_of(name),
+                prepare=prepare,
+            ),
             ready=lambda: asyncio.to_thread(answers),
-            prepare=prepare,
             stop_signal=signal.SIGINT,
         )
         await self._supervisor.start(program)
@@ -184,10 +186,12 @@ class Mesh:
 
         return Program(
             name=plan.name,
-            command=lambda: processes.wrapped(topology.command(plan)),
-            module=plan.module,
-            environment=variables,
-            log=self._log_of(plan.name),
+            execution=Execution(
+                command=lambda: processes.wrapped(topology.command(plan)),
+                environment=variables,
+                log=self._log_of(plan.name),
+                module=plan.module,
+            ),
             ready=ready,
         )
 

@@ -16,16 +16,16 @@ class PortTaken(RuntimeError):
     """Somebody listens where a server will; the message says who, and the way out."""
 
 
-class Listener(Protocol):
+class ListeningServer(Protocol):
     """A server that will listen on a port of 127.0.0.1."""
 
     port: int
 
 
-def leave_taken_port(listener: Listener) -> None:
+def leave_taken_port(server: ListeningServer) -> None:
     """Give a server whose address nobody knows yet another port if its own was taken since."""
-    while _refusal(listener.port) is not None:
-        listener.port = processes.free_port()
+    while _refusal(server.port) is not None:
+        server.port = processes.free_port()
 
 
 def require_free_ports(ports: Mapping[int, str]) -> None:

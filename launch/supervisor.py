@@ -16,14 +16,43 @@ import psutil
 from launch import processes
 from launch.forked import ForkedProcess, ForkServer, ForkServerGone
 from launch.processes import Identity
+from mesh.concurrency.backoff import Backoff
+from mesh.concurrency.watched import cancel_and_wait
 
 # A program that was killed is back at once; one that ends by itself soon after its start has a
 # reason that will not go away, so it is tried less and less often.
-_FIRST_DELAY_SECONDS = 0.2
+_DELAY_SECONDS = 0.2
+_FIRST_DELAY_SECONDS = 0.4
 _LONGEST_DELAY_SECONDS = 10.0
 _SHORT_LIFE_SECONDS = 30.0
 _FAILURES_IN_VAIN = 4
 _READY_POLL_SECONDS = 0.05
+# How long a program may take to end before it is killed.
+_STOP_SECONDS = 10.0
+
+
+def _backoff() -> Backoff:
+    """Not spread: people are told when a program is started again."""
+    return Backoff(_FIRST_DELAY_SECONDS, _LONGEST_DELAY_SECONDS, spread=lambda: 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """What is executed at each start of a program.
+
+    Args:
+        command: gives the command line, at each start.
+        environment: the whole environment.
+        log: file that the output is appended to.
+        module: what the command runs by `python -m`, "" for another program; it may be forked.
+        prepare: what each start needs; blocking, run in a thread.
+    """
+
+    command: Callable[[], list[str]]
+    environment: Mapping[str, str]
+    log: Path
+    module: str = ""
+    prepare: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,30 +61,21 @@ class Program:
 
     Args:
         name: its name in mesh.json and of its log.
-        command: gives the command line, at each start.
-        module: what the command runs by `python -m`, "" for another program; it may be forked.
-        environment: the whole environment.
-        log: file that its output is appended to.
+        execution: how it is started.
         ready: says whether it answers.
-        prepare: what each start needs; blocking, run in a thread.
         stop_signal: asks it to end.
-        stop_seconds: how long it may take to end before it is killed.
     """
 
     name: str
-    command: Callable[[], list[str]]
-    environment: Mapping[str, str]
-    log: Path
+    execution: Execution
     ready: Callable[[], Awaitable[bool]]
-    module: str = ""
-    prepare: Callable[[], None] = lambda: None
     stop_signal: int = signal.SIGTERM
-    stop_seconds: float = 10.0
 
 
 @dataclass(slots=True)
 class _Running:
     program: Program
+    backoff: Backoff = field(init=False, default_factory=_backoff)
     process: asyncio.subprocess.Process | ForkedProcess | None = None
     started: float = 0.0
     failures: int = 0
@@ -109,9 +129,7 @@ class Supervisor:
             done = {name for name, task in waiting.items() if task.done() and not task.exception()}
             return [name for name in names if name not in done]
         finally:
-            for task in waiting.values():
-                task.cancel()
-            await asyncio.gather(*waiting.values(), return_exceptions=True)
+            await cancel_and_wait(*waiting.values())
 
     def not_ready(self, names: Sequence[str]) -> list[str]:
         """Return those of the programs that have not answered yet."""
@@ -144,29 +162,29 @@ class Supervisor:
                 processes.signal_family(running.process.pid, signal.SIGKILL)
 
     async def _spawn(self, running: _Running) -> None:
-        program = running.program
-        await asyncio.to_thread(program.prepare)
+        execution = running.program.execution
+        await asyncio.to_thread(execution.prepare)
         if running.stopping:
             return
-        with program.log.open("ab") as log:
-            running.process = await self._begin(program, log)
+        with execution.log.open("ab") as log:
+            running.process = await self._begin(execution, log)
         running.started = time.monotonic()
         self._changed(self.identities())
 
     async def _begin(
-        self, program: Program, log: BinaryIO
+        self, execution: Execution, log: BinaryIO
     ) -> asyncio.subprocess.Process | ForkedProcess:
-        if program.module and self._fork_server is not None:
+        if execution.module and self._fork_server is not None:
             with contextlib.suppress(ForkServerGone):
                 return await self._fork_server.start(
-                    program.module, program.environment, log.fileno()
+                    execution.module, execution.environment, log.fileno()
                 )
         return await asyncio.create_subprocess_exec(
-            *program.command(),
+            *execution.command(),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env=dict(program.environment),
+            env=dict(execution.environment),
             start_new_session=True,
         )
 
@@ -182,7 +200,9 @@ class Supervisor:
             lived = time.monotonic() - running.started
             failed = code >= 0 and lived < _SHORT_LIFE_SECONDS
             running.failures = running.failures + 1 if failed else 0
-            delay = min(_FIRST_DELAY_SECONDS * 2**running.failures, _LONGEST_DELAY_SECONDS)
+            if not failed:
+                running.backoff.reset()
+            delay = running.backoff.delay() if failed else _DELAY_SECONDS
             self._say(f"{running.program.name} ended ({_told(code)}); again in {delay:.1f} s")
             await asyncio.sleep(delay)
             await self._spawn_again(running)
@@ -207,9 +227,7 @@ class Supervisor:
 
     async def _stop(self, running: _Running) -> None:
         running.stopping = True
-        if running.watcher is not None:
-            running.watcher.cancel()
-            await asyncio.gather(running.watcher, return_exceptions=True)
+        await cancel_and_wait(running.watcher)
         process = running.process
         if process is None or process.returncode is not None:
             return
@@ -221,7 +239,7 @@ class Supervisor:
             with contextlib.suppress(psutil.Error):
                 member.resume()
         try:
-            await asyncio.wait_for(process.wait(), running.program.stop_seconds)
+            await asyncio.wait_for(process.wait(), _STOP_SECONDS)
         except TimeoutError:
             self._say(f"{running.program.name} did not stop: killed")
             processes.signal_family(process.pid, signal.SIGKILL)

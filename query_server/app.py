@@ -13,11 +13,10 @@ from mesh.elements.view import follow_elements
 from mesh.follower.hints import wake_on_hints
 from mesh.operations import Operations
 from mesh.operations.servicer import serve_operations
-from mesh.postgres.database import Database
-from mesh.postgres.failures import EVERYTHING
 from mesh.redis import open_redis
 from mesh.server.health import HealthWatcher
 from mesh.server.server import MeshServer
+from query_server.databases import followed_database, searched_database
 from query_server.files.asking import Elements
 from query_server.files.downloads import Downloads
 from query_server.files.files import IndexedFiles
@@ -26,15 +25,10 @@ from query_server.following.fleet import index_fleet
 from query_server.following.sync import IndexSync
 from query_server.following.tables import index_tables
 from query_server.rpc.query import QueryServicer
-from query_server.search import session
 from query_server.search.index import SearchIndex
 from query_server.settings import QuerySettings
 
 SERVICE = "artstore.v1.QueryService"
-# Searches in flight at once.
-SEARCH_CONNECTIONS = 12
-# Apart from those, so that no burst of searches holds the followers up.
-FOLLOWER_CONNECTIONS = 8
 # A database that answers is prepared before the port opens; one that does not, behind it.
 PREPARE_SECONDS = 10.0
 
@@ -44,20 +38,9 @@ async def build(settings: QuerySettings) -> AsyncIterator[MeshServer]:
     """Open what the server needs, and close it in the reverse order."""
     async with AsyncExitStack() as stack:
         # Closed last: a follower that ends gives its lead to the next one.
-        followed = Database(
-            settings.index_url,
-            max_size=FOLLOWER_CONNECTIONS,
-            application_name="artstore query",
-            droppable=[EVERYTHING],
-        )
+        followed = followed_database(settings.index_url)
         stack.push_async_callback(followed.close)
-        searched = Database(
-            settings.index_url,
-            max_size=SEARCH_CONNECTIONS,
-            application_name="artstore query search",
-            droppable=[EVERYTHING],
-            settings=session.SETTINGS,
-        )
+        searched = searched_database(settings.index_url)
         stack.push_async_callback(searched.close)
         background = await stack.enter_async_context(Background())
         admin = await stack.enter_async_context(link_to_admin(settings, background))

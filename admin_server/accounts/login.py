@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 import secrets
 import time
-from weakref import WeakValueDictionary
 
 import structlog
 
@@ -16,6 +14,7 @@ from admin_server.accounts.attempts import WrongAttempts
 from admin_server.accounts.secrets import MAX_SECRET_CHARACTERS, SecretHasher
 from admin_server.accounts.table import AccountTable
 from admin_server.clock import Clock
+from mesh.concurrency.keyed_locks import KeyedLocks
 from mesh.errors import Unauthenticated
 
 REMEMBERED_SECONDS = 600.0
@@ -39,7 +38,7 @@ class Login:
         self._attempts = attempts
         self._now = now
         self._remembered: dict[bytes, float] = {}
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._turns = KeyedLocks()
         self._digest_key = secrets.token_bytes(32)
 
     async def account_of(self, client_id: str, client_secret: str) -> Account:
@@ -56,7 +55,7 @@ class Login:
         if credentials is None or not self._is_remembered(credentials, client_secret):
             # One by one for each account: of many wrong tries at once no more than the allowed
             # are looked at, and of many right ones a single one costs Argon2.
-            async with self._turns.setdefault(tracked, asyncio.Lock()):
+            async with self._turns.hold(tracked):
                 self._attempts.check(tracked)
                 right = await self._is_right(credentials, client_secret)
             if not right or credentials is None:

@@ -31,7 +31,7 @@ from artstore_client.cli.output import (
     print_table,
 )
 from artstore_client.cli.progress import operation_bar, operation_word
-from artstore_client.cli.session import each, one_element, run_command
+from artstore_client.cli.running import each, one_element, run_command
 
 Answer = TypeVar("Answer")
 

@@ -22,7 +22,7 @@ from artstore_client.cli.output import (
     print_table,
 )
 from artstore_client.cli.put import parse_attributes
-from artstore_client.cli.session import each, one_element, run_command
+from artstore_client.cli.running import each, one_element, run_command
 from artstore_client.contract import MAX_PAGE_SIZE
 
 _JSON = typer.Option("--json", help="JSON, one document or line for each file.")

@@ -15,7 +15,7 @@ from artstore_client.cli.meanwhile import already_there
 from artstore_client.cli.output import human_size, print_json, print_line
 from artstore_client.cli.output_name import output_name
 from artstore_client.cli.progress import transfer_bar
-from artstore_client.cli.session import run_command
+from artstore_client.cli.running import run_command
 from artstore_client.downloads.placing import descriptor_of
 from artstore_client.results import DownloadedFile
 

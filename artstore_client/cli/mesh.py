@@ -20,7 +20,7 @@ from artstore_client.cli.output import (
     print_line,
     print_table,
 )
-from artstore_client.cli.session import run_command
+from artstore_client.cli.running import run_command
 
 
 class Mode(StrEnum):

@@ -14,7 +14,7 @@ from artstore_client.cli.as_json import as_json
 from artstore_client.cli.left_behind import Transfer
 from artstore_client.cli.output import human_size, print_error, print_json, print_line
 from artstore_client.cli.progress import transfer_bar
-from artstore_client.cli.session import run_command
+from artstore_client.cli.running import run_command
 from artstore_client.cli.walk import STANDARD_INPUT, VANISHED, Item, LeftOut, items_of
 from artstore_client.uploads.sources import printable
 

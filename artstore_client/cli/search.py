@@ -20,7 +20,7 @@ from artstore_client.cli.output import (
     print_table,
 )
 from artstore_client.cli.put import parse_attributes
-from artstore_client.cli.session import run_command
+from artstore_client.cli.running import run_command
 from artstore_client.cli.visible import visible
 from artstore_client.contract import MAX_PAGE_SIZE
 

@@ -9,7 +9,7 @@ import typer
 from artstore_client import Client
 from artstore_client.cli import exit_codes, interrupts
 from artstore_client.cli.output import print_error, print_json, print_line, print_row
-from artstore_client.cli.session import run_command
+from artstore_client.cli.running import run_command
 from artstore_client.selftest.scratch import REMOVE_SECONDS
 from artstore_client.selftest.selftest import DEFAULT_LIMIT_SECONDS, CheckResult, Outcome, SelfTest
 

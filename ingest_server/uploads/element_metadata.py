@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from ingest_server.uploads.element_stream import Metadata
 from mesh.contract import REQUEST_ID_KEY
-from mesh.identity.caller import current_caller, current_upload_token
+from mesh.identity.caller import current_caller, current_request_id, current_upload_token
 from mesh.identity.credentials import ServiceToken
-from mesh.server.logs import current_request_id
 
 
 def metadata_for_element(account: ServiceToken) -> Metadata:

@@ -41,7 +41,7 @@ MAX_HINTED = 100
 _log = structlog.stdlib.get_logger(__name__)
 
 
-class Reports(Protocol):
+class ReportSource(Protocol):
     """Reports by element id, as Redis has them."""
 
     async def read(self, element_ids: Collection[str]) -> list[SeenElement]:
@@ -63,7 +63,7 @@ class ElementView:
 
     def __init__(
         self,
-        reports: Reports,
+        reports: ReportSource,
         registry: Listing,
         *,
         clock: Callable[[], float] = time.monotonic,

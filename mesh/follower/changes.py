@@ -10,7 +10,7 @@ import structlog
 from artstore.v1 import changes_pb2
 from mesh.follower.cursor import Cursor, cursor_of
 from mesh.follower.lag import SET_ASIDE
-from mesh.follower.lookups import ElementFiles
+from mesh.follower.lookups import FileLookups
 from mesh.follower.replicas import POISON, Numbered, ReplicaTable
 
 log = structlog.get_logger("mesh.follower")
@@ -23,7 +23,7 @@ class ChangeWriter:
         dropped: collects the ids that may have been removed, while it is a set.
     """
 
-    def __init__(self, element_id: str, table: ReplicaTable, files: ElementFiles) -> None:
+    def __init__(self, element_id: str, table: ReplicaTable, files: FileLookups) -> None:
         self._element_id = element_id
         self._table = table
         self._files = files

@@ -22,7 +22,7 @@ from mesh.errors import Unavailable
 from mesh.follower.changes import ChangeWriter
 from mesh.follower.cursor import Cursor, Lead, cursor_of
 from mesh.follower.lag import Lag
-from mesh.follower.lookups import ElementFiles, Metadata
+from mesh.follower.lookups import FileLookups, Metadata
 from mesh.follower.replicas import POISON, CursorMoved, ReplicaTable
 from mesh.follower.snapshot import SnapshotReader
 from mesh.follower.stream import FeedStream
@@ -82,7 +82,7 @@ class ElementFollower:
         self._table = table
         self._reconcile_seconds = reconcile_seconds
         self._on_cursor = on_cursor
-        files = ElementFiles(stub, metadata)
+        files = FileLookups(stub, metadata)
         self._snapshots = SnapshotReader(element_id, table, files)
         self._changes = ChangeWriter(element_id, table, files)
         self._reading = asyncio.Lock()

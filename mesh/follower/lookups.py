@@ -34,7 +34,7 @@ Metadata = Callable[[], Awaitable[Sequence[tuple[str, str]]]]
 
 
 @dataclass(slots=True)
-class Answers:
+class LookedUp:
     """What an element said.
 
     Attributes:
@@ -48,7 +48,7 @@ class Answers:
     unknown: list[str] = field(default_factory=list)
 
 
-class ElementFiles:
+class FileLookups:
     """Asks one element, in batches and with rests between them."""
 
     def __init__(self, stub: StorageServiceAsyncStub, metadata: Metadata) -> None:
@@ -57,13 +57,13 @@ class ElementFiles:
         self._turn = asyncio.Lock()
         self._rests_until = 0.0
 
-    async def look_up(self, file_ids: Sequence[str]) -> Answers:
+    async def look_up(self, file_ids: Sequence[str]) -> LookedUp:
         """Ask about each of them.
 
         Raises:
             AioRpcError: some other answer to one of them, or none for too long.
         """
-        answers = Answers()
+        answers = LookedUp()
         batches = deque(file_ids[at : at + BATCH] for at in range(0, len(file_ids), BATCH))
         answered_at = time.monotonic()
         while batches:
@@ -89,7 +89,7 @@ class ElementFiles:
                 answered_at = time.monotonic()
         return answers
 
-    async def _ask(self, file_ids: Sequence[str], answers: Answers) -> None:
+    async def _ask(self, file_ids: Sequence[str], answers: LookedUp) -> None:
         async with self._turn:
             await asyncio.sleep(self._rests_until - time.monotonic())
             began = time.monotonic()

@@ -12,7 +12,7 @@ from artstore.v1.types_pb2 import File
 from mesh.errors import Unavailable
 from mesh.follower.cursor import Cursor, cursor_of
 from mesh.follower.lag import FINDINGS, SET_ASIDE, SNAPSHOTS
-from mesh.follower.lookups import BATCH, ElementFiles
+from mesh.follower.lookups import BATCH, FileLookups
 from mesh.follower.replicas import POISON, Numbered, ReplicaTable, SnapshotRun
 from mesh.follower.stream import FeedStream
 
@@ -22,7 +22,7 @@ log = structlog.get_logger("mesh.follower")
 class SnapshotReader:
     """Applies snapshots of one element, one at a time."""
 
-    def __init__(self, element_id: str, table: ReplicaTable, files: ElementFiles) -> None:
+    def __init__(self, element_id: str, table: ReplicaTable, files: FileLookups) -> None:
         self._element_id = element_id
         self._table = table
         self._files = files

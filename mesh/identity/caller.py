@@ -53,8 +53,10 @@ class Caller:
 
 ANONYMOUS = Caller(subject="anonymous", role=Role.ANONYMOUS)
 
+current_request_id: ContextVar[str] = ContextVar("artstore_request_id", default="")
+"""The id of the call, in each log line and passed on; empty outside of calls."""
+
 _caller: ContextVar[Caller] = ContextVar("artstore_caller", default=ANONYMOUS)
-_peer: ContextVar[Caller] = ContextVar("artstore_peer", default=ANONYMOUS)
 _upload_token: ContextVar[str] = ContextVar("artstore_upload_token", default="")
 
 
@@ -63,18 +65,12 @@ def current_caller() -> Caller:
     return _caller.get()
 
 
-def current_peer() -> Caller:
-    """Who holds the bearer token of this call: a server passing a user's call on, or the user."""
-    return _peer.get()
-
-
 def current_upload_token() -> str:
     """The raw `artstore-upload-token` of this call, empty if none was sent."""
     return _upload_token.get()
 
 
-def set_current(caller: Caller, peer: Caller, upload_token: str = "") -> None:
-    """Make these the identities of the current task. Each call runs in a task of its own."""
+def set_current(caller: Caller, upload_token: str = "") -> None:
+    """Make these those of the current task. Each call runs in a task of its own."""
     _caller.set(caller)
-    _peer.set(peer)
     _upload_token.set(upload_token)

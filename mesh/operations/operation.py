@@ -37,7 +37,7 @@ class Operation:
 
     Attributes:
         operation_id: as given by the caller, or made.
-        operation_type: check, full, incremental, completion, cleanup or sync.
+        kind: check, full, incremental, completion, cleanup or sync.
         phase: what it does now.
         done, total: files dealt with in this phase, and how many there are (0: unknown).
         files: the most files that one of its phases dealt with: each phase meets them again.
@@ -47,9 +47,9 @@ class Operation:
         ended_at: None while it runs.
     """
 
-    def __init__(self, operation_id: str, operation_type: str, requested_by: str = "") -> None:
+    def __init__(self, operation_id: str, kind: str, requested_by: str = "") -> None:
         self.operation_id = operation_id
-        self.operation_type = operation_type
+        self.kind = kind
         self.state = State.WAITING
         self.phase = "waiting"
         self.done = 0
@@ -88,7 +88,7 @@ class Operation:
             log.info(
                 "operation goes on",
                 operation_id=self.operation_id,
-                operation=self.operation_type,
+                operation=self.kind,
                 phase=self.phase,
                 done=self.done,
                 total=self.total,

@@ -65,7 +65,7 @@ class Operations:
 
     async def run(
         self,
-        operation_type: str,
+        kind: str,
         operation_id: str,
         work: Callable[[Operation], Awaitable[T]],
         *,
@@ -78,7 +78,7 @@ class Operations:
         and at once when it failed, the id is free.
 
         Args:
-            asked: what was asked for besides the type; tells the same request from another.
+            asked: what was asked for besides the kind; tells the same request from another.
 
         Raises:
             AlreadyExists: the id belongs to another request.
@@ -90,10 +90,10 @@ class Operations:
             raise InvalidArgument("1 to 128 letters, digits or ._:-", field="operation_id")
         entry = self._operations.get(name)
         if entry is None or self._is_free(entry):
-            entry = self._start(Operation(name, operation_type, _requester()), asked, work)
-        elif (entry.operation.operation_type, entry.asked) != (operation_type, asked):
+            entry = self._start(Operation(name, kind, _requester()), asked, work)
+        elif (entry.operation.kind, entry.asked) != (kind, asked):
             raise AlreadyExists(
-                f"operation {name} is a {entry.operation.operation_type} that was asked for with "
+                f"operation {name} is a {entry.operation.kind} that was asked for with "
                 "other parameters; take another operation_id"
             )
         return cast(T, await asyncio.shield(entry.task))
@@ -155,7 +155,7 @@ class Operations:
 
     async def _guard(self, operation: Operation, work: Callable[[Operation], Awaitable[T]]) -> T:
         started = asyncio.get_running_loop().time()
-        name = operation.operation_type
+        name = operation.kind
         log.info("operation starts", operation_id=operation.operation_id, operation=name)
         try:
             result = await work(operation)

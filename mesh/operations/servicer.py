@@ -46,7 +46,7 @@ def to_message(operation: Operation, element_id: str) -> pb.Operation:
     """An operation in words of the contract."""
     return pb.Operation(
         operation_id=operation.operation_id,
-        kind=KINDS[operation.operation_type],
+        kind=KINDS[operation.kind],
         state=_STATES[operation.state],
         phase=pb.OperationPhase.Value(f"OPERATION_PHASE_{operation.phase.upper()}"),
         done=operation.done,

@@ -17,7 +17,6 @@ import sys
 import threading
 from collections import deque
 from collections.abc import MutableMapping
-from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
@@ -26,11 +25,11 @@ import orjson
 import structlog
 from prometheus_client import Counter
 
+from mesh.identity.caller import current_request_id
+
 MAX_WAITING_LINES = 20_000
 FLUSH_SECONDS = 0.05
 RESERVED = ("timestamp", "level", "logger", "request_id", "server")
-
-current_request_id: ContextVar[str] = ContextVar("artstore_request_id", default="")
 
 log_lines = Counter("artstore_log_lines_total", "Log lines of level ERROR and CRITICAL.", ["level"])
 dropped_lines = Counter(

@@ -20,17 +20,22 @@ CURSORS = "sync"
 FUNCTIONS = ("artstore_search_vector", "artstore_text", "artstore_words")
 
 
+async def migrate(url: str) -> None:
+    """Make the tables in a database that is there, or bring them up to date."""
+    await upgrade(
+        url,
+        script_location=MIGRATIONS,
+        version_table=VERSION_TABLE,
+        lock_key=MIGRATION_LOCK,
+    )
+
+
 def index_tables(database: Database, settings: QuerySettings) -> RebuildableTables:
     """The tables of the index, in a database that is made as well."""
 
     async def make() -> None:
         await create_database_if_missing(settings.database_url, settings.index_name)
-        await upgrade(
-            settings.index_url,
-            script_location=MIGRATIONS,
-            version_table=VERSION_TABLE,
-            lock_key=MIGRATION_LOCK,
-        )
+        await migrate(settings.index_url)
         await check_letters(database)
 
     names = [VERSION_TABLE, *table_names(TABLE, CURSORS)]

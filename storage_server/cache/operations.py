@@ -28,7 +28,7 @@ FOUND = Gauge("artstore_cache_findings", "Of the last check, by kind", ["element
 EXPIRED = Gauge("artstore_cache_expired_rows", "Of the last check", ["element"])
 
 
-class Writer(Protocol):
+class WritesElement(Protocol):
     """Whether this process is the one that may write to the element."""
 
     @property
@@ -51,7 +51,7 @@ class CacheOperations:
         rebuild: Rebuild,
         cleanup: Cleanup,
         operations: Operations,
-        writer: Writer,
+        writer: WritesElement,
     ) -> None:
         self._element_id = element_id
         self._locks = locks

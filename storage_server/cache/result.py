@@ -19,7 +19,7 @@ class RebuildResult:
         error_count: all of them.
     """
 
-    operation_type: str
+    kind: str
     operation_id: str
     started_at: datetime
     completed_at: datetime | None = None

@@ -77,6 +77,8 @@ class Counters:
             """,
             timeout=_TIMEOUT_SECONDS,
         )
+        if not records:
+            raise self._tables.head_lost()
         head, folders = records[0], [one for one in records if one["rows"] is not None]
         live_rows = sum(one["live_rows"] for one in folders)
         used_bytes = min(MAX_COUNTER, sum(int(one["bytes"]) for one in folders))

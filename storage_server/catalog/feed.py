@@ -56,7 +56,9 @@ class Tail:
 
 
 class Feed:
-    """Every call raises Unavailable when PostgreSQL does not answer in time."""
+    """Every call raises Unavailable when PostgreSQL does not answer in time, TablesMissing when
+    tables or the head's row are gone.
+    """
 
     def __init__(self, database: Database, tables: Tables, epoch: Epoch) -> None:
         self._database = database
@@ -74,7 +76,7 @@ class Feed:
             f"SELECT epoch, seq, used_bytes, file_count, complete FROM {self._tables.feed_head}"
         )
         if record is None:
-            raise RuntimeError(f"{self._tables.feed_head} has lost its row")
+            raise self._tables.head_lost()
         self._epoch.value = record["epoch"]
         return Head(
             record["epoch"],
@@ -114,7 +116,7 @@ class Feed:
             limit,
         )
         if not records:
-            raise RuntimeError(f"{self._tables.feed_head} has lost its row")
+            raise self._tables.head_lost()
         changes = [_change(record) for record in records if record["entry"] is not None]
         return Tail(records[0]["epoch"], records[0]["head"], changes)
 

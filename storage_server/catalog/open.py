@@ -45,8 +45,13 @@ async def open_tables(database: Database, tables: Tables) -> OpenedTables:
 
 
 async def tables_present(database: Database, tables: Tables) -> bool:
-    """Whether all tables of the element are there now."""
-    return await _exist(database, *tables.all(), tables.fence_sequence)
+    """Whether all tables of the element are there now, and the rows that each element has."""
+    return await _exist(database, *tables.all(), tables.fence_sequence) and bool(
+        await database.fetchval(
+            f"SELECT EXISTS (SELECT FROM {tables.fences})"
+            f" AND EXISTS (SELECT FROM {tables.feed_head})"
+        )
+    )
 
 
 async def element_is_known(database: Database, tables: Tables) -> bool:
@@ -66,8 +71,6 @@ async def _exist(database: Database, *names: str) -> bool:
 async def _epoch(database: Database, tables: Tables) -> str | None:
     """The feed's epoch; None when anything that the element needs is missing."""
     if not await tables_present(database, tables):
-        return None
-    if not await database.fetchval(f"SELECT count(*) FROM {tables.fences}"):
         return None
     epoch: str | None = await database.fetchval(f"SELECT epoch FROM {tables.feed_head}")
     return epoch

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from mesh.errors import TablesMissing
+
 _ELEMENT = re.compile(r"se-(\d{2,6})")
 _PREFIX = re.compile(r"[a-z_][a-z0-9_]{0,39}")
 
@@ -41,6 +43,10 @@ class Tables:
     def feed_head(self) -> str:
         """One row: epoch, last sequence, counters. Locked before any row of `files`."""
         return f"public.{self.prefix}feed_head"
+
+    def head_lost(self) -> TablesMissing:
+        """What to raise where a statement finds no row in `feed_head`."""
+        return TablesMissing(f"{self.feed_head} has lost its row and will be made anew")
 
     @property
     def feed(self) -> str:

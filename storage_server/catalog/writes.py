@@ -112,7 +112,10 @@ class Writes:
             blob_present=blob_present,
         )
         async with self._committing(sidecar.file_id, guarded) as connection:
-            (record,) = await connection.fetch(self._commit, *values, kind.value, guarded is None)
+            records = await connection.fetch(self._commit, *values, kind.value, guarded is None)
+            if not records:
+                raise self._tables.head_lost()
+        record = records[0]
         self._epoch.value = record["epoch"]
         self._bell.ring()
         return Committed(record["epoch"], record["sequence"], str(record["change_id"]))

@@ -79,7 +79,7 @@ def undeleted(sidecar: Sidecar, now: datetime) -> Sidecar:
 
 
 def moved(sidecar: Sidecar, finalized_to: str, now: datetime) -> Sidecar:
-    """The source of a finalization: serves bytes, refuses updates.
+    """The source of a finalization: serves bytes, refuses updates. It waits for MoveFile.
 
     Raises:
         FailedPrecondition: the file is not active.

@@ -8,7 +8,6 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import asyncpg
 import structlog
 from prometheus_client import Gauge
 
@@ -71,7 +70,7 @@ class ClockWatch:
 
     async def _ask(self, whose: str, ask: Callable[[], Awaitable[float]]) -> None:
         asked_at = self._clock.monotonic()
-        with suppress(ArtStoreError, TimeoutError, asyncpg.PostgresError):
+        with suppress(ArtStoreError, TimeoutError):
             async with asyncio.timeout(LOOK_SECONDS):
                 seconds = await ask()
             self._clock.heard(whose, seconds, asked_at=asked_at)
@@ -110,7 +109,7 @@ class ClockWatch:
         try:
             self._element.require_tables()
             newest, ahead = await self._reads.newest(limit)
-        except (ArtStoreError, asyncpg.PostgresError):
+        except ArtStoreError:
             return
         self._files_due_at = self._clock.monotonic() + FILES_SECONDS
         self._clock.newest_file(newest.timestamp() if newest else 0.0)

@@ -2,7 +2,7 @@
 
 from storage_server.feed.watch import (
     Beat,
-    Changes,
+    ChangeBatch,
     ChangeWatch,
     FeedEvent,
     SnapshotBegins,
@@ -12,8 +12,8 @@ from storage_server.feed.watch import (
 
 __all__ = [
     "Beat",
+    "ChangeBatch",
     "ChangeWatch",
-    "Changes",
     "FeedEvent",
     "SnapshotBegins",
     "SnapshotEnds",

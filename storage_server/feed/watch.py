@@ -56,7 +56,7 @@ class SnapshotFiles:
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
+class ChangeBatch:
     """Some changes in order, at most `BATCH`."""
 
     epoch: str
@@ -71,7 +71,7 @@ class Beat:
     head: int
 
 
-FeedEvent = SnapshotBegins | SnapshotEnds | SnapshotFiles | Changes | Beat
+FeedEvent = SnapshotBegins | SnapshotEnds | SnapshotFiles | ChangeBatch | Beat
 
 
 class ChangeWatch:
@@ -129,7 +129,7 @@ class ChangeWatch:
             if not tail.changes:
                 await rings.wait(POLL_SECONDS)
                 continue
-            yield Changes(tail.epoch, tail.changes)
+            yield ChangeBatch(tail.epoch, tail.changes)
             last = tail.changes[-1]
             cursor = FeedCursor(tail.epoch, last.sequence, last.change_id)
 

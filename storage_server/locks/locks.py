@@ -53,7 +53,7 @@ RELEASE_AGAIN_SECONDS = 0.2
 HELD = Gauge("artstore_locks_held", "Locks held by this process", ["kind"])
 
 
-class Fences(Protocol):
+class FenceSource(Protocol):
     """The fences in PostgreSQL."""
 
     async def draw(self) -> int:
@@ -84,7 +84,7 @@ class ElementLocks:
         self,
         *,
         redis: Redis,
-        fences: Fences,
+        fences: FenceSource,
         element_id: str,
         holder: str,
         ttl_seconds: float = 15.0,

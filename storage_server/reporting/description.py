@@ -6,8 +6,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-import asyncpg
-
 from artstore.v1 import elements_pb2, types_pb2
 from mesh.contract import MAX_REASON_CHARACTERS
 from mesh.errors import ArtStoreError
@@ -77,7 +75,7 @@ class Description:
             element.require_tables()
             head = await self._feed.head()
             takes_writes = await self._feed.takes_writes()
-        except (ArtStoreError, asyncpg.PostgresError, RuntimeError):
+        except ArtStoreError:
             # The tables may be gone; `opening` makes them anew.
             self._database_problem = "the database does not answer, or its tables are gone"
         else:

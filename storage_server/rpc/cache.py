@@ -66,7 +66,7 @@ def _report(report: Report) -> cache_pb2.ConsistencyReport:
 def _result(result: RebuildResult) -> cache_pb2.RebuildResult:
     completed = result.completed_at or result.started_at
     return cache_pb2.RebuildResult(
-        operation_kind=KINDS[result.operation_type],
+        operation_kind=KINDS[result.kind],
         started_at=_stamp(result.started_at),
         completed_at=_stamp(completed),
         duration_seconds=(completed - result.started_at).total_seconds(),

@@ -14,7 +14,7 @@ from storage_server.catalog.rows import FileRow
 from storage_server.element.state import Element
 from storage_server.feed import (
     Beat,
-    Changes,
+    ChangeBatch,
     ChangeWatch,
     FeedEvent,
     SnapshotBegins,
@@ -52,7 +52,7 @@ class FeedStreams:
 async def to_message(event: FeedEvent, element_id: str) -> pb.WatchChangesResponse:
     """One part of the feed, in words of the contract."""
     message = pb.WatchChangesResponse()
-    if isinstance(event, Changes):
+    if isinstance(event, ChangeBatch):
         for number, change in enumerate(event.changes):
             message.changes.changes.append(_change(change, event.epoch, element_id))
             if number % TURN == TURN - 1:

@@ -15,13 +15,13 @@ from typing import Any, TypeVar
 import grpc
 
 from artstore.v1 import types_pb2, uploads_pb2
+from mesh.calls.draining import drain
 from mesh.concurrency.unbroken import Unbroken
 from mesh.concurrency.watched import seen
 from mesh.contract import ACCEPTED
 from mesh.errors import ArtStoreError, InvalidArgument
-from mesh.server.draining import drain
 from storage_server.rpc.messages import optional
-from storage_server.uploads.resumable import ResumableUpload, Writer
+from storage_server.uploads.resumable import ResumableUpload, UploadWriter
 from storage_server.uploads.streamed import StreamedUpload
 from storage_server.writing.view import FileView
 
@@ -96,7 +96,7 @@ async def _receive(stream: StreamedUpload, reader: _Reader, deadline: float | No
 async def receive_more(
     first: uploads_pb2.WriteUploadRequest,
     upload: ResumableUpload,
-    writer: Writer,
+    writer: UploadWriter,
     context: Context,
     unbroken: Unbroken,
 ) -> int:
@@ -117,7 +117,7 @@ async def receive_more(
 
 
 async def _receive_more(
-    message: Any, upload: ResumableUpload, writer: Writer, reader: _Reader
+    message: Any, upload: ResumableUpload, writer: UploadWriter, reader: _Reader
 ) -> None:
     upload_id = upload.upload_id
     read, write = reader.read, upload.write
@@ -130,7 +130,7 @@ async def _receive_more(
         message = await read()
 
 
-async def _end_quietly(upload: ResumableUpload, writer: Writer) -> None:
+async def _end_quietly(upload: ResumableUpload, writer: UploadWriter) -> None:
     try:
         await upload.end(writer)
     except ArtStoreError:

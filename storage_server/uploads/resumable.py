@@ -35,7 +35,7 @@ from storage_server.writing.view import FileView
 _log = structlog.stdlib.get_logger(__name__)
 
 
-class Writer:
+class UploadWriter:
     """One WriteUpload stream. `interrupted` is done with the error that ends it from outside."""
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ class ResumableUpload:
         self.turn = asyncio.Lock()
         self.active_at = time.monotonic()
         self._parts = parts
-        self._writer: Writer | None = None
+        self._writer: UploadWriter | None = None
 
     @property
     def row(self) -> UploadRow:
@@ -96,7 +96,7 @@ class ResumableUpload:
 
     # --- writing ---------------------------------------------------------------------
 
-    async def take_over(self) -> Writer:
+    async def take_over(self) -> UploadWriter:
         """Become the writer; an older stream ends ABORTED.
 
         Raises:
@@ -105,10 +105,12 @@ class ResumableUpload:
         async with self.turn:
             self._require_open()
             self._end_writer()
-            self._writer = Writer()
+            self._writer = UploadWriter()
             return self._writer
 
-    async def write(self, writer: Writer, offset: int, data: bytes, crc32c: int | None) -> None:
+    async def write(
+        self, writer: UploadWriter, offset: int, data: bytes, crc32c: int | None
+    ) -> None:
         """Take a chunk; what of it was accepted before is skipped.
 
         Raises:
@@ -134,7 +136,7 @@ class ResumableUpload:
                 self._parts.space.extend(self.upload_id, at + len(data))
                 await self.stage.append(data)
 
-    async def end(self, writer: Writer) -> int:
+    async def end(self, writer: UploadWriter) -> int:
         """The stream ended, cleanly or not: keep what came, and answer how much that is.
 
         Raises:
@@ -274,7 +276,7 @@ class ResumableUpload:
         raise DataLoss(f"{came} bytes came, {expected} were declared", reason="SIZE_MISMATCH")
 
 
-def _interruption(writer: Writer) -> ArtStoreError:
+def _interruption(writer: UploadWriter) -> ArtStoreError:
     if writer.interrupted.done():
         return writer.interrupted.result()
     return Aborted("a newer call has the upload", reason="TAKEN_OVER")

@@ -20,7 +20,7 @@ from storage_server.uploads.header import Header, check_declared, draft
 from storage_server.uploads.open_uploads import OpenUploads
 from storage_server.uploads.parts import UploadParts
 from storage_server.uploads.recorded_stage import first_key
-from storage_server.uploads.resumable import ResumableUpload, Writer
+from storage_server.uploads.resumable import ResumableUpload, UploadWriter
 from storage_server.writing.view import FileView
 
 Find = Callable[[str], Awaitable[FileView | None]]
@@ -91,7 +91,7 @@ class ResumableUploads:
             upload.stage.row = replace(upload.row, token_hash=_hashed(token), touched_at=now)
         return StartedUpload(row.upload_id, token, now + self._idle_for)
 
-    async def writer(self, upload_id: str, token: str) -> tuple[ResumableUpload, Writer]:
+    async def writer(self, upload_id: str, token: str) -> tuple[ResumableUpload, UploadWriter]:
         """Become the writer of an upload.
 
         Raises:

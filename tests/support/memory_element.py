@@ -2,43 +2,39 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
-from mesh.concurrency.keyed_locks import KeyedLocks
-from mesh.concurrency.unbroken import Unbroken
+from redis.asyncio import Redis
+
 from mesh.errors import ArtStoreError
 from mesh.identity.caller import ALL_NAMESPACES, Caller, Role
-from storage_server.catalog.reads import Reads
+from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.rows import FileRow
 from storage_server.domain.modes import Mode
 from storage_server.domain.naming import sidecar_path
 from storage_server.domain.sidecar import Sidecar, decode, encode
-from storage_server.element.clock import Clock
 from storage_server.element.identity import ElementFile
 from storage_server.element.identity import encode as encode_element
 from storage_server.element.moves import Moves
-from storage_server.element.space import Space
 from storage_server.element.state import Element
-from storage_server.element.writer import FolderWriterLock
-from storage_server.files.changes import Changes
-from storage_server.files.lookup import Lookup
-from storage_server.files.refresh import Refresh
+from storage_server.element.writer import FolderWriterLock, WriterLock
+from storage_server.locks import ElementLocks
+from storage_server.locks.held import HeldLock
+from storage_server.locks.kinds import LockKind
+from storage_server.settings import StorageSettings
 from storage_server.store.paths import ELEMENT_FILE
 from storage_server.store.port import Store
 from storage_server.uploads.header import Header
-from storage_server.uploads.intake import Intake, Repeated
-from storage_server.uploads.keeping import UploadKeeping
-from storage_server.uploads.open_uploads import OpenUploads
-from storage_server.uploads.parts import UploadParts
-from storage_server.uploads.resumable_uploads import ResumableUploads
+from storage_server.uploads.intake import Repeated
 from storage_server.uploads.streamed import StreamedUpload
-from storage_server.writing.protocol import Writing
-from storage_server.writing.recording import Recording
-from storage_server.writing.replay import Replay
+from storage_server.wiring.adapters import Adapters, wire_clock
+from storage_server.wiring.files import wire_files, wire_writing
+from storage_server.wiring.uploads import wire_uploads
 from storage_server.writing.view import FileView
 from tests.support.calls import Called, Calls
 from tests.support.memory_catalog import MemoryCatalog, MemoryTables
@@ -54,7 +50,7 @@ ALICE = Caller(
 
 
 class FreeLock:
-    """The element-wide lock of refreshes, which nobody else wants.
+    """The element's locks as refreshes take them, when nobody else wants any.
 
     Attributes:
         asked: how often somebody wanted it.
@@ -67,11 +63,13 @@ class FreeLock:
         self._catalog = catalog
 
     @asynccontextmanager
-    async def hold(self, file_id: str) -> AsyncIterator[int]:
+    async def hold(
+        self, kind: LockKind, *, operation_id: str, file_id: str = "", wait_seconds: float = 0.0
+    ) -> AsyncIterator[HeldLock]:
         self.asked += 1
         if self.error is not None:
             raise self.error
-        yield await self._catalog.fences.draw()
+        yield HeldLock(kind, file_id, await self._catalog.fences.draw(), "nobody", operation_id)
 
 
 class MemoryElement:
@@ -97,34 +95,34 @@ class MemoryElement:
         self.tables = self.catalog.tables
         self.element = Element(ELEMENT_ID, Mode.EDIT)
         self.moves = _brought_up(self.element, self.memory, self.calls)
-        self.space = Space(self.element, capacity_bytes)
-        self.file_locks = KeyedLocks()
         self.lazy_lock = FreeLock(self.catalog)
-        self._wire(keep_trash)
-
-    def _wire(self, keep_trash: bool) -> None:
-        element, catalog, locks, unbroken = self.element, self.catalog, self.file_locks, Unbroken()
         self.writer = Called(FolderWriterLock(), self.calls, "writer.")
-        recording = Recording(element, catalog, self.writer, ttl_hours=lambda _: TTL_HOURS)
-        self.writing = writing = Writing(element, recording, locks)
-        self.replay = Replay(element, catalog, writing)
-        self.refresh = Refresh(element, catalog, recording, locks, self.lazy_lock)
-        # Of rows it is asked for one at a time here.
-        self.lookup = Lookup(element, cast(Reads, catalog.reads), self.refresh)
-        self.changes = Changes(element, catalog, writing, unbroken, keep_trash=keep_trash)
-        parts = UploadParts(element, self.space, writing, catalog.uploads, unbroken)
-        uploads = OpenUploads(parts, catalog.reads, self.replay)
-        self.keeping = UploadKeeping(parts, uploads, idle_for=IDLE)
-        self.resumable = ResumableUploads(parts, uploads, find=self.lookup.find, idle_for=IDLE)
-        self.intake = Intake(
-            parts,
-            catalog,
-            uploads,
-            self.resumable,
-            self.replay,
-            find=self.lookup.find,
-            clock=Clock(ELEMENT_ID, tolerance_seconds=5.0),
+        settings = StorageSettings(
+            element_id=ELEMENT_ID,
+            capacity_bytes=capacity_bytes,
+            trash_days=7 if keep_trash else 0,
+            cache_ttl_hours=TTL_HOURS,
+            upload_idle_days=IDLE.days,
         )
+        adapters = Adapters(
+            self.element,
+            cast(Catalog, self.catalog),
+            redis=cast(Redis, None),
+            locks=cast(ElementLocks, self.lazy_lock),
+            writer=cast(WriterLock, self.writer),
+            clock=wire_clock(settings, time.time),
+        )
+        writing = wire_writing(settings, adapters)
+        files = wire_files(settings, adapters, writing)
+        uploads = wire_uploads(settings, adapters, writing, find=files.lookup.find)
+        self.file_locks, self.writing, self.replay = (
+            writing.file_locks,
+            writing.protocol,
+            writing.replay,
+        )
+        self.lookup, self.changes = files.lookup, files.changes
+        self.space, self.intake = uploads.space, uploads.intake
+        self.resumable, self.keeping = uploads.resumable, uploads.keeping
 
     # --- as a client -----------------------------------------------------------------
 

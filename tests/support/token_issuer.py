@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from artstore.v1 import tokens_pb2, tokens_pb2_grpc
 from mesh.calls.status import rule_for, to_trailing_metadata
+from mesh.contract import AUTHORIZATION_KEY
 from mesh.errors import ArtStoreError
 from mesh.identity.tokens import AUDIENCE, ISSUER, TOKEN_TYPE
 
@@ -45,6 +46,12 @@ class Signer:
         """A good token; `changes` replace claims, None leaves one out."""
         headers = {"kid": self.kid, "typ": TOKEN_TYPE} | (header or {})
         return jwt.encode(self.claims(**changes), self.key, algorithm="EdDSA", headers=headers)
+
+
+def bearer_of(context: Any) -> str:
+    """The token that a call came with, "" if none."""
+    header: str = dict(context.invocation_metadata()).get(AUTHORIZATION_KEY, "")
+    return header.removeprefix("Bearer ")
 
 
 class TokenIssuer(tokens_pb2_grpc.TokenServiceServicer):

@@ -73,7 +73,8 @@ def _names(annotation: ast.expr) -> set[str]:
 
 @cache
 def _services() -> frozenset[tuple[str, str]]:
-    """(package, name) of the classes that wait for something, and of dataclasses that hold one.
+    """(package, name) of the classes that wait for something, and of dataclasses that hold one
+    or hold a function.
 
     Every other dataclass is a record, and may say as much as there is to say.
     """
@@ -84,7 +85,7 @@ def _services() -> frozenset[tuple[str, str]]:
         if _is_dataclass(node)
         and (path.parts[0], node.name) not in found
         and any(
-            {(path.parts[0], name), ("mesh", name)} & found
+            name == "Callable" or {(path.parts[0], name), ("mesh", name)} & found
             for field in _fields(node)
             for name in _names(field.annotation)
         )
@@ -121,6 +122,48 @@ def test_no_module_has_more_than_450_lines() -> None:
 @pytest.mark.parametrize("server", SERVERS)
 def test_what_a_server_is_made_of_is_told_in_120_lines(server: str) -> None:
     assert _long([Path(server, "app.py")], MAX_APP_LINES) == {}
+
+
+def _dotted(path: Path) -> str:
+    """The name by which a module is imported."""
+    parts = path.with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+@cache
+def _imports() -> frozenset[tuple[str, str]]:
+    """(module, one that it imports), `from package import module` taken apart."""
+    known = {_dotted(path) for path in _modules()}
+    named = {
+        (_dotted(path), name)
+        for path, text in _modules().items()
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for one in node.names
+        for name in (
+            [f"{node.module}.{one.name}", node.module]
+            if isinstance(node, ast.ImportFrom)
+            else [one.name]
+        )
+    }
+    # `from package import module` is of the module, not of what the package is made of.
+    taken_apart = {(who, whom.rpartition(".")[0]) for who, whom in named if whom in known}
+    return frozenset(
+        (who, whom) for who, whom in named - taken_apart if whom in known and who != whom
+    )
+
+
+def test_no_package_and_the_package_around_it_import_each_other() -> None:
+    """Linters of imports see siblings only. A server as a whole stands around its rooms."""
+    packages = {_dotted(path) for path in _modules() if path.name == "__init__.py"}
+    around = {one: one.rpartition(".")[0] for one in packages if one.count(".") > 1}
+    room = {_dotted(path): _dotted(path.parent / "__init__.py") for path in _modules()}
+    between = {(room[who], room[whom]) for who, whom in _imports()}
+    assert [
+        (inner, outer)
+        for inner, outer in around.items()
+        if {(inner, outer), (outer, inner)} <= between
+    ] == []
 
 
 def test_the_storage_server_has_few_rooms() -> None:

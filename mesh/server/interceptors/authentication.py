@@ -39,7 +39,7 @@ class Authentication:
         if on_behalf and peer.role in _MAY_SPEAK_FOR_OTHERS:
             caller = await self._verify(_bearer_token(on_behalf))
         call.peer, call.caller = peer, caller
-        set_current(caller, peer, metadata.get(UPLOAD_TOKEN_KEY, ""))
+        set_current(caller, metadata.get(UPLOAD_TOKEN_KEY, ""))
         return await proceed(call, request)
 
     async def _bearer(self, call: Call, header: Any) -> Caller:

@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import structlog
 
+from mesh.calls.draining import drain
 from mesh.calls.status import (
     INTERNAL_TEXT,
     UNFORESEEN,
@@ -19,7 +20,6 @@ from mesh.calls.status import (
 )
 from mesh.contract import REQUEST_ID_KEY
 from mesh.errors import ArtStoreError, Unimplemented
-from mesh.server.draining import drain
 from mesh.server.interceptors.wrapping import Call, Proceed
 
 # Before a refusal the client's stream is read on for a little: `draining` says why.

@@ -7,8 +7,8 @@ import secrets
 from typing import Any
 
 from mesh.contract import REQUEST_ID_KEY
+from mesh.identity.caller import current_request_id
 from mesh.server.interceptors.wrapping import Call, Proceed
-from mesh.server.logs import current_request_id
 
 _ACCEPTED = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 

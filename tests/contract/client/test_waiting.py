@@ -99,8 +99,8 @@ async def test_refusal_that_waiting_can_not_cure_ends_at_once(
 
 # 120 s and 8 s are too long for a test.
 IMPATIENT = """
-from artstore_client.cli import main, put, session
-session.retry_for_seconds = lambda told: 2.0
+from artstore_client.cli import main, put, running
+running.retry_for_seconds = lambda told: 2.0
 put.SILENT_SECONDS = 1.5
 main()
 """

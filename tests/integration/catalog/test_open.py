@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from mesh.errors import Unavailable
+from mesh.errors import TablesMissing, Unavailable
 from mesh.postgres.database import Database
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.open import tables_present
@@ -79,6 +79,18 @@ async def test_whatever_else_is_lost_is_made_again(own_catalog: Catalog, loss: s
     assert opened.epoch != epoch
     await upload(own_catalog, a_sidecar())
     assert await own_catalog.fences.draw() >= 1
+
+
+async def test_without_the_heads_row_tables_count_as_missing(own_catalog: Catalog) -> None:
+    await own_catalog.database.execute(f"TRUNCATE {own_catalog.tables.feed_head}")
+    assert not await own_catalog.is_there()
+    for call in (
+        own_catalog.feed.head(),
+        own_catalog.feed.tail(0),
+        upload(own_catalog, a_sidecar()),
+    ):
+        with pytest.raises(TablesMissing):
+            await call
 
 
 async def test_an_operator_may_truncate_the_rows(own_catalog: Catalog) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from artstore.v1 import cache_pb2, cache_pb2_grpc
-from mesh.follower.lookups import BATCH, ElementFiles
+from mesh.follower.lookups import BATCH, FileLookups
 from storage_server.domain.file_id import new_file_id
 from storage_server.domain.naming import home_of
 from storage_server.files.lookup import Lookup
@@ -123,6 +123,6 @@ async def test_files_whose_rows_are_gone_are_not_taken_for_gone(own_element: Nod
     async def metadata() -> Any:
         return own_element.bearer()
 
-    answers = await ElementFiles(own_element.stub, metadata).look_up([*ids, unknown])
+    answers = await FileLookups(own_element.stub, metadata).look_up([*ids, unknown])
     assert {file.file_id for file in answers.found} == set(ids)
     assert answers.gone == [unknown]

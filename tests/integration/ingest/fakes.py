@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
+import jwt
 from google.protobuf import json_format
 
 from artstore.v1 import (
@@ -20,12 +21,12 @@ from artstore.v1 import (
     uploads_pb2,
 )
 from mesh.errors import ArtStoreError, Unavailable
-from mesh.identity.caller import current_caller, current_peer, current_upload_token
+from mesh.identity.caller import current_caller, current_upload_token
 from mesh.identity.tokens import KeySet, TokenVerifier
 from mesh.server.server import MeshServer
 from mesh.settings import MeshSettings
 from tests.support.fake_element import ACCEPTED, FakeElement
-from tests.support.token_issuer import Signer, TokenIssuer
+from tests.support.token_issuer import Signer, TokenIssuer, bearer_of
 
 GIB = 2**30
 
@@ -151,7 +152,9 @@ class PlacedElement(FakeElement):
         if header is not None:
             self.headers.append(header)
         self.callers.append(current_caller().subject)
-        self.peers.append(current_peer().subject)
+        self.peers.append(
+            jwt.decode(bearer_of(context), options={"verify_signature": False})["sub"]
+        )
         self.upload_tokens.append(current_upload_token())
         self.request_ids.append(dict(context.invocation_metadata()).get("x-request-id", ""))
         self.entered.set()

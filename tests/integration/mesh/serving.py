@@ -17,11 +17,11 @@ from artstore.v1 import (
     types_pb2,
     uploads_pb2,
 )
-from mesh.identity.caller import Caller, current_caller, current_peer, current_upload_token
+from mesh.identity.caller import ANONYMOUS, Caller, current_caller, current_upload_token
 from mesh.identity.tokens import KeySet, TokenVerifier
 from mesh.server.server import MeshServer
 from mesh.settings import MeshSettings
-from tests.support.token_issuer import Signer
+from tests.support.token_issuer import Signer, bearer_of
 
 STORAGE = "artstore.v1.StorageService"
 
@@ -29,14 +29,16 @@ STORAGE = "artstore.v1.StorageService"
 class ScriptedStorage(storage_pb2_grpc.StorageServiceServicer):
     """Each call runs `on_call` first; what it saw is kept in `seen`."""
 
-    def __init__(self) -> None:
+    def __init__(self, verifier: TokenVerifier) -> None:
+        self._verifier = verifier
         self.on_call: Callable[[Any], Awaitable[None]] | None = None
         self.seen: list[tuple[Caller, Caller, str]] = []
         self.ended: list[str] = []
         self.entered = asyncio.Event()
 
     async def _enter(self, context: Any) -> None:
-        self.seen.append((current_caller(), current_peer(), current_upload_token()))
+        peer = self._verifier.cached(bearer_of(context)) or ANONYMOUS
+        self.seen.append((current_caller(), peer, current_upload_token()))
         self.entered.set()
         if self.on_call is not None:
             await self.on_call(context)
@@ -88,11 +90,17 @@ def add_unlisted_service(servicer: object, server: grpc.aio.Server) -> None:
 class Serving:
     """A started server, its servicer, a signer it trusts and a plain channel to it."""
 
-    def __init__(self, server: MeshServer, signer: Signer, channel: grpc.aio.Channel) -> None:
+    def __init__(
+        self,
+        server: MeshServer,
+        storage: ScriptedStorage,
+        signer: Signer,
+        channel: grpc.aio.Channel,
+    ) -> None:
         self.server = server
         self.signer = signer
         self.channel = channel
-        self.storage = ScriptedStorage()
+        self.storage = storage
         self.stub: Any = storage_pb2_grpc.StorageServiceStub(channel)
 
     def bearer(self, **changes: Any) -> tuple[tuple[str, str], ...]:
@@ -104,16 +112,15 @@ async def serving(**settings: Any) -> AsyncIterator[Serving]:
     signer = Signer()
     keys = KeySet()
     keys.replace(signer.jwks())
-    server = MeshServer(MeshSettings(host="localhost", **settings), TokenVerifier(keys))
-    storage = ScriptedStorage()
+    verifier = TokenVerifier(keys)
+    server = MeshServer(MeshSettings(host="localhost", **settings), verifier)
+    storage = ScriptedStorage(verifier)
     server.add(STORAGE, storage_pb2_grpc.add_StorageServiceServicer_to_server, storage)
     server.add("test.Unlisted", add_unlisted_service, object())
     await server.start()
     async with grpc.aio.insecure_channel(server.endpoint) as channel:
-        made = Serving(server, signer, channel)
-        made.storage = storage
         try:
-            yield made
+            yield Serving(server, storage, signer, channel)
         finally:
             await server.stop(drain_seconds=0.5)
 

@@ -12,9 +12,8 @@ from uuid import uuid4
 from artstore.v1.types_pb2 import File, FileState, RetentionPolicy
 from mesh.follower import Cursor, ReplicaTable
 from mesh.postgres.database import Database
-from mesh.postgres.migrations import upgrade
-from query_server.following.tables import MIGRATION_LOCK, MIGRATIONS
-from query_server.search import session
+from query_server.databases import followed_database, searched_database
+from query_server.following.tables import CURSORS, migrate
 from query_server.search.index import Page, SearchIndex
 from query_server.search.request import Filters, SearchQuery, check_text, parse_order
 from query_server.search.table import TABLE
@@ -52,14 +51,9 @@ class Searched:
 @asynccontextmanager
 async def searched_index(url: str) -> AsyncIterator[Searched]:
     """Make the tables in an empty database."""
-    await upgrade(
-        url,
-        script_location=MIGRATIONS,
-        version_table="query_alembic_version",
-        lock_key=MIGRATION_LOCK,
-    )
-    followed, searched = Database(url), Database(url, settings=session.SETTINGS)
-    replicas = ReplicaTable(followed, table=TABLE, prefix="sync", leader="test")
+    await migrate(url)
+    followed, searched = followed_database(url), searched_database(url)
+    replicas = ReplicaTable(followed, table=TABLE, prefix=CURSORS, leader="test")
     try:
         yield Searched(replicas, SearchIndex(searched), searched)
     finally:

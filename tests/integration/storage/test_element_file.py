@@ -18,6 +18,7 @@ from tests.services import S3Process
 
 Code = grpc.StatusCode
 STORAGE = "artstore.v1.StorageService"
+ALL_TABLES = ("files", "feed", "feed_head", "uploads", "pending_writes", "fences")
 
 
 async def _health(node: Node, service: str = STORAGE) -> int:
@@ -164,15 +165,23 @@ async def test_a_store_with_files_and_without_tables_needs_the_operators_word(
         await node.upload()
 
 
-async def test_lost_tables_are_made_anew_while_running(local_rig: Rig) -> None:
+@pytest.mark.parametrize(
+    "loss",
+    [
+        [f"DROP TABLE storage_elem_01_{table}" for table in ALL_TABLES],
+        ["TRUNCATE storage_elem_01_feed_head"],
+    ],
+    ids=["all tables", "the head's row"],
+)
+async def test_lost_tables_are_made_anew_while_running(local_rig: Rig, loss: list[str]) -> None:
     import asyncpg
 
     async with local_rig.running() as node:
         file = (await node.upload()).file
         epoch = (await node.element()).epoch
         connection = await asyncpg.connect(local_rig.values["database_url"])
-        for table in ("files", "feed", "feed_head", "uploads", "pending_writes", "fences"):
-            await connection.execute(f"DROP TABLE storage_elem_01_{table}")
+        for statement in loss:
+            await connection.execute(statement)
         await connection.close()
 
         async def anew() -> bool:

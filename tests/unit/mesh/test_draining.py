@@ -9,8 +9,8 @@ from typing import Any
 import grpc.aio
 import pytest
 
+from mesh.calls.draining import drain
 from mesh.errors import InvalidArgument
-from mesh.server.draining import drain
 
 FOREVER = 60.0
 

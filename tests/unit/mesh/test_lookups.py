@@ -15,7 +15,7 @@ from artstore.v1.types_pb2 import File
 from mesh.calls.status import to_trailing_metadata
 from mesh.errors import Unavailable
 from mesh.follower import lookups
-from mesh.follower.lookups import ElementFiles
+from mesh.follower.lookups import FileLookups
 
 Code = grpc.StatusCode
 
@@ -71,8 +71,8 @@ async def no_metadata() -> Any:
     return ()
 
 
-def files_of(element: Answering) -> ElementFiles:
-    return ElementFiles(element, no_metadata)  # type: ignore[arg-type]
+def files_of(element: Answering) -> FileLookups:
+    return FileLookups(element, no_metadata)  # type: ignore[arg-type]
 
 
 async def test_answers_are_told_apart_and_a_busy_element_is_asked_again() -> None:
