@@ -12,18 +12,19 @@ The answer is what the sidecar says.
 
 Who asks waits for a deadline at most, `DEADLINE_SECONDS`. When the refresh cannot be done by then
 (a rebuild has the element, lock store, storage or PostgreSQL do not answer, the sidecar is
-damaged), the answer is the old row, or the sidecar if there is no row, with `cache_stale`; a refresh
-under way goes on. `Outcome` counts how they end. A standby refreshes nothing and answers from the
-sidecar.
+damaged), the answer is the old row, or the sidecar if there is no row, with `cache_stale`; a
+refresh under way goes on. `Outcome` counts how they end. A standby refreshes nothing and answers
+from the sidecar.
 
 What `files/lookup.py` adds:
 
 - A caller with 5 s left or less has a third of that for the refresh, and as much and a half for row
   and refresh together; then the sidecar is the answer, with `cache_stale`.
-- The refreshes of a batch have 5 s together, or a third of what the caller has left. Of a file whose
-  turn comes later, the old row is the answer, or the sidecar, with `cache_stale`.
-- A file that the answer calls deleted is looked at again in the store, for one file, not in a batch:
-  a store that was restored from a backup may have it.
+- The refreshes of a batch have 5 s together, or a third of what the caller has left if that is
+  less. Of a file whose turn comes later, the old row is the answer, or the sidecar, with
+  `cache_stale`.
+- A tombstone is looked at again in the store (not in a batch): one that was restored from a backup
+  may have the file.
 """
 
 from __future__ import annotations
