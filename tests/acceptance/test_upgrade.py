@@ -24,10 +24,10 @@ from mesh.postgres.urls import with_database
 from tests.acceptance.resumable import HeldUpload
 from tests.fixtures.upgrade.archive import pattern
 from tests.fixtures.upgrade.unpack import WITNESS, Unpacked, rows_sql, unpack
-from tests.services import wait_until
 from tests.support.caller import until
 from tests.support.mesh import MeshProcess, loud_lines
 from tests.support.outside import Outside
+from tests.support.services import wait_until
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -18,9 +18,9 @@ import pytest
 
 from artstore_client import Client, UploadedFile
 from launch import processes
-from tests.faults.command import Command, make_file
 from tests.faults.stores import holdings, nothing_left
 from tests.support.caller import INGEST, Caller, until
+from tests.support.command import Command, make_file
 from tests.support.mesh import MeshProcess, alive
 
 # The first test of each kind also starts its mesh.

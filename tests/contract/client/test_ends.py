@@ -17,7 +17,7 @@ import pytest
 from artstore.v1 import uploads_pb2
 from mesh import errors
 from tests.contract.client.fake_mesh import FakeMesh, Fault
-from tests.contract.client.test_command import COMMAND, Ended, Shell
+from tests.contract.client.shell import COMMAND, Ended, Shell
 
 MEBIBYTE = 2**20
 BIG = os.urandom(10 * MEBIBYTE)

@@ -20,7 +20,7 @@ from artstore.v1 import cache_pb2, types_pb2
 from storage_server.domain.sidecar import FileState, InvalidSidecar, Sidecar, decode, encode
 from storage_server.domain.sidecar_changes import tombstoned, undeleted
 from tests.faults.cache.element import ELEMENT, SIDECAR_SUFFIX, ElementProcess, is_live
-from tests.integration.cache.rig import a_sidecar, path_of
+from tests.support.cache_rig import a_sidecar, path_of
 
 Code = grpc.StatusCode
 AWAY_FOLDER = "2019/01/02/03"

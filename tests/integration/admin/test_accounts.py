@@ -17,7 +17,7 @@ from mesh.calls.status import from_rpc_error
 from mesh.identity.caller import Role
 from mesh.identity.roles import roles_for
 from mesh.postgres.urls import with_database
-from tests.integration.admin.running import (
+from tests.support.running_admin import (
     ADMIN,
     SECRET,
     USER,

@@ -15,8 +15,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from artstore.v1 import accounts_pb2, elements_pb2
 from mesh.calls.status import DETAILS_KEY
-from tests.integration.admin.running import RunningAdmin, report, running_admin
-from tests.services import PostgresProcess
+from tests.support.running_admin import RunningAdmin, report, running_admin
+from tests.support.services import PostgresProcess
 
 RECOVERS_SECONDS = 10.0
 # What a server of the mesh waits for admin.

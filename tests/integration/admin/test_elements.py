@@ -26,7 +26,7 @@ from artstore.v1 import (
 )
 from mesh.calls.status import from_rpc_error
 from mesh.postgres.urls import with_database
-from tests.integration.admin.running import ManualClock, RunningAdmin, report, running_admin
+from tests.support.running_admin import ManualClock, RunningAdmin, report, running_admin
 
 OTHER_STORE = "9d1c8a52-5f0e-4d0b-8a37-6a2f0c3b7e02"
 

@@ -11,7 +11,7 @@ from typing import Any
 from mesh.errors import Aborted
 from storage_server.catalog.fences import Fence, Guard
 from storage_server.locks import ElementLocks, HeldLock, LockKind
-from tests.integration.cache.rig import CacheRig
+from tests.support.cache_rig import CacheRig
 
 
 async def abandon(locks: ElementLocks, kind: LockKind, *, file_id: str = "") -> HeldLock:

@@ -23,8 +23,8 @@ from tests.integration.cache.lock_holders import (
     take,
     until,
 )
-from tests.integration.cache.rig import ELEMENT_ID, CacheRig
-from tests.services import ValkeyProcess
+from tests.support.cache_rig import ELEMENT_ID, CacheRig
+from tests.support.services import ValkeyProcess
 
 REBUILD, CHECK = LockKind.MANUAL_REBUILD, LockKind.MANUAL_CHECK
 LAZY, CLEANUP = LockKind.LAZY_REBUILD, LockKind.BACKGROUND_CLEANUP

@@ -27,7 +27,7 @@ from artstore.v1 import (
 from mesh.server.server import MeshServer
 from storage_server.app import build
 from storage_server.settings import StorageSettings
-from tests.integration.cache.backdoor import S3Backdoor
+from tests.support.backdoor import S3Backdoor
 from tests.support.token_issuer import Signer
 
 ACCEPTED = "artstore-accepted"
