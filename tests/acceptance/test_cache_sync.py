@@ -19,7 +19,8 @@ from tests.acceptance.element_operator import SIDECAR_SUFFIX, Operator, path_of,
 from tests.acceptance.empty_element import LEVELS, assert_all_zero
 from tests.support.mesh import MeshProcess
 from tests.support.outside import Outside
-from tests.support.services import S3Process, wait_until
+from tests.support.services import S3Process
+from tests.support.waiting import wait_until
 
 ELEMENT = "se-02"
 EXPIRED_HOURS = 100

@@ -30,7 +30,8 @@ from mesh.postgres.urls import with_database
 from tests.acceptance.readme import README, at_this_mesh
 from tests.support.mesh import REPOSITORY, MeshProcess, running_mesh
 from tests.support.outside import Outside, error_info
-from tests.support.services import clean_environment, wait_until
+from tests.support.services import clean_environment
+from tests.support.waiting import wait_until
 
 PORT = 8013
 FOUND_SECONDS = 15.0

@@ -18,7 +18,7 @@ from artstore.v1 import cache_pb2
 from tests.acceptance.element_operator import Operator
 from tests.support.mesh import MeshProcess, running_mesh
 from tests.support.outside import Outside, error_info
-from tests.support.services import wait_until
+from tests.support.waiting import wait_until
 
 ELEMENT = "se-02"
 LOCK_SECONDS = 2.0

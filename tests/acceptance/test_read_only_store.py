@@ -22,7 +22,7 @@ from tests.support import mounts
 from tests.support.command import Command, make_file
 from tests.support.mesh import MeshProcess
 from tests.support.outside import Outside, error_info
-from tests.support.services import wait_until
+from tests.support.waiting import wait_until
 
 MEBIBYTE = 2**20
 SIZE = 48 * MEBIBYTE

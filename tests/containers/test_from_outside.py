@@ -24,7 +24,7 @@ from launch import topology
 from tests.containers.composed import ComposedMesh, run
 from tests.containers.conftest import readme_blocks
 from tests.support.outside import CHUNK_BYTES, Outside
-from tests.support.services import wait_until
+from tests.support.waiting import wait_until
 
 Artstore = Callable[..., CompletedProcess[bytes]]
 SEARCH_SECONDS = 20.0

@@ -17,7 +17,7 @@ from tests.containers.composed import OF_THIS_RUN, PROJECTS, docker, run
 from tests.support.certificates import write_certificate
 from tests.support.locks import VERSION, locked
 from tests.support.mesh import REPOSITORY
-from tests.support.services import wait_until
+from tests.support.waiting import wait_until
 
 BUILD_SECONDS = 500.0
 LARGEST_BYTES = 250_000_000

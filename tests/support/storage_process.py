@@ -14,7 +14,8 @@ import psutil
 from launch.processes import free_port
 from tests.support import forking
 from tests.support.services import clean_environment
-from tests.support.storage_rig import Node, Rig, until
+from tests.support.storage_rig import Node, Rig
+from tests.support.waiting import until
 
 
 class Process:

@@ -20,9 +20,9 @@ from tests.support.backdoor import Backdoor, LocalBackdoor, S3Backdoor
 from tests.support.cache_rig import a_sidecar, path_of
 from tests.support.mesh import MeshFile
 from tests.support.outside import TIMEOUT_SECONDS, Outside
-from tests.support.services import wait_until
 from tests.support.storage_process import Process
 from tests.support.storage_rig import Rig
+from tests.support.waiting import wait_until
 
 ELEMENT = "se-01"
 SIDECAR_SUFFIX = ".attr.json"

@@ -12,7 +12,7 @@ import pytest
 from storage_server.domain.sidecar import Sidecar
 from tests.faults.cache.element import ELEMENT, ElementProcess
 from tests.support.backdoor import S3Backdoor
-from tests.support.services import wait_until
+from tests.support.waiting import wait_until
 
 Code = grpc.StatusCode
 BACK_SECONDS = 10.0

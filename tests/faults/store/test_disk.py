@@ -15,10 +15,11 @@ import pytest
 from mesh.errors import ArtStoreError, DataLoss, ResourceExhausted, StoreReadOnly, Unavailable
 from storage_server.store import durable
 from storage_server.store.local import LocalStore
-from tests.faults.store.eventually import eventually, no_stages
 from tests.faults.store.reads import SIDECAR, every_read
+from tests.faults.store.stages import no_stages
 from tests.support.blobs import BLOB, read, store_blob
 from tests.support.places import FOLDER
+from tests.support.waiting import until
 
 DEADLINE = 0.4
 
@@ -166,7 +167,7 @@ async def test_lock_is_held_until_the_last_write_is_over(
     successor = await LocalStore.open(tmp_path / "root")
     assert not await successor.acquire_writer()
     blocked_fsync.lift()
-    await eventually(successor.acquire_writer)
+    await until(successor.acquire_writer)
     await successor.close()
 
 
@@ -179,7 +180,7 @@ async def test_discard_goes_on_when_its_caller_is_cancelled(
     await asyncio.sleep(0)
     discarding.cancel()
     await asyncio.gather(discarding, return_exceptions=True)
-    await eventually(lambda: no_stages(store))
+    await until(lambda: no_stages(store))
 
 
 async def test_missing_root_is_no_proof_of_absence(store: LocalStore, tmp_path: Path) -> None:

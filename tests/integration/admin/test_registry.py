@@ -15,7 +15,7 @@ from artstore.v1.types_pb2 import File, FileState
 from mesh.follower import Cursor, ReplicaTable
 from mesh.postgres.database import Database
 from tests.support.running_admin import USER, RunningAdmin
-from tests.support.storage_rig import until
+from tests.support.waiting import until
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

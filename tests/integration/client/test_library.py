@@ -16,7 +16,7 @@ from artstore.v1 import query_pb2
 from artstore_client import Client, SyncClient
 from tests.support.caller import Caller, ended
 from tests.support.mesh import MeshProcess
-from tests.support.storage_rig import until
+from tests.support.waiting import until
 
 MIB = 1024 * 1024
 Connect = Callable[..., Client]

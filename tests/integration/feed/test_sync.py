@@ -21,7 +21,7 @@ from storage_server.upkeep import trimming
 from tests.integration.feed.by_hand import put_files, repair
 from tests.integration.feed.small_mesh import SmallMesh, fetch, in_parallel, small_mesh
 from tests.support.services import PostgresProcess, ValkeyProcess
-from tests.support.storage_rig import until
+from tests.support.waiting import until
 
 BOTH = ("se-01", "se-02")
 

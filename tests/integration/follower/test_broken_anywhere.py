@@ -17,7 +17,8 @@ from tests.support.following import (
     replica_rows,
     tables_of,
 )
-from tests.support.storage_rig import Node, until
+from tests.support.storage_rig import Node
+from tests.support.waiting import until
 
 Follow = Callable[..., Following]
 

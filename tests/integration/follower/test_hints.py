@@ -9,7 +9,7 @@ from mesh.elements.discovery import CHANGES_CHANNEL, REPORT_CHANNEL
 from mesh.follower import hints
 from mesh.redis import open_redis
 from tests.support.services import ValkeyProcess
-from tests.support.storage_rig import until
+from tests.support.waiting import until
 
 
 class Woken:

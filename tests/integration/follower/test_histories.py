@@ -21,7 +21,8 @@ from tests.support.following import (
     replica_rows,
     tables_of,
 )
-from tests.support.storage_rig import Node, Rig, until
+from tests.support.storage_rig import Node, Rig
+from tests.support.waiting import until
 
 Follow = Callable[..., Following]
 

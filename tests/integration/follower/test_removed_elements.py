@@ -9,7 +9,8 @@ import pytest
 
 from mesh.follower import fleet as fleets
 from tests.support.following import Following, replica_rows
-from tests.support.storage_rig import Node, until
+from tests.support.storage_rig import Node
+from tests.support.waiting import until
 
 Follow = Callable[..., Following]
 

@@ -19,7 +19,8 @@ from mesh.calls.status import from_rpc_error
 from mesh.errors import Unavailable
 from storage_server.catalog.writes import Writes
 from tests.support.backdoor import LocalBackdoor
-from tests.support.storage_rig import Node, Rig, until
+from tests.support.storage_rig import Node, Rig
+from tests.support.waiting import until
 
 Code = grpc.StatusCode
 File = types_pb2.File

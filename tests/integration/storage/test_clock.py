@@ -18,7 +18,8 @@ from storage_server.element import clock_watch
 from storage_server.upkeep import maintenance
 from storage_server.uploads.keeping import UploadKeeping
 from tests.support.caller import Ending, ended
-from tests.support.storage_rig import Node, Rig, until
+from tests.support.storage_rig import Node, Rig
+from tests.support.waiting import until
 
 DAY = 86_400.0
 Code = grpc.StatusCode

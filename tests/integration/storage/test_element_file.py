@@ -14,7 +14,8 @@ from artstore.v1 import storage_pb2
 from tests.support.backdoor import S3Backdoor
 from tests.support.services import S3Process
 from tests.support.storage_process import Process
-from tests.support.storage_rig import Node, Rig, until
+from tests.support.storage_rig import Node, Rig
+from tests.support.waiting import until
 
 Code = grpc.StatusCode
 STORAGE = "artstore.v1.StorageService"

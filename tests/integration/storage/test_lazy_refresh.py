@@ -16,7 +16,8 @@ from artstore.v1 import storage_pb2, types_pb2
 from storage_server.files import refresh
 from storage_server.store.local import LocalStore
 from tests.integration.storage.tables import EXPIRE, FILES, sql
-from tests.support.storage_rig import Node, until
+from tests.support.storage_rig import Node
+from tests.support.waiting import until
 
 
 class Counted:

@@ -17,7 +17,8 @@ from tests.integration.storage.tables import EXPIRE, FILES, sql
 from tests.support.backdoor import S3Backdoor
 from tests.support.renaming import FORMS, Form, only_blobs, only_sidecars, renamed
 from tests.support.services import S3Process
-from tests.support.storage_rig import Node, Rig, noise, until
+from tests.support.storage_rig import Node, Rig, noise
+from tests.support.waiting import until
 
 Code = grpc.StatusCode
 NAME = "Отчёт й за год.PDF"

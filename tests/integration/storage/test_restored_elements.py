@@ -12,7 +12,8 @@ import pytest
 
 from artstore.v1 import cache_pb2, cache_pb2_grpc, storage_pb2
 from tests.integration.storage.tables import sql
-from tests.support.storage_rig import Node, Rig, noise, until
+from tests.support.storage_rig import Node, Rig, noise
+from tests.support.waiting import until
 
 Code = grpc.StatusCode
 

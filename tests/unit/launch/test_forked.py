@@ -18,7 +18,7 @@ import pytest
 
 from launch.forked import ForkServer, ForkServerGone
 from tests.support.mesh import wait_gone
-from tests.support.services import wait_until
+from tests.support.waiting import wait_until
 
 # Says what it is, and ends as it is told: by a code, or not at all.
 SERVER = """
