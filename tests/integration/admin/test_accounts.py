@@ -23,6 +23,7 @@ from tests.support.running_admin import (
     USER,
     ManualClock,
     RunningAdmin,
+    code_of,
     running_admin,
 )
 
@@ -48,12 +49,6 @@ async def suspend(admin: RunningAdmin, client_id: str) -> Any:
 async def resume(admin: RunningAdmin, client_id: str) -> Any:
     request = accounts_pb2.ResumeServiceAccountRequest(client_id=client_id)
     return await admin.accounts.ResumeServiceAccount(request, **await admin.as_("admin"))
-
-
-async def code_of(call: Any) -> grpc.StatusCode:
-    with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await call
-    return refused.value.code()
 
 
 def claims_of(token: str) -> dict[str, Any]:
