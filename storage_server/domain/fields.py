@@ -24,9 +24,15 @@ How to add a field to a file. The test fails at the first step that was left out
    server that follows (`query_server/migrations/`, `admin_server/migrations/`) that adds the
    column, with the same default, where an older version made the table.
 7. Given at upload: `UploadHeader` (`uploads.proto`), `header_of` and `open_upload`
-   (`rpc/messages.py`), and `Header`, `draft`, `describes` (`uploads/header.py`).
-   Changed by UpdateFile: `updatable` here; a value that is checked, in `domain/sidecar_changes.py`.
+   (`rpc/messages.py`), and `Header`, `draft`, `describes` (`uploads/header.py`). In the client:
+   `Description` (`artstore_client/uploads/uploads.py`), `Client.upload` (`client.py`) and
+   `artstore put` (`cli/put.py`).
+   Changed by UpdateFile: `updatable` here; a value that is checked, in `domain/sidecar_changes.py`;
+   `artstore update` (`artstore_client/cli/files.py`).
    Of the user's own text, which is bounded: `user_part` here and `check_user_part`.
+
+No test sees that the client lacks a field. `bench/search.py` lists the columns of the index that it
+fills: one that has no default belongs there too.
 """
 
 from __future__ import annotations

@@ -1,14 +1,30 @@
 """Lazy refresh: what happens on a read whose row is expired or missing.
 
-One refresh of a file at a time, whoever asks, under the file's lazy lock and its lock in this
-process. The sidecar is read: a row that says the same is renewed, another one written anew, a
-missing one put back, unless somebody wrote it since it was looked at. A file without a sidecar is
-not found, once `element.json` proves the store. The answer is what the sidecar says.
+`files/lookup.py` reads the row. A fresh one is the answer, an expired or missing one comes here (a
+row with an open intent counts as expired), and while PostgreSQL does not answer, the sidecar is.
 
-Who asks waits for a deadline at most. When the refresh cannot be done by then (a rebuild has the
-element, lock store, storage or PostgreSQL do not answer, the sidecar is damaged), the answer is the
-old row, or the sidecar if there is no row, with `cache_stale`; a refresh under way goes on.
-`Outcome` counts how they end. A standby refreshes nothing and answers from the sidecar.
+One refresh of a file at a time, whoever asks, under the file's lazy lock and its lock in this
+process. There the row is read once more: one that somebody else has renewed is the answer. Then the
+sidecar is read: a row that says the same is renewed, another one written anew, a missing one put
+back, unless somebody wrote it since it was looked at. Nothing is written where an intent is open or
+a tombstone has no row. A file without a sidecar is not found, once `element.json` proves the store.
+The answer is what the sidecar says.
+
+Who asks waits for a deadline at most, `DEADLINE_SECONDS`. When the refresh cannot be done by then
+(a rebuild has the element, lock store, storage or PostgreSQL do not answer, the sidecar is
+damaged), the answer is the old row, or the sidecar if there is no row, with `cache_stale`; a
+refresh under way goes on. `Outcome` counts how they end. A standby refreshes nothing and answers
+from the sidecar.
+
+What `files/lookup.py` adds:
+
+- A caller with 5 s left or less has a third of that for the refresh, and as much and a half for row
+  and refresh together; then the sidecar is the answer, with `cache_stale`.
+- The refreshes of a batch have 5 s together, or a third of what the caller has left if that is
+  less. Of a file whose turn comes later, the old row is the answer, or the sidecar, with
+  `cache_stale`.
+- A tombstone is looked at again in the store (not in a batch): one that was restored from a backup
+  may have the file.
 """
 
 from __future__ import annotations

@@ -18,6 +18,10 @@ Every write of a sidecar and of its row goes through here, under the file's lock
         ...                                       # the blob, of an upload
         await write.sidecar(completed(draft, blob))
         return await write.row()
+
+Except rows that are brought in step with a sidecar that is there already: a refresh
+(`files/refresh.py`) writes them by `recording` alone, a repair (`cache/`) merges them. They need no
+intent: a crash leaves the sidecar, which is read again.
 """
 
 from __future__ import annotations

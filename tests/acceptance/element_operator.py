@@ -16,9 +16,10 @@ import asyncpg
 
 from artstore.v1 import types_pb2
 from mesh.postgres.urls import with_database
-from tests.integration.cache.backdoor import Backdoor, LocalBackdoor, S3Backdoor
-from tests.services import S3Process, wait_until
+from tests.support.backdoor import Backdoor, LocalBackdoor, S3Backdoor
 from tests.support.mesh import MeshProcess
+from tests.support.services import S3Process
+from tests.support.waiting import wait_until
 
 SIDECAR_SUFFIX = ".attr.json"
 # What a repair may set anew although the sidecar is the same.

@@ -16,16 +16,13 @@ import pytest
 
 from artstore.v1 import cache_pb2, operations_pb2, query_pb2, storage_pb2, types_pb2
 from tests.acceptance.element_operator import SIDECAR_SUFFIX, Operator, path_of, same
-from tests.services import S3Process, wait_until
+from tests.acceptance.empty_element import LEVELS, assert_all_zero
 from tests.support.mesh import MeshProcess
 from tests.support.outside import Outside
+from tests.support.services import S3Process
+from tests.support.waiting import wait_until
 
 ELEMENT = "se-02"
-LEVELS = (
-    cache_pb2.CHECK_LEVEL_QUICK,
-    cache_pb2.CHECK_LEVEL_FULL,
-    cache_pb2.CHECK_LEVEL_DEEP,
-)
 EXPIRED_HOURS = 100
 
 
@@ -49,23 +46,6 @@ def operator(
         assert found.sql("select from {table}") == [], step
         if step == "before":
             yield found
-
-
-def assert_all_zero(outside: Outside, element: str) -> None:
-    """An element with nothing in it is consistent, and no repair finds anything to do."""
-    for level in LEVELS:
-        report = outside.check(element, level)
-        assert report.is_consistent
-        assert report.inconsistency_percentage == 0
-        for name, value in report.ListFields():
-            if name.name.endswith("_count") or name.name.startswith("total_"):
-                assert value == 0, name.name
-        assert report.details == cache_pb2.ConsistencyDetails()
-        assert report.storage_element_id == element
-    for result in (outside.rebuild(element), outside.incremental(element)):
-        assert result.statistics == cache_pb2.RebuildStatistics()
-        assert (result.error_count, list(result.errors)) == (0, [])
-    assert outside.cleanup(element) == 0
 
 
 def assert_consistent(outside: Outside, files: int) -> None:

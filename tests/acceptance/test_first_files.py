@@ -16,9 +16,9 @@ import pytest
 from google.protobuf import field_mask_pb2
 
 from artstore.v1 import storage_pb2, types_pb2
-from tests.services import S3Process
 from tests.support.mesh import MeshProcess
 from tests.support.outside import Outside
+from tests.support.services import S3Process
 
 MEBIBYTE = 2**20
 

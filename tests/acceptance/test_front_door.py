@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.services import clean_environment
 from tests.support.mesh import MeshProcess
+from tests.support.services import clean_environment
 
 COMMAND = [sys.executable, "-c", "from artstore_client.cli import main; main()"]
 PROXIES = ("http_proxy", "https_proxy", "grpc_proxy", "all_proxy")

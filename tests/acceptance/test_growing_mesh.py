@@ -27,10 +27,11 @@ from artstore.v1 import downloads_pb2, query_pb2, registry_pb2
 from artstore_client import Client, NotFound, SyncClient, Unavailable, UploadedFile
 from artstore_client.cli.app import run
 from mesh.postgres.urls import with_database
-from tests.acceptance.test_readme import README, at_this_mesh
-from tests.services import clean_environment, wait_until
+from tests.acceptance.readme import README, at_this_mesh
 from tests.support.mesh import REPOSITORY, MeshProcess, running_mesh
 from tests.support.outside import Outside, error_info
+from tests.support.services import clean_environment
+from tests.support.waiting import wait_until
 
 PORT = 8013
 FOUND_SECONDS = 15.0

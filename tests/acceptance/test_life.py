@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import psutil
 
-from tests.acceptance.test_cache_sync import assert_all_zero
+from tests.acceptance.empty_element import assert_all_zero
 from tests.support.mesh import REPOSITORY, MeshProcess, wait_gone
 from tests.support.outside import Outside
 

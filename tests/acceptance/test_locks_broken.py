@@ -16,9 +16,9 @@ import redis
 
 from artstore.v1 import cache_pb2
 from tests.acceptance.element_operator import Operator
-from tests.services import wait_until
 from tests.support.mesh import MeshProcess, running_mesh
 from tests.support.outside import Outside, error_info
+from tests.support.waiting import wait_until
 
 ELEMENT = "se-02"
 LOCK_SECONDS = 2.0

@@ -16,9 +16,9 @@ import pytest
 
 from artstore.v1 import accounts_pb2, cache_pb2, operations_pb2, storage_pb2, types_pb2
 from tests.acceptance.element_operator import Operator, same
-from tests.services import wait_until
 from tests.support.mesh import MeshProcess
 from tests.support.outside import Outside, error_info
+from tests.support.waiting import wait_until
 
 ELEMENT = "se-02"
 # The mesh is told to hash slowly: a DEEP check takes some seconds for this.

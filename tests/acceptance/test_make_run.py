@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from launch import processes
-from tests.services import clean_environment, wait_until
 from tests.support.mesh import REPOSITORY, MeshFile, free_port_offset, wait_gone
 from tests.support.outside import Outside
+from tests.support.services import clean_environment
+from tests.support.waiting import wait_until
 
 INSTALL_SECONDS = 900.0
 START_SECONDS = 20.0

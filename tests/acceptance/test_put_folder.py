@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests import every_entry
-from tests.every_entry import MEBIBYTE
+from tests.support import every_entry
+from tests.support.every_entry import MEBIBYTE
 from tests.support.mesh import MeshProcess
 
 COMMAND = (sys.executable, "-c", "from artstore_client.cli import main; main()")

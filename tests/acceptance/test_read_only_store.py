@@ -18,11 +18,11 @@ import grpc
 import pytest
 
 from artstore.v1 import elements_pb2, elements_pb2_grpc
-from tests import mounts
-from tests.faults.command import Command, make_file
-from tests.services import wait_until
+from tests.support import mounts
+from tests.support.command import Command, make_file
 from tests.support.mesh import MeshProcess
 from tests.support.outside import Outside, error_info
+from tests.support.waiting import wait_until
 
 MEBIBYTE = 2**20
 SIZE = 48 * MEBIBYTE

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from launch import topology
-from tests.services import clean_environment
+from tests.acceptance.readme import README, at_this_mesh
 from tests.support.mesh import REPOSITORY, MeshProcess
+from tests.support.services import clean_environment
 
-README = REPOSITORY / "README.md"
 SECONDS_PER_BLOCK = 60
 
 
@@ -56,13 +55,6 @@ def run(script: str, folder: Path) -> str:
     )
     assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
     return done.stdout
-
-
-def at_this_mesh(script: str, mesh: MeshProcess) -> str:
-    """Move the ports that the README names to those of the test's mesh."""
-    for plan in topology.SERVERS:
-        script = script.replace(f":{plan.port} ", f":{plan.port + mesh.port_offset} ")
-    return script
 
 
 def test_commands_of_the_readme_work(mesh_local: MeshProcess, folder: Path) -> None:

@@ -18,9 +18,9 @@ import pytest
 
 from artstore.v1 import accounts_pb2, downloads_pb2, query_pb2
 from launch.topology import METRICS_PORT_DISTANCE
-from tests.services import clean_environment
 from tests.support.mesh import MeshProcess
 from tests.support.outside import Outside
+from tests.support.services import clean_environment
 
 COMMAND = (sys.executable, "-c", "from artstore_client.cli import main; main()")
 

@@ -22,9 +22,9 @@ from artstore_client.cli import app
 from artstore_client.cli import selftest as command
 from artstore_client.selftest.selftest import Outcome, SelfTest
 from tests.acceptance.element_operator import Operator, path_of
-from tests.services import clean_environment
 from tests.support.mesh import MeshProcess
 from tests.support.outside import Outside
+from tests.support.services import clean_environment
 
 CHECKS = [
     "upload through ingest",

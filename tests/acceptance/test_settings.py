@@ -15,9 +15,9 @@ import pytest
 import redis
 
 from artstore.v1 import downloads_pb2, storage_pb2
-from tests.services import PostgresProcess, S3Process, ValkeyProcess
 from tests.support.mesh import REPOSITORY, MeshProcess
 from tests.support.outside import Outside
+from tests.support.services import PostgresProcess, S3Process, ValkeyProcess
 
 StartMesh = Callable[..., MeshProcess]
 

@@ -24,10 +24,9 @@ from mesh.postgres.urls import with_database
 from tests.acceptance.resumable import HeldUpload
 from tests.fixtures.upgrade.archive import pattern
 from tests.fixtures.upgrade.unpack import WITNESS, Unpacked, rows_sql, unpack
-from tests.services import wait_until
-from tests.support.caller import until
 from tests.support.mesh import MeshProcess, loud_lines
 from tests.support.outside import Outside
+from tests.support.waiting import until_answered, wait_until
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -154,7 +153,7 @@ async def test_followers_go_on_from_their_cursors(upgraded: Upgraded) -> None:
         )
         return {file["file_id"] for file in files} == found
 
-    await until(registered, 30, "the registry has what it had not seen")
+    await until_answered(registered, 30, "the registry has what it had not seen")
     assert (await upgraded.sql(in_registry, "artstore_admin"))[0][0] == len(ELEMENTS)
     for server in ("query", "admin"):
         assert "snapshot begins" not in upgraded.mesh.log(server)
@@ -213,7 +212,7 @@ async def test_an_expired_row_is_renewed_and_says_the_same(upgraded: Upgraded) -
                 return False
         return True
 
-    await until(renewed, 30, "the rows are renewed")
+    await until_answered(renewed, 30, "the rows are renewed")
 
 
 @pytest.mark.parametrize("name", ["part", "whole", "cut"])
@@ -323,4 +322,4 @@ async def _until_replayed(upgraded: Upgraded) -> None:
         count = "SELECT count(*) FROM storage_elem_01_pending_writes"
         return bool((await upgraded.sql(count))[0][0] == 0)
 
-    await until(replayed, 30, "the write that was cut off is completed")
+    await until_answered(replayed, 30, "the write that was cut off is completed")

@@ -24,8 +24,8 @@ from typing import Any
 import psutil
 
 from launch import topology
-from tests.services import clean_environment
 from tests.support.mesh import REPOSITORY, MeshFile, is_free
+from tests.support.services import clean_environment
 
 UP_SECONDS = 300.0
 # Those of compose.several.yaml too.

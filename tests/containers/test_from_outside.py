@@ -23,8 +23,8 @@ from artstore_client.sync import SyncClient
 from launch import topology
 from tests.containers.composed import ComposedMesh, run
 from tests.containers.conftest import readme_blocks
-from tests.services import wait_until
 from tests.support.outside import CHUNK_BYTES, Outside
+from tests.support.waiting import wait_until
 
 Artstore = Callable[..., CompletedProcess[bytes]]
 SEARCH_SECONDS = 20.0

@@ -14,10 +14,10 @@ from packaging.utils import canonicalize_name
 
 from launch import topology
 from tests.containers.composed import OF_THIS_RUN, PROJECTS, docker, run
-from tests.contract.test_image import VERSION, locked
-from tests.integration.mesh.test_tls import write_certificate
-from tests.services import wait_until
+from tests.support.certificates import write_certificate
+from tests.support.locks import VERSION, locked
 from tests.support.mesh import REPOSITORY
+from tests.support.waiting import wait_until
 
 BUILD_SECONDS = 500.0
 LARGEST_BYTES = 250_000_000

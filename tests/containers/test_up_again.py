@@ -16,8 +16,8 @@ from artstore.v1 import downloads_pb2, query_pb2, registry_pb2
 from launch import topology
 from tests.containers.composed import IMAGE, OF_THIS_RUN, Address, ComposedMesh, docker
 from tests.containers.engine import OWN_ENGINE, OwnEngine
-from tests.services import wait_until
 from tests.support.outside import Outside
+from tests.support.waiting import wait_until
 
 READY_SECONDS = 60.0
 by_root = pytest.mark.skipif(

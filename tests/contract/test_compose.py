@@ -22,7 +22,8 @@ import yaml
 
 from launch import topology
 from launch.processes import free_port
-from tests.services import clean_environment, wait_until
+from tests.support.services import clean_environment
+from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "compose.yaml"

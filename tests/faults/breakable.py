@@ -14,14 +14,14 @@ from tempfile import TemporaryDirectory
 import psutil
 
 from launch import processes
-from tests.services import (
+from tests.support.mesh import MeshProcess, running_mesh
+from tests.support.services import (
     PostgresProcess,
     S3Process,
     ServiceProcess,
     ValkeyProcess,
     freeze_family,
 )
-from tests.support.mesh import MeshProcess, running_mesh
 
 Step = Callable[[], None]
 STOPPED, FROZEN = "stopped", "frozen"

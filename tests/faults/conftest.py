@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.services import S3Process
 from tests.support.caller import Caller
 from tests.support.mesh import MeshProcess, running_mesh
+from tests.support.services import S3Process
 
 
 @pytest.fixture(scope="module")

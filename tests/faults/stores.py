@@ -13,8 +13,9 @@ from typing import Any
 
 import asyncpg
 
-from tests.support.caller import Caller, until
+from tests.support.caller import Caller
 from tests.support.mesh import MeshProcess
+from tests.support.waiting import until_answered
 
 ELEMENTS = ("se-01", "se-02", "se-03")
 SIDECAR = ".attr.json"
@@ -69,7 +70,7 @@ async def nothing_left(
         return not left
 
     try:
-        await until(clean, seconds, "nothing is left behind")
+        await until_answered(clean, seconds, "nothing is left behind")
     except TimeoutError:
         raise AssertionError(f"left behind: {left}") from None
 

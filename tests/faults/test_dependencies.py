@@ -19,7 +19,8 @@ from google.protobuf import field_mask_pb2
 from artstore.v1 import cache_pb2, downloads_pb2, query_pb2, storage_pb2, types_pb2, uploads_pb2
 from tests.faults.breakable import FROZEN, POSTGRES, REDIS, S3, STOPPED, Breakable, breakable_mesh
 from tests.faults.stores import holdings, nothing_left
-from tests.support.caller import INGEST, Caller, Ending, Refused, UploadCall, ended, until
+from tests.support.caller import INGEST, Caller, Ending, Refused, UploadCall, ended
+from tests.support.waiting import until_answered
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -60,7 +61,7 @@ async def whole_caller(broken: Breakable, stack: AsyncExitStack) -> Caller:
         caller.token = await caller.login(timeout=5)
         return True
 
-    await until(logged_in, MENDED_SECONDS, "admin gives tokens")
+    await until_answered(logged_in, MENDED_SECONDS, "admin gives tokens")
     await stack.enter_async_context(caller)
     await mended(caller)
     return caller
@@ -82,7 +83,7 @@ async def mended(caller: Caller) -> None:
         except (AssertionError, Refused):
             return False
 
-    await until(tried, MENDED_SECONDS, "the mesh is whole again", pause=0.2)
+    await until_answered(tried, MENDED_SECONDS, "the mesh is whole again", pause=0.2)
 
 
 async def is_found(caller: Caller, file: types_pb2.File) -> bool:
@@ -157,7 +158,7 @@ async def put(caller: Caller, target: str = INGEST) -> types_pb2.File:
 async def put_and_found(caller: Caller) -> types_pb2.File:
     """An upload that the index has heard of."""
     file = await put(caller)
-    await until(lambda: is_found(caller, file), SOON_SECONDS, "the index has the file")
+    await until_answered(lambda: is_found(caller, file), SOON_SECONDS, "the index has the file")
     return file
 
 
@@ -346,8 +347,8 @@ async def test_without_admin_valid_tokens_do_everything_and_servers_restart(
         async def reads() -> bool:
             return await local.read(ELEMENT, kept.file_id) == CONTENT
 
-        await until(reads, MENDED_SECONDS, "an element starts with the keys it kept")
-    await until(local.login, MENDED_SECONDS, "admin gives tokens again")
+        await until_answered(reads, MENDED_SECONDS, "an element starts with the keys it kept")
+    await until_answered(local.login, MENDED_SECONDS, "admin gives tokens again")
 
 
 @HOW_OF_SERVERS
@@ -369,4 +370,4 @@ async def test_without_query_everything_but_search_goes_on_and_it_catches_up(
             query_pb2.SearchFilesRequest(), metadata=local.metadata, timeout=3
         )
         assert (await told(call)).code in {UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
-    await until(lambda: is_found(local, new), MENDED_SECONDS, "query has caught up")
+    await until_answered(lambda: is_found(local, new), MENDED_SECONDS, "query has caught up")

@@ -21,15 +21,9 @@ from google.protobuf import field_mask_pb2
 
 from artstore.v1 import storage_pb2, types_pb2, uploads_pb2
 from tests.faults.stores import SIDECAR, active_sidecars, paths_of
-from tests.support.caller import (
-    CHUNK_BYTES,
-    TIMEOUT_SECONDS,
-    Caller,
-    Refused,
-    sha256_of,
-    until,
-)
+from tests.support.caller import CHUNK_BYTES, TIMEOUT_SECONDS, Caller, Refused, sha256_of
 from tests.support.mesh import MeshProcess
+from tests.support.waiting import until_answered
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -240,7 +234,7 @@ async def _kill_and_wait(mesh: MeshProcess, traffic: Traffic, chance: random.Ran
     async def busy() -> bool:
         return traffic.acknowledged > before + 3
 
-    await until(busy, 60, "writes are acknowledged again")
+    await until_answered(busy, 60, "writes are acknowledged again")
     await asyncio.sleep(chance.random() * 0.6)
     began = time.monotonic()
     pid = mesh.kill_one(ELEMENT)
@@ -250,7 +244,7 @@ async def _kill_and_wait(mesh: MeshProcess, traffic: Traffic, chance: random.Ran
     async def answers() -> bool:
         return traffic.acknowledged > before
 
-    await until(answers, 60, "the restarted server takes writes")
+    await until_answered(answers, 60, "the restarted server takes writes")
     return time.monotonic() - began
 
 
@@ -303,7 +297,7 @@ async def _everything_is_whole(
     mesh: MeshProcess, caller: Caller, traffic: Traffic, earlier: Set[str]
 ) -> None:
     # Intents are replayed at start and every ten seconds, and on S3 while a PUT may still land.
-    await until(lambda: _no_intents(mesh), 60, "no write is pending")
+    await until_answered(lambda: _no_intents(mesh), 60, "no write is pending")
     listed = await caller.listed(ELEMENT)
     sidecars = await asyncio.to_thread(active_sidecars, mesh, ELEMENT)
     assert listed.keys() == sidecars.keys()
@@ -362,6 +356,6 @@ async def _no_leftovers(mesh: MeshProcess, caller: Caller) -> None:
         return not found and (await caller.element(ELEMENT)).reserved_bytes == 0
 
     try:
-        await until(clean, 20, "nothing but files is in the store")
+        await until_answered(clean, 20, "nothing but files is in the store")
     except TimeoutError:
         raise AssertionError(f"left in the store: {strays()}") from None

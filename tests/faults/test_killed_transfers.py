@@ -18,10 +18,11 @@ import pytest
 
 from artstore_client import Client, UploadedFile
 from launch import processes
-from tests.faults.command import Command, make_file
 from tests.faults.stores import holdings, nothing_left
-from tests.support.caller import INGEST, Caller, until
+from tests.support.caller import INGEST, Caller
+from tests.support.command import Command, make_file
 from tests.support.mesh import MeshProcess, alive
+from tests.support.waiting import until_answered
 
 # The first test of each kind also starts its mesh.
 pytestmark = pytest.mark.timeout(180)
@@ -60,7 +61,7 @@ async def whole(caller: Caller) -> None:
     async def writes() -> bool:
         return (await caller.element(ELEMENT)).writable and await caller.health(INGEST)
 
-    await until(writes, BACK_SECONDS, "the mesh is whole")
+    await until_answered(writes, BACK_SECONDS, "the mesh is whole")
 
 
 def digest_of(path: Path) -> str:
@@ -239,7 +240,7 @@ async def test_stream_of_a_killed_client_leaves_nothing(
     async def under_way() -> bool:
         return "reserved" in (await holdings(broken_mesh, caller)).beyond(before)
 
-    await until(under_way, 10, "the upload has begun")
+    await until_answered(under_way, 10, "the upload has begun")
     command.kill()
     await nothing_left(broken_mesh, caller, before)
 

@@ -14,8 +14,9 @@ import pytest
 from artstore.v1 import downloads_pb2, query_pb2
 from artstore_client import Client
 from tests.faults.memory import watched
-from tests.support.caller import INGEST, Caller, until
+from tests.support.caller import INGEST, Caller
 from tests.support.mesh import MeshProcess
+from tests.support.waiting import until_answered
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -123,7 +124,7 @@ async def test_resumable_upload_and_download_by_query_take_little_memory(
             uploaded = await client.upload(source)
         file = uploaded.file
         assert (file.storage_element_id, file.size_bytes, file.sha256) == (ELEMENT, size, sha256)
-        await until(lambda: is_indexed(caller, file.file_id), 10, "query knows the file")
+        await until_answered(lambda: is_indexed(caller, file.file_id), 10, "query knows the file")
         call = caller.query.DownloadFile(
             downloads_pb2.DownloadRequest(file_id=file.file_id), **download_of(caller)
         )

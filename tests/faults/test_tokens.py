@@ -27,9 +27,10 @@ from artstore.v1 import (
     types_pb2,
 )
 from tests.faults.stores import holdings, nothing_left
-from tests.support.caller import Caller, Ending, Refused, ended, until
+from tests.support.caller import Caller, Ending, Refused, ended
 from tests.support.mesh import MeshProcess
 from tests.support.token_issuer import Signer
+from tests.support.waiting import until_answered
 
 SERVERS = ("admin", "se-01", "se-03", "ingest", "query")
 ELEMENT = "se-01"
@@ -179,7 +180,7 @@ async def signer(mesh: MeshProcess) -> AsyncIterator[Signer]:
             async def known(rpc: Rpc = rpc) -> bool:
                 return (await rpc.call(caller, good)).name == "PERMISSION_DENIED"
 
-            await until(known, 10, f"{server} knows the new key", pause=0.3)
+            await until_answered(known, 10, f"{server} knows the new key", pause=0.3)
     yield signer
     await connection.execute("DELETE FROM signing_keys WHERE kid = $1", signer.kid)
     await connection.close()

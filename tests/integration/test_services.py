@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 import redis.asyncio
 
-from tests.services import PostgresProcess, S3Account, S3Process, S3Service, ValkeyProcess
+from tests.support.services import PostgresProcess, S3Account, S3Process, S3Service, ValkeyProcess
 
 
 async def test_database_is_fresh_and_its_account_may_make_others(database_url: str) -> None:

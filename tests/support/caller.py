@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -345,25 +345,3 @@ class UploadCall:
 def sha256_of(content: bytes) -> str:
     """In lower-case hex."""
     return hashlib.sha256(content).hexdigest()
-
-
-async def until(
-    condition: Callable[[], Awaitable[object]], seconds: float, what: str, *, pause: float = 0.05
-) -> None:
-    """Poll until `condition` answers something true; errors of calls count as false.
-
-    Raises:
-        TimeoutError: it did not within `seconds`.
-    """
-    deadline = time.monotonic() + seconds
-    last: object = None
-    while True:
-        try:
-            last = await condition()
-            if last:
-                return
-        except grpc.aio.AioRpcError as error:
-            last = f"{error.code().name}: {error.details()}"
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"waited {seconds} s in vain: {what} (last: {last})")
-        await asyncio.sleep(pause)

@@ -26,7 +26,8 @@ import psutil
 import pytest
 
 from launch import processes, topology
-from tests.services import S3Process, clean_environment, freeze_family, wait_until
+from tests.support.services import S3Process, clean_environment, freeze_family
+from tests.support.waiting import wait_until
 
 REPOSITORY = Path(__file__).parent.parent.parent
 START_SECONDS = 90.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -27,6 +27,19 @@ MAX_MODULE_LINES = 450
 # domain, store, catalog, locks, sidecars, writing, uploads, files, cache, upkeep, reporting,
 # element, feed, rpc and wiring are fifteen.
 MAX_STORAGE_ROOMS = 17
+SUPPORT = Path("tests/support")
+# What is imported from other folders though it is not in tests/support, and why.
+NOT_SUPPORT = {
+    # A program, `python -m tests.containers`, whose parts tests/unit/containers tests.
+    Path("tests/containers"),
+    # It lies beside the data that it is about.
+    Path("tests/fixtures/upgrade"),
+}
+# They run in a checkout of the version whose data they made, and import its modules.
+OF_AN_OLDER_VERSION = {
+    Path("tests/fixtures/upgrade", f"{name}.py")
+    for name in ("make", "killed", "population", "databases")
+}
 
 
 @cache
@@ -169,3 +182,48 @@ def test_no_package_and_the_package_around_it_import_each_other() -> None:
 def test_the_storage_server_has_few_rooms() -> None:
     rooms = {path.parts[1] for path in _modules() if path.match("storage_server/*/__init__.py")}
     assert len(rooms) <= MAX_STORAGE_ROOMS, sorted(rooms)
+
+
+def _imported(tree: ast.AST) -> Iterator[Path]:
+    """Modules of tests."""
+    for node in ast.walk(tree):
+        names: list[str] = []
+        if isinstance(node, ast.ImportFrom) and node.module is not None:
+            names = [node.module, *(f"{node.module}.{one.name}" for one in node.names)]
+        elif isinstance(node, ast.Import):
+            names = [one.name for one in node.names]
+        for name in names:
+            path = Path(*name.split(".")).with_suffix(".py")
+            if path.parts[0] == "tests" and (ROOT / path).is_file():
+                yield path
+
+
+@cache
+def _imports_of_tests() -> list[tuple[Path, Path]]:
+    """(who imports, what) among the modules of tests."""
+    paths = sorted(path.relative_to(ROOT) for path in (ROOT / "tests").rglob("*.py"))
+    return [
+        (path, imported)
+        for path in paths
+        if path not in OF_AN_OLDER_VERSION
+        for imported in _imported(ast.parse((ROOT / path).read_text()))
+    ]
+
+
+def test_what_tests_of_several_folders_stand_on_is_in_support() -> None:
+    assert any(imported.is_relative_to(SUPPORT) for _, imported in _imports_of_tests())
+    assert [
+        f"{path} imports {imported}"
+        for path, imported in _imports_of_tests()
+        if path.parent != imported.parent
+        and not imported.is_relative_to(SUPPORT)
+        and imported.parent not in NOT_SUPPORT
+    ] == []
+
+
+def test_no_test_stands_on_a_module_of_tests() -> None:
+    assert [
+        f"{path} imports {imported}"
+        for path, imported in _imports_of_tests()
+        if imported.name.startswith("test_")
+    ] == []

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,8 @@ import pytest
 from artstore.v1 import uploads_pb2
 from mesh import errors
 from tests.contract.client.fake_mesh import FakeMesh, Fault
-from tests.contract.client.test_command import COMMAND, Ended, Shell
+from tests.contract.client.shell import COMMAND, Ended, Shell
+from tests.support.waiting import until
 
 MEBIBYTE = 2**20
 BIG = os.urandom(10 * MEBIBYTE)
@@ -32,12 +32,6 @@ def shell(fake: FakeMesh, tmp_path: Path) -> Shell:
     return Shell(fake, folder)
 
 
-async def until(reached: Callable[[], bool]) -> None:
-    """Wait for what a process does to files."""
-    while not reached():  # noqa: ASYNC110 - there is no event for it
-        await asyncio.sleep(0.02)
-
-
 async def stopped(
     process: asyncio.subprocess.Process,
     number: int = signal.SIGINT,
@@ -47,7 +41,7 @@ async def stopped(
     began = time.monotonic()
     process.send_signal(number)
     # Not `wait`, which first wants its pipes to be read to the end.
-    await until(lambda: process.returncode is not None)
+    await until(lambda: process.returncode is not None, 60)
     took = time.monotonic() - began
     out, err = await process.communicate()
     ended = Ended(process.returncode or 0, out.decode("utf-8", "replace"), err.decode())
@@ -155,7 +149,7 @@ async def test_get_says_where_its_part_is_and_goes_on_from_there(
     fake.element.read_faults = [Fault(6 * MEBIBYTE, None)]
     process = await shell.start("get", file_id)
     part = shell.folder / f".{file_id}.part"
-    await until(lambda: part.exists() and part.stat().st_size >= 2 * MEBIBYTE)
+    await until(lambda: part.exists() and part.stat().st_size >= 2 * MEBIBYTE, 60)
     ended = await stopped(process)
     assert ended.code == 130
     assert part.name in ended.err
@@ -175,7 +169,7 @@ async def test_get_ends_while_nobody_reads_what_it_writes(
     if target == "read fifo":
         reading = os.open(shell.folder / "fifo", os.O_RDONLY | os.O_NONBLOCK)
     process = await shell.start("get", file_id, "--force", "-o", "-" if target == "-" else "fifo")
-    await until(lambda: "GetFile" in fake.element.calls)
+    await until(lambda: "GetFile" in fake.element.calls, 60)
     await asyncio.sleep(0.3)
     ended = await stopped(process)
     assert ended.code == 130

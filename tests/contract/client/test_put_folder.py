@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.contract.client.fake_mesh import FakeMesh
-from tests.contract.client.test_command import Shell
+from tests.contract.client.shell import Shell
 
 
 @pytest.fixture

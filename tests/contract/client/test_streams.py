@@ -12,7 +12,7 @@ import pytest
 
 from artstore.v1 import uploads_pb2
 from tests.contract.client.fake_mesh import FakeMesh
-from tests.contract.client.test_command import COMMAND, Ended, Shell
+from tests.contract.client.shell import COMMAND, Ended, Shell
 
 MEBIBYTE = 2**20
 BIG = os.urandom(6 * MEBIBYTE)

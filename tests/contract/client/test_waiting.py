@@ -14,7 +14,7 @@ from artstore_client import Client
 from artstore_client import errors as client_errors
 from mesh import errors
 from tests.contract.client.fake_mesh import FakeMesh, Fault
-from tests.contract.client.test_command import Shell
+from tests.contract.client.shell import Shell
 
 DEAD = "localhost:1"
 # Documentation's own network (RFC 5737): nobody is there, and nothing is sent, since the proxy is

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.storage.rig import Node, Rig
-from tests.services import S3Account
+from tests.support.services import S3Account
+from tests.support.storage_rig import Node, Rig
 
 
 @pytest.fixture(params=["local", "seaweedfs", "rclone"])

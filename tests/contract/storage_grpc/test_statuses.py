@@ -11,7 +11,7 @@ from google.rpc import error_details_pb2, status_pb2
 from artstore.v1 import cache_pb2, storage_pb2, types_pb2
 from mesh.identity.roles import roles_for
 from storage_server.catalog.reads import Reads
-from tests.integration.storage.rig import Node
+from tests.support.storage_rig import Node
 
 Code = grpc.StatusCode
 SERVICES = [

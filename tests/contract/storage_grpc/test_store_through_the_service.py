@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import grpc
 
 from artstore.v1 import downloads_pb2, storage_pb2, storage_pb2_grpc, uploads_pb2
-from tests.integration.storage.rig import CHUNK, Metadata, Node, chunk_of
+from tests.support.storage_rig import CHUNK, Metadata, Node, chunk_of
 
 SIZE = 9 * 1024 * 1024 + 17
 RANGES = [

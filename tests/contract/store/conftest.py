@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from storage_server.store.port import Store
-from tests.contract.store.places import LocalPlace, MemoryPlace, Place, S3Place
+from tests.support.places import LocalPlace, MemoryPlace, Place, S3Place
 
 
 @pytest.fixture(params=["local", "seaweedfs", "rclone", "memory"])

@@ -8,8 +8,8 @@ import pytest
 
 from mesh.errors import DataLoss
 from storage_server.store.port import Store
-from tests.contract.store.blobs import BLOB, CHUNK, MIB, read, some_bytes, store_blob
-from tests.contract.store.places import MAX_CONNECTIONS
+from tests.support.blobs import BLOB, CHUNK, MIB, read, some_bytes, store_blob
+from tests.support.places import MAX_CONNECTIONS
 
 SIZE = 3 * MIB + 17
 

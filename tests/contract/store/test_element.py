@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from storage_server.store.port import Store
-from tests.contract.store.places import FOLDER, Place
+from tests.support.places import FOLDER, Place
 
 
 async def test_element_is_missing_at_first_and_then_what_was_written(store: Store) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from storage_server.domain.file_id import new_file_id
 from storage_server.domain.naming import folder_of
 from storage_server.store.port import Store
-from tests.contract.store.places import FOLDER, Place
+from tests.support.places import FOLDER, Place
 
 AT = datetime(2026, 11, 24, 3, 5, tzinfo=UTC)
 

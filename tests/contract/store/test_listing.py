@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from storage_server.store.port import UNREADABLE_SIZE, ListedFolder, Store
-from tests.contract.store.places import FOLDER, Place
+from tests.support.places import FOLDER, Place
 
 
 async def listed(store: Store) -> dict[str, ListedFolder]:

@@ -8,7 +8,7 @@ import pytest
 
 from mesh.errors import Aborted, InvalidArgument
 from storage_server.store.port import MAX_SIDECAR_BYTES, UNREADABLE_SIZE, Store
-from tests.contract.store.places import FOLDER, Place
+from tests.support.places import FOLDER, Place
 
 PATH = f"{FOLDER}/Отчёт & 100% +1 🎉_user_20261124T030000.pdf.attr.json"
 

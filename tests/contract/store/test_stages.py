@@ -6,8 +6,8 @@ import pytest
 
 from mesh.errors import DataLoss, FailedPrecondition, InvalidArgument, OutOfRange
 from storage_server.store.port import StagedState, Store
-from tests.contract.store.blobs import BLOB, CHUNK, MIB, feed, read, sealed, some_bytes, store_blob
-from tests.contract.store.places import Place
+from tests.support.blobs import BLOB, CHUNK, MIB, feed, read, sealed, some_bytes, store_blob
+from tests.support.places import Place
 
 PART = 8 * MIB
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.faults.cache.element import ElementProcess
-from tests.integration.cache.backdoor import Backdoor, S3Backdoor
-from tests.integration.storage.rig import Rig
-from tests.services import PostgresProcess, S3Account, S3Process, ValkeyProcess
+from tests.support.backdoor import Backdoor, S3Backdoor
+from tests.support.services import PostgresProcess, S3Account, S3Process, ValkeyProcess
+from tests.support.storage_rig import Rig
 
 
 @contextmanager

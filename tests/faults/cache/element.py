@@ -16,13 +16,13 @@ from artstore.v1 import cache_pb2, storage_pb2, transfers_pb2, transfers_pb2_grp
 from storage_server.catalog.rows import from_record, intact
 from storage_server.catalog.tables import Tables
 from storage_server.domain.sidecar import FileState, InvalidSidecar, Sidecar, decode, encode
-from tests.integration.cache.backdoor import Backdoor, LocalBackdoor, S3Backdoor
-from tests.integration.cache.rig import a_sidecar, path_of
-from tests.integration.storage.process import Process
-from tests.integration.storage.rig import Rig
-from tests.services import wait_until
+from tests.support.backdoor import Backdoor, LocalBackdoor, S3Backdoor
+from tests.support.cache_rig import a_sidecar, path_of
 from tests.support.mesh import MeshFile
 from tests.support.outside import TIMEOUT_SECONDS, Outside
+from tests.support.storage_process import Process
+from tests.support.storage_rig import Rig
+from tests.support.waiting import wait_until
 
 ELEMENT = "se-01"
 SIDECAR_SUFFIX = ".attr.json"

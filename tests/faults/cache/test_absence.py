@@ -11,8 +11,8 @@ import pytest
 
 from storage_server.domain.sidecar import Sidecar
 from tests.faults.cache.element import ELEMENT, ElementProcess
-from tests.integration.cache.backdoor import S3Backdoor
-from tests.services import wait_until
+from tests.support.backdoor import S3Backdoor
+from tests.support.waiting import wait_until
 
 Code = grpc.StatusCode
 BACK_SECONDS = 10.0

@@ -9,8 +9,8 @@ import pytest
 
 from storage_server.domain.sidecar import Sidecar, encode
 from tests.faults.cache.element import ELEMENT, SIDECAR_SUFFIX, ElementProcess
-from tests.integration.cache.rig import a_sidecar, path_of
-from tests.integration.cache.test_broken_sidecars import BREAKS
+from tests.support.broken_sidecars import BREAKS
+from tests.support.cache_rig import a_sidecar, path_of
 
 LEVELS = (1, 2, 3)
 SHOWN = 10

@@ -11,7 +11,7 @@ import pytest
 from artstore.v1 import changes_pb2
 from storage_server.domain.sidecar import encode
 from tests.faults.cache.element import ELEMENT, SIDECAR_SUFFIX, ElementProcess
-from tests.integration.cache.rig import path_of
+from tests.support.cache_rig import path_of
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import pytest
 
 from storage_server.domain.sidecar import FileState
 from tests.faults.cache.element import ELEMENT, AloneCaller, ElementProcess, is_live
-from tests.services import wait_until
+from tests.support.waiting import wait_until
 
 Code = grpc.StatusCode
 FILES = {"local": 1000, "s3": 100}

@@ -7,22 +7,20 @@ import errno
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mesh.errors import ArtStoreError, DataLoss, ResourceExhausted, StoreReadOnly, Unavailable
-from storage_server.domain.file_id import new_file_id
 from storage_server.store import durable
 from storage_server.store.local import LocalStore
-from storage_server.store.port import Store
-from tests.contract.store.blobs import BLOB, read, store_blob
-from tests.contract.store.places import FOLDER
-from tests.faults.store.eventually import eventually, no_stages
+from tests.faults.store.reads import SIDECAR, every_read
+from tests.faults.store.stages import no_stages
+from tests.support.blobs import BLOB, read, store_blob
+from tests.support.places import FOLDER
+from tests.support.waiting import until
 
-SIDECAR = BLOB + ".attr.json"
 DEADLINE = 0.4
 
 
@@ -169,7 +167,7 @@ async def test_lock_is_held_until_the_last_write_is_over(
     successor = await LocalStore.open(tmp_path / "root")
     assert not await successor.acquire_writer()
     blocked_fsync.lift()
-    await eventually(successor.acquire_writer)
+    await until(successor.acquire_writer)
     await successor.close()
 
 
@@ -182,39 +180,7 @@ async def test_discard_goes_on_when_its_caller_is_cancelled(
     await asyncio.sleep(0)
     discarding.cancel()
     await asyncio.gather(discarding, return_exceptions=True)
-    await eventually(lambda: no_stages(store))
-
-
-async def every_read(store: Store) -> list[BaseException | None]:
-    """What each reading call raises."""
-
-    async def scan() -> None:
-        async for _ in store.scan():
-            pass
-
-    calls = (
-        lambda: store.read_sidecar(SIDECAR),
-        lambda: store.read_sidecars([SIDECAR]),
-        lambda: store.stat_sidecar(SIDECAR),
-        lambda: store.stat_blob(BLOB),
-        lambda: store.delete_blob(BLOB),
-        lambda: store.find_sidecars(new_file_id_now(), FOLDER),
-        lambda: read(store),
-    )
-    errors: list[BaseException | None] = []
-    for call in calls:
-        try:
-            await call()
-        except Exception as exc:
-            errors.append(exc)
-        else:
-            errors.append(None)
-    return errors
-
-
-def new_file_id_now() -> str:
-
-    return new_file_id(datetime.now(UTC))
+    await until(lambda: no_stages(store))
 
 
 async def test_missing_root_is_no_proof_of_absence(store: LocalStore, tmp_path: Path) -> None:

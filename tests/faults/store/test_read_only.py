@@ -15,8 +15,8 @@ import pytest
 from mesh.errors import ArtStoreError, ResourceExhausted, StoreReadOnly, Unavailable
 from storage_server.store import durable
 from storage_server.store.local import LocalStore
-from tests import mounts
-from tests.contract.store.blobs import BLOB, read, store_blob
+from tests.support import mounts
+from tests.support.blobs import BLOB, read, store_blob
 
 SIDECAR = BLOB + ".attr.json"
 OTHER_BLOB = BLOB.replace("report", "other")

@@ -18,26 +18,13 @@ from storage_server.store.open import StoreConfig, open_store
 from storage_server.store.port import Store
 from storage_server.store.s3_client import S3Client
 from storage_server.store.s3_config import S3Config
-from tests.contract.store.blobs import BLOB, CHUNK, MIB, feed, read, sealed, some_bytes, store_blob
-from tests.contract.store.places import FOLDER, put_objects
-from tests.faults.store.eventually import eventually, no_stages, some_stage
-from tests.faults.store.test_disk import every_read
-from tests.services import S3Account, S3Process
-
-SIDECAR = BLOB + ".attr.json"
-DEADLINE = 0.6
-
-
-def config(account: S3Account) -> StoreConfig:
-    return StoreConfig(
-        endpoint_url=account.endpoint_url,
-        bucket=account.bucket,
-        prefix="storage_element_01",
-        access_key=account.access_key,
-        secret_key=account.secret_key,
-        deadline_seconds=DEADLINE,
-        patient_seconds=2 * DEADLINE,
-    )
+from tests.faults.store.hurried import DEADLINE, config
+from tests.faults.store.reads import SIDECAR, every_read
+from tests.faults.store.stages import no_stages, some_stage
+from tests.support.blobs import BLOB, CHUNK, MIB, feed, read, sealed, some_bytes, store_blob
+from tests.support.places import FOLDER, put_objects
+from tests.support.services import S3Account, S3Process
+from tests.support.waiting import until
 
 
 def unhurried(account: S3Account) -> StoreConfig:
@@ -346,10 +333,10 @@ async def test_cancelled_upload_leaves_no_parts(store: Store, own_s3: S3Process)
             await stage.discard()
 
     uploading = asyncio.create_task(upload())
-    await eventually(lambda: some_stage(store))
+    await until(lambda: some_stage(store))
     uploading.cancel()
     await asyncio.gather(uploading, return_exceptions=True)
-    await eventually(lambda: no_stages(store))
+    await until(lambda: no_stages(store))
 
 
 async def test_listing_does_not_stop_the_event_loop(

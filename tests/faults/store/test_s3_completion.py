@@ -12,10 +12,10 @@ import pytest
 from mesh.errors import Unavailable
 from storage_server.store.open import open_store
 from storage_server.store.port import Stage, Store
-from tests.contract.store.blobs import BLOB, MIB, feed, read, sealed, some_bytes
-from tests.faults.store.s3_proxy import S3Proxy, s3_proxy
-from tests.faults.store.test_s3 import DEADLINE, config
-from tests.services import S3Account, S3Process
+from tests.faults.store.hurried import DEADLINE, config
+from tests.support.blobs import BLOB, MIB, feed, read, sealed, some_bytes
+from tests.support.s3_proxy import S3Proxy, s3_proxy
+from tests.support.services import S3Account, S3Process
 
 DATA = some_bytes(9 * MIB)
 # What a server may be silent for while it completes 9 MiB.

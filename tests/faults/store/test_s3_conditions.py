@@ -13,10 +13,10 @@ from mesh.errors import Aborted, Unavailable
 from storage_server.store.open import StoreConfig, open_store
 from storage_server.store.port import Stage, Store
 from storage_server.store.s3_client import S3Client
-from tests.contract.store.blobs import BLOB, MIB, feed, read, sealed, some_bytes, store_blob
-from tests.faults.store.s3_proxy import Request, S3Proxy, s3_proxy
-from tests.integration.cache.backdoor import S3Backdoor
-from tests.services import S3Account, S3Process
+from tests.support.backdoor import S3Backdoor
+from tests.support.blobs import BLOB, MIB, feed, read, sealed, some_bytes, store_blob
+from tests.support.s3_proxy import Request, S3Proxy, s3_proxy
+from tests.support.services import S3Account, S3Process
 
 PREFIX = "storage_element_01"
 SIDECAR = BLOB + ".attr.json"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest_asyncio
 
-from tests.integration.admin.running import ManualClock, RunningAdmin, running_admin
-from tests.services import PostgresProcess
+from tests.support.running_admin import ManualClock, RunningAdmin, running_admin
+from tests.support.services import PostgresProcess
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

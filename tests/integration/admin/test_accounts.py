@@ -17,12 +17,13 @@ from mesh.calls.status import from_rpc_error
 from mesh.identity.caller import Role
 from mesh.identity.roles import roles_for
 from mesh.postgres.urls import with_database
-from tests.integration.admin.running import (
+from tests.support.running_admin import (
     ADMIN,
     SECRET,
     USER,
     ManualClock,
     RunningAdmin,
+    code_of,
     running_admin,
 )
 
@@ -48,12 +49,6 @@ async def suspend(admin: RunningAdmin, client_id: str) -> Any:
 async def resume(admin: RunningAdmin, client_id: str) -> Any:
     request = accounts_pb2.ResumeServiceAccountRequest(client_id=client_id)
     return await admin.accounts.ResumeServiceAccount(request, **await admin.as_("admin"))
-
-
-async def code_of(call: Any) -> grpc.StatusCode:
-    with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await call
-    return refused.value.code()
 
 
 def claims_of(token: str) -> dict[str, Any]:

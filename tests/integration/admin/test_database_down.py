@@ -15,8 +15,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from artstore.v1 import accounts_pb2, elements_pb2
 from mesh.calls.status import DETAILS_KEY
-from tests.integration.admin.running import RunningAdmin, report, running_admin
-from tests.services import PostgresProcess
+from tests.support.running_admin import RunningAdmin, report, running_admin
+from tests.support.services import PostgresProcess
+from tests.support.waiting import until
 
 RECOVERS_SECONDS = 10.0
 # What a server of the mesh waits for admin.
@@ -57,9 +58,10 @@ async def health_of(admin: RunningAdmin, service: str) -> int:
 
 
 async def eventually_health(admin: RunningAdmin, service: str, wanted: int) -> None:
-    async with asyncio.timeout(RECOVERS_SECONDS):
-        while await health_of(admin, service) != wanted:  # noqa: ASYNC110 - nothing announces it
-            await asyncio.sleep(0.1)
+    async def answered() -> bool:
+        return await health_of(admin, service) == wanted
+
+    await until(answered, RECOVERS_SECONDS)
 
 
 async def register(admin: RunningAdmin, **changes: Any) -> Any:

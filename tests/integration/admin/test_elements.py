@@ -13,20 +13,12 @@ import grpc
 import pytest
 
 from artstore.v1 import (
-    audit_pb2,
-    audit_pb2_grpc,
     elements_pb2,
-    operations_pb2,
-    operations_pb2_grpc,
-    server_pb2,
-    server_pb2_grpc,
-    tokens_pb2,
-    tokens_pb2_grpc,
     types_pb2,
 )
 from mesh.calls.status import from_rpc_error
 from mesh.postgres.urls import with_database
-from tests.integration.admin.running import ManualClock, RunningAdmin, report, running_admin
+from tests.support.running_admin import ManualClock, RunningAdmin, code_of, report, running_admin
 
 OTHER_STORE = "9d1c8a52-5f0e-4d0b-8a37-6a2f0c3b7e02"
 
@@ -75,12 +67,6 @@ async def read(call: Any, seconds: float = 5.0) -> elements_pb2.StorageElement:
         return await read(call, seconds)
     element: elements_pb2.StorageElement = answer.changed
     return element
-
-
-async def code_of(call: Any) -> grpc.StatusCode:
-    with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await call
-    return refused.value.code()
 
 
 async def test_a_reported_element_is_described_as_it_said(admin: RunningAdmin) -> None:
@@ -368,86 +354,3 @@ async def admin_sync(admin: RunningAdmin, watch: Any) -> None:
     """Wait until a decision is in the table and told."""
     await decide(admin, "se-01", priority=7)
     assert (await read(watch)).priority == 7
-
-
-UNSERVED = [
-    ("TokenService", "RotateKeys"),
-    ("StorageElementService", "CreateStorageElement"),
-    ("StorageElementService", "AdmitStorageElement"),
-    ("StorageElementService", "RetireStorageElement"),
-    ("StorageElementService", "MarkStorageElementLost"),
-    ("StorageElementService", "OpenStorageElement"),
-    ("StorageElementService", "MarkStorageElementRestored"),
-    ("FileRegistryService", "CheckMesh"),
-    ("FileRegistryService", "ListFindings"),
-    ("FileRegistryService", "ResolveHome"),
-    ("LifecycleService", "MoveFile"),
-    ("LifecycleService", "EraseFile"),
-    ("LifecycleService", "GetTransfer"),
-    ("LifecycleService", "ListTransfers"),
-    ("LifecycleService", "CancelTransfer"),
-    ("LifecycleService", "RetryTransfer"),
-    ("LifecycleService", "RunCollection"),
-    ("LifecycleService", "ListCollections"),
-    ("LifecycleService", "StartEvacuation"),
-    ("LifecycleService", "GetPolicy"),
-    ("LifecycleService", "SetPolicy"),
-    ("LifecycleService", "ListPolicies"),
-    ("AuditService", "ListAuditEvents"),
-    ("AuditService", "VerifyAuditEvents"),
-    ("BackupService", "RunBackup"),
-    ("BackupService", "ListBackups"),
-    ("BackupService", "VerifyBackup"),
-    ("DrillService", "RunDrill"),
-]
-
-
-async def test_what_later_versions_fill_is_unimplemented_and_says_so(
-    shared_admin: RunningAdmin,
-) -> None:
-    for service, method in UNSERVED:
-        call = shared_admin.channel.unary_unary(
-            f"/artstore.v1.{service}/{method}",
-            request_serializer=bytes,
-            response_deserializer=bytes,
-        )
-        with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await call(b"", **await shared_admin.as_("admin"))
-        assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED, method
-        assert f"{service}.{method}" in (refused.value.details() or "")
-
-
-async def test_what_servers_tell_each_other_later_is_unimplemented(
-    shared_admin: RunningAdmin,
-) -> None:
-    stub: Any = tokens_pb2_grpc.TokenServiceStub(shared_admin.channel)
-    call = stub.ListSuspensions(
-        tokens_pb2.ListSuspensionsRequest(), **await shared_admin.as_("storage-se-01")
-    )
-    assert await code_of(call) is grpc.StatusCode.UNIMPLEMENTED
-    audit: Any = audit_pb2_grpc.AuditServiceStub(shared_admin.channel)
-    export = audit.ExportAuditEvents(
-        audit_pb2.ExportAuditEventsRequest(), **await shared_admin.as_("auditor")
-    )
-    assert await code_of(export.read()) is grpc.StatusCode.UNIMPLEMENTED
-    refusals = audit.RecordRefusals(
-        iter([audit_pb2.RecordRefusalsRequest()]), **await shared_admin.as_("storage-se-01")
-    )
-    assert await code_of(refusals) is grpc.StatusCode.UNIMPLEMENTED
-
-
-async def test_admin_describes_itself_and_has_no_operations(shared_admin: RunningAdmin) -> None:
-    stub: Any = server_pb2_grpc.ServerServiceStub(shared_admin.channel)
-    answer = await stub.GetServerInfo(
-        server_pb2.GetServerInfoRequest(), **await shared_admin.as_("alice")
-    )
-    server = answer.server
-    assert (server.kind, server.name) == (server_pb2.SERVER_KIND_ADMIN, "admin")
-    assert [(one.name, one.available) for one in server.dependencies] == [("postgresql", True)]
-    assert "artstore.v1.TokenService" in {one.name for one in server.services if one.serving}
-    assert server.limits.max_chunk_size_bytes == 2 * 2**20
-    operations: Any = operations_pb2_grpc.OperationServiceStub(shared_admin.channel)
-    listed = await operations.ListOperations(
-        operations_pb2.ListOperationsRequest(), **await shared_admin.as_("auditor")
-    )
-    assert (list(listed.operations), listed.total_size) == ([], 0)

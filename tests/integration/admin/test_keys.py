@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from mesh.postgres.urls import with_database
-from tests.integration.admin.running import ManualClock, RunningAdmin, running_admin
+from tests.support.running_admin import ManualClock, RunningAdmin, running_admin
 from tests.support.token_issuer import Signer
 
 TEN_MINUTES_IN_DAYS = 600 / 86400

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from launch.processes import free_port
-from tests.integration.admin.running import ADMIN, write_bootstrap_file
-from tests.services import clean_environment, wait_until
+from tests.support.running_admin import ADMIN, write_bootstrap_file
+from tests.support.services import clean_environment
+from tests.support.waiting import wait_until
 
 REPOSITORY = Path(__file__).parents[3]
 

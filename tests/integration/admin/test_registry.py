@@ -14,8 +14,8 @@ from artstore.v1 import registry_pb2, registry_pb2_grpc
 from artstore.v1.types_pb2 import File, FileState
 from mesh.follower import Cursor, ReplicaTable
 from mesh.postgres.database import Database
-from tests.integration.admin.running import USER, RunningAdmin
-from tests.integration.storage.rig import until
+from tests.support.running_admin import USER, RunningAdmin
+from tests.support.waiting import until
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -11,7 +11,7 @@ import pytest
 from artstore.v1 import tokens_pb2
 from mesh.calls.status import DETAILS_KEY, from_rpc_error
 from mesh.identity.tokens import KeySet, TokenVerifier
-from tests.integration.admin.running import SECRET, RunningAdmin, bearer
+from tests.support.running_admin import SECRET, RunningAdmin, bearer
 
 
 async def issue(admin: RunningAdmin, client_id: str, secret: str) -> grpc.aio.AioRpcError:
@@ -142,7 +142,7 @@ async def test_the_error_carries_a_reason_for_machines(shared_admin: RunningAdmi
 
 
 async def test_token_life_follows_the_setting(database_url: str, tmp_path: object) -> None:
-    from tests.integration.admin.running import running_admin
+    from tests.support.running_admin import running_admin
 
     async with running_admin(database_url, tmp_path, token_seconds=60) as admin:  # type: ignore[arg-type]
         token = await admin.issue("alice")

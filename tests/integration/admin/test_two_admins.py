@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 from artstore.v1 import elements_pb2
-from tests.integration.admin.running import RunningAdmin, bearer, report, running_admin
+from tests.support.running_admin import RunningAdmin, bearer, report, running_admin
 
 
 async def ids_known_to(admin: RunningAdmin) -> set[str]:

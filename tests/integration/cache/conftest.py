@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.cache.backdoor import LocalBackdoor, S3Backdoor
-from tests.integration.cache.rig import CacheRig, running_rig
-from tests.services import S3Account, S3Process
+from tests.support.backdoor import LocalBackdoor, S3Backdoor
+from tests.support.cache_rig import CacheRig, running_rig
+from tests.support.services import S3Account, S3Process
 
 FOLDER = "storage_element_01"
 

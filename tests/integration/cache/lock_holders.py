@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 from mesh.errors import Aborted
 from storage_server.catalog.fences import Fence, Guard
 from storage_server.locks import ElementLocks, HeldLock, LockKind
-from tests.integration.cache.rig import CacheRig
+from tests.support.cache_rig import CacheRig
 
 
 async def abandon(locks: ElementLocks, kind: LockKind, *, file_id: str = "") -> HeldLock:
@@ -45,14 +44,6 @@ async def held_by_a_task(
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-
-
-async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 5.0) -> None:
-    """Wait for what another process does, which sets no event here."""
-    deadline = time.monotonic() + seconds
-    while not await condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        await asyncio.sleep(0.01)
 
 
 async def may_write(rig: CacheRig, guard: Guard, fence: int) -> bool:

@@ -10,7 +10,7 @@ from storage_server.domain.kinds import ChangeKind
 from storage_server.domain.naming import blob_path
 from storage_server.domain.sidecar import Sidecar
 from storage_server.store.port import StagedState
-from tests.integration.cache.rig import CacheRig, a_sidecar, path_of, utc_now
+from tests.support.cache_rig import CacheRig, a_sidecar, path_of, utc_now
 
 
 @pytest.fixture

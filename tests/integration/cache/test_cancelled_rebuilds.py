@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 
-from tests.integration.cache.rig import CacheRig
+from tests.support.cache_rig import CacheRig
 
 
 async def test_a_rebuild_cancelled_anywhere_leaves_a_usable_cache_and_no_lock(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from storage_server.cache.report import Finding, Level
-from tests.integration.cache.rig import CacheRig, path_of
+from tests.support.cache_rig import CacheRig, path_of
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from mesh.errors import Unavailable
 from storage_server.domain.sidecar import Sidecar
 from storage_server.sidecars.locate import locate
-from tests.integration.cache.rig import CacheRig, path_of
+from tests.support.cache_rig import CacheRig, path_of
 
 LONG_AGO = datetime(2025, 1, 2, 3, tzinfo=UTC)
 

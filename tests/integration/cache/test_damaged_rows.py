@@ -6,7 +6,7 @@ import pytest
 
 from storage_server.cache.report import Finding, Level
 from storage_server.domain.file_id import new_file_id
-from tests.integration.cache.rig import CacheRig, path_of, utc_now
+from tests.support.cache_rig import CacheRig, path_of, utc_now
 
 DAMAGES = {
     "text": "description = 'damaged'",

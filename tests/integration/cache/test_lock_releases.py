@@ -18,7 +18,7 @@ from tests.integration.cache.lock_holders import (
     may_write,
     take,
 )
-from tests.integration.cache.rig import CacheRig
+from tests.support.cache_rig import CacheRig
 
 REBUILD, CHECK = LockKind.MANUAL_REBUILD, LockKind.MANUAL_CHECK
 CLEANUP = LockKind.BACKGROUND_CLEANUP

@@ -15,16 +15,10 @@ from storage_server.cache.report import Level
 from storage_server.catalog.fences import Fence, Guard
 from storage_server.locks import LockKind
 from storage_server.locks.kinds import conflict
-from tests.integration.cache.lock_holders import (
-    abandon,
-    held_by_a_task,
-    locks_of,
-    may_write,
-    take,
-    until,
-)
-from tests.integration.cache.rig import ELEMENT_ID, CacheRig
-from tests.services import ValkeyProcess
+from tests.integration.cache.lock_holders import abandon, held_by_a_task, locks_of, may_write, take
+from tests.support.cache_rig import ELEMENT_ID, CacheRig
+from tests.support.services import ValkeyProcess
+from tests.support.waiting import until
 
 REBUILD, CHECK = LockKind.MANUAL_REBUILD, LockKind.MANUAL_CHECK
 LAZY, CLEANUP = LockKind.LAZY_REBUILD, LockKind.BACKGROUND_CLEANUP

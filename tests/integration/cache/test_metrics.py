@@ -11,7 +11,7 @@ from mesh.errors import Aborted
 from storage_server.cache.report import Level
 from storage_server.locks import LockKind
 from tests.integration.cache.lock_holders import held_by_a_task
-from tests.integration.cache.rig import ELEMENT_ID, CacheRig
+from tests.support.cache_rig import ELEMENT_ID, CacheRig
 
 CHECK, CLEANUP = LockKind.MANUAL_CHECK, LockKind.BACKGROUND_CLEANUP
 

@@ -14,8 +14,8 @@ from storage_server.cache.report import Finding, Level
 from storage_server.domain.modes import Mode
 from storage_server.element import identity
 from storage_server.element.identity import ElementFile
-from tests.integration.cache.backdoor import LocalBackdoor
-from tests.integration.cache.rig import ELEMENT_ID, CacheRig, path_of
+from tests.support.backdoor import LocalBackdoor
+from tests.support.cache_rig import ELEMENT_ID, CacheRig, path_of
 
 
 async def refuses_everything(rig: CacheRig) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from storage_server.cache.report import Finding, Level
-from tests.integration.cache.backdoor import LocalBackdoor
-from tests.integration.cache.rig import CacheRig, path_of
+from tests.support.backdoor import LocalBackdoor
+from tests.support.cache_rig import CacheRig, path_of
 
 
 class Scans:

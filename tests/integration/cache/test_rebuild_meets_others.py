@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from storage_server.domain.sidecar_changes import tombstoned
-from tests.integration.cache.rig import CacheRig, path_of, utc_now
+from tests.support.cache_rig import CacheRig, path_of, utc_now
 
 
 def meanwhile(

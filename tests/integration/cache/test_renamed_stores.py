@@ -12,9 +12,9 @@ from mesh.errors import Unavailable
 from storage_server.cache.report import Finding, Level
 from storage_server.domain.naming import blob_path
 from storage_server.domain.sidecar import FileState, Sidecar, encode
-from tests.integration.cache.backdoor import LocalBackdoor
-from tests.integration.cache.renaming import FORMS, Form, only_blobs, only_sidecars, renamed
-from tests.integration.cache.rig import CacheRig, a_sidecar, path_of, utc_now
+from tests.support.backdoor import LocalBackdoor
+from tests.support.cache_rig import CacheRig, a_sidecar, path_of, utc_now
+from tests.support.renaming import FORMS, Form, only_blobs, only_sidecars, renamed
 
 NAMES = ("Отчёт й.pdf", "Résumé é.PDF. ", "日本 が.tar.gz", "plain.txt", "ё" * 30)
 

@@ -13,8 +13,8 @@ from mesh.errors import FailedPrecondition
 from storage_server.cache.dropping import DELETE_RATIO_FROM
 from storage_server.cache.report import Finding, Level
 from storage_server.domain.sidecar import Sidecar
-from tests.integration.cache.backdoor import LocalBackdoor
-from tests.integration.cache.rig import CacheRig, utc_now
+from tests.support.backdoor import LocalBackdoor
+from tests.support.cache_rig import CacheRig, utc_now
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from storage_server.domain.sidecar import Sidecar
 from storage_server.store.port import SIDECAR_SUFFIX
 from storage_server.store.s3 import S3Store
 from tests.integration.cache.conftest import FOLDER
-from tests.integration.cache.rig import CacheRig, path_of
+from tests.support.cache_rig import CacheRig, path_of
 
 FILES = 60
 MOST_AT_ONCE = 16

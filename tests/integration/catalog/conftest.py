@@ -14,8 +14,8 @@ from mesh.postgres.database import Database
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.tables import Tables
 from tests.integration.catalog.back_door import MEMORY, POSTGRESQL
-from tests.services import PostgresProcess
 from tests.support.memory_catalog import MemoryCatalog
+from tests.support.services import PostgresProcess
 
 TABLES = Tables("storage_elem_01_")
 

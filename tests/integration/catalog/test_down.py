@@ -12,7 +12,7 @@ from storage_server.catalog.fences import Fence, Guard
 from storage_server.catalog.tables import Tables
 from storage_server.domain.kinds import ChangeKind
 from tests.integration.catalog.files import a_sidecar, commit, found, upload
-from tests.services import PostgresProcess
+from tests.support.services import PostgresProcess
 
 
 def calls(catalog: Catalog) -> list[Callable[[], Awaitable[object]]]:

@@ -17,7 +17,7 @@ from storage_server.domain.sidecar_changes import tombstoned
 from storage_server.store.port import Identity
 from tests.integration.catalog.back_door import on_both
 from tests.integration.catalog.files import AnyCatalog, a_sidecar, commit, lazy, now, renew, upload
-from tests.unit.storage.sidecars import any_sidecar
+from tests.support.sidecars import any_sidecar
 
 
 @settings(

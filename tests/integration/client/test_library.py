@@ -14,9 +14,9 @@ import pytest
 import artstore_client
 from artstore.v1 import query_pb2
 from artstore_client import Client, SyncClient
-from tests.integration.storage.rig import until
 from tests.support.caller import Caller, ended
 from tests.support.mesh import MeshProcess
+from tests.support.waiting import until
 
 MIB = 1024 * 1024
 Connect = Callable[..., Client]

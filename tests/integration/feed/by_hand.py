@@ -10,8 +10,8 @@ import grpc
 from artstore.v1 import cache_pb2, cache_pb2_grpc
 from storage_server.domain.sidecar import encode
 from storage_server.store.port import SIDECAR_SUFFIX
-from tests.integration.cache.rig import a_sidecar, path_of
-from tests.integration.storage.rig import Node
+from tests.support.cache_rig import a_sidecar, path_of
+from tests.support.storage_rig import Node
 
 
 async def put_files(node: Node, count: int, *, prefix: str = "file") -> None:

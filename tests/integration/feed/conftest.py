@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.feed.small_mesh import SmallMesh, small_mesh
-from tests.services import PostgresProcess, ValkeyProcess, running
+from tests.support.services import PostgresProcess, ValkeyProcess, running
 
 
 @pytest.fixture(scope="module")

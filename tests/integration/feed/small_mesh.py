@@ -17,8 +17,9 @@ from mesh.follower.rows import CONTENT
 from mesh.server.server import MeshServer
 from query_server.app import build as build_query
 from query_server.settings import QuerySettings
-from tests.integration.admin.running import ADMIN, SECRET, RunningAdmin, running_admin
-from tests.integration.storage.rig import Node, Rig, until
+from tests.support.running_admin import ADMIN, SECRET, RunningAdmin, running_admin
+from tests.support.storage_rig import Node, Rig
+from tests.support.waiting import until
 
 ACCOUNTS = [
     ADMIN,

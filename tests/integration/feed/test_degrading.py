@@ -12,8 +12,8 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.integration.feed.small_mesh import SmallMesh, small_mesh
-from tests.integration.storage.rig import until
-from tests.services import PostgresProcess, ValkeyProcess
+from tests.support.services import PostgresProcess, ValkeyProcess
+from tests.support.waiting import until
 
 SERVICE = "artstore.v1.QueryService"
 

@@ -13,8 +13,9 @@ import pytest
 from artstore.v1 import storage_pb2, types_pb2
 from tests.integration.feed.by_hand import put_files, repair
 from tests.integration.feed.small_mesh import SmallMesh, fetch, in_parallel, small_mesh
-from tests.integration.storage.rig import Node, until
-from tests.services import PostgresProcess, ValkeyProcess
+from tests.support.services import PostgresProcess, ValkeyProcess
+from tests.support.storage_rig import Node
+from tests.support.waiting import until
 
 BOTH = ("se-01", "se-02")
 

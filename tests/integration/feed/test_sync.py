@@ -20,8 +20,8 @@ from query_server.following import sync
 from storage_server.upkeep import trimming
 from tests.integration.feed.by_hand import put_files, repair
 from tests.integration.feed.small_mesh import SmallMesh, fetch, in_parallel, small_mesh
-from tests.integration.storage.rig import until
-from tests.services import PostgresProcess, ValkeyProcess
+from tests.support.services import PostgresProcess, ValkeyProcess
+from tests.support.waiting import until
 
 BOTH = ("se-01", "se-02")
 

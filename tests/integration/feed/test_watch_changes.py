@@ -15,10 +15,10 @@ from artstore.v1 import changes_pb2, storage_pb2, types_pb2
 from storage_server.domain.sidecar import FileState, encode
 from storage_server.feed import watch
 from storage_server.store.port import SIDECAR_SUFFIX
-from tests.integration.cache.rig import a_sidecar, path_of
 from tests.integration.feed.by_hand import put_files, repair
-from tests.integration.follower.following import on_element, tables_of
-from tests.integration.storage.rig import Node, Rig
+from tests.support.cache_rig import a_sidecar, path_of
+from tests.support.following import on_element, tables_of
+from tests.support.storage_rig import Node, Rig
 
 
 @pytest.fixture

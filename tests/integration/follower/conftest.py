@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from mesh.postgres.database import Database
-from tests.integration.follower.following import Following, make_tables
-from tests.integration.storage.rig import Node, Rig
-from tests.services import PostgresProcess, ValkeyProcess
+from tests.support.following import Following, make_tables
+from tests.support.services import PostgresProcess, ValkeyProcess
+from tests.support.storage_rig import Node, Rig
 
 
 @pytest.fixture(scope="module")

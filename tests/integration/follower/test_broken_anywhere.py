@@ -10,14 +10,15 @@ import pytest
 from artstore.v1 import storage_pb2, types_pb2
 from mesh.concurrency.watched import seen
 from mesh.follower import fleet
-from tests.integration.follower.following import (
+from tests.support.following import (
     FailingTable,
     Following,
     on_element,
     replica_rows,
     tables_of,
 )
-from tests.integration.storage.rig import Node, until
+from tests.support.storage_rig import Node
+from tests.support.waiting import until
 
 Follow = Callable[..., Following]
 

@@ -8,8 +8,8 @@ from typing import Any
 from mesh.elements.discovery import CHANGES_CHANNEL, REPORT_CHANNEL
 from mesh.follower import hints
 from mesh.redis import open_redis
-from tests.integration.storage.rig import until
-from tests.services import ValkeyProcess
+from tests.support.services import ValkeyProcess
+from tests.support.waiting import until
 
 
 class Woken:

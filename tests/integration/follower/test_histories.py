@@ -14,14 +14,15 @@ from mesh.elements import change_token
 from mesh.errors import NotFound, Unavailable
 from mesh.follower import Cursor, CursorMoved, lag
 from storage_server.catalog.catalog import Catalog
-from tests.integration.follower.following import (
+from tests.support.following import (
     Following,
     element_head,
     on_element,
     replica_rows,
     tables_of,
 )
-from tests.integration.storage.rig import Node, Rig, until
+from tests.support.storage_rig import Node, Rig
+from tests.support.waiting import until
 
 Follow = Callable[..., Following]
 

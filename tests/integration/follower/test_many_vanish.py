@@ -17,8 +17,8 @@ from storage_server.domain.file_id import new_file_id
 from storage_server.domain.naming import home_of
 from storage_server.files.lookup import Lookup
 from storage_server.store.name_index import NameIndex
-from tests.integration.follower.following import Following, replica_rows
-from tests.integration.storage.rig import Node
+from tests.support.following import Following, replica_rows
+from tests.support.storage_rig import Node
 
 FILES = 2000
 HOURS = 3

@@ -11,8 +11,9 @@ import pytest
 from artstore.v1 import cache_pb2, cache_pb2_grpc, storage_pb2
 from mesh.follower import Cursor, follower
 from mesh.follower.replicas import CursorMoved, SnapshotRun
-from tests.integration.follower.following import Following, element_head, replica_rows
-from tests.integration.storage.rig import Node, until
+from tests.support.following import Following, element_head, replica_rows
+from tests.support.storage_rig import Node
+from tests.support.waiting import until
 
 Follow = Callable[..., Following]
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from mesh.follower import fleet as fleets
-from tests.integration.follower.following import Following, replica_rows
-from tests.integration.storage.rig import Node, until
+from tests.support.following import Following, replica_rows
+from tests.support.storage_rig import Node
+from tests.support.waiting import until
 
 Follow = Callable[..., Following]
 

@@ -12,14 +12,15 @@ import pytest
 from artstore.v1 import storage_pb2, types_pb2
 from mesh.errors import Unavailable
 from mesh.follower import lag
-from tests.integration.follower.following import (
+from tests.support.following import (
     Following,
     element_head,
     on_element,
     replica_rows,
     tables_of,
 )
-from tests.integration.storage.rig import Node, until
+from tests.support.storage_rig import Node
+from tests.support.waiting import until
 
 Follow = Callable[..., Following]
 POISON = "poison.txt"

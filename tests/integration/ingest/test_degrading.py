@@ -19,7 +19,7 @@ from tests.integration.ingest.conftest import (
     running_ingest,
 )
 from tests.integration.ingest.fakes import status_of
-from tests.services import ValkeyProcess
+from tests.support.services import ValkeyProcess
 from tests.support.token_issuer import Signer
 from tests.support.waiting import until
 

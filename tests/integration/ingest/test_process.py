@@ -18,7 +18,7 @@ from artstore.v1 import ingest_pb2_grpc
 from launch import processes
 from tests.integration.ingest.conftest import IngestUnderTest
 from tests.integration.ingest.fakes import fake_admin
-from tests.services import clean_environment
+from tests.support.services import clean_environment
 from tests.support.token_issuer import Signer
 from tests.support.waiting import until
 

@@ -12,10 +12,10 @@ import grpc
 import pytest
 
 from artstore_client import Client, UploadedFile
-from tests.services import S3Process
 from tests.support.caller import Caller
 from tests.support.mesh import MeshProcess
 from tests.support.outside import Outside
+from tests.support.services import S3Process
 
 MIB = 2**20
 CONTENT = os.urandom(3 * MIB)

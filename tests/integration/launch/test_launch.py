@@ -17,8 +17,9 @@ import pytest
 
 from launch import topology
 from mesh.postgres.urls import with_database
-from tests.services import PostgresProcess, S3Account, ValkeyProcess, wait_until
 from tests.support.mesh import MeshProcess, alive, free_port_offset, wait_gone
+from tests.support.services import PostgresProcess, S3Account, ValkeyProcess
+from tests.support.waiting import wait_until
 
 FAKE_SERVER = Path(__file__).with_name("fake_server.py")
 NAMES = {plan.name for plan in topology.SERVERS}

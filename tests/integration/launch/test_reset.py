@@ -13,7 +13,7 @@ from launch import reset, topology
 from launch.data_folder import DataFolder
 from launch.topology import LaunchSettings
 from mesh.postgres.urls import with_database
-from tests.services import PostgresProcess, S3Account, S3Service
+from tests.support.services import PostgresProcess, S3Account, S3Service
 
 
 async def test_only_our_tables_and_databases_go(own_postgres: PostgresProcess) -> None:

@@ -14,7 +14,7 @@ from mesh.postgres.creation import create_database_if_missing
 from mesh.postgres.database import Database
 from mesh.postgres.failures import EVERYTHING
 from mesh.postgres.urls import database_name, with_database
-from tests.services import PostgresProcess
+from tests.support.services import PostgresProcess
 from tests.support.waiting import until
 
 

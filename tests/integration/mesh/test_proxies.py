@@ -9,7 +9,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from launch import reset
 from mesh.calls.channels import open_channel
 from storage_server.store.open import StoreConfig, open_store
-from tests.services import S3Account
+from tests.support.services import S3Account
 
 DEAD_PROXY = "http://127.0.0.1:9"
 

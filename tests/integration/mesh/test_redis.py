@@ -10,7 +10,7 @@ import redis.exceptions
 
 from mesh.errors import Unavailable
 from mesh.redis import open_redis, ping, translated
-from tests.services import ValkeyProcess
+from tests.support.services import ValkeyProcess
 
 
 async def test_a_command_gets_its_answer(redis_url: str) -> None:

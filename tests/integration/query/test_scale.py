@@ -28,7 +28,7 @@ from query_server.search.table import TABLE
 from query_server.search.terms import words_of
 from tests.integration.query.corpus import EXPIRED_BEFORE, fill
 from tests.integration.query.searching import Searched, make_file, query, searched_index
-from tests.services import PostgresProcess
+from tests.support.services import PostgresProcess
 
 # To make the rows takes a while where the machine is busy.
 pytestmark = pytest.mark.timeout(600)

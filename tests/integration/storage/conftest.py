@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.cache.backdoor import S3Backdoor
-from tests.integration.storage.rig import Node, Rig
-from tests.services import PostgresProcess, S3Account, S3Process, ValkeyProcess
+from tests.support.backdoor import S3Backdoor
+from tests.support.services import PostgresProcess, S3Account, S3Process, ValkeyProcess
+from tests.support.storage_rig import Node, Rig
 
 PREFIX = "storage_element_01"
 

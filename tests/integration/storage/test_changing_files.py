@@ -18,8 +18,9 @@ from artstore.v1 import storage_pb2, transfers_pb2, transfers_pb2_grpc, types_pb
 from mesh.calls.status import from_rpc_error
 from mesh.errors import Unavailable
 from storage_server.catalog.writes import Writes
-from tests.integration.cache.backdoor import LocalBackdoor
-from tests.integration.storage.rig import Node, Rig, until
+from tests.support.backdoor import LocalBackdoor
+from tests.support.storage_rig import Node, Rig
+from tests.support.waiting import until
 
 Code = grpc.StatusCode
 File = types_pb2.File

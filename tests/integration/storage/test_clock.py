@@ -17,8 +17,9 @@ from storage_server.domain.naming import home_of
 from storage_server.element import clock_watch
 from storage_server.upkeep import maintenance
 from storage_server.uploads.keeping import UploadKeeping
-from tests.integration.storage.rig import Node, Rig, until
 from tests.support.caller import Ending, ended
+from tests.support.storage_rig import Node, Rig
+from tests.support.waiting import until
 
 DAY = 86_400.0
 Code = grpc.StatusCode

@@ -14,8 +14,9 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from artstore.v1 import storage_pb2, types_pb2
-from tests.integration.storage.rig import Node, Rig, noise, until
-from tests.services import PostgresProcess, S3Process, ValkeyProcess
+from tests.support.services import PostgresProcess, S3Process, ValkeyProcess
+from tests.support.storage_rig import Node, Rig, noise
+from tests.support.waiting import until
 
 Code = grpc.StatusCode
 STORAGE, CACHE = "artstore.v1.StorageService", "artstore.v1.CacheService"

@@ -17,7 +17,7 @@ from artstore.v1 import (
     storage_pb2,
     types_pb2,
 )
-from tests.integration.storage.rig import Node
+from tests.support.storage_rig import Node
 
 Code = grpc.StatusCode
 

@@ -11,10 +11,11 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from artstore.v1 import storage_pb2
-from tests.integration.cache.backdoor import S3Backdoor
-from tests.integration.storage.process import Process
-from tests.integration.storage.rig import Node, Rig, until
-from tests.services import S3Process
+from tests.support.backdoor import S3Backdoor
+from tests.support.services import S3Process
+from tests.support.storage_process import Process
+from tests.support.storage_rig import Node, Rig
+from tests.support.waiting import until
 
 Code = grpc.StatusCode
 STORAGE = "artstore.v1.StorageService"

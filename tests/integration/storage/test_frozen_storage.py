@@ -17,9 +17,10 @@ import pytest
 
 from artstore.v1 import downloads_pb2, storage_pb2
 from storage_server.store.local import LocalStore
-from tests.integration.storage.rig import CHUNK, Node, Rig, noise, until
-from tests.services import PostgresProcess, S3Process, ValkeyProcess
 from tests.support.caller import ending_of
+from tests.support.services import PostgresProcess, S3Process, ValkeyProcess
+from tests.support.storage_rig import CHUNK, Node, Rig, noise
+from tests.support.waiting import until
 
 Code = grpc.StatusCode
 BAR_SECONDS = 10.0

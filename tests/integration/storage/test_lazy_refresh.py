@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-import asyncpg
 import grpc
 import pytest
 from prometheus_client import REGISTRY
@@ -16,18 +15,9 @@ from structlog.testing import capture_logs
 from artstore.v1 import storage_pb2, types_pb2
 from storage_server.files import refresh
 from storage_server.store.local import LocalStore
-from tests.integration.storage.rig import Node, until
-
-FILES = "storage_elem_01_files"
-EXPIRE = f"UPDATE {FILES} SET cache_updated_at = now() - interval '48 h'"
-
-
-async def sql(node: Node, statement: str) -> Any:
-    connection = await asyncpg.connect(node.rig.values["database_url"])
-    try:
-        return await connection.fetchval(statement)
-    finally:
-        await connection.close()
+from tests.integration.storage.tables import EXPIRE, FILES, sql
+from tests.support.storage_rig import Node
+from tests.support.waiting import until
 
 
 class Counted:

@@ -11,7 +11,8 @@ import pytest
 
 from artstore.v1 import elements_pb2, storage_pb2, types_pb2, uploads_pb2
 from storage_server.element import mode_change
-from tests.integration.storage.rig import Node, Rig, accepted, chunk_of, noise, until
+from tests.support.storage_rig import Node, Rig, accepted, chunk_of, noise
+from tests.support.waiting import until
 
 Code = grpc.StatusCode
 EDIT, RW, RO, AR = (

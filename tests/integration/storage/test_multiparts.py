@@ -9,8 +9,9 @@ import pytest
 from storage_server.domain.file_id import new_file_id
 from storage_server.domain.naming import folder_of
 from storage_server.upkeep import sweep
-from tests.integration.storage.rig import Rig, noise, until
-from tests.services import S3Account, S3Process
+from tests.support.services import S3Account, S3Process
+from tests.support.storage_rig import Rig, noise
+from tests.support.waiting import until
 
 PREFIX = "storage_element_01"
 MIB = 1024 * 1024

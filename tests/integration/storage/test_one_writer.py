@@ -14,7 +14,8 @@ from redis.asyncio import Redis
 from artstore.v1 import elements_pb2, types_pb2
 from mesh.postgres.database import Database
 from storage_server.element import opening, session_lock
-from tests.integration.storage.rig import Node, Rig, until
+from tests.support.storage_rig import Node, Rig
+from tests.support.waiting import until
 
 Code = grpc.StatusCode
 

@@ -18,8 +18,8 @@ from storage_server.catalog.pending import Pending
 from storage_server.catalog.writes import Writes
 from storage_server.store.local_files import LocalFiles
 from storage_server.writing.protocol import Step
-from tests.integration.storage.rig import Rig
-from tests.unit.store.recorder import Recorder
+from tests.support.recorder import Recorder
+from tests.support.storage_rig import Rig
 
 INTENT, ROW = Step.INTENT.value, Step.ROW.value
 

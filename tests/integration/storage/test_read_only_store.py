@@ -20,9 +20,10 @@ from storage_server.catalog.writes import Writes
 from storage_server.store import durable
 from storage_server.store.s3_client import S3Client
 from storage_server.writing import replay
-from tests import mounts
-from tests.integration.storage.rig import Node, Rig, noise, until
-from tests.services import RcloneProcess, S3Account
+from tests.support import mounts
+from tests.support.services import RcloneProcess, S3Account
+from tests.support.storage_rig import Node, Rig, noise
+from tests.support.waiting import until
 
 Code = grpc.StatusCode
 PROBE_SECONDS = 0.2

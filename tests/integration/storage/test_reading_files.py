@@ -12,7 +12,7 @@ import pytest
 from artstore.v1 import cache_pb2, cache_pb2_grpc, downloads_pb2, storage_pb2, types_pb2
 from storage_server.domain.file_id import new_file_id
 from storage_server.element.opening import Opening
-from tests.integration.storage.rig import CHUNK, Node, Rig, noise
+from tests.support.storage_rig import CHUNK, Node, Rig, noise
 
 Code = grpc.StatusCode
 SIZE = 2 * CHUNK + 100

@@ -13,11 +13,12 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from artstore.v1 import storage_pb2, types_pb2
 from mesh.errors import Unavailable
 from storage_server.catalog.writes import Writes
-from tests.integration.cache.backdoor import S3Backdoor
-from tests.integration.cache.renaming import FORMS, Form, only_blobs, only_sidecars, renamed
-from tests.integration.storage.rig import Node, Rig, noise, until
-from tests.integration.storage.test_lazy_refresh import EXPIRE, FILES, sql
-from tests.services import S3Process
+from tests.integration.storage.tables import EXPIRE, FILES, sql
+from tests.support.backdoor import S3Backdoor
+from tests.support.renaming import FORMS, Form, only_blobs, only_sidecars, renamed
+from tests.support.services import S3Process
+from tests.support.storage_rig import Node, Rig, noise
+from tests.support.waiting import until
 
 Code = grpc.StatusCode
 NAME = "Отчёт й за год.PDF"

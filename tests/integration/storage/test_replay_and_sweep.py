@@ -23,8 +23,9 @@ from storage_server.store.s3 import S3Store
 from storage_server.upkeep.sweep import Sweeper
 from storage_server.writing.recording import Recording
 from storage_server.writing.replay import Replay
-from tests.integration.storage.process import Process
-from tests.integration.storage.rig import CHUNK, Rig, accepted, chunk_of, noise, until
+from tests.support.storage_process import Process
+from tests.support.storage_rig import CHUNK, Rig, accepted, chunk_of, noise
+from tests.support.waiting import until
 
 Code = grpc.StatusCode
 

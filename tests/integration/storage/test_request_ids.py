@@ -12,7 +12,7 @@ from artstore.v1 import storage_pb2, types_pb2, uploads_pb2
 from mesh.calls.status import from_rpc_error
 from mesh.errors import Unavailable
 from storage_server.catalog.writes import Writes
-from tests.integration.storage.rig import CHUNK, Node, Rig, accepted, chunk_of, noise
+from tests.support.storage_rig import CHUNK, Node, Rig, accepted, chunk_of, noise
 
 Header = uploads_pb2.UploadHeader
 Code = grpc.StatusCode

@@ -11,8 +11,9 @@ import grpc
 import pytest
 
 from artstore.v1 import cache_pb2, cache_pb2_grpc, storage_pb2
-from tests.integration.storage.rig import Node, Rig, noise, until
-from tests.integration.storage.test_lazy_refresh import sql
+from tests.integration.storage.tables import sql
+from tests.support.storage_rig import Node, Rig, noise
+from tests.support.waiting import until
 
 Code = grpc.StatusCode
 

@@ -13,7 +13,8 @@ from artstore.v1 import uploads_pb2
 from mesh.errors import Unavailable
 from storage_server.catalog.pending import Pending
 from storage_server.catalog.writes import Writes
-from tests.integration.storage.rig import CHUNK, Node, Rig, accepted, chunk_of, noise, until
+from tests.support.storage_rig import CHUNK, Node, Rig, accepted, chunk_of, noise
+from tests.support.waiting import until
 
 Code = grpc.StatusCode
 MIB = 1024 * 1024

@@ -16,8 +16,9 @@ from storage_server.store.port import SIDECAR_SUFFIX
 from storage_server.store.s3_client import S3Client
 from storage_server.upkeep import maintenance
 from storage_server.writing import replay
-from tests.faults.store.s3_proxy import s3_proxy
-from tests.integration.storage.rig import Rig, noise, until
+from tests.support.s3_proxy import s3_proxy
+from tests.support.storage_rig import Rig, noise
+from tests.support.waiting import until
 
 Code = grpc.StatusCode
 MIB = 1024 * 1024

@@ -12,8 +12,9 @@ import orjson
 import pytest
 
 from artstore.v1 import storage_pb2, types_pb2, uploads_pb2
-from tests.integration.storage.rig import CHUNK, Node, Rig, accepted, chunk_of, noise, until
 from tests.support.caller import ended
+from tests.support.storage_rig import CHUNK, Node, Rig, accepted, chunk_of, noise
+from tests.support.waiting import until
 
 Finish = uploads_pb2.UploadFinish
 Header = uploads_pb2.UploadHeader

@@ -15,8 +15,9 @@ import pytest
 
 from artstore.v1 import storage_pb2, types_pb2
 from storage_server.element.session_lock import WAIT_SECONDS
-from tests.integration.storage.process import Process
-from tests.integration.storage.rig import Node, Rig, until
+from tests.support.storage_process import Process
+from tests.support.storage_rig import Node, Rig
+from tests.support.waiting import until
 
 Code = grpc.StatusCode
 

@@ -16,8 +16,9 @@ from storage_server.domain.naming import home_of
 from storage_server.store.name_index import NameIndex
 from storage_server.store.s3 import S3Store
 from storage_server.store.s3_client import S3Client
-from tests.integration.storage.rig import Node, Rig, until
 from tests.support.caller import ended
+from tests.support.storage_rig import Node, Rig
+from tests.support.waiting import until
 
 
 def get(node: Node, file_id: str) -> Any:

@@ -14,7 +14,7 @@ from mesh.errors import (
     StoreReadOnly,
     Unavailable,
 )
-from tests.unit.ingest.test_selection import NOW, an_element
+from tests.support.elements import NOW, an_element
 
 SILENT = NOW - 60
 FULL = ResourceExhausted("full", reason="NO_SPACE")

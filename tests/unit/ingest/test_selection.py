@@ -10,27 +10,9 @@ from hypothesis import strategies as st
 from ingest_server.placement.selection import choose
 from mesh.contract import MAX_REPORT_AGE_SECONDS
 from mesh.elements.seen import Mode, SeenElement
+from tests.support.elements import NOW, an_element
 
-NOW = 1_800_000_000.0
 FULL_PERCENT = {Mode.EDIT: 99, Mode.RW: 98}
-
-
-def an_element(element_id: str = "se-01", **changes: Any) -> SeenElement:
-    values: dict[str, Any] = {
-        "element_id": element_id,
-        "endpoint": "localhost:1",
-        "mode": Mode.EDIT,
-        "priority": 100,
-        "capacity_bytes": 1000,
-        "used_bytes": 0,
-        "reserved_bytes": 0,
-        "writable": True,
-        "is_writer": True,
-        "full": False,
-        "reported_at": NOW,
-        "heard_at": NOW,
-    }
-    return SeenElement(**values | changes)
 
 
 def ids(elements: Any, **arguments: Any) -> list[str]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from ingest_server.placement.suspects import Suspects
 from mesh.concurrency.breaker import Breaker
-from tests.unit.ingest.test_selection import an_element
+from tests.support.elements import an_element
 
 FAILED = an_element()
 REPORTED_SINCE = replace(FAILED, heard_at=FAILED.heard_at + 2)

@@ -17,8 +17,8 @@ import psutil
 import pytest
 
 from launch.forked import ForkServer, ForkServerGone
-from tests.services import wait_until
 from tests.support.mesh import wait_gone
+from tests.support.waiting import wait_until
 
 # Says what it is, and ends as it is told: by a code, or not at all.
 SERVER = """

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from launch import install
-from tests.services import clean_environment
 from tests.support.mesh import REPOSITORY
+from tests.support.services import clean_environment
 
 UNREACHABLE = "http://127.0.0.1:9/simple"
 

@@ -13,7 +13,7 @@ import pytest
 from mesh.elements.seen import SeenElement
 from mesh.elements.view import ElementView
 from mesh.errors import Unavailable
-from tests.unit.ingest.test_selection import an_element
+from tests.support.elements import an_element
 
 
 class Source:

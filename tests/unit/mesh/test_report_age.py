@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mesh.contract import MAX_REPORT_AGE_SECONDS
 from mesh.elements.seen import SeenElement, heard
-from tests.unit.ingest.test_selection import an_element
+from tests.support.elements import an_element
 
 WALL = 1_800_000_000.0
 REPORT_SECONDS = 5.0

@@ -12,7 +12,7 @@ from mesh.contract import MAX_REPORT_AGE_SECONDS
 from mesh.elements.seen import SeenElement
 from mesh.elements.view import ElementView
 from mesh.errors import Unavailable
-from tests.unit.ingest.test_selection import an_element
+from tests.support.elements import an_element
 
 
 class Sources:

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from storage_server.domain.naming import MAX_NAME_BYTES, is_sidecar_name
 from storage_server.domain.sidecar import encode
 from storage_server.sidecars.locate import locate, locate_blob
-from tests.integration.cache.renaming import FORMS, Form, renamed
-from tests.integration.cache.rig import a_sidecar, path_of
+from tests.support.cache_rig import a_sidecar, path_of
 from tests.support.memory_store import Memory, MemoryStore
+from tests.support.renaming import FORMS, Form, renamed
 
 names = st.text(
     st.characters(exclude_categories=("Cs",), exclude_characters="\0"), min_size=1, max_size=80

@@ -28,7 +28,7 @@ from storage_server.domain.sidecar import (
     encode,
 )
 from storage_server.domain.user_part import check_user_part
-from tests.unit.storage.sidecars import AT, a_sidecar, any_sidecar
+from tests.support.sidecars import AT, a_sidecar, any_sidecar
 
 
 @given(any_sidecar)

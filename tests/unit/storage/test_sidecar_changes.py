@@ -11,7 +11,7 @@ from mesh.errors import FailedPrecondition, InvalidArgument
 from storage_server.domain.sidecar import FileState, RetentionPolicy, decode, encode
 from storage_server.domain.sidecar_changes import moved, tombstoned, undeleted, updated
 from storage_server.domain.user_part import check_user_part
-from tests.unit.storage.sidecars import AT, a_sidecar
+from tests.support.sidecars import AT, a_sidecar
 
 LATER = AT + timedelta(hours=1)
 

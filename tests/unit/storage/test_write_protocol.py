@@ -32,7 +32,7 @@ from storage_server.writing.protocol import Step
 from storage_server.writing.recording import SidecarUncertain
 from storage_server.writing.view import FileView
 from tests.support.memory_element import MemoryElement
-from tests.unit.storage.sidecars import a_sidecar
+from tests.support.sidecars import a_sidecar
 
 ELEMENT = "storage-elem-01"
 BYTES = b"bytes"

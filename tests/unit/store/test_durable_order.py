@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from storage_server.store.local import LocalStore
-from tests.contract.store.blobs import store_blob
-from tests.unit.store.recorder import Recorder
+from tests.support.blobs import store_blob
+from tests.support.recorder import Recorder
 
 FOLDER = "2026/11/24/03"
 BLOB = f"{FOLDER}/blob"

@@ -8,7 +8,7 @@ import random
 import google_crc32c
 
 from storage_server.store.port import SealedBlob, Stage, Store
-from tests.contract.store.places import FOLDER
+from tests.support.places import FOLDER
 
 MIB = 1 << 20
 CHUNK = 512 * 1024

@@ -27,7 +27,7 @@ from artstore.v1 import (
 from mesh.server.server import MeshServer
 from storage_server.app import build
 from storage_server.settings import StorageSettings
-from tests.integration.cache.backdoor import S3Backdoor
+from tests.support.backdoor import S3Backdoor
 from tests.support.token_issuer import Signer
 
 ACCEPTED = "artstore-accepted"
@@ -264,15 +264,3 @@ async def accepted(call: Any) -> bool:
 
 def noise(size: int) -> bytes:
     return secrets.token_bytes(size)
-
-
-async def until(condition: Callable[[], Any], seconds: float = 10.0) -> None:
-    """Wait for what nothing announces, at most `seconds`. Coroutines are awaited."""
-    async with asyncio.timeout(seconds):
-        while True:
-            value = condition()
-            if asyncio.iscoroutine(value):
-                value = await value
-            if value:
-                return
-            await asyncio.sleep(0.02)

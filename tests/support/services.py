@@ -13,10 +13,9 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from bench.peers.seaweedfs import SeaweedFS
 from launch import environment, processes
 from launch.postgres import PostgresCluster
 from launch.valkey import ValkeyInstance
+from tests.support.waiting import wait_until
 
 START_SECONDS = 30.0
 # Files in memory, and how much of it must be free for the databases of a test run.
@@ -433,19 +433,6 @@ def _stands_still(pid: int) -> bool:
             # The state follows the name, which may contain anything.
             states.add(stat.read_text().rpartition(")")[2].split()[0])
     return states <= {"T", "Z"}
-
-
-def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    """Poll until `condition` holds.
-
-    Raises:
-        TimeoutError: it did not within `seconds`.
-    """
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"waited {seconds} s in vain: {what}")
-        time.sleep(0.02)
 
 
 def clean_environment() -> dict[str, str]:

@@ -12,9 +12,10 @@ import grpc
 import psutil
 
 from launch.processes import free_port
-from tests import forking
-from tests.integration.storage.rig import Node, Rig, until
-from tests.services import clean_environment
+from tests.support import forking
+from tests.support.services import clean_environment
+from tests.support.storage_rig import Node, Rig
+from tests.support.waiting import until
 
 
 class Process:
@@ -55,7 +56,7 @@ class Process:
         if arguments:
             command = [sys.executable, "-m", "storage_server", *arguments]
             self.process = psutil.Popen(
-                command, env=self.environment, cwd=Path(__file__).parents[3]
+                command, env=self.environment, cwd=Path(__file__).parents[2]
             )
         else:
             self.process = forking.start("storage_server", self.environment)

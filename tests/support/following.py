@@ -16,7 +16,8 @@ from mesh.follower.rows import CONTENT
 from mesh.follower.schema import create_statements
 from mesh.postgres.database import Database
 from storage_server.settings import StorageSettings
-from tests.integration.storage.rig import Node, until
+from tests.support.storage_rig import Node
+from tests.support.waiting import until
 
 TABLE = "replicas"
 

@@ -15,7 +15,7 @@ from functools import cache
 import psutil
 
 from launch.forked import ForkServer, ForkServerGone
-from tests.services import clean_environment
+from tests.support.services import clean_environment
 
 
 def start(module: str, environment: Mapping[str, str]) -> psutil.Process:

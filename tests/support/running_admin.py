@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import pytest
 
 from admin_server.app import build
 from admin_server.clock import Clock, utc_now
@@ -151,3 +152,10 @@ def report(storage_element_id: str = "se-01", **changes: Any) -> elements_pb2.St
         "epoch": "e1",
     }
     return elements_pb2.StorageElementReport(**{**values, **changes})
+
+
+async def code_of(call: Any) -> grpc.StatusCode:
+    """How a call is refused."""
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await call
+    return refused.value.code()

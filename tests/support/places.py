@@ -10,8 +10,8 @@ from typing import Any, Protocol
 from storage_server.store.local import LocalStore
 from storage_server.store.open import StoreConfig, open_store
 from storage_server.store.port import Store
-from tests.services import RcloneProcess, S3Account, S3Service
 from tests.support.memory_store import Memory, MemoryStore
+from tests.support.services import RcloneProcess, S3Account, S3Service
 
 PREFIX = "storage_element_01"
 FOLDER = "2026/11/24/03"

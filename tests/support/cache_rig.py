@@ -35,7 +35,7 @@ from storage_server.wiring.adapters import (
 from storage_server.wiring.cache import wire_cache
 from storage_server.wiring.files import WiredWriting, wire_writing
 from storage_server.wiring.upkeep import wire_opening
-from tests.integration.cache.backdoor import Backdoor
+from tests.support.backdoor import Backdoor
 
 ELEMENT_ID = "se-01"
 TTL_HOURS = 24
