@@ -174,4 +174,5 @@ async def test_a_first_start_before_postgresql_makes_everything_once_it_is_there
         assert error.code() is grpc.StatusCode.UNAVAILABLE
         await asyncio.to_thread(own_postgres.start)
         token = await eventually(lambda: admin.issue("admin"))
-        assert await admin.accepts(token)
+        # The elements are read a moment after the keys.
+        assert await eventually(lambda: admin.accepts(token))
