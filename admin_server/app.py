@@ -47,8 +47,14 @@ async def build(settings: AdminSettings, now: Clock = utc_now) -> AsyncIterator[
     text = settings.bootstrap_accounts.get_secret_value()
     bootstrap = await asyncio.to_thread(read_bootstrap, settings.bootstrap_file, text)
     database = PreparedDatabase(settings.admin_database_url)
-    elements = RegisteredElements(ElementTable(database), now=now)
     access = await wire_access(settings, database, now=now)
+    kept = access.keys.kids
+
+    def is_lost() -> bool:
+        """The database has none of the keys that an earlier run left on disk."""
+        return bool(kept) and kept.isdisjoint(access.keys.kids)
+
+    elements = RegisteredElements(ElementTable(database), now=now, is_lost=is_lost)
     token = OwnToken(access.issuer, settings.client_id or "admin", now=now)
     registry = wire_registry(settings, elements, token)
     server = MeshServer(

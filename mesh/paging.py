@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
@@ -147,11 +147,24 @@ class AskedPage:
         page = following[: self.size]
         return page, encode(self.made_for, key(page[-1])) if len(following) > self.size else ""
 
-    def page_by_position(self, entries: Sequence[T]) -> tuple[Sequence[T], str]:
-        """The same of a list without a sort key: all its `entries`, told apart by their place."""
-        start = max(0, self.after[0]) if self.after else 0
-        end = start + self.size
-        return entries[start:end], encode(self.made_for, [end]) if end < len(entries) else ""
+    def page_of_all(
+        self,
+        entries: Iterable[T],
+        key: Callable[[T], tuple[Any, ...]],
+        *,
+        descending: bool = False,
+    ) -> tuple[Sequence[T], str]:
+        """The same of `entries` in any order, told and not told: all there are now.
+
+        Args:
+            key: the sort key of an entry, which no other has and which never changes, so that
+                what comes and goes between two pages doubles or hides nothing else.
+            descending: the largest key is told first.
+        """
+        after, rest = self.after, sorted(entries, key=key, reverse=descending)
+        if after is not None:
+            rest = [e for e in rest if (key(e) < after if descending else key(e) > after)]
+        return self.page(rest, key)
 
 
 def _text(part: object) -> str:

@@ -8,7 +8,8 @@ table first. Another admin's reports and decisions are read from the table as of
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+import time
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 
 import structlog
@@ -17,11 +18,14 @@ from admin_server.clock import Clock
 from admin_server.elements.element import AllTold, RegisteredElement, Removed, Report
 from admin_server.elements.table import ElementTable
 from admin_server.elements.watchers import Watcher
+from mesh.contract import REPORT_INTERVAL_SECONDS
 from mesh.elements.seen import ELEMENT_ID
 from mesh.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 
 SYNC_SECONDS = 2.0
 LOOK_SECONDS = 0.5
+# Within so long every element that runs has reported, also to a table that was lost.
+REPORTED_SECONDS = REPORT_INTERVAL_SECONDS + 1.0
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -32,9 +36,17 @@ class RegisteredElements:
     Args:
         table: where they are kept.
         now: clock; reports are stamped with it, not with the element's.
+        is_lost: whether the table was lost, and is a new one. Without an element it says nothing
+            then, for six seconds from its first reading.
     """
 
-    def __init__(self, table: ElementTable, *, now: Clock) -> None:
+    def __init__(
+        self,
+        table: ElementTable,
+        *,
+        now: Clock,
+        is_lost: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._table = table
         self._now = now
         self._known: dict[str, RegisteredElement] = {}
@@ -43,6 +55,8 @@ class RegisteredElements:
         self._watchers: set[Watcher] = set()
         self._table_turn = asyncio.Lock()
         self._loaded = False
+        self._is_lost = is_lost
+        self._all_reported_at = float("inf")
 
     @property
     def loaded(self) -> bool:
@@ -79,7 +93,7 @@ class RegisteredElements:
 
         Raises:
             NotFound: no such element.
-            Unavailable: not known here, and the table was never read.
+            Unavailable: not known here, and the table was never read or seems to be lost.
         """
         element = self._known.get(storage_element_id)
         if element is None:
@@ -91,7 +105,7 @@ class RegisteredElements:
         """All elements, or those in that mode, lowest priority number first.
 
         Raises:
-            Unavailable: the table was never read.
+            Unavailable: the table was never read, or seems to be lost.
         """
         self._require_loaded()
         found = (e for e in self._known.values() if not mode or e.report.mode == mode)
@@ -190,6 +204,8 @@ class RegisteredElements:
             self._unwritten.discard(storage_element_id)
             for watcher in self._watchers:
                 watcher.tell(storage_element_id)
+        if not self._loaded:
+            self._all_reported_at = time.monotonic() + REPORTED_SECONDS
         self._loaded = True
 
     def _newer(self, stored: RegisteredElement) -> RegisteredElement:
@@ -224,6 +240,8 @@ class RegisteredElements:
     def _require_loaded(self) -> None:
         if not self._loaded:
             raise Unavailable("elements are not known yet: admin's database is not answering")
+        if not self._known and time.monotonic() < self._all_reported_at and self._is_lost():
+            raise Unavailable("elements are not known yet: admin's database is new, none reported")
 
 
 def _no_such(storage_element_id: str) -> NotFound:

@@ -47,5 +47,5 @@ async def wire_access(settings: AdminSettings, database: Database, *, now: Clock
         directory=AccountDirectory(accounts, hasher, now=now),
         login=Login(accounts, hasher, WrongAttempts(), now=now),
         issuer=TokenIssuer(rotation, lifetime_seconds=settings.token_seconds, now=now),
-        keys=await asyncio.to_thread(KeySet, settings.keys_file, rotation.jwks),
+        keys=await asyncio.to_thread(KeySet, settings.keys_file, rotation.jwks, waits=True),
     )

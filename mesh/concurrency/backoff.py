@@ -8,15 +8,16 @@ from collections.abc import Callable
 
 
 class Backoff:
-    """Full jitter: each pause is anything up to a limit that grows with every failure.
+    """Equal jitter: each pause is half to the whole of a limit that grows with every failure.
 
-    Whoever failed together, because one server went, does not come back together.
+    Whoever failed together, because one server went, does not come back together; and nobody
+    comes back at once.
 
     Args:
         first_seconds: the limit of the first pause.
         max_seconds: of any pause; as the first one unless given, so that they do not grow.
         factor: by which the limit grows.
-        spread: gives a number from 0 to 1.
+        spread: gives a number from 0 to 1: no more than half the limit to the whole of it.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class Backoff:
         """Seconds to pause now; the next pause may be longer."""
         limit = min(self._limit, self._max)
         self._limit = min(limit * self._factor, self._max)
-        return limit * self._spread()
+        return limit * (1 + self._spread()) / 2
 
     def reset(self) -> None:
         """It went well: begin with the first pause again."""

@@ -1,8 +1,9 @@
 """The one view of the elements that every server goes by, kept fresh in the background.
 
-Redis is read every second, admin's list every five, every second while Redis gives nothing, and
-at once when an element reports to Redis that is not on it. Both are merged: the younger report of
-an element wins (`seen.heard`), and the priority is the one that admin's list says. An
+Redis is read every second, and walked through every 15 s for elements that nobody named. Admin's
+list is read every five, every second while Redis gives nothing, and at once when an element
+reports to Redis that is not on it. Both are merged: the younger report of an element wins
+(`seen.heard`), and the priority is the one that admin's list says. An
 element that was once seen keeps its endpoint here, so that its resumable uploads are found while
 its reports are missing; it is forgotten when admin lists it no more and it does not report either.
 """
@@ -30,7 +31,9 @@ from mesh.redis import translated
 
 REDIS_INTERVAL_SECONDS = 1.0
 ADMIN_INTERVAL_SECONDS = 5.0
-WALK_INTERVAL_SECONDS = 30.0
+# Elements that admin does not list, and whose announcement got lost, are found no later. It is well
+# below mesh.follower.fleet.GONE_SECONDS, after which their files would be dropped.
+WALK_INTERVAL_SECONDS = 15.0
 # Before an element is said not to exist admin is asked, but not more often than this.
 LOOK_SECONDS = 0.05
 # A burst of hints becomes one reading.
@@ -81,6 +84,7 @@ class ElementView:
         self._reports_work = False
         # Whether Redis answered, with reports or without.
         self._redis_works = True
+        self._redis_read_at = float("-inf")
         self._registry_works = False
         self._registry_turn = asyncio.Lock()
         self._registry_asked_at = float("-inf")
@@ -172,6 +176,11 @@ class ElementView:
             self._hinted.add(element_id)
         self._wanted.ring()
 
+    def walk(self) -> None:
+        """Hints may have been missed: look in Redis for elements that nobody named."""
+        self._walked_at = float("-inf")
+        self._wanted.ring()
+
     async def follow_reports(self) -> None:
         """Read Redis again and again until cancelled."""
         wanted = self._wanted.listen()
@@ -200,14 +209,14 @@ class ElementView:
         Args:
             walk: look for elements that nobody named yet.
         """
+        asked_at = self._clock()
         try:
             self._merge(
                 self._reports, await self._reports.read(self._elements.keys() | self._hinted)
             )
             self._hinted -= self._elements.keys()
-            # Admin's list names new elements too; without it they must be looked for.
-            due = not self._registry_works and self._is_due(WALK_INTERVAL_SECONDS)
-            if walk or due or not self._elements:
+            # Neither admin's list nor a hint names each of them.
+            if walk or self._is_due(WALK_INTERVAL_SECONDS) or not self._elements:
                 self._walked_at = self._clock()
                 new = await self._reports.find_ids() - self._elements.keys()
                 self._merge(self._reports, await self._reports.read(new))
@@ -219,7 +228,7 @@ class ElementView:
             if self._reports_work:
                 _log.warning("element reports: Redis is not answering", reason=exc.message)
             return False
-        self._redis_works = True
+        self._redis_works, self._redis_read_at = True, asked_at
         return self.count_fresh() > 0
 
     def _is_due(self, interval_seconds: float) -> bool:
@@ -246,13 +255,19 @@ class ElementView:
 
     def _forget_all_but(self, listed: Collection[str]) -> None:
         """Drop elements that admin lists no more, unless they may be reporting to Redis."""
-        if not self._redis_works:
-            return
         now = self._clock()
         for element in self.all():
-            if element.element_id not in listed and not element.is_fresh(now):
-                del self._elements[element.element_id], self._found_at[element.element_id]
-                _log.info("storage element forgotten", element=element.element_id)
+            element_id = element.element_id
+            if element_id in listed or element.is_fresh(now):
+                continue
+            if self._redis_works or self._never_reported(element_id):
+                del self._elements[element_id], self._found_at[element_id]
+                _log.info("storage element forgotten", element=element_id)
+
+    def _never_reported(self, element_id: str) -> bool:
+        """Whether Redis was asked for the element, and had nothing of it."""
+        asked = self._found_at[element_id] <= self._redis_read_at
+        return asked and (self._reports, element_id) not in self._read
 
     def _merge(self, source: object, read: Iterable[SeenElement]) -> None:
         for element in (self._heard(source, each) for each in read):
@@ -286,7 +301,8 @@ def follow_elements(redis: Any, link: AdminLink, background: Background) -> Elem
 async def follow_hints(client: Any, elements: ElementView) -> None:
     """Read the reports whenever an element says on Redis that it changed, until cancelled.
 
-    A hint may get lost: the reports are read every second anyway.
+    A hint may get lost: the reports of known elements are read every second anyway, and Redis is
+    walked through at each subscription and every 15 s.
 
     Raises:
         Unavailable: the connection broke; start again.
@@ -295,7 +311,7 @@ async def follow_hints(client: Any, elements: ElementView) -> None:
         async with client.pubsub(ignore_subscribe_messages=True) as subscription:
             await subscription.subscribe(REPORT_CHANNEL)
             # What was published before was missed.
-            elements.hint()
+            elements.walk()
             while True:
                 message = await subscription.get_message(timeout=HINT_WAIT_SECONDS)
                 if message is not None:

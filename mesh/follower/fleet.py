@@ -31,8 +31,10 @@ LOOK_SECONDS = 0.1
 # After an element is no part of the mesh any more its files are dropped from the table.
 GONE_SECONDS = 30.0
 STATUS_AGE_SECONDS = 5.0
-# A snapshot that was asked for is given up after so many failures, or so long without progress.
+# A snapshot that was asked for is given up after so many failures, the last of them so long after
+# the first, or so long without progress.
 MOST_FAILURES = 3
+FAILING_SECONDS = 1.0
 PATIENCE_SECONDS = 15.0
 
 
@@ -145,6 +147,7 @@ class FollowerFleet:
             self._followed[element_id].follower.ask()
         first: SyncStatus | None = None
         last, moved_at = None, time.monotonic()
+        failures, failing_since = 0, 0.0
         while True:
             status = await self._status(element_id)
             if status is not None:
@@ -154,7 +157,12 @@ class FollowerFleet:
                 sign = (status.snapshot_files, status.snapshot_alive_at)
                 if sign != last:
                     last, moved_at = sign, time.monotonic()
-                failed = status.failures - first.failures >= MOST_FAILURES
+                failed = False
+                if status.failures - first.failures > failures:
+                    failing_since = failing_since if failures else time.monotonic()
+                    failures = status.failures - first.failures
+                    lasting = time.monotonic() - failing_since >= FAILING_SECONDS
+                    failed = lasting and failures >= MOST_FAILURES
                 stuck = time.monotonic() - moved_at > PATIENCE_SECONDS
                 if failed or stuck or time.monotonic() >= deadline:
                     reason = status.last_error or "its snapshot is not applied yet"

@@ -52,15 +52,22 @@ class KeySet:
     Args:
         path: JWKS file the keys survive a restart in; None keeps them in memory only.
         fetch: asks admin for its JWKS; may raise any ArtStoreError.
+        waits: nothing is said about a token of an unknown key while `fetch` fails; else it is
+            refused, and its owner gets another one from admin. For admin itself.
     """
 
-    def __init__(self, path: Path | None = None, fetch: Fetcher | None = None) -> None:
+    def __init__(
+        self, path: Path | None = None, fetch: Fetcher | None = None, *, waits: bool = False
+    ) -> None:
         self._path = path
         self._fetch = fetch
         self._keys: dict[str, jwt.PyJWK] = {}
         self._stored: Mapping[str, Any] = {}
         self._asked_at = -MIN_REFRESH_SECONDS
         self._asking = SingleFlight[str, None]()
+        self._waits = waits
+        # Whether `fetch`, when it was asked last, said which keys there are.
+        self._answered = fetch is None
         self.version = 0
         if path is not None:
             self._load(path)
@@ -73,6 +80,11 @@ class KeySet:
     def jwks(self) -> Mapping[str, Any]:
         """The JWKS as it was taken over last; empty when no key is known."""
         return self._stored
+
+    @property
+    def kids(self) -> frozenset[str]:
+        """The ids of the keys that are known."""
+        return frozenset(self._keys)
 
     def get(self, kid: str) -> jwt.PyJWK | None:
         """The key of that id, or None."""
@@ -111,8 +123,13 @@ class KeySet:
             async with asyncio.timeout(REFRESH_TIMEOUT_SECONDS):
                 jwks = await self._fetch()
         except TimeoutError as exc:
+            self._answered = False
             raise Unavailable("admin does not answer with its signing keys") from exc
+        except Exception:
+            self._answered = False
+            raise
         self.replace(jwks)
+        self._answered = True
         if self._path is not None and self._kept_version != self.version:
             version, text = self.version, json.dumps(dict(self._stored))
             await asyncio.to_thread(_write_private, self._path, text)
@@ -122,7 +139,8 @@ class KeySet:
         """The key `kid`, asking admin for it if need be, at most every two seconds.
 
         Raises:
-            Unavailable: no key at all is known, so nothing can be said about any token.
+            Unavailable: no key at all is known, or this one is not and `fetch` fails (see
+                `waits`): nothing can be said about the token.
         """
         key = self._keys.get(kid)
         if key is not None:
@@ -130,9 +148,14 @@ class KeySet:
         due = time.monotonic() - self._asked_at >= MIN_REFRESH_SECONDS
         if due or _ALL_KEYS in self._asking:
             await self._asking.run(_ALL_KEYS, self._refresh_quietly)
-        if not self._keys:
-            raise Unavailable("admin's signing keys are not known yet: tokens cannot be verified")
-        return self._keys.get(kid)
+        key = self._keys.get(kid)
+        unsure = self._waits and not self._answered
+        if key is None and (unsure or not self._keys):
+            raise Unavailable(
+                "the access token's key is not known, and it is not known now which keys there"
+                " are: tokens cannot be verified"
+            )
+        return key
 
     async def _refresh_quietly(self) -> None:
         self._asked_at = time.monotonic()

@@ -84,15 +84,19 @@ class OperationServicer(OperationServiceServicer):
     ) -> pb.ListOperationsResponse:
         """See the proto."""
         made_for = ("operations", sorted(request.kinds), sorted(request.states))
-        asked = AskedPage.of(request, made_for, int)
+        asked = AskedPage.of(request, made_for, datetime, str)
         found = [
-            message
+            (one, message)
             for one in self._operations.newest_first()
             if _matches(message := to_message(one, self._element_id), request)
         ]
-        page, token = asked.page_by_position(found)
+        page, token = asked.page_of_all(
+            found, lambda each: (each[0].started_at, each[0].operation_id), descending=True
+        )
         return pb.ListOperationsResponse(
-            operations=page, next_page_token=token, total_size=len(found)
+            operations=[message for _, message in page],
+            next_page_token=token,
+            total_size=len(found),
         )
 
     async def WatchOperation(

@@ -13,11 +13,14 @@ import atexit
 import json
 import logging
 import logging.handlers
+import os
 import sys
 import threading
 from collections import deque
 from collections.abc import MutableMapping
+from contextlib import suppress
 from datetime import UTC, datetime
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -62,9 +65,38 @@ class _Left(logging.Handler):
 class LogFile(_Left, logging.handlers.WatchedFileHandler):
     """Appends to the file that has the path now."""
 
+    def let_go(self) -> None:
+        """Close the file, whatever it did not take: the next lines open it, or a new one.
+
+        logging would flush it again before it lets go, and never get past that.
+        """
+        stream, self.stream = self.stream, None
+        if stream is not None:
+            with suppress(OSError, ValueError):
+                stream.close()
+
+    def _open(self) -> TextIOWrapper:
+        stream = super()._open()
+        if _ends_within_a_line(Path(self.baseFilename)):
+            stream.write("\n")
+        return stream
+
+
+def _ends_within_a_line(path: Path) -> bool:
+    """Whether the last line was cut off, as by a disk that was full."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            return size > 0 and os.pread(file.fileno(), 1, size - 1) != b"\n"
+    except OSError:
+        return False
+
 
 class LogStream(_Left, logging.StreamHandler[TextIO]):
     """Writes to a stream that is open already."""
+
+    def let_go(self) -> None:
+        """It is the only one there is: what it did not take may go out later."""
 
 
 class LineWriter:
@@ -109,6 +141,7 @@ class LineWriter:
                         self._output.stream.flush()
                 except (OSError, ValueError):
                     dropped_lines.inc(len(batch))
+                    self._output.let_go()
 
     def close(self) -> None:
         """Write the rest and end the thread; an output that is stuck is left alone."""

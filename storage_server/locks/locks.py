@@ -138,7 +138,7 @@ class ElementLocks:
         """The locks held on the element, highest priority first."""
         found = await self._run(scripts.LIST, [self._locks_key], [])
         return sorted(
-            (entry_of(raw) for raw in found[1:]), key=lambda lock: (lock.kind, lock.fence)
+            (entry_of(raw) for raw in found[1:]), key=lambda lock: (lock.kind, lock.file_id)
         )
 
     async def seize(self, kind: LockKind, *, file_id: str = "", fence: int = 0) -> bool:

@@ -62,7 +62,8 @@ class Reports:
         self._key = REPORT_KEY_PREFIX + element.element_id
         self._other_writer_until = 0.0
         self._told: dict[str, str] = {}
-        self._last_reason = ""
+        # Of no report yet, so that the first one is news, whatever rang before anybody listened.
+        self._last_reason: str | None = None
         self._changes = element.changed.listen()
         self._admin_due = Bell()
 

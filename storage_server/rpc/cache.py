@@ -154,9 +154,9 @@ class CacheServicer(CacheServiceServicer):
         self, request: cache_pb2.ListLocksRequest, context: Any
     ) -> cache_pb2.ListLocksResponse:
         """See the proto."""
-        asked = AskedPage.of(request, ("locks",), int)
+        asked = AskedPage.of(request, ("locks",), int, str)
         locks = await self._cache.list_locks()
-        page, token = asked.page_by_position(locks)
+        page, token = asked.page_of_all(locks, lambda lock: (int(lock.kind), lock.file_id))
         return cache_pb2.ListLocksResponse(
             locks=[_lock(lock) for lock in page], next_page_token=token, total_size=len(locks)
         )

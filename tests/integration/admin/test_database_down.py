@@ -176,4 +176,18 @@ async def test_a_first_start_before_postgresql_makes_everything_once_it_is_there
         assert error.code() is grpc.StatusCode.UNAVAILABLE
         await asyncio.to_thread(own_postgres.start)
         token = await eventually(lambda: admin.issue("admin"))
-        assert await admin.accepts(token)
+        # The elements are read a moment after the keys.
+        assert await eventually(lambda: admin.accepts(token))
+
+
+async def test_with_a_database_that_lost_all_elements_none_is_denied_before_they_report(
+    own_postgres: PostgresProcess, tmp_path: Path
+) -> None:
+    async with running_admin(own_postgres.create_database(), tmp_path) as admin:
+        await register(admin)
+    async with running_admin(own_postgres.create_database(), tmp_path) as admin:
+        error = await refused(listed(admin))
+        assert error.code() is grpc.StatusCode.UNAVAILABLE
+        assert retry_seconds(error) > 0
+        await register(admin)
+        assert [one.storage_element_id for one in (await listed(admin)).elements] == ["se-01"]

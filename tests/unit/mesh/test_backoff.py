@@ -32,12 +32,21 @@ def test_without_a_longest_they_do_not_grow() -> None:
 
 
 @given(st.floats(0, 1), st.floats(0.01, 10), st.floats(0.01, 100), st.integers(1, 2000))
-def test_any_pause_is_between_nothing_and_the_longest(
+def test_any_pause_is_between_half_a_limit_and_the_longest(
     spread: float, first: float, most: float, tries: int
 ) -> None:
     backoff = Backoff(first, most, spread=lambda: spread)
-    assert all(0 <= pause <= most for pause in longest(backoff, tries))
+    least = min(first, most) / 2
+    assert all(least <= pause <= most for pause in longest(backoff, tries))
+
+
+@given(st.floats(0, 1), st.floats(0.01, 10))
+def test_a_fixed_pause_is_never_short_and_never_longer_than_said(
+    spread: float, seconds: float
+) -> None:
+    backoff = Backoff(seconds, spread=lambda: spread)
+    assert all(seconds / 2 <= pause <= seconds for pause in longest(backoff, 3))
 
 
 async def test_it_waits_for_its_pause() -> None:
-    await Backoff(60.0, spread=lambda: 0.0).pause()
+    await Backoff(0.002, spread=lambda: 0.0).pause()

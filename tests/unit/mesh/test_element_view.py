@@ -7,12 +7,21 @@ import time
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from mesh.concurrency.watched import cancel_and_wait
 from mesh.elements.seen import SeenElement
-from mesh.elements.view import ElementView
+from mesh.elements.view import (
+    REDIS_INTERVAL_SECONDS,
+    WALK_INTERVAL_SECONDS,
+    ElementView,
+    follow_hints,
+)
 from mesh.errors import Unavailable
+from mesh.follower.fleet import DISCOVERY_SECONDS, GONE_SECONDS
 from tests.support.elements import an_element
 
 
@@ -44,6 +53,22 @@ class Reports(Source):
 class Registry(Source):
     async def read(self) -> list[SeenElement]:
         return self._answer(self.elements)
+
+
+class Subscription:
+    """A channel that nothing is published on."""
+
+    async def __aenter__(self) -> Subscription:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        return
+
+    async def subscribe(self, channel: str) -> None:
+        return
+
+    async def get_message(self, timeout: float) -> None:
+        await asyncio.sleep(timeout)
 
 
 @asynccontextmanager
@@ -123,6 +148,50 @@ async def test_without_admin_elements_are_found_by_walking_redis_once() -> None:
         await _hinted(elements, reports)
         assert [e.element_id for e in elements.all()] == ["se-01"]
         assert reports.walks == 1
+
+
+async def test_an_element_that_nobody_names_is_found_by_the_next_walk() -> None:
+    reports, registry = Reports(), Registry(an_element(reported_at=time.time()))
+    now = 1000.0
+    elements = ElementView(reports, registry, clock=lambda: now)
+    await elements._read_registry()
+    await elements._read_reports()
+    reports.elements["se-02"] = an_element("se-02", reported_at=time.time())
+    now += WALK_INTERVAL_SECONDS - 1
+    await elements._read_reports()
+    assert set(elements.endpoints()) == {"se-01"}
+    now += 2
+    await elements._read_reports()
+    assert set(elements.endpoints()) == {"se-01", "se-02"}
+
+
+async def test_one_that_admin_lists_and_redis_has_is_joined_by_those_that_only_redis_has() -> None:
+    now = time.time()
+    reports = Reports(an_element(reported_at=now), an_element("se-02", reported_at=now))
+    elements = ElementView(reports, Registry(an_element(reported_at=now)))
+    elements._registry_works = await elements._read_registry()
+    await elements._read_reports()
+    assert set(elements.endpoints()) == {"se-01", "se-02"}
+
+
+async def test_a_new_subscription_brings_what_was_announced_before_it() -> None:
+    now = time.time()
+    reports, registry = Reports(an_element(reported_at=now)), Registry(an_element())
+    async with following(reports, registry) as elements:
+        await elements.ready()
+        await _hinted(elements, reports)
+        reports.elements["se-02"] = an_element("se-02", reported_at=now)
+        client: Any = SimpleNamespace(pubsub=lambda **_: Subscription())
+        listening = asyncio.create_task(follow_hints(client, elements))
+        async with asyncio.timeout(2):
+            while "se-02" not in elements.endpoints():  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+        await cancel_and_wait(listening)
+
+
+def test_files_are_dropped_only_after_a_walk_has_not_found_their_element() -> None:
+    turns = REDIS_INTERVAL_SECONDS + DISCOVERY_SECONDS
+    assert WALK_INTERVAL_SECONDS + turns < GONE_SECONDS
 
 
 async def test_a_hint_brings_an_element_that_nobody_listed() -> None:

@@ -181,6 +181,31 @@ def test_it_goes_on_when_the_folder_was_away_and_counts_what_was_lost(log_file: 
     assert [line["event"] for line in lines(log_file)] == ["after"]
 
 
+def test_a_full_disk_costs_lines_and_the_file_that_was_on_it_is_let_go(tmp_path: Path) -> None:
+    path = tmp_path / "server.log"
+    path.symlink_to("/dev/full")
+    dropped = logs.dropped_lines._value.get()
+    output = logs.LogFile(path, encoding="utf-8")
+    full = output.stream
+    writer = logs.LineWriter(output)
+    writer.put(b"lost", now=True)
+    until(lambda: logs.dropped_lines._value.get() == dropped + 1)
+    path.unlink()
+    writer.put(b"kept", now=True)
+    writer.close()
+    assert path.read_text() == "kept\n"
+    assert full.closed
+
+
+def test_a_line_that_was_cut_off_does_not_spoil_the_next_one(tmp_path: Path) -> None:
+    path = tmp_path / "server.log"
+    path.write_text("whole\ncut o")
+    writer = logs.LineWriter(logs.LogFile(path, encoding="utf-8"))
+    writer.put(b"next")
+    writer.close()
+    assert path.read_text().splitlines() == ["whole", "cut o", "next"]
+
+
 def test_a_reader_that_is_gone_costs_the_lines_and_nothing_else() -> None:
     reading, writing = os.pipe()
     os.close(reading)

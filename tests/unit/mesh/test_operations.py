@@ -8,8 +8,10 @@ from collections.abc import Awaitable, Callable
 import pytest
 from prometheus_client import REGISTRY
 
+from artstore.v1 import operations_pb2 as pb
 from mesh.errors import Aborted, AlreadyExists, InvalidArgument, Unavailable
 from mesh.operations import Operation, Operations, State
+from mesh.operations.servicer import OperationServicer
 
 
 def counting(results: list[int]) -> Callable[[Operation], Awaitable[int]]:
@@ -126,3 +128,18 @@ async def test_a_watcher_sees_how_far_it_is_and_how_fast() -> None:
     assert operation.rate > 40
     operation.begin("hashing", total=10)
     assert (operation.done, operation.total, operation.rate) == (0, 10, 0)
+
+
+async def test_one_that_starts_between_two_pages_doubles_none() -> None:
+    operations = Operations()
+    servicer = OperationServicer(operations)
+    for name in ("first", "second", "third"):
+        await operations.run("check", name, counting([]))
+    request = pb.ListOperationsRequest(page_size=2)
+    page = await servicer.ListOperations(request, None)
+    await operations.run("check", "fourth", counting([]))
+    request.page_token = page.next_page_token
+    rest = await servicer.ListOperations(request, None)
+    told = [one.operation_id for one in (*page.operations, *rest.operations)]
+    assert told == ["third", "second", "first"]
+    assert not rest.next_page_token

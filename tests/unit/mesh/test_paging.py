@@ -171,7 +171,7 @@ def test_page_sizes_are_never_negative_and_have_a_default_of_their_own() -> None
 def test_pages_hold_every_entry_once_and_in_order(entries: list[int], size: int) -> None:
     entries.sort()
     by_key: list[int] = []
-    by_place: list[int] = []
+    of_all: list[int] = []
     request = SimpleNamespace(page_size=size, page_token="")
     while True:
         asked = AskedPage.of(request, ("numbers",), int)
@@ -182,14 +182,27 @@ def test_pages_hold_every_entry_once_and_in_order(entries: list[int], size: int)
         if not request.page_token:
             break
     while True:
-        asked = AskedPage.of(request, ("places",), int)
-        page, request.page_token = asked.page_by_position(entries)
-        by_place += page
+        asked = AskedPage.of(request, ("all",), int)
+        page, request.page_token = asked.page_of_all(reversed(entries), lambda n: (n,))
+        of_all += page
         if not request.page_token:
             break
-    assert by_key == by_place == entries
+    assert by_key == of_all == entries
 
 
-def test_a_place_before_the_first_is_the_first() -> None:
-    asked = AskedPage.read(2, encode(("places",), (-5,)), ("places",), int)
-    assert asked.page_by_position([1, 2, 3])[0] == [1, 2]
+@pytest.mark.parametrize("descending", [False, True])
+def test_what_comes_and_goes_between_two_pages_doubles_and_hides_nothing_else(
+    descending: bool,
+) -> None:
+    entries = [1, 3, 5, 7, 9, 11]
+    request = SimpleNamespace(page_size=2, page_token="")
+    told: list[int] = []
+    while not told or request.page_token:
+        asked = AskedPage.of(request, ("all",), int)
+        page, request.page_token = asked.page_of_all(entries, lambda n: (n,), descending=descending)
+        told += page
+        if len(told) == 2:
+            # Between what was told and what was not, and one that was told.
+            entries.insert(3, 6)
+            entries.remove(told[0])
+    assert told == sorted([1, 3, 5, 6, 7, 9, 11], reverse=descending)

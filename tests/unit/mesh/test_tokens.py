@@ -212,3 +212,41 @@ async def test_without_any_key_nothing_is_said_about_a_token(signer: Signer) -> 
 
     with pytest.raises(Unavailable):
         await TokenVerifier(KeySet(fetch=down)).verify(signer.token())
+
+
+async def test_a_key_that_is_newer_than_the_kept_ones_is_no_verdict_while_admin_is_down(
+    signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, answers = 0, False
+
+    async def fetch() -> dict[str, Any]:
+        nonlocal asked
+        asked += 1
+        if not answers:
+            raise Unavailable("admin's database is down")
+        return {"keys": [*signer.jwks()["keys"], *newer.jwks()["keys"]]}
+
+    newer = Signer("newer")
+    keys = KeySet(fetch=fetch, waits=True)
+    keys.replace(signer.jwks())
+    verifier = TokenVerifier(keys)
+    assert await verifier.verify(signer.token())
+    for kid in ("newer", *(f"made up {number}" for number in range(20))):
+        with pytest.raises(Unavailable):
+            await verifier.verify(newer.token(header={"kid": kid}))
+    assert asked == 1
+    answers = True
+    monkeypatch.setattr(tokens, "MIN_REFRESH_SECONDS", 0.0)
+    assert await verifier.verify(newer.token())
+    with pytest.raises(Unauthenticated):
+        await verifier.verify(newer.token(header={"kid": "made up"}))
+
+
+async def test_elsewhere_it_is_refused_so_that_its_owner_gets_another_one(signer: Signer) -> None:
+    async def down() -> dict[str, Any]:
+        raise Unavailable("admin is down")
+
+    keys = KeySet(fetch=down)
+    keys.replace(signer.jwks())
+    with pytest.raises(Unauthenticated):
+        await TokenVerifier(keys).verify(Signer("newer").token())

@@ -118,6 +118,20 @@ async def test_while_either_is_down_nothing_is_forgotten(
     assert set(view.endpoints()) == {"se-01", "se-04"}
 
 
+async def test_one_that_only_admin_knew_is_forgotten_though_valkey_is_down(
+    sources: Sources, view: ElementView
+) -> None:
+    sources.reports, sources.listed = {"se-01": "a:1"}, {"se-01": "a:1", "se-04": "a:4"}
+    await look(sources, view)
+    await view._read_reports()
+    assert set(view.endpoints()) == {"se-01", "se-04"}
+    del sources.listed["se-04"]
+    sources.reports = None
+    await sources.pass_time(view)
+    await look(sources, view)
+    assert set(view.endpoints()) == {"se-01"}
+
+
 async def test_without_admin_nobody_knows_all(sources: Sources, view: ElementView) -> None:
     sources.reports, sources.listed = {"se-01": "a:1"}, None
     await look(sources, view)
