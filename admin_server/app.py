@@ -12,7 +12,6 @@ from admin_server.accounts.table import AccountTable
 from admin_server.chores import prepare_in, repeat
 from admin_server.clock import Clock, utc_now
 from admin_server.elements.registered import LOOK_SECONDS, SYNC_SECONDS, RegisteredElements
-from admin_server.elements.table import ElementTable
 from admin_server.prepared_database import PreparedDatabase
 from admin_server.registry.following import OwnToken
 from admin_server.rpc.accounts import AccountServicer
@@ -23,7 +22,7 @@ from admin_server.rpc.tokens import TokenServicer
 from admin_server.settings import AdminSettings
 from admin_server.wiring.access import Access, wire_access
 from admin_server.wiring.health import wire_health
-from admin_server.wiring.registry import Registry, follow, keep_tables, wire_registry
+from admin_server.wiring.registry import Registry, follow, keep_tables, wire_elements, wire_registry
 from artstore.v1.server_pb2 import ServerKind
 from mesh.concurrency.background import Background
 from mesh.errors import Unavailable
@@ -48,13 +47,7 @@ async def build(settings: AdminSettings, now: Clock = utc_now) -> AsyncIterator[
     bootstrap = await asyncio.to_thread(read_bootstrap, settings.bootstrap_file, text)
     database = PreparedDatabase(settings.admin_database_url)
     access = await wire_access(settings, database, now=now)
-    kept = access.keys.kids
-
-    def is_lost() -> bool:
-        """The database has none of the keys that an earlier run left on disk."""
-        return bool(kept) and kept.isdisjoint(access.keys.kids)
-
-    elements = RegisteredElements(ElementTable(database), now=now, is_lost=is_lost)
+    elements = wire_elements(database, access.keys, now=now)
     token = OwnToken(access.issuer, settings.client_id or "admin", now=now)
     registry = wire_registry(settings, elements, token)
     server = MeshServer(

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
+from admin_server.clock import Clock
 from admin_server.elements.registered import RegisteredElements
+from admin_server.elements.table import ElementTable
 from admin_server.prepared_database import TIMEOUT_SECONDS, PreparedDatabase
 from admin_server.registry.channels import ElementChannels
 from admin_server.registry.following import OwnToken, registry_fleet, unread_elements
@@ -15,6 +17,7 @@ from admin_server.registry.tables import registry_tables
 from admin_server.settings import AdminSettings
 from mesh.follower import FollowerFleet
 from mesh.follower.tables import RebuildableTables
+from mesh.identity.tokens import KeySet
 from mesh.postgres.database import Database
 from mesh.postgres.failures import EVERYTHING
 
@@ -40,6 +43,17 @@ class Registry:
     fleet: FollowerFleet
     files: FileRegistry
     holds: Holds
+
+
+def wire_elements(database: Database, keys: KeySet, *, now: Clock) -> RegisteredElements:
+    """The elements, as they register and report."""
+    kept = keys.kids
+
+    def is_lost() -> bool:
+        """The database has none of the keys that an earlier run left on disk."""
+        return bool(kept) and kept.isdisjoint(keys.kids)
+
+    return RegisteredElements(ElementTable(database), now=now, is_lost=is_lost)
 
 
 def wire_registry(
