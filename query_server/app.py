@@ -25,6 +25,7 @@ from mesh.server.server import MeshServer
 from query_server.files.asking import Elements
 from query_server.files.downloads import Downloads
 from query_server.files.files import IndexedFiles
+from query_server.following.recut import Recut
 from query_server.following.sync import IndexSync
 from query_server.following.tables import CURSORS, VERSION_TABLE, index_tables
 from query_server.rpc.query import QueryServicer
@@ -82,6 +83,9 @@ async def build(settings: QuerySettings) -> AsyncIterator[MeshServer]:
             refused=admin.account.refused,
             reconcile_seconds=settings.reconcile_seconds,
         )
+        operations = Operations()
+        stack.push_async_callback(operations.stop)
+        recut = Recut(followed, operations)
         downloads = Downloads(settings)
         stack.push_async_callback(downloads.close)
 
@@ -94,6 +98,7 @@ async def build(settings: QuerySettings) -> AsyncIterator[MeshServer]:
                 lock_key=MIGRATION_LOCK,
             )
             await session.check_letters(followed)
+            await recut.look()
 
         tables = index_tables(followed, make_tables, lock_key=MIGRATION_LOCK)
 
@@ -101,18 +106,20 @@ async def build(settings: QuerySettings) -> AsyncIterator[MeshServer]:
             await tables.ready.wait()
             await fleet.run()
 
+        async def cut_anew() -> None:
+            await tables.ready.wait()
+            await recut.run()
+
         server = MeshServer(
             settings, admin.verifier, name="query", kind=ServerKind.SERVER_KIND_QUERY
         )
-        operations = Operations()
-        stack.push_async_callback(operations.stop)
         serve_operations(server, operations)
         server.needs("postgresql", followed.ping)
         server.add(
             SERVICE,
             add_QueryServiceServicer_to_server,
             QueryServicer(
-                index=SearchIndex(searched),
+                index=SearchIndex(searched, lambda: recut.layout),
                 files=IndexedFiles(searched),
                 sync=IndexSync(followed, fleet),
                 downloads=downloads,
@@ -127,6 +134,7 @@ async def build(settings: QuerySettings) -> AsyncIterator[MeshServer]:
         background.start("storage elements", directory.watch)
         background.start("index follower", follow)
         background.start("index tables", tables.watch)
+        background.start("index words", cut_anew)
         background.start("change hints", lambda: wake_on_hints(settings.redis_url, fleet))
         background.start("health", health.watch)
         yield server

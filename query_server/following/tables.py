@@ -7,11 +7,13 @@ from collections.abc import Awaitable, Callable
 from mesh.follower.schema import table_names
 from mesh.follower.tables import RebuildableTables
 from mesh.postgres.database import Database
+from query_server.migrations import words
 from query_server.search.index import TABLE
 
 VERSION_TABLE = "query_alembic_version"
 CURSORS = "sync"
-FUNCTIONS = ("artstore_search_vector", "artstore_text", "artstore_words")
+# Those of older versions, too.
+FUNCTIONS = (*words.NAMES, "artstore_search_vector", "artstore_text", "artstore_words")
 
 
 def index_tables(

@@ -16,20 +16,18 @@ import orjson
 from query_server.search import filters, statements
 from query_server.search.filters import Conditions
 from query_server.search.paging import Position
-from query_server.search.request import Order, SearchQuery
+from query_server.search.request import Order
 from query_server.search.statements import (
-    COLUMN,
-    COUNTED,
     MATCHED,
     NEWEST_AT,
     Keys,
+    Search,
     Statement,
     along,
-    conditions_of,
-    is_namesake,
+    counted,
+    found,
     newest,
     page,
-    rank,
 )
 from query_server.search.table import TABLE
 
@@ -53,13 +51,12 @@ class Found:
 class Strategy(ABC):
     """One way for one query."""
 
-    query: SearchQuery
-    words: Sequence[str]
+    search: Search
     fetch: Callable[[Statement], Awaitable[Rows]]
 
     @abstractmethod
-    async def first(self, counted: Counted | None = None) -> Found:
-        """The first page; `counted` is what another way has found out already."""
+    async def first(self, known: Counted | None = None) -> Found:
+        """The first page; `known` is what another way has found out already."""
 
     async def after(self, position: Position) -> Rows:
         """The page after a position: one row more than it has, if there are that many."""
@@ -70,11 +67,11 @@ class Strategy(ABC):
         """Of the first page, or of the one after a position."""
 
     def _conditions(self) -> tuple[Conditions, Keys]:
-        conditions, wanted = conditions_of(self.query, self.words)
-        if self.query.order is Order.RELEVANCE:
-            relevance = rank(conditions, self.query, wanted)
-            return conditions, Keys((relevance, "created_at", "file_id"), scored=True)
-        return conditions, Keys((COLUMN[self.query.order], "file_id"), self.query.descending)
+        conditions = self.search.conditions()
+        if self.search.query.order is Order.RELEVANCE:
+            keys = (self.search.relevance(conditions), "created_at", "file_id")
+            return conditions, Keys(keys, scored=True)
+        return conditions, Keys((self.search.column, "file_id"), self.search.query.descending)
 
 
 class All(Strategy):
@@ -82,11 +79,13 @@ class All(Strategy):
     table.
     """
 
-    async def first(self, counted: Counted | None = None) -> Found:
+    async def first(self, known: Counted | None = None) -> Found:
         """The rows are the first page only if `start.total` is within the cap."""
         rows = await self.fetch(self.page())
         total, facets = _counts(rows)
-        newest_at = rows[0]["newest_at"] if rows and self.query.order is Order.RELEVANCE else None
+        newest_at = (
+            rows[0]["newest_at"] if rows and self.search.query.order is Order.RELEVANCE else None
+        )
         return Found(rows, Position((), total, True, False, newest_at), facets)
 
     def page(self, position: Position | None = None) -> Statement:
@@ -95,49 +94,43 @@ class All(Strategy):
         """
         conditions, keys = self._conditions()
         among, limit = "true", f"LIMIT {statements.MATCHES_CAP + 1}"
-        columns = [NEWEST_AT, COUNTED]
+        columns = [NEWEST_AT, counted(self.search.query)]
         if position is not None:
             among, limit, columns = keys.after(conditions, position.key), "", []
             if position.newest is not None:
                 conditions.add("created_at <= {}", position.newest)
         matches = f"SELECT {MATCHED}, {keys.selected} FROM {TABLE} WHERE {conditions.sql} {limit}"
-        return page(conditions, keys, matches, self.query.page_size, among=among, columns=columns)
+        return page(self.search, conditions, keys, matches, among=among, columns=columns)
 
 
 class AlongColumn(Strategy):
     """Many matches are read along the index of a column; those among the newest files counted."""
 
-    async def first(self, counted: Counted | None = None) -> Found:
-        total, facets = counted or _counts(await self.fetch(self.count()))
+    async def first(self, known: Counted | None = None) -> Found:
+        total, facets = known or _counts(await self.fetch(self.count()))
         rows = await self.fetch(self.page())
         return Found(rows, _many(total, rows), facets)
 
     def count(self) -> Statement:
         """One row: `total` and `facets`."""
-        conditions, _ = conditions_of(self.query, self.words)
-        return (
-            f"""
-            WITH matches AS MATERIALIZED (
-                SELECT media_type, storage_element_id, tags
-                FROM ({newest(statements.WALKED_ROWS)}) {TABLE}
-                WHERE {conditions.sql} LIMIT {statements.MATCHES_CAP + 1})
-            SELECT {COUNTED}
-            """,
-            conditions.parameters,
-        )
+        conditions = self.search.conditions()
+        matches = f"""
+            SELECT {MATCHED} FROM ({newest(statements.WALKED_ROWS)}) {TABLE}
+            WHERE {conditions.sql} LIMIT {statements.MATCHES_CAP + 1}"""
+        return f"{found(matches)} SELECT {counted(self.search.query)}", conditions.parameters
 
     def page(self, position: Position | None = None) -> Statement:
         conditions, keys = self._conditions()
         key = position.key if position is not None else None
-        return along(conditions, keys, key, self.query.page_size + 1)
+        return along(self.search, conditions, keys, key, self.search.query.page_size + 1)
 
 
 class NewestRanked(Strategy):
     """Of many matches the newest are ranked, and the others follow by time."""
 
-    async def first(self, counted: Counted | None = None) -> Found:
+    async def first(self, known: Counted | None = None) -> Found:
         rows = await self.fetch(self.page())
-        total, facets = counted or _counts(rows)
+        total, facets = known or _counts(rows)
         start = _many(total, rows)
         if rows:
             oldest = (rows[0]["oldest_at"], rows[0]["oldest_id"])
@@ -153,7 +146,7 @@ class NewestRanked(Strategy):
 
     async def _filled(self, rows: Rows, oldest: Sequence[object]) -> Rows:
         """A page that begins with these ranked rows."""
-        limit = self.query.page_size + 1 - len(rows)
+        limit = self.search.query.page_size + 1 - len(rows)
         return [*rows, *await self.fetch(self.older(oldest, limit=limit))] if limit > 0 else rows
 
     def page(self, position: Position | None = None) -> Statement:
@@ -176,10 +169,10 @@ class NewestRanked(Strategy):
             SELECT *, row_number() OVER () AS number FROM (
                 SELECT {MATCHED}, {keys.selected} FROM {self._source(walked, conditions)}
                 WHERE {conditions.sql} {limit}) found"""
-        return page(conditions, keys, matches, self.query.page_size, among=among, columns=columns)
+        return page(self.search, conditions, keys, matches, among=among, columns=columns)
 
     def _bounds(self, conditions: Conditions) -> list[str]:
-        namesake = is_namesake(conditions, self.query)
+        namesake = self.search.is_named(conditions)
         oldest = (
             f"coalesce((SELECT {column} FROM matches WHERE number <= {statements.RANKED}"
             f" AND NOT {namesake} ORDER BY number DESC LIMIT 1), {beyond}) AS {name}"
@@ -188,18 +181,18 @@ class NewestRanked(Strategy):
                 ("file_id", "oldest_id", "''"),
             )
         )
-        return [NEWEST_AT, *oldest, COUNTED]
+        return [NEWEST_AT, *oldest, counted(self.search.query)]
 
     def older(self, key: Sequence[object], *, limit: int) -> Statement:
         """The matches before (created_at, file_id), newest first."""
-        conditions, _ = conditions_of(self.query, self.words, namesakes=False)
-        return along(conditions, Keys(("created_at", "file_id")), key, limit)
+        conditions = self.search.conditions(named=False)
+        return along(self.search, conditions, Keys(("created_at", "file_id")), key, limit)
 
     def _source(self, walked: str, conditions: Conditions) -> str:
         """The rows of `walked` after those of the namesakes, which may be older."""
-        if not self.query.namesakes:
+        if not self.search.named:
             return f"({walked}) {TABLE}"
-        namesake = is_namesake(conditions, self.query)
+        namesake = self.search.is_named(conditions)
         return (
             f"(SELECT * FROM {TABLE} WHERE state = 'active' AND {namesake} UNION ALL"
             f" (SELECT * FROM ({walked}) {TABLE} WHERE NOT {namesake})) {TABLE}"
@@ -209,15 +202,15 @@ class NewestRanked(Strategy):
 class Likeness(Strategy):
     """Names that resemble the text, the closest first."""
 
-    async def first(self, counted: Counted | None = None) -> Found:
+    async def first(self, known: Counted | None = None) -> Found:
         rows = await self.fetch(self.page())
         total = rows[0]["ranked"] if rows else 0
         return Found(rows, Position((), total, total < statements.SIMILAR_CAP, fuzzy=True))
 
     def page(self, position: Position | None = None) -> Statement:
         conditions = Conditions()
-        text = conditions.parameter(" ".join(self.words))
-        filters.apply(conditions, self.query.filters, self.query.readable)
+        text = conditions.parameter(self.search.terms.plain)
+        filters.apply(conditions, self.search.query.filters, self.search.query.readable)
         keys = Keys(("score", "created_at", "file_id"), scored=True)
         matches = f"""
             SELECT *, {keys.selected} FROM (
@@ -228,7 +221,9 @@ class Likeness(Strategy):
             ORDER BY {keys.order} LIMIT {statements.SIMILAR_CAP}"""
         among = keys.after(conditions, position.key) if position is not None else "true"
         columns = ["(SELECT count(*) FROM matches) AS ranked"]
-        return page(conditions, keys, matches, self.query.page_size, among=among, columns=columns)
+        return page(
+            self.search, conditions, keys, matches, among=among, columns=columns, marked=False
+        )
 
 
 def strategy_of(position: Position) -> type[Strategy]:
