@@ -68,6 +68,9 @@ _POINTS = (
     r"\u09BC\u0A3C\u0ABC\u0B3C\u1AB0-\u1AFF\u1DC0-\u1DFF\u20D0-\u20F0\uFE20-\uFE2F"
 )
 
+# Arabic letters that are typed for each other: alef with what it carries, yeh, teh marbuta, kaf.
+_VARIANTS = "\u0623\u0625\u0622\u0671\u0649\u0629\u06cc\u06a9"
+_PLAIN_LETTERS = "\u0627\u0627\u0627\u0627\u064a\u0647\u064a\u0643"
 # ASCII and Cyrillic letters, composed as far as they can be: nothing of the above is in such texts.
 _CYRILLIC = r"\u0400-\u0482\u048A-\u052F"
 _PLAIN = rf"^[\u0001-\u007F{_CYRILLIC}]*$"
@@ -115,7 +118,7 @@ BEGIN
     END IF;
     words := {unaccented.format("normalize(words, NFKC)")};
     words := regexp_replace(words {collate}, '[{_POINTS}]+', '', 'g');
-    RETURN {folded_case("translate(words, 'أإآٱىةیک', 'ااااىهيك')")};
+    RETURN {folded_case(f"translate(words, '{_VARIANTS}', '{_PLAIN_LETTERS}')")};
 END $$
 """
     border = (
@@ -125,6 +128,7 @@ END $$
     # Spaces within words: where CamelCase, numbers and scripts without spaces begin and end.
     bordered = f"""
 CREATE OR REPLACE FUNCTION artstore_bordered(words text) RETURNS text {_HEAD} AS $$
+DECLARE cut text {collate} := words;
 BEGIN
     IF octet_length(words) = length(words) THEN
         IF words !~ '[a-z][A-Z]|[A-Z]{{2}}[a-z]|[A-Za-z][0-9]|[0-9][A-Za-z]' THEN
@@ -135,18 +139,17 @@ BEGIN
         words := regexp_replace(words, '([A-Za-z])([0-9])', '\\1 \\2', 'g');
         RETURN regexp_replace(words, '([0-9])([A-Za-z])', '\\1 \\2', 'g');
     END IF;
-    words := words {collate};
-    IF words ~ '[{_UNSPACED}]' THEN
-        words := regexp_replace(words, '([{_UNSPACED}][{_UNSPACED}{_IGNORED}]*)', ' \\1 ', 'g');
-        words := btrim(regexp_replace(words, ' +', ' ', 'g'));
+    IF cut ~ '[{_UNSPACED}]' THEN
+        cut := regexp_replace(cut, '([{_UNSPACED}][{_UNSPACED}{_IGNORED}]*)', ' \\1 ', 'g');
+        cut := btrim(regexp_replace(cut, ' +', ' ', 'g'));
     END IF;
-    IF words ~ '{border}' THEN
-        words := regexp_replace(words, '([[:upper:]])([[:upper:]][[:lower:]])', '\\1 \\2', 'g');
-        words := regexp_replace(words, '([[:lower:]])([[:upper:]])', '\\1 \\2', 'g');
-        words := regexp_replace(words, '([^[:digit:] ])([[:digit:]])', '\\1 \\2', 'g');
-        words := regexp_replace(words, '([[:digit:]])([^[:digit:] ])', '\\1 \\2', 'g');
+    IF cut ~ '{border}' THEN
+        cut := regexp_replace(cut, '([[:upper:]])([[:upper:]][[:lower:]])', '\\1 \\2', 'g');
+        cut := regexp_replace(cut, '([[:lower:]])([[:upper:]])', '\\1 \\2', 'g');
+        cut := regexp_replace(cut, '([^[:digit:] ])([[:digit:]])', '\\1 \\2', 'g');
+        cut := regexp_replace(cut, '([[:digit:]])([^[:digit:] ])', '\\1 \\2', 'g');
     END IF;
-    RETURN words;
+    RETURN cut;
 END $$
 """
     # Of a run of a script without spaces: its bigrams, and the last character alone if asked.

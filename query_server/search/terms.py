@@ -53,12 +53,12 @@ class Word:
             + (" | " + self._forms((stem,)) if stem else "")
             for part, stem in zip(self.parts, self.part_stems, strict=True)
         ]
-        part = " | ".join(filter(None, (_any((WHOLE,), (self.word,), ":*"), _all(begins),
-                                        _all(parts))))  # fmt: skip
+        others = (_all(begins), _any((PART,), self.stems), _all(parts))
+        part = " | ".join(filter(None, (_any((WHOLE,), (self.word,), ":*"), *others)))
         return (
             _any((WHOLE,), (self.word,)),
             _all([_any((WHOLE, FOLDED), (one,)) for one in plain]),
-            self._forms(self.stems or plain),
+            _any((WHOLE, FOLDED, STEM), self.stems or plain),
             part,
         )
 
