@@ -16,6 +16,8 @@ from __future__ import annotations
 
 from query_server.search.table import KEY_CHARACTERS, TABLE
 
+# Rows of an index that is small enough to be cut by the migration itself; takes seconds.
+AT_ONCE = 20_000
 # Characters of a word that are looked at.
 WORD_CHARACTERS = 100
 
@@ -158,7 +160,7 @@ CREATE OR REPLACE FUNCTION artstore_parts(spaced text, ends boolean) RETURNS tex
 DECLARE bordered text := artstore_bordered(spaced);
 BEGIN
     IF octet_length(spaced) <> length(spaced) AND spaced {collate} ~ '[{_UNSPACED}]' THEN
-        SELECT coalesce(string_agg(piece, ' '), '') INTO spaced FROM (
+        SELECT coalesce(string_agg(piece, ' '), '') INTO bordered FROM (
             SELECT CASE WHEN run {collate} !~ '^[{_UNSPACED}]' THEN run
                         WHEN next IS NOT NULL THEN unit || next
                         WHEN ends OR most = 1 THEN unit END AS piece
@@ -169,7 +171,8 @@ BEGIN
                     CASE WHEN run {collate} ~ '^[{_UNSPACED}]' THEN run ELSE '-' END,
                     '.[{_UNSPACED_MARKS}]*', 'g') WITH ORDINALITY one(u, at)) units
         ) pieces;
-        RETURN spaced;
+        -- What stands between them is a part, too, before it is cut further.
+        RETURN bordered || ' ' || regexp_replace(spaced, '[{_UNSPACED}]+', ' ', 'g');
     END IF;
     RETURN CASE WHEN bordered <> spaced THEN bordered ELSE '' END;
 END $$
@@ -314,6 +317,12 @@ BEGIN
         stems := artstore_stems(folded);
         parts := artstore_without(
             artstore_folded({folded_case("artstore_parts(raw, false)")}), folded);
+        -- One letter or digit says too little: r5 is not what has an r and a 5 somewhere.
+        IF EXISTS (SELECT FROM unnest(parts) part WHERE length(part) = 1) THEN
+            parts := CASE WHEN raw {collate} ~ '[{_UNSPACED}]'
+                THEN ARRAY(SELECT part FROM unnest(parts) part WHERE length(part) > 1)
+                ELSE '{{}}' END;
+        END IF;
         part_stems := ARRAY(
             SELECT coalesce((artstore_stems(ARRAY[part]))[1], '')
             FROM unnest(parts) WITH ORDINALITY one(part, at) ORDER BY at);

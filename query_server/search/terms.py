@@ -48,30 +48,51 @@ class Word:
         """
         plain = self.folded or (self.word,)
         begins = [_any((WHOLE, FOLDED, PART), (one,), ":*") for one in plain]
-        parts = [
-            _any((WHOLE, FOLDED, PART), (part,), ":*")
-            + (" | " + self._forms((stem,)) if stem else "")
-            for part, stem in zip(self.parts, self.part_stems, strict=True)
-        ]
-        others = (_all(begins), _any((PART,), self.stems), _all(parts))
-        part = " | ".join(filter(None, (_any((WHOLE,), (self.word,), ":*"), *others)))
+        others = (_all(begins), _any((PART,), self.stems), self._by_parts)
         return (
             _any((WHOLE,), (self.word,)),
             _all([_any((WHOLE, FOLDED), (one,)) for one in plain]),
             _any((WHOLE, FOLDED, STEM), self.stems or plain),
-            part,
+            " | ".join(filter(None, (_any((WHOLE,), (self.word,), ":*"), *others))),
+        )
+
+    @property
+    def matching(self) -> str:
+        """tsquery of all ways at once: what begins with it need not be looked for again."""
+        plain = self.folded or (self.word,)
+        begins = _all([_any((WHOLE, FOLDED, PART), (one,), ":*") for one in plain])
+        exact = "" if tuple(plain) == (self.word,) else _any((WHOLE,), (self.word,), ":*")
+        forms = self._forms(*self.stems) or _any((STEM,), plain)
+        return " | ".join(filter(None, (begins, exact, forms, self._by_parts)))
+
+    @property
+    def _by_parts(self) -> str:
+        return _all(
+            [
+                " | ".join(filter(None, (_any((WHOLE, FOLDED, PART), (part,)), self._forms(stem))))
+                for part, stem in zip(self.parts, self.part_stems, strict=True)
+            ]
         )
 
     @property
     def pieces(self) -> str:
         """tsquery of whatever is a match by itself, for marking."""
-        stems = [*(self.stems or self.folded), *filter(None, self.part_stems)]
-        words = (self.word, *self.folded, *self.parts)
-        return f"{_any((WHOLE, FOLDED, PART), words, ':*')} | {self._forms(stems or words)}"
+        words = (self.word, *self.folded)
+        stems = (*(self.stems or self.folded or words), *self.part_stems)
+        return " | ".join(
+            filter(
+                None,
+                (
+                    _any((WHOLE, FOLDED, PART), words, ":*"),
+                    _any((WHOLE, FOLDED, PART), self.parts),
+                    self._forms(*stems),
+                ),
+            )
+        )
 
     @staticmethod
-    def _forms(stems: Sequence[str]) -> str:
-        return _any((WHOLE, FOLDED, STEM, PART), stems)
+    def _forms(*stems: str) -> str:
+        return _any((WHOLE, FOLDED, STEM, PART), filter(None, stems))
 
 
 def _all(queries: Sequence[str]) -> str:
@@ -95,7 +116,7 @@ class Terms:
     @property
     def matching(self) -> str:
         """tsquery of what has every word in one of its ways."""
-        return _all([" | ".join(f"({way})" for way in word.ways) for word in self.words])
+        return _all([word.matching for word in self.words])
 
     @property
     def plain(self) -> str:

@@ -6,16 +6,13 @@ Of a small index all is done here. Of a large one the rows are cut in the backgr
 
 from alembic import op
 
-from query_server.migrations.words import DROP_OLD, INDEXES, functions
+from query_server.migrations import words
 from query_server.search.table import TABLE
 
 revision = "0006"
 down_revision = "0005"
 branch_labels = None
 depends_on = None
-
-# Cut at once; takes about a second.
-SMALL_ROWS = 5_000
 
 
 def upgrade() -> None:
@@ -26,7 +23,7 @@ def upgrade() -> None:
         " FROM pg_extension JOIN pg_namespace ON pg_namespace.oid = extnamespace"
         " WHERE extname = 'unaccent'"
     ).one()
-    for function in functions(version, schema):
+    for function in words.functions(version, schema):
         connection.exec_driver_sql(function)
     op.execute(
         f"""
@@ -40,18 +37,19 @@ def upgrade() -> None:
         FOR EACH ROW EXECUTE FUNCTION artstore_row_words()
         """
     )
-    some = f"SELECT FROM {TABLE} LIMIT {SMALL_ROWS + 1}"
+    some = f"SELECT FROM {TABLE} LIMIT {words.AT_ONCE + 1}"
     if (
         connection.exec_driver_sql(f"SELECT count(*) FROM ({some}) looked_at").scalar_one()
-        > SMALL_ROWS
+        > words.AT_ONCE
     ):
         op.execute(f"CREATE INDEX {TABLE}_uncut ON {TABLE} (created_at DESC) WHERE words IS NULL")
         return
-    op.execute(f"UPDATE {TABLE} SET words = NULL")
-    for statement in DROP_OLD:
+    for statement in words.DROP_OLD:
         connection.exec_driver_sql(statement)
-    for name, definition in INDEXES.items():
+    op.execute(f"UPDATE {TABLE} SET words = NULL")
+    for name, definition in words.INDEXES.items():
         op.execute(f"CREATE INDEX {name} ON {TABLE} {definition}")
+    op.execute(f"ANALYZE {TABLE}")
 
 
 def downgrade() -> None:

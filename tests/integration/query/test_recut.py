@@ -18,6 +18,7 @@ from query_server.app import MIGRATION_LOCK, MIGRATIONS
 from query_server.following import recut as module
 from query_server.following.recut import Recut
 from query_server.following.tables import VERSION_TABLE
+from query_server.migrations import words
 from query_server.search import session
 from query_server.search.index import SearchIndex
 from query_server.search.table import CUT, TABLE, UNCUT
@@ -25,8 +26,7 @@ from tests.faults.caller import until
 from tests.integration.query.corpus import fill
 from tests.integration.query.searching import query
 
-# More than are cut by the migration itself.
-ROWS = 6_000
+ROWS = 3_000
 LEFT = f"SELECT count(*) FROM {TABLE} WHERE words IS NULL"
 
 
@@ -48,6 +48,7 @@ async def old(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Old]:
     monkeypatch.setattr(module, "GRACE_SECONDS", 0.0)
+    monkeypatch.setattr(words, "AT_ONCE", ROWS - 1)
     monkeypatch.setattr(module, "WATCH_SECONDS", 0.05)
     before = tmp_path / "migrations"
     shutil.copytree(MIGRATIONS, before)
@@ -101,7 +102,8 @@ async def test_what_was_cut_before_it_was_stopped_is_not_cut_again(old: Old) -> 
     work = asyncio.create_task(old.recut.run())
 
     async def begun() -> bool:
-        return 0 < (await old.database.fetchval(LEFT)) < ROWS
+        left: int = await old.database.fetchval(LEFT)
+        return 0 < left < ROWS
 
     await until(begun, 30, "some rows are cut")
     work.cancel()
