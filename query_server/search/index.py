@@ -17,26 +17,16 @@ import orjson
 from mesh.postgres.database import Database
 from query_server.search import highlight, paging, statements
 from query_server.search.paging import Position
-from query_server.search.request import Order, SearchQuery
+from query_server.search.request import SearchQuery
 from query_server.search.statements import (
     FACET_MATCHES,
     FEW_MATCHES,
-    MATCHES_CAP,
     PROBED_ROWS,
     WALKED_ROWS,
     Search,
     Statement,
 )
-from query_server.search.strategies import (
-    All,
-    AlongColumn,
-    Facets,
-    Found,
-    Likeness,
-    NewestRanked,
-    Rows,
-    strategy_of,
-)
+from query_server.search.strategies import Facets, FirstPage, Found, Likeness, Rows, strategy_of
 from query_server.search.table import CUT, TABLE, Layout
 from query_server.search.terms import Terms
 
@@ -124,23 +114,9 @@ class SearchIndex:
         return Search(query, terms, asked["named"] if names else named, layout)
 
     async def _first(self, search: Search) -> Found:
-        """The first page.
-
-        The guess only decides how it is found out, and costs time when it is wrong.
-        """
-        (probed,) = await self._fetch(statements.probe(search))
-        counted = None
-        found = None
-        if (
-            probed["files"] <= WALKED_ROWS
-            or probed["matched"] * probed["files"] <= FEW_MATCHES * PROBED_ROWS
-        ):
-            found = await All(search, self._fetch).first()
-            if found.start.total > MATCHES_CAP:
-                counted, found = (MATCHES_CAP, found.facets), None
-        if found is None:
-            many = NewestRanked if search.query.order is Order.RELEVANCE else AlongColumn
-            found = await many(search, self._fetch).first(counted)
+        """The first page; it is guessed from the newest files whether many match."""
+        guess = f"files <= {WALKED_ROWS} OR matched * files <= {FEW_MATCHES * PROBED_ROWS}"
+        found = await FirstPage(search, self._fetch).first(guess)
         if search.terms and not found.rows:
             return await Likeness(search, self._fetch).first()
         return found

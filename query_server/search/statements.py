@@ -35,7 +35,6 @@ _FROM_TABLE = ", ".join(f"t.{name}" for name in _NAMES)
 
 # Of a row that matches, and of all of these.
 MATCHED = "file_id, storage_element_id, media_type, tags, created_at"
-NEWEST_AT = "(SELECT max(created_at) FROM matches) AS newest_at"
 _FACET_SQL = {
     "content_type": ("media_type", ""),
     "storage_element_id": ("storage_element_id", ""),
@@ -145,18 +144,29 @@ def namesakes(query: SearchQuery) -> Statement:
     )
 
 
-def probe(search: Search) -> Statement:
-    """One row: `matched`, how many of the PROBED_ROWS newest files match, and about how many
-    `files` there are, none if that is not known.
-    """
-    conditions = search.conditions()
+# SQL: whether few files match, as was guessed.
+FEW = "(SELECT few FROM probed)"
+
+
+def probe(guess: str, conditions: Conditions) -> str:
+    """SQL of `few`: what `guess` says of `matched` and `files`."""
+    if guess in ("true", "false"):
+        return f"SELECT {guess} AS few"
+    return f"""
+        SELECT {guess} AS few FROM (
+            SELECT count(*) AS matched, (SELECT greatest(reltuples, 0)::bigint FROM pg_class
+                                         WHERE oid = '{TABLE}'::regclass) AS files
+            FROM ({newest(PROBED_ROWS)}) {TABLE} WHERE {conditions.sql}) counted"""
+
+
+def with_named(search: Search, walked: str, conditions: Conditions) -> str:
+    """SQL of the rows of `walked` after those of the files of that name, which may be older."""
+    if not search.named:
+        return f"({walked}) {TABLE}"
+    named = search.is_named(conditions)
     return (
-        f"""
-        SELECT count(*) AS matched, (SELECT greatest(reltuples, 0)::bigint FROM pg_class
-                                     WHERE oid = '{TABLE}'::regclass) AS files
-        FROM ({newest(PROBED_ROWS)}) {TABLE} WHERE {conditions.sql}
-        """,
-        conditions.parameters,
+        f"(SELECT * FROM {TABLE} WHERE state = 'active' AND {named} UNION ALL"
+        f" (SELECT * FROM ({walked}) {TABLE} WHERE NOT {named})) {TABLE}"
     )
 
 
@@ -218,17 +228,6 @@ def matched(search: Search, conditions: Conditions, table: str = TABLE) -> str:
     return f"ARRAY[{', '.join(fields)}] AS matched"
 
 
-def found(matches: str) -> str:
-    """SQL of the `matches`, and of the files that are `twice` among them: a file may have two
-    replicas, of which one is `kept`.
-    """
-    return f"""
-        WITH matches AS MATERIALIZED ({matches}),
-        twice AS MATERIALIZED (
-            SELECT file_id, min(storage_element_id) AS kept, count(*) AS times
-            FROM matches GROUP BY file_id HAVING count(*) > 1)"""
-
-
 _ONCE = """NOT EXISTS (SELECT FROM twice WHERE twice.file_id = matches.file_id
     AND twice.kept <> matches.storage_element_id)"""
 
@@ -261,14 +260,20 @@ def page(
     among: str = "true",
     columns: Sequence[str] = (),
     marked: bool = True,
+    probed: str = "SELECT true AS few",
+    beside: str = "",
 ) -> Statement:
     """A page, and one row more if there are that many.
+
+    A file may have two replicas: of those that are `twice` among the matches one is `kept`.
 
     Args:
         matches: SQL of the rows that match, with their keys.
         among: which of them may be on the page.
         columns: SQL of more columns that each row gets, of all matches.
         marked: tell in which fields the words are.
+        probed: SQL of what FEW asks.
+        beside: SQL of rows that are on the page, too.
     """
     score = "page.key_0" if keys.scored else "0::float8"
     if marked:
@@ -276,10 +281,15 @@ def page(
     selected = ", ".join([f"{score} AS score", *(f"page.{key}" for key in keys.names), *columns])
     return (
         f"""
-        {found(matches)},
+        WITH probed AS MATERIALIZED ({probed}),
+        matches AS MATERIALIZED ({matches}),
+        twice AS MATERIALIZED (
+            SELECT file_id, min(storage_element_id) AS kept, count(*) AS times
+            FROM matches GROUP BY file_id HAVING count(*) > 1),
         page AS (
-            SELECT * FROM matches WHERE {among} AND {_ONCE}
-            ORDER BY {keys.order} LIMIT {search.query.page_size + 1})
+            (SELECT file_id, storage_element_id, {", ".join(keys.names)} FROM matches
+             WHERE {among} AND {_ONCE}
+             ORDER BY {keys.order} LIMIT {search.query.page_size + 1}){beside})
         SELECT {_FROM_TABLE}, {selected}
         FROM page JOIN {TABLE} t USING (file_id, storage_element_id)
         ORDER BY {keys.order}
@@ -288,22 +298,31 @@ def page(
     )
 
 
+def beside(search: Search, conditions: Conditions, keys: Keys) -> str:
+    """SQL of the first rows along an index, unless there are FEW."""
+    return f"""
+        UNION ALL
+        (SELECT file_id, storage_element_id, {keys.selected} FROM {TABLE}
+         WHERE NOT {FEW} AND {conditions.sql} AND {_first_replica(conditions)}
+         ORDER BY {keys.order} LIMIT {search.query.page_size + 1})"""
+
+
 def along(
-    search: Search,
-    conditions: Conditions,
-    keys: Keys,
-    key: Sequence[object] | None,
-    limit: int,
+    search: Search, conditions: Conditions, keys: Keys, key: Sequence[object], limit: int
 ) -> Statement:
     """The first rows that match after a key, read in the order of an index."""
-    after = keys.after(conditions, key, selected=False) if key is not None else "true"
     return (
         f"""
         SELECT {_SELECTED}, 0::float8 AS score, {keys.selected}, {matched(search, conditions)}
-        FROM {TABLE} WHERE {conditions.sql} AND {after} AND NOT EXISTS (
-            SELECT FROM {TABLE} other WHERE other.file_id = {TABLE}.file_id
-            AND other.storage_element_id < {TABLE}.storage_element_id AND {conditions.sql})
+        FROM {TABLE} WHERE {conditions.sql} AND {keys.after(conditions, key, selected=False)}
+        AND {_first_replica(conditions)}
         ORDER BY {keys.order} LIMIT {limit}
         """,
         conditions.parameters,
     )
+
+
+def _first_replica(conditions: Conditions) -> str:
+    return f"""NOT EXISTS (
+        SELECT FROM {TABLE} other WHERE other.file_id = {TABLE}.file_id
+        AND other.storage_element_id < {TABLE}.storage_element_id AND {conditions.sql})"""
