@@ -35,11 +35,13 @@ _FROM_TABLE = ", ".join(f"t.{name}" for name in _NAMES)
 
 # Of a row that matches, and of all of these.
 MATCHED = "file_id, storage_element_id, media_type, tags, created_at"
+# Field -> SQL of the matches that are looked at `first`, with its values.
 _FACET_SQL = {
-    "content_type": ("media_type", ""),
-    "storage_element_id": ("storage_element_id", ""),
-    "tag": ("tag", ", LATERAL (SELECT DISTINCT unnest(tags) AS tag) tagged"),
+    "content_type": "SELECT media_type AS value FROM first",
+    "storage_element_id": "SELECT storage_element_id AS value FROM first",
+    "tag": "SELECT value FROM (SELECT DISTINCT file_id, unnest(tags) AS value FROM first) tagged",
 }
+
 # SQL and its parameters.
 Statement = tuple[str, Sequence[object]]
 
@@ -238,11 +240,9 @@ def counted(query: SearchQuery) -> str:
     """
     facets = ", ".join(
         f"""'{field}', (SELECT jsonb_agg(jsonb_build_array(value, files)) FROM (
-            SELECT {value} AS value, count(*) AS files FROM (
-                SELECT media_type, storage_element_id, tags FROM matches
-                WHERE {_ONCE} LIMIT {FACET_MATCHES}) first{more}
+            SELECT value, count(*) AS files FROM ({values}) found
             GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {FACET_VALUES}) counted)"""
-        for field, (value, more) in _FACET_SQL.items()
+        for field, values in _FACET_SQL.items()
         if field in query.facets
     )
     return f"""
@@ -286,6 +286,9 @@ def page(
         twice AS MATERIALIZED (
             SELECT file_id, min(storage_element_id) AS kept, count(*) AS times
             FROM matches GROUP BY file_id HAVING count(*) > 1),
+        first AS MATERIALIZED (
+            SELECT file_id, media_type, storage_element_id, tags FROM matches
+            WHERE {_ONCE} LIMIT {FACET_MATCHES}),
         page AS (
             (SELECT file_id, storage_element_id, {", ".join(keys.names)} FROM matches
              WHERE {among} AND {_ONCE}
