@@ -171,7 +171,7 @@ class Likeness(Strategy):
         keys = Keys(("score", "created_at", "file_id"), scored=True)
         matches = f"""
             SELECT *, {keys.selected} FROM (
-                SELECT file_id, storage_element_id, created_at,
+                SELECT {MATCHED},
                        word_similarity({text}, lower(original_filename))::float8 AS score
                 FROM {TABLE} WHERE {conditions.sql} AND {text} <% lower(original_filename)
                 LIMIT {statements.SIMILAR_COMPARED}) compared
