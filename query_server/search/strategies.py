@@ -47,11 +47,22 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Strategy(ABC):
-    """One way for one query."""
+class Asking:
+    """A search, and how the database is asked."""
 
     search: Search
     fetch: Callable[[Statement], Awaitable[Rows]]
+
+    def _conditions(self) -> tuple[Conditions, Keys]:
+        conditions = self.search.conditions()
+        if self.search.query.order is Order.RELEVANCE:
+            keys = (self.search.relevance(conditions), "created_at", "file_id")
+            return conditions, Keys(keys, scored=True)
+        return conditions, Keys((self.search.column, "file_id"), self.search.query.descending)
+
+
+class Strategy(Asking, ABC):
+    """One way."""
 
     async def after(self, position: Position) -> Rows:
         """The page after a position: one row more than it has, if there are that many."""
@@ -60,13 +71,6 @@ class Strategy(ABC):
     @abstractmethod
     def page(self, position: Position) -> Statement:
         """Of the page after a position."""
-
-    def _conditions(self) -> tuple[Conditions, Keys]:
-        conditions = self.search.conditions()
-        if self.search.query.order is Order.RELEVANCE:
-            keys = (self.search.relevance(conditions), "created_at", "file_id")
-            return conditions, Keys(keys, scored=True)
-        return conditions, Keys((self.search.column, "file_id"), self.search.query.descending)
 
 
 class All(Strategy):
@@ -183,7 +187,7 @@ class Likeness(Strategy):
         )
 
 
-class FirstPage(Strategy):
+class FirstPage(Asking):
     """The first page in the way that the newest files make seem right, with the count of it, in
     one statement.
     """
@@ -201,9 +205,6 @@ class FirstPage(Strategy):
         if found.start.total <= statements.MATCHES_CAP:
             return found
         return await many.found(await self.fetch(self.statement("false")), found.facets)
-
-    def page(self, position: Position | None = None) -> Statement:
-        return self.statement("true")
 
     def statement(self, guess: str) -> Statement:
         """Rows of the page, each with `few`, `total`, `facets`; with `newest_at`, `oldest_at` and

@@ -19,11 +19,11 @@ from query_server.search.statements import Search, Statement
 from query_server.search.strategies import (
     All,
     AlongColumn,
+    Asking,
     FirstPage,
     Likeness,
     NewestRanked,
     Rows,
-    Strategy,
 )
 from query_server.search.table import TABLE
 from query_server.search.terms import Terms
@@ -111,7 +111,7 @@ def searches(named: Mapping[str, tuple[str, Filters]]) -> Iterator[SearchQuery]:
                 yield query(text, by, filters=filters, readable=readable)
 
 
-Way = TypeVar("Way", bound=Strategy)
+Way = TypeVar("Way", bound=Asking)
 
 
 def strategy(kind: type[Way], search: Search) -> Way:
