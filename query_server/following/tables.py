@@ -13,7 +13,7 @@ from query_server.search.index import TABLE
 VERSION_TABLE = "query_alembic_version"
 CURSORS = "sync"
 # Those of older versions, too.
-FUNCTIONS = (*words.NAMES, "artstore_search_vector", "artstore_text", "artstore_words")
+FUNCTIONS = (*words.NAMES, "artstore_search_vector", "artstore_text")
 
 
 def index_tables(

@@ -97,7 +97,7 @@ def functions(version: int, schema: str) -> list[str]:
 
     # Words apart by one space each, in their own case. Of ASCII nothing else is asked.
     spaced = f"""
-CREATE OR REPLACE FUNCTION artstore_spaced(given text) RETURNS text {_HEAD} AS $$
+CREATE OR REPLACE FUNCTION artstore_words(given text) RETURNS text {_HEAD} AS $$
 BEGIN
     IF octet_length(given) = length(given) THEN
         RETURN btrim(regexp_replace(given, '[^A-Za-z0-9]+', ' ', 'g'));
@@ -203,7 +203,7 @@ END $$
     cut = f"""
 CREATE OR REPLACE FUNCTION artstore_cut(given text) RETURNS text[] {_HEAD} AS $$
 DECLARE
-    spaced text := artstore_spaced(given);
+    spaced text := artstore_words(given);
     parts text := artstore_parts(spaced, true);
     known text[];
     fresh text[];
@@ -308,7 +308,7 @@ CREATE OR REPLACE FUNCTION artstore_terms(given text, most integer) RETURNS TABL
 DECLARE raw text;
 BEGIN
     FOR raw IN
-        SELECT min(one) FROM unnest(string_to_array(artstore_spaced(given), ' '))
+        SELECT min(one) FROM unnest(string_to_array(artstore_words(given), ' '))
             WITH ORDINALITY found(one, at)
         WHERE one <> '' GROUP BY {folded_case("one")} ORDER BY min(at) LIMIT most
     LOOP
@@ -439,7 +439,7 @@ END $$
 NAMES = (
     "artstore_bordered", "artstore_cut", "artstore_folded", "artstore_list", "artstore_marked",
     "artstore_marks", "artstore_marks_within", "artstore_name", "artstore_name_key",
-    "artstore_parts", "artstore_row_words", "artstore_spaced", "artstore_stems", "artstore_terms",
+    "artstore_parts", "artstore_row_words", "artstore_words", "artstore_stems", "artstore_terms",
     "artstore_vector", "artstore_weighted", "artstore_without",
 )  # fmt: skip
 
@@ -456,7 +456,7 @@ INDEXES = {
 # What was there before, once nobody asks for it: an index goes with its column.
 DROP_OLD = (
     f"ALTER TABLE {TABLE} DROP COLUMN IF EXISTS search_vector",
-    "DROP FUNCTION IF EXISTS artstore_search_vector, artstore_text, artstore_words",
+    "DROP FUNCTION IF EXISTS artstore_search_vector, artstore_text",
     f"DROP INDEX IF EXISTS {TABLE}_uncut",
     f"""
     DO $$ DECLARE name text; BEGIN
