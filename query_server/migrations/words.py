@@ -204,7 +204,7 @@ END $$
 CREATE OR REPLACE FUNCTION artstore_cut(given text) RETURNS text[] {_HEAD} AS $$
 DECLARE
     spaced text := artstore_words(given);
-    parts text := artstore_parts(spaced, true);
+    parts text;
     known text[];
     fresh text[];
     found text[];
@@ -212,6 +212,7 @@ BEGIN
     IF spaced = '' THEN
         RETURN '{{}}';
     END IF;
+    parts := artstore_parts(spaced, true);
     found := artstore_list({folded_case("spaced")});
     known := found;
     IF octet_length(spaced) <> length(spaced) THEN
@@ -248,8 +249,12 @@ END $$
     # Each lexeme has one position, since relevance goes by fields, not by how often a word is in.
     weighted = f"""
 CREATE OR REPLACE FUNCTION artstore_weighted(given text, weight text) RETURNS tsvector {_HEAD} AS $$
-DECLARE words text[] := artstore_cut(given);
+DECLARE words text[];
 BEGIN
+    IF given = '' THEN
+        RETURN '';
+    END IF;
+    words := artstore_cut(given);
     IF cardinality(words) = 0 THEN
         RETURN '';
     END IF;
