@@ -386,6 +386,8 @@ class Client:
         page_size: int = 0,
         page_token: str = "",
         min_change_tokens: Sequence[str] = (),
+        facet_fields: Sequence[query_pb2.FacetField.ValueType] = (),
+        omit_facets: bool = False,
         timeout_seconds: float | None = None,
     ) -> query_pb2.SearchFilesResponse:
         """One page of search results.
@@ -399,6 +401,8 @@ class Client:
             page_token: next_page_token of the page before.
             min_change_tokens: wait until the index has these changes (`UploadedFile`,
                 `change_tokens`).
+            facet_fields: what to count matches by; empty counts by every field.
+            omit_facets: count by none, which answers sooner.
             timeout_seconds: default `call_timeout_seconds`.
 
         Raises:
@@ -411,6 +415,8 @@ class Client:
             page_size=page_size,
             page_token=page_token,
             min_change_tokens=min_change_tokens,
+            facet_fields=facet_fields,
+            omit_facets=omit_facets,
             timeout_seconds=timeout_seconds,
         )
 

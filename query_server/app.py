@@ -22,6 +22,7 @@ from query_server.files.downloads import Downloads
 from query_server.files.files import IndexedFiles
 from query_server.files.originals import Originals
 from query_server.following.fleet import index_fleet
+from query_server.following.recut import Recut
 from query_server.following.sync import IndexSync
 from query_server.following.tables import index_tables
 from query_server.rpc.query import QueryServicer
@@ -48,26 +49,31 @@ async def build(settings: QuerySettings) -> AsyncIterator[MeshServer]:
         stack.push_async_callback(redis.aclose)
         elements = follow_elements(redis, admin, background)
         fleet = index_fleet(settings, followed, elements, admin.account)
+        operations = Operations()
+        stack.push_async_callback(operations.stop)
+        recut = Recut(followed, operations)
         downloads = Downloads(settings)
         stack.push_async_callback(downloads.close)
-        tables = index_tables(followed, settings)
+        tables = index_tables(followed, settings, on_made=recut.look)
 
         async def follow() -> None:
             await tables.ready.wait()
             await fleet.run()
 
+        async def cut_anew() -> None:
+            await tables.ready.wait()
+            await recut.run()
+
         server = MeshServer(
             settings, admin.verifier, name="query", kind=ServerKind.SERVER_KIND_QUERY
         )
-        operations = Operations()
-        stack.push_async_callback(operations.stop)
         serve_operations(server, operations)
         server.needs("postgresql", followed.ping)
         server.add(
             SERVICE,
             add_QueryServiceServicer_to_server,
             QueryServicer(
-                index=SearchIndex(searched),
+                index=SearchIndex(searched, lambda: recut.layout),
                 files=IndexedFiles(searched),
                 originals=Originals(
                     Elements(downloads.channel, elements), downloads, elements, admin.account
@@ -80,6 +86,7 @@ async def build(settings: QuerySettings) -> AsyncIterator[MeshServer]:
         health = HealthWatcher(server, [(SERVICE, followed.ping)])
         background.start("index follower", follow)
         background.start("index tables", tables.watch)
+        background.start("index words", cut_anew)
         background.start("change hints", lambda: wake_on_hints(settings.redis_url, fleet))
         background.start("health", health.watch)
         yield server

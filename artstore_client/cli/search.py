@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from artstore.v1 import query_pb2
+from artstore.v1 import query_pb2, types_pb2
 from artstore_client import Client, errors
 from artstore_client.cli import own_changes
+from artstore_client.cli.amounts import Before, Since, Size, timestamp
 from artstore_client.cli.completion import complete_element
 from artstore_client.cli.output import (
     human_size,
@@ -27,6 +29,18 @@ from artstore_client.contract import MAX_PAGE_SIZE
 if TYPE_CHECKING:
     from rich.text import Text
 
+
+class Retention(enum.StrEnum):
+    """A retention policy as the command names it."""
+
+    TEMPORARY = "temporary"
+    PERMANENT = "permanent"
+
+
+_POLICIES = {
+    Retention.TEMPORARY: types_pb2.RETENTION_POLICY_TEMPORARY,
+    Retention.PERMANENT: types_pb2.RETENTION_POLICY_PERMANENT,
+}
 MATCH_BEGIN, MATCH_END = "\u0002", "\u0003"
 
 _JSON = typer.Option("--json", help="One JSON document.")
@@ -42,11 +56,22 @@ def search(
     namespace: Annotated[list[str] | None, typer.Option(help="In this namespace.")] = None,
     by: Annotated[list[str] | None, typer.Option(help="Uploaded by this account.")] = None,
     content_type: Annotated[list[str] | None, typer.Option(help="Such as image/*.")] = None,
-    ext: Annotated[list[str] | None, typer.Option(help="Extension, without the dot.")] = None,
+    ext: Annotated[list[str] | None, typer.Option(help="Extension: pdf, or tar.gz.")] = None,
     tag: Annotated[list[str] | None, typer.Option(help="With this tag.")] = None,
     attr: Annotated[list[str] | None, typer.Option(metavar="K=V", help="With this.")] = None,
-    min_size: Annotated[int | None, typer.Option(min=0, help="In bytes.")] = None,
-    max_size: Annotated[int | None, typer.Option(min=0, help="In bytes.")] = None,
+    min_size: Size = None,
+    max_size: Size = None,
+    created_after: Since = None,
+    created_before: Before = None,
+    updated_after: Since = None,
+    updated_before: Before = None,
+    expires_before: Before = None,
+    retention: Annotated[
+        Retention | None, typer.Option(help="Kept for a time, or for good.")
+    ] = None,
+    facets: Annotated[
+        bool, typer.Option("--facets", help="Count by type, tag and element, too.")
+    ] = False,
     order_by: Annotated[str, typer.Option(help='Such as "created_at desc".')] = "",
     limit: Annotated[int, typer.Option(min=1, max=MAX_PAGE_SIZE, help="Results of a page.")] = 20,
     page_token: Annotated[str, typer.Option(help="next_page_token of the page before.")] = "",
@@ -69,6 +94,12 @@ def search(
         attributes=parse_attributes(attr or []),
         min_size_bytes=min_size,
         max_size_bytes=max_size,
+        created_after_at=timestamp(created_after),
+        created_before_at=timestamp(created_before),
+        updated_after_at=timestamp(updated_after),
+        updated_before_at=timestamp(updated_before),
+        expires_before_at=timestamp(expires_before),
+        retention_policies=[_POLICIES[retention]] if retention else [],
     )
 
     async def search_after(
@@ -81,6 +112,7 @@ def search(
             page_size=limit,
             page_token=page_token,
             min_change_tokens=tokens,
+            omit_facets=not (facets or json),
             timeout_seconds=seconds,
         )
 
@@ -97,6 +129,7 @@ def search(
             print_json(page)
         else:
             _print_page(page)
+            _print_facets(page)
 
     run_command(command)
 
@@ -145,6 +178,14 @@ def _print_page(page: query_pb2.SearchFilesResponse) -> None:
         print_line(f"more: --page-token {page.next_page_token}")
     if not page.index_complete:
         print_error("the index is not complete yet: files may be missing")
+
+
+def _print_facets(page: query_pb2.SearchFilesResponse) -> None:
+    for facet in page.facets:
+        name = query_pb2.FacetField.Name(facet.field).removeprefix("FACET_FIELD_").lower()
+        about = "" if facet.is_exact else " (of the first matches)"
+        counts = (f"{visible(value.value)} {value.count}" for value in facet.values)
+        print_line(f"{name}{about}: {', '.join(counts)}")
 
 
 def _name_cell(result: query_pb2.SearchResult) -> Text:

@@ -24,6 +24,8 @@ class SearchCalls:
         page_size: int,
         page_token: str,
         min_change_tokens: Sequence[str],
+        facet_fields: Sequence[query_pb2.FacetField.ValueType] = (),
+        omit_facets: bool = False,
         timeout_seconds: float | None,
     ) -> query_pb2.SearchFilesResponse:
         """One page of results; see `Client.search`."""
@@ -36,6 +38,8 @@ class SearchCalls:
                 page_size=page_size,
                 page_token=page_token,
                 min_change_tokens=min_change_tokens,
+                facet_fields=facet_fields,
+                omit_facets=omit_facets,
             ),
             doing="SearchFiles on query",
             timeout_seconds=timeout_seconds,
@@ -59,6 +63,7 @@ class SearchCalls:
                 page_size=page_size,
                 page_token=token,
                 min_change_tokens=(),
+                omit_facets=True,
                 timeout_seconds=None,
             )
             for result in page.results:

@@ -30,6 +30,7 @@ KINDS: Mapping[str, pb.OperationKind.ValueType] = {
     "cleanup": pb.OPERATION_KIND_CLEANUP,
     "completion": pb.OPERATION_KIND_COMPLETION,
     "sync": pb.OPERATION_KIND_SYNC,
+    "reindex": pb.OPERATION_KIND_REINDEX,
 }
 _STATES: Mapping[State, pb.OperationState.ValueType] = {
     state: pb.OperationState.Value(f"OPERATION_STATE_{state.name}") for state in State

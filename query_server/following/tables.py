@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from mesh.follower.schema import table_names
@@ -9,6 +10,7 @@ from mesh.follower.tables import RebuildableTables
 from mesh.postgres.creation import create_database_if_missing
 from mesh.postgres.database import Database
 from mesh.postgres.migrations import upgrade
+from query_server.migrations import words
 from query_server.search.index import TABLE
 from query_server.search.session import check_letters
 from query_server.settings import QuerySettings
@@ -17,7 +19,8 @@ MIGRATIONS = Path(__file__).parent.parent / "migrations"
 MIGRATION_LOCK = 0x41525451  # "ARTQ"
 VERSION_TABLE = "query_alembic_version"
 CURSORS = "sync"
-FUNCTIONS = ("artstore_search_vector", "artstore_text", "artstore_words")
+# Those of older versions, too.
+FUNCTIONS = (*words.NAMES, "artstore_search_vector", "artstore_text")
 
 
 async def migrate(url: str) -> None:
@@ -30,13 +33,20 @@ async def migrate(url: str) -> None:
     )
 
 
-def index_tables(database: Database, settings: QuerySettings) -> RebuildableTables:
-    """The tables of the index, in a database that is made as well."""
+def index_tables(
+    database: Database, settings: QuerySettings, *, on_made: Callable[[], Awaitable[None]]
+) -> RebuildableTables:
+    """The tables of the index, in a database that is made as well.
+
+    Args:
+        on_made: called whenever they were made, or found to be up to date.
+    """
 
     async def make() -> None:
         await create_database_if_missing(settings.database_url, settings.index_name)
         await migrate(settings.index_url)
         await check_letters(database)
+        await on_made()
 
     names = [VERSION_TABLE, *table_names(TABLE, CURSORS)]
     return RebuildableTables(

@@ -28,6 +28,7 @@ _FACETS = {
     "tag": query_pb2.FACET_FIELD_TAG,
     "storage_element_id": query_pb2.FACET_FIELD_STORAGE_ELEMENT_ID,
 }
+_FACET_NAMES = {number: name for name, number in _FACETS.items()}
 _TIMES = (
     "created_after_at",
     "created_before_at",
@@ -71,6 +72,41 @@ def _policies(numbers: Sequence[int]) -> list[str]:
     return [POLICIES[number] for number in numbers]
 
 
+def _facets(request: query_pb2.SearchFilesRequest) -> list[str]:
+    asked = list(request.facet_fields)
+    if request.omit_facets:
+        if asked:
+            raise InvalidArgument("asks for facets and for none", field="omit_facets")
+        return []
+    unknown = next((number for number in asked if number not in _FACET_NAMES), None)
+    if unknown is not None:
+        raise InvalidArgument(f"no facet has the number {unknown}", field="facet_fields")
+    return [_FACET_NAMES[number] for number in dict.fromkeys(asked)] or list(_FACETS)
+
+
+def _sizes(message: query_pb2.SearchFilters) -> dict[str, int | None]:
+    found: dict[str, int | None] = {}
+    for name in ("min_size_bytes", "max_size_bytes"):
+        found[name] = getattr(message, name) if message.HasField(name) else None
+        if (found[name] or 0) < 0:
+            raise InvalidArgument("must not be negative", field=f"filters.{name}")
+    least, most = found.values()
+    if least is not None and most is not None and least > most:
+        raise InvalidArgument("is more than max_size_bytes", field="filters.min_size_bytes")
+    return found
+
+
+def _moments(message: query_pb2.SearchFilters) -> dict[str, datetime | None]:
+    found = {name: _moment(message, name) for name in _TIMES}
+    for what in ("created", "updated"):
+        after, before = found[f"{what}_after_at"], found[f"{what}_before_at"]
+        if after is not None and before is not None and after >= before:
+            raise InvalidArgument(
+                f"is not before {what}_before_at", field=f"filters.{what}_after_at"
+            )
+    return found
+
+
 def to_filters(message: query_pb2.SearchFilters) -> Filters:
     """The filters of a request.
 
@@ -78,14 +114,12 @@ def to_filters(message: query_pb2.SearchFilters) -> Filters:
         InvalidArgument: naming the field.
     """
     found: dict[str, Any] = {name: _plain(name, list(getattr(message, name))) for name in _LISTS}
-    found |= {name: _moment(message, name) for name in _TIMES}
+    found |= _moments(message) | _sizes(message)
     attributes = dict(message.attributes)
     _plain("attributes", [*attributes.keys(), *attributes.values()])
     return Filters(
         **found,
         attributes=attributes,
-        min_size_bytes=message.min_size_bytes if message.HasField("min_size_bytes") else None,
-        max_size_bytes=message.max_size_bytes if message.HasField("max_size_bytes") else None,
         retention_policies=_policies(message.retention_policies),
     )
 
@@ -112,6 +146,7 @@ def to_query(request: query_pb2.SearchFilesRequest, caller: Caller) -> SearchQue
         page_token=request.page_token,
         readable=readable(caller),
         whole=request.query,
+        facets=_facets(request),
     )
 
 
@@ -131,6 +166,7 @@ def from_page(page: Page, *, complete: bool) -> query_pb2.SearchFilesResponse:
             query_pb2.Facet(
                 field=_FACETS[name],
                 values=[query_pb2.FacetValue(value=value, count=count) for value, count in values],
+                is_exact=page.facets_exact,
             )
             for name, values in page.facets.items()
         ],

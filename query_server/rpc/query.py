@@ -46,7 +46,7 @@ class QueryServicer(QueryServiceServicer):
         query = messages.to_query(request, current_caller())
         await self.sync.wait_for(request.min_change_tokens)
         # Asked before the search: what it finds may be more complete than it says, never less.
-        complete = await self.sync.complete()
+        complete = self.index.complete and await self.sync.complete()
         with SEARCH_SECONDS.time():
             page = await self.index.search(query)
         return messages.from_page(page, complete=complete)
@@ -109,7 +109,7 @@ class QueryServicer(QueryServiceServicer):
         """See the proto."""
         return query_pb2.GetSyncStatusResponse(
             elements=await self._statuses(request.storage_element_id),
-            index_complete=await self.sync.complete(),
+            index_complete=self.index.complete and await self.sync.complete(),
         )
 
     async def _statuses(self, element_id: str) -> list[query_pb2.ElementSyncStatus]:

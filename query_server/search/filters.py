@@ -44,14 +44,14 @@ def apply(conditions: Conditions, filters: Filters, readable: frozenset[str] | N
     ):
         if values:
             conditions.clauses.append(_one_of(conditions, column, values))
-    extensions = [name.lower().removeprefix(".") for name in filters.extensions]
     for column, values in (
         ("storage_element_id", filters.storage_element_ids),
         ("retention_policy", filters.retention_policies),
-        ("extension", extensions),
     ):
         if values:
             conditions.clauses.append(_any_of(conditions, column, values))
+    if filters.extensions:
+        _extensions(conditions, filters.extensions)
     if filters.content_types:
         _content_types(conditions, filters.content_types)
     if filters.tags:
@@ -85,6 +85,21 @@ def _any_of(conditions: Conditions, expression: str, values: Sequence[str]) -> s
     if len(values) == 1:
         return f"{expression} = {conditions.parameter(values[0])}"
     return f"{expression} = ANY({conditions.parameter(list(values))}::text[])"
+
+
+def _extensions(conditions: Conditions, names: Sequence[str]) -> None:
+    """Of one with a dot in it, such as `tar.gz`, the index has the last part."""
+    folded = [name.lower().removeprefix(".") for name in names]
+    clauses = []
+    simple = [name for name in folded if "." not in name]
+    if simple:
+        clauses.append(_any_of(conditions, "extension", simple))
+    for name in folded:
+        if "." in name:
+            end, whole = map(conditions.parameter, (name.rpartition(".")[2], f".{name}"))
+            ends = f"right(lower(original_filename), length({whole}::text)) = {whole}::text"
+            clauses.append(f"(extension = {end} AND {ends})")
+    conditions.clauses.append(f"({' OR '.join(clauses)})")
 
 
 def _tags(conditions: Conditions, tags: Sequence[str]) -> None:

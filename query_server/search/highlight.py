@@ -1,79 +1,80 @@
-"""Marking what matched in the texts of a result."""
+"""Marking what matched in the texts of a result: the database says where (`artstore_marks`)."""
 
 from __future__ import annotations
 
-import re
 import unicodedata
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
 
 START, STOP = "\u0002", "\u0003"
 EXCERPT_CHARACTERS = 240
-# Words of one page that the database is asked about; those beyond stay unmarked.
-MAX_CANDIDATES = 20_000
-_WORD = re.compile(r"[^\W_]+")
+# Parameters: texts; a tsquery, and what words that match it begin with; or words that others are
+# to resemble; how far beyond the first match to look.
+MARKS = """
+    SELECT artstore_marks(text, $2::text::tsquery, $3::text[], $4::text[], $5::integer) AS marks
+    FROM unnest($1::text[]) WITH ORDINALITY AS given(text, at) ORDER BY at
+"""
 
 Row = Mapping[str, Any]
+# Field, and its text.
+Texts = Sequence[tuple[str, str]]
 
 
-def _texts(row: Row) -> Iterator[tuple[str, str]]:
-    yield "original_filename", composed(row["original_filename"])
-    yield "description", composed(row["description"])
-    yield "tags", composed(", ".join(row["tags"]))
-    attributes = row["attributes"]
-    pairs = orjson.loads(attributes) if isinstance(attributes, str) else attributes
-    for key, value in pairs.items():
-        yield f"attributes.{key}", composed(value)
+def texts_of(row: Row) -> Texts:
+    """What may be marked in a row: the fields that its `matched` names, in the order of weights,
+    or the name alone without one.
+    """
+    return list(_texts(row, row.get("matched") or (True, False, False, False)))
 
 
-def composed(text: str) -> str:
-    """`text` with each letter as one character, as the index has it."""
+def _texts(row: Row, matched: Sequence[bool]) -> Iterator[tuple[str, str]]:
+    name, tags, description, rest = matched
+    if name:
+        yield "original_filename", _composed(row["original_filename"])
+    if tags:
+        yield "tags", _composed(", ".join(row["tags"]))
+    if description:
+        yield "description", _composed(row["description"])
+    if rest:
+        attributes = row["attributes"]
+        pairs = orjson.loads(attributes) if isinstance(attributes, str) else attributes
+        for key, value in pairs.items():
+            yield f"attributes.{key}", _composed(value)
+
+
+def _composed(text: str) -> str:
+    """`text` with each letter as one character, as it is typed."""
     return unicodedata.normalize("NFC", text)
 
 
-def candidates(rows: Sequence[Row], words: Collection[str]) -> set[str]:
-    """Words of the rows that may match one of `words`, lower case, at most MAX_CANDIDATES.
-
-    A prefix or another grammatical form of a word begins with the same letter, which leaves
-    few of the words of a large page.
-    """
-    first = "".join({word[0] for word in words} | {word[0].upper() for word in words})
-    pattern = re.compile(rf"(?<![^\W_])[{first}][^\W_]*")
-    found: set[str] = set()
-    for row in rows:
-        for _, text in _texts(row):
-            found.update(match.group().lower() for match in pattern.finditer(text))
-        if len(found) > MAX_CANDIDATES:
-            return set(sorted(found)[:MAX_CANDIDATES])
-    return found
-
-
-def name_words(rows: Sequence[Row]) -> set[str]:
-    """The words of the rows' names, lower case."""
-    names = (composed(row["original_filename"]).lower() for row in rows)
-    return {match.group() for name in names for match in _WORD.finditer(name)}
-
-
-def of_row(row: Row, matched: Collection[str]) -> dict[str, str]:
-    """Field -> its text with the words of `matched` between START and STOP.
+def marked(texts: Texts, marks: Sequence[Sequence[int]]) -> dict[str, str]:
+    """Field -> its text with what matched between START and STOP.
 
     Long texts are cut to an excerpt around the first match; texts without one are left out.
+
+    Args:
+        marks: for each text where a match begins and where it ends, again and again.
     """
-    found = {}
-    for name, text in _texts(row) if matched else ():
-        marked = mark(text, matched)
-        if marked is not None:
-            found[name] = marked
-    return found
+    return {
+        name: mark(text, _joined(at)) for (name, text), at in zip(texts, marks, strict=True) if at
+    }
 
 
-def mark(text: str, matched: Collection[str]) -> str | None:
-    """`text` with the matched words marked; None when there is none."""
-    spans = [m.span() for m in _WORD.finditer(text) if m.group().lower() in matched]
-    if not spans:
-        return None
+def _joined(marks: Sequence[int]) -> list[tuple[int, int]]:
+    """Those that meet or overlap as one."""
+    spans: list[tuple[int, int]] = []
+    for first, last in zip(marks[::2], marks[1::2], strict=True):
+        if spans and first <= spans[-1][1]:
+            spans[-1] = (spans[-1][0], max(last, spans[-1][1]))
+        else:
+            spans.append((first, last))
+    return spans
+
+
+def mark(text: str, spans: Sequence[tuple[int, int]]) -> str:
+    """`text` with the spans marked."""
     begin = max(0, spans[0][0] - EXCERPT_CHARACTERS // 3) if len(text) > EXCERPT_CHARACTERS else 0
     end = min(len(text), max(begin + EXCERPT_CHARACTERS, spans[0][1]))
     pieces, at = ["…" if begin else ""], begin

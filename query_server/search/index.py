@@ -8,32 +8,27 @@ cost of a search does not grow with how common its words are.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import orjson
+
 from mesh.postgres.database import Database
-from query_server.search import highlight, paging, statements, terms
+from query_server.search import highlight, paging, statements
 from query_server.search.paging import Position
-from query_server.search.request import Order, SearchQuery
+from query_server.search.request import SearchQuery
 from query_server.search.statements import (
+    FACET_MATCHES,
     FEW_MATCHES,
-    MATCHES_CAP,
     PROBED_ROWS,
     WALKED_ROWS,
+    Search,
     Statement,
 )
-from query_server.search.strategies import (
-    All,
-    AlongColumn,
-    Facets,
-    Found,
-    Likeness,
-    NewestRanked,
-    Rows,
-    strategy_of,
-)
-from query_server.search.table import TABLE
+from query_server.search.strategies import Facets, FirstPage, Found, Likeness, Rows, strategy_of
+from query_server.search.table import CUT, TABLE, Layout
+from query_server.search.terms import Terms
 
 __all__ = ["TABLE", "Hit", "Page", "SearchIndex"]
 
@@ -67,20 +62,29 @@ class Page:
     Attributes:
         total: matches on all pages, a lower bound unless `exact`.
         facets: field -> (value, count), most frequent first; on the first page only.
+        facets_exact: they are of all matches, else of some.
     """
 
     hits: Sequence[Hit]
     total: int
     exact: bool
     facets: Facets = field(default_factory=dict)
+    facets_exact: bool = True
     next_page_token: str = ""
 
 
 class SearchIndex:
     """Searches the table `file_metadata_cache`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, layout: Callable[[], Layout] = lambda: CUT) -> None:
+        """Arguments: the index's database; which columns to go by, asked at each search."""
         self._database = database
+        self._layout = layout
+
+    @property
+    def complete(self) -> bool:
+        """All rows are cut into words as a query is."""
+        return self._layout().complete
 
     async def search(self, query: SearchQuery) -> Page:
         """Find a page.
@@ -90,79 +94,66 @@ class SearchIndex:
             Unavailable: the database is down or silent.
         """
         position = paging.decode(query)
-        words = terms.words_of(query.text)
-        query = replace(query, namesakes=await self._namesakes(query, position))
-        if query.text and not words and not query.namesakes:
+        search = await self._asked(query, position)
+        if query.text and not search.terms and not search.named:
             return Page((), 0, True)
         if position is None:
-            return await self._page(query, words, await self._first(query, words))
-        strategy = strategy_of(position)(query, words, self._fetch)
-        return await self._page(query, words, Found(await strategy.after(position), position))
+            return await self._page(search, await self._first(search))
+        strategy = strategy_of(position)(search, self._fetch)
+        return await self._page(search, Found(await strategy.after(position), position))
 
-    async def _namesakes(self, query: SearchQuery, position: Position | None) -> Sequence[str]:
-        """Ids of files whose whole name is the text, the same on all pages."""
-        if position is not None:
-            return position.namesakes
-        if not query.whole.strip():
-            return ()
-        return [row["file_id"] for row in await self._fetch(statements.namesakes(query))]
+    async def _asked(self, query: SearchQuery, position: Position | None) -> Search:
+        """The query, cut into words; files of its name are the same on all pages."""
+        layout = self._layout()
+        named = position.namesakes if position is not None else ()
+        names = position is None and layout.complete and bool(query.whole.strip())
+        if not query.text and not names:
+            return Search(query, Terms(), named, layout)
+        (asked,) = await self._fetch(statements.asked(query, names=names))
+        terms = Terms.of(orjson.loads(asked["words"]))
+        return Search(query, terms, asked["named"] if names else named, layout)
 
-    async def _first(self, query: SearchQuery, words: Sequence[str]) -> Found:
-        """The first page.
-
-        The guess only decides how it is found out, and costs time when it is wrong.
-        """
-        (probed,) = await self._fetch(statements.probe(query, words))
-        counted = None
-        found = None
-        if (
-            probed["files"] <= WALKED_ROWS
-            or probed["matched"] * probed["files"] <= FEW_MATCHES * PROBED_ROWS
-        ):
-            found = await All(query, words, self._fetch).first()
-            if found.start.total > MATCHES_CAP:
-                counted, found = (MATCHES_CAP, found.facets), None
-        if found is None:
-            many = NewestRanked if query.order is Order.RELEVANCE else AlongColumn
-            found = await many(query, words, self._fetch).first(counted)
-        if words and not found.rows:
-            return await Likeness(query, words, self._fetch).first()
+    async def _first(self, search: Search) -> Found:
+        """The first page; it is guessed from the newest files whether many match."""
+        guess = f"files <= {WALKED_ROWS} OR matched * files <= {FEW_MATCHES * PROBED_ROWS}"
+        found = await FirstPage(search, self._fetch).first(guess)
+        if search.terms and not found.rows:
+            return await Likeness(search, self._fetch).first()
         return found
 
-    async def _page(self, query: SearchQuery, words: Sequence[str], found: Found) -> Page:
-        shown, position = found.rows[: query.page_size], found.start
-        matched = await self._matched_words(words, shown, fuzzy=position.fuzzy)
-        hits = await asyncio.to_thread(_hits, shown, matched)
+    async def _page(self, search: Search, found: Found) -> Page:
+        position, size = found.start, search.query.page_size
+        rows = await self._marked(search, found.rows[:size], fuzzy=position.fuzzy)
+        hits = await asyncio.to_thread(_hits, rows)
         token = ""
         if len(hits) < len(found.rows):
             last = hits[-1].row
             key = [last[f"key_{n}"] for n in range(3) if f"key_{n}" in last]
-            named = () if position.fuzzy else query.namesakes
-            token = paging.encode(query, replace(position, key=key, namesakes=named))
-        return Page(_once(hits), position.total, position.exact, found.facets, token)
+            named = () if position.fuzzy else search.named
+            token = paging.encode(search.query, replace(position, key=key, namesakes=named))
+        return Page(
+            hits,
+            position.total,
+            position.exact,
+            found.facets,
+            facets_exact=position.exact and position.total <= FACET_MATCHES,
+            next_page_token=token,
+        )
 
-    async def _matched_words(
-        self, words: Sequence[str], rows: Rows, *, fuzzy: bool
-    ) -> frozenset[str]:
-        """Which words of the rows' texts match a word of the query."""
-        if not words or not rows:
-            return frozenset()
-        if fuzzy:
-            names = await asyncio.to_thread(highlight.name_words, rows)
-            found = await self._fetch((terms.SIMILAR_WORDS, (sorted(names), list(words))))
-            return frozenset(row["word"] for row in found)
-        candidates = await asyncio.to_thread(highlight.candidates, rows, words)
-        matched = {word for word in candidates if word.startswith(tuple(words))}
-        others = candidates - matched
-        arguments = [
-            [word for word in among if word.isascii() is ascii_only]
-            for ascii_only in (True, False)
-            for among in (others, words)
-        ]
-        if others:
-            found = await self._fetch((terms.SAME_STEM, arguments))
-            matched.update(row["word"] for row in found)
-        return frozenset(matched)
+    async def _marked(
+        self, search: Search, rows: Rows, *, fuzzy: bool
+    ) -> Sequence[tuple[Mapping[str, Any], Mapping[str, str]]]:
+        """Rows, each with its highlights."""
+        if not search.terms or not rows:
+            return [(row, {}) for row in rows]
+        texts = await asyncio.to_thread(lambda: [highlight.texts_of(row) for row in rows])
+        terms = search.terms
+        asked = ([text for one in texts for _, text in one], terms.marking, terms.letters,
+                 [word.word for word in terms.words] if fuzzy else None,
+                 highlight.EXCERPT_CHARACTERS)  # fmt: skip
+        marks = iter(await self._fetch((highlight.MARKS, asked)))
+        found = [[next(marks)["marks"] for _ in one] for one in texts]
+        return [(row, highlight.marked(*one)) for row, *one in zip(rows, texts, found, strict=True)]
 
     async def _fetch(self, statement: Statement) -> Rows:
         sql, parameters = statement
@@ -170,22 +161,16 @@ class SearchIndex:
         return [dict(row) for row in rows]
 
 
-def _hits(rows: Rows, matched: frozenset[str]) -> list[Hit]:
-    """The rows as hits, as many as a message holds, at least one if there is one."""
+def _hits(rows: Sequence[tuple[Mapping[str, Any], Mapping[str, str]]]) -> list[Hit]:
+    """Rows and their highlights as hits, as many as a message holds, at least one if there is
+    one.
+    """
     hits: list[Hit] = []
     size = 0
-    for row in rows:
-        hit = Hit(row, row["score"], highlight.of_row(row, matched))
+    for row, highlights in rows:
+        hit = Hit(row, row["score"], highlights)
         size += hit.size_bytes
         if hits and size > MAX_PAGE_BYTES:
             break
         hits.append(hit)
     return hits
-
-
-def _once(hits: Sequence[Hit]) -> list[Hit]:
-    """A file may have two replicas for a moment; the first one stands for it."""
-    found: dict[str, Hit] = {}
-    for hit in hits:
-        found.setdefault(hit.row["file_id"], hit)
-    return list(found.values())

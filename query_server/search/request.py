@@ -11,6 +11,8 @@ from mesh.errors import InvalidArgument
 
 MAX_QUERY_BYTES = 1024
 DEFAULT_PAGE_SIZE = 50
+# What values of matches are counted by.
+FACETS = ("content_type", "storage_element_id", "tag")
 
 
 class Order(enum.StrEnum):
@@ -55,7 +57,7 @@ class SearchQuery:
         page_size: 1 to 1,000.
         readable: namespaces the caller may read; None means all.
         whole: the text as it was given, which may be the whole name of a file.
-        namesakes: ids of files that have this name; they match, and come first.
+        facets: which fields to count the values of.
     """
 
     text: str
@@ -66,7 +68,7 @@ class SearchQuery:
     page_token: str
     readable: frozenset[str] | None
     whole: str = ""
-    namesakes: Sequence[str] = ()
+    facets: Sequence[str] = FACETS
 
 
 def parse_order(order_by: str, *, has_text: bool) -> tuple[Order, bool]:

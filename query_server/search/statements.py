@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from unicodedata import normalize
+from dataclasses import dataclass, field
 
 from mesh.follower.rows import COLUMNS
 from query_server.search import filters
 from query_server.search.filters import Conditions
 from query_server.search.paging import MAX_NAMESAKES
 from query_server.search.request import Order, SearchQuery
-from query_server.search.table import KEY_CHARACTERS, TABLE
-from query_server.search.terms import tsquery
+from query_server.search.table import CUT, TABLE, Layout
+from query_server.search.terms import MAX_WORDS, Terms
 
 MATCHES_CAP = 10_000
 # How many files match is guessed from so many of the newest. All matches of a search are looked at
@@ -23,125 +22,153 @@ FEW_MATCHES = 5_000
 WALKED_ROWS = 40_000
 RANKED = 1_000
 FACET_VALUES = 20
+FACET_MATCHES = 2_000
 # Names that resemble a text: so many are compared, and so many of the closest are answered.
 SIMILAR_COMPARED = 5_000
 SIMILAR_CAP = 200
 # Of the files with one name so many are looked at for those that pass the filters.
 NAMESAKES_LOOKED_AT = 1_000
 
-COLUMN = {
-    Order.CREATED_AT: "created_at",
-    Order.UPDATED_AT: "updated_at",
-    Order.SIZE: "size_bytes",
-    Order.NAME: f"left(lower(original_filename), {KEY_CHARACTERS})",
-}
 _NAMES = [name for name in COLUMNS if name not in ("epoch", "digest")]
 _SELECTED = ", ".join(_NAMES)
 _FROM_TABLE = ", ".join(f"t.{name}" for name in _NAMES)
 
 # Of a row that matches, and of all of these.
 MATCHED = "file_id, storage_element_id, media_type, tags, created_at"
-NEWEST_AT = "(SELECT max(created_at) FROM matches) AS newest_at"
-COUNTED = (
-    "(SELECT count(*) FROM matches) AS total, jsonb_build_object("
-    + ", ".join(
-        f"""'{field}', (SELECT jsonb_agg(jsonb_build_array(value, files)) FROM (
-            SELECT {value} AS value, count(*) AS files FROM matches{more}
-            GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {FACET_VALUES}) counted)"""
-        for field, value, more in (
-            ("content_type", "media_type", ""),
-            ("storage_element_id", "storage_element_id", ""),
-            ("tag", "tag", ", unnest(tags) tag"),
-        )
-    )
-    + ")::text AS facets"
-)
+# Field -> SQL of the matches that are looked at `first`, with its values.
+_FACET_SQL = {
+    "content_type": "SELECT media_type AS value FROM first",
+    "storage_element_id": "SELECT storage_element_id AS value FROM first",
+    "tag": "SELECT value FROM (SELECT DISTINCT file_id, unnest(tags) AS value FROM first) tagged",
+}
 
 # SQL and its parameters.
 Statement = tuple[str, Sequence[object]]
 
 
-def conditions_of(
-    query: SearchQuery, words: Sequence[str], *, namesakes: bool = True
-) -> tuple[Conditions, str]:
-    """The conditions of a query, and the SQL of its tsquery ('' without words).
+@dataclass(frozen=True, slots=True)
+class Search:
+    """A query, cut into words, and what it goes by.
 
-    Args:
-        namesakes: they match; else they do not, whatever their words.
+    Attributes:
+        named: ids of files that have the text as their name; they match, and come first.
     """
-    conditions = Conditions()
-    wanted = ""
-    either = []
-    if words:
-        wanted, parameters = tsquery(words, 1)
-        conditions.parameters.extend(parameters)
-        either.append(f"search_vector @@ ({wanted})")
-    if query.namesakes and namesakes:
-        either.append(is_namesake(conditions, query))
-    elif query.namesakes:
-        conditions.clauses.append(f"NOT {is_namesake(conditions, query)}")
-    if either:
-        conditions.clauses.append(f"({' OR '.join(either)})")
-    filters.apply(conditions, query.filters, query.readable)
-    return conditions, wanted
+
+    query: SearchQuery
+    terms: Terms = field(default_factory=Terms)
+    named: Sequence[str] = ()
+    layout: Layout = CUT
+
+    @property
+    def column(self) -> str:
+        """SQL of the value that the order goes by; of relevance there is none."""
+        if self.query.order is Order.NAME:
+            return self.layout.name_order
+        return self.query.order.value
+
+    def conditions(self, *, named: bool = True) -> Conditions:
+        """What a row must be.
+
+        Args:
+            named: the files of that name match; else they do not, whatever their words.
+        """
+        conditions = Conditions()
+        either = []
+        if self.terms:
+            wanted = conditions.parameter(self.terms.matching)
+            either.append(f"{self.layout.words} @@ {wanted}::text::tsquery")
+        if self.named and named:
+            either.append(self.is_named(conditions))
+        elif self.named:
+            conditions.clauses.append(f"NOT {self.is_named(conditions)}")
+        if either:
+            conditions.clauses.append(f"({' OR '.join(either)})")
+        filters.apply(conditions, self.query.filters, self.query.readable)
+        return conditions
+
+    def is_named(self, conditions: Conditions) -> str:
+        """SQL of whether a row is one of a file with that name."""
+        return f"file_id = ANY({conditions.parameter(list(self.named))}::text[])"
+
+    def relevance(self, conditions: Conditions) -> str:
+        """SQL: at most 1 by words, and 1 more for a file of that name."""
+        parts = []
+        if self.terms:
+            ways = [list(map(conditions.parameter, word.ways)) for word in self.terms.words]
+            parts.append(self.terms.relevance(self.layout.words, ways))
+        if self.named:
+            parts.append(f"({self.is_named(conditions)})::int")
+        return f"({' + '.join(parts)})::float8"
 
 
-def is_namesake(conditions: Conditions, query: SearchQuery) -> str:
-    """SQL of whether a row is one of a file with that name."""
-    return f"file_id = ANY({conditions.parameter(list(query.namesakes))}::text[])"
-
-
-def rank(conditions: Conditions, query: SearchQuery, wanted: str) -> str:
-    """SQL of the relevance: at most 1 by words, and 1 more for a file of that name."""
-    terms = [f"ts_rank(search_vector, {wanted})"] if wanted else []
-    if query.namesakes:
-        terms.append(f"({is_namesake(conditions, query)})::int")
-    return f"({' + '.join(terms)})::float8"
+def asked(query: SearchQuery, *, names: bool) -> Statement:
+    """One row: `words` of the query, and ids of files `named` by it if `names` are asked for."""
+    sql, parameters = namesakes(query) if names else ("SELECT NULL WHERE false", [])
+    text = f"${len(parameters) + 1}"
+    return (
+        f"""
+        SELECT coalesce(jsonb_agg(to_jsonb(found)), '[]')::text AS words, ARRAY({sql}) AS named
+        FROM artstore_terms({text}, {MAX_WORDS}) found
+        """,
+        [*parameters, query.text],
+    )
 
 
 def namesakes(query: SearchQuery) -> Statement:
-    """Rows with `file_id` of files whose whole name is the text, in another case or form too:
-    at most MAX_NAMESAKES, those of the very same name first, then the newest.
+    """Rows with `file_id` of files whose whole name is the text, in another case or form or
+    without accents too: at most MAX_NAMESAKES, the closest to it first, then the newest.
     """
     conditions = Conditions()
     given = conditions.parameter(query.whole)
-    names = dict.fromkeys(
-        (query.whole, query.text, *(normalize(form, query.whole) for form in ("NFC", "NFD")))
-    )
-    asked = conditions.parameter(list(names))
+    names = conditions.parameter(list(dict.fromkeys((query.whole, query.text))))
     filters.apply(conditions, query.filters, query.readable)
     # By the index on names, whose order is that of the ids, so that a name that a million files
-    # have costs no more than another one. `=` would lead the planner to that of trigrams, in
-    # which all names with the same pieces are read.
-    key = f"left(lower(original_filename), {KEY_CHARACTERS})"
+    # have costs no more than another one.
+    begin = r"split_part(artstore_name_key(name), E'\u0001', 1)"
+    folded = r"split_part(artstore_name({}), E'\u0001', 1)"
     return (
         f"""
-        SELECT file_id FROM unnest({asked}::text[]) name CROSS JOIN LATERAL (
+        SELECT file_id FROM unnest({names}::text[]) name CROSS JOIN LATERAL (
             SELECT * FROM {TABLE}
-            WHERE state = 'active' AND {key} = left(lower(name), {KEY_CHARACTERS})
-              AND lower(original_filename) IS NOT DISTINCT FROM lower(name)
+            WHERE state = 'active'
+              AND name_key >= {begin} AND name_key < {begin} || E'\\u0002'
+              AND {folded.format("original_filename")} IS NOT DISTINCT FROM {folded.format("name")}
               AND length(file_id) <= 64
-            ORDER BY {key} DESC, file_id DESC LIMIT {NAMESAKES_LOOKED_AT}) {TABLE}
+            ORDER BY name_key DESC, file_id DESC LIMIT {NAMESAKES_LOOKED_AT}) {TABLE}
         WHERE {conditions.sql}
-        GROUP BY file_id ORDER BY bool_or(original_filename = {given}) DESC, file_id DESC
+        GROUP BY file_id
+        ORDER BY bool_or(original_filename = {given}) DESC,
+                 bool_or(artstore_name(original_filename) = artstore_name({given})) DESC,
+                 file_id DESC
         LIMIT {MAX_NAMESAKES}
         """,
         conditions.parameters,
     )
 
 
-def probe(query: SearchQuery, words: Sequence[str]) -> Statement:
-    """One row: `matched`, how many of the PROBED_ROWS newest files match, and about how many
-    `files` there are, none if that is not known.
-    """
-    conditions, _ = conditions_of(query, words)
+# SQL: whether few files match, as was guessed.
+FEW = "(SELECT few FROM probed)"
+
+
+def probe(guess: str, conditions: Conditions) -> str:
+    """SQL of `few`: what `guess` says of `matched` and `files`."""
+    if guess in ("true", "false"):
+        return f"SELECT {guess} AS few"
+    return f"""
+        SELECT {guess} AS few FROM (
+            SELECT count(*) AS matched, (SELECT greatest(reltuples, 0)::bigint FROM pg_class
+                                         WHERE oid = '{TABLE}'::regclass) AS files
+            FROM ({newest(PROBED_ROWS)}) {TABLE} WHERE {conditions.sql}) counted"""
+
+
+def with_named(search: Search, walked: str, conditions: Conditions) -> str:
+    """SQL of the rows of `walked` after those of the files of that name, which may be older."""
+    if not search.named:
+        return f"({walked}) {TABLE}"
+    named = search.is_named(conditions)
     return (
-        f"""
-        SELECT count(*) AS matched, (SELECT greatest(reltuples, 0)::bigint FROM pg_class
-                                     WHERE oid = '{TABLE}'::regclass) AS files
-        FROM ({newest(PROBED_ROWS)}) {TABLE} WHERE {conditions.sql}
-        """,
-        conditions.parameters,
+        f"(SELECT * FROM {TABLE} WHERE state = 'active' AND {named} UNION ALL"
+        f" (SELECT * FROM ({walked}) {TABLE} WHERE NOT {named})) {TABLE}"
     )
 
 
@@ -192,29 +219,80 @@ class Keys:
         return f"({left}) {'<' if self.descending else '>'} ({right})"
 
 
+def matched(search: Search, conditions: Conditions, table: str = TABLE) -> str:
+    """SQL: in which fields of a row a word is, by weight: name, tags, description, the rest."""
+    if not search.terms:
+        return "NULL::boolean[] AS matched"
+    wanted = f"{conditions.parameter(search.terms.marking)}::text::tsquery"
+    fields = (
+        f"ts_filter({table}.{search.layout.words}, '{{{weight}}}') @@ {wanted}" for weight in "abcd"
+    )
+    return f"ARRAY[{', '.join(fields)}] AS matched"
+
+
+_ONCE = """NOT EXISTS (SELECT FROM twice WHERE twice.file_id = matches.file_id
+    AND twice.kept <> matches.storage_element_id)"""
+
+
+def counted(query: SearchQuery) -> str:
+    """SQL of `total`, which tells files, or more than the cap where there are more rows, and of
+    the `facets` of the first FACET_MATCHES.
+    """
+    facets = ", ".join(
+        f"""'{field}', (SELECT jsonb_agg(jsonb_build_array(value, files)) FROM (
+            SELECT value, count(*) AS files FROM ({values}) found
+            GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {FACET_VALUES}) counted)"""
+        for field, values in _FACET_SQL.items()
+        if field in query.facets
+    )
+    return f"""
+        (SELECT CASE WHEN count(*) > {MATCHES_CAP} THEN count(*)
+                     ELSE count(*) - (SELECT coalesce(sum(times - 1), 0) FROM twice)::bigint END
+         FROM matches) AS total, jsonb_build_object({facets})::text AS facets"""
+
+
 def page(
+    search: Search,
     conditions: Conditions,
     keys: Keys,
     matches: str,
-    page_size: int,
     *,
     among: str = "true",
     columns: Sequence[str] = (),
+    marked: bool = True,
+    probed: str = "SELECT true AS few",
+    beside: str = "",
 ) -> Statement:
     """A page, and one row more if there are that many.
+
+    A file may have two replicas: of those that are `twice` among the matches one is `kept`.
 
     Args:
         matches: SQL of the rows that match, with their keys.
         among: which of them may be on the page.
         columns: SQL of more columns that each row gets, of all matches.
+        marked: tell in which fields the words are.
+        probed: SQL of what FEW asks.
+        beside: SQL of rows that are on the page, too.
     """
     score = "page.key_0" if keys.scored else "0::float8"
+    if marked:
+        columns = [*columns, matched(search, conditions, "t")]
     selected = ", ".join([f"{score} AS score", *(f"page.{key}" for key in keys.names), *columns])
     return (
         f"""
-        WITH matches AS MATERIALIZED ({matches}),
+        WITH probed AS MATERIALIZED ({probed}),
+        matches AS MATERIALIZED ({matches}),
+        twice AS MATERIALIZED (
+            SELECT file_id, min(storage_element_id) AS kept, count(*) AS times
+            FROM matches GROUP BY file_id HAVING count(*) > 1),
+        first AS MATERIALIZED (
+            SELECT file_id, media_type, storage_element_id, tags FROM matches
+            WHERE {_ONCE} LIMIT {FACET_MATCHES}),
         page AS (
-            SELECT * FROM matches WHERE {among} ORDER BY {keys.order} LIMIT {page_size + 1})
+            (SELECT file_id, storage_element_id, {", ".join(keys.names)} FROM matches
+             WHERE {among} AND {_ONCE}
+             ORDER BY {keys.order} LIMIT {search.query.page_size + 1}){beside})
         SELECT {_FROM_TABLE}, {selected}
         FROM page JOIN {TABLE} t USING (file_id, storage_element_id)
         ORDER BY {keys.order}
@@ -223,16 +301,31 @@ def page(
     )
 
 
+def beside(search: Search, conditions: Conditions, keys: Keys) -> str:
+    """SQL of the first rows along an index, unless there are FEW."""
+    return f"""
+        UNION ALL
+        (SELECT file_id, storage_element_id, {keys.selected} FROM {TABLE}
+         WHERE NOT {FEW} AND {conditions.sql} AND {_first_replica(conditions)}
+         ORDER BY {keys.order} LIMIT {search.query.page_size + 1})"""
+
+
 def along(
-    conditions: Conditions, keys: Keys, key: Sequence[object] | None, limit: int
+    search: Search, conditions: Conditions, keys: Keys, key: Sequence[object], limit: int
 ) -> Statement:
     """The first rows that match after a key, read in the order of an index."""
-    after = keys.after(conditions, key, selected=False) if key is not None else "true"
     return (
         f"""
-        SELECT {_SELECTED}, 0::float8 AS score, {keys.selected}
-        FROM {TABLE} WHERE {conditions.sql} AND {after}
+        SELECT {_SELECTED}, 0::float8 AS score, {keys.selected}, {matched(search, conditions)}
+        FROM {TABLE} WHERE {conditions.sql} AND {keys.after(conditions, key, selected=False)}
+        AND {_first_replica(conditions)}
         ORDER BY {keys.order} LIMIT {limit}
         """,
         conditions.parameters,
     )
+
+
+def _first_replica(conditions: Conditions) -> str:
+    return f"""NOT EXISTS (
+        SELECT FROM {TABLE} other WHERE other.file_id = {TABLE}.file_id
+        AND other.storage_element_id < {TABLE}.storage_element_id AND {conditions.sql})"""

@@ -16,28 +16,25 @@ import orjson
 from query_server.search import filters, statements
 from query_server.search.filters import Conditions
 from query_server.search.paging import Position
-from query_server.search.request import Order, SearchQuery
+from query_server.search.request import Order
 from query_server.search.statements import (
-    COLUMN,
-    COUNTED,
+    FEW,
     MATCHED,
-    NEWEST_AT,
     Keys,
+    Search,
     Statement,
     along,
-    conditions_of,
-    is_namesake,
+    beside,
+    counted,
     newest,
     page,
-    rank,
+    probe,
+    with_named,
 )
 from query_server.search.table import TABLE
 
 Rows = Sequence[Mapping[str, Any]]
 Facets = Mapping[str, Sequence[tuple[str, int]]]
-
-# Of one search's first page another way has told already.
-Counted = tuple[int, Facets]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,31 +47,30 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Strategy(ABC):
-    """One way for one query."""
+class Asking:
+    """A search, and how the database is asked."""
 
-    query: SearchQuery
-    words: Sequence[str]
+    search: Search
     fetch: Callable[[Statement], Awaitable[Rows]]
 
-    @abstractmethod
-    async def first(self, counted: Counted | None = None) -> Found:
-        """The first page; `counted` is what another way has found out already."""
+    def _conditions(self) -> tuple[Conditions, Keys]:
+        conditions = self.search.conditions()
+        if self.search.query.order is Order.RELEVANCE:
+            keys = (self.search.relevance(conditions), "created_at", "file_id")
+            return conditions, Keys(keys, scored=True)
+        return conditions, Keys((self.search.column, "file_id"), self.search.query.descending)
+
+
+class Strategy(Asking, ABC):
+    """One way."""
 
     async def after(self, position: Position) -> Rows:
         """The page after a position: one row more than it has, if there are that many."""
         return await self.fetch(self.page(position))
 
     @abstractmethod
-    def page(self, position: Position | None = None) -> Statement:
-        """Of the first page, or of the one after a position."""
-
-    def _conditions(self) -> tuple[Conditions, Keys]:
-        conditions, wanted = conditions_of(self.query, self.words)
-        if self.query.order is Order.RELEVANCE:
-            relevance = rank(conditions, self.query, wanted)
-            return conditions, Keys((relevance, "created_at", "file_id"), scored=True)
-        return conditions, Keys((COLUMN[self.query.order], "file_id"), self.query.descending)
+    def page(self, position: Position) -> Statement:
+        """Of the page after a position."""
 
 
 class All(Strategy):
@@ -82,68 +78,54 @@ class All(Strategy):
     table.
     """
 
-    async def first(self, counted: Counted | None = None) -> Found:
-        """The rows are the first page only if `start.total` is within the cap."""
-        rows = await self.fetch(self.page())
+    def found(self, rows: Rows) -> Found:
+        """The first page; it is one only if `start.total` is within the cap."""
         total, facets = _counts(rows)
-        newest_at = rows[0]["newest_at"] if rows and self.query.order is Order.RELEVANCE else None
+        ranked = self.search.query.order is Order.RELEVANCE
+        newest_at = rows[0]["newest_at"] if rows and ranked else None
         return Found(rows, Position((), total, True, False, newest_at), facets)
 
-    def page(self, position: Position | None = None) -> Statement:
-        """The first page with its count, for two would find the same matches twice; a later one
-        without what is newer than all that was ranked on the first.
-        """
+    def page(self, position: Position) -> Statement:
+        """Without what is newer than all that was ranked on the first one."""
         conditions, keys = self._conditions()
-        among, limit = "true", f"LIMIT {statements.MATCHES_CAP + 1}"
-        columns = [NEWEST_AT, COUNTED]
-        if position is not None:
-            among, limit, columns = keys.after(conditions, position.key), "", []
-            if position.newest is not None:
-                conditions.add("created_at <= {}", position.newest)
-        matches = f"SELECT {MATCHED}, {keys.selected} FROM {TABLE} WHERE {conditions.sql} {limit}"
-        return page(conditions, keys, matches, self.query.page_size, among=among, columns=columns)
+        among = keys.after(conditions, position.key)
+        if position.newest is not None:
+            conditions.add("created_at <= {}", position.newest)
+        matches = f"SELECT {MATCHED}, {keys.selected} FROM {TABLE} WHERE {conditions.sql}"
+        return page(self.search, conditions, keys, matches, among=among)
 
 
-class AlongColumn(Strategy):
-    """Many matches are read along the index of a column; those among the newest files counted."""
+class Many(Strategy):
+    """Too many matches to find all of them."""
 
-    async def first(self, counted: Counted | None = None) -> Found:
-        total, facets = counted or _counts(await self.fetch(self.count()))
-        rows = await self.fetch(self.page())
-        return Found(rows, _many(total, rows), facets)
+    async def found(self, rows: Rows, facets: Facets | None = None) -> Found:
+        """The first page; `facets` where they are known already."""
+        total, counted_now = _counts(rows)
+        if facets is not None:
+            total, counted_now = statements.MATCHES_CAP, facets
+        # Count and page see the table at two moments: what one of them found is there.
+        total = min(max(total, len(rows)), statements.MATCHES_CAP)
+        return Found(rows, Position((), total, exact=False, fuzzy=False), counted_now)
 
-    def count(self) -> Statement:
-        """One row: `total` and `facets`."""
-        conditions, _ = conditions_of(self.query, self.words)
-        return (
-            f"""
-            WITH matches AS MATERIALIZED (
-                SELECT media_type, storage_element_id, tags
-                FROM ({newest(statements.WALKED_ROWS)}) {TABLE}
-                WHERE {conditions.sql} LIMIT {statements.MATCHES_CAP + 1})
-            SELECT {COUNTED}
-            """,
-            conditions.parameters,
-        )
 
-    def page(self, position: Position | None = None) -> Statement:
+class AlongColumn(Many):
+    """Matches are read along the index of a column; those among the newest files are counted."""
+
+    def page(self, position: Position) -> Statement:
         conditions, keys = self._conditions()
-        key = position.key if position is not None else None
-        return along(conditions, keys, key, self.query.page_size + 1)
+        return along(self.search, conditions, keys, position.key, self.search.query.page_size + 1)
 
 
-class NewestRanked(Strategy):
-    """Of many matches the newest are ranked, and the others follow by time."""
+class NewestRanked(Many):
+    """The newest matches are ranked, and the others follow by time."""
 
-    async def first(self, counted: Counted | None = None) -> Found:
-        rows = await self.fetch(self.page())
-        total, facets = counted or _counts(rows)
-        start = _many(total, rows)
-        if rows:
-            oldest = (rows[0]["oldest_at"], rows[0]["oldest_id"])
-            start = replace(start, newest=rows[0]["newest_at"], oldest=oldest)
-            rows = await self._filled(rows, oldest)
-        return Found(rows, start, facets)
+    async def found(self, rows: Rows, facets: Facets | None = None) -> Found:
+        found = await Many.found(self, rows, facets)
+        if not rows:
+            return found
+        oldest = (rows[0]["oldest_at"], rows[0]["oldest_id"])
+        start = replace(found.start, newest=rows[0]["newest_at"], oldest=oldest)
+        return Found(await self._filled(rows, oldest), start, found.facets)
 
     async def after(self, position: Position) -> Rows:
         assert position.oldest is not None
@@ -153,33 +135,113 @@ class NewestRanked(Strategy):
 
     async def _filled(self, rows: Rows, oldest: Sequence[object]) -> Rows:
         """A page that begins with these ranked rows."""
-        limit = self.query.page_size + 1 - len(rows)
+        limit = self.search.query.page_size + 1 - len(rows)
         return [*rows, *await self.fetch(self.older(oldest, limit=limit))] if limit > 0 else rows
 
-    def page(self, position: Position | None = None) -> Statement:
-        """The first page with its count, and with `newest_at`, `oldest_at` and `oldest_id`, which
-        bound what was ranked; or a later one of what the first one ranked.
-        """
+    def page(self, position: Position) -> Statement:
+        """Of what the first one ranked."""
+        assert position.oldest is not None
         conditions, keys = self._conditions()
-        if position is None or position.oldest is None:
-            among, columns = f"number <= {statements.RANKED}", self._bounds(conditions)
-            walked, limit = newest(statements.WALKED_ROWS), f"LIMIT {statements.MATCHES_CAP + 1}"
-        else:
-            among, columns, limit = keys.after(conditions, position.key), [], ""
-            till, at, file_id = map(conditions.parameter, (position.newest, *position.oldest))
-            # As many as were walked, and what was taken back since; the limit keeps the walk.
-            walked = newest(
-                2 * statements.WALKED_ROWS,
-                f"created_at <= {till} AND (created_at, file_id) >= ({at}, {file_id})",
-            )
+        among = keys.after(conditions, position.key)
+        till, at, file_id = map(conditions.parameter, (position.newest, *position.oldest))
+        # As many as were walked, and what was taken back since; the limit keeps the walk.
+        walked = newest(
+            2 * statements.WALKED_ROWS,
+            f"created_at <= {till} AND (created_at, file_id) >= ({at}, {file_id})",
+        )
+        source = with_named(self.search, walked, conditions)
+        matches = f"SELECT {MATCHED}, {keys.selected} FROM {source} WHERE {conditions.sql}"
+        return page(self.search, conditions, keys, matches, among=among)
+
+    def older(self, key: Sequence[object], *, limit: int) -> Statement:
+        """The matches before (created_at, file_id), newest first."""
+        conditions = self.search.conditions(named=False)
+        return along(self.search, conditions, Keys(("created_at", "file_id")), key, limit)
+
+
+class Likeness(Strategy):
+    """Names that resemble the text, the closest first."""
+
+    async def first(self) -> Found:
+        """The first page."""
+        rows = await self.fetch(self.page())
+        total = rows[0]["ranked"] if rows else 0
+        return Found(rows, Position((), total, total < statements.SIMILAR_CAP, fuzzy=True))
+
+    def page(self, position: Position | None = None) -> Statement:
+        conditions = Conditions()
+        text = conditions.parameter(self.search.terms.plain)
+        filters.apply(conditions, self.search.query.filters, self.search.query.readable)
+        keys = Keys(("score", "created_at", "file_id"), scored=True)
+        matches = f"""
+            SELECT *, {keys.selected} FROM (
+                SELECT {MATCHED},
+                       word_similarity({text}, lower(original_filename))::float8 AS score
+                FROM {TABLE} WHERE {conditions.sql} AND {text} <% lower(original_filename)
+                LIMIT {statements.SIMILAR_COMPARED}) compared
+            ORDER BY {keys.order} LIMIT {statements.SIMILAR_CAP}"""
+        among = keys.after(conditions, position.key) if position is not None else "true"
+        columns = ["(SELECT count(*) FROM matches) AS ranked"]
+        return page(
+            self.search, conditions, keys, matches, among=among, columns=columns, marked=False
+        )
+
+
+class FirstPage(Asking):
+    """The first page in the way that the newest files make seem right, with the count of it, in
+    one statement.
+    """
+
+    async def first(self, guess: str) -> Found:
+        """The page; `guess` is SQL that says by `matched` and `files` whether there are few, as
+        of `statement`. It only decides how they are found, and costs time when it is wrong.
+        """
+        rows = await self.fetch(self.statement(guess))
+        ranked = self.search.query.order is Order.RELEVANCE
+        many = (NewestRanked if ranked else AlongColumn)(self.search, self.fetch)
+        if rows and not rows[0]["few"]:
+            return await many.found(rows)
+        found = All(self.search, self.fetch).found(rows)
+        if found.start.total <= statements.MATCHES_CAP:
+            return found
+        return await many.found(await self.fetch(self.statement("false")), found.facets)
+
+    def statement(self, guess: str) -> Statement:
+        """Rows of the page, each with `few`, `total`, `facets`; with `newest_at`, `oldest_at` and
+        `oldest_id` of what was ranked.
+
+        Args:
+            guess: SQL; `matched` is how many of the PROBED_ROWS newest files match, and `files`
+                about how many there are, 0 if that is not known.
+        """
+        search = self.search
+        conditions, keys = self._conditions()
+        ranked = search.query.order is Order.RELEVANCE
+        walked = newest(statements.WALKED_ROWS)
+        walked = with_named(search, walked, conditions) if ranked else f"({walked}) {TABLE}"
+        some = f"{conditions.sql} LIMIT {statements.MATCHES_CAP + 1}"
         matches = f"""
             SELECT *, row_number() OVER () AS number FROM (
-                SELECT {MATCHED}, {keys.selected} FROM {self._source(walked, conditions)}
-                WHERE {conditions.sql} {limit}) found"""
-        return page(conditions, keys, matches, self.query.page_size, among=among, columns=columns)
+                (SELECT {MATCHED}, {keys.selected} FROM {TABLE} WHERE {FEW} AND {some})
+                UNION ALL
+                (SELECT {MATCHED}, {keys.selected} FROM {walked} WHERE NOT {FEW} AND {some})
+            ) found"""
+        most = statements.RANKED if ranked else 0
+        return page(
+            search,
+            conditions,
+            keys,
+            matches,
+            among=f"({FEW} OR number <= {most})",
+            columns=[f"{FEW} AS few", *self._bounds(conditions), counted(search.query)],
+            probed=probe(guess, conditions),
+            beside="" if ranked else beside(search, conditions, keys),
+        )
 
     def _bounds(self, conditions: Conditions) -> list[str]:
-        namesake = is_namesake(conditions, self.query)
+        if self.search.query.order is not Order.RELEVANCE:
+            return []
+        namesake = self.search.is_named(conditions)
         oldest = (
             f"coalesce((SELECT {column} FROM matches WHERE number <= {statements.RANKED}"
             f" AND NOT {namesake} ORDER BY number DESC LIMIT 1), {beyond}) AS {name}"
@@ -188,47 +250,7 @@ class NewestRanked(Strategy):
                 ("file_id", "oldest_id", "''"),
             )
         )
-        return [NEWEST_AT, *oldest, COUNTED]
-
-    def older(self, key: Sequence[object], *, limit: int) -> Statement:
-        """The matches before (created_at, file_id), newest first."""
-        conditions, _ = conditions_of(self.query, self.words, namesakes=False)
-        return along(conditions, Keys(("created_at", "file_id")), key, limit)
-
-    def _source(self, walked: str, conditions: Conditions) -> str:
-        """The rows of `walked` after those of the namesakes, which may be older."""
-        if not self.query.namesakes:
-            return f"({walked}) {TABLE}"
-        namesake = is_namesake(conditions, self.query)
-        return (
-            f"(SELECT * FROM {TABLE} WHERE state = 'active' AND {namesake} UNION ALL"
-            f" (SELECT * FROM ({walked}) {TABLE} WHERE NOT {namesake})) {TABLE}"
-        )
-
-
-class Likeness(Strategy):
-    """Names that resemble the text, the closest first."""
-
-    async def first(self, counted: Counted | None = None) -> Found:
-        rows = await self.fetch(self.page())
-        total = rows[0]["ranked"] if rows else 0
-        return Found(rows, Position((), total, total < statements.SIMILAR_CAP, fuzzy=True))
-
-    def page(self, position: Position | None = None) -> Statement:
-        conditions = Conditions()
-        text = conditions.parameter(" ".join(self.words))
-        filters.apply(conditions, self.query.filters, self.query.readable)
-        keys = Keys(("score", "created_at", "file_id"), scored=True)
-        matches = f"""
-            SELECT *, {keys.selected} FROM (
-                SELECT file_id, storage_element_id, created_at,
-                       word_similarity({text}, lower(original_filename))::float8 AS score
-                FROM {TABLE} WHERE {conditions.sql} AND {text} <% lower(original_filename)
-                LIMIT {statements.SIMILAR_COMPARED}) compared
-            ORDER BY {keys.order} LIMIT {statements.SIMILAR_CAP}"""
-        among = keys.after(conditions, position.key) if position is not None else "true"
-        columns = ["(SELECT count(*) FROM matches) AS ranked"]
-        return page(conditions, keys, matches, self.query.page_size, among=among, columns=columns)
+        return ["(SELECT max(created_at) FROM matches) AS newest_at", *oldest]
 
 
 def strategy_of(position: Position) -> type[Strategy]:
@@ -240,13 +262,7 @@ def strategy_of(position: Position) -> type[Strategy]:
     return NewestRanked if position.oldest else AlongColumn
 
 
-def _many(total: int, rows: Rows) -> Position:
-    # Count and page see the table at two moments: what one of them found is there.
-    total = min(max(total, len(rows)), statements.MATCHES_CAP)
-    return Position((), total, exact=False, fuzzy=False)
-
-
-def _counts(rows: Rows) -> Counted:
+def _counts(rows: Rows) -> tuple[int, Facets]:
     if not rows:
         return 0, {}
     facets: dict[str, list[list[Any]] | None] = orjson.loads(rows[0]["facets"])

@@ -254,6 +254,12 @@ def test_search_narrows_by_its_flags_and_prints_json(shell: Shell) -> None:
         (["--element", "se-02"], []),
         (["--namespace", "default", "--max-size", "13"], [small]),
         (["--min-size", "14"], [big]),
+        (["--max-size", "1KiB", "--min-size", "0.014k"], [big]),
+        (["--retention", "permanent"], [small]),
+        (["--retention", "temporary", "--expires-before", "9999-01-01"], [big]),
+        (["--created-after", "1h", "--updated-after", "1h", "--ext", "csv"], [big]),
+        (["--created-before", "1h"], []),
+        (["--updated-before", "2020-01-01"], []),
         (["--by", "nobody"], []),
         (["--order-by", "size_bytes"], [small, big]),
         (["--order-by", "size_bytes desc"], [big, small]),
@@ -272,6 +278,16 @@ def test_search_narrows_by_its_flags_and_prints_json(shell: Shell) -> None:
     assert small["file_id"] not in table
 
 
+def test_full_extensions_parts_of_words_and_facets_are_asked_for(shell: Shell) -> None:
+    packed = shell.put("OtterHolidayPhotos.tar.gz", "--tag", "rivers")
+    shell.put("OtterHolidayPhotos.log.gz", "--tag", "lakes")
+    table, _ = shell.run("search", "holiday", "--ext", "tar.gz", "--facets")
+    assert packed["file_id"] in table
+    assert "1 of 1" in table
+    assert "tag: rivers 1" in table
+    assert "tag:" not in shell.run("search", "holiday", "--ext", "gz")[0]
+
+
 def test_wrong_searches_end_with_the_code_of_usage(shell: Shell) -> None:
     for arguments in (
         ["x", "--order-by", "colour"],
@@ -280,6 +296,11 @@ def test_wrong_searches_end_with_the_code_of_usage(shell: Shell) -> None:
         ["y" * 2000],
         ["x", "--attr", "no-equals-sign"],
         ["x", "--limit", "0"],
+        ["x", "--min-size", "many"],
+        ["x", "--min-size", "2", "--max-size", "1"],
+        ["x", "--created-after", "yesterday"],
+        ["x", "--created-after", "1h", "--created-before", "2h"],
+        ["x", "--retention", "never"],
     ):
         out, complaints = shell.run("search", *arguments, code=2)
         assert (out, bool(complaints)) == ("", True), arguments

@@ -54,6 +54,8 @@ class _OperationKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Operati
     """BackupService.RunBackup."""
     OPERATION_KIND_DRILL: _OperationKind.ValueType  # 13
     """DrillService.RunDrill."""
+    OPERATION_KIND_REINDEX: _OperationKind.ValueType  # 14
+    """The words of the search index made anew after an upgrade."""
 
 class OperationKind(_OperationKind, metaclass=_OperationKindEnumTypeWrapper):
     """What an operation does."""
@@ -86,6 +88,8 @@ OPERATION_KIND_BACKUP: OperationKind.ValueType  # 12
 """BackupService.RunBackup."""
 OPERATION_KIND_DRILL: OperationKind.ValueType  # 13
 """DrillService.RunDrill."""
+OPERATION_KIND_REINDEX: OperationKind.ValueType  # 14
+"""The words of the search index made anew after an upgrade."""
 Global___OperationKind: _TypeAlias = OperationKind  # noqa: Y015
 
 class _OperationState:

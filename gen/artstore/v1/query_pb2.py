@@ -27,7 +27,7 @@ from artstore.v1 import types_pb2 as artstore_dot_v1_dot_types__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x61rtstore/v1/query.proto\x12\x0b\x61rtstore.v1\x1a\x1b\x61rtstore/v1/downloads.proto\x1a\x17\x61rtstore/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xab\x05\n\rSearchFilters\x12\x1b\n\x13storage_element_ids\x18\x01 \x03(\t\x12\x12\n\nnamespaces\x18\x02 \x03(\t\x12\x12\n\ncreated_by\x18\x03 \x03(\t\x12\x15\n\rcontent_types\x18\x04 \x03(\t\x12\x12\n\nextensions\x18\x05 \x03(\t\x12\x0c\n\x04tags\x18\x06 \x03(\t\x12\x1b\n\x0emin_size_bytes\x18\x07 \x01(\x03H\x00\x88\x01\x01\x12\x1b\n\x0emax_size_bytes\x18\x08 \x01(\x03H\x01\x88\x01\x01\x12\x34\n\x10\x63reated_after_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11\x63reated_before_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10updated_after_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11updated_before_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x38\n\x12retention_policies\x18\r \x03(\x0e\x32\x1c.artstore.v1.RetentionPolicy\x12\x35\n\x11\x65xpires_before_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12>\n\nattributes\x18\x0f \x03(\x0b\x32*.artstore.v1.SearchFilters.AttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x11\n\x0f_min_size_bytesB\x11\n\x0f_max_size_bytes\"\xa4\x01\n\x12SearchFilesRequest\x12\r\n\x05query\x18\x01 \x01(\t\x12+\n\x07\x66ilters\x18\x02 \x01(\x0b\x32\x1a.artstore.v1.SearchFilters\x12\x10\n\x08order_by\x18\x03 \x01(\t\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\x12\x19\n\x11min_change_tokens\x18\x06 \x03(\t\"\xb0\x01\n\x0cSearchResult\x12\x1f\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x11.artstore.v1.File\x12\r\n\x05score\x18\x02 \x01(\x01\x12=\n\nhighlights\x18\x03 \x03(\x0b\x32).artstore.v1.SearchResult.HighlightsEntry\x1a\x31\n\x0fHighlightsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"*\n\nFacetValue\x12\r\n\x05value\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\"X\n\x05\x46\x61\x63\x65t\x12&\n\x05\x66ield\x18\x01 \x01(\x0e\x32\x17.artstore.v1.FacetField\x12\'\n\x06values\x18\x02 \x03(\x0b\x32\x17.artstore.v1.FacetValue\"\xc3\x01\n\x13SearchFilesResponse\x12*\n\x07results\x18\x01 \x03(\x0b\x32\x19.artstore.v1.SearchResult\x12\x13\n\x0btotal_count\x18\x02 \x01(\x03\x12\x16\n\x0etotal_is_exact\x18\x03 \x01(\x08\x12\"\n\x06\x66\x61\x63\x65ts\x18\x04 \x03(\x0b\x32\x12.artstore.v1.Facet\x12\x17\n\x0fnext_page_token\x18\x05 \x01(\t\x12\x16\n\x0eindex_complete\x18\x06 \x01(\x08\"-\n\x1aQueryServiceGetFileRequest\x12\x0f\n\x07\x66ile_id\x18\x01 \x01(\t\">\n\x1bQueryServiceGetFileResponse\x12\x1f\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x11.artstore.v1.File\"D\n\x10SyncIndexRequest\x12\x1a\n\x12storage_element_id\x18\x01 \x01(\t\x12\x14\n\x0coperation_id\x18\x02 \x01(\t\"s\n\x11SyncIndexResponse\x12\x30\n\x08\x65lements\x18\x01 \x03(\x0b\x32\x1e.artstore.v1.ElementSyncStatus\x12\x12\n\nfile_count\x18\x02 \x01(\x03\x12\x18\n\x10\x64uration_seconds\x18\x03 \x01(\x01\"2\n\x14GetSyncStatusRequest\x12\x1a\n\x12storage_element_id\x18\x01 \x01(\t\"\x80\x02\n\x11\x45lementSyncStatus\x12\x1a\n\x12storage_element_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\t\x12\x10\n\x08position\x18\x03 \x01(\x03\x12\x15\n\rhead_position\x18\x04 \x01(\x03\x12\x13\n\x0blag_changes\x18\x05 \x01(\x03\x12\x13\n\x0blag_seconds\x18\x06 \x01(\x01\x12\x12\n\nlast_error\x18\x07 \x01(\t\x12\x10\n\x08\x63omplete\x18\x08 \x01(\x08\x12\x33\n\x0flast_contact_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nfile_count\x18\n \x01(\x03\"a\n\x15GetSyncStatusResponse\x12\x30\n\x08\x65lements\x18\x01 \x03(\x0b\x32\x1e.artstore.v1.ElementSyncStatus\x12\x16\n\x0eindex_complete\x18\x02 \x01(\x08*\x80\x01\n\nFacetField\x12\x1b\n\x17\x46\x41\x43\x45T_FIELD_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x46\x41\x43\x45T_FIELD_CONTENT_TYPE\x10\x01\x12\x13\n\x0f\x46\x41\x43\x45T_FIELD_TAG\x10\x02\x12\"\n\x1e\x46\x41\x43\x45T_FIELD_STORAGE_ELEMENT_ID\x10\x03\x32\xca\x03\n\x0cQueryService\x12U\n\x0bSearchFiles\x12\x1f.artstore.v1.SearchFilesRequest\x1a .artstore.v1.SearchFilesResponse\"\x03\x90\x02\x01\x12\x61\n\x07GetFile\x12\'.artstore.v1.QueryServiceGetFileRequest\x1a(.artstore.v1.QueryServiceGetFileResponse\"\x03\x90\x02\x01\x12R\n\x0c\x44ownloadFile\x12\x1c.artstore.v1.DownloadRequest\x1a\x1d.artstore.v1.DownloadResponse\"\x03\x90\x02\x01\x30\x01\x12O\n\tSyncIndex\x12\x1d.artstore.v1.SyncIndexRequest\x1a\x1e.artstore.v1.SyncIndexResponse\"\x03\x90\x02\x00\x12[\n\rGetSyncStatus\x12!.artstore.v1.GetSyncStatusRequest\x1a\".artstore.v1.GetSyncStatusResponse\"\x03\x90\x02\x01\x42N\n\x0f\x63om.artstore.v1P\x01Z+artstore.example/gen/artstore/v1;artstorev1\xaa\x02\x0b\x41rtStore.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x61rtstore/v1/query.proto\x12\x0b\x61rtstore.v1\x1a\x1b\x61rtstore/v1/downloads.proto\x1a\x17\x61rtstore/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xab\x05\n\rSearchFilters\x12\x1b\n\x13storage_element_ids\x18\x01 \x03(\t\x12\x12\n\nnamespaces\x18\x02 \x03(\t\x12\x12\n\ncreated_by\x18\x03 \x03(\t\x12\x15\n\rcontent_types\x18\x04 \x03(\t\x12\x12\n\nextensions\x18\x05 \x03(\t\x12\x0c\n\x04tags\x18\x06 \x03(\t\x12\x1b\n\x0emin_size_bytes\x18\x07 \x01(\x03H\x00\x88\x01\x01\x12\x1b\n\x0emax_size_bytes\x18\x08 \x01(\x03H\x01\x88\x01\x01\x12\x34\n\x10\x63reated_after_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11\x63reated_before_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10updated_after_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11updated_before_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x38\n\x12retention_policies\x18\r \x03(\x0e\x32\x1c.artstore.v1.RetentionPolicy\x12\x35\n\x11\x65xpires_before_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12>\n\nattributes\x18\x0f \x03(\x0b\x32*.artstore.v1.SearchFilters.AttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x11\n\x0f_min_size_bytesB\x11\n\x0f_max_size_bytes\"\xe8\x01\n\x12SearchFilesRequest\x12\r\n\x05query\x18\x01 \x01(\t\x12+\n\x07\x66ilters\x18\x02 \x01(\x0b\x32\x1a.artstore.v1.SearchFilters\x12\x10\n\x08order_by\x18\x03 \x01(\t\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\x12\x19\n\x11min_change_tokens\x18\x06 \x03(\t\x12-\n\x0c\x66\x61\x63\x65t_fields\x18\x07 \x03(\x0e\x32\x17.artstore.v1.FacetField\x12\x13\n\x0bomit_facets\x18\x08 \x01(\x08\"\xb0\x01\n\x0cSearchResult\x12\x1f\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x11.artstore.v1.File\x12\r\n\x05score\x18\x02 \x01(\x01\x12=\n\nhighlights\x18\x03 \x03(\x0b\x32).artstore.v1.SearchResult.HighlightsEntry\x1a\x31\n\x0fHighlightsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"*\n\nFacetValue\x12\r\n\x05value\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\"j\n\x05\x46\x61\x63\x65t\x12&\n\x05\x66ield\x18\x01 \x01(\x0e\x32\x17.artstore.v1.FacetField\x12\'\n\x06values\x18\x02 \x03(\x0b\x32\x17.artstore.v1.FacetValue\x12\x10\n\x08is_exact\x18\x03 \x01(\x08\"\xc3\x01\n\x13SearchFilesResponse\x12*\n\x07results\x18\x01 \x03(\x0b\x32\x19.artstore.v1.SearchResult\x12\x13\n\x0btotal_count\x18\x02 \x01(\x03\x12\x16\n\x0etotal_is_exact\x18\x03 \x01(\x08\x12\"\n\x06\x66\x61\x63\x65ts\x18\x04 \x03(\x0b\x32\x12.artstore.v1.Facet\x12\x17\n\x0fnext_page_token\x18\x05 \x01(\t\x12\x16\n\x0eindex_complete\x18\x06 \x01(\x08\"-\n\x1aQueryServiceGetFileRequest\x12\x0f\n\x07\x66ile_id\x18\x01 \x01(\t\">\n\x1bQueryServiceGetFileResponse\x12\x1f\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x11.artstore.v1.File\"D\n\x10SyncIndexRequest\x12\x1a\n\x12storage_element_id\x18\x01 \x01(\t\x12\x14\n\x0coperation_id\x18\x02 \x01(\t\"s\n\x11SyncIndexResponse\x12\x30\n\x08\x65lements\x18\x01 \x03(\x0b\x32\x1e.artstore.v1.ElementSyncStatus\x12\x12\n\nfile_count\x18\x02 \x01(\x03\x12\x18\n\x10\x64uration_seconds\x18\x03 \x01(\x01\"2\n\x14GetSyncStatusRequest\x12\x1a\n\x12storage_element_id\x18\x01 \x01(\t\"\x80\x02\n\x11\x45lementSyncStatus\x12\x1a\n\x12storage_element_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\t\x12\x10\n\x08position\x18\x03 \x01(\x03\x12\x15\n\rhead_position\x18\x04 \x01(\x03\x12\x13\n\x0blag_changes\x18\x05 \x01(\x03\x12\x13\n\x0blag_seconds\x18\x06 \x01(\x01\x12\x12\n\nlast_error\x18\x07 \x01(\t\x12\x10\n\x08\x63omplete\x18\x08 \x01(\x08\x12\x33\n\x0flast_contact_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nfile_count\x18\n \x01(\x03\"a\n\x15GetSyncStatusResponse\x12\x30\n\x08\x65lements\x18\x01 \x03(\x0b\x32\x1e.artstore.v1.ElementSyncStatus\x12\x16\n\x0eindex_complete\x18\x02 \x01(\x08*\x80\x01\n\nFacetField\x12\x1b\n\x17\x46\x41\x43\x45T_FIELD_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x46\x41\x43\x45T_FIELD_CONTENT_TYPE\x10\x01\x12\x13\n\x0f\x46\x41\x43\x45T_FIELD_TAG\x10\x02\x12\"\n\x1e\x46\x41\x43\x45T_FIELD_STORAGE_ELEMENT_ID\x10\x03\x32\xca\x03\n\x0cQueryService\x12U\n\x0bSearchFiles\x12\x1f.artstore.v1.SearchFilesRequest\x1a .artstore.v1.SearchFilesResponse\"\x03\x90\x02\x01\x12\x61\n\x07GetFile\x12\'.artstore.v1.QueryServiceGetFileRequest\x1a(.artstore.v1.QueryServiceGetFileResponse\"\x03\x90\x02\x01\x12R\n\x0c\x44ownloadFile\x12\x1c.artstore.v1.DownloadRequest\x1a\x1d.artstore.v1.DownloadResponse\"\x03\x90\x02\x01\x30\x01\x12O\n\tSyncIndex\x12\x1d.artstore.v1.SyncIndexRequest\x1a\x1e.artstore.v1.SyncIndexResponse\"\x03\x90\x02\x00\x12[\n\rGetSyncStatus\x12!.artstore.v1.GetSyncStatusRequest\x1a\".artstore.v1.GetSyncStatusResponse\"\x03\x90\x02\x01\x42N\n\x0f\x63om.artstore.v1P\x01Z+artstore.example/gen/artstore/v1;artstorev1\xaa\x02\x0b\x41rtStore.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,38 +49,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_QUERYSERVICE'].methods_by_name['SyncIndex']._serialized_options = b'\220\002\000'
   _globals['_QUERYSERVICE'].methods_by_name['GetSyncStatus']._loaded_options = None
   _globals['_QUERYSERVICE'].methods_by_name['GetSyncStatus']._serialized_options = b'\220\002\001'
-  _globals['_FACETFIELD']._serialized_start=2200
-  _globals['_FACETFIELD']._serialized_end=2328
+  _globals['_FACETFIELD']._serialized_start=2286
+  _globals['_FACETFIELD']._serialized_end=2414
   _globals['_SEARCHFILTERS']._serialized_start=128
   _globals['_SEARCHFILTERS']._serialized_end=811
   _globals['_SEARCHFILTERS_ATTRIBUTESENTRY']._serialized_start=724
   _globals['_SEARCHFILTERS_ATTRIBUTESENTRY']._serialized_end=773
   _globals['_SEARCHFILESREQUEST']._serialized_start=814
-  _globals['_SEARCHFILESREQUEST']._serialized_end=978
-  _globals['_SEARCHRESULT']._serialized_start=981
-  _globals['_SEARCHRESULT']._serialized_end=1157
-  _globals['_SEARCHRESULT_HIGHLIGHTSENTRY']._serialized_start=1108
-  _globals['_SEARCHRESULT_HIGHLIGHTSENTRY']._serialized_end=1157
-  _globals['_FACETVALUE']._serialized_start=1159
-  _globals['_FACETVALUE']._serialized_end=1201
-  _globals['_FACET']._serialized_start=1203
-  _globals['_FACET']._serialized_end=1291
-  _globals['_SEARCHFILESRESPONSE']._serialized_start=1294
-  _globals['_SEARCHFILESRESPONSE']._serialized_end=1489
-  _globals['_QUERYSERVICEGETFILEREQUEST']._serialized_start=1491
-  _globals['_QUERYSERVICEGETFILEREQUEST']._serialized_end=1536
-  _globals['_QUERYSERVICEGETFILERESPONSE']._serialized_start=1538
-  _globals['_QUERYSERVICEGETFILERESPONSE']._serialized_end=1600
-  _globals['_SYNCINDEXREQUEST']._serialized_start=1602
-  _globals['_SYNCINDEXREQUEST']._serialized_end=1670
-  _globals['_SYNCINDEXRESPONSE']._serialized_start=1672
-  _globals['_SYNCINDEXRESPONSE']._serialized_end=1787
-  _globals['_GETSYNCSTATUSREQUEST']._serialized_start=1789
-  _globals['_GETSYNCSTATUSREQUEST']._serialized_end=1839
-  _globals['_ELEMENTSYNCSTATUS']._serialized_start=1842
-  _globals['_ELEMENTSYNCSTATUS']._serialized_end=2098
-  _globals['_GETSYNCSTATUSRESPONSE']._serialized_start=2100
-  _globals['_GETSYNCSTATUSRESPONSE']._serialized_end=2197
-  _globals['_QUERYSERVICE']._serialized_start=2331
-  _globals['_QUERYSERVICE']._serialized_end=2789
+  _globals['_SEARCHFILESREQUEST']._serialized_end=1046
+  _globals['_SEARCHRESULT']._serialized_start=1049
+  _globals['_SEARCHRESULT']._serialized_end=1225
+  _globals['_SEARCHRESULT_HIGHLIGHTSENTRY']._serialized_start=1176
+  _globals['_SEARCHRESULT_HIGHLIGHTSENTRY']._serialized_end=1225
+  _globals['_FACETVALUE']._serialized_start=1227
+  _globals['_FACETVALUE']._serialized_end=1269
+  _globals['_FACET']._serialized_start=1271
+  _globals['_FACET']._serialized_end=1377
+  _globals['_SEARCHFILESRESPONSE']._serialized_start=1380
+  _globals['_SEARCHFILESRESPONSE']._serialized_end=1575
+  _globals['_QUERYSERVICEGETFILEREQUEST']._serialized_start=1577
+  _globals['_QUERYSERVICEGETFILEREQUEST']._serialized_end=1622
+  _globals['_QUERYSERVICEGETFILERESPONSE']._serialized_start=1624
+  _globals['_QUERYSERVICEGETFILERESPONSE']._serialized_end=1686
+  _globals['_SYNCINDEXREQUEST']._serialized_start=1688
+  _globals['_SYNCINDEXREQUEST']._serialized_end=1756
+  _globals['_SYNCINDEXRESPONSE']._serialized_start=1758
+  _globals['_SYNCINDEXRESPONSE']._serialized_end=1873
+  _globals['_GETSYNCSTATUSREQUEST']._serialized_start=1875
+  _globals['_GETSYNCSTATUSREQUEST']._serialized_end=1925
+  _globals['_ELEMENTSYNCSTATUS']._serialized_start=1928
+  _globals['_ELEMENTSYNCSTATUS']._serialized_end=2184
+  _globals['_GETSYNCSTATUSRESPONSE']._serialized_start=2186
+  _globals['_GETSYNCSTATUSRESPONSE']._serialized_end=2283
+  _globals['_QUERYSERVICE']._serialized_start=2417
+  _globals['_QUERYSERVICE']._serialized_end=2875
 # @@protoc_insertion_point(module_scope)

@@ -91,9 +91,9 @@ class SearchFilters(_message.Message):
     EXPIRES_BEFORE_AT_FIELD_NUMBER: _builtins.int
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
     min_size_bytes: _builtins.int
-    """Smallest size."""
+    """Smallest size; negative, or more than max_size_bytes, is INVALID_ARGUMENT."""
     max_size_bytes: _builtins.int
-    """Largest size."""
+    """Largest size; negative is INVALID_ARGUMENT."""
     @_builtins.property
     def storage_element_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Elements that hold the file."""
@@ -112,7 +112,9 @@ class SearchFilters(_message.Message):
 
     @_builtins.property
     def extensions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Extensions of the original name, without the dot, any case."""
+        """Extensions of the original name, without the dot, any case; `gz` takes `a.tar.gz` too, and
+        `tar.gz` takes that alone.
+        """
 
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -120,7 +122,7 @@ class SearchFilters(_message.Message):
 
     @_builtins.property
     def created_after_at(self) -> _timestamp_pb2.Timestamp:
-        """Created at or after."""
+        """Created at or after; not before created_before_at is INVALID_ARGUMENT."""
 
     @_builtins.property
     def created_before_at(self) -> _timestamp_pb2.Timestamp:
@@ -128,7 +130,7 @@ class SearchFilters(_message.Message):
 
     @_builtins.property
     def updated_after_at(self) -> _timestamp_pb2.Timestamp:
-        """Updated at or after."""
+        """Updated at or after; not before updated_before_at is INVALID_ARGUMENT."""
 
     @_builtins.property
     def updated_before_at(self) -> _timestamp_pb2.Timestamp:
@@ -192,15 +194,22 @@ class SearchFilesRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     MIN_CHANGE_TOKENS_FIELD_NUMBER: _builtins.int
+    FACET_FIELDS_FIELD_NUMBER: _builtins.int
+    OMIT_FACETS_FIELD_NUMBER: _builtins.int
     query: _builtins.str
-    """Words to find in name, description, tags and attributes, in Russian and English; each may
-    be a prefix. Empty matches all. It is data: no operator has a meaning. At most 1,024 bytes,
-    of which the first 16 distinct words count. When nothing matches, names that resemble it
-    are found instead, the 200 closest.
+    """Words to find in name, tags, description, version and attributes; each may be a beginning,
+    another grammatical form (Russian, English), in any case, without its accents, or a part of
+    a word: of CamelCase, beside digits, of Chinese, Japanese, Korean, Thai, Lao, Khmer and
+    Burmese any characters that stand together. Empty matches all. It is data: no operator has a
+    meaning. At most 1,024 bytes, of which the first 16 distinct words count. When nothing
+    matches, names that resemble it are found instead, the 200 closest.
     """
     order_by: _builtins.str
     """`relevance desc` (default with a query), `created_at`, `updated_at`, `original_filename`
     or `size_bytes`, each with an optional ` desc` (`created_at desc` by default without one).
+    Relevance: the file of that very name first; then a word as it was typed before one without
+    its accents, another form, a part of a word; in each, name before tags before description;
+    the newest first among equals. Names sort without case and accents, numbers by their value.
     All orders have pages to the last match. When there are too many to look at all of them,
     relevance ranks the newest ones as of the first page, up to 1,000; the others follow, newest
     first, with score 0.
@@ -211,6 +220,8 @@ class SearchFilesRequest(_message.Message):
     """
     page_token: _builtins.str
     """next_page_token of the page before, for the same query, filters and order."""
+    omit_facets: _builtins.bool
+    """Count nothing by any field, which answers sooner; with facet_fields it is INVALID_ARGUMENT."""
     @_builtins.property
     def filters(self) -> Global___SearchFilters:
         """What a result must match besides."""
@@ -218,6 +229,12 @@ class SearchFilesRequest(_message.Message):
     @_builtins.property
     def min_change_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Wait until the index has these changes, within the deadline."""
+
+    @_builtins.property
+    def facet_fields(self) -> _containers.RepeatedScalarFieldContainer[Global___FacetField.ValueType]:
+        """What to count on the first page; empty counts by every field. UNSPECIFIED is
+        INVALID_ARGUMENT.
+        """
 
     def __init__(
         self,
@@ -228,10 +245,12 @@ class SearchFilesRequest(_message.Message):
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         min_change_tokens: _abc.Iterable[_builtins.str] | None = ...,
+        facet_fields: _abc.Iterable[Global___FacetField.ValueType] | None = ...,
+        omit_facets: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filters", b"filters"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filters", b"filters", "min_change_tokens", b"min_change_tokens", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "query", b"query"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["facet_fields", b"facet_fields", "filters", b"filters", "min_change_tokens", b"min_change_tokens", "omit_facets", b"omit_facets", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "query", b"query"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -325,8 +344,11 @@ class Facet(_message.Message):
 
     FIELD_FIELD_NUMBER: _builtins.int
     VALUES_FIELD_NUMBER: _builtins.int
+    IS_EXACT_FIELD_NUMBER: _builtins.int
     field: Global___FacetField.ValueType
     """The field."""
+    is_exact: _builtins.bool
+    """Of all matches; else of the 2,000 that were found first."""
     @_builtins.property
     def values(self) -> _containers.RepeatedCompositeFieldContainer[Global___FacetValue]:
         """Most frequent first, at most 20."""
@@ -336,10 +358,11 @@ class Facet(_message.Message):
         *,
         field: Global___FacetField.ValueType = ...,
         values: _abc.Iterable[Global___FacetValue] | None = ...,
+        is_exact: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "is_exact", b"is_exact", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -358,7 +381,7 @@ class SearchFilesResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     INDEX_COMPLETE_FIELD_NUMBER: _builtins.int
     total_count: _builtins.int
-    """Matches on all pages; a lower bound when total_is_exact is false."""
+    """Files that match, on all pages; a lower bound when total_is_exact is false."""
     total_is_exact: _builtins.bool
     """Counted to the end. False beyond 10,000 matches, and of matches that seem to be more than
     5,000 in an index of more than 40,000 files: then those among the 40,000 newest are counted.
@@ -366,14 +389,16 @@ class SearchFilesResponse(_message.Message):
     next_page_token: _builtins.str
     """Empty on the last page."""
     index_complete: _builtins.bool
-    """Every element was read whole once; false means that files may be missing."""
+    """Every element was read whole once, and all was cut into words by the rules of this version
+    (after an upgrade a large index takes minutes); false means that files may be missing.
+    """
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___SearchResult]:
         """In the order asked."""
 
     @_builtins.property
     def facets(self) -> _containers.RepeatedCompositeFieldContainer[Global___Facet]:
-        """Of the matches that were counted, at most 10,000."""
+        """Of the matches that were found first, at most 2,000; each file counts once."""
 
     def __init__(
         self,

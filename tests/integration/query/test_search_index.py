@@ -377,8 +377,7 @@ async def test_facets_and_counts_keep_to_what_the_caller_may_read(searched: Sear
 async def test_beyond_the_cap_the_count_is_a_lower_bound(
     searched: Searched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (statements, index):
-        monkeypatch.setattr(module, "MATCHES_CAP", 10)
+    monkeypatch.setattr(statements, "MATCHES_CAP", 10)
     await searched.put(*SORTED_FILES)
     page = await searched.search("doc", "created_at")
     assert (page.total, page.exact) == (10, False)
@@ -449,3 +448,81 @@ async def test_a_content_type_is_found_whatever_its_case_and_parameters(
     page = await searched.search(filters=Filters(content_types=["text/html"]))
     assert dict(page.facets["content_type"]) == {"text/html": 4}
     assert await searched.names(filters=Filters(content_types=["FOO"])) == ["foo"]
+
+
+async def test_a_file_counts_once_whatever_its_tags_and_copies(searched: Searched) -> None:
+    twice = make_file("report twice.pdf", tags=["x", "x", "y"], created_at=START)
+    await searched.put(twice, make_file("report once.pdf", tags=["x"]))
+    copy = File()
+    copy.CopyFrom(twice)
+    copy.storage_element_id = "se-02"
+    # As while it moves: newer, and so in another place of most orders.
+    copy.created_at.FromDatetime(START + DAY)
+    await searched.put(copy, element="se-02")
+    for text in ("report", "", "report twice.pdf"):
+        page = await searched.search(text)
+        assert (page.total, page.exact, len(page.hits)) == (page.total, True, page.total)
+        assert page.total == (1 if "twice" in text else 2)
+    page = await searched.search("report")
+    assert page.facets["tag"] == [("x", 2), ("y", 1)]
+    assert page.facets["content_type"] == [("application/pdf", 2)]
+    assert page.facets["storage_element_id"] == [("se-01", 2)]
+    assert page.facets_exact
+    for order in ("", "created_at", "created_at desc", "original_filename", "size_bytes"):
+        found = await every_page(searched, query("report", order, page_size=1))
+        assert sorted(found) == ["report once.pdf", "report twice.pdf"], order
+    filters = Filters(storage_element_ids=["se-02"])
+    assert await searched.names("report", filters=filters) == ["report twice.pdf"]
+
+
+async def test_many_matches_have_each_file_once(
+    searched: Searched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("WALKED_ROWS", 15), ("RANKED", 9)):
+        monkeypatch.setattr(statements, name, value)
+    for name in ("WALKED_ROWS", "FEW_MATCHES"):
+        monkeypatch.setattr(index, name, 0)
+    await searched.put(*SORTED_FILES)
+    copies = [File() for _ in SORTED_FILES]
+    for copy, file in zip(copies, SORTED_FILES, strict=True):
+        copy.CopyFrom(file)
+        copy.storage_element_id = "se-02"
+    await searched.put(*copies, element="se-02")
+    await searched.database.execute(f"ANALYZE {index.TABLE}")
+    for order in ("", "created_at", "original_filename desc"):
+        found = await every_page(searched, query("doc", order, page_size=4))
+        assert len(found) == len(set(found)) == len(SORTED_FILES), order
+
+
+async def test_facets_are_counted_as_asked(
+    searched: Searched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await searched.put(*SORTED_FILES)
+    assert (await searched.search("doc", facets=[])).facets == {}
+    page = await searched.search("doc", facets=["content_type"])
+    assert page.facets == {"content_type": [("application/pdf", 25)]}
+    for module in (statements, index):
+        monkeypatch.setattr(module, "FACET_MATCHES", 10)
+    page = await searched.search("doc")
+    assert page.facets["content_type"] == [("application/pdf", 10)]
+    assert (page.total, page.exact, page.facets_exact) == (25, True, False)
+
+
+@pytest.mark.parametrize(
+    ("extension", "expected"),
+    [
+        ("gz", ["a.Tar.gz", "a.log.gz"]),
+        ("tar.gz", ["a.Tar.gz"]),
+        (".TAR.GZ", ["a.Tar.gz"]),
+        ("ar.gz", []),
+        ("tar", []),
+    ],
+)
+async def test_an_extension_may_be_a_full_one(
+    searched: Searched, extension: str, expected: list[str]
+) -> None:
+    await searched.put(*map(make_file, ("a.Tar.gz", "a.log.gz", "b.pdf")))
+    filters = Filters(extensions=[extension])
+    assert sorted(await searched.names(filters=filters)) == expected
+    both = Filters(extensions=[extension, "pdf"])
+    assert sorted(await searched.names(filters=both)) == [*expected, "b.pdf"]

@@ -1,0 +1,69 @@
+"""Sizes and times as people write them on the command line."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import typer
+from google.protobuf.timestamp_pb2 import Timestamp
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmgt])(i?)b?|b)?", re.IGNORECASE)
+_AGO = re.compile(r"(\d+)\s*([hdw])", re.IGNORECASE)
+_HOURS = {"h": 1, "d": 24, "w": 7 * 24}
+_BIGGEST = 2**63 - 1
+
+
+def parse_size(given: str) -> int:
+    """Bytes of `10`, `2.5M` (of 1,000) or `64MiB` (of 1,024).
+
+    Raises:
+        typer.BadParameter: it is none of these.
+    """
+    match = _SIZE.fullmatch(given.strip())
+    if match is None:
+        raise typer.BadParameter(f"{given!r} is no size, such as 800, 2.5M or 64MiB")
+    number, unit, binary = match.groups()
+    power = " kmgt".index((unit or " ").lower())
+    size = float(number) * (1024 if binary else 1000) ** power if power else int(float(number))
+    if size > _BIGGEST:
+        raise typer.BadParameter(f"{given!r} is too large")
+    return int(size)
+
+
+def parse_moment(given: str) -> datetime:
+    """The time of `2026-01-31`, `2026-01-31T12:00`, of this machine's zone without one, or of so
+    long ago: `12h`, `30d`, `2w`.
+
+    Raises:
+        typer.BadParameter: it is none of these.
+    """
+    try:
+        ago = _AGO.fullmatch(given.strip())
+        if ago is not None:
+            return datetime.now(UTC) - timedelta(hours=int(ago[1]) * _HOURS[ago[2].lower()])
+        return datetime.fromisoformat(given.strip()).astimezone(UTC)
+    except (ValueError, OverflowError, OSError):
+        raise typer.BadParameter(
+            f"{given!r} is no time, such as 2026-01-31, 2026-01-31T12:00 or 30d"
+        ) from None
+
+
+def timestamp(moment: datetime | None) -> Timestamp | None:
+    """As a message has it."""
+    if moment is None:
+        return None
+    stamp = Timestamp()
+    stamp.FromDatetime(moment)
+    return stamp
+
+
+Size = Annotated[int | None, typer.Option(parser=parse_size, metavar="SIZE", help="Such as 64MiB.")]
+Since = Annotated[
+    datetime | None,
+    typer.Option(parser=parse_moment, metavar="TIME", help="At or after: 2026-01-31, or 30d ago."),
+]
+Before = Annotated[
+    datetime | None, typer.Option(parser=parse_moment, metavar="TIME", help="Before that time.")
+]

@@ -1,0 +1,474 @@
+"""SQL of the function that cuts every text into words, and of what is made of them.
+
+`artstore_cut` answers the lexemes of a text; a mark in front says of what kind one is, and no
+mark is ever part of a word:
+
+    word    as it stands: case folded, no soft hyphen or zero-width character, composed
+    ~word   without accents, points and compatibility forms, where that is another word
+    -stem   its Russian or English stem, where that is another word
+    .part   a part of a word, folded: CamelCase, letters beside digits, scripts without spaces as
+            bigrams (and the last character of a run alone)
+
+A migration that changes one of them needs all rows cut anew.
+"""
+
+from __future__ import annotations
+
+from query_server.search.table import KEY_CHARACTERS, TABLE
+
+# Rows of an index that is small enough to be cut by the migration itself; takes seconds.
+AT_ONCE = 20_000
+# Characters of a word that are looked at.
+WORD_CHARACTERS = 100
+
+# Soft hyphen, joiners, directions, variation selectors: they are seen by nobody.
+_IGNORED = (
+    r"\u00AD\u034F\u061C\u180B-\u180F\u200B-\u200F\u202A-\u202E\u2060-\u206F\uFE00-\uFE0F\uFEFF"
+)
+# Marks and numbers that are no [:alnum:] to PostgreSQL, of Unicode's categories M and N.
+_MARKS = (
+    r"\u00B2-\u00B3\u00B9\u00BC-\u00BE\u0300-\u034E\u0350-\u036F\u0483-\u0489\u0591-\u05BD\u05BF"
+    r"\u05C1-\u05C2\u05C4-\u05C5\u05C7\u0610-\u061A\u064B-\u065F\u0670\u06D6-\u06DC\u06DF-\u06E8"
+    r"\u06EA-\u06ED\u0740-\u074A\u07EB-\u07F3\u07FD\u0818-\u082D\u0859-\u085B\u0898-\u08E1"
+    r"\u08EA-\u08EF\u093C-\u0954\u09BC-\u09CD\u09F4-\u09F9\u09FE-\u0A4D\u0ABC-\u0ACD\u0AFD-\u0B55"
+    r"\u0B72-\u0B77\u0BCD-\u0BF2\u0C3C-\u0C4D\u0C78-\u0C7E\u0CBC-\u0CCD\u0D3B-\u0D4D\u0D58-\u0D78"
+    r"\u0DCA\u0E47-\u0E4E\u0EBA-\u0ECC\u0F18-\u0F19\u0F2A-\u0F33\u0F35\u0F37\u0F39\u0F3E-\u0F3F"
+    r"\u0F84\u0F86-\u0F87\u0FC6\u1037-\u103A\u135D-\u135F\u1369-\u137C\u1714-\u1734\u17B4-\u17D3"
+    r"\u17DD-\u17F9\u1939-\u193B\u19DA\u1A60-\u1A7F\u1AB0-\u1ACE\u1B34-\u1B44\u1B6B-\u1B73"
+    r"\u1BAA-\u1BF3\u1C37\u1CD0-\u1CD2\u1CD4-\u1CF9\u1DC0-\u1DFF\u2070-\u2079\u2080-\u2089"
+    r"\u20D0-\u20F0\u2150-\u2189\u2460-\u249B\u24EA-\u24FF\u2776-\u2793\u2CEF-\u2CF1\u2CFD\u2D7F"
+    r"\u302A-\u302F\u3099-\u309A\u3192-\u3195\u3220-\u3229\u3248-\u324F\u3251-\u325F\u3280-\u3289"
+    r"\u32B1-\u32BF\uA66F-\uA672\uA67C-\uA67D\uA6F0-\uA6F1\uA806\uA82C-\uA835\uA8C4\uA8E0-\uA8F1"
+    r"\uA92B-\uA92D\uA953\uA9B3-\uA9C0\uAABF-\uAAC1\uAAF6\uABEC-\uABED\uFE20-\uFE2F"
+    r"\U00010107-\U00010133\U00010A01-\U00010A48\U00010D24-\U00010D27\U00010F46-\U00010F50"
+    r"\U00011000-\U00011002\U00011038-\U00011046\U0001107F-\U00011082\U000110B0-\U000110BA"
+    r"\U00011100-\U00011102\U00011127-\U00011134\U00011173\U00011180-\U00011182"
+    r"\U000111B3-\U000111C0\U0001122C-\U00011237\U000112DF-\U000112EA\U00011300-\U00011303"
+    r"\U0001133B-\U0001133C\U0001133E-\U0001134D\U00011435-\U00011446\U000114B0-\U000114C3"
+    r"\U000115AF-\U000115C0\U00011630-\U00011640\U000116AB-\U000116B7\U0001E000-\U0001E02A"
+    r"\U0001E130-\U0001E136\U0001E2EC-\U0001E2EF\U0001E8D0-\U0001E8D6\U0001E944-\U0001E94A"
+    r"\U0001F100-\U0001F10C"
+)
+_WORD = f"[:alnum:]{_MARKS}"
+# Han, kana, bopomofo, hangul; Thai, Lao, Burmese, Khmer without their digits.
+_UNSPACED = (
+    r"\u0E01-\u0E3A\u0E40-\u0E4E\u0E81-\u0ECE\u0EDC-\u0EDF\u1000-\u103F\u1050-\u108F\u109A-\u109F"
+    r"\u1100-\u11FF\u1780-\u17D3\u17D7-\u17DD\u3005-\u3007\u3041-\u312F\u3131-\u318E\u31A0-\u31FF"
+    r"\u3400-\u4DBF\u4E00-\u9FFF\uA960-\uA97C\uAC00-\uD7FB\uF900-\uFAFF\uFF66-\uFFDC"
+    r"\U0001B000-\U0001B16F\U00020000-\U0003FFFD"
+)
+# Of these scripts, what belongs to the character before it.
+_UNSPACED_MARKS = (
+    r"\u0E31\u0E33-\u0E3A\u0E47-\u0E4E\u0EB1\u0EB3-\u0EBC\u0EC8-\u0ECE\u102B-\u103E\u1056-\u1059"
+    r"\u105E-\u1060\u1062-\u1064\u1067-\u106D\u1071-\u1074\u1082-\u108D\u108F\u109A-\u109D"
+    r"\u17B4-\u17D3\u17DD\u302A-\u302F\u3099-\u309A"
+)
+# Hebrew and Arabic points, the Arabic stroke that only widens, nuktas, marks of many scripts.
+_POINTS = (
+    r"\u0300-\u034E\u0350-\u036F\u0483-\u0489\u0591-\u05BD\u05BF-\u05C7\u0610-\u061A\u0640"
+    r"\u064B-\u065F\u0670\u06D6-\u06DC\u06DF-\u06E8\u06EA-\u06ED\u08CA-\u08E1\u08E3-\u08FF\u093C"
+    r"\u09BC\u0A3C\u0ABC\u0B3C\u1AB0-\u1AFF\u1DC0-\u1DFF\u20D0-\u20F0\uFE20-\uFE2F"
+)
+
+# Arabic letters that are typed for each other: alef with what it carries, yeh, teh marbuta, kaf.
+_VARIANTS = "\u0623\u0625\u0622\u0671\u0649\u0629\u06cc\u06a9"
+_PLAIN_LETTERS = "\u0627\u0627\u0627\u0627\u064a\u0647\u064a\u0643"
+# ASCII and Cyrillic letters, composed as far as they can be: nothing of the above is in such texts.
+_CYRILLIC = r"\u0400-\u0482\u048A-\u052F"
+_PLAIN = rf"^[\u0001-\u007F{_CYRILLIC}]*$"
+
+_HEAD = "LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE STRICT"
+
+
+def functions(version: int, schema: str) -> list[str]:
+    """SQL that makes them.
+
+    Args:
+        version: of the server, as server_version_num.
+        schema: that has the extension unaccent.
+    """
+    # Before 18 PostgreSQL had no full case folding: ß and final sigma are apart from their kin.
+    casefold = "casefold({} COLLATE pg_unicode_fast)" if version >= 180000 else "lower({})"
+    collate = "COLLATE pg_unicode_fast" if version >= 180000 else ""
+    unaccented = f"{schema}.unaccent('{schema}.unaccent'::regdictionary, {{}})"
+
+    def folded_case(what: str) -> str:
+        return casefold.format(what)
+
+    # Words apart by one space each, in their own case. Of ASCII nothing else is asked.
+    spaced = f"""
+CREATE OR REPLACE FUNCTION artstore_words(given text) RETURNS text {_HEAD} AS $$
+BEGIN
+    IF octet_length(given) = length(given) THEN
+        RETURN btrim(regexp_replace(given, '[^A-Za-z0-9]+', ' ', 'g'));
+    ELSIF given ~ '{_PLAIN}' THEN
+        RETURN btrim(regexp_replace(given, '[^A-Za-z0-9{_CYRILLIC}]+', ' ', 'g'));
+    END IF;
+    RETURN btrim(regexp_replace(
+        normalize(regexp_replace(given, '[{_IGNORED}]+', '', 'g'), NFC) {collate},
+        '[^{_WORD}]+', ' ', 'g'));
+END $$
+"""
+    # Case is known by the caller to be folded; й stays what it is, as to everybody who reads it.
+    fold = f"""
+CREATE OR REPLACE FUNCTION artstore_folded(words text) RETURNS text {_HEAD} AS $$
+BEGIN
+    IF octet_length(words) = length(words) THEN
+        RETURN words;
+    ELSIF words ~ '{_PLAIN}' THEN
+        RETURN translate(words, 'ёѐѝ', 'еие');
+    END IF;
+    words := {unaccented.format("normalize(words, NFKC)")};
+    words := regexp_replace(words {collate}, '[{_POINTS}]+', '', 'g');
+    RETURN {folded_case(f"translate(words, '{_VARIANTS}', '{_PLAIN_LETTERS}')")};
+END $$
+"""
+    border = (
+        "[[:lower:]][[:upper:]]|[[:upper:]]{2}[[:lower:]]"
+        "|[^[:digit:] ][[:digit:]]|[[:digit:]][^[:digit:] ]"
+    )
+    # Spaces within words: where CamelCase, numbers and scripts without spaces begin and end.
+    bordered = f"""
+CREATE OR REPLACE FUNCTION artstore_bordered(words text) RETURNS text {_HEAD} AS $$
+DECLARE cut text {collate} := words;
+BEGIN
+    IF octet_length(words) = length(words) THEN
+        IF words !~ '[a-z][A-Z]|[A-Z]{{2}}[a-z]|[A-Za-z][0-9]|[0-9][A-Za-z]' THEN
+            RETURN words;
+        END IF;
+        words := regexp_replace(words, '([A-Z])([A-Z][a-z])', '\\1 \\2', 'g');
+        words := regexp_replace(words, '([a-z])([A-Z])', '\\1 \\2', 'g');
+        words := regexp_replace(words, '([A-Za-z])([0-9])', '\\1 \\2', 'g');
+        RETURN regexp_replace(words, '([0-9])([A-Za-z])', '\\1 \\2', 'g');
+    END IF;
+    IF cut ~ '[{_UNSPACED}]' THEN
+        cut := regexp_replace(cut, '([{_UNSPACED}][{_UNSPACED}{_IGNORED}]*)', ' \\1 ', 'g');
+        cut := btrim(regexp_replace(cut, ' +', ' ', 'g'));
+    END IF;
+    IF cut ~ '{border}' THEN
+        cut := regexp_replace(cut, '([[:upper:]])([[:upper:]][[:lower:]])', '\\1 \\2', 'g');
+        cut := regexp_replace(cut, '([[:lower:]])([[:upper:]])', '\\1 \\2', 'g');
+        cut := regexp_replace(cut, '([^[:digit:] ])([[:digit:]])', '\\1 \\2', 'g');
+        cut := regexp_replace(cut, '([[:digit:]])([^[:digit:] ])', '\\1 \\2', 'g');
+    END IF;
+    RETURN cut;
+END $$
+"""
+    # Of a run of a script without spaces: its bigrams, and the last character alone if asked.
+    parts = f"""
+CREATE OR REPLACE FUNCTION artstore_parts(spaced text, ends boolean) RETURNS text {_HEAD} AS $$
+DECLARE bordered text := artstore_bordered(spaced);
+BEGIN
+    IF octet_length(spaced) <> length(spaced) AND spaced {collate} ~ '[{_UNSPACED}]' THEN
+        SELECT coalesce(string_agg(piece, ' '), '') INTO bordered FROM (
+            SELECT CASE WHEN run {collate} !~ '^[{_UNSPACED}]' THEN run
+                        WHEN next IS NOT NULL THEN unit || next
+                        WHEN ends OR most = 1 THEN unit END AS piece
+            FROM unnest(string_to_array(bordered, ' ')) run, LATERAL (
+                SELECT u[1] AS unit, lead(u[1]) OVER (ORDER BY at) AS next,
+                       count(*) OVER () AS most
+                FROM regexp_matches(
+                    CASE WHEN run {collate} ~ '^[{_UNSPACED}]' THEN run ELSE '-' END,
+                    '.[{_UNSPACED_MARKS}]*', 'g') WITH ORDINALITY one(u, at)) units
+        ) pieces;
+        -- What stands between them is a part, too, before it is cut further.
+        RETURN bordered || ' ' || regexp_replace(spaced, '[{_UNSPACED}]+', ' ', 'g');
+    END IF;
+    RETURN CASE WHEN bordered <> spaced THEN bordered ELSE '' END;
+END $$
+"""
+    # The dictionaries are those of the configuration `russian`: of Cyrillic words the Russian
+    # one, of Latin ones the English one.
+    lists = f"""
+CREATE OR REPLACE FUNCTION artstore_list(words text) RETURNS text[] {_HEAD} AS $$
+DECLARE found text[] := array_remove(string_to_array(words, ' '), '');
+BEGIN
+    IF length(words) > {WORD_CHARACTERS} THEN
+        SELECT array_agg(left(word, {WORD_CHARACTERS})) INTO found FROM unnest(found) word;
+    END IF;
+    RETURN coalesce(found, '{{}}');
+END $$
+"""
+    stems = f"""
+CREATE OR REPLACE FUNCTION artstore_stems(words text[]) RETURNS text[] {_HEAD} AS $$
+DECLARE plain text := array_to_string(words, ' ');
+BEGIN
+    IF octet_length(plain) <> length(plain) AND plain ~ '[^a-zа-яё0-9 ]' THEN
+        SELECT coalesce(string_agg(word, ' '), '') INTO plain
+        FROM unnest(words) word WHERE word !~ '[^a-zа-яё0-9]';
+    END IF;
+    RETURN tsvector_to_array(ts_delete(to_tsvector('pg_catalog.russian', plain), words));
+END $$
+"""
+    cut = f"""
+CREATE OR REPLACE FUNCTION artstore_cut(given text) RETURNS text[] {_HEAD} AS $$
+DECLARE
+    spaced text := artstore_words(given);
+    parts text;
+    known text[];
+    fresh text[];
+    found text[];
+BEGIN
+    IF spaced = '' THEN
+        RETURN '{{}}';
+    END IF;
+    parts := artstore_parts(spaced, true);
+    found := artstore_list({folded_case("spaced")});
+    known := found;
+    IF octet_length(spaced) <> length(spaced) THEN
+        fresh := artstore_without(artstore_folded(array_to_string(known, ' ')), known);
+        known := known || fresh;
+        found := found || artstore_marked('~', fresh);
+    END IF;
+    IF parts <> '' THEN
+        fresh := artstore_without(artstore_folded({folded_case("parts")}), known);
+        known := known || fresh;
+        found := found || artstore_marked('.', fresh);
+    END IF;
+    RETURN found || artstore_marked('-', artstore_stems(known));
+END $$
+"""
+    without = f"""
+CREATE OR REPLACE FUNCTION artstore_without(words text, known text[]) RETURNS text[] {_HEAD} AS $$
+BEGIN
+    IF words ~ '[^a-z0-9 ]' THEN
+        words := regexp_replace(words {collate}, '[^{_WORD} ]+', '', 'g');
+    END IF;
+    RETURN tsvector_to_array(ts_delete(array_to_tsvector(artstore_list(words)), known));
+END $$
+"""
+    marked = f"""
+CREATE OR REPLACE FUNCTION artstore_marked(mark text, words text[]) RETURNS text[] {_HEAD} AS $$
+BEGIN
+    IF cardinality(words) = 0 THEN
+        RETURN words;
+    END IF;
+    RETURN string_to_array(mark || array_to_string(words, ' ' || mark), ' ');
+END $$
+"""
+    # Each lexeme has one position, since relevance goes by fields, not by how often a word is in.
+    weighted = f"""
+CREATE OR REPLACE FUNCTION artstore_weighted(given text, weight text) RETURNS tsvector {_HEAD} AS $$
+DECLARE words text[];
+BEGIN
+    IF given = '' THEN
+        RETURN '';
+    END IF;
+    words := artstore_cut(given);
+    IF cardinality(words) = 0 THEN
+        RETURN '';
+    END IF;
+    RETURN (array_to_string(words, ':1' || weight || ' ') || ':1' || weight)::tsvector;
+END $$
+"""
+    vector = f"""
+CREATE OR REPLACE FUNCTION artstore_vector(
+    name text, description text, version text, tags text[], attributes jsonb
+) RETURNS tsvector {_HEAD} AS $$
+DECLARE rest text := version;
+BEGIN
+    IF attributes <> '{{}}' THEN
+        SELECT concat_ws(' ', version, string_agg(key || ' ' || value, ' ')) INTO rest
+        FROM jsonb_each_text(attributes);
+    END IF;
+    RETURN artstore_weighted(name, 'A') || artstore_weighted(array_to_string(tags, ' '), 'B')
+        || artstore_weighted(description, 'C') || artstore_weighted(rest, 'D');
+END $$
+"""
+    # A name folded and, where that is another text, in its own form behind a \u0001.
+    name = f"""
+CREATE OR REPLACE FUNCTION artstore_name(name text) RETURNS text {_HEAD} AS $$
+DECLARE
+    cased text;
+    folded text;
+BEGIN
+    IF octet_length(name) <> length(name) AND name !~ '{_PLAIN}' THEN
+        name := normalize(regexp_replace(name, '[{_IGNORED}]+', '', 'g'), NFC);
+    END IF;
+    cased := {folded_case("name")};
+    folded := artstore_folded(cased);
+    RETURN folded || CASE WHEN cased <> folded THEN E'\\u0001' || cased ELSE '' END;
+END $$
+"""
+    # What names are sorted by: a number by its length first.
+    key = f"""
+CREATE OR REPLACE FUNCTION artstore_name_key(name text) RETURNS text {_HEAD} AS $$
+DECLARE key text := artstore_name(name);
+BEGIN
+    IF key ~ '[0-9]' THEN
+        SELECT string_agg(CASE WHEN piece[1] ~ '^[0-9]'
+            THEN '0' || chr(97 + least(length(ltrim(piece[1], '0')), 25)) || ltrim(piece[1], '0')
+            ELSE piece[1] END, '' ORDER BY at) INTO key
+        FROM regexp_matches(key, '[0-9]+|[^0-9]+', 'g') WITH ORDINALITY one(piece, at);
+    END IF;
+    RETURN left(key, {KEY_CHARACTERS});
+END $$
+"""
+    # One row for each distinct word of a query, the first `most`. Each part has its stem beside
+    # it, empty if that is the part itself.
+    terms = f"""
+CREATE OR REPLACE FUNCTION artstore_terms(given text, most integer) RETURNS TABLE (
+    word text, folded text[], stems text[], parts text[], part_stems text[]
+) {_HEAD} AS $$
+DECLARE raw text;
+BEGIN
+    FOR raw IN
+        SELECT min(one) FROM unnest(string_to_array(artstore_words(given), ' '))
+            WITH ORDINALITY found(one, at)
+        WHERE one <> '' GROUP BY {folded_case("one")} ORDER BY min(at) LIMIT most
+    LOOP
+        word := left({folded_case("raw")}, {WORD_CHARACTERS});
+        folded := artstore_without(artstore_folded(word), '{{}}');
+        stems := artstore_stems(folded);
+        parts := artstore_without(
+            artstore_folded({folded_case("artstore_parts(raw, false)")}), folded);
+        -- One letter or digit says too little: r5 is not what has an r and a 5 somewhere.
+        IF EXISTS (SELECT FROM unnest(parts) part WHERE length(part) = 1) THEN
+            parts := CASE WHEN raw {collate} ~ '[{_UNSPACED}]'
+                THEN ARRAY(SELECT part FROM unnest(parts) part WHERE length(part) > 1)
+                ELSE '{{}}' END;
+        END IF;
+        part_stems := ARRAY(
+            SELECT coalesce((artstore_stems(ARRAY[part]))[1], '')
+            FROM unnest(parts) WITH ORDINALITY one(part, at) ORDER BY at);
+        RETURN NEXT;
+    END LOOP;
+END $$
+"""
+    # Where in a word, which matches, what matches is: begin and end, again and again. Parts that
+    # match stand for the word if there are any.
+    within = f"""
+CREATE OR REPLACE FUNCTION artstore_marks_within(word text, wanted tsquery) RETURNS integer[]
+{_HEAD} AS $$
+DECLARE
+    pieces text[] := string_to_array(artstore_bordered(word), ' ');
+    units text[];
+    spans integer[] := '{{}}';
+    at integer := 0;
+BEGIN
+    IF cardinality(pieces) = 1 AND word {collate} !~ '^[{_UNSPACED}]' THEN
+        RETURN ARRAY[0, length(word)];
+    END IF;
+    FOR n IN 1 .. cardinality(pieces) LOOP
+        IF pieces[n] {collate} ~ '^[{_UNSPACED}]' THEN
+            units := ARRAY(SELECT m[1] FROM regexp_matches(
+                pieces[n], '.[{_UNSPACED_MARKS}{_IGNORED}]*', 'g') WITH ORDINALITY one(m, at)
+                ORDER BY one.at);
+            FOR k IN 1 .. cardinality(units) LOOP
+                IF artstore_weighted(units[k], 'A') @@ wanted THEN
+                    spans := spans || ARRAY[at, at + length(units[k])];
+                ELSIF k < cardinality(units)
+                    AND artstore_weighted(units[k] || units[k + 1], 'A') @@ wanted
+                    AND NOT artstore_weighted(units[k + 1], 'A') @@ wanted THEN
+                    spans := spans || ARRAY[at, at + length(units[k] || units[k + 1])];
+                END IF;
+                at := at + length(units[k]);
+            END LOOP;
+        ELSE
+            IF artstore_weighted(pieces[n], 'A') @@ wanted THEN
+                spans := spans || ARRAY[at, at + length(pieces[n])];
+            END IF;
+            at := at + length(pieces[n]);
+        END IF;
+    END LOOP;
+    RETURN CASE WHEN spans = '{{}}' THEN ARRAY[0, length(word)] ELSE spans END;
+END $$
+"""
+    # Where in a composed text words match, or resemble one of `alike` if that is not null: begin
+    # and end, again and again, as far as `reach` characters beyond the first one. A word that is
+    # not cut further begins with one of `letters` or does not match.
+    marks = f"""
+CREATE OR REPLACE FUNCTION artstore_marks(
+    given text, wanted tsquery, letters text[], alike text[], reach integer
+) RETURNS integer[] LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+DECLARE
+    gap text;
+    word text;
+    within integer[];
+    spans integer[] := '{{}}';
+    at integer := 0;
+    initial text;
+BEGIN
+    FOR gap, word IN SELECT m[1], m[2] FROM regexp_matches(
+        given {collate}, '([^{_WORD}]*)([{_WORD}][{_WORD}{_IGNORED}]*)', 'g') m
+    LOOP
+        at := at + length(gap);
+        EXIT WHEN at > spans[1] + reach;
+        within := NULL;
+        IF alike IS NOT NULL THEN
+            IF EXISTS (SELECT FROM unnest(alike) one
+                       WHERE similarity({folded_case("word")}, one) >= 0.3) THEN
+                within := ARRAY[0, length(word)];
+            END IF;
+        ELSE
+            initial := left(artstore_folded({folded_case("left(word, 1)")}), 1);
+            IF (initial = '' OR initial = ANY(letters) OR artstore_bordered(word) <> word
+                OR word {collate} ~ '^[{_UNSPACED}]') AND artstore_weighted(word, 'A') @@ wanted
+            THEN
+                within := artstore_marks_within(word, wanted);
+            END IF;
+        END IF;
+        FOR n IN 1 .. coalesce(cardinality(within), 0) LOOP
+            spans := spans || within[n] + at;
+        END LOOP;
+        at := at + length(word);
+    END LOOP;
+    RETURN spans;
+END $$
+"""
+    row = """
+CREATE OR REPLACE FUNCTION artstore_row_words() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'UPDATE' THEN
+        IF NEW.words IS NOT NULL
+            AND (NEW.original_filename, NEW.description, NEW.version, NEW.tags, NEW.attributes)
+            IS NOT DISTINCT FROM
+            (OLD.original_filename, OLD.description, OLD.version, OLD.tags, OLD.attributes)
+        THEN
+            RETURN NEW;
+        END IF;
+    END IF;
+    NEW.words := artstore_vector(
+        NEW.original_filename, NEW.description, NEW.version, NEW.tags, NEW.attributes);
+    NEW.name_key := artstore_name_key(NEW.original_filename);
+    RETURN NEW;
+END $$
+"""
+    return [
+        spaced, fold, bordered, parts, lists, stems, without, marked, cut, weighted, vector, name,
+        key, terms, within, marks, row,
+    ]  # fmt: skip
+
+
+# Without their arguments, for those who drop them.
+NAMES = (
+    "artstore_bordered", "artstore_cut", "artstore_folded", "artstore_list", "artstore_marked",
+    "artstore_marks", "artstore_marks_within", "artstore_name", "artstore_name_key",
+    "artstore_parts", "artstore_row_words", "artstore_words", "artstore_stems", "artstore_terms",
+    "artstore_vector", "artstore_weighted", "artstore_without",
+)  # fmt: skip
+
+_KEYS = ", ".join(
+    f"left({column}, {KEY_CHARACTERS})" for column in ("media_type", "created_by", "namespace")
+)
+# The indexes of what the functions make; a search goes by it once they are there.
+INDEXES = {
+    f"{TABLE}_words": f"""USING gin (
+        words, tag_keys, attributes jsonb_path_ops, {_KEYS},
+        content_family, extension, storage_element_id) WITH (fastupdate = off)""",
+    f"{TABLE}_name_key": "(name_key DESC, file_id DESC) WHERE state = 'active'",
+}
+# What was there before, once nobody asks for it: an index goes with its column.
+DROP_OLD = (
+    f"ALTER TABLE {TABLE} DROP COLUMN IF EXISTS search_vector",
+    "DROP FUNCTION IF EXISTS artstore_search_vector, artstore_text",
+    f"DROP INDEX IF EXISTS {TABLE}_uncut",
+    f"""
+    DO $$ DECLARE name text; BEGIN
+        FOR name IN SELECT indexrelid::regclass FROM pg_index
+            WHERE indrelid = '{TABLE}'::regclass
+              AND strpos(pg_get_indexdef(indexrelid), 'left(lower(original_filename)') > 0
+        LOOP EXECUTE 'DROP INDEX ' || name; END LOOP;
+    END $$
+    """,
+)
