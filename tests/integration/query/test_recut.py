@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from tests.faults.caller import until
 
 from mesh.operations import Operations
 from mesh.postgres.database import Database
@@ -25,6 +24,7 @@ from query_server.search.index import SearchIndex
 from query_server.search.table import CUT, TABLE, UNCUT
 from tests.integration.query.corpus import fill
 from tests.integration.query.searching import query
+from tests.support.waiting import until_answered
 
 ROWS = 3_000
 LEFT = f"SELECT count(*) FROM {TABLE} WHERE words IS NULL"
@@ -105,7 +105,7 @@ async def test_what_was_cut_before_it_was_stopped_is_not_cut_again(old: Old) -> 
         left: int = await old.database.fetchval(LEFT)
         return 0 < left < ROWS
 
-    await until(begun, 30, "some rows are cut")
+    await until_answered(begun, 30, "some rows are cut")
     work.cancel()
     await asyncio.gather(work, return_exceptions=True)
     await old.operations.stop()
