@@ -96,6 +96,7 @@ async def test_a_server_serves_needs_and_does_what_it_is_there_for(
                 "element reports",
                 "index follower",
                 "index tables",
+                "index words",
             ]
         )
         await mesh.stop("query")

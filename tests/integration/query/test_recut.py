@@ -14,10 +14,9 @@ import pytest_asyncio
 from mesh.operations import Operations
 from mesh.postgres.database import Database
 from mesh.postgres.migrations import upgrade
-from query_server.app import MIGRATION_LOCK, MIGRATIONS
 from query_server.following import recut as module
 from query_server.following.recut import Recut
-from query_server.following.tables import VERSION_TABLE
+from query_server.following.tables import MIGRATION_LOCK, MIGRATIONS, VERSION_TABLE
 from query_server.migrations import words
 from query_server.search import session
 from query_server.search.index import SearchIndex
