@@ -3,8 +3,9 @@
 `artstore_cut` answers the lexemes of a text; a mark in front says of what kind one is, and no
 mark is ever part of a word:
 
-    word    as it stands: case folded, no soft hyphen or zero-width character, composed
-    ~word   without accents, points and compatibility forms, where that is another word
+    word    as it stands: in lower case, no soft hyphen or zero-width character, composed
+    ~word   case folded (ß is ss), without accents, points and compatibility forms, where that is
+            another word
     -stem   its Russian or English stem, where that is another word
     .part   a part of a word, folded: CamelCase, letters beside digits, scripts without spaces as
             bigrams (and the last character of a run alone)
@@ -92,8 +93,9 @@ def functions(version: int, schema: str) -> list[str]:
     collate = "COLLATE pg_unicode_fast" if version >= 180000 else ""
     unaccented = f"{schema}.unaccent('{schema}.unaccent'::regdictionary, {{}})"
 
-    def folded_case(what: str) -> str:
-        return casefold.format(what)
+    # Not casefold: a word with ß is another one than that with ss, which comes after it.
+    def lower_case(what: str) -> str:
+        return f"lower({what} {collate})"
 
     # Words apart by one space each, in their own case. Of ASCII nothing else is asked.
     spaced = f"""
@@ -109,7 +111,7 @@ BEGIN
         '[^{_WORD}]+', ' ', 'g'));
 END $$
 """
-    # Case is known by the caller to be folded; й stays what it is, as to everybody who reads it.
+    # Case is known by the caller to be lower; й stays what it is, as to everybody who reads it.
     fold = f"""
 CREATE OR REPLACE FUNCTION artstore_folded(words text) RETURNS text {_HEAD} AS $$
 BEGIN
@@ -118,9 +120,9 @@ BEGIN
     ELSIF words ~ '{_PLAIN}' THEN
         RETURN translate(words, 'ёѐѝ', 'еие');
     END IF;
-    words := {unaccented.format("normalize(words, NFKC)")};
+    words := {unaccented.format(f"normalize({casefold.format('words')}, NFKC)")};
     words := regexp_replace(words {collate}, '[{_POINTS}]+', '', 'g');
-    RETURN {folded_case(f"translate(words, '{_VARIANTS}', '{_PLAIN_LETTERS}')")};
+    RETURN {casefold.format(f"translate(words, '{_VARIANTS}', '{_PLAIN_LETTERS}')")};
 END $$
 """
     border = (
@@ -213,7 +215,7 @@ BEGIN
         RETURN '{{}}';
     END IF;
     parts := artstore_parts(spaced, true);
-    found := artstore_list({folded_case("spaced")});
+    found := artstore_list({lower_case("spaced")});
     known := found;
     IF octet_length(spaced) <> length(spaced) THEN
         fresh := artstore_without(artstore_folded(array_to_string(known, ' ')), known);
@@ -221,7 +223,7 @@ BEGIN
         found := found || artstore_marked('~', fresh);
     END IF;
     IF parts <> '' THEN
-        fresh := artstore_without(artstore_folded({folded_case("parts")}), known);
+        fresh := artstore_without(artstore_folded({lower_case("parts")}), known);
         known := known || fresh;
         found := found || artstore_marked('.', fresh);
     END IF;
@@ -275,18 +277,22 @@ BEGIN
         || artstore_weighted(description, 'C') || artstore_weighted(rest, 'D');
 END $$
 """
+    visible = f"""
+CREATE OR REPLACE FUNCTION artstore_visible(name text) RETURNS text {_HEAD} AS $$
+BEGIN
+    IF octet_length(name) <> length(name) AND name !~ '{_PLAIN}' THEN
+        RETURN normalize(regexp_replace(name, '[{_IGNORED}]+', '', 'g'), NFC);
+    END IF;
+    RETURN name;
+END $$
+"""
     # A name folded and, where that is another text, in its own form behind a \u0001.
     name = f"""
 CREATE OR REPLACE FUNCTION artstore_name(name text) RETURNS text {_HEAD} AS $$
 DECLARE
-    cased text;
-    folded text;
+    cased text := {lower_case("artstore_visible(name)")};
+    folded text := artstore_folded(cased);
 BEGIN
-    IF octet_length(name) <> length(name) AND name !~ '{_PLAIN}' THEN
-        name := normalize(regexp_replace(name, '[{_IGNORED}]+', '', 'g'), NFC);
-    END IF;
-    cased := {folded_case("name")};
-    folded := artstore_folded(cased);
     RETURN folded || CASE WHEN cased <> folded THEN E'\\u0001' || cased ELSE '' END;
 END $$
 """
@@ -315,13 +321,13 @@ BEGIN
     FOR raw IN
         SELECT min(one) FROM unnest(string_to_array(artstore_words(given), ' '))
             WITH ORDINALITY found(one, at)
-        WHERE one <> '' GROUP BY {folded_case("one")} ORDER BY min(at) LIMIT most
+        WHERE one <> '' GROUP BY {lower_case("one")} ORDER BY min(at) LIMIT most
     LOOP
-        word := left({folded_case("raw")}, {WORD_CHARACTERS});
+        word := left({lower_case("raw")}, {WORD_CHARACTERS});
         folded := artstore_without(artstore_folded(word), '{{}}');
         stems := artstore_stems(folded);
         parts := artstore_without(
-            artstore_folded({folded_case("artstore_parts(raw, false)")}), folded);
+            artstore_folded({lower_case("artstore_parts(raw, false)")}), folded);
         -- One letter or digit says too little: r5 is not what has an r and a 5 somewhere.
         IF EXISTS (SELECT FROM unnest(parts) part WHERE length(part) = 1) THEN
             parts := CASE WHEN raw {collate} ~ '[{_UNSPACED}]'
@@ -397,11 +403,11 @@ BEGIN
         within := NULL;
         IF alike IS NOT NULL THEN
             IF EXISTS (SELECT FROM unnest(alike) one
-                       WHERE similarity({folded_case("word")}, one) >= 0.3) THEN
+                       WHERE similarity({lower_case("word")}, one) >= 0.3) THEN
                 within := ARRAY[0, length(word)];
             END IF;
         ELSE
-            initial := left(artstore_folded({folded_case("left(word, 1)")}), 1);
+            initial := left(artstore_folded({lower_case("left(word, 1)")}), 1);
             IF (initial = '' OR initial = ANY(letters) OR artstore_bordered(word) <> word
                 OR word {collate} ~ '^[{_UNSPACED}]') AND artstore_weighted(word, 'A') @@ wanted
             THEN
@@ -435,8 +441,8 @@ BEGIN
 END $$
 """
     return [
-        spaced, fold, bordered, parts, lists, stems, without, marked, cut, weighted, vector, name,
-        key, terms, within, marks, row,
+        spaced, fold, bordered, parts, lists, stems, without, marked, cut, weighted, vector,
+        visible, name, key, terms, within, marks, row,
     ]  # fmt: skip
 
 

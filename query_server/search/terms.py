@@ -29,8 +29,8 @@ class Word:
     """A word of a query.
 
     Attributes:
-        word: as it stands, its case folded.
-        folded: without accents; more than one where that takes it apart.
+        word: as it stands, in lower case.
+        folded: case folded, without accents; more than one where that takes it apart.
         stems: of `folded`, where they are other words.
         parts: of a word that is cut further, each folded, and beside each its stem or ''.
     """

@@ -110,6 +110,36 @@ async def test_the_exact_form_comes_before_the_folded_before_others_before_a_par
     assert await searched.names(text) == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("résumé", ["résumé", "re\u0301sume\u0301", "RÉSUMÉ", "resume", "résumé 2", "resumes"]),
+        ("Straße", ["Straße", "STRAẞE", "Strasse", "Straße 2", "Strasse 2", "Straßen"]),
+        ("STRASSE", ["STRASSE", "Strasse", "Straße", "strasse 2", "Straße 2"]),
+        ("ﬁle", ["ﬁle", "FILE", "a ﬁle", "a file"]),
+        ("Maße", ["Die Maße.pdf", "Die Masse.pdf", "Maßeinheit"]),
+        ("Masse", ["Die Masse.pdf", "Die MAßE.pdf", "Massen"]),
+        ("Σίσυφος", ["Σίσυφος", "ΣΊΣΥΦΟΣ", "ΣΙΣΥΦΟΣ", "Σίσυφος 2", "Σισυφος 2"]),
+        ("co\u00adop", ["co\u00adop", "coop", "Coop", "cöop"]),
+    ],
+)
+async def test_what_was_typed_comes_before_another_case_before_a_folded_form(
+    searched: Searched, text: str, expected: list[str]
+) -> None:
+    # The better, the older.
+    for day, name in enumerate(expected):
+        await searched.put(make_file(name, created_at=BEGIN + timedelta(days=day)))
+    assert await searched.names(text) == expected
+    pages: list[str] = []
+    page = await searched.search(text, page_size=1)
+    while True:
+        pages += [hit.row["original_filename"] for hit in page.hits]
+        if not page.next_page_token:
+            break
+        page = await searched.search(text, page_size=1, page_token=page.next_page_token)
+    assert pages == expected
+
+
 async def test_name_comes_before_tags_before_description_and_the_newest_among_equals(
     searched: Searched,
 ) -> None:
