@@ -195,9 +195,9 @@ END $$
 CREATE OR REPLACE FUNCTION artstore_stems(words text[]) RETURNS text[] {_HEAD} AS $$
 DECLARE plain text := array_to_string(words, ' ');
 BEGIN
-    IF octet_length(plain) <> length(plain) AND plain ~ '[^a-zа-яё0-9 ]' THEN
-        SELECT coalesce(string_agg(word, ' '), '') INTO plain
-        FROM unnest(words) word WHERE word !~ '[^a-zа-яё0-9]';
+    -- What is not of letters only has no stem, and the parser would take it apart.
+    IF plain ~ '[^a-zа-яё ]' THEN
+        plain := regexp_replace(plain, '[^ ]*[^a-zа-яё ][^ ]*', '', 'g');
     END IF;
     RETURN tsvector_to_array(ts_delete(to_tsvector('pg_catalog.russian', plain), words));
 END $$

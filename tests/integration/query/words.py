@@ -174,6 +174,7 @@ _TABLE: dict[str, str] = {
         HTTPServerConfig = http | server | config | HttpServer
         backup-2024.tar.gz = tar.gz | TAR | gz | backup | backup.tar
         snake_case_name v2.10 = snake | case | name | v2 | 10
+        fab report.txt = fab | reports ! 7e3fab | 2e5report | 12e4fab
         iPhone15Pro_IMG_0042.JPG = iphone | phone | 15 | pro | 0042 | img
         ОтчётЗаМарт2024 = отчет | март | 2024 | Отчёт | МАРТ
     """,
