@@ -7,8 +7,9 @@ mark is ever part of a word:
     ~word   case folded (ß is ss), without accents, points and compatibility forms, where that is
             another word
     -stem   its Russian or English stem, where that is another word
-    .part   a part of a word, folded: CamelCase, letters beside digits, scripts without spaces as
-            bigrams (and the last character of a run alone)
+    .part   a part of a word, folded. Borders are where CamelCase, letters or digits begin and
+            around each character of a script without spaces; parts are what stands between two
+            borders (of such characters the last of a word alone), and each two neighbours as one
 
 A migration that changes one of them needs all rows cut anew.
 """
@@ -62,7 +63,7 @@ _UNSPACED = (
 _UNSPACED_MARKS = (
     r"\u0E31\u0E33-\u0E3A\u0E47-\u0E4E\u0EB1\u0EB3-\u0EBC\u0EC8-\u0ECE\u102B-\u103E\u1056-\u1059"
     r"\u105E-\u1060\u1062-\u1064\u1067-\u106D\u1071-\u1074\u1082-\u108D\u108F\u109A-\u109D"
-    r"\u17B4-\u17D3\u17DD\u302A-\u302F\u3099-\u309A"
+    r"\u17B4-\u17D3\u17DD\u302A-\u302F\u3099-\u309A\uFF9E-\uFF9F"
 )
 # Hebrew and Arabic points, the Arabic stroke that only widens, nuktas, marks of many scripts.
 _POINTS = (
@@ -129,7 +130,7 @@ END $$
         "[[:lower:]][[:upper:]]|[[:upper:]]{2}[[:lower:]]"
         "|[^[:digit:] ][[:digit:]]|[[:digit:]][^[:digit:] ]"
     )
-    # Spaces within words: where CamelCase, numbers and scripts without spaces begin and end.
+    # A | at each border within words.
     bordered = f"""
 CREATE OR REPLACE FUNCTION artstore_bordered(words text) RETURNS text {_HEAD} AS $$
 DECLARE cut text {collate} := words;
@@ -138,46 +139,64 @@ BEGIN
         IF words !~ '[a-z][A-Z]|[A-Z]{{2}}[a-z]|[A-Za-z][0-9]|[0-9][A-Za-z]' THEN
             RETURN words;
         END IF;
-        words := regexp_replace(words, '([A-Z])([A-Z][a-z])', '\\1 \\2', 'g');
-        words := regexp_replace(words, '([a-z])([A-Z])', '\\1 \\2', 'g');
-        words := regexp_replace(words, '([A-Za-z])([0-9])', '\\1 \\2', 'g');
-        RETURN regexp_replace(words, '([0-9])([A-Za-z])', '\\1 \\2', 'g');
+        words := regexp_replace(words, '([A-Z])([A-Z][a-z])', '\\1|\\2', 'g');
+        words := regexp_replace(words, '([a-z])([A-Z])', '\\1|\\2', 'g');
+        words := regexp_replace(words, '([A-Za-z])([0-9])', '\\1|\\2', 'g');
+        RETURN regexp_replace(words, '([0-9])([A-Za-z])', '\\1|\\2', 'g');
     END IF;
     IF cut ~ '[{_UNSPACED}]' THEN
-        cut := regexp_replace(cut, '([{_UNSPACED}][{_UNSPACED}{_IGNORED}]*)', ' \\1 ', 'g');
-        cut := btrim(regexp_replace(cut, ' +', ' ', 'g'));
+        cut := regexp_replace(
+            cut, '([{_UNSPACED}][{_UNSPACED_MARKS}{_IGNORED}]*)', '|\\1|', 'g');
+        cut := btrim(regexp_replace(replace(cut, '||', '|'), '[|]? [|]?', ' ', 'g'), '|');
     END IF;
     IF cut ~ '{border}' THEN
-        cut := regexp_replace(cut, '([[:upper:]])([[:upper:]][[:lower:]])', '\\1 \\2', 'g');
-        cut := regexp_replace(cut, '([[:lower:]])([[:upper:]])', '\\1 \\2', 'g');
-        cut := regexp_replace(cut, '([^[:digit:] ])([[:digit:]])', '\\1 \\2', 'g');
-        cut := regexp_replace(cut, '([[:digit:]])([^[:digit:] ])', '\\1 \\2', 'g');
+        cut := regexp_replace(cut, '([[:upper:]])([[:upper:]][[:lower:]])', '\\1|\\2', 'g');
+        cut := regexp_replace(cut, '([[:lower:]])([[:upper:]])', '\\1|\\2', 'g');
+        cut := regexp_replace(cut, '([^[:digit:] |])([[:digit:]])', '\\1|\\2', 'g');
+        cut := regexp_replace(cut, '([[:digit:]])([^[:digit:] |])', '\\1|\\2', 'g');
     END IF;
     RETURN cut;
 END $$
 """
-    # Of a run of a script without spaces: its bigrams, and the last character alone if asked.
+    # Neighbours are those from the first on by twos, and those from the second on.
     parts = f"""
-CREATE OR REPLACE FUNCTION artstore_parts(spaced text, ends boolean) RETURNS text {_HEAD} AS $$
-DECLARE bordered text := artstore_bordered(spaced);
+CREATE OR REPLACE FUNCTION artstore_parts(spaced text) RETURNS text {_HEAD} AS $$
+DECLARE
+    bordered text := artstore_bordered(spaced);
+    pairs text;
+    alone text := bordered;
 BEGIN
-    IF octet_length(spaced) <> length(spaced) AND spaced {collate} ~ '[{_UNSPACED}]' THEN
-        SELECT coalesce(string_agg(piece, ' '), '') INTO bordered FROM (
-            SELECT CASE WHEN run {collate} !~ '^[{_UNSPACED}]' THEN run
-                        WHEN next IS NOT NULL THEN unit || next
-                        WHEN ends OR most = 1 THEN unit END AS piece
-            FROM unnest(string_to_array(bordered, ' ')) run, LATERAL (
-                SELECT u[1] AS unit, lead(u[1]) OVER (ORDER BY at) AS next,
-                       count(*) OVER () AS most
-                FROM regexp_matches(
-                    CASE WHEN run {collate} ~ '^[{_UNSPACED}]' THEN run ELSE '-' END,
-                    '.[{_UNSPACED_MARKS}]*', 'g') WITH ORDINALITY one(u, at)) units
-        ) pieces;
-        -- What stands between them is a part, too, before it is cut further.
-        RETURN bordered || ' ' || regexp_replace(spaced, '[{_UNSPACED}]+', ' ', 'g');
+    IF bordered = spaced AND spaced {collate} !~ '[{_UNSPACED}]' THEN
+        RETURN '';
     END IF;
-    RETURN CASE WHEN bordered <> spaced THEN bordered ELSE '' END;
+    pairs := regexp_replace(bordered, '([^| ]+)[|]([^| ]+)[|]?', '\\1\\2 ', 'g') || ' '
+        || regexp_replace(
+            regexp_replace(bordered, '(^| )[^| ]+[|]?', ' ', 'g'),
+            '([^| ]+)[|]([^| ]+)[|]?', '\\1\\2 ', 'g');
+    IF octet_length(spaced) <> length(spaced) AND spaced {collate} ~ '[{_UNSPACED}]' THEN
+        -- What stands between such characters is a part, too, before it is cut further.
+        pairs := pairs || ' ' || regexp_replace(spaced, '[{_UNSPACED}]+', ' ', 'g');
+        alone := regexp_replace(bordered, '[{_UNSPACED}][^| ]*', '', 'g');
+    END IF;
+    RETURN translate(alone, '|', ' ') || ' ' || pairs;
 END $$
+"""
+    # As a query says them, in their order: a character alone says too little.
+    asked = f"""
+CREATE OR REPLACE FUNCTION artstore_asked_parts(raw text) RETURNS text[]
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT coalesce(array_agg(part ORDER BY first), '{{}}') FROM (
+        SELECT part, min(at) AS first FROM (
+            SELECT at, CASE WHEN length(unit) > 1 AND unit {collate} !~ '^[{_UNSPACED}]' THEN unit
+                            ELSE coalesce(unit || next, previous || unit) END AS given
+            FROM (SELECT unit, at, lead(unit) OVER (ORDER BY at) AS next,
+                         lag(unit) OVER (ORDER BY at) AS previous
+                  FROM unnest(string_to_array(artstore_bordered(raw), '|'))
+                      WITH ORDINALITY one(unit, at)) units
+            WHERE next IS NOT NULL OR previous IS NOT NULL) joined,
+            unnest(artstore_without(artstore_folded({lower_case("given")}), '{{}}')) part
+        GROUP BY part) parts
+$$
 """
     # The dictionaries are those of the configuration `russian`: of Cyrillic words the Russian
     # one, of Latin ones the English one.
@@ -214,7 +233,7 @@ BEGIN
     IF spaced = '' THEN
         RETURN '{{}}';
     END IF;
-    parts := artstore_parts(spaced, true);
+    parts := artstore_parts(spaced);
     found := artstore_list({lower_case("spaced")});
     known := found;
     IF octet_length(spaced) <> length(spaced) THEN
@@ -326,13 +345,10 @@ BEGIN
         word := left({lower_case("raw")}, {WORD_CHARACTERS});
         folded := artstore_without(artstore_folded(word), '{{}}');
         stems := artstore_stems(folded);
-        parts := artstore_without(
-            artstore_folded({lower_case("artstore_parts(raw, false)")}), folded);
-        -- One letter or digit says too little: r5 is not what has an r and a 5 somewhere.
-        IF EXISTS (SELECT FROM unnest(parts) part WHERE length(part) = 1) THEN
-            parts := CASE WHEN raw {collate} ~ '[{_UNSPACED}]'
-                THEN ARRAY(SELECT part FROM unnest(parts) part WHERE length(part) > 1)
-                ELSE '{{}}' END;
+        parts := artstore_asked_parts(raw);
+        -- One that is the word itself is a part of others as it stands, so the rest adds nothing.
+        IF parts && folded THEN
+            parts := '{{}}';
         END IF;
         part_stems := ARRAY(
             SELECT coalesce((artstore_stems(ARRAY[part]))[1], '')
@@ -341,43 +357,44 @@ BEGIN
     END LOOP;
 END $$
 """
-    # Where in a word, which matches, what matches is: begin and end, again and again. Parts that
-    # match stand for the word if there are any.
+    # Where in a word with borders what matches is: begin and end, again and again. The whole word
+    # stands for it if none of its parts does.
     within = f"""
-CREATE OR REPLACE FUNCTION artstore_marks_within(word text, wanted tsquery) RETURNS integer[]
-{_HEAD} AS $$
+CREATE OR REPLACE FUNCTION artstore_marks_within(
+    word text, wanted tsquery, letters text[], reach integer
+) RETURNS integer[] {_HEAD} AS $$
 DECLARE
-    pieces text[] := string_to_array(artstore_bordered(word), ' ');
-    units text[];
+    units text[] := string_to_array(artstore_bordered(word), '|');
+    size integer := cardinality(units);
+    folded text[] := string_to_array(
+        artstore_folded({lower_case("array_to_string(units, '|')")}), '|');
+    pairs boolean[];
+    alone boolean[];
     spans integer[] := '{{}}';
     at integer := 0;
 BEGIN
-    IF cardinality(pieces) = 1 AND word {collate} !~ '^[{_UNSPACED}]' THEN
+    IF cardinality(folded) = size THEN
+        SELECT array_agg(array_to_tsvector(ARRAY['.' || one]) @@ wanted
+                         OR left(one, 1) = ANY(letters) AND one !~ '^[{_UNSPACED}]'
+                         AND artstore_weighted(one, 'A') @@ wanted ORDER BY n),
+               array_agg(array_to_tsvector(ARRAY['.' || one || next]) @@ wanted ORDER BY n)
+        INTO alone, pairs
+        FROM (SELECT one, n, coalesce(lead(one) OVER (ORDER BY n), '') AS next
+              FROM unnest(folded) WITH ORDINALITY given(one, n)) units;
+        FOR k IN 1 .. size LOOP
+            EXIT WHEN at > spans[1] + reach;
+            IF alone[k] THEN
+                spans := spans || ARRAY[at, at + length(units[k])];
+            ELSIF k < size AND pairs[k] AND NOT alone[k + 1] THEN
+                spans := spans || ARRAY[at, at + length(units[k]) + length(units[k + 1])];
+            END IF;
+            at := at + length(units[k]);
+        END LOOP;
+    END IF;
+    IF spans = '{{}}' AND artstore_weighted(left(word, {WORD_CHARACTERS}), 'A') @@ wanted THEN
         RETURN ARRAY[0, length(word)];
     END IF;
-    FOR n IN 1 .. cardinality(pieces) LOOP
-        IF pieces[n] {collate} ~ '^[{_UNSPACED}]' THEN
-            units := ARRAY(SELECT m[1] FROM regexp_matches(
-                pieces[n], '.[{_UNSPACED_MARKS}{_IGNORED}]*', 'g') WITH ORDINALITY one(m, at)
-                ORDER BY one.at);
-            FOR k IN 1 .. cardinality(units) LOOP
-                IF artstore_weighted(units[k], 'A') @@ wanted THEN
-                    spans := spans || ARRAY[at, at + length(units[k])];
-                ELSIF k < cardinality(units)
-                    AND artstore_weighted(units[k] || units[k + 1], 'A') @@ wanted
-                    AND NOT artstore_weighted(units[k + 1], 'A') @@ wanted THEN
-                    spans := spans || ARRAY[at, at + length(units[k] || units[k + 1])];
-                END IF;
-                at := at + length(units[k]);
-            END LOOP;
-        ELSE
-            IF artstore_weighted(pieces[n], 'A') @@ wanted THEN
-                spans := spans || ARRAY[at, at + length(pieces[n])];
-            END IF;
-            at := at + length(pieces[n]);
-        END IF;
-    END LOOP;
-    RETURN CASE WHEN spans = '{{}}' THEN ARRAY[0, length(word)] ELSE spans END;
+    RETURN spans;
 END $$
 """
     # Where in a composed text words match, or resemble one of `alike` if that is not null: begin
@@ -408,10 +425,12 @@ BEGIN
             END IF;
         ELSE
             initial := left(artstore_folded({lower_case("left(word, 1)")}), 1);
-            IF (initial = '' OR initial = ANY(letters) OR artstore_bordered(word) <> word
-                OR word {collate} ~ '^[{_UNSPACED}]') AND artstore_weighted(word, 'A') @@ wanted
+            IF artstore_bordered(word) <> word THEN
+                within := artstore_marks_within(word, wanted, letters, reach);
+            ELSIF (initial = '' OR initial = ANY(letters) OR word {collate} ~ '^[{_UNSPACED}]')
+                AND artstore_weighted(word, 'A') @@ wanted
             THEN
-                within := artstore_marks_within(word, wanted);
+                within := ARRAY[0, length(word)];
             END IF;
         END IF;
         FOR n IN 1 .. coalesce(cardinality(within), 0) LOOP
@@ -441,13 +460,14 @@ BEGIN
 END $$
 """
     return [
-        spaced, fold, bordered, parts, lists, stems, without, marked, cut, weighted, vector,
-        visible, name, key, terms, within, marks, row,
+        spaced, fold, bordered, parts, lists, stems, without, marked, asked, cut, weighted,
+        vector, visible, name, key, terms, within, marks, row,
     ]  # fmt: skip
 
 
 # Without their arguments, for those who drop them.
 NAMES = (
+    "artstore_asked_parts",
     "artstore_bordered", "artstore_cut", "artstore_folded", "artstore_list", "artstore_marked",
     "artstore_marks", "artstore_marks_within", "artstore_name", "artstore_name_key",
     "artstore_parts", "artstore_row_words", "artstore_words", "artstore_stems", "artstore_terms",
