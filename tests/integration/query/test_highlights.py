@@ -58,9 +58,25 @@ async def test_of_names_that_only_resemble_the_text_the_words_that_do_are_marked
     assert marked == {"original_filename": "new \2architecture\3 plan.pdf"}
 
 
-async def test_a_name_of_macos_is_marked_as_it_is_typed(searched: Searched) -> None:
-    await searched.put(make_file(unicodedata.normalize("NFD", "Мой файл.txt")))
-    assert await highlights(searched, "файл") == {"original_filename": "Мой \2файл\3.txt"}
+@pytest.mark.parametrize(
+    ("name", "text", "marked"),
+    [
+        ("Мой файл.txt", "файл", "Мой \2файл\3.txt"),
+        ("Мой файл.txt", "мой", "\2Мой\3 файл.txt"),
+        ("がいどブック", "いど", "が\2いど\3ブック"),
+        ("がいどブック", "がい", "\2がい\3どブック"),
+        ("임대차계약서 2", "계약", "임대차\2계약\3서 2"),
+        ("Tiếng Việt", "viet", "Tiếng \2Việt\3"),
+        ("résuméÉté", "été", "résumé\2Été\3"),
+    ],
+)
+async def test_a_name_of_macos_is_marked_as_it_is_typed_and_stays_as_it_is(
+    searched: Searched, name: str, text: str, marked: str
+) -> None:
+    await searched.put(make_file(unicodedata.normalize("NFD", name)))
+    expected = unicodedata.normalize("NFD", marked)
+    for typed in (text, unicodedata.normalize("NFD", text)):
+        assert await highlights(searched, typed) == {"original_filename": expected}
 
 
 @pytest.mark.parametrize(

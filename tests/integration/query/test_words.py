@@ -235,7 +235,7 @@ async def marked(searched: Searched, text: str, asked: str) -> None:
             for hit in (await searched.search(words[: MAX_QUERY_BYTES // 4], order)).hits:
                 for field, shown in hit.highlights.items():
                     said = shown.replace(START, "").replace(STOP, "")
-                    assert said == unicodedata.normalize("NFC", plain or "x"), field
+                    assert said == (plain or "x"), field
                     assert START in shown
 
 
