@@ -68,13 +68,24 @@ _UNSPACED_MARKS = (
 # Hebrew and Arabic points, the Arabic stroke that only widens, nuktas, marks of many scripts.
 _POINTS = (
     r"\u0300-\u034E\u0350-\u036F\u0483-\u0489\u0591-\u05BD\u05BF-\u05C7\u0610-\u061A\u0640"
-    r"\u064B-\u065F\u0670\u06D6-\u06DC\u06DF-\u06E8\u06EA-\u06ED\u08CA-\u08E1\u08E3-\u08FF\u093C"
-    r"\u09BC\u0A3C\u0ABC\u0B3C\u1AB0-\u1AFF\u1DC0-\u1DFF\u20D0-\u20F0\uFE20-\uFE2F"
+    r"\u064B-\u065F\u0670\u06D6-\u06DC\u06DF-\u06E8\u06EA-\u06ED\u0711\u0730-\u074A\u07EB-\u07F3"
+    r"\u07FD\u0816-\u0819\u081B-\u0823\u0825-\u0827\u0829-\u082D\u0859-\u085B\u0898-\u089F"
+    r"\u08CA-\u08E1\u08E3-\u08FF\u093C\u09BC\u0A3C\u0ABC\u0B3C\u135D-\u135F\u1AB0-\u1AFF"
+    r"\u1DC0-\u1DFF\u20D0-\u20F0\u2CEF-\u2CF1\uFE20-\uFE2F"
 )
 
-# Arabic letters that are typed for each other: alef with what it carries, yeh, teh marbuta, kaf.
-_VARIANTS = "\u0623\u0625\u0622\u0671\u0649\u0629\u06cc\u06a9"
-_PLAIN_LETTERS = "\u0627\u0627\u0627\u0627\u064a\u0647\u064a\u0643"
+# Arabic letters that are typed for each other: alef with what it carries, yeh, teh marbuta, kaf;
+# of Devanagari those that keep their nukta.
+_VARIANTS = "\u0623\u0625\u0622\u0671\u0649\u0629\u06cc\u06a9\u0929\u0931\u0934"
+_PLAIN_LETTERS = "\u0627\u0627\u0627\u0627\u064a\u0647\u064a\u0643\u0928\u0930\u0933"
+# What is written in two ways: the Armenian ligature of ech and yiwn, whose capitals are ech, vew;
+# Malayalam and Bengali letters that were a consonant, a virama and a joiner before they were one.
+_OTHERWISE = {
+    "\u0565\u0582": "\u0565\u057e",
+    "\u0d7a": "\u0d23\u0d4d", "\u0d7b": "\u0d28\u0d4d", "\u0d7c": "\u0d30\u0d4d",
+    "\u0d7d": "\u0d32\u0d4d", "\u0d7e": "\u0d33\u0d4d", "\u0d7f": "\u0d15\u0d4d",
+    "\u09ce": "\u09a4\u09cd",
+}  # fmt: skip
 # ASCII and Cyrillic letters, composed as far as they can be: nothing of the above is in such texts.
 _CYRILLIC = r"\u0400-\u0482\u048A-\u052F"
 _PLAIN = rf"^[\u0001-\u007F{_CYRILLIC}]*$"
@@ -93,6 +104,10 @@ def functions(version: int, schema: str) -> list[str]:
     casefold = "casefold({} COLLATE pg_unicode_fast)" if version >= 180000 else "lower({})"
     collate = "COLLATE pg_unicode_fast" if version >= 180000 else ""
     unaccented = f"{schema}.unaccent('{schema}.unaccent'::regdictionary, {{}})"
+
+    otherwise, written = "words", "|".join(_OTHERWISE)
+    for one, other in _OTHERWISE.items():
+        otherwise = f"replace({otherwise}, '{one}', '{other}')"
 
     # Not casefold: a word with ß is another one than that with ss, which comes after it.
     def lower_case(what: str) -> str:
@@ -123,6 +138,9 @@ BEGIN
     END IF;
     words := {unaccented.format(f"normalize({casefold.format('words')}, NFKC)")};
     words := regexp_replace(words {collate}, '[{_POINTS}]+', '', 'g');
+    IF words ~ '{written}' THEN
+        words := {otherwise};
+    END IF;
     RETURN {casefold.format(f"translate(words, '{_VARIANTS}', '{_PLAIN_LETTERS}')")};
 END $$
 """
@@ -309,7 +327,7 @@ END $$
     name = f"""
 CREATE OR REPLACE FUNCTION artstore_name(name text) RETURNS text {_HEAD} AS $$
 DECLARE
-    cased text := {lower_case("artstore_visible(name)")};
+    cased text := {lower_case("translate(artstore_visible(name), chr(1), ' ')")};
     folded text := artstore_folded(cased);
 BEGIN
     RETURN folded || CASE WHEN cased <> folded THEN E'\\u0001' || cased ELSE '' END;

@@ -120,6 +120,8 @@ async def test_the_exact_form_comes_before_the_folded_before_others_before_a_par
         ("Maße", ["Die Maße.pdf", "Die Masse.pdf", "Maßeinheit"]),
         ("Masse", ["Die Masse.pdf", "Die MAßE.pdf", "Massen"]),
         ("Σίσυφος", ["Σίσυφος", "ΣΊΣΥΦΟΣ", "ΣΙΣΥΦΟΣ", "Σίσυφος 2", "Σισυφος 2"]),
+        ("Երևան", ["Երևան", "ԵՐԵՎԱՆ", "Երևան 2", "ԵՐԵՎԱՆ 2"]),
+        ("a\u0001b", ["a\u0001b", "A\u0001B", "a b c"]),
         ("co\u00adop", ["co\u00adop", "coop", "Coop", "cöop"]),
     ],
 )
