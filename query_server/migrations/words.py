@@ -16,6 +16,8 @@ A migration that changes one of them needs all rows cut anew.
 
 from __future__ import annotations
 
+import re
+
 from query_server.search.table import KEY_CHARACTERS, TABLE
 
 # Rows of an index that is small enough to be cut by the migration itself; takes seconds.
@@ -93,12 +95,13 @@ _PLAIN = rf"^[\u0001-\u007F{_CYRILLIC}]*$"
 _HEAD = "LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE STRICT"
 
 
-def functions(version: int, schema: str) -> list[str]:
+def functions(version: int, schema: str, own: str) -> list[str]:
     """SQL that makes them.
 
     Args:
         version: of the server, as server_version_num.
         schema: that has the extension unaccent.
+        own: schema of these functions, which call each other by it: a restore has no search_path.
     """
     # Before 18 PostgreSQL had no full case folding: ß and final sigma are apart from their kin.
     casefold = "casefold({} COLLATE pg_unicode_fast)" if version >= 180000 else "lower({})"
@@ -477,10 +480,11 @@ BEGIN
     RETURN NEW;
 END $$
 """
-    return [
+    made = [
         spaced, fold, bordered, parts, lists, stems, without, marked, asked, cut, weighted,
         vector, visible, name, key, terms, within, marks, row,
     ]  # fmt: skip
+    return [re.sub(r"\b(artstore_\w+\()", rf"{own}.\1", function) for function in made]
 
 
 # Without their arguments, for those who drop them.

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Literal
 
+import asyncpg
 import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,6 +18,7 @@ from query_server.search import statements
 from query_server.search.highlight import MARKS, START, STOP
 from query_server.search.request import MAX_QUERY_BYTES
 from query_server.search.statements import Search
+from query_server.search.table import TABLE as TABLE_NAME
 from query_server.search.terms import Terms
 from tests.integration.query.searching import START as BEGIN
 from tests.integration.query.searching import Searched, make_file, query
@@ -239,6 +241,20 @@ async def marked(searched: Searched, text: str, asked: str) -> None:
                     said = shown.replace(START, "").replace(STOP, "")
                     assert said == (plain or "x"), field
                     assert START in shown
+
+
+async def test_a_row_is_cut_without_a_search_path_as_in_a_restore(
+    searched: Searched, database_url: str
+) -> None:
+    name = "SalesQ3 Ёлка été 合同2.pdf"
+    await searched.put(make_file(name))
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute("SET search_path = ''")
+        await connection.execute(f"UPDATE public.{TABLE_NAME} SET description = 'restored'")
+    finally:
+        await connection.close()
+    assert await searched.names("restored q3") == [name]
 
 
 async def test_a_query_that_is_cut_says_nothing_else(searched: Searched) -> None:
