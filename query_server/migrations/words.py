@@ -343,7 +343,8 @@ DECLARE key text := artstore_name(name);
 BEGIN
     IF key ~ '[0-9]' THEN
         SELECT string_agg(CASE WHEN piece[1] ~ '^[0-9]'
-            THEN '0' || chr(97 + least(length(ltrim(piece[1], '0')), 25)) || ltrim(piece[1], '0')
+            THEN '0' || chr(97 + least(length(ltrim(piece[1], '0')), {KEY_CHARACTERS}))
+                || ltrim(piece[1], '0')
             ELSE piece[1] END, '' ORDER BY at) INTO key
         FROM regexp_matches(key, '[0-9]+|[^0-9]+', 'g') WITH ORDINALITY one(piece, at);
     END IF;

@@ -166,7 +166,8 @@ async def test_name_comes_before_tags_before_description_and_the_newest_among_eq
 
 
 async def test_names_sort_without_accents_and_numbers_by_value(searched: Searched) -> None:
-    expected = ["file2", "File9", "file10", "file010a", "Résumé", "resumf", "ёж 2.txt",
+    expected = ["file2", "File9", "file10", "file010a", f"file{'9' * 30}",
+                f"file1{'0' * 30}", "Résumé", "resumf", "ёж 2.txt",
                 "ЁЖ 10.txt", "Еж.txt", "еле.txt"]  # fmt: skip
     await searched.put(*map(make_file, expected[::-1]))
     assert await searched.names(order="original_filename") == expected
