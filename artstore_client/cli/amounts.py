@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Annotated
 
 import typer
@@ -26,7 +27,7 @@ def parse_size(given: str) -> int:
         raise typer.BadParameter(f"{given!r} is no size, such as 800, 2.5M or 64MiB")
     number, unit, binary = match.groups()
     power = " kmgt".index((unit or " ").lower())
-    size = float(number) * (1024 if binary else 1000) ** power if power else int(float(number))
+    size = Decimal(number) * (1024 if binary else 1000) ** power
     if size > _BIGGEST:
         raise typer.BadParameter(f"{given!r} is too large")
     return int(size)

@@ -3,16 +3,20 @@
 `artstore_cut` answers the lexemes of a text; a mark in front says of what kind one is, and no
 mark is ever part of a word:
 
-    word    as it stands: case folded, no soft hyphen or zero-width character, composed
-    ~word   without accents, points and compatibility forms, where that is another word
+    word    as it stands: in lower case, no soft hyphen or zero-width character, composed
+    ~word   case folded (ß is ss), without accents, points and compatibility forms, where that is
+            another word
     -stem   its Russian or English stem, where that is another word
-    .part   a part of a word, folded: CamelCase, letters beside digits, scripts without spaces as
-            bigrams (and the last character of a run alone)
+    .part   a part of a word, folded. Borders are where CamelCase, letters or digits begin and
+            around each character of a script without spaces; parts are what stands between two
+            borders (of such characters the last of a word alone), and each two neighbours as one
 
 A migration that changes one of them needs all rows cut anew.
 """
 
 from __future__ import annotations
+
+import re
 
 from query_server.search.table import KEY_CHARACTERS, TABLE
 
@@ -61,18 +65,29 @@ _UNSPACED = (
 _UNSPACED_MARKS = (
     r"\u0E31\u0E33-\u0E3A\u0E47-\u0E4E\u0EB1\u0EB3-\u0EBC\u0EC8-\u0ECE\u102B-\u103E\u1056-\u1059"
     r"\u105E-\u1060\u1062-\u1064\u1067-\u106D\u1071-\u1074\u1082-\u108D\u108F\u109A-\u109D"
-    r"\u17B4-\u17D3\u17DD\u302A-\u302F\u3099-\u309A"
+    r"\u17B4-\u17D3\u17DD\u302A-\u302F\u3099-\u309A\uFF9E-\uFF9F"
 )
 # Hebrew and Arabic points, the Arabic stroke that only widens, nuktas, marks of many scripts.
 _POINTS = (
     r"\u0300-\u034E\u0350-\u036F\u0483-\u0489\u0591-\u05BD\u05BF-\u05C7\u0610-\u061A\u0640"
-    r"\u064B-\u065F\u0670\u06D6-\u06DC\u06DF-\u06E8\u06EA-\u06ED\u08CA-\u08E1\u08E3-\u08FF\u093C"
-    r"\u09BC\u0A3C\u0ABC\u0B3C\u1AB0-\u1AFF\u1DC0-\u1DFF\u20D0-\u20F0\uFE20-\uFE2F"
+    r"\u064B-\u065F\u0670\u06D6-\u06DC\u06DF-\u06E8\u06EA-\u06ED\u0711\u0730-\u074A\u07EB-\u07F3"
+    r"\u07FD\u0816-\u0819\u081B-\u0823\u0825-\u0827\u0829-\u082D\u0859-\u085B\u0898-\u089F"
+    r"\u08CA-\u08E1\u08E3-\u08FF\u093C\u09BC\u0A3C\u0ABC\u0B3C\u135D-\u135F\u1AB0-\u1AFF"
+    r"\u1DC0-\u1DFF\u20D0-\u20F0\u2CEF-\u2CF1\uFE20-\uFE2F"
 )
 
-# Arabic letters that are typed for each other: alef with what it carries, yeh, teh marbuta, kaf.
-_VARIANTS = "\u0623\u0625\u0622\u0671\u0649\u0629\u06cc\u06a9"
-_PLAIN_LETTERS = "\u0627\u0627\u0627\u0627\u064a\u0647\u064a\u0643"
+# Arabic letters that are typed for each other: alef with what it carries, yeh, teh marbuta, kaf;
+# of Devanagari those that keep their nukta.
+_VARIANTS = "\u0623\u0625\u0622\u0671\u0649\u0629\u06cc\u06a9\u0929\u0931\u0934"
+_PLAIN_LETTERS = "\u0627\u0627\u0627\u0627\u064a\u0647\u064a\u0643\u0928\u0930\u0933"
+# What is written in two ways: the Armenian ligature of ech and yiwn, whose capitals are ech, vew;
+# Malayalam and Bengali letters that were a consonant, a virama and a joiner before they were one.
+_OTHERWISE = {
+    "\u0565\u0582": "\u0565\u057e",
+    "\u0d7a": "\u0d23\u0d4d", "\u0d7b": "\u0d28\u0d4d", "\u0d7c": "\u0d30\u0d4d",
+    "\u0d7d": "\u0d32\u0d4d", "\u0d7e": "\u0d33\u0d4d", "\u0d7f": "\u0d15\u0d4d",
+    "\u09ce": "\u09a4\u09cd",
+}  # fmt: skip
 # ASCII and Cyrillic letters, composed as far as they can be: nothing of the above is in such texts.
 _CYRILLIC = r"\u0400-\u0482\u048A-\u052F"
 _PLAIN = rf"^[\u0001-\u007F{_CYRILLIC}]*$"
@@ -80,20 +95,26 @@ _PLAIN = rf"^[\u0001-\u007F{_CYRILLIC}]*$"
 _HEAD = "LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE STRICT"
 
 
-def functions(version: int, schema: str) -> list[str]:
+def functions(version: int, schema: str, own: str) -> list[str]:
     """SQL that makes them.
 
     Args:
         version: of the server, as server_version_num.
         schema: that has the extension unaccent.
+        own: schema of these functions, which call each other by it: a restore has no search_path.
     """
     # Before 18 PostgreSQL had no full case folding: ß and final sigma are apart from their kin.
     casefold = "casefold({} COLLATE pg_unicode_fast)" if version >= 180000 else "lower({})"
     collate = "COLLATE pg_unicode_fast" if version >= 180000 else ""
     unaccented = f"{schema}.unaccent('{schema}.unaccent'::regdictionary, {{}})"
 
-    def folded_case(what: str) -> str:
-        return casefold.format(what)
+    otherwise, written = "words", "|".join(_OTHERWISE)
+    for one, other in _OTHERWISE.items():
+        otherwise = f"replace({otherwise}, '{one}', '{other}')"
+
+    # Not casefold: a word with ß is another one than that with ss, which comes after it.
+    def lower_case(what: str) -> str:
+        return f"lower({what} {collate})"
 
     # Words apart by one space each, in their own case. Of ASCII nothing else is asked.
     spaced = f"""
@@ -109,7 +130,7 @@ BEGIN
         '[^{_WORD}]+', ' ', 'g'));
 END $$
 """
-    # Case is known by the caller to be folded; й stays what it is, as to everybody who reads it.
+    # Case is known by the caller to be lower; й stays what it is, as to everybody who reads it.
     fold = f"""
 CREATE OR REPLACE FUNCTION artstore_folded(words text) RETURNS text {_HEAD} AS $$
 BEGIN
@@ -118,16 +139,19 @@ BEGIN
     ELSIF words ~ '{_PLAIN}' THEN
         RETURN translate(words, 'ёѐѝ', 'еие');
     END IF;
-    words := {unaccented.format("normalize(words, NFKC)")};
+    words := {unaccented.format(f"normalize({casefold.format('words')}, NFKC)")};
     words := regexp_replace(words {collate}, '[{_POINTS}]+', '', 'g');
-    RETURN {folded_case(f"translate(words, '{_VARIANTS}', '{_PLAIN_LETTERS}')")};
+    IF words ~ '{written}' THEN
+        words := {otherwise};
+    END IF;
+    RETURN {casefold.format(f"translate(words, '{_VARIANTS}', '{_PLAIN_LETTERS}')")};
 END $$
 """
     border = (
         "[[:lower:]][[:upper:]]|[[:upper:]]{2}[[:lower:]]"
         "|[^[:digit:] ][[:digit:]]|[[:digit:]][^[:digit:] ]"
     )
-    # Spaces within words: where CamelCase, numbers and scripts without spaces begin and end.
+    # A | at each border within words.
     bordered = f"""
 CREATE OR REPLACE FUNCTION artstore_bordered(words text) RETURNS text {_HEAD} AS $$
 DECLARE cut text {collate} := words;
@@ -136,46 +160,64 @@ BEGIN
         IF words !~ '[a-z][A-Z]|[A-Z]{{2}}[a-z]|[A-Za-z][0-9]|[0-9][A-Za-z]' THEN
             RETURN words;
         END IF;
-        words := regexp_replace(words, '([A-Z])([A-Z][a-z])', '\\1 \\2', 'g');
-        words := regexp_replace(words, '([a-z])([A-Z])', '\\1 \\2', 'g');
-        words := regexp_replace(words, '([A-Za-z])([0-9])', '\\1 \\2', 'g');
-        RETURN regexp_replace(words, '([0-9])([A-Za-z])', '\\1 \\2', 'g');
+        words := regexp_replace(words, '([A-Z])([A-Z][a-z])', '\\1|\\2', 'g');
+        words := regexp_replace(words, '([a-z])([A-Z])', '\\1|\\2', 'g');
+        words := regexp_replace(words, '([A-Za-z])([0-9])', '\\1|\\2', 'g');
+        RETURN regexp_replace(words, '([0-9])([A-Za-z])', '\\1|\\2', 'g');
     END IF;
     IF cut ~ '[{_UNSPACED}]' THEN
-        cut := regexp_replace(cut, '([{_UNSPACED}][{_UNSPACED}{_IGNORED}]*)', ' \\1 ', 'g');
-        cut := btrim(regexp_replace(cut, ' +', ' ', 'g'));
+        cut := regexp_replace(
+            cut, '([{_UNSPACED}][{_UNSPACED_MARKS}{_IGNORED}]*)', '|\\1|', 'g');
+        cut := btrim(regexp_replace(replace(cut, '||', '|'), '[|]? [|]?', ' ', 'g'), '|');
     END IF;
     IF cut ~ '{border}' THEN
-        cut := regexp_replace(cut, '([[:upper:]])([[:upper:]][[:lower:]])', '\\1 \\2', 'g');
-        cut := regexp_replace(cut, '([[:lower:]])([[:upper:]])', '\\1 \\2', 'g');
-        cut := regexp_replace(cut, '([^[:digit:] ])([[:digit:]])', '\\1 \\2', 'g');
-        cut := regexp_replace(cut, '([[:digit:]])([^[:digit:] ])', '\\1 \\2', 'g');
+        cut := regexp_replace(cut, '([[:upper:]])([[:upper:]][[:lower:]])', '\\1|\\2', 'g');
+        cut := regexp_replace(cut, '([[:lower:]])([[:upper:]])', '\\1|\\2', 'g');
+        cut := regexp_replace(cut, '([^[:digit:] |])([[:digit:]])', '\\1|\\2', 'g');
+        cut := regexp_replace(cut, '([[:digit:]])([^[:digit:] |])', '\\1|\\2', 'g');
     END IF;
     RETURN cut;
 END $$
 """
-    # Of a run of a script without spaces: its bigrams, and the last character alone if asked.
+    # Neighbours are those from the first on by twos, and those from the second on.
     parts = f"""
-CREATE OR REPLACE FUNCTION artstore_parts(spaced text, ends boolean) RETURNS text {_HEAD} AS $$
-DECLARE bordered text := artstore_bordered(spaced);
+CREATE OR REPLACE FUNCTION artstore_parts(spaced text) RETURNS text {_HEAD} AS $$
+DECLARE
+    bordered text := artstore_bordered(spaced);
+    pairs text;
+    alone text := bordered;
 BEGIN
-    IF octet_length(spaced) <> length(spaced) AND spaced {collate} ~ '[{_UNSPACED}]' THEN
-        SELECT coalesce(string_agg(piece, ' '), '') INTO bordered FROM (
-            SELECT CASE WHEN run {collate} !~ '^[{_UNSPACED}]' THEN run
-                        WHEN next IS NOT NULL THEN unit || next
-                        WHEN ends OR most = 1 THEN unit END AS piece
-            FROM unnest(string_to_array(bordered, ' ')) run, LATERAL (
-                SELECT u[1] AS unit, lead(u[1]) OVER (ORDER BY at) AS next,
-                       count(*) OVER () AS most
-                FROM regexp_matches(
-                    CASE WHEN run {collate} ~ '^[{_UNSPACED}]' THEN run ELSE '-' END,
-                    '.[{_UNSPACED_MARKS}]*', 'g') WITH ORDINALITY one(u, at)) units
-        ) pieces;
-        -- What stands between them is a part, too, before it is cut further.
-        RETURN bordered || ' ' || regexp_replace(spaced, '[{_UNSPACED}]+', ' ', 'g');
+    IF bordered = spaced AND spaced {collate} !~ '[{_UNSPACED}]' THEN
+        RETURN '';
     END IF;
-    RETURN CASE WHEN bordered <> spaced THEN bordered ELSE '' END;
+    pairs := regexp_replace(bordered, '([^| ]+)[|]([^| ]+)[|]?', '\\1\\2 ', 'g') || ' '
+        || regexp_replace(
+            regexp_replace(bordered, '(^| )[^| ]+[|]?', ' ', 'g'),
+            '([^| ]+)[|]([^| ]+)[|]?', '\\1\\2 ', 'g');
+    IF octet_length(spaced) <> length(spaced) AND spaced {collate} ~ '[{_UNSPACED}]' THEN
+        -- What stands between such characters is a part, too, before it is cut further.
+        pairs := pairs || ' ' || regexp_replace(spaced, '[{_UNSPACED}]+', ' ', 'g');
+        alone := regexp_replace(bordered, '[{_UNSPACED}][^| ]*', '', 'g');
+    END IF;
+    RETURN translate(alone, '|', ' ') || ' ' || pairs;
 END $$
+"""
+    # As a query says them, in their order: a character alone says too little.
+    asked = f"""
+CREATE OR REPLACE FUNCTION artstore_asked_parts(raw text) RETURNS text[]
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT coalesce(array_agg(part ORDER BY first), '{{}}') FROM (
+        SELECT part, min(at) AS first FROM (
+            SELECT at, CASE WHEN length(unit) > 1 AND unit {collate} !~ '^[{_UNSPACED}]' THEN unit
+                            ELSE coalesce(unit || next, previous || unit) END AS given
+            FROM (SELECT unit, at, lead(unit) OVER (ORDER BY at) AS next,
+                         lag(unit) OVER (ORDER BY at) AS previous
+                  FROM unnest(string_to_array(artstore_bordered(raw), '|'))
+                      WITH ORDINALITY one(unit, at)) units
+            WHERE next IS NOT NULL OR previous IS NOT NULL) joined,
+            unnest(artstore_without(artstore_folded({lower_case("given")}), '{{}}')) part
+        GROUP BY part) parts
+$$
 """
     # The dictionaries are those of the configuration `russian`: of Cyrillic words the Russian
     # one, of Latin ones the English one.
@@ -193,9 +235,9 @@ END $$
 CREATE OR REPLACE FUNCTION artstore_stems(words text[]) RETURNS text[] {_HEAD} AS $$
 DECLARE plain text := array_to_string(words, ' ');
 BEGIN
-    IF octet_length(plain) <> length(plain) AND plain ~ '[^a-zа-яё0-9 ]' THEN
-        SELECT coalesce(string_agg(word, ' '), '') INTO plain
-        FROM unnest(words) word WHERE word !~ '[^a-zа-яё0-9]';
+    -- What is not of letters only has no stem, and the parser would take it apart.
+    IF plain ~ '[^a-zа-яё ]' THEN
+        plain := regexp_replace(plain, '[^ ]*[^a-zа-яё ][^ ]*', '', 'g');
     END IF;
     RETURN tsvector_to_array(ts_delete(to_tsvector('pg_catalog.russian', plain), words));
 END $$
@@ -212,8 +254,8 @@ BEGIN
     IF spaced = '' THEN
         RETURN '{{}}';
     END IF;
-    parts := artstore_parts(spaced, true);
-    found := artstore_list({folded_case("spaced")});
+    parts := artstore_parts(spaced);
+    found := artstore_list({lower_case("spaced")});
     known := found;
     IF octet_length(spaced) <> length(spaced) THEN
         fresh := artstore_without(artstore_folded(array_to_string(known, ' ')), known);
@@ -221,7 +263,7 @@ BEGIN
         found := found || artstore_marked('~', fresh);
     END IF;
     IF parts <> '' THEN
-        fresh := artstore_without(artstore_folded({folded_case("parts")}), known);
+        fresh := artstore_without(artstore_folded({lower_case("parts")}), known);
         known := known || fresh;
         found := found || artstore_marked('.', fresh);
     END IF;
@@ -275,18 +317,22 @@ BEGIN
         || artstore_weighted(description, 'C') || artstore_weighted(rest, 'D');
 END $$
 """
+    visible = f"""
+CREATE OR REPLACE FUNCTION artstore_visible(name text) RETURNS text {_HEAD} AS $$
+BEGIN
+    IF octet_length(name) <> length(name) AND name !~ '{_PLAIN}' THEN
+        RETURN normalize(regexp_replace(name, '[{_IGNORED}]+', '', 'g'), NFC);
+    END IF;
+    RETURN name;
+END $$
+"""
     # A name folded and, where that is another text, in its own form behind a \u0001.
     name = f"""
 CREATE OR REPLACE FUNCTION artstore_name(name text) RETURNS text {_HEAD} AS $$
 DECLARE
-    cased text;
-    folded text;
+    cased text := {lower_case("translate(artstore_visible(name), chr(1), ' ')")};
+    folded text := artstore_folded(cased);
 BEGIN
-    IF octet_length(name) <> length(name) AND name !~ '{_PLAIN}' THEN
-        name := normalize(regexp_replace(name, '[{_IGNORED}]+', '', 'g'), NFC);
-    END IF;
-    cased := {folded_case("name")};
-    folded := artstore_folded(cased);
     RETURN folded || CASE WHEN cased <> folded THEN E'\\u0001' || cased ELSE '' END;
 END $$
 """
@@ -297,7 +343,8 @@ DECLARE key text := artstore_name(name);
 BEGIN
     IF key ~ '[0-9]' THEN
         SELECT string_agg(CASE WHEN piece[1] ~ '^[0-9]'
-            THEN '0' || chr(97 + least(length(ltrim(piece[1], '0')), 25)) || ltrim(piece[1], '0')
+            THEN '0' || chr(97 + least(length(ltrim(piece[1], '0')), {KEY_CHARACTERS}))
+                || ltrim(piece[1], '0')
             ELSE piece[1] END, '' ORDER BY at) INTO key
         FROM regexp_matches(key, '[0-9]+|[^0-9]+', 'g') WITH ORDINALITY one(piece, at);
     END IF;
@@ -315,18 +362,15 @@ BEGIN
     FOR raw IN
         SELECT min(one) FROM unnest(string_to_array(artstore_words(given), ' '))
             WITH ORDINALITY found(one, at)
-        WHERE one <> '' GROUP BY {folded_case("one")} ORDER BY min(at) LIMIT most
+        WHERE one <> '' GROUP BY {lower_case("one")} ORDER BY min(at) LIMIT most
     LOOP
-        word := left({folded_case("raw")}, {WORD_CHARACTERS});
+        word := left({lower_case("raw")}, {WORD_CHARACTERS});
         folded := artstore_without(artstore_folded(word), '{{}}');
         stems := artstore_stems(folded);
-        parts := artstore_without(
-            artstore_folded({folded_case("artstore_parts(raw, false)")}), folded);
-        -- One letter or digit says too little: r5 is not what has an r and a 5 somewhere.
-        IF EXISTS (SELECT FROM unnest(parts) part WHERE length(part) = 1) THEN
-            parts := CASE WHEN raw {collate} ~ '[{_UNSPACED}]'
-                THEN ARRAY(SELECT part FROM unnest(parts) part WHERE length(part) > 1)
-                ELSE '{{}}' END;
+        parts := artstore_asked_parts(raw);
+        -- One that is the word itself is a part of others as it stands, so the rest adds nothing.
+        IF parts && folded THEN
+            parts := '{{}}';
         END IF;
         part_stems := ARRAY(
             SELECT coalesce((artstore_stems(ARRAY[part]))[1], '')
@@ -335,43 +379,44 @@ BEGIN
     END LOOP;
 END $$
 """
-    # Where in a word, which matches, what matches is: begin and end, again and again. Parts that
-    # match stand for the word if there are any.
+    # Where in a word with borders what matches is: begin and end, again and again. The whole word
+    # stands for it if none of its parts does.
     within = f"""
-CREATE OR REPLACE FUNCTION artstore_marks_within(word text, wanted tsquery) RETURNS integer[]
-{_HEAD} AS $$
+CREATE OR REPLACE FUNCTION artstore_marks_within(
+    word text, wanted tsquery, letters text[], reach integer
+) RETURNS integer[] {_HEAD} AS $$
 DECLARE
-    pieces text[] := string_to_array(artstore_bordered(word), ' ');
-    units text[];
+    units text[] := string_to_array(artstore_bordered(word), '|');
+    size integer := cardinality(units);
+    folded text[] := string_to_array(
+        artstore_folded({lower_case("array_to_string(units, '|')")}), '|');
+    pairs boolean[];
+    alone boolean[];
     spans integer[] := '{{}}';
     at integer := 0;
 BEGIN
-    IF cardinality(pieces) = 1 AND word {collate} !~ '^[{_UNSPACED}]' THEN
+    IF cardinality(folded) = size THEN
+        SELECT array_agg(array_to_tsvector(ARRAY['.' || one]) @@ wanted
+                         OR left(one, 1) = ANY(letters) AND one !~ '^[{_UNSPACED}]'
+                         AND artstore_weighted(one, 'A') @@ wanted ORDER BY n),
+               array_agg(array_to_tsvector(ARRAY['.' || one || next]) @@ wanted ORDER BY n)
+        INTO alone, pairs
+        FROM (SELECT one, n, coalesce(lead(one) OVER (ORDER BY n), '') AS next
+              FROM unnest(folded) WITH ORDINALITY given(one, n)) units;
+        FOR k IN 1 .. size LOOP
+            EXIT WHEN at > spans[1] + reach;
+            IF alone[k] THEN
+                spans := spans || ARRAY[at, at + length(units[k])];
+            ELSIF k < size AND pairs[k] AND NOT alone[k + 1] THEN
+                spans := spans || ARRAY[at, at + length(units[k]) + length(units[k + 1])];
+            END IF;
+            at := at + length(units[k]);
+        END LOOP;
+    END IF;
+    IF spans = '{{}}' AND artstore_weighted(left(word, {WORD_CHARACTERS}), 'A') @@ wanted THEN
         RETURN ARRAY[0, length(word)];
     END IF;
-    FOR n IN 1 .. cardinality(pieces) LOOP
-        IF pieces[n] {collate} ~ '^[{_UNSPACED}]' THEN
-            units := ARRAY(SELECT m[1] FROM regexp_matches(
-                pieces[n], '.[{_UNSPACED_MARKS}{_IGNORED}]*', 'g') WITH ORDINALITY one(m, at)
-                ORDER BY one.at);
-            FOR k IN 1 .. cardinality(units) LOOP
-                IF artstore_weighted(units[k], 'A') @@ wanted THEN
-                    spans := spans || ARRAY[at, at + length(units[k])];
-                ELSIF k < cardinality(units)
-                    AND artstore_weighted(units[k] || units[k + 1], 'A') @@ wanted
-                    AND NOT artstore_weighted(units[k + 1], 'A') @@ wanted THEN
-                    spans := spans || ARRAY[at, at + length(units[k] || units[k + 1])];
-                END IF;
-                at := at + length(units[k]);
-            END LOOP;
-        ELSE
-            IF artstore_weighted(pieces[n], 'A') @@ wanted THEN
-                spans := spans || ARRAY[at, at + length(pieces[n])];
-            END IF;
-            at := at + length(pieces[n]);
-        END IF;
-    END LOOP;
-    RETURN CASE WHEN spans = '{{}}' THEN ARRAY[0, length(word)] ELSE spans END;
+    RETURN spans;
 END $$
 """
     # Where in a composed text words match, or resemble one of `alike` if that is not null: begin
@@ -397,15 +442,17 @@ BEGIN
         within := NULL;
         IF alike IS NOT NULL THEN
             IF EXISTS (SELECT FROM unnest(alike) one
-                       WHERE similarity({folded_case("word")}, one) >= 0.3) THEN
+                       WHERE similarity({lower_case("word")}, one) >= 0.3) THEN
                 within := ARRAY[0, length(word)];
             END IF;
         ELSE
-            initial := left(artstore_folded({folded_case("left(word, 1)")}), 1);
-            IF (initial = '' OR initial = ANY(letters) OR artstore_bordered(word) <> word
-                OR word {collate} ~ '^[{_UNSPACED}]') AND artstore_weighted(word, 'A') @@ wanted
+            initial := left(artstore_folded({lower_case("left(word, 1)")}), 1);
+            IF artstore_bordered(word) <> word THEN
+                within := artstore_marks_within(word, wanted, letters, reach);
+            ELSIF (initial = '' OR initial = ANY(letters) OR word {collate} ~ '^[{_UNSPACED}]')
+                AND artstore_weighted(word, 'A') @@ wanted
             THEN
-                within := artstore_marks_within(word, wanted);
+                within := ARRAY[0, length(word)];
             END IF;
         END IF;
         FOR n IN 1 .. coalesce(cardinality(within), 0) LOOP
@@ -434,14 +481,16 @@ BEGIN
     RETURN NEW;
 END $$
 """
-    return [
-        spaced, fold, bordered, parts, lists, stems, without, marked, cut, weighted, vector, name,
-        key, terms, within, marks, row,
+    made = [
+        spaced, fold, bordered, parts, lists, stems, without, marked, asked, cut, weighted,
+        vector, visible, name, key, terms, within, marks, row,
     ]  # fmt: skip
+    return [re.sub(r"\b(artstore_\w+\()", rf"{own}.\1", function) for function in made]
 
 
 # Without their arguments, for those who drop them.
 NAMES = (
+    "artstore_asked_parts",
     "artstore_bordered", "artstore_cut", "artstore_folded", "artstore_list", "artstore_marked",
     "artstore_marks", "artstore_marks_within", "artstore_name", "artstore_name_key",
     "artstore_parts", "artstore_row_words", "artstore_words", "artstore_stems", "artstore_terms",

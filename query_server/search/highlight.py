@@ -23,8 +23,8 @@ Texts = Sequence[tuple[str, str]]
 
 
 def texts_of(row: Row) -> Texts:
-    """What may be marked in a row: the fields that its `matched` names, in the order of weights,
-    or the name alone without one.
+    """What may be marked in a row, as it stands: the fields that its `matched` names, in the order
+    of weights, or the name alone without one.
     """
     return list(_texts(row, row.get("matched") or (True, False, False, False)))
 
@@ -32,21 +32,47 @@ def texts_of(row: Row) -> Texts:
 def _texts(row: Row, matched: Sequence[bool]) -> Iterator[tuple[str, str]]:
     name, tags, description, rest = matched
     if name:
-        yield "original_filename", _composed(row["original_filename"])
+        yield "original_filename", row["original_filename"]
     if tags:
-        yield "tags", _composed(", ".join(row["tags"]))
+        yield "tags", ", ".join(row["tags"])
     if description:
-        yield "description", _composed(row["description"])
+        yield "description", row["description"]
     if rest:
         attributes = row["attributes"]
         pairs = orjson.loads(attributes) if isinstance(attributes, str) else attributes
         for key, value in pairs.items():
-            yield f"attributes.{key}", _composed(value)
+            yield f"attributes.{key}", value
 
 
-def _composed(text: str) -> str:
-    """`text` with each letter as one character, as it is typed."""
+def composed(text: str) -> str:
+    """`text` with each letter as one character, as it is typed and as the database looks at it."""
     return unicodedata.normalize("NFC", text)
+
+
+def _uncomposed(text: str, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Where `spans` of the composed text are in `text`."""
+    if unicodedata.is_normalized("NFC", text):
+        return spans
+    # For each character of the composed text, where in `text` the letter it is of begins.
+    begins: list[int] = []
+    begin = 0
+    for at in range(1, len(text) + 1):
+        if at == len(text) or _begins(text[begin:at], text[at]):
+            begins += [begin] * len(composed(text[begin:at]))
+            begin = at
+    begins.append(len(text))
+    if len(begins) != len(composed(text)) + 1:
+        return [(0, len(text))]
+    return _joined([at for first, last in spans for at in (begins[first], begins[last])])
+
+
+def _begins(before: str, character: str) -> bool:
+    """Whether a character after that letter is of it no more."""
+    if unicodedata.combining(character):
+        return False
+    return character.isascii() or composed(before + character) == composed(before) + composed(
+        character
+    )
 
 
 def marked(texts: Texts, marks: Sequence[Sequence[int]]) -> dict[str, str]:
@@ -55,10 +81,12 @@ def marked(texts: Texts, marks: Sequence[Sequence[int]]) -> dict[str, str]:
     Long texts are cut to an excerpt around the first match; texts without one are left out.
 
     Args:
-        marks: for each text where a match begins and where it ends, again and again.
+        marks: for each text where, composed, a match begins and where it ends, again and again.
     """
     return {
-        name: mark(text, _joined(at)) for (name, text), at in zip(texts, marks, strict=True) if at
+        name: mark(text, _uncomposed(text, _joined(at)))
+        for (name, text), at in zip(texts, marks, strict=True)
+        if at
     }
 
 

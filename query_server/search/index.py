@@ -147,13 +147,20 @@ class SearchIndex:
         if not search.terms or not rows:
             return [(row, {}) for row in rows]
         texts = await asyncio.to_thread(lambda: [highlight.texts_of(row) for row in rows])
+        looked_at = await asyncio.to_thread(
+            lambda: [highlight.composed(text) for one in texts for _, text in one]
+        )
         terms = search.terms
-        asked = ([text for one in texts for _, text in one], terms.marking, terms.letters,
+        asked = (looked_at, terms.marking, terms.letters,
                  [word.word for word in terms.words] if fuzzy else None,
                  highlight.EXCERPT_CHARACTERS)  # fmt: skip
         marks = iter(await self._fetch((highlight.MARKS, asked)))
         found = [[next(marks)["marks"] for _ in one] for one in texts]
-        return [(row, highlight.marked(*one)) for row, *one in zip(rows, texts, found, strict=True)]
+        return await asyncio.to_thread(
+            lambda: [
+                (row, highlight.marked(*one)) for row, *one in zip(rows, texts, found, strict=True)
+            ]
+        )
 
     async def _fetch(self, statement: Statement) -> Rows:
         sql, parameters = statement

@@ -91,13 +91,14 @@ class Search:
         return f"file_id = ANY({conditions.parameter(list(self.named))}::text[])"
 
     def relevance(self, conditions: Conditions) -> str:
-        """SQL: at most 1 by words, and 1 more for a file of that name."""
+        """SQL: at most 1 by words, and more than 1 beside for a file of that name."""
         parts = []
         if self.terms:
             ways = [list(map(conditions.parameter, word.ways)) for word in self.terms.words]
             parts.append(self.terms.relevance(self.layout.words, ways))
         if self.named:
-            parts.append(f"({self.is_named(conditions)})::int")
+            closeness = _closeness(conditions, self.query)
+            parts.append(f"CASE WHEN {self.is_named(conditions)} THEN {closeness} ELSE 0 END")
         return f"({' + '.join(parts)})::float8"
 
 
@@ -119,8 +120,7 @@ def namesakes(query: SearchQuery) -> Statement:
     without accents too: at most MAX_NAMESAKES, the closest to it first, then the newest.
     """
     conditions = Conditions()
-    given = conditions.parameter(query.whole)
-    names = conditions.parameter(list(dict.fromkeys((query.whole, query.text))))
+    names = conditions.parameter(_names(query))
     filters.apply(conditions, query.filters, query.readable)
     # By the index on names, whose order is that of the ids, so that a name that a million files
     # have costs no more than another one.
@@ -137,13 +137,27 @@ def namesakes(query: SearchQuery) -> Statement:
             ORDER BY name_key DESC, file_id DESC LIMIT {NAMESAKES_LOOKED_AT}) {TABLE}
         WHERE {conditions.sql}
         GROUP BY file_id
-        ORDER BY bool_or(original_filename = {given}) DESC,
-                 bool_or(artstore_name(original_filename) = artstore_name({given})) DESC,
-                 file_id DESC
+        ORDER BY max({_closeness(conditions, query)}) DESC, file_id DESC
         LIMIT {MAX_NAMESAKES}
         """,
         conditions.parameters,
     )
+
+
+def _names(query: SearchQuery) -> list[str]:
+    return list(dict.fromkeys((query.whole, query.text)))
+
+
+def _closeness(conditions: Conditions, query: SearchQuery) -> str:
+    """SQL of how close the name of a namesake is to the text: the very text, what looks the same,
+    another case, or a folded form. The steps are larger than what tags and such can add.
+    """
+    names = conditions.parameter(_names(query))
+    steps = [f"WHEN original_filename = ANY({names}::text[]) THEN 2"]
+    for form, step in (("artstore_visible", 1.75), ("artstore_name", 1.5)):
+        same = f"ARRAY(SELECT {form}(name) FROM unnest({names}::text[]) name)"
+        steps.append(f"WHEN {form}(original_filename) = ANY({same}) THEN {step}")
+    return f"CASE {' '.join(steps)} ELSE 1.25 END"
 
 
 # SQL: whether few files match, as was guessed.

@@ -29,10 +29,11 @@ class Word:
     """A word of a query.
 
     Attributes:
-        word: as it stands, its case folded.
-        folded: without accents; more than one where that takes it apart.
+        word: as it stands, in lower case.
+        folded: case folded, without accents; more than one where that takes it apart.
         stems: of `folded`, where they are other words.
-        parts: of a word that is cut further, each folded, and beside each its stem or ''.
+        parts: of a word that is cut further, each folded, in their order, and beside each its
+            stem or ''. Of the last one a beginning is typed.
     """
 
     word: str
@@ -67,24 +68,29 @@ class Word:
 
     @property
     def _by_parts(self) -> str:
+        parts = list(zip(self.parts, self.part_stems, strict=True))
         return _all(
             [
-                " | ".join(filter(None, (_any((WHOLE, FOLDED, PART), (part,)), self._forms(stem))))
-                for part, stem in zip(self.parts, self.part_stems, strict=True)
+                f"{self._part(n)} | {self._forms(stem or part)}"
+                for n, (part, stem) in enumerate(parts)
             ]
         )
+
+    def _part(self, number: int) -> str:
+        last = number == len(self.parts) - 1
+        return _any((WHOLE, FOLDED, PART), (self.parts[number],), ":*" if last else "")
 
     @property
     def pieces(self) -> str:
         """tsquery of whatever is a match by itself, for marking."""
         words = (self.word, *self.folded)
-        stems = (*(self.stems or self.folded or words), *self.part_stems)
+        stems = (*(self.stems or self.folded or words), *self.part_stems, *self.parts)
         return " | ".join(
             filter(
                 None,
                 (
                     _any((WHOLE, FOLDED, PART), words, ":*"),
-                    _any((WHOLE, FOLDED, PART), self.parts),
+                    *map(self._part, range(len(self.parts))),
                     self._forms(*stems),
                 ),
             )
@@ -132,7 +138,12 @@ class Terms:
     def letters(self) -> list[str]:
         """What a word that matches begins with."""
         return sorted(
-            {one[0] for word in self.words for one in (word.word, *word.folded, *word.stems)}
+            {
+                one[0]
+                for word in self.words
+                for one in (*word.folded, *word.stems, *word.parts, *word.part_stems, word.word)
+                if one
+            }
         )
 
     def relevance(self, column: str, parameters: Sequence[Sequence[str]]) -> str:

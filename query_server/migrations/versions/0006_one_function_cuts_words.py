@@ -18,12 +18,13 @@ depends_on = None
 def upgrade() -> None:
     op.execute("CREATE EXTENSION IF NOT EXISTS unaccent")
     connection = op.get_bind()
-    version, schema = connection.exec_driver_sql(
-        "SELECT current_setting('server_version_num')::integer, quote_ident(nspname)"
+    version, schema, own = connection.exec_driver_sql(
+        "SELECT current_setting('server_version_num')::integer, quote_ident(nspname),"
+        " quote_ident(current_schema())"
         " FROM pg_extension JOIN pg_namespace ON pg_namespace.oid = extnamespace"
         " WHERE extname = 'unaccent'"
     ).one()
-    for function in words.functions(version, schema):
+    for function in words.functions(version, schema, own):
         connection.exec_driver_sql(function)
     op.execute(
         f"""

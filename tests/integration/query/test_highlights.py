@@ -58,9 +58,64 @@ async def test_of_names_that_only_resemble_the_text_the_words_that_do_are_marked
     assert marked == {"original_filename": "new \2architecture\3 plan.pdf"}
 
 
-async def test_a_name_of_macos_is_marked_as_it_is_typed(searched: Searched) -> None:
-    await searched.put(make_file(unicodedata.normalize("NFD", "Мой файл.txt")))
-    assert await highlights(searched, "файл") == {"original_filename": "Мой \2файл\3.txt"}
+@pytest.mark.parametrize(
+    ("name", "text", "marked"),
+    [
+        ("Мой файл.txt", "файл", "Мой \2файл\3.txt"),
+        ("Мой файл.txt", "мой", "\2Мой\3 файл.txt"),
+        ("がいどブック", "いど", "が\2いど\3ブック"),
+        ("がいどブック", "がい", "\2がい\3どブック"),
+        ("임대차계약서 2", "계약", "임대차\2계약\3서 2"),
+        ("Tiếng Việt", "viet", "Tiếng \2Việt\3"),
+        ("résuméÉté", "été", "résumé\2Été\3"),
+    ],
+)
+async def test_a_name_of_macos_is_marked_as_it_is_typed_and_stays_as_it_is(
+    searched: Searched, name: str, text: str, marked: str
+) -> None:
+    await searched.put(make_file(unicodedata.normalize("NFD", name)))
+    expected = unicodedata.normalize("NFD", marked)
+    for typed in (text, unicodedata.normalize("NFD", text)):
+        assert await highlights(searched, typed) == {"original_filename": expected}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("budget of the final.pdf", "BudgetFinal", "\2budget\3 of the \2final\3.pdf"),
+        ("budgets, finally", "FinalBudget", "\2budgets\3, \2finally\3"),
+        ("Bericht 20240017 INV", "INV20240017", "Bericht \00220240017\3 \2INV\3"),
+        ("QuarterlyBudgetFinal", "quarterlybudgetf", "\2QuarterlyBudgetFinal\3"),
+        ("QuarterlyBudgetFinal", "budgetf", "Quarterly\2BudgetFinal\3"),
+        ("SalesQ3.xlsx", "q3", "Sales\2Q3\3.xlsx"),
+        ("2024年3月报告.pdf", "2024年3月", "\0022024年3月\3报告.pdf"),
+        ("旅行ｶﾞｲﾄﾞ資料", "ガイド", "旅行\2ｶﾞｲﾄﾞ\3資料"),
+        ("第1季度报表", "第1季", "\2第1季\3度报表"),
+        ("版本v3说明", "v3", "版本\2v3\3说明"),
+        ("东京都庁", "都", "东京\2都\3庁"),
+    ],
+)
+async def test_what_matches_by_a_part_is_marked(
+    searched: Searched, name: str, text: str, expected: str
+) -> None:
+    await searched.put(make_file(name))
+    assert await highlights(searched, text) == {"original_filename": expected}
+
+
+async def test_a_field_that_matches_by_a_part_alone_is_shown(searched: Searched) -> None:
+    await searched.put(make_file("x", tags=["foo"], description="bar none"))
+    assert await highlights(searched, "FooBar") == {
+        "tags": "\2foo\3", "description": "\2bar\3 none"
+    }  # fmt: skip
+
+
+async def test_a_page_of_long_texts_without_spaces_is_answered(searched: Searched) -> None:
+    text = "市房屋租赁东京" * 140
+    files = [make_file(f"n {n}", description=f"{text}合同{text}") for n in range(40)]
+    await searched.put(*files)
+    page = await searched.search("合同", page_size=40)
+    assert all("\2合同\3" in hit.highlights["description"] for hit in page.hits)
+    assert len(page.hits) == 40
 
 
 async def test_a_large_page_of_many_words_is_answered(searched: Searched) -> None:

@@ -101,6 +101,8 @@ _TABLE: dict[str, str] = {
     """,
     "Armenian, Georgian": """
         Հայաստան պայմանագիր = հայաստան | ՀԱՅԱՍՏԱՆ | պայման
+        Երևան և Սևան = երևան | ԵՐԵՎԱՆ | ԵՐԵՒԱՆ | սեվան | ԵՎ | ՍԵՎ ! վան
+        ԵՐԵՎԱՆ 2 = երևան | Երևան | երև
         საქართველო ხელშეკრულება = საქართველო | ხელშეკ
     """,
     "Hebrew": """
@@ -133,6 +135,18 @@ _TABLE: dict[str, str] = {
         ಕನ್ನಡ ದಾಖಲೆ = ಕನ್ನಡ | ದಾಖಲೆ
         മലയാളം രേഖ = മലയാളം | രേഖ | മലയാ
     """,
+    "letters that were written with a joiner": """
+        അവൻ വാർഷിക = അവന്\u200d | അവൻ | വാര്\u200dഷിക | വാർഷിക | വാര്ഷിക
+        അവന്\u200d വാര്\u200dഷിക കണ്\u200d = അവൻ | വാർഷിക | കൺ | വാർ
+        উৎসব হঠাৎ = উত্\u200dসব | উৎসব | হঠাৎ | হঠাত্\u200d
+        ऱ्हस्व = र्\u200dहस्व | ऱ्हस्व | र्हस्व
+    """,
+    "Syriac, Samaritan, Mandaic": """
+        ܫܠܳܡܳܐ ܒܪܰܬ݂ = ܫܠܡܐ | ܫܠܳܡܳܐ | ܒܪܬ | ܫܠ
+        ܫܠܡܐ = ܫܠܳܡܳܐ | ܫܠܡ
+        ࠔࠋࠌ࠙ = ࠔࠋࠌ
+        ߞߊ߲߬ = ߞߊ | ߞߊ߲߬
+    """,
     "Gujarati, Punjabi, Sinhala": """
         ગુજરાતી દસ્તાવેજ = ગુજરાતી | દસ્તાવેજ
         ਪੰਜਾਬੀ ਦਸਤਾਵੇਜ਼ = ਪੰਜਾਬੀ | ਦਸਤਾਵੇਜ਼ | ਦਸਤਾਵੇਜ
@@ -150,16 +164,25 @@ _TABLE: dict[str, str] = {
     """,
     "Chinese": """
         北京市房屋租赁合同.docx = 北京 | 租赁 | 合同 | 房屋租赁合同 | 北京市 | 京 | 同 ! 同北
+        2024年3月报告.pdf = 3月 | 年3月 | 2024年 | 3月报 | 2024年3月 ! 4月 | 3年 | 2024月
+        用户A的文件 = A的 | 户A | 文件 ! A文
+        iphone only = iphone | iph ! iphone用
+        12 unrelated = 12 | unrelated ! 12월 | 12月
         季度報告2024最終版 = 報告 | 2024 | 最終 | 季度報告 | 版
     """,
     "Japanese": """
         東京都庁の報告書.pdf = 東京 | 京都 | 都庁 | 報告書 | 庁 | の報告 ! 庁報
         カタカナ・ひらがな = カタカナ | ひらがな | タカ | らが
         ｶﾀｶﾅ資料 = カタカナ | 資料
+        旅行ｶﾞｲﾄﾞ資料 = ガイド | ガイド資料 | ｶﾞｲﾄﾞ | 旅行ガイド ! 行資
+        令和5年度予算 = 5年 | 令和5年度 | 年度 | 和5 ! 令和年 | 6年
+        第3回会議 = 3回 | 第3回 | 回会
+        A4用紙の箱 = 4用 | A4用紙 | A4 | 用紙 ! 4紙
         データベース設計書v2 = データベース | 設計書 | v2 | ベース
     """,
     "Korean": """
         보고서를 제출 = 보고서 | 보고서를 | 제출 | 고서
+        3월보고서 = 3월 | 보고서 ! 13월
         임대차계약서 = 계약서 | 임대차 | 계약
     """,
     "Ethiopic, Cherokee, Mongolian, N’Ko": """
@@ -174,6 +197,14 @@ _TABLE: dict[str, str] = {
         HTTPServerConfig = http | server | config | HttpServer
         backup-2024.tar.gz = tar.gz | TAR | gz | backup | backup.tar
         snake_case_name v2.10 = snake | case | name | v2 | 10
+        SalesQ3.xlsx = Q3 | q3 | sales | SalesQ3 | salesq ! Q4 | s3
+        Sales Q3.xlsx = SalesQ3 | Q3
+        QBudgetFinal = BudgetFin | budgetf | FinalBudget | BudgetF ! BudFinal | BudgetX
+        FY24Q3Sales = Q3 | Q3Sales | FY24 | 24q3
+        x1y2z3 ver1a ЗаказN5 = y2 | z3 | 1a | N5 | x1y2 | заказ ! y3 | N6
+        IMG_20240131_v2.png = img2024 | 2024 | v2 ! 2024img
+        Vertrag 2024 = 2024 | Vertrag2024 | Vertrag20 ! v2 | Ver202 | 2024年3月
+        fab report.txt = fab | reports ! 7e3fab | 2e5report | 12e4fab
         iPhone15Pro_IMG_0042.JPG = iphone | phone | 15 | pro | 0042 | img
         ОтчётЗаМарт2024 = отчет | март | 2024 | Отчёт | МАРТ
     """,

@@ -15,13 +15,16 @@ from artstore_client.cli.amounts import parse_moment, parse_size
     [
         ("0", 0), ("800", 800), ("7B", 7), ("10k", 10_000), ("2.5M", 2_500_000), ("1 GB", 10**9),
         ("64MiB", 64 * 2**20), ("1kib", 1024), ("3T", 3 * 10**12),
+        ("9007199254740993", 2**53 + 1), (str(2**63 - 1), 2**63 - 1), ("0.7k", 700),
     ],
 )  # fmt: skip
 def test_a_size_may_have_a_unit(given: str, size: int) -> None:
     assert parse_size(given) == size
 
 
-@pytest.mark.parametrize("given", ["", "-1", "x", "1x", "1e3", "M", "1 2", "9" * 30])
+@pytest.mark.parametrize(
+    "given", ["", "-1", "x", "1x", "1e3", "M", "1 2", "9" * 30, "9" * 400, f"{'9' * 400}k"]
+)
 def test_what_is_no_size_is_refused(given: str) -> None:
     with pytest.raises(typer.BadParameter):
         parse_size(given)
