@@ -18,7 +18,7 @@ import structlog
 from mesh.errors import ArtStoreError
 from mesh.operations import Operation, Operations
 from mesh.postgres.database import Database
-from query_server.migrations.words import DROP_OLD, INDEXES
+from query_server.migrations.word_indexes import DROP_OLD, INDEXES
 from query_server.search.table import CUT, TABLE, UNCUT, Layout
 
 KIND = "reindex"

@@ -18,79 +18,24 @@ from __future__ import annotations
 
 import re
 
-from query_server.search.table import KEY_CHARACTERS, TABLE
+from query_server.migrations.characters import (
+    CYRILLIC,
+    IGNORED,
+    OTHERWISE,
+    PLAIN,
+    PLAIN_LETTERS,
+    POINTS,
+    UNSPACED,
+    UNSPACED_MARKS,
+    VARIANTS,
+    WORD,
+)
+from query_server.search.table import KEY_CHARACTERS
 
 # Rows of an index that is small enough to be cut by the migration itself; takes seconds.
 AT_ONCE = 20_000
 # Characters of a word that are looked at.
 WORD_CHARACTERS = 100
-
-# Soft hyphen, joiners, directions, variation selectors: they are seen by nobody.
-_IGNORED = (
-    r"\u00AD\u034F\u061C\u180B-\u180F\u200B-\u200F\u202A-\u202E\u2060-\u206F\uFE00-\uFE0F\uFEFF"
-)
-# Marks and numbers that are no [:alnum:] to PostgreSQL, of Unicode's categories M and N.
-_MARKS = (
-    r"\u00B2-\u00B3\u00B9\u00BC-\u00BE\u0300-\u034E\u0350-\u036F\u0483-\u0489\u0591-\u05BD\u05BF"
-    r"\u05C1-\u05C2\u05C4-\u05C5\u05C7\u0610-\u061A\u064B-\u065F\u0670\u06D6-\u06DC\u06DF-\u06E8"
-    r"\u06EA-\u06ED\u0740-\u074A\u07EB-\u07F3\u07FD\u0818-\u082D\u0859-\u085B\u0898-\u08E1"
-    r"\u08EA-\u08EF\u093C-\u0954\u09BC-\u09CD\u09F4-\u09F9\u09FE-\u0A4D\u0ABC-\u0ACD\u0AFD-\u0B55"
-    r"\u0B72-\u0B77\u0BCD-\u0BF2\u0C3C-\u0C4D\u0C78-\u0C7E\u0CBC-\u0CCD\u0D3B-\u0D4D\u0D58-\u0D78"
-    r"\u0DCA\u0E47-\u0E4E\u0EBA-\u0ECC\u0F18-\u0F19\u0F2A-\u0F33\u0F35\u0F37\u0F39\u0F3E-\u0F3F"
-    r"\u0F84\u0F86-\u0F87\u0FC6\u1037-\u103A\u135D-\u135F\u1369-\u137C\u1714-\u1734\u17B4-\u17D3"
-    r"\u17DD-\u17F9\u1939-\u193B\u19DA\u1A60-\u1A7F\u1AB0-\u1ACE\u1B34-\u1B44\u1B6B-\u1B73"
-    r"\u1BAA-\u1BF3\u1C37\u1CD0-\u1CD2\u1CD4-\u1CF9\u1DC0-\u1DFF\u2070-\u2079\u2080-\u2089"
-    r"\u20D0-\u20F0\u2150-\u2189\u2460-\u249B\u24EA-\u24FF\u2776-\u2793\u2CEF-\u2CF1\u2CFD\u2D7F"
-    r"\u302A-\u302F\u3099-\u309A\u3192-\u3195\u3220-\u3229\u3248-\u324F\u3251-\u325F\u3280-\u3289"
-    r"\u32B1-\u32BF\uA66F-\uA672\uA67C-\uA67D\uA6F0-\uA6F1\uA806\uA82C-\uA835\uA8C4\uA8E0-\uA8F1"
-    r"\uA92B-\uA92D\uA953\uA9B3-\uA9C0\uAABF-\uAAC1\uAAF6\uABEC-\uABED\uFE20-\uFE2F"
-    r"\U00010107-\U00010133\U00010A01-\U00010A48\U00010D24-\U00010D27\U00010F46-\U00010F50"
-    r"\U00011000-\U00011002\U00011038-\U00011046\U0001107F-\U00011082\U000110B0-\U000110BA"
-    r"\U00011100-\U00011102\U00011127-\U00011134\U00011173\U00011180-\U00011182"
-    r"\U000111B3-\U000111C0\U0001122C-\U00011237\U000112DF-\U000112EA\U00011300-\U00011303"
-    r"\U0001133B-\U0001133C\U0001133E-\U0001134D\U00011435-\U00011446\U000114B0-\U000114C3"
-    r"\U000115AF-\U000115C0\U00011630-\U00011640\U000116AB-\U000116B7\U0001E000-\U0001E02A"
-    r"\U0001E130-\U0001E136\U0001E2EC-\U0001E2EF\U0001E8D0-\U0001E8D6\U0001E944-\U0001E94A"
-    r"\U0001F100-\U0001F10C"
-)
-_WORD = f"[:alnum:]{_MARKS}"
-# Han, kana, bopomofo, hangul; Thai, Lao, Burmese, Khmer without their digits.
-_UNSPACED = (
-    r"\u0E01-\u0E3A\u0E40-\u0E4E\u0E81-\u0ECE\u0EDC-\u0EDF\u1000-\u103F\u1050-\u108F\u109A-\u109F"
-    r"\u1100-\u11FF\u1780-\u17D3\u17D7-\u17DD\u3005-\u3007\u3041-\u312F\u3131-\u318E\u31A0-\u31FF"
-    r"\u3400-\u4DBF\u4E00-\u9FFF\uA960-\uA97C\uAC00-\uD7FB\uF900-\uFAFF\uFF66-\uFFDC"
-    r"\U0001B000-\U0001B16F\U00020000-\U0003FFFD"
-)
-# Of these scripts, what belongs to the character before it.
-_UNSPACED_MARKS = (
-    r"\u0E31\u0E33-\u0E3A\u0E47-\u0E4E\u0EB1\u0EB3-\u0EBC\u0EC8-\u0ECE\u102B-\u103E\u1056-\u1059"
-    r"\u105E-\u1060\u1062-\u1064\u1067-\u106D\u1071-\u1074\u1082-\u108D\u108F\u109A-\u109D"
-    r"\u17B4-\u17D3\u17DD\u302A-\u302F\u3099-\u309A\uFF9E-\uFF9F"
-)
-# Hebrew and Arabic points, the Arabic stroke that only widens, nuktas, marks of many scripts.
-_POINTS = (
-    r"\u0300-\u034E\u0350-\u036F\u0483-\u0489\u0591-\u05BD\u05BF-\u05C7\u0610-\u061A\u0640"
-    r"\u064B-\u065F\u0670\u06D6-\u06DC\u06DF-\u06E8\u06EA-\u06ED\u0711\u0730-\u074A\u07EB-\u07F3"
-    r"\u07FD\u0816-\u0819\u081B-\u0823\u0825-\u0827\u0829-\u082D\u0859-\u085B\u0898-\u089F"
-    r"\u08CA-\u08E1\u08E3-\u08FF\u093C\u09BC\u0A3C\u0ABC\u0B3C\u135D-\u135F\u1AB0-\u1AFF"
-    r"\u1DC0-\u1DFF\u20D0-\u20F0\u2CEF-\u2CF1\uFE20-\uFE2F"
-)
-
-# Arabic letters that are typed for each other: alef with what it carries, yeh, teh marbuta, kaf;
-# of Devanagari those that keep their nukta.
-_VARIANTS = "\u0623\u0625\u0622\u0671\u0649\u0629\u06cc\u06a9\u0929\u0931\u0934"
-_PLAIN_LETTERS = "\u0627\u0627\u0627\u0627\u064a\u0647\u064a\u0643\u0928\u0930\u0933"
-# What is written in two ways: the Armenian ligature of ech and yiwn, whose capitals are ech, vew;
-# Malayalam and Bengali letters that were a consonant, a virama and a joiner before they were one.
-_OTHERWISE = {
-    "\u0565\u0582": "\u0565\u057e",
-    "\u0d7a": "\u0d23\u0d4d", "\u0d7b": "\u0d28\u0d4d", "\u0d7c": "\u0d30\u0d4d",
-    "\u0d7d": "\u0d32\u0d4d", "\u0d7e": "\u0d33\u0d4d", "\u0d7f": "\u0d15\u0d4d",
-    "\u09ce": "\u09a4\u09cd",
-}  # fmt: skip
-# ASCII and Cyrillic letters, composed as far as they can be: nothing of the above is in such texts.
-_CYRILLIC = r"\u0400-\u0482\u048A-\u052F"
-_PLAIN = rf"^[\u0001-\u007F{_CYRILLIC}]*$"
 
 _HEAD = "LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE STRICT"
 
@@ -108,8 +53,8 @@ def functions(version: int, schema: str, own: str) -> list[str]:
     collate = "COLLATE pg_unicode_fast" if version >= 180000 else ""
     unaccented = f"{schema}.unaccent('{schema}.unaccent'::regdictionary, {{}})"
 
-    otherwise, written = "words", "|".join(_OTHERWISE)
-    for one, other in _OTHERWISE.items():
+    otherwise, written = "words", "|".join(OTHERWISE)
+    for one, other in OTHERWISE.items():
         otherwise = f"replace({otherwise}, '{one}', '{other}')"
 
     # Not casefold: a word with ß is another one than that with ss, which comes after it.
@@ -122,12 +67,12 @@ CREATE OR REPLACE FUNCTION artstore_words(given text) RETURNS text {_HEAD} AS $$
 BEGIN
     IF octet_length(given) = length(given) THEN
         RETURN btrim(regexp_replace(given, '[^A-Za-z0-9]+', ' ', 'g'));
-    ELSIF given ~ '{_PLAIN}' THEN
-        RETURN btrim(regexp_replace(given, '[^A-Za-z0-9{_CYRILLIC}]+', ' ', 'g'));
+    ELSIF given ~ '{PLAIN}' THEN
+        RETURN btrim(regexp_replace(given, '[^A-Za-z0-9{CYRILLIC}]+', ' ', 'g'));
     END IF;
     RETURN btrim(regexp_replace(
-        normalize(regexp_replace(given, '[{_IGNORED}]+', '', 'g'), NFC) {collate},
-        '[^{_WORD}]+', ' ', 'g'));
+        normalize(regexp_replace(given, '[{IGNORED}]+', '', 'g'), NFC) {collate},
+        '[^{WORD}]+', ' ', 'g'));
 END $$
 """
     # Case is known by the caller to be lower; й stays what it is, as to everybody who reads it.
@@ -136,15 +81,15 @@ CREATE OR REPLACE FUNCTION artstore_folded(words text) RETURNS text {_HEAD} AS $
 BEGIN
     IF octet_length(words) = length(words) THEN
         RETURN words;
-    ELSIF words ~ '{_PLAIN}' THEN
+    ELSIF words ~ '{PLAIN}' THEN
         RETURN translate(words, 'ёѐѝ', 'еие');
     END IF;
     words := {unaccented.format(f"normalize({casefold.format('words')}, NFKC)")};
-    words := regexp_replace(words {collate}, '[{_POINTS}]+', '', 'g');
+    words := regexp_replace(words {collate}, '[{POINTS}]+', '', 'g');
     IF words ~ '{written}' THEN
         words := {otherwise};
     END IF;
-    RETURN {casefold.format(f"translate(words, '{_VARIANTS}', '{_PLAIN_LETTERS}')")};
+    RETURN {casefold.format(f"translate(words, '{VARIANTS}', '{PLAIN_LETTERS}')")};
 END $$
 """
     border = (
@@ -165,9 +110,9 @@ BEGIN
         words := regexp_replace(words, '([A-Za-z])([0-9])', '\\1|\\2', 'g');
         RETURN regexp_replace(words, '([0-9])([A-Za-z])', '\\1|\\2', 'g');
     END IF;
-    IF cut ~ '[{_UNSPACED}]' THEN
+    IF cut ~ '[{UNSPACED}]' THEN
         cut := regexp_replace(
-            cut, '([{_UNSPACED}][{_UNSPACED_MARKS}{_IGNORED}]*)', '|\\1|', 'g');
+            cut, '([{UNSPACED}][{UNSPACED_MARKS}{IGNORED}]*)', '|\\1|', 'g');
         cut := btrim(regexp_replace(replace(cut, '||', '|'), '[|]? [|]?', ' ', 'g'), '|');
     END IF;
     IF cut ~ '{border}' THEN
@@ -187,17 +132,17 @@ DECLARE
     pairs text;
     alone text := bordered;
 BEGIN
-    IF bordered = spaced AND spaced {collate} !~ '[{_UNSPACED}]' THEN
+    IF bordered = spaced AND spaced {collate} !~ '[{UNSPACED}]' THEN
         RETURN '';
     END IF;
     pairs := regexp_replace(bordered, '([^| ]+)[|]([^| ]+)[|]?', '\\1\\2 ', 'g') || ' '
         || regexp_replace(
             regexp_replace(bordered, '(^| )[^| ]+[|]?', ' ', 'g'),
             '([^| ]+)[|]([^| ]+)[|]?', '\\1\\2 ', 'g');
-    IF octet_length(spaced) <> length(spaced) AND spaced {collate} ~ '[{_UNSPACED}]' THEN
+    IF octet_length(spaced) <> length(spaced) AND spaced {collate} ~ '[{UNSPACED}]' THEN
         -- What stands between such characters is a part, too, before it is cut further.
-        pairs := pairs || ' ' || regexp_replace(spaced, '[{_UNSPACED}]+', ' ', 'g');
-        alone := regexp_replace(bordered, '[{_UNSPACED}][^| ]*', '', 'g');
+        pairs := pairs || ' ' || regexp_replace(spaced, '[{UNSPACED}]+', ' ', 'g');
+        alone := regexp_replace(bordered, '[{UNSPACED}][^| ]*', '', 'g');
     END IF;
     RETURN translate(alone, '|', ' ') || ' ' || pairs;
 END $$
@@ -208,7 +153,7 @@ CREATE OR REPLACE FUNCTION artstore_asked_parts(raw text) RETURNS text[]
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT coalesce(array_agg(part ORDER BY first), '{{}}') FROM (
         SELECT part, min(at) AS first FROM (
-            SELECT at, CASE WHEN length(unit) > 1 AND unit {collate} !~ '^[{_UNSPACED}]' THEN unit
+            SELECT at, CASE WHEN length(unit) > 1 AND unit {collate} !~ '^[{UNSPACED}]' THEN unit
                             ELSE coalesce(unit || next, previous || unit) END AS given
             FROM (SELECT unit, at, lead(unit) OVER (ORDER BY at) AS next,
                          lag(unit) OVER (ORDER BY at) AS previous
@@ -274,7 +219,7 @@ END $$
 CREATE OR REPLACE FUNCTION artstore_without(words text, known text[]) RETURNS text[] {_HEAD} AS $$
 BEGIN
     IF words ~ '[^a-z0-9 ]' THEN
-        words := regexp_replace(words {collate}, '[^{_WORD} ]+', '', 'g');
+        words := regexp_replace(words {collate}, '[^{WORD} ]+', '', 'g');
     END IF;
     RETURN tsvector_to_array(ts_delete(array_to_tsvector(artstore_list(words)), known));
 END $$
@@ -320,8 +265,8 @@ END $$
     visible = f"""
 CREATE OR REPLACE FUNCTION artstore_visible(name text) RETURNS text {_HEAD} AS $$
 BEGIN
-    IF octet_length(name) <> length(name) AND name !~ '{_PLAIN}' THEN
-        RETURN normalize(regexp_replace(name, '[{_IGNORED}]+', '', 'g'), NFC);
+    IF octet_length(name) <> length(name) AND name !~ '{PLAIN}' THEN
+        RETURN normalize(regexp_replace(name, '[{IGNORED}]+', '', 'g'), NFC);
     END IF;
     RETURN name;
 END $$
@@ -397,7 +342,7 @@ DECLARE
 BEGIN
     IF cardinality(folded) = size THEN
         SELECT array_agg(array_to_tsvector(ARRAY['.' || one]) @@ wanted
-                         OR left(one, 1) = ANY(letters) AND one !~ '^[{_UNSPACED}]'
+                         OR left(one, 1) = ANY(letters) AND one !~ '^[{UNSPACED}]'
                          AND artstore_weighted(one, 'A') @@ wanted ORDER BY n),
                array_agg(array_to_tsvector(ARRAY['.' || one || next]) @@ wanted ORDER BY n)
         INTO alone, pairs
@@ -435,7 +380,7 @@ DECLARE
     initial text;
 BEGIN
     FOR gap, word IN SELECT m[1], m[2] FROM regexp_matches(
-        given {collate}, '([^{_WORD}]*)([{_WORD}][{_WORD}{_IGNORED}]*)', 'g') m
+        given {collate}, '([^{WORD}]*)([{WORD}][{WORD}{IGNORED}]*)', 'g') m
     LOOP
         at := at + length(gap);
         EXIT WHEN at > spans[1] + reach;
@@ -449,7 +394,7 @@ BEGIN
             initial := left(artstore_folded({lower_case("left(word, 1)")}), 1);
             IF artstore_bordered(word) <> word THEN
                 within := artstore_marks_within(word, wanted, letters, reach);
-            ELSIF (initial = '' OR initial = ANY(letters) OR word {collate} ~ '^[{_UNSPACED}]')
+            ELSIF (initial = '' OR initial = ANY(letters) OR word {collate} ~ '^[{UNSPACED}]')
                 AND artstore_weighted(word, 'A') @@ wanted
             THEN
                 within := ARRAY[0, length(word)];
@@ -494,30 +439,5 @@ NAMES = (
     "artstore_bordered", "artstore_cut", "artstore_folded", "artstore_list", "artstore_marked",
     "artstore_marks", "artstore_marks_within", "artstore_name", "artstore_name_key",
     "artstore_parts", "artstore_row_words", "artstore_words", "artstore_stems", "artstore_terms",
-    "artstore_vector", "artstore_weighted", "artstore_without",
+    "artstore_vector", "artstore_visible", "artstore_weighted", "artstore_without",
 )  # fmt: skip
-
-_KEYS = ", ".join(
-    f"left({column}, {KEY_CHARACTERS})" for column in ("media_type", "created_by", "namespace")
-)
-# The indexes of what the functions make; a search goes by it once they are there.
-INDEXES = {
-    f"{TABLE}_words": f"""USING gin (
-        words, tag_keys, attributes jsonb_path_ops, {_KEYS},
-        content_family, extension, storage_element_id) WITH (fastupdate = off)""",
-    f"{TABLE}_name_key": "(name_key DESC, file_id DESC) WHERE state = 'active'",
-}
-# What was there before, once nobody asks for it: an index goes with its column.
-DROP_OLD = (
-    f"ALTER TABLE {TABLE} DROP COLUMN IF EXISTS search_vector",
-    "DROP FUNCTION IF EXISTS artstore_search_vector, artstore_text",
-    f"DROP INDEX IF EXISTS {TABLE}_uncut",
-    f"""
-    DO $$ DECLARE name text; BEGIN
-        FOR name IN SELECT indexrelid::regclass FROM pg_index
-            WHERE indrelid = '{TABLE}'::regclass
-              AND strpos(pg_get_indexdef(indexrelid), 'left(lower(original_filename)') > 0
-        LOOP EXECUTE 'DROP INDEX ' || name; END LOOP;
-    END $$
-    """,
-)

@@ -6,7 +6,7 @@ Of a small index all is done here. Of a large one the rows are cut in the backgr
 
 from alembic import op
 
-from query_server.migrations import words
+from query_server.migrations import word_indexes, words
 from query_server.search.table import TABLE
 
 revision = "0006"
@@ -45,10 +45,10 @@ def upgrade() -> None:
     ):
         op.execute(f"CREATE INDEX {TABLE}_uncut ON {TABLE} (created_at DESC) WHERE words IS NULL")
         return
-    for statement in words.DROP_OLD:
+    for statement in word_indexes.DROP_OLD:
         connection.exec_driver_sql(statement)
     op.execute(f"UPDATE {TABLE} SET words = NULL")
-    for name, definition in words.INDEXES.items():
+    for name, definition in word_indexes.INDEXES.items():
         op.execute(f"CREATE INDEX {name} ON {TABLE} {definition}")
     op.execute(f"ANALYZE {TABLE}")
 
