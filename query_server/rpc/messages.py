@@ -62,6 +62,24 @@ def _plain(field: str, values: list[str]) -> list[str]:
     return values
 
 
+def _possible(field: str, values: list[str]) -> list[str]:
+    """What no file can be would answer nothing, and nobody would be told why."""
+    # Files without an extension are found by an empty one.
+    if field != "extensions" and "" in values:
+        raise InvalidArgument("must not be empty", field=f"filters.{field}")
+    for value in values:
+        if field == "extensions" and any(character in value for character in "*/"):
+            raise InvalidArgument(
+                f"{value[:40]!r} is no extension such as pdf or tar.gz", field="filters.extensions"
+            )
+        if field == "content_types" and (value.startswith("*") or value.endswith("/")):
+            raise InvalidArgument(
+                f"{value[:40]!r} is no media type such as image/png or image/*",
+                field="filters.content_types",
+            )
+    return values
+
+
 def _policies(numbers: Sequence[int]) -> list[str]:
     unknown = next((number for number in numbers if number not in POLICIES), None)
     if unknown is not None:
@@ -113,7 +131,9 @@ def to_filters(message: query_pb2.SearchFilters) -> Filters:
     Raises:
         InvalidArgument: naming the field.
     """
-    found: dict[str, Any] = {name: _plain(name, list(getattr(message, name))) for name in _LISTS}
+    found: dict[str, Any] = {
+        name: _possible(name, _plain(name, list(getattr(message, name)))) for name in _LISTS
+    }
     found |= _moments(message) | _sizes(message)
     attributes = dict(message.attributes)
     _plain("attributes", [*attributes.keys(), *attributes.values()])

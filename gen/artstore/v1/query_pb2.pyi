@@ -108,12 +108,15 @@ class SearchFilters(_message.Message):
 
     @_builtins.property
     def content_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Media types, whatever their case and parameters; `image/*` takes a whole family."""
+        """Media types, whatever their case and parameters; `image/*` takes a whole family. What none
+        can be (`*/*`, `image/`) is INVALID_ARGUMENT, as is an empty text in any of these lists but
+        the next one.
+        """
 
     @_builtins.property
     def extensions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Extensions of the original name, without the dot, any case; `gz` takes `a.tar.gz` too, and
-        `tar.gz` takes that alone.
+        `tar.gz` takes that alone. An empty one takes files without; `*` and `/` are INVALID_ARGUMENT.
         """
 
     @_builtins.property

@@ -32,6 +32,13 @@ def at(day: int) -> Timestamp:
         ({"retention_policies": [0]}, "retention_policies"),
         ({"retention_policies": [77]}, "retention_policies"),
         ({"extensions": ["a\0"]}, "extensions"),
+        ({"extensions": ["*.gz"]}, "extensions"),
+        ({"extensions": ["a/b"]}, "extensions"),
+        ({"content_types": ["*/*"]}, "content_types"),
+        ({"content_types": ["image/"]}, "content_types"),
+        ({"content_types": [""]}, "content_types"),
+        ({"tags": [""]}, "tags"),
+        ({"namespaces": [""]}, "namespaces"),
         ({"attributes": {"a": "\0"}}, "attributes"),
     ],
 )
