@@ -239,6 +239,10 @@ main()
 """
 
 
+# nohup, under which the tests may run, has it ignored.
+HEARING = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
+
+
 @pytest.mark.parametrize(
     ("moment", "number", "word"),
     [
@@ -252,12 +256,10 @@ def test_command_that_is_still_starting_or_done_ends_quietly(
     moment: str, number: int, word: str
 ) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", SIGNALLED, moment, str(int(number)), "--help"],
+        [sys.executable, "-c", HEARING + SIGNALLED, moment, str(int(number)), "--help"],
         capture_output=True,
         text=True,
         check=False,
-        # nohup, under which the tests may run, has it ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     )
     assert (done.returncode, done.stderr) == (128 + number, f"artstore: {word}\n")
 
