@@ -19,7 +19,7 @@ MATCHES_CAP = 10_000
 # in the order of an index on time, and of them RANKED are compared for relevance.
 PROBED_ROWS = 1_000
 FEW_MATCHES = 5_000
-WALKED_ROWS = 40_000
+WALKED_ROWS = 20_000
 RANKED = 1_000
 FACET_VALUES = 20
 FACET_MATCHES = 2_000
