@@ -5,6 +5,9 @@ A file may be moved away at any time, as logrotate does: the next lines go to a 
 Loggers come from `structlog.stdlib.get_logger(__name__)`; libraries that log through the
 standard library end up in the same stream. Any keyword may be given: the names the line
 itself uses are kept, and a caller's value of that name appears with `_` appended.
+
+Lines name files by their ids. Paths in messages of errors end with what a user calls the file;
+the id stands there instead.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ import orjson
 import structlog
 from prometheus_client import Counter
 
+from mesh.file_ids import without_names
 from mesh.identity.caller import current_request_id
 
 MAX_WAITING_LINES = 20_000
@@ -205,6 +209,15 @@ def _keep_reserved(
     return event
 
 
+def _leave_names_out(
+    logger: Any, method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    for key, value in event.items():
+        if isinstance(value, str):
+            event[key] = without_names(value)
+    return event
+
+
 def _complete(
     logger: Any, method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
@@ -246,6 +259,7 @@ class _StandardHandler(logging.Handler):
                 line["exception"] = logging.Formatter().formatException(record.exc_info)
         except Exception:
             line["event"] = str(record.msg)
+        _leave_names_out(None, level, line)
         _sink.write(to_json(line), level)
 
 
@@ -274,6 +288,7 @@ def configure(*, server: str, level: str = "info", path: Path | None = None) -> 
         processors=[
             _keep_reserved,
             structlog.processors.format_exc_info,
+            _leave_names_out,
             _complete,
             _render,
         ],

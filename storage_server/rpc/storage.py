@@ -13,7 +13,7 @@ from artstore.v1 import changes_pb2, downloads_pb2, storage_pb2, types_pb2, uplo
 from artstore.v1.storage_pb2_grpc import StorageServiceServicer
 from mesh.contract import CHUNK_BYTES
 from mesh.errors import InvalidArgument, PermissionDenied, Unimplemented
-from mesh.identity.caller import Role, current_caller, current_upload_token
+from mesh.identity.caller import Role, current_caller, current_file_id, current_upload_token
 from storage_server.element.mode_change import ModeChange
 from storage_server.files.element_files import ElementFiles
 from storage_server.reporting.description import Description
@@ -54,6 +54,7 @@ class StorageServicer(StorageServiceServicer):
         if isinstance(begun, Repeated):
             view = begun.view
         else:
+            current_file_id.set(begun.file_id)
             view = await upload_streams.receive(begun, context, self.uploads.unbroken)
         return uploads_pb2.UploadResponse(
             file=self.answers.file(view), change_token=self.answers.token(view)

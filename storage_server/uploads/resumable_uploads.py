@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from mesh.errors import NotFound, PermissionDenied, Unavailable
+from mesh.identity.caller import current_file_id
 from mesh.paging import AskedPage
 from storage_server.catalog.uploads import UploadRow
 from storage_server.domain.naming import blob_path
@@ -71,6 +72,7 @@ class ResumableUploads:
             parts.space.release(upload_id)
             raise
         self._uploads.add(row, header, sidecar)
+        current_file_id.set(file_id)
         return StartedUpload(upload_id, token, row.touched_at + self._idle_for)
 
     async def open_for_file(self, header: Header, sidecar: Sidecar) -> StartedUpload:
@@ -186,6 +188,7 @@ class ResumableUploads:
         if not hmac.compare_digest(_hashed(token), upload.row.token_hash):
             raise PermissionDenied("the upload's token is wrong", reason="UPLOAD_TOKEN")
         upload.active_at = time.monotonic()
+        current_file_id.set(upload.row.file_id)
         return upload
 
     async def _commit(

@@ -255,3 +255,35 @@ def until(there: Callable[[], bool]) -> None:
     while not there():
         assert time.monotonic() < end
         time.sleep(0.001)
+
+
+STORED = "2026/01/02/03/my secrets_alice_20260102T030405_01923456-89ab-7cde-8f01-23456789abcd"
+ID = STORED[-36:]
+
+
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        (
+            f"the bytes of {STORED}.secret are gone: why",
+            f"the bytes of 2026/01/02/03/{ID} are gone: why",
+        ),
+        (
+            f"[Errno 5] EIO: '/data/{STORED}.a b.attr.json'",
+            f"[Errno 5] EIO: '/data/2026/01/02/03/{ID}'",
+        ),
+        (f"{STORED}.txt, {STORED.upper()}", f"2026/01/02/03/{ID}, 2026/01/02/03/{ID.upper()}"),
+        (STORED.rpartition("/")[2], ID),
+        (f"file {ID} is deleted", f"file {ID} is deleted"),
+    ],
+)
+def test_a_stored_file_is_named_by_its_id(log_file: Path, said: str, line: str) -> None:
+    structlog.stdlib.get_logger("x").warning("read", reason=said)
+    logging.getLogger("library").warning("%s", said)
+    try:
+        raise OSError(said)
+    except OSError:
+        structlog.stdlib.get_logger("x").exception("crashed")
+    ours, theirs, crashed = lines(log_file)
+    assert (ours["reason"], theirs["event"]) == (line, line)
+    assert crashed["exception"].endswith(f"OSError: {line}")
