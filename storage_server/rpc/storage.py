@@ -28,6 +28,7 @@ from storage_server.rpc.messages import (
     optional,
     timestamp,
 )
+from storage_server.rpc.origins import of_this_call
 from storage_server.uploads.element_uploads import ElementUploads
 from storage_server.uploads.intake import Repeated
 
@@ -50,7 +51,9 @@ class StorageServicer(StorageServiceServicer):
         first = await upload_streams.first_message(context, "header")
         if not first.HasField("header"):
             raise InvalidArgument("the first message is not the header", field="header")
-        begun = await self.uploads.intake.begin(header_of(first.header), current_caller())
+        begun = await self.uploads.intake.begin(
+            header_of(first.header), current_caller(), by=of_this_call()
+        )
         if isinstance(begun, Repeated):
             view = begun.view
         else:
@@ -126,6 +129,7 @@ class StorageServicer(StorageServiceServicer):
             current_upload_token(),
             optional(request, "size_bytes"),
             optional(request, "sha256"),
+            by=of_this_call(),
             deadline=upload_streams.deadline_of(context),
         )
         return uploads_pb2.CommitUploadResponse(
@@ -213,6 +217,7 @@ class StorageServicer(StorageServiceServicer):
             request.file_id,
             changes_of(request),
             current_caller(),
+            by=of_this_call(),
             expected_revision=optional(request, "expected_revision"),
         )
         return storage_pb2.UpdateFileResponse(
@@ -226,6 +231,7 @@ class StorageServicer(StorageServiceServicer):
         view = await self.files.changes.delete(
             request.file_id,
             current_caller(),
+            by=of_this_call(),
             expected_revision=optional(request, "expected_revision"),
         )
         return storage_pb2.DeleteFileResponse(
@@ -241,6 +247,7 @@ class StorageServicer(StorageServiceServicer):
         view = await self.files.changes.undelete(
             request.file_id,
             current_caller(),
+            by=of_this_call(),
             expected_revision=optional(request, "expected_revision"),
         )
         return storage_pb2.UndeleteFileResponse(

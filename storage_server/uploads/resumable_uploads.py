@@ -15,6 +15,7 @@ from mesh.identity.caller import current_file_id
 from mesh.paging import AskedPage
 from storage_server.catalog.uploads import UploadRow
 from storage_server.domain.naming import blob_path
+from storage_server.domain.origin import Origin
 from storage_server.domain.sidecar import FileState, Sidecar
 from storage_server.store.port import StagedState
 from storage_server.uploads.header import Header, check_declared, draft
@@ -122,11 +123,13 @@ class ResumableUploads:
         size_bytes: int | None,
         sha256: str | None,
         *,
+        by: Origin,
         deadline: float | None = None,
     ) -> FileView:
         """Make the file; committed before, it answers that file.
 
         Args:
+            by: who commits.
             deadline: see `make_file`.
 
         Raises:
@@ -134,7 +137,9 @@ class ResumableUploads:
         """
         check_declared(size_bytes, sha256)
         upload = await self._get(upload_id, token)
-        return await self._parts.unbroken.run(self._commit(upload, size_bytes, sha256, deadline))
+        return await self._parts.unbroken.run(
+            self._commit(upload, size_bytes, sha256, by, deadline)
+        )
 
     async def abort(self, upload_id: str, token: str) -> None:
         """End an upload and free its room; a committed file stays, an unknown id is fine."""
@@ -196,12 +201,13 @@ class ResumableUploads:
         upload: ResumableUpload,
         size_bytes: int | None,
         sha256: str | None,
+        by: Origin,
         deadline: float | None,
     ) -> FileView:
         await self._uploads.settle(upload)
         async with upload.turn:
             if not upload.state.is_file:
-                stored = await upload.commit(size_bytes, sha256, deadline=deadline)
+                stored = await upload.commit(size_bytes, sha256, by=by, deadline=deadline)
                 await self._uploads.finish(upload)
                 return stored
         return await self._file_of(upload)

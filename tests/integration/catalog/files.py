@@ -15,6 +15,7 @@ from storage_server.domain.kinds import ChangeKind
 from storage_server.domain.sidecar import Sidecar, digest
 from storage_server.store.port import Identity
 from tests.support.memory_catalog import MemoryCatalog
+from tests.support.origins import BY_ALICE
 
 AnyCatalog = Catalog | MemoryCatalog
 
@@ -56,7 +57,9 @@ async def upload(
 ) -> Committed:
     """As an upload does: intent, then row and feed."""
     path = naming.sidecar_path(sidecar.storage_path, sidecar.storage_filename)
-    await catalog.pending.begin_write(sidecar.file_id, path, ChangeKind.CREATED)
+    await catalog.pending.begin_write(
+        sidecar.file_id, path, ChangeKind.CREATED, by=BY_ALICE, revision=1
+    )
     return await commit(catalog, sidecar, ChangeKind.CREATED, identity)
 
 

@@ -23,6 +23,7 @@ from tests.integration.catalog.files import (
     now,
     upload,
 )
+from tests.support.origins import BY_ALICE
 
 
 async def rebuild_fence(catalog: Catalog) -> Fence:
@@ -123,7 +124,9 @@ async def test_a_delete_after_s0_stays_deleted(catalog: Catalog) -> None:
 
 async def test_an_upload_between_sidecar_and_row_is_left_to_itself(catalog: Catalog) -> None:
     sidecar = a_sidecar()
-    await catalog.pending.begin_write(sidecar.file_id, "path", ChangeKind.CREATED)
+    await catalog.pending.begin_write(
+        sidecar.file_id, "path", ChangeKind.CREATED, by=BY_ALICE, revision=1
+    )
     assert await merge(catalog, sidecar) == Merged(newer=(sidecar.file_id,))
     await commit(catalog, sidecar, ChangeKind.CREATED)
     head = await catalog.feed.head()
@@ -262,7 +265,9 @@ async def test_cleanup_removes_expired_rows_only_and_remembers_it(catalog: Catal
     await commit(catalog, tombstoned(deleted, now()), ChangeKind.DELETED)
     await catalog.counters.recount(fence=await rebuild_fence(catalog))
     assert not await catalog.feed.rows_lost()
-    await catalog.pending.begin_write(writing.file_id, "path", ChangeKind.UPDATED)
+    await catalog.pending.begin_write(
+        writing.file_id, "path", ChangeKind.UPDATED, by=BY_ALICE, revision=1
+    )
     await catalog.database.execute(
         f"UPDATE {catalog.tables.files} SET cache_updated_at = now() - interval '100 hours'"
         " WHERE file_id <> $1",
@@ -305,7 +310,9 @@ async def test_a_recount_and_an_upload_that_ends_later_count_it_once(catalog: Ca
     repeated, fresh = a_sidecar(), a_sidecar()
     await merge(catalog, repeated)
     for sidecar in (repeated, fresh):
-        await catalog.pending.begin_write(sidecar.file_id, "path", ChangeKind.CREATED)
+        await catalog.pending.begin_write(
+            sidecar.file_id, "path", ChangeKind.CREATED, by=BY_ALICE, revision=1
+        )
     await catalog.counters.recount(fence=await rebuild_fence(catalog))
     for sidecar in (repeated, fresh):
         await commit(catalog, sidecar, ChangeKind.CREATED)
