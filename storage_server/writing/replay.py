@@ -86,7 +86,8 @@ class Replay:
             await self._element.prove()
             await self._without_sidecar(store, write)
             return
-        if self._may_still_land(store, write) and not await self._has_landed(write, found):
+        landed = [one for one in intents if await self._has_landed(one, found)]
+        if not landed and any(self._may_still_land(store, one) for one in intents):
             return
         sidecar = found.sidecar
         made = that_wrote(intents, sidecar.revision, found.digest) or write

@@ -11,7 +11,7 @@ from mesh.errors import Unavailable
 from storage_server.domain.origin import OF_REPAIR, Cause, Origin
 from storage_server.domain.sidecar_changes import updated
 from storage_server.writing.recording import SidecarUncertain
-from tests.support.memory_element import ALICE, MemoryElement, a_header
+from tests.support.memory_element import ALICE, LONG_AGO, MemoryElement, a_header
 from tests.support.origins import BY_ALICE, BY_BOB
 
 Told = list[tuple[int | None, Origin | None]]
@@ -94,6 +94,20 @@ async def test_of_two_that_meant_the_same_revision_the_one_that_wrote_it_is_told
     monkeypatch.setattr("storage_server.writing.replay.LANDING_TIME", timedelta(0))
     await element.replay.all()
     assert await told(element) == [(1, BY_ALICE), (2, BY_ALICE)]
+
+
+async def test_an_old_intent_does_not_end_one_whose_sidecar_may_still_arrive(
+    element: MemoryElement,
+) -> None:
+    file_id = await a_file(element)
+    for by in (BY_BOB, BY_ALICE):
+        await an_update_that_was_not_heard_of(element, file_id, by)
+    old, late = element.tables.intents.values()
+    meant = late.origin
+    element.tables.intents[old.pending_id] = replace(old, created_at=LONG_AGO)
+    await element.replay.all()
+    assert [one.origin for one in element.tables.intents.values()] == [BY_BOB, meant]
+    assert await told(element) == [(1, BY_ALICE)]
 
 
 async def test_an_intent_that_came_to_nothing_is_told_as_a_repair(
