@@ -20,29 +20,12 @@ from tests.integration.catalog.files import (
     an_identity,
     commit,
     found,
+    merge,
     now,
+    rebuild_fence,
     upload,
 )
 from tests.support.origins import BY_ALICE
-
-
-async def rebuild_fence(catalog: Catalog) -> Fence:
-    fence = Fence(Guard.REBUILD, await catalog.fences.draw())
-    await catalog.fences.raise_rebuild(fence.number)
-    return fence
-
-
-async def merge(
-    catalog: Catalog,
-    *sidecars: Sidecar,
-    s0: int | None = None,
-    fence: Fence | None = None,
-) -> Merged:
-    return await catalog.merge.merge(
-        [found(sidecar) for sidecar in sidecars],
-        s0=(await catalog.feed.head()).sequence if s0 is None else s0,
-        fence=fence or await rebuild_fence(catalog),
-    )
 
 
 async def sidecar_in_row(catalog: Catalog, file_id: str) -> Sidecar | None:

@@ -15,8 +15,16 @@ from storage_server.domain.sidecar import Sidecar, digest
 from storage_server.domain.sidecar_changes import tombstoned, updated
 from tests.integration.catalog.back_door import on_both
 from tests.integration.catalog.conftest import TABLES
-from tests.integration.catalog.files import AnyCatalog, a_sidecar, commit, lazy, now, upload
-from tests.integration.catalog.test_merge import merge, rebuild_fence
+from tests.integration.catalog.files import (
+    AnyCatalog,
+    a_sidecar,
+    commit,
+    lazy,
+    merge,
+    now,
+    rebuild_fence,
+    upload,
+)
 from tests.support.origins import BY_ALICE, BY_BOB
 
 

@@ -425,7 +425,7 @@ async def test_a_sidecar_that_comes_late_is_the_file_of_every_later_commit(
     await element.replay.all()
     (row,) = element.tables.files.values()
     changed = await element.changes.update(
-        row.sidecar.file_id, {"description": "new"}, ALICE, expected_revision=None
+        row.sidecar.file_id, {"description": "new"}, ALICE, by=BY_ALICE, expected_revision=None
     )
     assert (await commit(element, opened)).sidecar == changed.sidecar
 
