@@ -15,7 +15,7 @@ import asyncpg
 from mesh.postgres.database import Database
 from storage_server.catalog.tables import Tables
 from storage_server.domain.kinds import ChangeKind
-from storage_server.domain.origin import Cause, Origin
+from storage_server.domain.origin import OF_REPAIR, Cause, Origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +54,18 @@ class PendingWrite:
 def that_wrote(
     intents: Iterable[PendingWrite], revision: int, digest: bytes
 ) -> PendingWrite | None:
-    """The intent whose sidecar was written, the newest of several; None when it is nobody's.
+    """The intent whose sidecar was written; None when it is nobody's.
 
-    The statement of `Writes.commit_row` chooses in the same way whose change it tells.
+    Of several it is the newest, but one of a repair, which stands for what may be left of an upload
+    and sends nothing, comes last. The statement of `Writes.commit_row` chooses in the same way
+    whose change it tells.
     """
     wrote = [one for one in intents if one.wrote(revision, digest)]
-    return max(wrote, key=lambda one: (one.revision is not None, one.pending_id), default=None)
+    return max(wrote, key=_likelihood, default=None)
+
+
+def _likelihood(intent: PendingWrite) -> tuple[bool, bool, int]:
+    return intent.origin != OF_REPAIR, intent.revision is not None, intent.pending_id
 
 
 class Pending:

@@ -301,7 +301,8 @@ def _commit_statement(tables: Tables) -> str:
         SELECT i.pending_id, i.cause, i.actor, i.call_request_id, i.reason FROM intents i, new
         WHERE i.revision IS NULL
            OR i.revision = new.revision AND (i.digest IS NULL OR i.digest = new.digest)
-        ORDER BY i.revision IS NULL, i.pending_id DESC LIMIT 1
+        ORDER BY i.cause IS NOT DISTINCT FROM 'repair', i.revision IS NULL, i.pending_id DESC
+        LIMIT 1
     ),
     old AS (
         SELECT f.size_bytes, f.state FROM {tables.files} f JOIN new USING (file_id)

@@ -225,9 +225,10 @@ class Changes:
 
     async def _locate(self, store: Store, held: HeldFile, file_id: str) -> ReadSidecar:
         row = await self.catalog.reads.get(file_id)
-        if row is None or row.pending:
-            await self.replay.before_change(held, file_id)
         located = await locate(store, file_id, row.path if row is not None else "")
+        if row is None or row.pending:
+            # A write that arrives from here on is not overwritten, so none goes untold.
+            await self.replay.before_change(held, file_id)
         if located is None:
             await self.element.prove()
             raise not_found(file_id)

@@ -29,9 +29,8 @@ intent: a crash leaves the sidecar, which is read again.
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 
 from mesh.concurrency.keyed_locks import KeyedLocks
 from mesh.errors import ArtStoreError, Unavailable
@@ -144,8 +143,7 @@ class HeldFile:
         Raises:
             Unavailable: the intent is not certain, and nothing was begun.
         """
-        intend = partial(self._recording.intend, draft, kind, by)
-        intent = await intend()
+        intent = await self._recording.intend(draft, kind, by)
         write = Write(self._recording, store, kind, over)
         error: BaseException | None = None
         try:
@@ -155,7 +153,7 @@ class HeldFile:
             raise
         finally:
             if not write.is_durable:
-                await self._leave(intent, write.fate(error), renew=intend)
+                await self._leave(draft, kind, intent, write.fate(error))
 
     async def row(self, found: ReadSidecar, kind: ChangeKind, *, blob_present: bool) -> FileView:
         """The last step of a write that was cut off before it: the sidecar is there, as read.
@@ -166,11 +164,12 @@ class HeldFile:
             found.sidecar, found.identity, kind, blob_present=blob_present
         )
 
-    async def _leave(self, intent: int, fate: Fate, *, renew: Callable[[], Awaitable[int]]) -> None:
+    async def _leave(self, draft: Sidecar, kind: ChangeKind, intent: int, fate: Fate) -> None:
         # What cannot be recorded of this is left to the replay as well.
         with suppress(ArtStoreError):
             if fate is Fate.RENEWED:
-                await renew()
+                # Nobody's: it sent no sidecar, and one that comes is of an earlier write.
+                await self._recording.intend(draft, kind, OF_REPAIR)
             if fate is not Fate.STAYS:
                 await self._recording.end_intent(intent)
 

@@ -87,6 +87,20 @@ async def test_of_several_intents_it_is_the_one_that_meant_this_sidecar(
 
 
 @on_both
+@pytest.mark.parametrize("by", [(BY_BOB, OF_REPAIR), (OF_REPAIR, BY_BOB)])
+async def test_an_upload_is_of_who_sent_it_and_not_of_what_looks_after_its_bytes(
+    catalog: AnyCatalog, by: tuple[Origin, Origin]
+) -> None:
+    sidecar = a_sidecar()
+    for one in by:
+        await catalog.pending.begin_write(
+            sidecar.file_id, "path", ChangeKind.CREATED, by=one, revision=1
+        )
+    await commit(catalog, sidecar, ChangeKind.CREATED)
+    assert await told(catalog) == [(1, BY_BOB)]
+
+
+@on_both
 async def test_an_intent_that_was_not_carried_out_is_nobodys_change(catalog: AnyCatalog) -> None:
     sidecar = a_sidecar()
     await upload(catalog, sidecar)

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from mesh.errors import Unavailable
+from mesh.errors import Aborted, Unavailable
 from storage_server.domain.origin import OF_REPAIR, Cause, Origin
+from storage_server.domain.sidecar import digest
 from storage_server.domain.sidecar_changes import updated
+from storage_server.store.port import SIDECAR_SUFFIX
+from storage_server.uploads.resumable_uploads import StartedUpload
+from storage_server.writing.protocol import HeldFile
 from storage_server.writing.recording import SidecarUncertain
+from storage_server.writing.replay import Replay
 from tests.support.memory_element import ALICE, LONG_AGO, MemoryElement, a_header
 from tests.support.origins import BY_ALICE, BY_BOB
 
 Told = list[tuple[int | None, Origin | None]]
+Arrival = Callable[[], None]
+SILENT = Unavailable("the store is silent", reason="STORAGE_DOWN")
 
 
 async def told(element: MemoryElement) -> Told:
@@ -168,3 +176,62 @@ async def test_a_resumed_upload_is_of_who_commits_it(element: MemoryElement) -> 
     opened = await element.intake.start(a_header(), ALICE)
     await element.resumable.commit(opened.upload_id, opened.token, 0, None, by=BY_BOB)
     assert await told(element) == [(1, BY_BOB)]
+
+
+async def late_sidecar(element: MemoryElement, opened: StartedUpload, by: Origin) -> Arrival:
+    """Commit to a store that has the sidecar, but writes it only when the answer is called."""
+    element.calls.fail("read_sidecar", SILENT)
+    element.calls.lose_answer("write_sidecar", SILENT)
+    with pytest.raises(SidecarUncertain):
+        await element.resumable.commit(opened.upload_id, opened.token, 0, None, by=by)
+    element.calls.mend()
+    (path,) = [one for one in element.memory.files if one.endswith(SIDECAR_SUFFIX)]
+    sent = element.memory.files.pop(path)
+    return lambda: element.memory.files.update({path: sent})
+
+
+async def test_an_upload_that_arrives_after_its_abort_is_of_who_committed_it(
+    element: MemoryElement,
+) -> None:
+    opened = await element.intake.start(a_header(), ALICE)
+    arrives = await late_sidecar(element, opened, BY_BOB)
+    await element.resumable.abort(opened.upload_id, opened.token)
+    arrives()
+    await element.replay.all()
+    assert await told(element) == [(1, BY_BOB)]
+
+
+async def test_an_upload_that_arrives_late_is_not_of_who_tried_after_and_sent_nothing(
+    element: MemoryElement,
+) -> None:
+    opened = await element.intake.start(a_header(), ALICE)
+    arrives = await late_sidecar(element, opened, BY_BOB)
+    element.calls.fail("stage.place", SILENT)
+    with pytest.raises(Unavailable):
+        await element.resumable.commit(opened.upload_id, opened.token, 0, None, by=BY_ALICE)
+    element.calls.mend()
+    arrives()
+    await element.replay.all()
+    assert await told(element) == [(1, BY_BOB)]
+
+
+async def test_a_change_that_arrives_while_the_next_one_begins_is_told_before_it(
+    element: MemoryElement, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file_id = await a_file(element)
+    await an_update_that_was_not_heard_of(element, file_id, BY_BOB)
+    meant = updated(element.sidecar(file_id), {"description": "lost"}, datetime.now(UTC))
+    (number,) = element.tables.intents
+    element.tables.intents[number] = replace(element.tables.intents[number], digest=digest(meant))
+    replay = Replay.before_change
+
+    async def arrives_just_after(self: Replay, held: HeldFile, file_id: str) -> None:
+        await replay(self, held, file_id)
+        element.put_sidecar(meant)
+
+    monkeypatch.setattr(Replay, "before_change", arrives_just_after)
+    with pytest.raises(Aborted):
+        await update(element, file_id, "new", BY_ALICE)
+    monkeypatch.undo()
+    await update(element, file_id, "new", BY_ALICE)
+    assert await told(element) == [(1, BY_ALICE), (2, BY_BOB), (3, BY_ALICE)]
