@@ -31,8 +31,8 @@ import orjson
 import structlog
 from prometheus_client import Counter
 
-from mesh.file_ids import without_names
 from mesh.identity.caller import current_request_id
+from mesh.server.redaction import redacted, without_names
 
 MAX_WAITING_LINES = 20_000
 FLUSH_SECONDS = 0.05
@@ -194,10 +194,14 @@ class _LineLogger:
 def to_json(event: MutableMapping[str, Any]) -> bytes:
     """One JSON object; what JSON has no word for is shown by its str."""
     try:
-        return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS)
+        return orjson.dumps(event, default=_shown, option=orjson.OPT_NON_STR_KEYS)
     except (TypeError, ValueError):
         # Lone surrogates and integers over 64 bits.
-        return json.dumps(event, default=str, skipkeys=True).encode("utf-8", "replace")
+        return json.dumps(event, default=_shown, skipkeys=True).encode("utf-8", "replace")
+
+
+def _shown(value: object) -> str:
+    return without_names(str(value))
 
 
 def _keep_reserved(
@@ -213,8 +217,7 @@ def _leave_names_out(
     logger: Any, method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
     for key, value in event.items():
-        if isinstance(value, str):
-            event[key] = without_names(value)
+        event[key] = redacted(value)
     return event
 
 

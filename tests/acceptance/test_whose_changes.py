@@ -35,7 +35,7 @@ pytestmark = pytest.mark.timeout(180)
 CALLER, REPAIR = changes_pb2.CHANGE_CAUSE_CALLER, changes_pb2.CHANGE_CAUSE_REPAIR
 WORD = "zaphod"
 """In all that a user writes about a file here, and nowhere else."""
-NAME, CONTENT = f"{WORD} name.{WORD}", b"bytes"
+NAME, CONTENT = f"{WORD} name for Mr. {WORD}", b"bytes"
 SAID: dict[str, Any] = {
     "description": f"{WORD} description",
     "tags": [f"{WORD} tag"],
@@ -266,8 +266,11 @@ def test_no_log_line_holds_what_a_user_wrote_and_call_lines_name_the_file(
     with pytest.raises(grpc.RpcError):
         alice.calls("log-7").get(element_id, file_id)
     alice.calls("log-8").delete(other.storage_element_id, other.file_id)
+    with pytest.raises(grpc.RpcError):
+        alice.calls("log-9").get(element_id, NAME)
     expected = {"log-1": file_id, "log-2": file_id, "log-3": file_id, "log-4": other.file_id}
     expected |= {"log-5": file_id, "log-6": file_id, "log-7": file_id, "log-8": other.file_id}
+    expected |= {"log-9": ""}
     wait_until(lambda: files_of_calls(mesh).keys() >= expected.keys(), 10.0, "the calls are logged")
     told = files_of_calls(mesh)
     assert {call: told[call] for call in expected} == {c: {i} for c, i in expected.items()}

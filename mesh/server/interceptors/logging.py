@@ -13,9 +13,11 @@ import structlog
 from mesh.file_ids import canonical_file_id, is_file_id
 from mesh.identity.caller import current_file_id
 from mesh.server.interceptors.wrapping import Call, Proceed
+from mesh.server.redaction import without_names
 
 _log = structlog.stdlib.get_logger("mesh.calls")
 
+MAX_DETAILS_CHARACTERS = 256
 MAX_CAUSE_CHARACTERS = 500
 
 # Asked every second by machines: of no interest unless something is wrong.
@@ -51,10 +53,11 @@ def _log_end(call: Call, file_id: str) -> None:
         fields["file_id"] = file_id
     if call.peer is not call.caller:
         fields["on_behalf_by"] = call.peer.subject
+    # Cut off before its id, a name could not be told from the rest any more.
     if call.details:
-        fields["details"] = call.details
+        fields["details"] = without_names(call.details)[:MAX_DETAILS_CHARACTERS]
     if call.cause:
-        fields["cause"] = call.cause[:MAX_CAUSE_CHARACTERS]
+        fields["cause"] = without_names(call.cause)[:MAX_CAUSE_CHARACTERS]
     _log.log(level, "call", **fields)
 
 

@@ -19,6 +19,7 @@ import pytest
 import structlog
 
 from mesh.server import logs
+from mesh.server.redaction import without_quotes
 
 
 @pytest.fixture
@@ -265,12 +266,16 @@ ID = STORED[-36:]
     ("said", "line"),
     [
         (
-            f"the bytes of {STORED}.secret are gone: why",
-            f"the bytes of 2026/01/02/03/{ID} are gone: why",
+            f"reading {STORED}. My secrets, s.: the bytes are gone: why",
+            f"reading 2026/01/02/03/{ID}: the bytes are gone: why",
         ),
         (
             f"[Errno 5] EIO: '/data/{STORED}.a b.attr.json'",
             f"[Errno 5] EIO: '/data/2026/01/02/03/{ID}'",
+        ),
+        (
+            f'no answer of "http://s3/b/{STORED}.{"%D0%B0" * 9}?x-id=GetObject": why',
+            f'no answer of "http://s3/b/2026/01/02/03/{ID}": why',
         ),
         (f"{STORED}.txt, {STORED.upper()}", f"2026/01/02/03/{ID}, 2026/01/02/03/{ID.upper()}"),
         (STORED.rpartition("/")[2], ID),
@@ -287,3 +292,28 @@ def test_a_stored_file_is_named_by_its_id(log_file: Path, said: str, line: str) 
     ours, theirs, crashed = lines(log_file)
     assert (ours["reason"], theirs["event"]) == (line, line)
     assert crashed["exception"].endswith(f"OSError: {line}")
+
+
+def test_a_stored_file_is_named_by_its_id_in_lists_paths_and_errors_too(log_file: Path) -> None:
+    structlog.stdlib.get_logger("x").warning(
+        "read", paths=[STORED], found={"at": (STORED,)}, path=Path(STORED), error=OSError(5, STORED)
+    )
+    (line,) = lines(log_file)
+    assert "secrets" not in json.dumps(line)
+    assert line["paths"] == line["found"]["at"] == [f"2026/01/02/03/{ID}"]
+
+
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        ("no file 'my secrets.pdf'", "no file '…'"),
+        ("no file \"it's\"; look at the store's list", "no file '…'; look at the store's list"),
+        ("no file " + repr("both ' and \""), "no file '…'"),
+        (f"file '{ID}' was deleted", f"file '{ID}' was deleted"),
+        ("the element's tables aren't there", "the element's tables aren't there"),
+    ],
+)
+def test_what_a_message_quotes_of_a_call_is_left_out_unless_it_is_an_id(
+    said: str, line: str
+) -> None:
+    assert without_quotes(said) == line
