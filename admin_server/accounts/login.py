@@ -81,7 +81,7 @@ class Login:
         return False
 
     def _good_hashes(self, credentials: Credentials) -> tuple[str, str | None]:
-        until = credentials.previous_valid_until
+        until = credentials.account.old_secret_ends_at
         overlaps = until is not None and self._now() < until
         return credentials.secret_hash, credentials.previous_secret_hash if overlaps else None
 
