@@ -87,7 +87,7 @@ def _serve(
     server: MeshServer, access: Access, elements: RegisteredElements, registry: Registry
 ) -> None:
     servicers = {
-        "TokenService": TokenServicer(access.login, access.issuer, access.keys),
+        "TokenService": TokenServicer(access.login, access.issuer, access.rotation, access.keys),
         "ServiceAccountService": AccountServicer(access.directory),
         "StorageElementService": ElementServicer(elements),
         "FileRegistryService": FileRegistryServicer(registry.files),
