@@ -81,7 +81,7 @@ class AccountDirectory:
         _check(account)
         secret = new_secret()
         secret_hash = await self._hasher.hash(secret)
-        async with self._table.alone(now) as accounts:
+        async with self._table.alone(self._now) as accounts:
             for who in await _both(accounts, giver):
                 authority.check_governs(who, account)
                 authority.check_gives(who, limits.whole())
@@ -123,7 +123,7 @@ class AccountDirectory:
             FailedPrecondition: no ADMIN would be left.
         """
         _require_name(client_id)
-        async with self._table.alone(self._now()) as accounts:
+        async with self._table.alone(self._now) as accounts:
             before = await _governed(accounts, giver, client_id)
             after = change(before)
             _check(after)
@@ -146,7 +146,7 @@ class AccountDirectory:
             FailedPrecondition: no ADMIN would be left.
         """
         _require_name(client_id)
-        async with self._table.alone(self._now()) as accounts:
+        async with self._table.alone(self._now) as accounts:
             before = await _governed(accounts, giver, client_id)
             await _check_left(accounts, before, None)
             await accounts.delete(client_id)
@@ -170,10 +170,10 @@ class AccountDirectory:
         _require_name(client_id)
         secret = new_secret()
         secret_hash = await self._hasher.hash(secret)
-        now = self._now()
-        old_ends_at = now + timedelta(seconds=overlap_seconds) if overlap_seconds else None
-        async with self._table.alone(now) as accounts:
+        overlap = timedelta(seconds=overlap_seconds)
+        async with self._table.alone(self._now) as accounts:
             before = await _governed(accounts, giver, client_id)
+            old_ends_at = accounts.now + overlap if overlap else None
             account = await accounts.change_secret(client_id, secret_hash, old_ends_at=old_ends_at)
             if old_ends_at is None:
                 await accounts.end_tokens(before)
@@ -193,7 +193,7 @@ class AccountDirectory:
             FailedPrecondition: it is the last ADMIN: nobody could lift the suspension.
         """
         _require_name(client_id)
-        async with self._table.alone(self._now()) as accounts:
+        async with self._table.alone(self._now) as accounts:
             before = await _governed(accounts, giver, client_id)
             await _check_left(accounts, before, replace(before, suspended=True))
             account = await accounts.suspend(client_id)
@@ -207,7 +207,7 @@ class AccountDirectory:
             NotFound: no such account.
         """
         _require_name(client_id)
-        async with self._table.alone(self._now()) as accounts:
+        async with self._table.alone(self._now) as accounts:
             before = await _governed(accounts, giver, client_id)
             account = await accounts.resume(before) if before.suspended else before
         _log.info("account resumed", client_id=client_id, by=giver.subject)
