@@ -32,13 +32,12 @@ class AccountChange:
         )
         return None if row is None else account_of(row)
 
-    async def governors(self) -> list[str]:
-        """ADMINs that are not suspended."""
+    async def admins(self) -> list[Account]:
+        """All of role ADMIN."""
         rows = await self._connection.fetch(
-            "SELECT client_id FROM service_accounts WHERE role = $1 AND NOT suspended",
-            Role.ADMIN.value,
+            f"SELECT {ACCOUNT} FROM service_accounts WHERE role = $1", Role.ADMIN.value
         )
-        return [row["client_id"] for row in rows]
+        return [account_of(row) for row in rows]
 
     async def is_ended(self, client_id: str) -> bool:
         """Whether every token of that name is refused: the account is suspended or deleted."""

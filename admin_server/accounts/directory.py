@@ -241,17 +241,23 @@ async def _both(accounts: AccountChange, giver: Caller) -> list[Caller]:
 
 
 async def _check_left(accounts: AccountChange, before: Account, after: Account | None) -> None:
-    """
+    """Check that an ADMIN is left who may log in, and one of all namespaces if there was one.
+
     Raises:
-        FailedPrecondition: no ADMIN that may log in would be left.
+        FailedPrecondition: none would be.
     """
-    if not before.governs or (after is not None and after.governs):
-        return
-    if await accounts.governors() == [before.client_id]:
-        raise FailedPrecondition(
-            f"{before.client_id} is the last ADMIN that is not suspended; make another one first",
-            reason="LAST_ADMIN",
-        )
+    left = [one for one in await accounts.admins() if one.client_id != before.client_id]
+    left += [] if after is None else [after]
+    if before.governs and not any(one.governs for one in left):
+        raise _last_admin(before, "ADMIN that is not suspended")
+    if before.governs_all and not any(one.governs_all for one in left):
+        raise _last_admin(before, "ADMIN of all namespaces that is not suspended")
+
+
+def _last_admin(account: Account, what: str) -> FailedPrecondition:
+    return FailedPrecondition(
+        f"{account.client_id} is the last {what}; make another one first", reason="LAST_ADMIN"
+    )
 
 
 def _check(account: Account) -> None:

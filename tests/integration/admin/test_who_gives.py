@@ -14,7 +14,7 @@ from artstore.v1 import accounts_pb2
 from mesh.calls.status import from_rpc_error
 from tests.support.running_admin import RunningAdmin, bearer
 
-ROLES = {"ADMIN", "AUDITOR", "SERVICE", "USER", "READONLY"}
+ROLES = ("ADMIN", "AUDITOR", "SERVICE", "USER", "READONLY")
 CHANGES: dict[str, Callable[[str], Any]] = {
     "UpdateServiceAccount": lambda name: accounts_pb2.UpdateServiceAccountRequest(
         client_id=name, account=accounts_pb2.ServiceAccount(description="mine")
@@ -82,42 +82,42 @@ async def reason_of(call: Any) -> str:
     return from_rpc_error(refused.value).reason
 
 
-@pytest.mark.parametrize("role", sorted(ROLES))
 async def test_an_admin_of_one_namespace_makes_no_account_that_reaches_further(
-    shared_admin: RunningAdmin, role: str
+    shared_admin: RunningAdmin,
 ) -> None:
     boss = await person(shared_admin, "ADMIN", "docs")
-    for namespaces, reading in (
-        (("*",), ()), (("mail",), ()), (("docs", "mail"), ()), ((), ()), (("docs",), ("mail",)),
-    ):  # fmt: skip
-        call = boss.create(role, *namespaces, read_namespaces=reading)
-        assert await reason_of(call) == "NAMESPACE", (namespaces, reading)
-    if role == "SERVICE":
-        assert await reason_of(boss.create(role, "docs")) == "NAMESPACE"
-    else:
-        assert (await boss.create(role, "docs")).client_secret
+    for role in ROLES:
+        for namespaces, reading in (
+            (("*",), ()), (("mail",), ()), (("docs", "mail"), ()), ((), ()), (("docs",), ("mail",)),
+        ):  # fmt: skip
+            call = boss.create(role, *namespaces, read_namespaces=reading)
+            assert await reason_of(call) == "NAMESPACE", (role, namespaces, reading)
+        if role == "SERVICE":
+            assert await reason_of(boss.create(role, "docs")) == "NAMESPACE"
+        else:
+            assert (await boss.create(role, "docs")).client_secret
 
 
-@pytest.mark.parametrize("method", sorted(CHANGES))
 async def test_an_admin_of_one_namespace_touches_no_account_that_reaches_further(
-    shared_admin: RunningAdmin, method: str
+    shared_admin: RunningAdmin,
 ) -> None:
     boss = await person(shared_admin, "ADMIN", "docs")
-    above = await person(shared_admin, "ADMIN", "*")
-    for out_of_reach in (
-        above,
+    out_of_reach = [
+        await person(shared_admin, "ADMIN", "*"),
         await person(shared_admin, "USER", "mail"),
         await person(shared_admin, "READONLY", "docs", read_namespaces=["mail"]),
         await person(shared_admin, "SERVICE", "docs"),
-    ):
-        request = CHANGES[method](out_of_reach.name)
-        assert await reason_of(boss.call(method, request)) == "NAMESPACE"
-        # Nothing of it happened: who has the account still has it.
-        assert await shared_admin.issue(out_of_reach.name, out_of_reach.secret)
-        assert (await above.get(out_of_reach.name)).description == ""
+    ]
     colleague = await person(shared_admin, "ADMIN", "docs")
-    await boss.call(method, CHANGES[method](colleague.name))
-    await above.call(method, CHANGES[method](boss.name))
+    for method, request in CHANGES.items():
+        for other in out_of_reach:
+            refused = boss.call(method, request(other.name))
+            assert await reason_of(refused) == "NAMESPACE", (method, other.name)
+        await boss.call(method, request(colleague.name))
+    # Nothing of it happened: who has such an account still has it.
+    for other in out_of_reach:
+        assert await shared_admin.issue(other.name, other.secret)
+        assert (await boss.get(other.name)).description == ""
 
 
 async def test_an_update_gives_no_more_than_the_giver_has(shared_admin: RunningAdmin) -> None:
@@ -172,6 +172,21 @@ async def test_who_was_made_smaller_gives_what_is_left_although_his_token_says_m
     await first.update(demoted.name, role=accounts_pb2.ROLE_USER)
     back = demoted.update(demoted.name, role=accounts_pb2.ROLE_ADMIN)
     assert await reason_of(back) == "ROLE_DENIED"
+
+
+async def test_the_last_admin_of_all_namespaces_stays_one(admin: RunningAdmin) -> None:
+    first = await first_admin(admin)
+    await person(admin, "ADMIN", "docs")
+    for call in (
+        first.update("admin", namespaces=["docs"]),
+        first.update("admin", role=accounts_pb2.ROLE_USER),
+        first.call("SuspendServiceAccount", CHANGES["SuspendServiceAccount"]("admin")),
+        first.call("DeleteServiceAccount", CHANGES["DeleteServiceAccount"]("admin")),
+    ):
+        assert await reason_of(call) == "LAST_ADMIN"
+    second = await person(admin, "ADMIN", "*")
+    await second.update("admin", namespaces=["docs"])
+    assert await reason_of(second.update(second.name, namespaces=["docs"])) == "LAST_ADMIN"
 
 
 async def test_two_admins_who_remove_each_other_at_once_leave_one(admin: RunningAdmin) -> None:
