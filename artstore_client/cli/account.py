@@ -261,8 +261,14 @@ def delete(
         raise typer.Exit(1)
 
     async def command(client: Client) -> None:
+        account = await client.accounts.show(name)
         await client.accounts.delete(name)
         print_line(f"{name}  removed")
+        if account.created_by == "bootstrap":
+            print_note(
+                f"admin makes {name} again at its next start, with its first secret, while its"
+                " bootstrap file names it: take it out there, or suspend it instead"
+            )
 
     run_command(command)
 
