@@ -48,7 +48,9 @@ async def build(
         opened = stack.enter_async_context
         clock = wire_clock(settings, wall)
         background = await opened(Background())
-        admin = await opened(link_to_admin(settings, background, now=clock.agreed))
+        admin = await opened(
+            link_to_admin(settings, background, now=clock.agreed, element_id=settings.element_id)
+        )
         adapters = await opened(open_adapters(settings, clock))
         server = MeshServer(
             settings,

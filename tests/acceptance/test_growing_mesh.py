@@ -68,7 +68,7 @@ class Added:
     def start(self, port: int) -> None:
         """Only the last of these commands, as after a stop, at another port."""
         mesh, _, rest = readme_block().partition("umask")
-        again = at_this_mesh(mesh + rest[rest.index("ARTSTORE_ELEMENT_ID") :], self.mesh)
+        again = at_this_mesh(mesh + rest[rest.index("(set -a") :], self.mesh)
         self._paste(again.replace(f"PORT={PORT} ", f"PORT={port + self.mesh.port_offset} "))
 
     def _paste(self, script: str) -> None:
