@@ -316,6 +316,7 @@ class RegisteredElements:
                 raise NotFound(f"storage element {name} was removed at this moment")
             if found.reported_at == now:
                 _log.info("element registered", storage_element_id=name)
+            found = self._newer(found)
             self._put(found)
         return found
 

@@ -66,8 +66,8 @@ class ResumableUploads:
         ) -> uploads_pb2.StartUploadResponse:
             calls = self._connections.to(element.endpoint)
             response = await self._call(element, calls.start_upload, request, self._limits.accept)
-            # An element that names no address is reached at the one it reported.
-            response.endpoint = response.endpoint or element.endpoint
+            # Whatever it says of itself: clients send their tokens where it was admitted.
+            response.endpoint = element.endpoint
             return response
 
         async def discard(response: uploads_pb2.StartUploadResponse) -> None:

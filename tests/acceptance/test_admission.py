@@ -10,7 +10,6 @@ import json
 import secrets
 import uuid
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
@@ -34,6 +33,7 @@ from artstore.v1 import (
 from artstore_client import SyncClient
 from artstore_client.cli.app import run
 from mesh.elements.discovery import REPORT_CHANNEL, REPORT_KEY_PREFIX
+from tests.support.call_recorder import CallRecorder, recording_calls
 from tests.support.mesh import MeshProcess
 from tests.support.outside import Outside, error_info
 
@@ -41,26 +41,12 @@ ELEMENTS = ("se-01", "se-02", "se-03")
 UNKNOWN = "0199aaaa-0000-7000-8000-000000000000"
 
 
-class Recorder(grpc.GenericRpcHandler):
-    """Takes every call, keeps its metadata, and answers none."""
-
-    def __init__(self) -> None:
-        self.calls: list[dict[str, Any]] = []
-
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> None:
-        self.calls.append(
-            {"method": handler_call_details.method} | dict(handler_call_details.invocation_metadata)
-        )
-
-
 class Fake:
     """A process that would like to be an element."""
 
-    def __init__(self, mesh: MeshProcess, outside: Outside) -> None:
-        self.recorder = Recorder()
-        self.server = grpc.server(ThreadPoolExecutor(2), handlers=[self.recorder])
-        self.endpoint = f"127.0.0.1:{self.server.add_insecure_port('127.0.0.1:0')}"
-        self.server.start()
+    def __init__(self, mesh: MeshProcess, outside: Outside, recorder: CallRecorder) -> None:
+        self.calls = recorder.calls
+        self.endpoint = recorder.endpoint
         self.account = outside.account(accounts_pb2.ROLE_SERVICE)
         self._redis = valkey.Redis.from_url(mesh.file.redis_url)
 
@@ -97,7 +83,6 @@ class Fake:
     def close(self) -> None:
         self._redis.close()
         self.account.__exit__()
-        self.server.stop(None)
 
 
 @pytest.fixture
@@ -108,9 +93,10 @@ def outside(mesh_local: MeshProcess) -> Iterator[Outside]:
 
 @pytest.fixture
 def fake(mesh_local: MeshProcess, outside: Outside) -> Iterator[Fake]:
-    found = Fake(mesh_local, outside)
-    yield found
-    found.close()
+    with recording_calls() as recorder:
+        found = Fake(mesh_local, outside, recorder)
+        yield found
+        found.close()
 
 
 def admin_lists(outside: Outside) -> dict[str, elements_pb2.StorageElement]:
@@ -150,7 +136,7 @@ def test_a_fake_of_a_servers_account_gets_no_token_and_no_call(
         fake.tell_valkey(told)
         use_the_mesh(mesh_local, outside)
     assert set(admin_lists(outside)) == set(ELEMENTS)
-    assert fake.recorder.calls == []
+    assert fake.calls == []
 
 
 def test_a_fake_with_a_stolen_store_id_gets_no_token_and_no_call(
@@ -166,7 +152,7 @@ def test_a_fake_with_a_stolen_store_id_gets_no_token_and_no_call(
     after = admin_lists(outside)["se-01"]
     assert (after.endpoint, after.store_id) == (before.endpoint, before.store_id)
     assert after.healthy
-    assert fake.recorder.calls == []
+    assert fake.calls == []
 
 
 def test_a_servers_token_is_good_at_the_element_that_it_was_made_for_and_nowhere_else(

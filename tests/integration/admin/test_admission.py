@@ -32,7 +32,8 @@ OTHER_STORE = "9d1c8a52-5f0e-4d0b-8a37-6a2f0c3b7e02"
 ELSEWHERE = "10.0.0.9:8010"
 QUERY = {**SERVICE, "client_id": "query-server"}
 ONE_NAMESPACE = {**ADMIN, "client_id": "local-admin", "namespaces": ["team"], "first": False}
-ACCOUNTS = [*EVERYBODY, *OTHER_ELEMENTS, QUERY, ONE_NAMESPACE]
+NAMED = {**SERVICE, "client_id": "files-upstairs", "storage_element_id": "se-06"}
+ACCOUNTS = [*EVERYBODY, *OTHER_ELEMENTS, QUERY, ONE_NAMESPACE, NAMED]
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -101,6 +102,11 @@ async def test_an_element_that_nobody_created_is_refused_and_says_what_to_do(
     listing = elements_pb2.ListStorageElementsRequest()
     found = await admin.elements.ListStorageElements(listing, **await admin.as_("admin"))
     assert found.total_size == 0
+
+
+async def test_an_account_of_the_bootstrap_file_may_name_its_element(admin: RunningAdmin) -> None:
+    assert (await tell(admin, "se-06", by="files-upstairs")).healthy
+    assert (await refusal(tell(admin, "se-06", by="storage-se-01"))).reason == "ELEMENT_ACCOUNT"
 
 
 async def test_whoever_knows_the_store_id_is_nobody_without_the_account(
