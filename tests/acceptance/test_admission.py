@@ -6,12 +6,14 @@ account of a server, and in Valkey, where elements say how they are.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 import uuid
 from collections.abc import Iterator
 from typing import Any
 
+import asyncpg
 import grpc
 import pytest
 import redis as valkey
@@ -33,6 +35,7 @@ from artstore.v1 import (
 from artstore_client import SyncClient
 from artstore_client.cli.app import run
 from mesh.elements.discovery import REPORT_CHANNEL, REPORT_KEY_PREFIX
+from mesh.postgres.urls import with_database
 from tests.support.call_recorder import CallRecorder, recording_calls
 from tests.support.mesh import MeshProcess
 from tests.support.outside import Outside, error_info
@@ -119,9 +122,10 @@ def use_the_mesh(mesh: MeshProcess, outside: Outside) -> None:
         outside.ingest.GetUpload(uploads_pb2.GetUploadRequest(upload_id="se-08.1"), **outside.auth)
     with SyncClient.connect(mesh_file=mesh.mesh_file) as client:
         assert {one.storage_element_id for one in client.elements()} == set(ELEMENTS)
-        client.upload(b"x", name="x.txt")
+        other = client.upload(b"x", name="x.txt")
         assert file.file_id in [one.file_id for one in client.list_files()]
-        client.delete(file.file_id)
+        for file_id in (file.file_id, other.file_id):
+            client.delete(file_id)
 
 
 def test_a_fake_of_a_servers_account_gets_no_token_and_no_call(
@@ -258,23 +262,15 @@ def test_the_command_adds_an_element_and_shows_that_it_has_not_reported(
         listed = json.loads(capsys.readouterr().out)
         assert {one["storage_element_id"] for one in listed} > set(ELEMENTS)
     finally:
-        _forget(mesh_local, name)
+        asyncio.run(_forget(mesh_local, name))
 
 
-def _forget(mesh: MeshProcess, name: str) -> None:
-    import asyncio
-
-    import asyncpg
-
-    from mesh.postgres.urls import with_database
-
-    async def work() -> None:
-        connection = await asyncpg.connect(with_database(mesh.file.database_url, "artstore_admin"))
-        try:
-            await connection.execute(
-                "DELETE FROM storage_elements WHERE storage_element_id = $1", name
-            )
-        finally:
-            await connection.close()
-
-    asyncio.run(work())
+async def _forget(mesh: MeshProcess, name: str) -> None:
+    """Take an element out as long as no RPC does."""
+    url = with_database(mesh.file.database_url, "artstore_admin")
+    connection = await asyncpg.connect(url)
+    try:
+        for table in ("storage_elements", "service_accounts"):
+            await connection.execute(f"DELETE FROM {table} WHERE storage_element_id = $1", name)
+    finally:
+        await connection.close()
