@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 
-from admin_server.accounts.bootstrap import make_missing, read_bootstrap
-from admin_server.accounts.table import AccountTable
+from admin_server.accounts.bootstrap import fill, read_bootstrap
 from admin_server.chores import prepare_in, repeat
 from admin_server.clock import Clock, utc_now
+from admin_server.elements.creation import Creation
 from admin_server.elements.registered import LOOK_SECONDS, SYNC_SECONDS, RegisteredElements
 from admin_server.prepared_database import PreparedDatabase
 from admin_server.registry.following import OwnToken
@@ -58,10 +58,8 @@ async def build(settings: AdminSettings, now: Clock = utc_now) -> AsyncIterator[
     server.needs("postgresql", answers)
 
     async def prepare() -> None:
-        await database.prepare(
-            settings.database_url,
-            lambda opened: make_missing(bootstrap, AccountTable(opened), access.hasher, now=now),
-        )
+        first = partial(fill, bootstrap, hasher=access.hasher, now=now)
+        await database.prepare(settings.database_url, first)
         await access.keys.refresh()
         await elements.sync()
 
@@ -89,7 +87,9 @@ def _serve(
     servicers = {
         "TokenService": TokenServicer(access.login, access.issuer, access.rotation, access.keys),
         "ServiceAccountService": AccountServicer(access.directory),
-        "StorageElementService": ElementServicer(elements),
+        "StorageElementService": ElementServicer(
+            elements, Creation(elements, access.directory, access.bindings)
+        ),
         "FileRegistryService": FileRegistryServicer(registry.files),
         "LifecycleService": LifecycleServicer(registry.holds),
         "AuditService": Nothing(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from artstore_client.accounts import AccountCalls, KeyCalls
+from artstore_client.admission import AdmissionCalls
 from artstore_client.calls.connection import Connection
 
 
@@ -11,9 +12,11 @@ class Areas:
 
     Attributes:
         accounts: accounts of people and servers.
+        admission: which storage elements there may be.
         keys: the keys that tokens are signed with.
     """
 
     def __init__(self, connection: Connection) -> None:
         self.accounts = AccountCalls(connection)
+        self.admission = AdmissionCalls(connection)
         self.keys = KeyCalls(connection)

@@ -48,13 +48,11 @@ async def build(
         opened = stack.enter_async_context
         clock = wire_clock(settings, wall)
         background = await opened(Background())
-        admin = await opened(link_to_admin(settings, background, now=clock.agreed))
+        name = settings.element_id
+        admin = await opened(link_to_admin(settings, background, now=clock.agreed, element_id=name))
         adapters = await opened(open_adapters(settings, clock))
         server = MeshServer(
-            settings,
-            admin.verifier,
-            name=settings.element_id,
-            kind=ServerKind.SERVER_KIND_STORAGE,
+            settings, admin.verifier, name=name, kind=ServerKind.SERVER_KIND_STORAGE
         )
         wired = wire_element(
             settings,

@@ -12,6 +12,7 @@ import typer
 from artstore_client.cli import (
     account,
     cache,
+    element,
     exit_codes,
     files,
     get,
@@ -53,6 +54,7 @@ app.command()(selftest.selftest)
 app.add_typer(cache.app, name="cache")
 app.add_typer(account.app, name="account")
 app.add_typer(keys.app, name="keys")
+app.add_typer(element.app, name="element")
 
 
 @app.callback()
@@ -61,7 +63,7 @@ def all_commands(timeout: Timeout = None, no_retry: NoRetry = False) -> None:
     take(timeout, no_retry)
 
 
-for group in (app, cache.app, account.app, keys.app):
+for group in (app, cache.app, account.app, keys.app, element.app):
     for known in group.registered_commands:
         if known.callback is not None:
             known.callback = with_limits(known.callback)
