@@ -7,19 +7,25 @@ from typing import Any
 import orjson
 
 from admin_server.accounts.login import Login
+from admin_server.accounts.refused import RefusedAccounts
 from admin_server.keys.issuer import TokenIssuer
+from admin_server.rpc.times import timestamp
 from artstore.v1 import tokens_pb2
 from mesh.errors import Unavailable
 from mesh.identity.tokens import KeySet
+from mesh.paging import AskedPage
 
 
 class TokenServicer:
     """Gives tokens to those who prove who they are, and keys to everybody."""
 
-    def __init__(self, login: Login, issuer: TokenIssuer, keys: KeySet) -> None:
+    def __init__(
+        self, login: Login, issuer: TokenIssuer, keys: KeySet, refused: RefusedAccounts
+    ) -> None:
         self._login = login
         self._issuer = issuer
         self._keys = keys
+        self._refused = refused
 
     async def IssueToken(
         self, request: tokens_pb2.IssueTokenRequest, context: Any
@@ -40,3 +46,25 @@ class TokenServicer:
         if not self._keys:
             raise Unavailable("no signing key yet: admin's database is not answering")
         return tokens_pb2.GetJwksResponse(jwks_json=orjson.dumps(self._keys.jwks).decode())
+
+    async def ListSuspensions(
+        self, request: tokens_pb2.ListSuspensionsRequest, context: Any
+    ) -> tokens_pb2.ListSuspensionsResponse:
+        """List accounts whose tokens are refused, by name."""
+        asked = AskedPage.of(request, ("suspensions",), str)
+        after = asked.after[0] if asked.after else ""
+        found, total, listed_at = await self._refused.page(after, asked.size + 1)
+        rows, token = asked.page(found, lambda row: (row.client_id,))
+        return tokens_pb2.ListSuspensionsResponse(
+            suspensions=[
+                tokens_pb2.Suspension(
+                    client_id=row.client_id,
+                    suspended_at=timestamp(row.suspended_at),
+                    ends_at=None if row.ends_at is None else timestamp(row.ends_at),
+                )
+                for row in rows
+            ],
+            next_page_token=token,
+            total_size=total,
+            listed_at=timestamp(listed_at),
+        )

@@ -8,15 +8,19 @@ from dataclasses import dataclass
 from admin_server.accounts.attempts import WrongAttempts
 from admin_server.accounts.directory import AccountDirectory
 from admin_server.accounts.login import Login
+from admin_server.accounts.refused import RefusedAccounts
 from admin_server.accounts.secrets import SecretHasher
+from admin_server.accounts.suspensions import SuspensionTable
 from admin_server.accounts.table import AccountTable
 from admin_server.clock import Clock
 from admin_server.keys.issuer import TokenIssuer
 from admin_server.keys.rotation import KeyRotation
 from admin_server.keys.table import KeyTable
 from admin_server.settings import AdminSettings
-from mesh.identity.tokens import KeySet
+from mesh.identity.suspensions import Suspensions
+from mesh.identity.tokens import KeySet, TokenVerifier
 from mesh.postgres.database import Database
+from mesh.redis import open_redis
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,8 @@ class Access:
         login: checks secrets.
         issuer: signs tokens.
         keys: what they are verified with.
+        verifier: verifies them, and knows whose are refused all the same.
+        refused: whose those are, and everybody's list of them.
     """
 
     hasher: SecretHasher
@@ -36,16 +42,28 @@ class Access:
     login: Login
     issuer: TokenIssuer
     keys: KeySet
+    verifier: TokenVerifier
+    refused: RefusedAccounts
+
+    async def close(self) -> None:
+        """Let go of threads and connections."""
+        self.hasher.close()
+        await self.refused.close()
 
 
 async def wire_access(settings: AdminSettings, database: Database, *, now: Clock) -> Access:
-    """Reads the keys that are kept in a file; the rest asks for nothing yet."""
+    """Reads what is kept in files, keys and suspensions; the rest asks for nothing yet."""
     hasher, accounts = SecretHasher(), AccountTable(database)
     rotation = KeyRotation(KeyTable(database), rotation=settings.key_rotation, now=now)
+    suspensions = await asyncio.to_thread(Suspensions, settings.suspensions_file)
+    redis = open_redis(settings.redis_url) if settings.redis_url else None
+    keys = await asyncio.to_thread(KeySet, settings.keys_file, rotation.jwks, waits=True)
     return Access(
         hasher=hasher,
         directory=AccountDirectory(accounts, hasher, now=now),
         login=Login(accounts, hasher, WrongAttempts(), now=now),
         issuer=TokenIssuer(rotation, lifetime_seconds=settings.token_seconds, now=now),
-        keys=await asyncio.to_thread(KeySet, settings.keys_file, rotation.jwks, waits=True),
+        keys=keys,
+        verifier=TokenVerifier(keys, suspensions=suspensions),
+        refused=RefusedAccounts(SuspensionTable(database), suspensions, redis, now=now),
     )

@@ -37,7 +37,12 @@ ADMIN = {
 }
 SERVICE = {"client_id": "storage-se-01", "client_secret": SECRET, "role": "SERVICE"}
 USER = {"client_id": "alice", "client_secret": SECRET, "role": "USER"}
-AUDITOR = {"client_id": "auditor", "client_secret": SECRET, "role": "AUDITOR"}
+AUDITOR = {
+    "client_id": "auditor",
+    "client_secret": SECRET,
+    "role": "AUDITOR",
+    "read_namespaces": ["*"],
+}
 EVERYBODY: Sequence[dict[str, Any]] = (ADMIN, SERVICE, USER, AUDITOR)
 
 Metadata = tuple[tuple[str, str], ...]

@@ -220,6 +220,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAVAILABLE: PostgreSQL takes no writes. Try again after RetryInfo."""
     ERROR_REASON_TABLES_MISSING: _ErrorReason.ValueType  # 89
     """UNAVAILABLE: tables are being made anew. Try again after RetryInfo."""
+    ERROR_REASON_TOKEN_WITHDRAWN: _ErrorReason.ValueType  # 94
+    """UNAUTHENTICATED: the account was changed, got a new secret or was deleted since the token was
+    issued. Get a new token.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """`reason` of google.rpc.ErrorInfo (domain `artstore`) in the details of every error, without the
@@ -425,4 +429,8 @@ ERROR_REASON_DATABASE_READ_ONLY: ErrorReason.ValueType  # 88
 """UNAVAILABLE: PostgreSQL takes no writes. Try again after RetryInfo."""
 ERROR_REASON_TABLES_MISSING: ErrorReason.ValueType  # 89
 """UNAVAILABLE: tables are being made anew. Try again after RetryInfo."""
+ERROR_REASON_TOKEN_WITHDRAWN: ErrorReason.ValueType  # 94
+"""UNAUTHENTICATED: the account was changed, got a new secret or was deleted since the token was
+issued. Get a new token.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -311,4 +311,4 @@ async def test_health_and_reflection_need_no_token_and_channelz_an_admin(mesh: S
     request = channelz_pb2.GetServersRequest()
     denied = await refusal(channelz.GetServers(request, metadata=mesh.bearer()))
     assert denied.code() == DENIED
-    await channelz.GetServers(request, metadata=mesh.bearer(role="ADMIN"))
+    await channelz.GetServers(request, metadata=mesh.bearer(role="ADMIN", ns_read=["*"]))
