@@ -24,10 +24,10 @@ from admin_server.wiring.access import Access, wire_access
 from admin_server.wiring.health import wire_health
 from admin_server.wiring.registry import Registry, follow, keep_tables, wire_elements, wire_registry
 from artstore.v1.server_pb2 import ServerKind
+from mesh.calls.suspension_list import POLL_SECONDS
 from mesh.concurrency.background import Background
 from mesh.errors import Unavailable
 from mesh.follower.hints import wake_on_hints
-from mesh.identity.tokens import KeySet, TokenVerifier
 from mesh.operations import Operations
 from mesh.operations.servicer import serve_operations
 from mesh.server.announced import Nothing, partly
@@ -50,9 +50,7 @@ async def build(settings: AdminSettings, now: Clock = utc_now) -> AsyncIterator[
     elements = wire_elements(database, access.keys, now=now)
     token = OwnToken(access.issuer, settings.client_id or "admin-server", now=now)
     registry = wire_registry(settings, elements, token)
-    server = MeshServer(
-        settings, TokenVerifier(access.keys), name="admin", kind=ServerKind.SERVER_KIND_ADMIN
-    )
+    server = MeshServer(settings, access.verifier, name="admin", kind=ServerKind.SERVER_KIND_ADMIN)
     _serve(server, access, elements, registry)
     answers = partial(database.fetchval, "SELECT 1", timeout=1.0)
     server.needs("postgresql", answers)
@@ -66,7 +64,7 @@ async def build(settings: AdminSettings, now: Clock = utc_now) -> AsyncIterator[
     try:
         async with Background() as background:
             await prepare_in(background, prepare)
-            _start(background, database, access.keys, elements, registry)
+            _start(background, database, access, elements, registry)
             if settings.redis_url:
                 hints = partial(wake_on_hints, settings.redis_url, registry.fleet)
                 background.start("change hints", hints)
@@ -75,7 +73,7 @@ async def build(settings: AdminSettings, now: Clock = utc_now) -> AsyncIterator[
         with suppress(Unavailable):
             await elements.sync()
     finally:
-        access.hasher.close()
+        await access.close()
         await registry.channels.close()
         await registry.database.close()
         await database.close()
@@ -85,7 +83,9 @@ def _serve(
     server: MeshServer, access: Access, elements: RegisteredElements, registry: Registry
 ) -> None:
     servicers = {
-        "TokenService": TokenServicer(access.login, access.issuer, access.rotation, access.keys),
+        "TokenService": TokenServicer(
+            access.login, access.issuer, access.rotation, access.keys, access.refused
+        ),
         "ServiceAccountService": AccountServicer(access.directory),
         "StorageElementService": ElementServicer(
             elements, Creation(elements, access.directory, access.bindings)
@@ -105,14 +105,15 @@ def _serve(
 def _start(
     background: Background,
     database: PreparedDatabase,
-    keys: KeySet,
+    access: Access,
     elements: RegisteredElements,
     registry: Registry,
 ) -> None:
     async def look() -> None:
         elements.look()
 
-    background.start("signing keys", partial(repeat, keys.refresh, KEYS_SECONDS))
+    background.start("signing keys", partial(repeat, access.keys.refresh, KEYS_SECONDS))
+    background.start("suspensions", partial(repeat, access.refused.refresh, POLL_SECONDS))
     background.start("storage elements", partial(repeat, elements.sync, SYNC_SECONDS))
     background.start("elements' health", partial(repeat, look, LOOK_SECONDS))
     background.start("registry tables", partial(keep_tables, registry, database))

@@ -104,6 +104,11 @@ class MeshSettings(BaseSettings):
         """Where admin's public keys survive a restart. Public keys: servers may share it."""
         return self.keys_path or self.data_dir / "keys" / "jwks.json"
 
+    @property
+    def suspensions_file(self) -> Path:
+        """Where admin's list of suspended accounts survives a restart: beside the keys."""
+        return self.keys_file.with_name("suspensions.json")
+
 
 def load(settings_type: type[S]) -> S:
     """Read the environment.

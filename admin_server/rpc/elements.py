@@ -12,6 +12,7 @@ from admin_server.elements.registered import RegisteredElements
 from admin_server.rpc.times import timestamp
 from artstore.v1 import elements_pb2, types_pb2
 from mesh.contract import REPORT_INTERVAL_SECONDS
+from mesh.elements.disclosure import told_to
 from mesh.errors import InvalidArgument, Unimplemented
 from mesh.identity.caller import current_caller
 from mesh.paging import AskedPage
@@ -116,7 +117,7 @@ class ElementServicer:
 
     def _message(self, element: RegisteredElement) -> elements_pb2.StorageElement:
         report = element.report
-        return elements_pb2.StorageElement(
+        message = elements_pb2.StorageElement(
             storage_element_id=report.storage_element_id,
             store_id=report.store_id,
             # What was said of one that has not reported is no address to call.
@@ -140,6 +141,7 @@ class ElementServicer:
             registered_at=timestamp(element.registered_at),
             healthy=self._directory.is_healthy(element),
         )
+        return told_to(current_caller(), message)
 
 
 def _report(message: elements_pb2.StorageElementReport) -> Report:

@@ -8,6 +8,7 @@ import orjson
 
 from admin_server.accounts.authority import check_concerns_all
 from admin_server.accounts.login import Login
+from admin_server.accounts.refused import RefusedAccounts
 from admin_server.keys.issuer import TokenIssuer
 from admin_server.keys.rotation import KeyRotation
 from admin_server.rpc.times import timestamp
@@ -15,18 +16,25 @@ from artstore.v1 import tokens_pb2
 from mesh.errors import InvalidArgument, Unavailable
 from mesh.identity.caller import current_caller
 from mesh.identity.tokens import AUDIENCE, KeySet, audience_of, is_audience
+from mesh.paging import AskedPage
 
 
 class TokenServicer:
     """Gives tokens to those who prove who they are, and keys to everybody."""
 
     def __init__(
-        self, login: Login, issuer: TokenIssuer, rotation: KeyRotation, keys: KeySet
+        self,
+        login: Login,
+        issuer: TokenIssuer,
+        rotation: KeyRotation,
+        keys: KeySet,
+        refused: RefusedAccounts,
     ) -> None:
         self._login = login
         self._issuer = issuer
         self._rotation = rotation
         self._keys = keys
+        self._refused = refused
 
     async def IssueToken(
         self, request: tokens_pb2.IssueTokenRequest, context: Any
@@ -61,3 +69,25 @@ class TokenServicer:
         key, old_end = await self._rotation.rotate()
         await self._keys.refresh()
         return tokens_pb2.RotateKeysResponse(key_id=key.kid, old_key_expires_at=timestamp(old_end))
+
+    async def ListSuspensions(
+        self, request: tokens_pb2.ListSuspensionsRequest, context: Any
+    ) -> tokens_pb2.ListSuspensionsResponse:
+        """List accounts whose tokens are refused, by name."""
+        asked = AskedPage.of(request, ("suspensions",), str)
+        after = asked.after[0] if asked.after else ""
+        found, total, listed_at = await self._refused.page(after, asked.size + 1)
+        rows, token = asked.page(found, lambda row: (row.client_id,))
+        return tokens_pb2.ListSuspensionsResponse(
+            suspensions=[
+                tokens_pb2.Suspension(
+                    client_id=row.client_id,
+                    suspended_at=timestamp(row.suspended_at),
+                    ends_at=None if row.ends_at is None else timestamp(row.ends_at),
+                )
+                for row in rows
+            ],
+            next_page_token=token,
+            total_size=total,
+            listed_at=timestamp(listed_at),
+        )

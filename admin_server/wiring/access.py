@@ -10,15 +10,19 @@ from admin_server.accounts.attempts import WrongAttempts
 from admin_server.accounts.bindings import Bindings
 from admin_server.accounts.directory import AccountDirectory
 from admin_server.accounts.login import Login
+from admin_server.accounts.refused import RefusedAccounts
 from admin_server.accounts.secrets import SecretHasher
+from admin_server.accounts.suspensions import SuspensionTable
 from admin_server.accounts.table import AccountTable
 from admin_server.clock import Clock
 from admin_server.keys.issuer import TokenIssuer
 from admin_server.keys.rotation import KeyRotation
 from admin_server.keys.table import KeyTable
 from admin_server.settings import AdminSettings
-from mesh.identity.tokens import KeySet
+from mesh.identity.suspensions import Suspensions
+from mesh.identity.tokens import KeySet, TokenVerifier
 from mesh.postgres.database import Database
+from mesh.redis import open_redis
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,8 @@ class Access:
         issuer: signs tokens.
         rotation: changes the keys that sign.
         keys: what they are verified with.
+        verifier: verifies them, and knows whose are refused all the same.
+        refused: whose those are, and everybody's list of them.
     """
 
     hasher: SecretHasher
@@ -42,10 +48,17 @@ class Access:
     issuer: TokenIssuer
     rotation: KeyRotation
     keys: KeySet
+    verifier: TokenVerifier
+    refused: RefusedAccounts
+
+    async def close(self) -> None:
+        """Let go of threads and connections."""
+        self.hasher.close()
+        await self.refused.close()
 
 
 async def wire_access(settings: AdminSettings, database: Database, *, now: Clock) -> Access:
-    """Reads the keys that are kept in a file; the rest asks for nothing yet."""
+    """Reads what is kept in files, keys and suspensions; the rest asks for nothing yet."""
     hasher, accounts = SecretHasher(), AccountTable(database)
     rotation = KeyRotation(
         KeyTable(database),
@@ -53,6 +66,9 @@ async def wire_access(settings: AdminSettings, database: Database, *, now: Clock
         token_life=timedelta(seconds=settings.token_seconds),
         now=now,
     )
+    suspensions = await asyncio.to_thread(Suspensions, settings.suspensions_file)
+    redis = open_redis(settings.redis_url) if settings.redis_url else None
+    keys = await asyncio.to_thread(KeySet, settings.keys_file, rotation.jwks, waits=True)
     return Access(
         hasher=hasher,
         directory=AccountDirectory(accounts, hasher, now=now),
@@ -60,5 +76,7 @@ async def wire_access(settings: AdminSettings, database: Database, *, now: Clock
         login=Login(accounts, hasher, WrongAttempts(), now=now),
         issuer=TokenIssuer(rotation, lifetime_seconds=settings.token_seconds, now=now),
         rotation=rotation,
-        keys=await asyncio.to_thread(KeySet, settings.keys_file, rotation.jwks, waits=True),
+        keys=keys,
+        verifier=TokenVerifier(keys, suspensions=suspensions),
+        refused=RefusedAccounts(SuspensionTable(database), suspensions, redis, now=now),
     )

@@ -1,4 +1,6 @@
-"""What every server but admin needs of admin: its keys, and a token for the server itself."""
+"""What every server but admin needs of admin: its keys, its list of those whose tokens are refused,
+and a token for the server itself.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import grpc
@@ -16,10 +19,12 @@ import structlog
 from artstore.v1 import tokens_pb2, tokens_pb2_grpc
 from mesh.calls.channels import open_mesh_channel
 from mesh.calls.status import from_rpc_error
+from mesh.calls.suspension_list import AdminsList, follow_suspensions
 from mesh.concurrency.background import Background
 from mesh.concurrency.backoff import Backoff
 from mesh.errors import ArtStoreError
 from mesh.identity.credentials import ElementTokens, ServiceToken
+from mesh.identity.suspensions import Suspensions
 from mesh.identity.tokens import AUDIENCE, KeySet, TokenVerifier
 from mesh.settings import MeshSettings
 
@@ -87,6 +92,7 @@ async def link_to_admin(
         return answer.access_token, float(answer.expires_in_seconds)
 
     keys = await asyncio.to_thread(KeySet, settings.keys_file, fetch_keys)
+    suspensions = await asyncio.to_thread(Suspensions, settings.suspensions_file)
     account, element_tokens = ServiceToken(issue_token), ElementTokens(issue_token)
 
     async def follow_keys() -> None:
@@ -105,8 +111,23 @@ async def link_to_admin(
     if settings.client_id:
         background.start("own access token", account.renew)
         background.start("tokens for elements", element_tokens.renew)
+
+    async def renew_what_was_ended() -> None:
+        rings = suspensions.bell.listen()
+        while True:
+            rings.take()
+            if settings.client_id in suspensions:
+                account.refused()
+            await rings.wait()
+
+    background.start("renewal of an ended token", renew_what_was_ended)
+    admins_list = AdminsList(channel, account)
+    background.start(
+        "suspensions",
+        partial(follow_suspensions, suspensions, admins_list, settings.redis_url),
+    )
     try:
-        verifier = TokenVerifier(keys, now, element_id=element_id)
+        verifier = TokenVerifier(keys, now, element_id=element_id, suspensions=suspensions)
         yield AdminLink(channel, keys, verifier, account, element_tokens)
     finally:
         await channel.close()

@@ -217,6 +217,24 @@ WHO_MAY: Mapping[str, frozenset[Role]] = MappingProxyType(
     _STORAGE | _TRANSFER | _CACHE | _EVERYWHERE | _INGEST | _QUERY | _ADMIN | _INFRASTRUCTURE
 )
 
+# Which roles the caller must have on whose behalf a server calls, where that is not what the server
+# itself must have: these calls are made by servers, for a user or for an ADMIN.
+BEHIND_A_SERVER: Mapping[str, frozenset[Role]] = MappingProxyType(
+    dict.fromkeys(
+        ("/artstore.v1.StorageService/Upload", "/artstore.v1.StorageService/StartUpload"), USERS
+    )
+    | dict.fromkeys(_TRANSFER, ADMINS)
+)
+
+ENDLESS = frozenset(
+    {
+        "/artstore.v1.StorageService/WatchChanges",
+        "/artstore.v1.StorageElementService/WatchStorageElements",
+        "/artstore.v1.OperationService/WatchOperation",
+    }
+)
+"""Streams that go on for as long as somebody listens: they end with the token they began with."""
+
 _NOBODY: frozenset[Role] = frozenset()
 
 
@@ -226,3 +244,8 @@ def roles_for(method: str) -> frozenset[Role]:
     Empty for a method that the table does not know: denied to all.
     """
     return WHO_MAY.get(method, _NOBODY)
+
+
+def roles_behind(method: str) -> frozenset[Role]:
+    """Roles that the caller must have whose token a server passes on as `artstore-caller`."""
+    return BEHIND_A_SERVER.get(method) or roles_for(method)

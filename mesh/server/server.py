@@ -30,6 +30,7 @@ from mesh.server import logs
 from mesh.server.health import Probe
 from mesh.server.interceptors import standard_interceptors
 from mesh.server.interceptors.metrics import CallMetrics
+from mesh.server.interceptors.standing import Standing
 from mesh.server.loop_lag import watch_loop_lag
 from mesh.server.reflection import enable_reflection
 from mesh.server.server_info import SERVICE as SERVER_SERVICE
@@ -95,8 +96,9 @@ class MeshServer:
         self._background = Background()
         self._services: list[str] = []
         self._stopping: asyncio.Task[None] | None = None
+        self._standing = Standing(verifier)
         self._server = grpc.aio.server(
-            interceptors=[standard_interceptors(verifier, self.metrics)],
+            interceptors=[standard_interceptors(verifier, self.metrics, self._standing)],
             options=list(SERVER_OPTIONS),
         )
 
@@ -140,6 +142,7 @@ class MeshServer:
             await self.set_serving(service, True)
         await self._server.start()
         self._background.start("event loop lag", watch_loop_lag)
+        self._background.start("calls of suspended accounts", self._standing.watch)
         self._serve_metrics()
         _log.info("listening", endpoint=self.endpoint, services=self._services)
 

@@ -183,9 +183,15 @@ class Feed:
             yield [from_record(record) for record in records]
             after = records[-1]["file_id"]
 
-    async def total_rows(self) -> int:
-        """All rows, tombstones too."""
-        return int(await self._database.fetchval(f"SELECT count(*) FROM {self._tables.files}"))
+    async def total_rows(self, namespaces: Sequence[str] | None = None) -> int:
+        """All rows, tombstones too; only those of `namespaces` unless that is None."""
+        return int(
+            await self._database.fetchval(
+                f"SELECT count(*) FROM {self._tables.files}"
+                " WHERE $1::text[] IS NULL OR namespace = ANY($1)",
+                namespaces,
+            )
+        )
 
     async def rows_lost(self) -> bool:
         """Whether files may lack a row: cleaned, dropped by an operator, or tables just made."""

@@ -9,7 +9,9 @@ from typing import Any
 
 from artstore.v1 import changes_pb2 as pb
 from mesh.elements import feed_cursor
-from storage_server.catalog.feed import Change
+from mesh.identity.caller import current_caller
+from mesh.identity.expiry import current_expiry
+from storage_server.catalog.feed import Change, Feed
 from storage_server.catalog.rows import FileRow
 from storage_server.element.state import Element
 from storage_server.feed import (
@@ -18,8 +20,10 @@ from storage_server.feed import (
     ChangeWatch,
     FeedEvent,
     SnapshotBegins,
+    SnapshotEnds,
     SnapshotFiles,
 )
+from storage_server.feed.reach import Reach
 from storage_server.rpc.messages import CHANGE_CAUSES, CHANGE_KINDS, file_message, timestamp
 from storage_server.writing.view import of_row
 
@@ -30,12 +34,13 @@ TURN = 100
 class FeedStreams:
     """Serves the feed to followers."""
 
-    def __init__(self, element: Element, watch: ChangeWatch) -> None:
+    def __init__(self, element: Element, watch: ChangeWatch, feed: Feed) -> None:
         self._element = element
         self._watch = watch
+        self._feed = feed
 
     async def watch(self, request: pb.WatchChangesRequest, context: Any) -> None:
-        """One follower, until it leaves.
+        """One follower, until it leaves or its token ends; a snapshot is let end first.
 
         Raises:
             InvalidArgument: the cursor is none.
@@ -44,9 +49,17 @@ class FeedStreams:
         """
         cursor = feed_cursor.decode(request.cursor)
         self._element.require_tables()
+        reach = Reach(current_caller(), self._feed, self._element.reading)
+        expiry = current_expiry.get()
         async with aclosing(self._watch.follow(cursor)) as events:
             async for event in events:
-                await context.write(await to_message(event, self._element.element_id))
+                if expiry is not None and isinstance(event, SnapshotBegins):
+                    expiry.hold_up()
+                told = await reach.of(event)
+                if told is not None:
+                    await context.write(await to_message(told, self._element.element_id))
+                if expiry is not None and isinstance(event, SnapshotEnds):
+                    expiry.go_on()
 
 
 async def to_message(event: FeedEvent, element_id: str) -> pb.WatchChangesResponse:

@@ -12,6 +12,7 @@ import grpc
 from artstore.v1 import changes_pb2, downloads_pb2, storage_pb2, types_pb2, uploads_pb2
 from artstore.v1.storage_pb2_grpc import StorageServiceServicer
 from mesh.contract import CHUNK_BYTES
+from mesh.elements.disclosure import told_to
 from mesh.errors import InvalidArgument, PermissionDenied, Unimplemented
 from mesh.identity.caller import Role, current_caller, current_file_id, current_upload_token
 from storage_server.element.mode_change import ModeChange
@@ -83,7 +84,7 @@ class StorageServicer(StorageServiceServicer):
         """See the proto."""
         first = await upload_streams.first_message(context, "upload_id")
         upload, writer = await self.uploads.resumable.writer(
-            first.upload_id, current_upload_token()
+            first.upload_id, current_upload_token(), current_caller()
         )
         size = await upload_streams.receive_more(
             first, upload, writer, context, self.uploads.unbroken
@@ -95,7 +96,7 @@ class StorageServicer(StorageServiceServicer):
     ) -> uploads_pb2.GetUploadResponse:
         """See the proto."""
         size, view = await self.uploads.resumable.progress(
-            request.upload_id, current_upload_token()
+            request.upload_id, current_upload_token(), current_caller()
         )
         return uploads_pb2.GetUploadResponse(
             committed_size_bytes=size, file=None if view is None else self.answers.file(view)
@@ -112,7 +113,10 @@ class StorageServicer(StorageServiceServicer):
                 raise PermissionDenied("only an ADMIN lists others' uploads", reason="ROLE_DENIED")
             created_by = caller.subject
         rows, token, total = await self.uploads.resumable.list_open(
-            created_by=created_by, page_size=request.page_size, page_token=request.page_token
+            caller,
+            created_by=created_by,
+            page_size=request.page_size,
+            page_token=request.page_token,
         )
         return storage_pb2.ListUploadsResponse(
             uploads=[open_upload(row, self.uploads.resumable.expires_at(row)) for row in rows],
@@ -127,6 +131,7 @@ class StorageServicer(StorageServiceServicer):
         view = await self.uploads.resumable.commit(
             request.upload_id,
             current_upload_token(),
+            current_caller(),
             optional(request, "size_bytes"),
             optional(request, "sha256"),
             by=of_this_call(),
@@ -140,7 +145,9 @@ class StorageServicer(StorageServiceServicer):
         self, request: uploads_pb2.AbortUploadRequest, context: Context
     ) -> uploads_pb2.AbortUploadResponse:
         """See the proto."""
-        await self.uploads.resumable.abort(request.upload_id, current_upload_token())
+        await self.uploads.resumable.abort(
+            request.upload_id, current_upload_token(), current_caller()
+        )
         return uploads_pb2.AbortUploadResponse()
 
     async def Download(  # type: ignore[override]
@@ -259,7 +266,8 @@ class StorageServicer(StorageServiceServicer):
     ) -> storage_pb2.GetElementResponse:
         """See the proto."""
         await self.description.look()
-        return storage_pb2.GetElementResponse(element=self.description.message())
+        element = told_to(current_caller(), self.description.message())
+        return storage_pb2.GetElementResponse(element=element)
 
     async def SetMode(
         self, request: storage_pb2.SetModeRequest, context: Context

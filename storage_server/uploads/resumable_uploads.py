@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from mesh.errors import NotFound, PermissionDenied, Unavailable
-from mesh.identity.caller import current_file_id
+from mesh.identity.caller import ALL_NAMESPACES, Caller, current_file_id
 from mesh.paging import AskedPage
 from storage_server.catalog.uploads import UploadRow
 from storage_server.domain.naming import blob_path
@@ -94,20 +94,24 @@ class ResumableUploads:
             upload.stage.row = replace(upload.row, token_hash=_hashed(token), touched_at=now)
         return StartedUpload(row.upload_id, token, now + self._idle_for)
 
-    async def writer(self, upload_id: str, token: str) -> tuple[ResumableUpload, UploadWriter]:
+    async def writer(
+        self, upload_id: str, token: str, caller: Caller
+    ) -> tuple[ResumableUpload, UploadWriter]:
         """Become the writer of an upload.
 
         Raises:
-            NotFound, PermissionDenied: the id or its token.
+            NotFound, PermissionDenied: the id, its token, or who brings it.
             FailedPrecondition: it is committed, or the element left its writing mode.
         """
-        upload = await self._get(upload_id, token)
+        upload = await self._get(upload_id, token, caller)
         await self._uploads.settle(upload)
         return upload, await upload.take_over()
 
-    async def progress(self, upload_id: str, token: str) -> tuple[int, FileView | None]:
+    async def progress(
+        self, upload_id: str, token: str, caller: Caller
+    ) -> tuple[int, FileView | None]:
         """Bytes on record, and the file once there is one."""
-        upload = await self._get(upload_id, token)
+        upload = await self._get(upload_id, token, caller)
         await self._uploads.settle(upload)
         if not upload.state.is_file:
             size = await self._parts.unbroken.run(upload.committed_size())
@@ -120,6 +124,7 @@ class ResumableUploads:
         self,
         upload_id: str,
         token: str,
+        caller: Caller,
         size_bytes: int | None,
         sha256: str | None,
         *,
@@ -136,23 +141,24 @@ class ResumableUploads:
             OutOfRange, DataLoss: see `ResumableUpload.commit`.
         """
         check_declared(size_bytes, sha256)
-        upload = await self._get(upload_id, token)
+        upload = await self._get(upload_id, token, caller)
         return await self._parts.unbroken.run(
             self._commit(upload, size_bytes, sha256, by, deadline)
         )
 
-    async def abort(self, upload_id: str, token: str) -> None:
+    async def abort(self, upload_id: str, token: str, caller: Caller) -> None:
         """End an upload and free its room; a committed file stays, an unknown id is fine."""
         try:
-            upload = await self._get(upload_id, token)
+            upload = await self._get(upload_id, token, caller)
         except NotFound:
             return
         await self._parts.unbroken.run(self._uploads.end(upload))
 
     async def list_open(
-        self, *, created_by: str, page_size: int, page_token: str
+        self, caller: Caller, *, created_by: str, page_size: int, page_token: str
     ) -> tuple[Sequence[UploadRow], str, int]:
-        """(a page of open uploads, newest first; the next page's token; how many there are).
+        """(a page of open uploads, newest first; the next page's token; how many there are): those
+        to namespaces that `caller` may read.
 
         Args:
             created_by: only of this account; empty means all.
@@ -165,7 +171,7 @@ class ResumableUploads:
         asked = AskedPage.read(page_size, page_token, ("uploads", created_by), datetime, str)
         found = await self._parts.records.list_open()
         rows = sorted(
-            (row for row in found if created_by in ("", row.created_by)),
+            (row for row in found if created_by in ("", row.created_by) and _sees(caller, row)),
             key=_order,
             reverse=True,
         )
@@ -178,8 +184,10 @@ class ResumableUploads:
 
     # --- inside ----------------------------------------------------------------------
 
-    async def _get(self, upload_id: str, token: str) -> ResumableUpload:
-        """The upload of this id, if its token is right."""
+    async def _get(self, upload_id: str, token: str, caller: Caller) -> ResumableUpload:
+        """The upload of this id, if its token is right and brought by the account that it was
+        given to, as long as that reaches the upload's namespace.
+        """
         if not upload_id.startswith(f"{self._parts.element.element_id}."):
             raise NotFound(f"no upload {upload_id[:80]!r} on this element")
         if not token:
@@ -192,6 +200,15 @@ class ResumableUploads:
             raise NotFound(f"no upload {upload_id[:80]!r}; it was aborted, or idle for too long")
         if not hmac.compare_digest(_hashed(token), upload.row.token_hash):
             raise PermissionDenied("the upload's token is wrong", reason="UPLOAD_TOKEN")
+        if caller.subject != upload.row.created_by:
+            raise PermissionDenied(
+                "the upload's token was given to another account", reason="UPLOAD_TOKEN"
+            )
+        if not caller.may_write(upload.header.namespace):
+            raise PermissionDenied(
+                f"the token may not write to namespace {upload.header.namespace}",
+                reason="NAMESPACE",
+            )
         upload.active_at = time.monotonic()
         current_file_id.set(upload.row.file_id)
         return upload
@@ -248,6 +265,12 @@ def _new_row(upload_id: str, sidecar: Sidecar, header: Header, token: str, held:
         created_at=now,
         touched_at=now,
     )
+
+
+def _sees(caller: Caller, row: UploadRow) -> bool:
+    if ALL_NAMESPACES in caller.namespaces_read:
+        return True
+    return caller.may_read(Header.from_bytes(row.header).namespace)
 
 
 def _order(row: UploadRow) -> tuple[datetime, str]:

@@ -86,7 +86,7 @@ def wire_servicer(wired: WiredElement) -> StorageServicer:
         mode_change=wired.upkeep.mode_change,
         files=wired.files,
         uploads=wired.uploads,
-        feed=FeedStreams(element, wired.cache.watch),
+        feed=FeedStreams(element, wired.cache.watch, wired.adapters.catalog.feed),
     )
 
 

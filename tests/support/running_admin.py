@@ -37,7 +37,12 @@ ADMIN = {
 }
 SERVICE = {"client_id": "storage-se-01", "client_secret": SECRET, "role": "SERVICE"}
 USER = {"client_id": "alice", "client_secret": SECRET, "role": "USER"}
-AUDITOR = {"client_id": "auditor", "client_secret": SECRET, "role": "AUDITOR"}
+AUDITOR = {
+    "client_id": "auditor",
+    "client_secret": SECRET,
+    "role": "AUDITOR",
+    "read_namespaces": ["*"],
+}
 EVERYBODY: Sequence[dict[str, Any]] = (ADMIN, SERVICE, USER, AUDITOR)
 # Each reports for the element that it is named after, as SERVICE does.
 OTHER_ELEMENTS = [{**SERVICE, "client_id": f"storage-se-0{number}"} for number in (2, 3, 4)]

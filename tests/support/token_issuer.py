@@ -78,6 +78,7 @@ class TokenIssuer(tokens_pb2_grpc.TokenServiceServicer):
             token = self.signer.token(
                 sub=request.client_id,
                 role="SERVICE",
+                ns_read=["*"],
                 ns_write=["*"],
                 aud=request.audience or AUDIENCE,
             )

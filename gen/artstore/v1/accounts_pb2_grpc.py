@@ -122,8 +122,8 @@ class ServiceAccountServiceServicer:
 
     def UpdateServiceAccount(self, request, context):
         """Changes an account's role, namespaces, description or limits; its next token has them. When the
-        change takes something away, tokens of before are refused within 30 s (in this version they live
-        out); its holder gets a new one.
+        change takes something away, tokens of before are refused within 30 s; its holder gets a new
+        one.
 
         NOT_FOUND; INVALID_ARGUMENT unknown field or role; FAILED_PRECONDITION, reason LAST_ADMIN,
         when no ADMIN would be left.
@@ -133,9 +133,9 @@ class ServiceAccountServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteServiceAccount(self, request, context):
-        """Removes an account for good; tokens it has are refused within 30 s (in this version they live
-        out), and stay refused when another account of that name is made. One that admin's bootstrap
-        file names is made again at admin's next start, unless it is taken out there.
+        """Removes an account for good; tokens it has are refused within 30 s, and stay refused when
+        another account of that name is made. One that admin's bootstrap file names is made again at
+        admin's next start, unless it is taken out there.
 
         NOT_FOUND when there is none; FAILED_PRECONDITION, reason LAST_ADMIN, when no ADMIN would be left.
         """
@@ -146,8 +146,7 @@ class ServiceAccountServiceServicer:
     def RotateServiceAccount(self, request, context):
         """Makes a new secret and shows it, once. With overlap_seconds the old one goes on for that long,
         and tokens that were issued live out. Without, the old one may be in wrong hands: it ends at once,
-        and all tokens of before are refused within 30 s (in this version they live out). A secret that
-        still went on from an earlier rotation ends in either case. NOT_FOUND when there is no such
+        and all tokens of before are refused within 30 s. A secret that still went on from an earlier rotation ends in either case. NOT_FOUND when there is no such
         account.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -155,8 +154,7 @@ class ServiceAccountServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SuspendServiceAccount(self, request, context):
-        """Gives no new tokens to an account; those it has are refused within 30 s (in this version they
-        live out). Idempotent. NOT_FOUND when there is none; FAILED_PRECONDITION, reason LAST_ADMIN, when
+        """Gives no new tokens to an account; those it has are refused within 30 s. Idempotent. NOT_FOUND when there is none; FAILED_PRECONDITION, reason LAST_ADMIN, when
         no ADMIN would be left.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -51,29 +51,27 @@ class ServiceAccountServiceStub:
     """Lists accounts, without secrets. Idempotent."""
     UpdateServiceAccount: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.UpdateServiceAccountRequest, _accounts_pb2.UpdateServiceAccountResponse]
     """Changes an account's role, namespaces, description or limits; its next token has them. When the
-    change takes something away, tokens of before are refused within 30 s (in this version they live
-    out); its holder gets a new one.
+    change takes something away, tokens of before are refused within 30 s; its holder gets a new
+    one.
 
     NOT_FOUND; INVALID_ARGUMENT unknown field or role; FAILED_PRECONDITION, reason LAST_ADMIN,
     when no ADMIN would be left.
     """
     DeleteServiceAccount: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.DeleteServiceAccountRequest, _accounts_pb2.DeleteServiceAccountResponse]
-    """Removes an account for good; tokens it has are refused within 30 s (in this version they live
-    out), and stay refused when another account of that name is made. One that admin's bootstrap
-    file names is made again at admin's next start, unless it is taken out there.
+    """Removes an account for good; tokens it has are refused within 30 s, and stay refused when
+    another account of that name is made. One that admin's bootstrap file names is made again at
+    admin's next start, unless it is taken out there.
 
     NOT_FOUND when there is none; FAILED_PRECONDITION, reason LAST_ADMIN, when no ADMIN would be left.
     """
     RotateServiceAccount: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.RotateServiceAccountRequest, _accounts_pb2.RotateServiceAccountResponse]
     """Makes a new secret and shows it, once. With overlap_seconds the old one goes on for that long,
     and tokens that were issued live out. Without, the old one may be in wrong hands: it ends at once,
-    and all tokens of before are refused within 30 s (in this version they live out). A secret that
-    still went on from an earlier rotation ends in either case. NOT_FOUND when there is no such
+    and all tokens of before are refused within 30 s. A secret that still went on from an earlier rotation ends in either case. NOT_FOUND when there is no such
     account.
     """
     SuspendServiceAccount: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.SuspendServiceAccountRequest, _accounts_pb2.SuspendServiceAccountResponse]
-    """Gives no new tokens to an account; those it has are refused within 30 s (in this version they
-    live out). Idempotent. NOT_FOUND when there is none; FAILED_PRECONDITION, reason LAST_ADMIN, when
+    """Gives no new tokens to an account; those it has are refused within 30 s. Idempotent. NOT_FOUND when there is none; FAILED_PRECONDITION, reason LAST_ADMIN, when
     no ADMIN would be left.
     """
     ResumeServiceAccount: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ResumeServiceAccountRequest, _accounts_pb2.ResumeServiceAccountResponse]
@@ -104,29 +102,27 @@ class ServiceAccountServiceAsyncStub(ServiceAccountServiceStub):
     """Lists accounts, without secrets. Idempotent."""
     UpdateServiceAccount: _aio.UnaryUnaryMultiCallable[_accounts_pb2.UpdateServiceAccountRequest, _accounts_pb2.UpdateServiceAccountResponse]  # type: ignore[assignment]
     """Changes an account's role, namespaces, description or limits; its next token has them. When the
-    change takes something away, tokens of before are refused within 30 s (in this version they live
-    out); its holder gets a new one.
+    change takes something away, tokens of before are refused within 30 s; its holder gets a new
+    one.
 
     NOT_FOUND; INVALID_ARGUMENT unknown field or role; FAILED_PRECONDITION, reason LAST_ADMIN,
     when no ADMIN would be left.
     """
     DeleteServiceAccount: _aio.UnaryUnaryMultiCallable[_accounts_pb2.DeleteServiceAccountRequest, _accounts_pb2.DeleteServiceAccountResponse]  # type: ignore[assignment]
-    """Removes an account for good; tokens it has are refused within 30 s (in this version they live
-    out), and stay refused when another account of that name is made. One that admin's bootstrap
-    file names is made again at admin's next start, unless it is taken out there.
+    """Removes an account for good; tokens it has are refused within 30 s, and stay refused when
+    another account of that name is made. One that admin's bootstrap file names is made again at
+    admin's next start, unless it is taken out there.
 
     NOT_FOUND when there is none; FAILED_PRECONDITION, reason LAST_ADMIN, when no ADMIN would be left.
     """
     RotateServiceAccount: _aio.UnaryUnaryMultiCallable[_accounts_pb2.RotateServiceAccountRequest, _accounts_pb2.RotateServiceAccountResponse]  # type: ignore[assignment]
     """Makes a new secret and shows it, once. With overlap_seconds the old one goes on for that long,
     and tokens that were issued live out. Without, the old one may be in wrong hands: it ends at once,
-    and all tokens of before are refused within 30 s (in this version they live out). A secret that
-    still went on from an earlier rotation ends in either case. NOT_FOUND when there is no such
+    and all tokens of before are refused within 30 s. A secret that still went on from an earlier rotation ends in either case. NOT_FOUND when there is no such
     account.
     """
     SuspendServiceAccount: _aio.UnaryUnaryMultiCallable[_accounts_pb2.SuspendServiceAccountRequest, _accounts_pb2.SuspendServiceAccountResponse]  # type: ignore[assignment]
-    """Gives no new tokens to an account; those it has are refused within 30 s (in this version they
-    live out). Idempotent. NOT_FOUND when there is none; FAILED_PRECONDITION, reason LAST_ADMIN, when
+    """Gives no new tokens to an account; those it has are refused within 30 s. Idempotent. NOT_FOUND when there is none; FAILED_PRECONDITION, reason LAST_ADMIN, when
     no ADMIN would be left.
     """
     ResumeServiceAccount: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ResumeServiceAccountRequest, _accounts_pb2.ResumeServiceAccountResponse]  # type: ignore[assignment]
@@ -178,8 +174,8 @@ class ServiceAccountServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_accounts_pb2.UpdateServiceAccountResponse, _abc.Awaitable[_accounts_pb2.UpdateServiceAccountResponse]]:
         """Changes an account's role, namespaces, description or limits; its next token has them. When the
-        change takes something away, tokens of before are refused within 30 s (in this version they live
-        out); its holder gets a new one.
+        change takes something away, tokens of before are refused within 30 s; its holder gets a new
+        one.
 
         NOT_FOUND; INVALID_ARGUMENT unknown field or role; FAILED_PRECONDITION, reason LAST_ADMIN,
         when no ADMIN would be left.
@@ -191,9 +187,9 @@ class ServiceAccountServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _accounts_pb2.DeleteServiceAccountRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_accounts_pb2.DeleteServiceAccountResponse, _abc.Awaitable[_accounts_pb2.DeleteServiceAccountResponse]]:
-        """Removes an account for good; tokens it has are refused within 30 s (in this version they live
-        out), and stay refused when another account of that name is made. One that admin's bootstrap
-        file names is made again at admin's next start, unless it is taken out there.
+        """Removes an account for good; tokens it has are refused within 30 s, and stay refused when
+        another account of that name is made. One that admin's bootstrap file names is made again at
+        admin's next start, unless it is taken out there.
 
         NOT_FOUND when there is none; FAILED_PRECONDITION, reason LAST_ADMIN, when no ADMIN would be left.
         """
@@ -206,8 +202,7 @@ class ServiceAccountServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_accounts_pb2.RotateServiceAccountResponse, _abc.Awaitable[_accounts_pb2.RotateServiceAccountResponse]]:
         """Makes a new secret and shows it, once. With overlap_seconds the old one goes on for that long,
         and tokens that were issued live out. Without, the old one may be in wrong hands: it ends at once,
-        and all tokens of before are refused within 30 s (in this version they live out). A secret that
-        still went on from an earlier rotation ends in either case. NOT_FOUND when there is no such
+        and all tokens of before are refused within 30 s. A secret that still went on from an earlier rotation ends in either case. NOT_FOUND when there is no such
         account.
         """
 
@@ -217,8 +212,7 @@ class ServiceAccountServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _accounts_pb2.SuspendServiceAccountRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_accounts_pb2.SuspendServiceAccountResponse, _abc.Awaitable[_accounts_pb2.SuspendServiceAccountResponse]]:
-        """Gives no new tokens to an account; those it has are refused within 30 s (in this version they
-        live out). Idempotent. NOT_FOUND when there is none; FAILED_PRECONDITION, reason LAST_ADMIN, when
+        """Gives no new tokens to an account; those it has are refused within 30 s. Idempotent. NOT_FOUND when there is none; FAILED_PRECONDITION, reason LAST_ADMIN, when
         no ADMIN would be left.
         """
 

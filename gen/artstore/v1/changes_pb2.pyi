@@ -101,7 +101,10 @@ Global___ChangeCause: _TypeAlias = ChangeCause  # noqa: Y015
 
 @_typing.final
 class WatchChangesRequest(_message.Message):
-    """Asks to follow."""
+    """Asks to follow. A token that does not read all namespaces is told of files of its own: positions
+    have gaps then, cursors and heartbeats are those of the whole feed. What became of a file that has
+    neither row nor sidecar any more (DROPPED, PURGED) it is not told, as nobody knows the namespace.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -161,9 +161,7 @@ class StorageElement(_message.Message):
     storage_element_id: _builtins.str
     """Name of the element: se-01."""
     store_id: _builtins.str
-    """UUID of the store, kept in its element.json. For SERVICE and ADMIN: empty for others, though in
-    this version all see it.
-    """
+    """UUID of the store, kept in its element.json. For SERVICE and ADMIN: empty for others."""
     endpoint: _builtins.str
     """host:port that clients and servers reach it at; empty until its first report."""
     mode: _types_pb2.ElementMode.ValueType
@@ -177,7 +175,7 @@ class StorageElement(_message.Message):
     reserved_bytes: _builtins.int
     """Bytes promised to open uploads."""
     file_count: _builtins.int
-    """Active files."""
+    """Active files of all namespaces; 0 for tokens that do not read all."""
     fill_level: _types_pb2.FillLevel.ValueType
     """Fill against the thresholds of the mode, reservations included."""
     writable: _builtins.bool
@@ -191,7 +189,7 @@ class StorageElement(_message.Message):
     epoch: _builtins.str
     """Epoch of the change feed: another one means another history. For SERVICE and ADMIN, as store_id."""
     head_position: _builtins.int
-    """Position of the last change in the feed."""
+    """Position of the last change in the feed; 0 for tokens that do not read all namespaces."""
     healthy: _builtins.bool
     """The registry has heard from the element lately; true in an element's own answer."""
     unwritable_reason: _builtins.str

@@ -153,8 +153,8 @@ class StorageElementServiceServicer:
         """Follows the elements: every one there is as `changed`, then `snapshot_end`, then each again
         when it changes or its health turns, and `removed` when it is one no more.
 
-        It ends with an error only: UNAUTHENTICATED when its token has expired or its account is suspended (not
-        yet in this version), UNAVAILABLE when admin stops. Open it again then.
+        It ends with an error only: UNAUTHENTICATED when its token has expired or its account is
+        suspended, UNAVAILABLE when admin stops. Open it again then.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -63,8 +63,8 @@ class StorageElementServiceStub:
     """Follows the elements: every one there is as `changed`, then `snapshot_end`, then each again
     when it changes or its health turns, and `removed` when it is one no more.
 
-    It ends with an error only: UNAUTHENTICATED when its token has expired or its account is suspended (not
-    yet in this version), UNAVAILABLE when admin stops. Open it again then.
+    It ends with an error only: UNAUTHENTICATED when its token has expired or its account is
+    suspended, UNAVAILABLE when admin stops. Open it again then.
     """
     RetireStorageElement: _grpc.UnaryUnaryMultiCallable[_elements_pb2.RetireStorageElementRequest, _elements_pb2.RetireStorageElementResponse]
     """Takes an element that holds no files any more out of the mesh, for ever.
@@ -118,8 +118,8 @@ class StorageElementServiceAsyncStub(StorageElementServiceStub):
     """Follows the elements: every one there is as `changed`, then `snapshot_end`, then each again
     when it changes or its health turns, and `removed` when it is one no more.
 
-    It ends with an error only: UNAUTHENTICATED when its token has expired or its account is suspended (not
-    yet in this version), UNAVAILABLE when admin stops. Open it again then.
+    It ends with an error only: UNAUTHENTICATED when its token has expired or its account is
+    suspended, UNAVAILABLE when admin stops. Open it again then.
     """
     RetireStorageElement: _aio.UnaryUnaryMultiCallable[_elements_pb2.RetireStorageElementRequest, _elements_pb2.RetireStorageElementResponse]  # type: ignore[assignment]
     """Takes an element that holds no files any more out of the mesh, for ever.
@@ -212,8 +212,8 @@ class StorageElementServiceServicer(metaclass=_abc_1.ABCMeta):
         """Follows the elements: every one there is as `changed`, then `snapshot_end`, then each again
         when it changes or its health turns, and `removed` when it is one no more.
 
-        It ends with an error only: UNAUTHENTICATED when its token has expired or its account is suspended (not
-        yet in this version), UNAVAILABLE when admin stops. Open it again then.
+        It ends with an error only: UNAUTHENTICATED when its token has expired or its account is
+        suspended, UNAVAILABLE when admin stops. Open it again then.
         """
 
     @_abc_1.abstractmethod

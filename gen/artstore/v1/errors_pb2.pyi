@@ -232,6 +232,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: something else waits for AdmitStorageElement, or nothing does. Look at the
     element, then admit what it says.
     """
+    ERROR_REASON_TOKEN_WITHDRAWN: _ErrorReason.ValueType  # 94
+    """UNAUTHENTICATED: the account was changed, got a new secret or was deleted since the token was
+    issued. Get a new token.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """`reason` of google.rpc.ErrorInfo (domain `artstore`) in the details of every error, without the
@@ -448,5 +452,9 @@ its account (`artstore element add`), and its server gets that account.
 ERROR_REASON_NOT_AWAITED: ErrorReason.ValueType  # 93
 """FAILED_PRECONDITION: something else waits for AdmitStorageElement, or nothing does. Look at the
 element, then admit what it says.
+"""
+ERROR_REASON_TOKEN_WITHDRAWN: ErrorReason.ValueType  # 94
+"""UNAUTHENTICATED: the account was changed, got a new secret or was deleted since the token was
+issued. Get a new token.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -346,9 +346,9 @@ class StorageServiceServicer:
         starts with snapshot_begin, every file as a change, and snapshot_end, whose cursor is the one
         to go on from. Heartbeats come at least every 5 seconds.
 
-        It tells of the token's namespaces only (in this version of all). It ends with an error only:
-        UNAUTHENTICATED when its token has expired or its account is suspended (not yet in this
-        version), UNAVAILABLE when the element stops. Open it again then, from the last cursor.
+        It tells of the token's namespaces only. It ends with an error only: UNAUTHENTICATED when its
+        token has expired (a snapshot under way ends first) or its account is suspended, UNAVAILABLE
+        when the element stops. Open it again then, from the last cursor.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -175,9 +175,9 @@ class StorageServiceStub:
     starts with snapshot_begin, every file as a change, and snapshot_end, whose cursor is the one
     to go on from. Heartbeats come at least every 5 seconds.
 
-    It tells of the token's namespaces only (in this version of all). It ends with an error only:
-    UNAUTHENTICATED when its token has expired or its account is suspended (not yet in this
-    version), UNAVAILABLE when the element stops. Open it again then, from the last cursor.
+    It tells of the token's namespaces only. It ends with an error only: UNAUTHENTICATED when its
+    token has expired (a snapshot under way ends first) or its account is suspended, UNAVAILABLE
+    when the element stops. Open it again then, from the last cursor.
     """
 
 @_typing.type_check_only
@@ -324,9 +324,9 @@ class StorageServiceAsyncStub(StorageServiceStub):
     starts with snapshot_begin, every file as a change, and snapshot_end, whose cursor is the one
     to go on from. Heartbeats come at least every 5 seconds.
 
-    It tells of the token's namespaces only (in this version of all). It ends with an error only:
-    UNAUTHENTICATED when its token has expired or its account is suspended (not yet in this
-    version), UNAVAILABLE when the element stops. Open it again then, from the last cursor.
+    It tells of the token's namespaces only. It ends with an error only: UNAUTHENTICATED when its
+    token has expired (a snapshot under way ends first) or its account is suspended, UNAVAILABLE
+    when the element stops. Open it again then, from the last cursor.
     """
 
 class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -578,9 +578,9 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         starts with snapshot_begin, every file as a change, and snapshot_end, whose cursor is the one
         to go on from. Heartbeats come at least every 5 seconds.
 
-        It tells of the token's namespaces only (in this version of all). It ends with an error only:
-        UNAUTHENTICATED when its token has expired or its account is suspended (not yet in this
-        version), UNAVAILABLE when the element stops. Open it again then, from the last cursor.
+        It tells of the token's namespaces only. It ends with an error only: UNAUTHENTICATED when its
+        token has expired (a snapshot under way ends first) or its account is suspended, UNAVAILABLE
+        when the element stops. Open it again then, from the last cursor.
         """
 
 def add_StorageServiceServicer_to_server(servicer: StorageServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -167,7 +167,7 @@ Global___RotateKeysResponse: _TypeAlias = RotateKeysResponse  # noqa: Y015
 
 @_typing.final
 class ListSuspensionsRequest(_message.Message):
-    """Asks for suspended accounts."""
+    """Asks for accounts whose tokens are refused."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -199,21 +199,30 @@ class Suspension(_message.Message):
 
     CLIENT_ID_FIELD_NUMBER: _builtins.int
     SUSPENDED_AT_FIELD_NUMBER: _builtins.int
+    ENDS_AT_FIELD_NUMBER: _builtins.int
     client_id: _builtins.str
     """The account."""
     @_builtins.property
     def suspended_at(self) -> _timestamp_pb2.Timestamp:
         """Since when; tokens issued before it are refused as well."""
 
+    @_builtins.property
+    def ends_at(self) -> _timestamp_pb2.Timestamp:
+        """Unset while the account is suspended: all its tokens are refused. Else tokens issued up to the
+        second of suspended_at are refused, and later ones good: it was deleted, or changed so that
+        earlier ones must end. None of those lives longer than until then, when the entry goes.
+        """
+
     def __init__(
         self,
         *,
         client_id: _builtins.str = ...,
         suspended_at: _timestamp_pb2.Timestamp | None = ...,
+        ends_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["suspended_at", b"suspended_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ends_at", b"ends_at", "suspended_at", b"suspended_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "suspended_at", b"suspended_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "ends_at", b"ends_at", "suspended_at", b"suspended_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -221,13 +230,14 @@ Global___Suspension: _TypeAlias = Suspension  # noqa: Y015
 
 @_typing.final
 class ListSuspensionsResponse(_message.Message):
-    """Suspended accounts."""
+    """Accounts whose tokens are refused."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SUSPENSIONS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     TOTAL_SIZE_FIELD_NUMBER: _builtins.int
+    LISTED_AT_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Empty on the last page."""
     total_size: _builtins.int
@@ -236,16 +246,21 @@ class ListSuspensionsResponse(_message.Message):
     def suspensions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Suspension]:
         """By client_id."""
 
+    @_builtins.property
+    def listed_at(self) -> _timestamp_pb2.Timestamp:
+        """When this page was read, by admin's clock: of two lists the later one is right."""
+
     def __init__(
         self,
         *,
         suspensions: _abc.Iterable[Global___Suspension] | None = ...,
         next_page_token: _builtins.str = ...,
         total_size: _builtins.int = ...,
+        listed_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["listed_at", b"listed_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "suspensions", b"suspensions", "total_size", b"total_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["listed_at", b"listed_at", "next_page_token", b"next_page_token", "suspensions", b"suspensions", "total_size", b"total_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -92,8 +92,9 @@ class TokenServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListSuspensions(self, request, context):
-        """Lists the accounts that are suspended, for servers to refuse their tokens at once.
-        UNIMPLEMENTED in this version: tokens of a suspended account live out. Roles: SERVICE.
+        """Lists the accounts whose tokens are refused although they live: suspended, deleted, changed.
+        Every server follows it, ends their calls within 30 seconds, and keeps the last list.
+        UNAVAILABLE when the database is down. Roles: SERVICE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

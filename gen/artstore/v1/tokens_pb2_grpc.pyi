@@ -52,8 +52,9 @@ class TokenServiceStub:
     PERMISSION_DENIED, reason NAMESPACE, without `*`; UNAVAILABLE when the database is down.
     """
     ListSuspensions: _grpc.UnaryUnaryMultiCallable[_tokens_pb2.ListSuspensionsRequest, _tokens_pb2.ListSuspensionsResponse]
-    """Lists the accounts that are suspended, for servers to refuse their tokens at once.
-    UNIMPLEMENTED in this version: tokens of a suspended account live out. Roles: SERVICE.
+    """Lists the accounts whose tokens are refused although they live: suspended, deleted, changed.
+    Every server follows it, ends their calls within 30 seconds, and keeps the last list.
+    UNAVAILABLE when the database is down. Roles: SERVICE.
     """
 
 @_typing.type_check_only
@@ -80,8 +81,9 @@ class TokenServiceAsyncStub(TokenServiceStub):
     PERMISSION_DENIED, reason NAMESPACE, without `*`; UNAVAILABLE when the database is down.
     """
     ListSuspensions: _aio.UnaryUnaryMultiCallable[_tokens_pb2.ListSuspensionsRequest, _tokens_pb2.ListSuspensionsResponse]  # type: ignore[assignment]
-    """Lists the accounts that are suspended, for servers to refuse their tokens at once.
-    UNIMPLEMENTED in this version: tokens of a suspended account live out. Roles: SERVICE.
+    """Lists the accounts whose tokens are refused although they live: suspended, deleted, changed.
+    Every server follows it, ends their calls within 30 seconds, and keeps the last list.
+    UNAVAILABLE when the database is down. Roles: SERVICE.
     """
 
 class TokenServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -129,8 +131,9 @@ class TokenServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _tokens_pb2.ListSuspensionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_tokens_pb2.ListSuspensionsResponse, _abc.Awaitable[_tokens_pb2.ListSuspensionsResponse]]:
-        """Lists the accounts that are suspended, for servers to refuse their tokens at once.
-        UNIMPLEMENTED in this version: tokens of a suspended account live out. Roles: SERVICE.
+        """Lists the accounts whose tokens are refused although they live: suspended, deleted, changed.
+        Every server follows it, ends their calls within 30 seconds, and keeps the last list.
+        UNAVAILABLE when the database is down. Roles: SERVICE.
         """
 
 def add_TokenServiceServicer_to_server(servicer: TokenServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,6 +1,7 @@
 """What happens around every call, one module for each concern, in this order:
 
-request id -> log line -> metrics -> errors -> authentication -> authorization -> handler.
+request id -> log line -> metrics -> errors -> authentication -> authorization -> standing ->
+handler.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ from mesh.server.interceptors.errors import turn_errors_into_statuses
 from mesh.server.interceptors.logging import log_call
 from mesh.server.interceptors.metrics import CallMetrics
 from mesh.server.interceptors.request_ids import give_request_id
+from mesh.server.interceptors.standing import Standing
 from mesh.server.interceptors.wrapping import Interceptor, Interceptors
 
 __all__ = ["Interceptors", "standard_interceptors"]
 
 
-def standard_interceptors(verifier: TokenVerifier, metrics: CallMetrics) -> Interceptors:
+def standard_interceptors(
+    verifier: TokenVerifier, metrics: CallMetrics, standing: Standing | None = None
+) -> Interceptors:
     """The interceptors of every ArtStore server, as one for `grpc.aio.server`."""
     chain: Sequence[Interceptor] = (
         give_request_id,
@@ -28,5 +32,6 @@ def standard_interceptors(verifier: TokenVerifier, metrics: CallMetrics) -> Inte
         turn_errors_into_statuses,
         Authentication(verifier),
         authorize,
+        Standing(verifier) if standing is None else standing,
     )
     return Interceptors(chain)

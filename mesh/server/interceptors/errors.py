@@ -104,6 +104,15 @@ async def _abort(
             silence_seconds=DRAIN_PAUSE_SECONDS,
             most_bytes=DRAIN_BYTES,
         )
-    await call.context.abort(
+    ending = call.context.abort(
         code, message[:1024], trailing_metadata=((REQUEST_ID_KEY, call.request_id), *trailing)
     )
+    try:
+        async with asyncio.timeout(END_SECONDS if call.cut else None):
+            await ending
+    except (TimeoutError, grpc.aio.InternalError):
+        if not call.cut:
+            raise
+        # The client does not take what was sent before, or has left: without a status the call is
+        # broken off.
+        raise asyncio.CancelledError from None

@@ -56,7 +56,7 @@ async def listed(admin: RunningAdmin, **fields: Any) -> Any:
 
 async def get(admin: RunningAdmin, storage_element_id: str) -> elements_pb2.StorageElement:
     request = elements_pb2.GetStorageElementRequest(storage_element_id=storage_element_id)
-    answer = await admin.elements.GetStorageElement(request, **await admin.as_("alice"))
+    answer = await admin.elements.GetStorageElement(request, **await admin.as_("admin"))
     element: elements_pb2.StorageElement = answer.element
     return element
 

@@ -14,8 +14,6 @@ from artstore.v1 import (
     operations_pb2_grpc,
     server_pb2,
     server_pb2_grpc,
-    tokens_pb2,
-    tokens_pb2_grpc,
 )
 from tests.support.running_admin import RunningAdmin, code_of
 
@@ -66,11 +64,6 @@ async def test_what_later_versions_fill_is_unimplemented_and_says_so(
 async def test_what_servers_tell_each_other_later_is_unimplemented(
     shared_admin: RunningAdmin,
 ) -> None:
-    stub: Any = tokens_pb2_grpc.TokenServiceStub(shared_admin.channel)
-    call = stub.ListSuspensions(
-        tokens_pb2.ListSuspensionsRequest(), **await shared_admin.as_("storage-se-01")
-    )
-    assert await code_of(call) is grpc.StatusCode.UNIMPLEMENTED
     audit: Any = audit_pb2_grpc.AuditServiceStub(shared_admin.channel)
     export = audit.ExportAuditEvents(
         audit_pb2.ExportAuditEventsRequest(), **await shared_admin.as_("auditor")

@@ -11,8 +11,8 @@ from mesh.server.server import MeshServer
 from tests.integration.feed.small_mesh import small_mesh
 
 # Of every server, of every server but admin, and of those with followers.
-ALL = ["event loop lag", "health", "signing keys"]
-LINKED = ["own access token", "tokens for elements"]
+ALL = ["calls of suspended accounts", "event loop lag", "health", "signing keys", "suspensions"]
+LINKED = ["own access token", "renewal of an ended token", "tokens for elements"]
 FOLLOWING = ["change hints"]
 
 

@@ -174,7 +174,7 @@ async def test_a_write_of_an_earlier_version_is_told_without_an_origin(
 
 async def test_a_resumed_upload_is_of_who_commits_it(element: MemoryElement) -> None:
     opened = await element.intake.start(a_header(), ALICE)
-    await element.resumable.commit(opened.upload_id, opened.token, 0, None, by=BY_BOB)
+    await element.resumable.commit(opened.upload_id, opened.token, ALICE, 0, None, by=BY_BOB)
     assert await told(element) == [(1, BY_BOB)]
 
 
@@ -183,7 +183,7 @@ async def late_sidecar(element: MemoryElement, opened: StartedUpload, by: Origin
     element.calls.fail("read_sidecar", SILENT)
     element.calls.lose_answer("write_sidecar", SILENT)
     with pytest.raises(SidecarUncertain):
-        await element.resumable.commit(opened.upload_id, opened.token, 0, None, by=by)
+        await element.resumable.commit(opened.upload_id, opened.token, ALICE, 0, None, by=by)
     element.calls.mend()
     (path,) = [one for one in element.memory.files if one.endswith(SIDECAR_SUFFIX)]
     sent = element.memory.files.pop(path)
@@ -195,7 +195,7 @@ async def test_an_upload_that_arrives_after_its_abort_is_of_who_committed_it(
 ) -> None:
     opened = await element.intake.start(a_header(), ALICE)
     arrives = await late_sidecar(element, opened, BY_BOB)
-    await element.resumable.abort(opened.upload_id, opened.token)
+    await element.resumable.abort(opened.upload_id, opened.token, ALICE)
     arrives()
     await element.replay.all()
     assert await told(element) == [(1, BY_BOB)]
@@ -208,7 +208,7 @@ async def test_an_upload_that_arrives_late_is_not_of_who_tried_after_and_sent_no
     arrives = await late_sidecar(element, opened, BY_BOB)
     element.calls.fail("stage.place", SILENT)
     with pytest.raises(Unavailable):
-        await element.resumable.commit(opened.upload_id, opened.token, 0, None, by=BY_ALICE)
+        await element.resumable.commit(opened.upload_id, opened.token, ALICE, 0, None, by=BY_ALICE)
     element.calls.mend()
     arrives()
     await element.replay.all()
