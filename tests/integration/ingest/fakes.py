@@ -126,7 +126,7 @@ class PlacedElement(FakeElement):
 
     async def StartUpload(self, request: Any, context: Any) -> Any:
         self.headers.append(request.header)
-        self.endpoint = self.report.endpoint
+        self.endpoint = self.endpoint or self.report.endpoint
         return await super().StartUpload(request, context)
 
     async def note(self, call: str, context: Any) -> None:

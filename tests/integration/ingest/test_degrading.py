@@ -116,6 +116,17 @@ async def test_whoever_has_an_elements_name_and_store_elsewhere_gets_nothing(
     assert set(first.peers) == {"ingest-server"}
 
 
+async def test_clients_are_sent_where_an_element_was_admitted_whatever_it_says(
+    ingest: IngestUnderTest, element: Any
+) -> None:
+    first = await element("se-01")
+    first.endpoint = "10.9.9.9:8010"
+    await ingest.announce(first)
+    request = uploads_pb2.StartUploadRequest(header={"original_filename": "a.bin"})
+    opened = await ingest.stub.StartUpload(request, metadata=ingest.bearer(), timeout=10)
+    assert opened.endpoint == first.report.endpoint
+
+
 async def test_an_element_is_called_where_it_was_admitted_from_then_on(
     ingest: IngestUnderTest, element: Any
 ) -> None:
