@@ -18,7 +18,6 @@ from admin_server.rpc.accounts import AccountServicer
 from admin_server.rpc.elements import ElementServicer
 from admin_server.rpc.lifecycle import LifecycleServicer
 from admin_server.rpc.registry import FileRegistryServicer
-from admin_server.rpc.tokens import TokenServicer
 from admin_server.settings import AdminSettings
 from admin_server.wiring.access import Access, wire_access
 from admin_server.wiring.health import wire_health
@@ -48,7 +47,7 @@ async def build(settings: AdminSettings, now: Clock = utc_now) -> AsyncIterator[
     database = PreparedDatabase(settings.admin_database_url)
     access = await wire_access(settings, database, now=now)
     elements = wire_elements(database, access.keys, now=now)
-    token = OwnToken(access.issuer, settings.client_id or "admin", now=now)
+    token = OwnToken(access.issuer, settings.client_id or "admin-server", now=now)
     registry = wire_registry(settings, elements, token)
     server = MeshServer(settings, access.verifier, name="admin", kind=ServerKind.SERVER_KIND_ADMIN)
     _serve(server, access, elements, registry)
@@ -85,7 +84,7 @@ def _serve(
     server: MeshServer, access: Access, elements: RegisteredElements, registry: Registry
 ) -> None:
     servicers = {
-        "TokenService": TokenServicer(access.login, access.issuer, access.keys, access.refused),
+        "TokenService": access.token_servicer(),
         "ServiceAccountService": AccountServicer(access.directory),
         "StorageElementService": ElementServicer(elements),
         "FileRegistryService": FileRegistryServicer(registry.files),

@@ -9,6 +9,7 @@ import importlib
 import typing
 
 if typing.TYPE_CHECKING:
+    from artstore_client.accounts import AccountCalls, KeyCalls
     from artstore_client.cache import CacheCalls
     from artstore_client.calls.waiting import Waiting
     from artstore_client.client import Client
@@ -32,11 +33,17 @@ if typing.TYPE_CHECKING:
         Unimplemented,
     )
     from artstore_client.results import DownloadedFile, ElementReport, Progress, UploadedFile
-    from artstore_client.sync import SyncCacheCalls, SyncClient
+    from artstore_client.sync import (
+        SyncAccountCalls,
+        SyncCacheCalls,
+        SyncClient,
+        SyncKeyCalls,
+    )
     from artstore_client.uploads.sources import UploadSource
 
 __all__ = [
     "Aborted",
+    "AccountCalls",
     "AlreadyExists",
     "ArtStoreError",
     "CacheCalls",
@@ -49,14 +56,17 @@ __all__ = [
     "FailedPrecondition",
     "Internal",
     "InvalidArgument",
+    "KeyCalls",
     "NotFound",
     "OutOfRange",
     "PermissionDenied",
     "Progress",
     "ResourceExhausted",
     "SourceChanged",
+    "SyncAccountCalls",
     "SyncCacheCalls",
     "SyncClient",
+    "SyncKeyCalls",
     "Unauthenticated",
     "Unavailable",
     "Unimplemented",
@@ -68,6 +78,7 @@ __all__ = [
 # Imported when they are asked for: the command must heed Ctrl-C before half a second of imports.
 _HOMES = {
     "Aborted": "errors",
+    "AccountCalls": "accounts",
     "AlreadyExists": "errors",
     "ArtStoreError": "errors",
     "CacheCalls": "cache",
@@ -80,14 +91,17 @@ _HOMES = {
     "FailedPrecondition": "errors",
     "Internal": "errors",
     "InvalidArgument": "errors",
+    "KeyCalls": "accounts",
     "NotFound": "errors",
     "OutOfRange": "errors",
     "PermissionDenied": "errors",
     "Progress": "results",
     "ResourceExhausted": "errors",
     "SourceChanged": "errors",
+    "SyncAccountCalls": "sync",
     "SyncCacheCalls": "sync",
     "SyncClient": "sync",
+    "SyncKeyCalls": "sync",
     "Unauthenticated": "errors",
     "Unavailable": "errors",
     "Unimplemented": "errors",

@@ -64,6 +64,11 @@ class Account:
         """Whether it is an ADMIN that may log in: one such is always left."""
         return self.role is Role.ADMIN and not self.suspended
 
+    @property
+    def governs_all(self) -> bool:
+        """Whether it is one of all namespaces: of these, too, one is always left."""
+        return self.governs and ALL_NAMESPACES in self.writable
+
     def as_caller(self) -> Caller:
         """Who calls with a token that it would be given now."""
         return Caller(

@@ -134,7 +134,7 @@ async def make_missing(
             rotated_at=created_at,
         )
         secret_hash = await hasher.hash(wanted.client_secret.get_secret_value())
-        async with table.alone(created_at) as change:
+        async with table.alone(now) as change:
             if await change.find(account.client_id) is None:
                 await change.insert(account, secret_hash)
                 made.append(account.client_id)

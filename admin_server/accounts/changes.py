@@ -9,7 +9,7 @@ from typing import Any
 from admin_server.accounts import suspensions
 from admin_server.accounts.account import Account
 from admin_server.accounts.rows import ACCOUNT, account_of
-from admin_server.accounts.suspensions import LONGEST_TOKEN_LIFE
+from admin_server.accounts.suspensions import LONGEST_TOKEN_LIFE, UNDER_WAY
 from mesh.identity.caller import Role
 
 
@@ -32,13 +32,12 @@ class AccountChange:
         )
         return None if row is None else account_of(row)
 
-    async def governors(self) -> list[str]:
-        """ADMINs that are not suspended."""
+    async def admins(self) -> list[Account]:
+        """All of role ADMIN."""
         rows = await self._connection.fetch(
-            "SELECT client_id FROM service_accounts WHERE role = $1 AND NOT suspended",
-            Role.ADMIN.value,
+            f"SELECT {ACCOUNT} FROM service_accounts WHERE role = $1", Role.ADMIN.value
         )
-        return [row["client_id"] for row in rows]
+        return [account_of(row) for row in rows]
 
     async def is_ended(self, client_id: str) -> bool:
         """Whether every token of that name is refused: the account is suspended or deleted."""
@@ -109,14 +108,15 @@ class AccountChange:
         return await self._written(client_id)
 
     async def end_tokens(self, account: Account) -> None:
-        """Refuse every token that the account was given so far."""
+        """Refuse every token that the account was given so far, or is given at this moment."""
+        end = self.now + UNDER_WAY
         await self._connection.execute(
             "UPDATE service_accounts SET tokens_after = $2 WHERE client_id = $1",
             account.client_id,
-            self.now,
+            end,
         )
         if not account.suspended:
-            await suspensions.end_tokens(self._connection, account.client_id, self.now)
+            await suspensions.end_tokens(self._connection, account.client_id, end)
 
     async def suspend(self, client_id: str) -> Account:
         """No tokens for the account, and none that it has is good."""
@@ -139,7 +139,7 @@ class AccountChange:
         await self._connection.execute(
             "DELETE FROM service_accounts WHERE client_id = $1", client_id
         )
-        await suspensions.end_tokens(self._connection, client_id, self.now)
+        await suspensions.end_tokens(self._connection, client_id, self.now + UNDER_WAY)
 
     async def _set_suspended(self, client_id: str, *, suspended: bool) -> None:
         await self._connection.execute(

@@ -81,7 +81,7 @@ class AccountDirectory:
         _check(account)
         secret = new_secret()
         secret_hash = await self._hasher.hash(secret)
-        async with self._table.alone(now) as accounts:
+        async with self._table.alone(self._now) as accounts:
             for who in await _both(accounts, giver):
                 authority.check_governs(who, account)
                 authority.check_gives(who, limits.whole())
@@ -123,7 +123,7 @@ class AccountDirectory:
             FailedPrecondition: no ADMIN would be left.
         """
         _require_name(client_id)
-        async with self._table.alone(self._now()) as accounts:
+        async with self._table.alone(self._now) as accounts:
             before = await _governed(accounts, giver, client_id)
             after = change(before)
             _check(after)
@@ -146,7 +146,7 @@ class AccountDirectory:
             FailedPrecondition: no ADMIN would be left.
         """
         _require_name(client_id)
-        async with self._table.alone(self._now()) as accounts:
+        async with self._table.alone(self._now) as accounts:
             before = await _governed(accounts, giver, client_id)
             await _check_left(accounts, before, None)
             await accounts.delete(client_id)
@@ -170,10 +170,10 @@ class AccountDirectory:
         _require_name(client_id)
         secret = new_secret()
         secret_hash = await self._hasher.hash(secret)
-        now = self._now()
-        old_ends_at = now + timedelta(seconds=overlap_seconds) if overlap_seconds else None
-        async with self._table.alone(now) as accounts:
+        overlap = timedelta(seconds=overlap_seconds)
+        async with self._table.alone(self._now) as accounts:
             before = await _governed(accounts, giver, client_id)
+            old_ends_at = accounts.now + overlap if overlap else None
             account = await accounts.change_secret(client_id, secret_hash, old_ends_at=old_ends_at)
             if old_ends_at is None:
                 await accounts.end_tokens(before)
@@ -193,7 +193,7 @@ class AccountDirectory:
             FailedPrecondition: it is the last ADMIN: nobody could lift the suspension.
         """
         _require_name(client_id)
-        async with self._table.alone(self._now()) as accounts:
+        async with self._table.alone(self._now) as accounts:
             before = await _governed(accounts, giver, client_id)
             await _check_left(accounts, before, replace(before, suspended=True))
             account = await accounts.suspend(client_id)
@@ -207,7 +207,7 @@ class AccountDirectory:
             NotFound: no such account.
         """
         _require_name(client_id)
-        async with self._table.alone(self._now()) as accounts:
+        async with self._table.alone(self._now) as accounts:
             before = await _governed(accounts, giver, client_id)
             account = await accounts.resume(before) if before.suspended else before
         _log.info("account resumed", client_id=client_id, by=giver.subject)
@@ -241,17 +241,23 @@ async def _both(accounts: AccountChange, giver: Caller) -> list[Caller]:
 
 
 async def _check_left(accounts: AccountChange, before: Account, after: Account | None) -> None:
-    """
+    """Check that an ADMIN is left who may log in, and one of all namespaces if there was one.
+
     Raises:
-        FailedPrecondition: no ADMIN that may log in would be left.
+        FailedPrecondition: none would be.
     """
-    if not before.governs or (after is not None and after.governs):
-        return
-    if await accounts.governors() == [before.client_id]:
-        raise FailedPrecondition(
-            f"{before.client_id} is the last ADMIN that is not suspended; make another one first",
-            reason="LAST_ADMIN",
-        )
+    left = [one for one in await accounts.admins() if one.client_id != before.client_id]
+    left += [] if after is None else [after]
+    if before.governs and not any(one.governs for one in left):
+        raise _last_admin(before, "ADMIN that is not suspended")
+    if before.governs_all and not any(one.governs_all for one in left):
+        raise _last_admin(before, "ADMIN of all namespaces that is not suspended")
+
+
+def _last_admin(account: Account, what: str) -> FailedPrecondition:
+    return FailedPrecondition(
+        f"{account.client_id} is the last {what}; make another one first", reason="LAST_ADMIN"
+    )
 
 
 def _check(account: Account) -> None:

@@ -17,6 +17,9 @@ from mesh.postgres.database import Database
 # The longest that ARTSTORE_TOKEN_SECONDS can say, and what clocks may differ.
 LONGEST_TOKEN_LIFE = timedelta(days=1, minutes=5)
 
+# A login that reads the account while its tokens are ended gets one that is ended, too.
+UNDER_WAY = timedelta(seconds=1)
+
 _STANDING = "(ends_at IS NULL OR ends_at > $1)"
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime
 
 from admin_server.accounts.account import Account, Credentials
 from admin_server.accounts.changes import AccountChange
 from admin_server.accounts.rows import ACCOUNT, account_of
+from admin_server.clock import Clock
 from mesh.postgres.database import Database
 
 
@@ -45,11 +45,11 @@ class AccountTable:
         return [account_of(row) for row in rows], int(total)
 
     @asynccontextmanager
-    async def alone(self, now: datetime) -> AsyncIterator[AccountChange]:
+    async def alone(self, now: Clock) -> AsyncIterator[AccountChange]:
         """Change accounts while no other admin does: all that is done in the block, or nothing.
 
         Two that remove each other take turns here. Logins go on meanwhile.
         """
         async with self._database.transaction() as connection:
             await connection.execute("LOCK TABLE service_accounts IN SHARE ROW EXCLUSIVE MODE")
-            yield AccountChange(connection, now)
+            yield AccountChange(connection, now())

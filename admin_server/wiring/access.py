@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from datetime import timedelta
 
 from admin_server.accounts.attempts import WrongAttempts
 from admin_server.accounts.directory import AccountDirectory
@@ -16,6 +17,7 @@ from admin_server.clock import Clock
 from admin_server.keys.issuer import TokenIssuer
 from admin_server.keys.rotation import KeyRotation
 from admin_server.keys.table import KeyTable
+from admin_server.rpc.tokens import TokenServicer
 from admin_server.settings import AdminSettings
 from mesh.identity.suspensions import Suspensions
 from mesh.identity.tokens import KeySet, TokenVerifier
@@ -32,7 +34,7 @@ class Access:
         directory: accounts, as admins see them.
         login: checks secrets.
         issuer: signs tokens.
-        keys: what they are verified with.
+        rotation: changes the keys that sign.
         verifier: verifies them, and knows whose are refused all the same.
         refused: whose those are, and everybody's list of them.
     """
@@ -41,9 +43,18 @@ class Access:
     directory: AccountDirectory
     login: Login
     issuer: TokenIssuer
-    keys: KeySet
+    rotation: KeyRotation
     verifier: TokenVerifier
     refused: RefusedAccounts
+
+    @property
+    def keys(self) -> KeySet:
+        """What tokens are verified with."""
+        return self.verifier.keys
+
+    def token_servicer(self) -> TokenServicer:
+        """TokenService, over all of this."""
+        return TokenServicer(self.login, self.issuer, self.rotation, self.keys, self.refused)
 
     async def close(self) -> None:
         """Let go of threads and connections."""
@@ -54,7 +65,12 @@ class Access:
 async def wire_access(settings: AdminSettings, database: Database, *, now: Clock) -> Access:
     """Reads what is kept in files, keys and suspensions; the rest asks for nothing yet."""
     hasher, accounts = SecretHasher(), AccountTable(database)
-    rotation = KeyRotation(KeyTable(database), rotation=settings.key_rotation, now=now)
+    rotation = KeyRotation(
+        KeyTable(database),
+        rotation=settings.key_rotation,
+        token_life=timedelta(seconds=settings.token_seconds),
+        now=now,
+    )
     suspensions = await asyncio.to_thread(Suspensions, settings.suspensions_file)
     redis = open_redis(settings.redis_url) if settings.redis_url else None
     keys = await asyncio.to_thread(KeySet, settings.keys_file, rotation.jwks, waits=True)
@@ -63,7 +79,7 @@ async def wire_access(settings: AdminSettings, database: Database, *, now: Clock
         directory=AccountDirectory(accounts, hasher, now=now),
         login=Login(accounts, hasher, WrongAttempts(), now=now),
         issuer=TokenIssuer(rotation, lifetime_seconds=settings.token_seconds, now=now),
-        keys=keys,
+        rotation=rotation,
         verifier=TokenVerifier(keys, suspensions=suspensions),
         refused=RefusedAccounts(SuspensionTable(database), suspensions, redis, now=now),
     )

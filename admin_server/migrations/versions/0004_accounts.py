@@ -1,4 +1,4 @@
-"""Accounts whose tokens are refused; limits of accounts."""
+"""Accounts whose tokens are refused; limits of accounts; when keys that were replaced end."""
 
 from alembic import op
 
@@ -32,10 +32,12 @@ def upgrade() -> None:
             ADD COLUMN limit_calls integer
         """
     )
+    op.execute("ALTER TABLE signing_keys ADD COLUMN verifies_until timestamptz")
 
 
 def downgrade() -> None:
     """Drop them."""
+    op.execute("ALTER TABLE signing_keys DROP COLUMN verifies_until")
     op.execute(
         """
         ALTER TABLE service_accounts

@@ -28,6 +28,9 @@ if _version_not_supported:
 class ServiceAccountServiceStub:
     """Accounts. Roles: ADMIN; get and list also AUDITOR.
 
+    An ADMIN who may log in is always left, and one of all namespaces: what would leave none is
+    FAILED_PRECONDITION, reason LAST_ADMIN.
+
     An account gives only what it has: an ADMIN makes, changes and removes accounts whose namespaces
     lie within its own; servers' accounts concern all namespaces and take `*`. Beyond that:
     PERMISSION_DENIED, reason NAMESPACE. Who was suspended or deleted a moment ago changes nothing any
@@ -85,6 +88,9 @@ class ServiceAccountServiceStub:
 
 class ServiceAccountServiceServicer:
     """Accounts. Roles: ADMIN; get and list also AUDITOR.
+
+    An ADMIN who may log in is always left, and one of all namespaces: what would leave none is
+    FAILED_PRECONDITION, reason LAST_ADMIN.
 
     An account gives only what it has: an ADMIN makes, changes and removes accounts whose namespaces
     lie within its own; servers' accounts concern all namespaces and take `*`. Beyond that:
@@ -216,6 +222,9 @@ def add_ServiceAccountServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class ServiceAccountService:
     """Accounts. Roles: ADMIN; get and list also AUDITOR.
+
+    An ADMIN who may log in is always left, and one of all namespaces: what would leave none is
+    FAILED_PRECONDITION, reason LAST_ADMIN.
 
     An account gives only what it has: an ADMIN makes, changes and removes accounts whose namespaces
     lie within its own; servers' accounts concern all namespaces and take `*`. Beyond that:

@@ -29,6 +29,9 @@ GRPC_VERSION: str
 class ServiceAccountServiceStub:
     """Accounts. Roles: ADMIN; get and list also AUDITOR.
 
+    An ADMIN who may log in is always left, and one of all namespaces: what would leave none is
+    FAILED_PRECONDITION, reason LAST_ADMIN.
+
     An account gives only what it has: an ADMIN makes, changes and removes accounts whose namespaces
     lie within its own; servers' accounts concern all namespaces and take `*`. Beyond that:
     PERMISSION_DENIED, reason NAMESPACE. Who was suspended or deleted a moment ago changes nothing any
@@ -80,6 +83,9 @@ class ServiceAccountServiceStub:
 class ServiceAccountServiceAsyncStub(ServiceAccountServiceStub):
     """Accounts. Roles: ADMIN; get and list also AUDITOR.
 
+    An ADMIN who may log in is always left, and one of all namespaces: what would leave none is
+    FAILED_PRECONDITION, reason LAST_ADMIN.
+
     An account gives only what it has: an ADMIN makes, changes and removes accounts whose namespaces
     lie within its own; servers' accounts concern all namespaces and take `*`. Beyond that:
     PERMISSION_DENIED, reason NAMESPACE. Who was suspended or deleted a moment ago changes nothing any
@@ -126,6 +132,9 @@ class ServiceAccountServiceAsyncStub(ServiceAccountServiceStub):
 
 class ServiceAccountServiceServicer(metaclass=_abc_1.ABCMeta):
     """Accounts. Roles: ADMIN; get and list also AUDITOR.
+
+    An ADMIN who may log in is always left, and one of all namespaces: what would leave none is
+    FAILED_PRECONDITION, reason LAST_ADMIN.
 
     An account gives only what it has: an ADMIN makes, changes and removes accounts whose namespaces
     lie within its own; servers' accounts concern all namespaces and take `*`. Beyond that:
