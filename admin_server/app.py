@@ -18,7 +18,6 @@ from admin_server.rpc.accounts import AccountServicer
 from admin_server.rpc.elements import ElementServicer
 from admin_server.rpc.lifecycle import LifecycleServicer
 from admin_server.rpc.registry import FileRegistryServicer
-from admin_server.rpc.tokens import TokenServicer
 from admin_server.settings import AdminSettings
 from admin_server.wiring.access import Access, wire_access
 from admin_server.wiring.health import wire_health
@@ -83,9 +82,7 @@ def _serve(
     server: MeshServer, access: Access, elements: RegisteredElements, registry: Registry
 ) -> None:
     servicers = {
-        "TokenService": TokenServicer(
-            access.login, access.issuer, access.rotation, access.keys, access.refused
-        ),
+        "TokenService": access.token_servicer(),
         "ServiceAccountService": AccountServicer(access.directory),
         "StorageElementService": ElementServicer(
             elements, Creation(elements, access.directory, access.bindings)

@@ -18,6 +18,7 @@ from admin_server.clock import Clock
 from admin_server.keys.issuer import TokenIssuer
 from admin_server.keys.rotation import KeyRotation
 from admin_server.keys.table import KeyTable
+from admin_server.rpc.tokens import TokenServicer
 from admin_server.settings import AdminSettings
 from mesh.identity.suspensions import Suspensions
 from mesh.identity.tokens import KeySet, TokenVerifier
@@ -36,7 +37,6 @@ class Access:
         login: checks secrets.
         issuer: signs tokens.
         rotation: changes the keys that sign.
-        keys: what they are verified with.
         verifier: verifies them, and knows whose are refused all the same.
         refused: whose those are, and everybody's list of them.
     """
@@ -47,9 +47,17 @@ class Access:
     login: Login
     issuer: TokenIssuer
     rotation: KeyRotation
-    keys: KeySet
     verifier: TokenVerifier
     refused: RefusedAccounts
+
+    @property
+    def keys(self) -> KeySet:
+        """What tokens are verified with."""
+        return self.verifier.keys
+
+    def token_servicer(self) -> TokenServicer:
+        """TokenService, over all of this."""
+        return TokenServicer(self.login, self.issuer, self.rotation, self.keys, self.refused)
 
     async def close(self) -> None:
         """Let go of threads and connections."""
@@ -76,7 +84,6 @@ async def wire_access(settings: AdminSettings, database: Database, *, now: Clock
         login=Login(accounts, hasher, WrongAttempts(), now=now),
         issuer=TokenIssuer(rotation, lifetime_seconds=settings.token_seconds, now=now),
         rotation=rotation,
-        keys=keys,
         verifier=TokenVerifier(keys, suspensions=suspensions),
         refused=RefusedAccounts(SuspensionTable(database), suspensions, redis, now=now),
     )

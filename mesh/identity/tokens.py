@@ -222,7 +222,7 @@ class TokenVerifier:
         suspensions: Suspensions | None = None,
     ) -> None:
         self.suspensions = Suspensions() if suspensions is None else suspensions
-        self._keys = keys
+        self.keys = keys
         self._now = now
         self._own_audience = audience_of(element_id) if element_id else ""
         self._audiences = [name for name in (AUDIENCE, self._own_audience) if name]
@@ -231,9 +231,9 @@ class TokenVerifier:
 
     def cached(self, raw: str) -> Caller | None:
         """The caller of a token verified before and still valid, else None."""
-        if self._cached_version != self._keys.version:
+        if self._cached_version != self.keys.version:
             self._cached.clear()
-            self._cached_version = self._keys.version
+            self._cached_version = self.keys.version
             return None
         found = self._cached.get(raw)
         if found is None or found[1] <= self._now():
@@ -282,7 +282,7 @@ class TokenVerifier:
                 f"not an access token: its typ is not {TOKEN_TYPE}", reason="TOKEN_TYPE"
             )
         kid = header.get("kid")
-        key = await self._keys.refresh_for(kid) if isinstance(kid, str) and kid else None
+        key = await self.keys.refresh_for(kid) if isinstance(kid, str) and kid else None
         if key is None or key.algorithm_name != header["alg"]:
             raise Unauthenticated(
                 "access token is signed with an unknown key; get a new one", reason="TOKEN_KEY"
