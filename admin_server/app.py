@@ -21,12 +21,12 @@ from admin_server.rpc.registry import FileRegistryServicer
 from admin_server.rpc.tokens import TokenServicer
 from admin_server.settings import AdminSettings
 from admin_server.wiring.access import Access, wire_access
+from admin_server.wiring.audit import wire_audit
 from admin_server.wiring.health import wire_health
-from admin_server.wiring.registry import Registry, follow, keep_tables, wire_elements, wire_registry
+from admin_server.wiring.registry import Registry, start_following, wire_elements, wire_registry
 from artstore.v1.server_pb2 import ServerKind
 from mesh.concurrency.background import Background
 from mesh.errors import Unavailable
-from mesh.follower.hints import wake_on_hints
 from mesh.identity.tokens import KeySet, TokenVerifier
 from mesh.operations import Operations
 from mesh.operations.servicer import serve_operations
@@ -53,6 +53,8 @@ async def build(settings: AdminSettings, now: Clock = utc_now) -> AsyncIterator[
     server = MeshServer(
         settings, TokenVerifier(access.keys), name="admin", kind=ServerKind.SERVER_KIND_ADMIN
     )
+    audit = wire_audit(settings, database)
+    audit.serve(server)
     _serve(server, access, elements, registry)
     answers = partial(database.fetchval, "SELECT 1", timeout=1.0)
     server.needs("postgresql", answers)
@@ -68,10 +70,9 @@ async def build(settings: AdminSettings, now: Clock = utc_now) -> AsyncIterator[
     try:
         async with Background() as background:
             await prepare_in(background, prepare)
-            _start(background, database, access.keys, elements, registry)
-            if settings.redis_url:
-                hints = partial(wake_on_hints, settings.redis_url, registry.fleet)
-                background.start("change hints", hints)
+            _start(background, access.keys, elements)
+            start_following(background, registry, database, redis_url=settings.redis_url)
+            audit.start(background)
             background.start("health", wire_health(server, answers, access.keys, elements).watch)
             yield server
         with suppress(Unavailable):
@@ -92,7 +93,6 @@ def _serve(
         "StorageElementService": ElementServicer(elements),
         "FileRegistryService": FileRegistryServicer(registry.files),
         "LifecycleService": LifecycleServicer(registry.holds),
-        "AuditService": Nothing(),
         "BackupService": Nothing(),
         "DrillService": Nothing(),
     }
@@ -102,18 +102,10 @@ def _serve(
     serve_operations(server, Operations())
 
 
-def _start(
-    background: Background,
-    database: PreparedDatabase,
-    keys: KeySet,
-    elements: RegisteredElements,
-    registry: Registry,
-) -> None:
+def _start(background: Background, keys: KeySet, elements: RegisteredElements) -> None:
     async def look() -> None:
         elements.look()
 
     background.start("signing keys", partial(repeat, keys.refresh, KEYS_SECONDS))
     background.start("storage elements", partial(repeat, elements.sync, SYNC_SECONDS))
     background.start("elements' health", partial(repeat, look, LOOK_SECONDS))
-    background.start("registry tables", partial(keep_tables, registry, database))
-    background.start("file registry", partial(follow, registry))

@@ -51,11 +51,9 @@ async def build(
         admin = await opened(link_to_admin(settings, background, now=clock.agreed))
         adapters = await opened(open_adapters(settings, clock))
         server = MeshServer(
-            settings,
-            admin.verifier,
-            name=settings.element_id,
-            kind=ServerKind.SERVER_KIND_STORAGE,
+            settings, admin.verifier, name=settings.element_id, kind=ServerKind.SERVER_KIND_STORAGE
         )
+        server.tell_refusals_to(admin.tell_refusals)
         wired = wire_element(
             settings,
             adapters,

@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 
 from admin_server.accounts.account import Account, Credentials
+from admin_server.audit.own import record
 from mesh.errors import FailedPrecondition
 from mesh.identity.caller import Role
 from mesh.postgres.database import Database
@@ -21,7 +22,10 @@ _CREDENTIALS = f"{_ACCOUNT}, secret_hash, previous_secret_hash, previous_valid_u
 
 
 class AccountTable:
-    """Reads and writes accounts; every call raises `Unavailable` while the database is down."""
+    """Reads and writes accounts; every call raises `Unavailable` while the database is down.
+
+    What is written is in the audit, by the same transaction.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -53,21 +57,32 @@ class AccountTable:
 
     async def insert(self, account: Account, secret_hash: str) -> bool:
         """Add an account; False, and nothing changed, if the name is taken."""
-        done = await self._database.execute(
-            f"INSERT INTO service_accounts ({_ACCOUNT}, secret_hash)"
-            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING",
-            account.client_id,
-            account.role.value,
-            list(account.namespaces),
-            list(account.read_namespaces),
-            account.description,
-            account.suspended,
-            account.created_at,
-            account.created_by,
-            account.rotated_at,
-            secret_hash,
-        )
-        return done == "INSERT 0 1"
+        async with self._database.transaction() as connection:
+            done = await connection.execute(
+                f"INSERT INTO service_accounts ({_ACCOUNT}, secret_hash)"
+                " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING",
+                account.client_id,
+                account.role.value,
+                list(account.namespaces),
+                list(account.read_namespaces),
+                account.description,
+                account.suspended,
+                account.created_at,
+                account.created_by,
+                account.rotated_at,
+                secret_hash,
+            )
+            made = bool(done == "INSERT 0 1")
+            if made:
+                await record(
+                    connection,
+                    "CreateServiceAccount",
+                    account.client_id,
+                    role=account.role,
+                    namespaces=account.namespaces,
+                    read_namespaces=account.read_namespaces or None,
+                )
+        return made
 
     async def change_secret(
         self,
@@ -78,7 +93,7 @@ class AccountTable:
         previous_valid_until: datetime | None,
     ) -> Account | None:
         """Take another secret; the old one stays good until then, or ends now if that is None."""
-        async with self._database.connection() as connection:
+        async with self._database.transaction() as connection:
             row = await connection.fetchrow(
                 f"""
                 UPDATE service_accounts
@@ -95,6 +110,13 @@ class AccountTable:
                 rotated_at,
                 previous_valid_until,
             )
+            if row is not None:
+                await record(
+                    connection,
+                    "RotateServiceAccount",
+                    client_id,
+                    previous_valid_until=previous_valid_until,
+                )
         return None if row is None else _account(row)
 
     async def set_suspended(self, client_id: str, suspended: bool) -> Account | None:
@@ -114,6 +136,9 @@ class AccountTable:
                     client_id,
                     suspended,
                 )
+                if row is not None:
+                    action = "SuspendServiceAccount" if suspended else "ResumeServiceAccount"
+                    await record(connection, action, client_id)
         return None if row is None else _account(row)
 
     async def update(
@@ -149,6 +174,16 @@ class AccountTable:
                 None if read_namespaces is None else list(read_namespaces),
                 description,
             )
+            if row is not None:
+                await record(
+                    connection,
+                    "UpdateServiceAccount",
+                    client_id,
+                    role=role,
+                    namespaces=namespaces,
+                    read_namespaces=read_namespaces,
+                    description=None if description is None else "changed",
+                )
         return None if row is None else _account(row)
 
     async def delete(self, client_id: str) -> bool:
@@ -162,7 +197,10 @@ class AccountTable:
             done = await connection.execute(
                 "DELETE FROM service_accounts WHERE client_id = $1", client_id
             )
-        return bool(done == "DELETE 1")
+            deleted = bool(done == "DELETE 1")
+            if deleted:
+                await record(connection, "DeleteServiceAccount", client_id)
+        return deleted
 
 
 async def _active_admins(connection: Any) -> list[str]:

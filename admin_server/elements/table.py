@@ -8,6 +8,7 @@ from datetime import datetime
 
 import asyncpg
 
+from admin_server.audit.own import record
 from admin_server.elements.element import RegisteredElement, Report
 from mesh.postgres.database import Database
 
@@ -29,7 +30,10 @@ _UPDATE = (
 
 
 class ElementTable:
-    """Reads and writes elements; every call raises `Unavailable` while the database is down."""
+    """Reads and writes elements; every call raises `Unavailable` while the database is down.
+
+    Registrations and decisions are in the audit, by the same transaction; reports are not.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -41,10 +45,18 @@ class ElementTable:
     async def register(self, report: Report, now: datetime) -> RegisteredElement:
         """Add the element if its id is new; answers what is there under that id."""
         async with self._database.transaction() as connection:
-            await connection.execute(_INSERT, *astuple(report), now, now)
+            done = await connection.execute(_INSERT, *astuple(report), now, now)
             row = await connection.fetchrow(
                 f"{_SELECT} WHERE storage_element_id = $1", report.storage_element_id
             )
+            if done == "INSERT 0 1":
+                await record(
+                    connection,
+                    "ReportStorageElement",
+                    report.storage_element_id,
+                    did="registered",
+                    store_id=report.store_id,
+                )
         return _element(row) if row is not None else RegisteredElement(report, now, now)
 
     async def write(self, elements: Iterable[RegisteredElement]) -> None:
@@ -55,12 +67,18 @@ class ElementTable:
 
     async def decide_priority(self, storage_element_id: str, priority: int) -> bool:
         """Note admin's decision; False if there is no such element."""
-        done = await self._database.execute(
-            "UPDATE storage_elements SET decided_priority = $2 WHERE storage_element_id = $1",
-            storage_element_id,
-            priority,
-        )
-        return done == "UPDATE 1"
+        async with self._database.transaction() as connection:
+            done = await connection.execute(
+                "UPDATE storage_elements SET decided_priority = $2 WHERE storage_element_id = $1",
+                storage_element_id,
+                priority,
+            )
+            decided = bool(done == "UPDATE 1")
+            if decided:
+                await record(
+                    connection, "UpdateStorageElement", storage_element_id, priority=priority
+                )
+        return decided
 
 
 def _element(row: asyncpg.Record) -> RegisteredElement:

@@ -8,6 +8,7 @@ from datetime import datetime
 import asyncpg
 import structlog
 
+from admin_server.audit.own import record
 from admin_server.keys.ring import KeyRing
 from admin_server.keys.signing_key import SigningKey, UnusableKey, signing_key_from_pem
 from mesh.postgres.database import Database
@@ -18,7 +19,10 @@ _log = structlog.stdlib.get_logger(__name__)
 
 
 class KeyTable:
-    """Reads and writes the keys; every call raises `Unavailable` while the database is down."""
+    """Reads and writes the keys; every call raises `Unavailable` while the database is down.
+
+    What is written is in the audit, by the same transaction.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -51,7 +55,14 @@ class KeyTable:
             await connection.execute(
                 "DELETE FROM signing_keys WHERE kid = ANY($1)", [key.kid for key in removed]
             )
-            return KeyRing(self._keys(await connection.fetch(_SELECT)))
+            found = KeyRing(self._keys(await connection.fetch(_SELECT)))
+            for key in added:
+                await record(
+                    connection, "RotateKeys", key.kid, did="made", signs_from=key.signs_from
+                )
+            for key in removed:
+                await record(connection, "RotateKeys", key.kid, did="removed")
+            return found
 
     def _keys(self, rows: Iterable[asyncpg.Record]) -> list[SigningKey]:
         keys: list[SigningKey] = []

@@ -8,8 +8,6 @@ import grpc
 import pytest
 
 from artstore.v1 import (
-    audit_pb2,
-    audit_pb2_grpc,
     operations_pb2,
     operations_pb2_grpc,
     server_pb2,
@@ -42,8 +40,6 @@ UNSERVED = [
     ("LifecycleService", "GetPolicy"),
     ("LifecycleService", "SetPolicy"),
     ("LifecycleService", "ListPolicies"),
-    ("AuditService", "ListAuditEvents"),
-    ("AuditService", "VerifyAuditEvents"),
     ("BackupService", "RunBackup"),
     ("BackupService", "ListBackups"),
     ("BackupService", "VerifyBackup"),
@@ -74,15 +70,6 @@ async def test_what_servers_tell_each_other_later_is_unimplemented(
         tokens_pb2.ListSuspensionsRequest(), **await shared_admin.as_("storage-se-01")
     )
     assert await code_of(call) is grpc.StatusCode.UNIMPLEMENTED
-    audit: Any = audit_pb2_grpc.AuditServiceStub(shared_admin.channel)
-    export = audit.ExportAuditEvents(
-        audit_pb2.ExportAuditEventsRequest(), **await shared_admin.as_("auditor")
-    )
-    assert await code_of(export.read()) is grpc.StatusCode.UNIMPLEMENTED
-    refusals = audit.RecordRefusals(
-        iter([audit_pb2.RecordRefusalsRequest()]), **await shared_admin.as_("storage-se-01")
-    )
-    assert await code_of(refusals) is grpc.StatusCode.UNIMPLEMENTED
 
 
 async def test_admin_describes_itself_and_has_no_operations(shared_admin: RunningAdmin) -> None:

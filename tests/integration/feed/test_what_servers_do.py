@@ -11,7 +11,7 @@ from mesh.server.server import MeshServer
 from tests.integration.feed.small_mesh import small_mesh
 
 # Of every server, of every server but admin, and of those with followers.
-ALL = ["event loop lag", "health", "signing keys"]
+ALL = ["event loop lag", "health", "refusals", "signing keys"]
 LINKED = ["own access token"]
 FOLLOWING = ["change hints"]
 
@@ -38,6 +38,7 @@ async def test_a_server_serves_needs_and_does_what_it_is_there_for(
             [
                 *ALL,
                 *FOLLOWING,
+                "audit's head",
                 "elements' health",
                 "file registry",
                 "registry tables",
