@@ -35,6 +35,7 @@ MAX_BATCH_FILE_IDS: Final = 1000
 MAX_CHANGE_TOKENS: Final = 1000
 
 MAX_REQUEST_ID_BYTES: Final = 128
+MAX_REASON_BYTES: Final = 200
 REQUEST_LIFE_SECONDS: Final = 7 * 24 * 3600
 """How long a request_id stands for its upload, and an idle upload stays open."""
 

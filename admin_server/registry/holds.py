@@ -14,17 +14,16 @@ from artstore.v1.storage_pb2_grpc import StorageServiceStub
 from artstore.v1.transfers_pb2 import Condition, HoldRequest, HoldResponse
 from artstore.v1.transfers_pb2_grpc import TransferServiceStub
 from mesh.calls.status import from_rpc_error
-from mesh.contract import CALLER_KEY
+from mesh.contract import CALLER_KEY, MAX_REASON_BYTES, REQUEST_ID_KEY
 from mesh.errors import ArtStoreError, InvalidArgument, NotFound, PermissionDenied, Unavailable
 from mesh.file_ids import canonical_file_id
-from mesh.identity.caller import Caller
+from mesh.identity.caller import Caller, current_request_id
 
 if TYPE_CHECKING:
     from artstore.v1.storage_pb2_grpc import StorageServiceAsyncStub
     from artstore.v1.transfers_pb2_grpc import TransferServiceAsyncStub
 
 CALL_SECONDS = 10.0
-MAX_REASON_BYTES = 200
 
 Metadata = Callable[[], Awaitable[Sequence[tuple[str, str]]]]
 
@@ -112,7 +111,11 @@ class Holds:
         raise silent or unknown
 
     async def _as(self, caller: Caller) -> tuple[tuple[str, str], ...]:
-        return (*await self._metadata(), (CALLER_KEY, caller.token))
+        return (
+            *await self._metadata(),
+            (CALLER_KEY, caller.token),
+            (REQUEST_ID_KEY, current_request_id.get()),
+        )
 
     def _to(self, element_id: str) -> grpc.aio.Channel:
         return self._channel(self._elements.get(element_id).report.endpoint)

@@ -56,6 +56,9 @@ ANONYMOUS = Caller(subject="anonymous", role=Role.ANONYMOUS)
 current_request_id: ContextVar[str] = ContextVar("artstore_request_id", default="")
 """The id of the call, in each log line and passed on; empty outside of calls."""
 
+current_file_id: ContextVar[str] = ContextVar("artstore_file_id", default="")
+"""Of the file that a call is about, for its line in the log, where no message of it says that."""
+
 _caller: ContextVar[Caller] = ContextVar("artstore_caller", default=ANONYMOUS)
 _upload_token: ContextVar[str] = ContextVar("artstore_upload_token", default="")
 

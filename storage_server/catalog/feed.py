@@ -10,9 +10,11 @@ import asyncpg
 
 from mesh.postgres.database import Database
 from storage_server.catalog.epoch import Epoch
+from storage_server.catalog.pending import origin_of
 from storage_server.catalog.rows import FileRow, columns, from_record
 from storage_server.catalog.tables import Tables
 from storage_server.domain.kinds import ChangeKind
+from storage_server.domain.origin import Origin
 
 SNAPSHOT_BATCH = 2000
 TRIM_BATCH = 10_000
@@ -36,7 +38,14 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A feed entry. `row` is the file as it is now; None when it has no row."""
+    """A feed entry.
+
+    Attributes:
+        row: the file as it is now; None when it has no row.
+        revision: that the change made; None when a row was dropped, and in an entry of an earlier
+            version, which also has no origin.
+        origin: whose change it was.
+    """
 
     sequence: int
     change_id: str
@@ -44,6 +53,8 @@ class Change:
     file_id: str
     changed_at: datetime
     row: FileRow | None
+    revision: int | None = None
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +118,8 @@ class Feed:
         """
         records = await self._database.fetch(
             f"SELECT h.epoch, h.seq AS head, e.sequence AS entry, e.change_id, e.kind,"
-            f" e.file_id AS subject, e.created_at AS changed_at, {columns('f')}"
+            " e.file_id AS subject, e.created_at AS changed_at, e.revision AS change_revision,"
+            f" e.cause, e.actor, e.request_id AS call_request_id, e.reason, {columns('f')}"
             f" FROM {self._tables.feed_head} h LEFT JOIN LATERAL"
             f" (SELECT * FROM {self._tables.feed} WHERE sequence > $1"
             "   ORDER BY sequence LIMIT $2) e ON true"
@@ -194,4 +206,6 @@ def _change(record: asyncpg.Record) -> Change:
         record["subject"],
         record["changed_at"],
         None if record["revision"] is None else from_record(record),
+        record["change_revision"],
+        origin_of(record),
     )

@@ -20,7 +20,7 @@ from storage_server.feed import (
     SnapshotBegins,
     SnapshotFiles,
 )
-from storage_server.rpc.messages import CHANGE_KINDS, file_message, timestamp
+from storage_server.rpc.messages import CHANGE_CAUSES, CHANGE_KINDS, file_message, timestamp
 from storage_server.writing.view import of_row
 
 # A batch is put into words in pieces, so that other calls have their turn between them.
@@ -100,7 +100,14 @@ def _change(change: Change, epoch: str, element_id: str) -> pb.Change:
         kind=kind,
         file_id=change.file_id,
         changed_at=timestamp(change.changed_at),
+        change_revision=change.revision,
     )
+    origin = change.origin
+    if origin is not None:
+        message.cause = CHANGE_CAUSES[origin.cause]
+        message.actor = origin.actor
+        message.request_id = origin.request_id
+        message.reason = origin.reason
     row = change.row
     # A row that went since was cleaned or purged: the follower asks for the file.
     if row is not None and kind != pb.CHANGE_KIND_DROPPED:

@@ -13,7 +13,7 @@ from artstore.v1 import changes_pb2, downloads_pb2, storage_pb2, types_pb2, uplo
 from artstore.v1.storage_pb2_grpc import StorageServiceServicer
 from mesh.contract import CHUNK_BYTES
 from mesh.errors import InvalidArgument, PermissionDenied, Unimplemented
-from mesh.identity.caller import Role, current_caller, current_upload_token
+from mesh.identity.caller import Role, current_caller, current_file_id, current_upload_token
 from storage_server.element.mode_change import ModeChange
 from storage_server.files.element_files import ElementFiles
 from storage_server.reporting.description import Description
@@ -28,6 +28,7 @@ from storage_server.rpc.messages import (
     optional,
     timestamp,
 )
+from storage_server.rpc.origins import of_this_call
 from storage_server.uploads.element_uploads import ElementUploads
 from storage_server.uploads.intake import Repeated
 
@@ -50,10 +51,13 @@ class StorageServicer(StorageServiceServicer):
         first = await upload_streams.first_message(context, "header")
         if not first.HasField("header"):
             raise InvalidArgument("the first message is not the header", field="header")
-        begun = await self.uploads.intake.begin(header_of(first.header), current_caller())
+        begun = await self.uploads.intake.begin(
+            header_of(first.header), current_caller(), by=of_this_call()
+        )
         if isinstance(begun, Repeated):
             view = begun.view
         else:
+            current_file_id.set(begun.file_id)
             view = await upload_streams.receive(begun, context, self.uploads.unbroken)
         return uploads_pb2.UploadResponse(
             file=self.answers.file(view), change_token=self.answers.token(view)
@@ -125,6 +129,7 @@ class StorageServicer(StorageServiceServicer):
             current_upload_token(),
             optional(request, "size_bytes"),
             optional(request, "sha256"),
+            by=of_this_call(),
             deadline=upload_streams.deadline_of(context),
         )
         return uploads_pb2.CommitUploadResponse(
@@ -212,6 +217,7 @@ class StorageServicer(StorageServiceServicer):
             request.file_id,
             changes_of(request),
             current_caller(),
+            by=of_this_call(),
             expected_revision=optional(request, "expected_revision"),
         )
         return storage_pb2.UpdateFileResponse(
@@ -225,6 +231,7 @@ class StorageServicer(StorageServiceServicer):
         view = await self.files.changes.delete(
             request.file_id,
             current_caller(),
+            by=of_this_call(),
             expected_revision=optional(request, "expected_revision"),
         )
         return storage_pb2.DeleteFileResponse(
@@ -240,6 +247,7 @@ class StorageServicer(StorageServiceServicer):
         view = await self.files.changes.undelete(
             request.file_id,
             current_caller(),
+            by=of_this_call(),
             expected_revision=optional(request, "expected_revision"),
         )
         return storage_pb2.UndeleteFileResponse(

@@ -24,6 +24,7 @@ from storage_server.catalog.port import FileCatalog
 from storage_server.catalog.uploads import UploadRow
 from storage_server.domain.file_id import new_file_id
 from storage_server.domain.naming import blob_path
+from storage_server.domain.origin import Origin
 from storage_server.element.clock import Clock
 from storage_server.uploads.header import Header, checked, describes, draft, require_new
 from storage_server.uploads.open_uploads import OpenUploads
@@ -85,8 +86,13 @@ class Intake:
         """File ids of the streamed uploads that have a stage, or are about to."""
         return frozenset(self._running) | self._opening
 
-    async def begin(self, header: Header, caller: Caller) -> StreamedUpload | Repeated:
+    async def begin(
+        self, header: Header, caller: Caller, *, by: Origin
+    ) -> StreamedUpload | Repeated:
         """Accept the header of a streamed upload: reserve its room, open its stage.
+
+        Args:
+            by: whose file it will be, for the feed.
 
         Raises:
             InvalidArgument, PermissionDenied, FailedPrecondition, ResourceExhausted,
@@ -94,7 +100,7 @@ class Intake:
         """
         header = self._checked(header, caller)
         if not header.request_id:
-            return await self._begin_stream(header, caller.subject)
+            return await self._begin_stream(header, caller.subject, by)
         key = (caller.subject, header.request_id)
         async with self._request_locks.hold(key):
             await self._take_over_stream(key, header)
@@ -103,7 +109,7 @@ class Intake:
                 return Repeated(view)
             if upload is not None:
                 await self._end_upload(upload)
-            stream = await self._begin_stream(header, caller.subject)
+            stream = await self._begin_stream(header, caller.subject, by)
             self._by_request[key] = stream
             return stream
 
@@ -201,7 +207,7 @@ class Intake:
             require_present(view)
         return view, upload
 
-    async def _begin_stream(self, header: Header, created_by: str) -> StreamedUpload:
+    async def _begin_stream(self, header: Header, created_by: str, by: Origin) -> StreamedUpload:
         parts = self._parts
         parts.element.require_creating()
         require_new(header)
@@ -218,7 +224,7 @@ class Intake:
             raise
         finally:
             self._opening.discard(sidecar.file_id)
-        stream = StreamedUpload(parts, header, sidecar, stage, on_end=self._ended)
+        stream = StreamedUpload(parts, header, sidecar, stage, by=by, on_end=self._ended)
         self._running[sidecar.file_id] = stream
         return stream
 

@@ -11,9 +11,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from mesh.errors import NotFound, PermissionDenied, Unavailable
+from mesh.identity.caller import current_file_id
 from mesh.paging import AskedPage
 from storage_server.catalog.uploads import UploadRow
 from storage_server.domain.naming import blob_path
+from storage_server.domain.origin import Origin
 from storage_server.domain.sidecar import FileState, Sidecar
 from storage_server.store.port import StagedState
 from storage_server.uploads.header import Header, check_declared, draft
@@ -71,6 +73,7 @@ class ResumableUploads:
             parts.space.release(upload_id)
             raise
         self._uploads.add(row, header, sidecar)
+        current_file_id.set(file_id)
         return StartedUpload(upload_id, token, row.touched_at + self._idle_for)
 
     async def open_for_file(self, header: Header, sidecar: Sidecar) -> StartedUpload:
@@ -120,11 +123,13 @@ class ResumableUploads:
         size_bytes: int | None,
         sha256: str | None,
         *,
+        by: Origin,
         deadline: float | None = None,
     ) -> FileView:
         """Make the file; committed before, it answers that file.
 
         Args:
+            by: who commits.
             deadline: see `make_file`.
 
         Raises:
@@ -132,7 +137,9 @@ class ResumableUploads:
         """
         check_declared(size_bytes, sha256)
         upload = await self._get(upload_id, token)
-        return await self._parts.unbroken.run(self._commit(upload, size_bytes, sha256, deadline))
+        return await self._parts.unbroken.run(
+            self._commit(upload, size_bytes, sha256, by, deadline)
+        )
 
     async def abort(self, upload_id: str, token: str) -> None:
         """End an upload and free its room; a committed file stays, an unknown id is fine."""
@@ -186,6 +193,7 @@ class ResumableUploads:
         if not hmac.compare_digest(_hashed(token), upload.row.token_hash):
             raise PermissionDenied("the upload's token is wrong", reason="UPLOAD_TOKEN")
         upload.active_at = time.monotonic()
+        current_file_id.set(upload.row.file_id)
         return upload
 
     async def _commit(
@@ -193,12 +201,13 @@ class ResumableUploads:
         upload: ResumableUpload,
         size_bytes: int | None,
         sha256: str | None,
+        by: Origin,
         deadline: float | None,
     ) -> FileView:
         await self._uploads.settle(upload)
         async with upload.turn:
             if not upload.state.is_file:
-                stored = await upload.commit(size_bytes, sha256, deadline=deadline)
+                stored = await upload.commit(size_bytes, sha256, by=by, deadline=deadline)
                 await self._uploads.finish(upload)
                 return stored
         return await self._file_of(upload)

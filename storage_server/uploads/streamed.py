@@ -10,6 +10,7 @@ import structlog
 
 from mesh.errors import ArtStoreError
 from storage_server.domain.kinds import ChangeKind
+from storage_server.domain.origin import Origin
 from storage_server.domain.sidecar import Sidecar
 from storage_server.store.port import SealedBlob, Stage
 from storage_server.uploads.chunks import new_bytes
@@ -40,6 +41,7 @@ class StreamedUpload:
         sidecar: Sidecar,
         stage: Stage,
         *,
+        by: Origin,
         on_end: Callable[[StreamedUpload], None],
     ) -> None:
         self.header = header
@@ -49,6 +51,7 @@ class StreamedUpload:
         self.active_at = time.monotonic()
         self._parts = parts
         self._stage = stage
+        self._by = by
         self._on_end = on_end
         self._end = asyncio.Event()
 
@@ -137,7 +140,8 @@ class StreamedUpload:
     async def _make_file(
         self, check: Callable[[SealedBlob], None], deadline: float | None
     ) -> FileView:
-        async with self._parts.writing.begin(self.sidecar, ChangeKind.CREATED) as write:
+        begun = self._parts.writing.begin(self.sidecar, ChangeKind.CREATED, by=self._by)
+        async with begun as write:
             try:
                 await make_file(write, self._stage, self.sidecar, check, deadline=deadline)
             except SidecarUncertain:

@@ -21,6 +21,7 @@ from mesh.calls.status import (
 from mesh.contract import REQUEST_ID_KEY
 from mesh.errors import ArtStoreError, Unimplemented
 from mesh.server.interceptors.wrapping import Call, Proceed
+from mesh.server.redaction import without_quotes
 
 # Before a refusal the client's stream is read on for a little: `draining` says why.
 DRAIN_BYTES = 8 * 1024 * 1024
@@ -63,7 +64,7 @@ def _cause_of(error: ArtStoreError) -> str:
     """What lies behind `error`: for the log only, it may name addresses and queries."""
     cause = error.__cause__
     if isinstance(cause, grpc.aio.AioRpcError):
-        return f"{cause.code().name}: {cause.details()}"
+        return f"{cause.code().name}: {without_quotes(cause.details() or '')}"
     return repr(cause) if cause is not None else ""
 
 
@@ -95,7 +96,7 @@ async def _abort(
     level: int,
     trailing: tuple[tuple[str, bytes], ...],
 ) -> None:
-    call.code, call.details, call.level = code, message[:256], level
+    call.code, call.details, call.level = code, without_quotes(message), level
     if call.request_streaming:
         await drain(
             call.context.read,

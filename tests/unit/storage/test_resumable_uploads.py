@@ -28,6 +28,7 @@ from storage_server.uploads.resumable_uploads import StartedUpload
 from storage_server.writing.recording import SidecarUncertain
 from storage_server.writing.view import FileView
 from tests.support.memory_element import ALICE, LONG_AGO, MemoryElement, a_header
+from tests.support.origins import BY_ALICE
 
 SILENT = Unavailable("the store is silent", reason="STORAGE_DOWN")
 LOST = Unavailable("gone")
@@ -58,7 +59,7 @@ async def commit(
     size: int | None = None,
     sha256: str | None = None,
 ) -> FileView:
-    return await element.resumable.commit(opened.upload_id, opened.token, size, sha256)
+    return await element.resumable.commit(opened.upload_id, opened.token, size, sha256, by=BY_ALICE)
 
 
 async def abort(element: MemoryElement, opened: StartedUpload) -> None:
@@ -281,7 +282,9 @@ async def test_a_repeat_of_an_upload_whose_row_was_cleaned_finds_its_file(
 async def test_a_repeat_for_a_file_deleted_since_is_not_found(element: MemoryElement) -> None:
     opened = await start(element, request_id="r-1")
     view = await commit(element, opened)
-    deleted = await element.changes.delete(view.sidecar.file_id, ALICE, expected_revision=None)
+    deleted = await element.changes.delete(
+        view.sidecar.file_id, ALICE, by=BY_ALICE, expected_revision=None
+    )
     assert deleted.sidecar.state is FileState.DELETED
     for repeat in (
         start(element, request_id="r-1"),
@@ -422,7 +425,7 @@ async def test_a_sidecar_that_comes_late_is_the_file_of_every_later_commit(
     await element.replay.all()
     (row,) = element.tables.files.values()
     changed = await element.changes.update(
-        row.sidecar.file_id, {"description": "new"}, ALICE, expected_revision=None
+        row.sidecar.file_id, {"description": "new"}, ALICE, by=BY_ALICE, expected_revision=None
     )
     assert (await commit(element, opened)).sidecar == changed.sidecar
 
