@@ -53,9 +53,9 @@ async def build(settings: AdminSettings, now: Clock = utc_now) -> AsyncIterator[
     server = MeshServer(
         settings, TokenVerifier(access.keys), name="admin", kind=ServerKind.SERVER_KIND_ADMIN
     )
-    audit = wire_audit(settings, database)
+    audit = wire_audit(settings, database, elements, token)
     audit.serve(server)
-    _serve(server, access, elements, registry)
+    _serve(server, access, ElementServicer(elements, audit.following.audited), registry)
     answers = partial(database.fetchval, "SELECT 1", timeout=1.0)
     server.needs("postgresql", answers)
 
@@ -72,7 +72,7 @@ async def build(settings: AdminSettings, now: Clock = utc_now) -> AsyncIterator[
             await prepare_in(background, prepare)
             _start(background, access.keys, elements)
             start_following(background, registry, database, redis_url=settings.redis_url)
-            audit.start(background)
+            audit.start(background, database)
             background.start("health", wire_health(server, answers, access.keys, elements).watch)
             yield server
         with suppress(Unavailable):
@@ -85,12 +85,12 @@ async def build(settings: AdminSettings, now: Clock = utc_now) -> AsyncIterator[
 
 
 def _serve(
-    server: MeshServer, access: Access, elements: RegisteredElements, registry: Registry
+    server: MeshServer, access: Access, elements: ElementServicer, registry: Registry
 ) -> None:
     servicers = {
         "TokenService": TokenServicer(access.login, access.issuer, access.keys),
         "ServiceAccountService": AccountServicer(access.directory),
-        "StorageElementService": ElementServicer(elements),
+        "StorageElementService": elements,
         "FileRegistryService": FileRegistryServicer(registry.files),
         "LifecycleService": LifecycleServicer(registry.holds),
         "BackupService": Nothing(),

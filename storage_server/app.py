@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from functools import partial
 
 from artstore.v1.cache_pb2_grpc import add_CacheServiceServicer_to_server
@@ -93,7 +94,8 @@ def _start(
 ) -> None:
     element, catalog, redis = wired.adapters.element, wired.adapters.catalog, wired.adapters.redis
     upkeep, streams_idle = wired.upkeep, settings.stream_idle_seconds
-    trim = partial(trimming.trim, element, catalog.feed, settings.feed_keep_changes)
+    keep, wait = settings.feed_keep_changes, timedelta(days=settings.audit_wait_days)
+    trim = partial(trimming.trim, element, catalog.feed, keep, audited=reports.audited, wait=wait)
     background.start("clock", upkeep.clock_watch.watch)
     background.start("opening", upkeep.opening.watch)
     background.start("storage", element.watch)

@@ -109,7 +109,7 @@ def _require_all_namespaces() -> None:
     if ALL_NAMESPACES not in current_caller().namespaces_read:
         raise PermissionDenied(
             "the audit concerns all namespaces, and the token is of some only",
-            reason="NAMESPACE_DENIED",
+            reason="NAMESPACE",
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from admin_server.elements.element import RegisteredElement, Removed, Report
@@ -17,8 +17,10 @@ from mesh.paging import AskedPage
 class ElementServicer:
     """The storage elements of the mesh."""
 
-    def __init__(self, directory: RegisteredElements) -> None:
+    def __init__(self, directory: RegisteredElements, audited: Callable[[str], str]) -> None:
+        """`audited` answers how far the audit is in an element's feed."""
         self._directory = directory
+        self._audited = audited
 
     async def ReportStorageElement(
         self, request: elements_pb2.ReportStorageElementRequest, context: Any
@@ -28,7 +30,9 @@ class ElementServicer:
             raise InvalidArgument("report is missing", field="report")
         element = await self._directory.report(_report(request.report))
         return elements_pb2.ReportStorageElementResponse(
-            element=self._message(element), report_interval_seconds=REPORT_INTERVAL_SECONDS
+            element=self._message(element),
+            report_interval_seconds=REPORT_INTERVAL_SECONDS,
+            audited_cursor=self._audited(element.storage_element_id),
         )
 
     async def GetStorageElement(

@@ -9,6 +9,8 @@ from typing import Any
 
 from artstore.v1 import changes_pb2 as pb
 from mesh.elements import feed_cursor
+from mesh.errors import PermissionDenied
+from mesh.identity.caller import ALL_NAMESPACES, current_caller
 from storage_server.catalog.feed import Change
 from storage_server.catalog.rows import FileRow
 from storage_server.element.state import Element
@@ -17,6 +19,7 @@ from storage_server.feed import (
     ChangeBatch,
     ChangeWatch,
     FeedEvent,
+    History,
     SnapshotBegins,
     SnapshotFiles,
 )
@@ -30,21 +33,28 @@ TURN = 100
 class FeedStreams:
     """Serves the feed to followers."""
 
-    def __init__(self, element: Element, watch: ChangeWatch) -> None:
+    def __init__(self, element: Element, watch: ChangeWatch, history: History) -> None:
         self._element = element
         self._watch = watch
+        self._history = history
 
     async def watch(self, request: pb.WatchChangesRequest, context: Any) -> None:
         """One follower, until it leaves.
 
         Raises:
             InvalidArgument: the cursor is none.
+            PermissionDenied: the history is asked for by a token of some namespaces.
             Unavailable: PostgreSQL does not answer, the tables are not there, or files that
                 lack a row cannot be looked for now.
         """
         cursor = feed_cursor.decode(request.cursor)
         self._element.require_tables()
-        async with aclosing(self._watch.follow(cursor)) as events:
+        if request.changes_only and ALL_NAMESPACES not in current_caller().namespaces_read:
+            raise PermissionDenied(
+                "changes_only needs a token of all namespaces", reason="NAMESPACE"
+            )
+        source = self._history if request.changes_only else self._watch
+        async with aclosing(source.follow(cursor)) as events:
             async for event in events:
                 await context.write(await to_message(event, self._element.element_id))
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mesh.calls.admin_link import AdminLink
+from storage_server.feed import History
 from storage_server.files.element_files import ElementFiles
 from storage_server.reporting.description import Description
 from storage_server.reporting.reports import Reports
@@ -86,7 +87,7 @@ def wire_servicer(wired: WiredElement) -> StorageServicer:
         mode_change=wired.upkeep.mode_change,
         files=wired.files,
         uploads=wired.uploads,
-        feed=FeedStreams(element, wired.cache.watch),
+        feed=FeedStreams(element, wired.cache.watch, History(wired.adapters.catalog.feed)),
     )
 
 

@@ -113,9 +113,9 @@ class WatchChangesRequest(_message.Message):
     """
     changes_only: _builtins.bool
     """Tell only what happened, as the audit wants it: every change that is kept, without its file, about
-    once a second. Where the cursor is no place of the history, also when it is empty, a snapshot
-    without files stands in the feed: its cursor is the place before the oldest change that is kept.
-    Needs namespaces `*` (PERMISSION_DENIED).
+    once a second. Where changes are missing after the cursor, and where it is no place of the
+    history or empty, a snapshot without files stands in the feed: its cursor is the place before the
+    next change that is kept, or before the oldest one. Needs namespaces `*` (PERMISSION_DENIED).
     """
     def __init__(
         self,

@@ -38,6 +38,7 @@ async def test_a_server_serves_needs_and_does_what_it_is_there_for(
             [
                 *ALL,
                 *FOLLOWING,
+                "audit",
                 "audit's head",
                 "elements' health",
                 "file registry",
