@@ -205,9 +205,9 @@ class Feed:
         """Drop all but the last `keep` entries, piece by piece; how many went.
 
         Args:
-            audited: the audit has all up to there. That entry and later ones stay, but for
-                those that are older than `wait`. It goes on from there, and the entry tells that
-                the history is the same.
+            audited: the audit has all up to there, if that is a place of this history. That
+                entry and later ones stay, but for those that are older than `wait`: it goes on
+                from there, and the entry tells that the history is the same.
         """
         dropped = 0
         while True:
@@ -218,10 +218,13 @@ class Feed:
                         h.seq - $1,
                         (SELECT min(sequence) FROM {self._tables.feed}) + {TRIM_BATCH - 1},
                         greatest(
-                            CASE WHEN h.epoch = $2 THEN $3::bigint ELSE 0 END,
+                            CASE WHEN h.epoch = $2 AND EXISTS (
+                                SELECT FROM {self._tables.feed}
+                                WHERE sequence = $3 AND change_id::text = $4
+                            ) THEN $3::bigint ELSE 0 END,
                             coalesce(
                                 (SELECT sequence FROM {self._tables.feed}
-                                 WHERE created_at >= now() - $4::interval
+                                 WHERE created_at >= now() - $5::interval
                                  ORDER BY sequence LIMIT 1),
                                 h.seq + 1
                             )
@@ -232,6 +235,7 @@ class Feed:
                 keep,
                 audited.epoch,
                 audited.sequence,
+                audited.change_id,
                 wait,
             )
             gone = int(tag.rpartition(" ")[2])

@@ -35,14 +35,16 @@ Done = tuple[str, str, str, str, str]
 
 
 class AuditedMesh(SmallMesh):
-    """`done` collects each change that was acknowledged. Admin is a process of its own after
-    `fork_admin`, at the same port.
+    """`done` collects each change that was acknowledged, `lost` those whose entry in the feed a
+    test removed. Admin is a process of its own after `fork_admin`, at the same port.
     """
 
     def __init__(self, folder: Path, database_url: str, redis_url: str, *, seed: int = 1) -> None:
         super().__init__(folder, database_url, redis_url)
         self.port = _free_port()
         self.done: list[Done] = []
+        self.lost: list[Done] = []
+        self.holes_before = 0
         self.process: psutil.Process | None = None
         self._random = random.Random(seed)
         self._users: dict[str, str] = {}
@@ -77,7 +79,6 @@ class AuditedMesh(SmallMesh):
             "ARTSTORE_DATABASE_URL": self.database_url,
             "ARTSTORE_REDIS_URL": self.redis_url,
             "ARTSTORE_DATA_DIR": str(self.folder),
-            "ARTSTORE_BOOTSTRAP_FILE": str(self.folder / "bootstrap.json"),
             "ARTSTORE_LOG_PATH": str(self.folder / "admin.log"),
         }
         self.process = await asyncio.to_thread(forking.start, "admin_server", environment)
@@ -88,8 +89,24 @@ class AuditedMesh(SmallMesh):
         self.process.kill()
         await asyncio.to_thread(self.process.wait, 10)
         self.process = None
-        # As if its lead had ended.
-        await fetch(self.admin_url, "UPDATE audit_cursors SET leader_until = '-infinity'")
+        # Its lead would end in some seconds.
+        await self.pass_lead()
+
+    @asynccontextmanager
+    async def nobody_following(self) -> AsyncIterator[None]:
+        """Meanwhile no admin puts on record what elements tell, as if it were away."""
+        taken = "UPDATE audit_cursors SET leader = 'nobody', leader_until = now() + interval"
+        await fetch(self.admin_url, f"{taken} '1 hour'")
+        try:
+            yield
+        finally:
+            await self.pass_lead()
+
+    async def pass_lead(self) -> None:
+        """Whoever asks first follows from now on."""
+        await fetch(
+            self.admin_url, "UPDATE audit_cursors SET leader = '', leader_until = '-infinity'"
+        )
 
     async def _admin_answers(self) -> bool:
         async with self.asking() as audit:
@@ -196,14 +213,18 @@ class AuditedMesh(SmallMesh):
             return [event async for piece in pieces for event in piece.events]
 
     async def holes(self) -> list[dict[str, str]]:
+        """Those after the first `holes_before`."""
+        return (await self.all_holes())[self.holes_before :]
+
+    async def all_holes(self) -> list[dict[str, str]]:
         return [
             {"element": event.storage_element_id, **event.details}
             for event in await self.events()
             if event.action == "feed.hole"
         ]
 
-    async def compare(self, *, lost: Sequence[Done] = ()) -> None:
-        """What was done is on record once, but for what is known to be lost; nothing else is."""
+    async def compare(self) -> None:
+        """What was done is on record once, but for what is lost, and nothing else is."""
         await self.caught_up()
         events = await self.events()
         found = Counter(
@@ -211,7 +232,7 @@ class AuditedMesh(SmallMesh):
             for one in events
             if one.action.startswith("file.")
         )
-        expected = Counter(self.done) - Counter(lost)
+        expected = Counter(self.done) - Counter(self.lost)
         assert found == expected, (
             f"missing: {sorted((expected - found).elements())[:4]},"
             f" too many: {sorted((found - expected).elements())[:4]}"
