@@ -48,7 +48,7 @@ async def build(settings: AdminSettings, now: Clock = utc_now) -> AsyncIterator[
     database = PreparedDatabase(settings.admin_database_url)
     access = await wire_access(settings, database, now=now)
     elements = wire_elements(database, access.keys, now=now)
-    token = OwnToken(access.issuer, settings.client_id or "admin", now=now)
+    token = OwnToken(access.issuer, settings.client_id or "admin-server", now=now)
     registry = wire_registry(settings, elements, token)
     server = MeshServer(
         settings, TokenVerifier(access.keys), name="admin", kind=ServerKind.SERVER_KIND_ADMIN
@@ -88,7 +88,7 @@ def _serve(
     server: MeshServer, access: Access, elements: ElementServicer, registry: Registry
 ) -> None:
     servicers = {
-        "TokenService": TokenServicer(access.login, access.issuer, access.keys),
+        "TokenService": TokenServicer(access.login, access.issuer, access.rotation, access.keys),
         "ServiceAccountService": AccountServicer(access.directory),
         "StorageElementService": elements,
         "FileRegistryService": FileRegistryServicer(registry.files),

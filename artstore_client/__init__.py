@@ -9,6 +9,8 @@ import importlib
 import typing
 
 if typing.TYPE_CHECKING:
+    from artstore_client.accounts import AccountCalls, KeyCalls
+    from artstore_client.audit import AuditCalls
     from artstore_client.cache import CacheCalls
     from artstore_client.calls.waiting import Waiting
     from artstore_client.client import Client
@@ -32,13 +34,21 @@ if typing.TYPE_CHECKING:
         Unimplemented,
     )
     from artstore_client.results import DownloadedFile, ElementReport, Progress, UploadedFile
-    from artstore_client.sync import SyncCacheCalls, SyncClient
+    from artstore_client.sync import (
+        SyncAccountCalls,
+        SyncAuditCalls,
+        SyncCacheCalls,
+        SyncClient,
+        SyncKeyCalls,
+    )
     from artstore_client.uploads.sources import UploadSource
 
 __all__ = [
     "Aborted",
+    "AccountCalls",
     "AlreadyExists",
     "ArtStoreError",
+    "AuditCalls",
     "CacheCalls",
     "Client",
     "ConfigurationError",
@@ -49,14 +59,18 @@ __all__ = [
     "FailedPrecondition",
     "Internal",
     "InvalidArgument",
+    "KeyCalls",
     "NotFound",
     "OutOfRange",
     "PermissionDenied",
     "Progress",
     "ResourceExhausted",
     "SourceChanged",
+    "SyncAccountCalls",
+    "SyncAuditCalls",
     "SyncCacheCalls",
     "SyncClient",
+    "SyncKeyCalls",
     "Unauthenticated",
     "Unavailable",
     "Unimplemented",
@@ -68,8 +82,10 @@ __all__ = [
 # Imported when they are asked for: the command must heed Ctrl-C before half a second of imports.
 _HOMES = {
     "Aborted": "errors",
+    "AccountCalls": "accounts",
     "AlreadyExists": "errors",
     "ArtStoreError": "errors",
+    "AuditCalls": "audit",
     "CacheCalls": "cache",
     "Client": "client",
     "ConfigurationError": "errors",
@@ -80,14 +96,18 @@ _HOMES = {
     "FailedPrecondition": "errors",
     "Internal": "errors",
     "InvalidArgument": "errors",
+    "KeyCalls": "accounts",
     "NotFound": "errors",
     "OutOfRange": "errors",
     "PermissionDenied": "errors",
     "Progress": "results",
     "ResourceExhausted": "errors",
     "SourceChanged": "errors",
+    "SyncAccountCalls": "sync",
+    "SyncAuditCalls": "sync",
     "SyncCacheCalls": "sync",
     "SyncClient": "sync",
+    "SyncKeyCalls": "sync",
     "Unauthenticated": "errors",
     "Unavailable": "errors",
     "Unimplemented": "errors",

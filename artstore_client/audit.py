@@ -54,9 +54,7 @@ class AuditCalls:
             if not token:
                 return
 
-    async def verify(
-        self, from_sequence: int | None = None
-    ) -> audit_pb2.VerifyAuditEventsResponse:
+    async def verify(self, from_sequence: int | None = None) -> audit_pb2.VerifyAuditEventsResponse:
         """Walk the chain of hashes; the answer names the first event that does not fit.
 
         Args:

@@ -10,6 +10,7 @@ from typing import BinaryIO, Self, overload
 
 from artstore.v1 import elements_pb2, query_pb2, types_pb2
 from artstore_client import settings
+from artstore_client.areas import Areas
 from artstore_client.cache import CacheCalls
 from artstore_client.calls.calls import Timeouts
 from artstore_client.calls.connection import Connection
@@ -24,13 +25,14 @@ from artstore_client.uploads.sources import UploadSource
 from artstore_client.uploads.uploads import ONE_STREAM_BYTES, Description, Uploader
 
 
-class Client:
+class Client(Areas):
     """One account's access to one mesh; get it from `connect`, use it in one event loop.
 
     Every method raises `ArtStoreError` of the kind that mirrors the server's status.
     """
 
     def __init__(self, connection: Connection, uploader: Uploader) -> None:
+        super().__init__(connection)
         self._connection = connection
         self._uploader = uploader
         self._files = Files(connection)

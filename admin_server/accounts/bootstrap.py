@@ -134,8 +134,10 @@ async def make_missing(
             rotated_at=created_at,
         )
         secret_hash = await hasher.hash(wanted.client_secret.get_secret_value())
-        if await table.insert(account, secret_hash):
-            made.append(account.client_id)
+        async with table.alone(now) as change:
+            if await change.find(account.client_id) is None:
+                await change.insert(account, secret_hash)
+                made.append(account.client_id)
     if made:
         _log.info("accounts made from the bootstrap file", client_ids=made)
     return made

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, field
+from typing import Any
 
 from admin_server.accounts.account import Account
 from admin_server.clock import Clock
 from admin_server.keys.rotation import KeyRotation
-from mesh.identity.tokens import AUDIENCE, CLAIM_READ, CLAIM_ROLE, CLAIM_WRITE, ISSUER, TOKEN_TYPE
+from mesh.identity.tokens import (
+    AUDIENCE,
+    CLAIM_LIMITS,
+    CLAIM_READ,
+    CLAIM_ROLE,
+    CLAIM_WRITE,
+    ISSUER,
+    TOKEN_TYPE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +50,10 @@ class TokenIssuer:
         """
         key = self._keys.signer()
         issued_at = int(self._now().timestamp())
-        claims = {
+        if account.tokens_after is not None:
+            # In the second in which earlier ones were ended: else it would be one of them.
+            issued_at = max(issued_at, int(account.tokens_after.timestamp()) + 1)
+        claims: dict[str, Any] = {
             "iss": ISSUER,
             "aud": AUDIENCE,
             "sub": account.client_id,
@@ -53,4 +65,6 @@ class TokenIssuer:
             "exp": issued_at + self._lifetime_seconds,
             "jti": uuid.uuid4().hex,
         }
+        if limits := account.limits.whole().claim():
+            claims[CLAIM_LIMITS] = limits
         return IssuedToken(key.sign(claims, typ=TOKEN_TYPE), self._lifetime_seconds)

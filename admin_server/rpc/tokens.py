@@ -6,19 +6,26 @@ from typing import Any
 
 import orjson
 
+from admin_server.accounts.authority import check_concerns_all
 from admin_server.accounts.login import Login
 from admin_server.keys.issuer import TokenIssuer
+from admin_server.keys.rotation import KeyRotation
+from admin_server.rpc.times import timestamp
 from artstore.v1 import tokens_pb2
 from mesh.errors import Unavailable
+from mesh.identity.caller import current_caller
 from mesh.identity.tokens import KeySet
 
 
 class TokenServicer:
     """Gives tokens to those who prove who they are, and keys to everybody."""
 
-    def __init__(self, login: Login, issuer: TokenIssuer, keys: KeySet) -> None:
+    def __init__(
+        self, login: Login, issuer: TokenIssuer, rotation: KeyRotation, keys: KeySet
+    ) -> None:
         self._login = login
         self._issuer = issuer
+        self._rotation = rotation
         self._keys = keys
 
     async def IssueToken(
@@ -40,3 +47,12 @@ class TokenServicer:
         if not self._keys:
             raise Unavailable("no signing key yet: admin's database is not answering")
         return tokens_pb2.GetJwksResponse(jwks_json=orjson.dumps(self._keys.jwks).decode())
+
+    async def RotateKeys(
+        self, request: tokens_pb2.RotateKeysRequest, context: Any
+    ) -> tokens_pb2.RotateKeysResponse:
+        """Sign with a new key."""
+        check_concerns_all(current_caller(), "signing keys")
+        key, old_end = await self._rotation.rotate()
+        await self._keys.refresh()
+        return tokens_pb2.RotateKeysResponse(key_id=key.kid, old_key_expires_at=timestamp(old_end))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from datetime import timedelta
 
 from admin_server.accounts.attempts import WrongAttempts
 from admin_server.accounts.directory import AccountDirectory
@@ -28,6 +29,7 @@ class Access:
         directory: accounts, as admins see them.
         login: checks secrets.
         issuer: signs tokens.
+        rotation: changes the keys that sign.
         keys: what they are verified with.
     """
 
@@ -35,17 +37,24 @@ class Access:
     directory: AccountDirectory
     login: Login
     issuer: TokenIssuer
+    rotation: KeyRotation
     keys: KeySet
 
 
 async def wire_access(settings: AdminSettings, database: Database, *, now: Clock) -> Access:
     """Reads the keys that are kept in a file; the rest asks for nothing yet."""
     hasher, accounts = SecretHasher(), AccountTable(database)
-    rotation = KeyRotation(KeyTable(database), rotation=settings.key_rotation, now=now)
+    rotation = KeyRotation(
+        KeyTable(database),
+        rotation=settings.key_rotation,
+        token_life=timedelta(seconds=settings.token_seconds),
+        now=now,
+    )
     return Access(
         hasher=hasher,
         directory=AccountDirectory(accounts, hasher, now=now),
         login=Login(accounts, hasher, WrongAttempts(), now=now),
         issuer=TokenIssuer(rotation, lifetime_seconds=settings.token_seconds, now=now),
+        rotation=rotation,
         keys=await asyncio.to_thread(KeySet, settings.keys_file, rotation.jwks, waits=True),
     )

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from artstore.v1 import (
+    accounts_pb2_grpc,
+    audit_pb2_grpc,
     cache_pb2_grpc,
     elements_pb2,
     elements_pb2_grpc,
@@ -142,6 +144,21 @@ class Connection:
         """
         endpoint = _known(self.settings.endpoints.admin, "admin")
         return lifecycle_pb2_grpc.LifecycleServiceStub(self._channels.to(endpoint))
+
+    def accounts(self) -> accounts_pb2_grpc.ServiceAccountServiceAsyncStub:
+        """Stub of admin's accounts; raises as `lifecycle`."""
+        endpoint = _known(self.settings.endpoints.admin, "admin")
+        return accounts_pb2_grpc.ServiceAccountServiceStub(self._channels.to(endpoint))
+
+    def audit(self) -> audit_pb2_grpc.AuditServiceAsyncStub:
+        """Stub of admin's audit; raises as `lifecycle`."""
+        endpoint = _known(self.settings.endpoints.admin, "admin")
+        return audit_pb2_grpc.AuditServiceStub(self._channels.to(endpoint))
+
+    def tokens_at_admin(self) -> tokens_pb2_grpc.TokenServiceAsyncStub:
+        """Stub of admin's tokens and keys; raises as `lifecycle`."""
+        endpoint = _known(self.settings.endpoints.admin, "admin")
+        return tokens_pb2_grpc.TokenServiceStub(self._channels.to(endpoint))
 
     async def cache(self, element_id: str) -> cache_pb2_grpc.CacheServiceAsyncStub:
         """Stub of the cache of the element `element_id`, where admin says that it is now.

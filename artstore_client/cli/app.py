@@ -9,7 +9,19 @@ from typing import Any, cast
 
 import typer
 
-from artstore_client.cli import cache, exit_codes, files, get, mesh, put, search, selftest
+from artstore_client.cli import (
+    account,
+    audit,
+    cache,
+    exit_codes,
+    files,
+    get,
+    keys,
+    mesh,
+    put,
+    search,
+    selftest,
+)
 from artstore_client.cli.limits import NoRetry, Timeout, take, with_limits
 from artstore_client.cli.output import print_error
 
@@ -40,6 +52,9 @@ app.command()(mesh.mode)
 app.command()(mesh.token)
 app.command()(selftest.selftest)
 app.add_typer(cache.app, name="cache")
+app.add_typer(account.app, name="account")
+app.add_typer(audit.app, name="audit")
+app.add_typer(keys.app, name="keys")
 
 
 @app.callback()
@@ -48,7 +63,7 @@ def all_commands(timeout: Timeout = None, no_retry: NoRetry = False) -> None:
     take(timeout, no_retry)
 
 
-for group in (app, cache.app):
+for group in (app, cache.app, account.app, audit.app, keys.app):
     for known in group.registered_commands:
         if known.callback is not None:
             known.callback = with_limits(known.callback)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from mesh.contract import DEFAULT_NAMESPACE
+from mesh.identity.limits import Limits
 
 ALL_NAMESPACES = "*"
 
@@ -32,6 +33,7 @@ class Caller:
         namespaces_read: namespaces it may read; `"*"` means all.
         namespaces_write: namespaces it may write; `"*"` means all.
         token: the raw access token, to be passed on as metadata; empty when anonymous.
+        limits: how much it may take at a time.
     """
 
     subject: str
@@ -39,6 +41,7 @@ class Caller:
     namespaces_read: frozenset[str] = frozenset()
     namespaces_write: frozenset[str] = frozenset()
     token: str = field(default="", repr=False, compare=False)
+    limits: Limits = field(default_factory=Limits)
 
     def may_read(self, namespace: str) -> bool:
         """Whether files of `namespace` may be seen; an empty name is `default`."""

@@ -22,6 +22,7 @@ from mesh.concurrency.single_flight import SingleFlight
 from mesh.contract import DEFAULT_NAMESPACE
 from mesh.errors import ArtStoreError, PermissionDenied, Unauthenticated, Unavailable
 from mesh.identity.caller import Caller, Role
+from mesh.identity.limits import Limits
 
 ISSUER = "artstore"
 AUDIENCE = "artstore"
@@ -30,6 +31,7 @@ ALGORITHMS = ("EdDSA", "ES256")
 CLAIM_ROLE = "role"
 CLAIM_READ = "ns_read"
 CLAIM_WRITE = "ns_write"
+CLAIM_LIMITS = "limits"
 REQUIRED_CLAIMS = ("exp", "iat", "sub", "aud", "iss", CLAIM_ROLE)
 
 # By how much the clock of who issued a token may be ahead of ours.
@@ -332,12 +334,17 @@ def _caller_of(claims: Mapping[str, Any], raw: str) -> Caller:
         raise PermissionDenied("the token's role is not known here", reason="UNKNOWN_ROLE") from exc
     if role is Role.ANONYMOUS:
         raise PermissionDenied("ANONYMOUS is no role of an account", reason="UNKNOWN_ROLE")
+    try:
+        limits = Limits.of_claim(claims.get(CLAIM_LIMITS))
+    except (TypeError, ValueError) as exc:
+        raise Unauthenticated(f"access token is not valid: {exc}", reason="TOKEN_INVALID") from exc
     return Caller(
         subject=str(claims["sub"]),
         role=role,
         namespaces_read=_namespaces(claims.get(CLAIM_READ)),
         namespaces_write=_namespaces(claims.get(CLAIM_WRITE)),
         token=raw,
+        limits=limits,
     )
 
 

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import grpc
 import pytest
 
@@ -23,6 +24,7 @@ from artstore.v1 import (
     tokens_pb2_grpc,
     types_pb2,
 )
+from mesh.postgres.urls import with_database
 from mesh.server.server import MeshServer
 
 SECRET = "a secret of the bootstrap file"
@@ -134,6 +136,17 @@ async def running_admin(
                 yield RunningAdmin(server, channel)
         finally:
             await server.stop(drain_seconds=0.5)
+
+
+@asynccontextmanager
+async def admin_database(database_url: str) -> AsyncIterator[asyncpg.Connection[Any]]:
+    """A connection to the database that admin made beside this one."""
+    name = database_url.rpartition("/")[2] + "_admin"
+    connection = await asyncpg.connect(with_database(database_url, name))
+    try:
+        yield connection
+    finally:
+        await connection.close()
 
 
 def report(storage_element_id: str = "se-01", **changes: Any) -> elements_pb2.StorageElementReport:

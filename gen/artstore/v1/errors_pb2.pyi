@@ -85,7 +85,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_LOGINS_BUSY: _ErrorReason.ValueType  # 30
     """UNAVAILABLE: too many logins at a time. Try again after RetryInfo."""
     ERROR_REASON_LAST_ADMIN: _ErrorReason.ValueType  # 31
-    """FAILED_PRECONDITION: no ADMIN would be left. Make another one first."""
+    """FAILED_PRECONDITION: no ADMIN would be left, or none of all namespaces. Make another one first."""
     ERROR_REASON_FILE_DELETED: _ErrorReason.ValueType  # 32
     """NOT_FOUND: the file, or that of an earlier upload or request id, was deleted. UndeleteFile brings
     it back while its bytes are in the trash; a new request id makes another one.
@@ -290,7 +290,7 @@ ERROR_REASON_TOO_MANY_WRONG_LOGINS: ErrorReason.ValueType  # 29
 ERROR_REASON_LOGINS_BUSY: ErrorReason.ValueType  # 30
 """UNAVAILABLE: too many logins at a time. Try again after RetryInfo."""
 ERROR_REASON_LAST_ADMIN: ErrorReason.ValueType  # 31
-"""FAILED_PRECONDITION: no ADMIN would be left. Make another one first."""
+"""FAILED_PRECONDITION: no ADMIN would be left, or none of all namespaces. Make another one first."""
 ERROR_REASON_FILE_DELETED: ErrorReason.ValueType  # 32
 """NOT_FOUND: the file, or that of an earlier upload or request id, was deleted. UndeleteFile brings
 it back while its bytes are in the trash; a new request id makes another one.

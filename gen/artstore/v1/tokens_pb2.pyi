@@ -143,7 +143,7 @@ class RotateKeysResponse(_message.Message):
     """Its `kid` in the key set."""
     @_builtins.property
     def old_key_expires_at(self) -> _timestamp_pb2.Timestamp:
-        """Until when the old key is listed."""
+        """Until when the old keys are listed: the life of a token from now."""
 
     def __init__(
         self,

@@ -18,7 +18,6 @@ from artstore.v1 import (
 from tests.support.running_admin import RunningAdmin, code_of
 
 UNSERVED = [
-    ("TokenService", "RotateKeys"),
     ("StorageElementService", "CreateStorageElement"),
     ("StorageElementService", "AdmitStorageElement"),
     ("StorageElementService", "RetireStorageElement"),

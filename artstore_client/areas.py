@@ -1,0 +1,22 @@
+"""What a client can do besides files, area by area."""
+
+from __future__ import annotations
+
+from artstore_client.accounts import AccountCalls, KeyCalls
+from artstore_client.audit import AuditCalls
+from artstore_client.calls.connection import Connection
+
+
+class Areas:
+    """The areas of a client.
+
+    Attributes:
+        accounts: accounts of people and servers.
+        keys: the keys that tokens are signed with.
+        audit: who did what.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self.accounts = AccountCalls(connection)
+        self.keys = KeyCalls(connection)
+        self.audit = AuditCalls(connection)
