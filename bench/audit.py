@@ -30,11 +30,9 @@ async def cost(mesh: Mesh, *, changes: int, rounds: int) -> list[Figure]:
     The audit is put off while small files are uploaded, and takes all of them then. What the same
     processes use in the same time when nothing is done is left out.
     """
-    shares = []
     connection = await asyncpg.connect(mesh.database(_DATABASE))
     try:
-        for _ in range(rounds):
-            shares.append(await _share(mesh, connection, changes))
+        shares = [await _share(mesh, connection, changes) for _ in range(rounds)]
     finally:
         await connection.execute(_GO_ON)
         await connection.close()

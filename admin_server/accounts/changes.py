@@ -71,7 +71,8 @@ class AccountChange:
             *astuple(account.limits),
             await suspensions.last_end(self._connection, account.client_id),
         )
-        await self._record(
+        await record(
+            self._connection,
             "CreateServiceAccount",
             account.client_id,
             role=account.role,
@@ -93,7 +94,8 @@ class AccountChange:
             account.description,
             *astuple(account.limits),
         )
-        await self._record(
+        await record(
+            self._connection,
             "UpdateServiceAccount",
             account.client_id,
             role=account.role,
@@ -120,7 +122,7 @@ class AccountChange:
             self.now,
             old_ends_at,
         )
-        await self._record("RotateServiceAccount", client_id, old_ends_at=old_ends_at)
+        await record(self._connection, "RotateServiceAccount", client_id, old_ends_at=old_ends_at)
         return await self._written(client_id)
 
     async def end_tokens(self, account: Account) -> None:
@@ -138,7 +140,7 @@ class AccountChange:
         """No tokens for the account, and none that it has is good."""
         await self._set_suspended(client_id, suspended=True)
         await suspensions.suspend(self._connection, client_id, self.now)
-        await self._record("SuspendServiceAccount", client_id)
+        await record(self._connection, "SuspendServiceAccount", client_id)
         return await self._written(client_id)
 
     async def resume(self, account: Account) -> Account:
@@ -149,7 +151,7 @@ class AccountChange:
             await suspensions.end_tokens(self._connection, account.client_id, ended)
         else:
             await suspensions.lift(self._connection, account.client_id)
-        await self._record("ResumeServiceAccount", account.client_id)
+        await record(self._connection, "ResumeServiceAccount", account.client_id)
         return await self._written(account.client_id)
 
     async def delete(self, client_id: str) -> None:
@@ -158,11 +160,7 @@ class AccountChange:
             "DELETE FROM service_accounts WHERE client_id = $1", client_id
         )
         await suspensions.end_tokens(self._connection, client_id, self.now + UNDER_WAY)
-        await self._record("DeleteServiceAccount", client_id)
-
-    async def _record(self, action: str, client_id: str, **details: object) -> None:
-        """Put on record who did it."""
-        await record(self._connection, action, client_id, **details)
+        await record(self._connection, "DeleteServiceAccount", client_id)
 
     async def _set_suspended(self, client_id: str, *, suspended: bool) -> None:
         await self._connection.execute(

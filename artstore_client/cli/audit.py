@@ -32,6 +32,7 @@ First = Annotated[
 # `list` names a type below.
 @app.command("list")
 def list_events(
+    *,
     file: File = "",
     resource: Resource = "",
     actor: Actor = "",
@@ -90,6 +91,7 @@ def verify(
 
 @app.command()
 def export(
+    *,
     first: First = None,
     file: File = "",
     resource: Resource = "",
