@@ -31,9 +31,9 @@ from mesh.server import logs
 from mesh.server.health import Probe
 from mesh.server.interceptors import standard_interceptors
 from mesh.server.interceptors.metrics import CallMetrics
+from mesh.server.interceptors.refusal_spool import RefusalSpool, Tell, tell_refusals
 from mesh.server.loop_lag import watch_loop_lag
 from mesh.server.reflection import enable_reflection
-from mesh.server.refusals import RefusalSpool, Tell, tell_refusals
 from mesh.server.server_info import SERVICE as SERVER_SERVICE
 from mesh.server.server_info import ServerInfoServicer
 from mesh.settings import MeshSettings, SettingsError, load, resolved

@@ -14,10 +14,10 @@ from mesh.server.interceptors.authorization import authorize
 from mesh.server.interceptors.errors import turn_errors_into_statuses
 from mesh.server.interceptors.logging import log_call
 from mesh.server.interceptors.metrics import CallMetrics
+from mesh.server.interceptors.refusal_spool import RefusalSpool
 from mesh.server.interceptors.refusals import RefusalNotes
 from mesh.server.interceptors.request_ids import give_request_id
 from mesh.server.interceptors.wrapping import Interceptor, Interceptors
-from mesh.server.refusals import RefusalSpool
 
 __all__ = ["Interceptors", "standard_interceptors"]
 

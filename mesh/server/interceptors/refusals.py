@@ -8,8 +8,8 @@ import grpc.aio
 
 from mesh.errors import PermissionDenied, Unauthenticated
 from mesh.identity.caller import Role
+from mesh.server.interceptors.refusal_spool import RefusalSpool
 from mesh.server.interceptors.wrapping import Call, Proceed
-from mesh.server.refusals import RefusalSpool
 
 
 class RefusalNotes:

@@ -151,7 +151,7 @@ async def test_what_admin_changes_is_on_record_with_actor_and_request(shared: Au
         for verb in ("Create", "Update", "Suspend", "Resume", "Rotate", "Delete")
     ]
     assert {event.request_id for event in found[1:]} == {"call-17"}
-    assert dict(found[1].details) == {"role": "AUDITOR", "description": "changed"}
+    assert found[1].details["role"] == "AUDITOR"
     assert "Carol" not in str(found)
 
 

@@ -14,7 +14,7 @@ from mesh.identity.tokens import KeySet, TokenVerifier
 from mesh.server import logs
 from mesh.server.interceptors import standard_interceptors
 from mesh.server.interceptors.metrics import CallMetrics
-from mesh.server.refusals import RefusalSpool
+from mesh.server.interceptors.refusal_spool import RefusalSpool
 from tests.support.token_issuer import Signer
 
 METHOD = "/artstore.v1.StorageService/GetFile"

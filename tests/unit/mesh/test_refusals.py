@@ -8,7 +8,13 @@ import pytest
 
 from artstore.v1.audit_pb2 import RecordRefusalsRequest
 from mesh.errors import Unavailable
-from mesh.server.refusals import EACH_MINUTE, MOST_AT_ONCE, MOST_KEPT, RefusalSpool, tell_refusals
+from mesh.server.interceptors.refusal_spool import (
+    EACH_MINUTE,
+    MOST_AT_ONCE,
+    MOST_KEPT,
+    RefusalSpool,
+    tell_refusals,
+)
 
 
 class Time:
