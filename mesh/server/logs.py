@@ -32,7 +32,7 @@ import structlog
 from prometheus_client import Counter
 
 from mesh.identity.caller import current_request_id
-from mesh.server.redaction import redacted, without_names
+from mesh.redaction import redacted, without_names
 
 MAX_WAITING_LINES = 20_000
 FLUSH_SECONDS = 0.05

@@ -20,8 +20,8 @@ from mesh.calls.status import (
 )
 from mesh.contract import REQUEST_ID_KEY
 from mesh.errors import ArtStoreError, Unimplemented
+from mesh.redaction import without_quotes
 from mesh.server.interceptors.wrapping import Call, Proceed
-from mesh.server.redaction import without_quotes
 
 # Before a refusal the client's stream is read on for a little: `draining` says why.
 DRAIN_BYTES = 8 * 1024 * 1024

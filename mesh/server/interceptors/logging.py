@@ -12,8 +12,8 @@ import structlog
 
 from mesh.file_ids import canonical_file_id, is_file_id
 from mesh.identity.caller import current_file_id
+from mesh.redaction import without_names
 from mesh.server.interceptors.wrapping import Call, Proceed
-from mesh.server.redaction import without_names
 
 _log = structlog.stdlib.get_logger("mesh.calls")
 

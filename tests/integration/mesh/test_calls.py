@@ -251,6 +251,18 @@ async def test_a_request_id_comes_back_and_stands_in_the_log(mesh: Serving) -> N
     assert line["duration_seconds"] < 1
 
 
+async def test_the_line_of_a_call_holds_no_name_whole_or_cut_off(mesh: Serving) -> None:
+    stored = f"{'secret' * 20}_alice_20260102T030405_01923456-89ab-7cde-8f01-23456789abcd.txt"
+    silent = Unavailable(f"{'no answer ' * 20}/2026/01/02/03/{stored}: why")
+    silent.__cause__ = OSError(f"{'no answer ' * 45}/2026/01/02/03/{stored}: why")
+    with capture_logs() as lines:
+        for error in (silent, NotFound("no file 'secret.pdf'")):
+            inner = await raising(mesh, error)
+            await raising(mesh, inner)
+    assert [line["status"] for line in lines] == ["UNAVAILABLE"] * 2 + ["NOT_FOUND"] * 2
+    assert "secret" not in str(lines)
+
+
 async def test_a_reader_that_leaves_ends_both_shapes_of_response_stream(mesh: Serving) -> None:
     download = mesh.stub.Download(
         downloads_pb2.DownloadRequest(length=1_000_000), metadata=mesh.bearer()

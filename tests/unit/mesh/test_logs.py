@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 import structlog
 
+from mesh.redaction import without_quotes
 from mesh.server import logs
-from mesh.server.redaction import without_quotes
 
 
 @pytest.fixture
