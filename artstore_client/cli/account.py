@@ -13,18 +13,21 @@ import typer
 from artstore.v1 import accounts_pb2
 from artstore.v1.accounts_pb2 import AccountLimits, ServiceAccount
 from artstore_client import Client, settings
-from artstore_client.cli.account_file import AccountFile, new_account_file
+from artstore_client.cli.account_file import new_account_file
+from artstore_client.cli.account_output import (
+    hand_over,
+    print_account,
+    print_accounts,
+    print_change,
+)
 from artstore_client.cli.amounts import parse_duration
-from artstore_client.cli.as_json import as_json, enum_word
 from artstore_client.cli.completion import complete_account
-from artstore_client.cli.files import print_description
 from artstore_client.cli.output import (
     human_time,
     print_advice,
     print_json,
     print_line,
     print_note,
-    print_table,
 )
 from artstore_client.cli.running import run_command
 
@@ -114,7 +117,7 @@ def create(
                 description=description or "",
                 limits=_limits(open_uploads, reserved_percent, calls),
             )
-            _hand_over(made.account, made.client_secret, file, save, json=json)
+            hand_over(made.account, made.client_secret, file, save, json=json)
 
     run_command(command)
 
@@ -132,7 +135,7 @@ def list_accounts(json: Json = False) -> None:
                 else:
                     rows.append(account)
         if not json:
-            _print_accounts(rows)
+            print_accounts(rows)
 
     run_command(command)
 
@@ -142,7 +145,7 @@ def show(name: Name, json: Json = False) -> None:
     """Show all that is known of an account; never its secret."""
 
     async def command(client: Client) -> None:
-        _print_account(await client.accounts.show(name), json=json)
+        print_account(await client.accounts.show(name), json=json)
 
     run_command(command)
 
@@ -189,7 +192,7 @@ def update(
         raise typer.BadParameter("say what to change")
 
     async def command(client: Client) -> None:
-        _print_account(await client.accounts.update(name, **given), json=json)
+        print_account(await client.accounts.update(name, **given), json=json)
 
     run_command(command)
 
@@ -215,7 +218,7 @@ def rotate(
     async def command(client: Client) -> None:
         with nullcontext() if save is None else new_account_file(save, name) as file:
             made = await client.accounts.rotate(name, overlap_seconds=overlap or 0)
-            _hand_over(made.account, made.client_secret, file, save, json=json)
+            hand_over(made.account, made.client_secret, file, save, json=json)
         if made.account.HasField("old_secret_ends_at"):
             until = human_time(made.account.old_secret_ends_at)
             print_note(f"the old secret of {name} is good until {until}")
@@ -224,7 +227,8 @@ def rotate(
         if settings.load().client_id == name:
             print_note(
                 f"{name} is the account of this command: put the new secret where it looks for it"
-                " (ARTSTORE_CLIENT_SECRET, or the mesh file)"
+                " (ARTSTORE_CLIENT_SECRET, or the mesh file, and with `make run` credentials.json"
+                " beside that)"
             )
 
     run_command(command)
@@ -235,7 +239,7 @@ def suspend(name: Name, json: Json = False) -> None:
     """Shut an account out, its sessions within 30 s; `artstore account resume` lets it in again."""
 
     async def command(client: Client) -> None:
-        _print_change(await client.accounts.suspend(name), "suspended", json=json)
+        print_change(await client.accounts.suspend(name), "suspended", json=json)
 
     run_command(command)
 
@@ -245,7 +249,7 @@ def resume(name: Name, json: Json = False) -> None:
     """Let a suspended account in again."""
 
     async def command(client: Client) -> None:
-        _print_change(await client.accounts.resume(name), "resumed", json=json)
+        print_change(await client.accounts.resume(name), "resumed", json=json)
 
     run_command(command)
 
@@ -261,8 +265,14 @@ def delete(
         raise typer.Exit(1)
 
     async def command(client: Client) -> None:
+        account = await client.accounts.show(name)
         await client.accounts.delete(name)
         print_line(f"{name}  removed")
+        if account.created_by == "bootstrap":
+            print_note(
+                f"admin makes {name} again at its next start, with its first secret, while its"
+                " bootstrap file names it: take it out there, or suspend it instead"
+            )
 
     run_command(command)
 
@@ -287,71 +297,3 @@ def _limits(
     if all(value is None for value in given.values()):
         return None
     return AccountLimits(**given)
-
-
-def _hand_over(
-    account: ServiceAccount,
-    secret: str,
-    file: AccountFile | None,
-    path: Path | None,
-    *,
-    json: bool,
-) -> None:
-    """Give a new secret to whoever runs the command, in one place and no other."""
-    if file is not None:
-        try:
-            file.write(account.client_id, secret)
-        except OSError:
-            print_note(
-                f"{account.client_id} has a secret that nobody knows:"
-                f" `artstore account rotate {account.client_id}` makes another"
-            )
-            raise
-        secret = ""
-    if json:
-        print_json(as_json(account) | ({"client_secret": secret} if secret else {}))
-    elif secret and sys.stdout.isatty():
-        _print_account(account, json=False)
-        print_line(f"{'client_secret':20} {secret}")
-        print_note("the secret is shown this once; `--save FILE` shows it never")
-    elif secret:
-        print_note(f"account {account.client_id}, {_role(account)}")
-        print_line(secret)
-    else:
-        print_line(f"{account.client_id}  {_role(account)}  secret in {path}")
-
-
-def _print_change(account: ServiceAccount, done: str, *, json: bool) -> None:
-    if json:
-        print_json(account)
-    else:
-        print_line(f"{account.client_id}  {done}")
-
-
-def _print_account(account: ServiceAccount, *, json: bool) -> None:
-    if json:
-        print_json(account)
-    else:
-        print_description(account)
-
-
-def _print_accounts(accounts: list[ServiceAccount]) -> None:
-    print_table(
-        ("name", "role", "namespaces", "reads besides", "state", "created", "description"),
-        [
-            (
-                account.client_id,
-                _role(account),
-                ", ".join(account.namespaces) or "default",
-                ", ".join(account.read_namespaces),
-                "suspended" if account.suspended else "active",
-                human_time(account.created_at),
-                account.description,
-            )
-            for account in accounts
-        ],
-    )
-
-
-def _role(account: ServiceAccount) -> str:
-    return enum_word(accounts_pb2.Role.DESCRIPTOR, account.role)

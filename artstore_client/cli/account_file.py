@@ -67,19 +67,19 @@ def new_account_file(path: Path, client_id: str = "") -> Iterator[AccountFile]:
             path.touch(mode=0o600, exist_ok=False)
         except FileExistsError:
             raise ConfigurationError(f"{path} is there already; name another file") from None
+    unfinished = None
+    written = False
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         os.close(handle)
-        file = AccountFile(path, Path(name))
-        try:
-            yield file
-        finally:
-            if not file.written:
-                Path(name).unlink(missing_ok=True)
-    except BaseException:
-        if not replaces:
+        unfinished = AccountFile(path, Path(name))
+        yield unfinished
+    finally:
+        if unfinished is not None:
+            written = unfinished.written
+            Path(name).unlink(missing_ok=True)
+        if not (written or replaces):
             path.unlink(missing_ok=True)
-        raise
 
 
 def _is_of(path: Path, client_id: str) -> bool:

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
-from tests.support.running_admin import SECRET, RunningAdmin
+from artstore.v1 import accounts_pb2
+from tests.support.running_admin import SECRET, RunningAdmin, code_of
 from tests.support.services import clean_environment
 
 COMMAND = (sys.executable, "-c", "from artstore_client.cli import main; main()")
@@ -83,7 +85,9 @@ async def test_in_a_pipe_a_new_secret_is_all_that_is_printed(
     assert secret not in shown.out
 
 
-async def test_an_account_s_file_logs_its_holder_in_and_shows_no_secret(shell: Shell) -> None:
+async def test_an_account_s_file_logs_its_holder_in_and_shows_no_secret(
+    shared_admin: RunningAdmin, shell: Shell
+) -> None:
     made = await shell.run(
         "account", "create", "filed", "--role", "auditor", "--read-namespace", "*",
         "--description", "reads the books", "--save", "filed.json",
@@ -105,12 +109,15 @@ async def test_an_account_s_file_logs_its_holder_in_and_shows_no_secret(shell: S
     before = path.read_bytes()
     again = await shell.run("account", "create", "second", "--role", "user", "--save", "filed.json")
     assert (again.code, path.read_bytes()) == (2, before)
-    assert "second" not in (await shell.run("account", "list")).out
+    request = accounts_pb2.GetServiceAccountRequest(client_id="second")
+    call = shared_admin.accounts.GetServiceAccount(request, **await shared_admin.as_("admin"))
+    assert await code_of(call) is grpc.StatusCode.NOT_FOUND
     # A rotation renews the file of that account.
     rotated = await shell.run("account", "rotate", "filed", "--save", "filed.json")
     assert rotated.code == 0, rotated.err
     assert path.read_bytes() != before
-    assert (await shell.run("account", "show", "filed", of="filed.json")).code == 0
+    new_secret = json.loads(path.read_text())["client_secret"]
+    assert await shared_admin.issue("filed", new_secret)
     assert [entry.name for entry in shell.folder.iterdir() if entry.is_file()] == ["filed.json"]
 
 
@@ -148,8 +155,9 @@ async def test_an_account_is_changed_shut_out_let_in_and_removed(
         os.close(other_end)
     assert (asked.code, f"Remove account {name} for good?" in asked.err) == (1, True)
     assert await shared_admin.issue(name, secret)
-    assert (await shell.run("account", "delete", name, "--yes")).code == 0
-    assert (await shell.run("account", "show", name)).code == 3
+    removed = await shell.run("account", "delete", name, "--yes")
+    assert (removed.code, removed.out, removed.err) == (0, f"{name}  removed\n", "")
+    assert (await shell.run("account", "delete", name, "--yes")).code == 3
 
 
 async def test_keys_are_rotated_by_a_command(shared_admin: RunningAdmin, shell: Shell) -> None:

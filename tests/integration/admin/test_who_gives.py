@@ -25,6 +25,9 @@ CHANGES: dict[str, Callable[[str], Any]] = {
     "DeleteServiceAccount": lambda name: accounts_pb2.DeleteServiceAccountRequest(client_id=name),
 }
 
+# Why a token of an account that was ended is refused: by the change itself, or by every server.
+ENDED = {"ACCOUNT_SUSPENDED", "TOKEN_WITHDRAWN"}
+
 
 class Person:
     """Somebody with an account, and his calls."""
@@ -68,9 +71,11 @@ async def first_admin(admin: RunningAdmin) -> Person:
     return Person(admin, "admin", "", await admin.issue("admin"))
 
 
-async def person(admin: RunningAdmin, role: str, *namespaces: str, **fields: Any) -> Person:
-    """Somebody new, made by the first ADMIN."""
-    made = await (await first_admin(admin)).create(role, *namespaces, **fields)
+async def person(
+    admin: RunningAdmin, role: str, *namespaces: str, by: Person | None = None, **fields: Any
+) -> Person:
+    """Somebody new, made by the first ADMIN if nobody else is named."""
+    made = await (by or await first_admin(admin)).create(role, *namespaces, **fields)
     name, secret = made.account.client_id, made.client_secret
     return Person(admin, name, secret, await admin.issue(name, secret))
 
@@ -156,22 +161,22 @@ async def test_who_was_suspended_can_not_undo_it_with_a_token_that_lives(
         await first.call(ending, CHANGES[ending](rogue.name))
         for method in ("ResumeServiceAccount", "RotateServiceAccount"):
             request = CHANGES[method](rogue.name)
-            assert await reason_of(rogue.call(method, request)) == "ACCOUNT_SUSPENDED"
-        assert await reason_of(rogue.create("ADMIN", "*")) == "ACCOUNT_SUSPENDED"
+            assert await reason_of(rogue.call(method, request)) in ENDED
+        assert await reason_of(rogue.create("ADMIN", "*")) in ENDED
 
 
-async def test_who_was_made_smaller_gives_what_is_left_although_his_token_says_more(
+async def test_who_was_made_smaller_gives_no_more_although_his_token_says_so(
     shared_admin: RunningAdmin,
 ) -> None:
     first = await first_admin(shared_admin)
     narrowed = await person(shared_admin, "ADMIN", "*")
     await first.update(narrowed.name, namespaces=["docs"])
-    assert await reason_of(narrowed.update(narrowed.name, namespaces=["*"])) == "NAMESPACE"
-    assert (await narrowed.create("USER", "docs")).client_secret
+    back = narrowed.update(narrowed.name, namespaces=["*"])
+    assert await reason_of(back) in {"NAMESPACE", *ENDED}
     demoted = await person(shared_admin, "ADMIN", "*")
     await first.update(demoted.name, role=accounts_pb2.ROLE_USER)
     back = demoted.update(demoted.name, role=accounts_pb2.ROLE_ADMIN)
-    assert await reason_of(back) == "ROLE_DENIED"
+    assert await reason_of(back) in {"ROLE_DENIED", *ENDED}
 
 
 async def test_the_last_admin_of_all_namespaces_stays_one(admin: RunningAdmin) -> None:
@@ -190,28 +195,25 @@ async def test_the_last_admin_of_all_namespaces_stays_one(admin: RunningAdmin) -
 
 
 async def test_two_admins_who_remove_each_other_at_once_leave_one(admin: RunningAdmin) -> None:
-    first = await first_admin(admin)
+    def removal(method: str, name: str) -> Any:
+        if method != "UpdateServiceAccount":
+            return CHANGES[method](name)
+        smaller = accounts_pb2.ServiceAccount(role=accounts_pb2.ROLE_USER)
+        return accounts_pb2.UpdateServiceAccountRequest(client_id=name, account=smaller)
+
+    maker = await first_admin(admin)
     for method in ("DeleteServiceAccount", "SuspendServiceAccount", "UpdateServiceAccount"):
-        one, two = await person(admin, "ADMIN", "*"), await person(admin, "ADMIN", "*")
+        one = await person(admin, "ADMIN", "*", by=maker)
+        two = await person(admin, "ADMIN", "*", by=maker)
         # The two are the last.
-        await first.call("SuspendServiceAccount", CHANGES["SuspendServiceAccount"]("admin"))
-
-        def removal(name: str, method: str = method) -> Any:
-            if method != "UpdateServiceAccount":
-                return CHANGES[method](name)
-            smaller = accounts_pb2.ServiceAccount(role=accounts_pb2.ROLE_USER)
-            return accounts_pb2.UpdateServiceAccountRequest(client_id=name, account=smaller)
-
+        away = CHANGES["SuspendServiceAccount"](maker.name)
+        await maker.call("SuspendServiceAccount", away)
         ended = await asyncio.gather(
-            one.call(method, removal(two.name)),
-            two.call(method, removal(one.name)),
+            one.call(method, removal(method, two.name)),
+            two.call(method, removal(method, one.name)),
             return_exceptions=True,
         )
         assert sum(isinstance(outcome, grpc.aio.AioRpcError) for outcome in ended) == 1, method
-        left = one if not isinstance(ended[0], Exception) else two
-        assert await reason_of(left.call(method, removal(left.name))) == "LAST_ADMIN"
-        await left.call("ResumeServiceAccount", CHANGES["ResumeServiceAccount"]("admin"))
-        await first.call("DeleteServiceAccount", CHANGES["DeleteServiceAccount"](left.name))
-        if method != "DeleteServiceAccount":
-            gone = two if left is one else one
-            await first.call("DeleteServiceAccount", CHANGES["DeleteServiceAccount"](gone.name))
+        left = two if isinstance(ended[0], Exception) else one
+        assert await reason_of(left.call(method, removal(method, left.name))) == "LAST_ADMIN"
+        maker = left
