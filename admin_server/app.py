@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 
-from admin_server.accounts.bootstrap import make_missing, read_bootstrap
-from admin_server.accounts.table import AccountTable
+from admin_server.accounts.bootstrap import fill, read_bootstrap
 from admin_server.chores import prepare_in, repeat
 from admin_server.clock import Clock, utc_now
+from admin_server.elements.creation import Creation
 from admin_server.elements.registered import LOOK_SECONDS, SYNC_SECONDS, RegisteredElements
 from admin_server.prepared_database import PreparedDatabase
 from admin_server.registry.following import OwnToken
@@ -55,15 +55,15 @@ async def build(settings: AdminSettings, now: Clock = utc_now) -> AsyncIterator[
     )
     audit = wire_audit(settings, database, elements, token)
     audit.serve(server)
-    _serve(server, access, ElementServicer(elements, audit.following.audited), registry)
+    creation = Creation(elements, access.directory, access.bindings)
+    served = ElementServicer(elements, creation, audit.following.audited)
+    _serve(server, access, served, registry)
     answers = partial(database.fetchval, "SELECT 1", timeout=1.0)
     server.needs("postgresql", answers)
 
     async def prepare() -> None:
-        await database.prepare(
-            settings.database_url,
-            lambda opened: make_missing(bootstrap, AccountTable(opened), access.hasher, now=now),
-        )
+        first = partial(fill, bootstrap, hasher=access.hasher, now=now)
+        await database.prepare(settings.database_url, first)
         await access.keys.refresh()
         await elements.sync()
 

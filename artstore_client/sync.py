@@ -20,6 +20,7 @@ from artstore.v1 import (
     types_pb2,
 )
 from artstore_client.accounts import AccountCalls, KeyCalls
+from artstore_client.admission import AdmissionCalls
 from artstore_client.audit import AuditCalls
 from artstore_client.cache import CacheCalls
 from artstore_client.calls.waiting import Waiting
@@ -94,6 +95,7 @@ class SyncClient:
         self._client = client
         self._loop = loop
         self.accounts = SyncAccountCalls(client.accounts, loop)
+        self.admission = SyncAdmissionCalls(client.admission, loop)
         self.keys = SyncKeyCalls(client.keys, loop)
         self.audit = SyncAuditCalls(client.audit, loop)
 
@@ -324,6 +326,26 @@ class SyncKeyCalls:
     def rotate(self) -> tokens_pb2.RotateKeysResponse:
         """`KeyCalls.rotate`."""
         return self._loop.run(self._calls.rotate())
+
+
+class SyncAdmissionCalls:
+    """`AdmissionCalls` for scripts."""
+
+    def __init__(self, calls: AdmissionCalls, loop: _LoopThread) -> None:
+        self._calls = calls
+        self._loop = loop
+
+    def add(self, element_id: str, **options: Any) -> elements_pb2.CreateStorageElementResponse:
+        """`AdmissionCalls.add`."""
+        return self._loop.run(self._calls.add(element_id, **options))
+
+    def registered(self) -> list[elements_pb2.StorageElement]:
+        """`AdmissionCalls.registered`."""
+        return self._loop.run(self._calls.registered())
+
+    def admit(self, element_id: str) -> elements_pb2.StorageElement:
+        """`AdmissionCalls.admit`."""
+        return self._loop.run(self._calls.admit(element_id))
 
 
 class SyncAuditCalls:

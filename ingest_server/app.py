@@ -56,8 +56,8 @@ async def build(settings: IngestSettings) -> AsyncIterator[MeshServer]:
             idle=settings.ingest_idle_seconds,
         )
         servicer = IngestServicer(
-            StreamedUploads(placement, connections, link.account, background, limits),
-            ResumableUploads(placement, elements, connections, link.account, limits),
+            StreamedUploads(placement, connections, link.element_tokens, background, limits),
+            ResumableUploads(placement, elements, connections, link.element_tokens, limits),
         )
         server = MeshServer(
             settings, link.verifier, name="ingest", kind=ServerKind.SERVER_KIND_INGEST

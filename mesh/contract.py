@@ -21,6 +21,9 @@ ACCEPTED: Final = ((ACCEPTED_KEY, "1"),)
 
 ERROR_DOMAIN: Final = "artstore"
 
+ELEMENT_ID: Final = r"[a-z][a-z0-9-]{0,31}"
+"""What a storage element may be called, as a regular expression."""
+
 DEFAULT_NAMESPACE: Final = "default"
 MAX_NAMESPACE_BYTES: Final = 128
 

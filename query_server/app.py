@@ -48,7 +48,7 @@ async def build(settings: QuerySettings) -> AsyncIterator[MeshServer]:
         redis = open_redis(settings.redis_url)
         stack.push_async_callback(redis.aclose)
         elements = follow_elements(redis, admin, background)
-        fleet = index_fleet(settings, followed, elements, admin.account)
+        fleet = index_fleet(settings, followed, elements, admin.element_tokens)
         operations = Operations()
         stack.push_async_callback(operations.stop)
         recut = Recut(followed, operations)
@@ -77,7 +77,10 @@ async def build(settings: QuerySettings) -> AsyncIterator[MeshServer]:
                 index=SearchIndex(searched, lambda: recut.layout),
                 files=IndexedFiles(searched),
                 originals=Originals(
-                    Elements(downloads.channel, elements), downloads, elements, admin.account
+                    Elements(downloads.channel, elements),
+                    downloads,
+                    elements,
+                    admin.element_tokens,
                 ),
                 sync=IndexSync(followed, fleet),
                 operations=operations,

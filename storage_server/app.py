@@ -9,7 +9,7 @@ from datetime import timedelta
 from functools import partial
 
 from artstore.v1.cache_pb2_grpc import add_CacheServiceServicer_to_server
-from artstore.v1.server_pb2 import ServerKind
+from artstore.v1.server_pb2 import SERVER_KIND_STORAGE
 from artstore.v1.storage_pb2_grpc import add_StorageServiceServicer_to_server
 from mesh.calls.admin_link import link_to_admin
 from mesh.concurrency.background import Background
@@ -49,11 +49,10 @@ async def build(
         opened = stack.enter_async_context
         clock = wire_clock(settings, wall)
         background = await opened(Background())
-        admin = await opened(link_to_admin(settings, background, now=clock.agreed))
+        name = settings.element_id
+        admin = await opened(link_to_admin(settings, background, now=clock.agreed, element_id=name))
         adapters = await opened(open_adapters(settings, clock))
-        server = MeshServer(
-            settings, admin.verifier, name=settings.element_id, kind=ServerKind.SERVER_KIND_STORAGE
-        )
+        server = MeshServer(settings, admin.verifier, name=name, kind=SERVER_KIND_STORAGE)
         server.tell_refusals_to(admin.tell_refusals)
         wired = wire_element(
             settings,

@@ -15,6 +15,7 @@ from tests.support import mesh as meshes
 
 SHARED_MESHES = frozenset(
     {
+        "tests/acceptance/test_admission.py",
         "tests/acceptance/test_cache_sync.py",
         "tests/acceptance/test_first_files.py",
         "tests/acceptance/test_put_folder.py",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from mesh.concurrency.backoff import Backoff
 from mesh.concurrency.watched import cancel_and_wait, telling
 from mesh.elements.feed_cursor import FeedCursor, decode, encode
 from mesh.errors import ArtStoreError, Unavailable
+from mesh.follower.lookups import ElementMetadata
 from mesh.follower.stream import FeedStream
 
 if TYPE_CHECKING:
@@ -42,8 +43,6 @@ FAILURES = (
     asyncpg.InterfaceError,
 )
 
-Metadata = Callable[[], Awaitable[Sequence[tuple[str, str]]]]
-
 _log = structlog.stdlib.get_logger(__name__)
 
 
@@ -51,8 +50,8 @@ class ElementAudit:
     """Follows one element; `run` until it is cancelled.
 
     Args:
-        metadata: gives that of a call (admin's own token).
-        refused: told that the element answered UNAUTHENTICATED.
+        metadata: gives that of a call of an element (admin's own token for it).
+        refused: told which element answered UNAUTHENTICATED.
     """
 
     def __init__(
@@ -61,8 +60,8 @@ class ElementAudit:
         stub: StorageServiceAsyncStub,
         cursors: AuditCursors,
         *,
-        metadata: Metadata,
-        refused: Callable[[], None],
+        metadata: ElementMetadata,
+        refused: Callable[[str], None],
     ) -> None:
         self._element_id = element_id
         self._stub = stub
@@ -95,7 +94,7 @@ class ElementAudit:
     def _reason(self, error: Exception) -> str:
         if isinstance(error, grpc.aio.AioRpcError):
             if error.code() is grpc.StatusCode.UNAUTHENTICATED:
-                self._refused()
+                self._refused(self._element_id)
             return f"{error.code().name}: {error.details()}"
         return str(error) or repr(error)
 
@@ -105,7 +104,7 @@ class ElementAudit:
 
     async def _follow(self, cursor: FeedCursor) -> None:
         request = changes_pb2.WatchChangesRequest(cursor=_text(cursor), changes_only=True)
-        metadata = tuple(await self._metadata())
+        metadata = tuple(await self._metadata(self._element_id))
         in_snapshot = False
         async with FeedStream(self._stub.WatchChanges(request, metadata=metadata)) as stream:
             while True:
@@ -170,8 +169,8 @@ class AuditFollowing:
         *,
         elements: Callable[[], Mapping[str, str]],
         open_channel: Callable[[str], grpc.aio.Channel],
-        metadata: Metadata,
-        refused: Callable[[], None],
+        metadata: ElementMetadata,
+        refused: Callable[[str], None],
     ) -> None:
         self._cursors = cursors
         self._elements = elements

@@ -11,6 +11,7 @@ from admin_server.clock import Clock
 from admin_server.keys.rotation import KeyRotation
 from mesh.identity.tokens import (
     AUDIENCE,
+    CLAIM_ADMIN,
     CLAIM_LIMITS,
     CLAIM_READ,
     CLAIM_ROLE,
@@ -42,8 +43,14 @@ class TokenIssuer:
         self._lifetime_seconds = lifetime_seconds
         self._now = now
 
-    def issue(self, account: Account) -> IssuedToken:
+    def issue(
+        self, account: Account, audience: str = AUDIENCE, *, for_admin: bool = False
+    ) -> IssuedToken:
         """A token for `account`, whose secret the caller has checked.
+
+        Args:
+            audience: who takes it, as `mesh.identity.tokens` names them.
+            for_admin: admin calls with it itself.
 
         Raises:
             Unavailable: there is no signing key yet.
@@ -55,7 +62,7 @@ class TokenIssuer:
             issued_at = max(issued_at, int(account.tokens_after.timestamp()) + 1)
         claims: dict[str, Any] = {
             "iss": ISSUER,
-            "aud": AUDIENCE,
+            "aud": audience,
             "sub": account.client_id,
             CLAIM_ROLE: account.role.value,
             CLAIM_READ: list(account.readable),
@@ -67,4 +74,6 @@ class TokenIssuer:
         }
         if limits := account.limits.whole().claim():
             claims[CLAIM_LIMITS] = limits
+        if for_admin:
+            claims[CLAIM_ADMIN] = True
         return IssuedToken(key.sign(claims, typ=TOKEN_TYPE), self._lifetime_seconds)

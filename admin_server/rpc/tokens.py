@@ -12,9 +12,9 @@ from admin_server.keys.issuer import TokenIssuer
 from admin_server.keys.rotation import KeyRotation
 from admin_server.rpc.times import timestamp
 from artstore.v1 import tokens_pb2
-from mesh.errors import Unavailable
+from mesh.errors import InvalidArgument, Unavailable
 from mesh.identity.caller import current_caller
-from mesh.identity.tokens import KeySet
+from mesh.identity.tokens import AUDIENCE, KeySet, audience_of, is_audience
 
 
 class TokenServicer:
@@ -32,8 +32,13 @@ class TokenServicer:
         self, request: tokens_pb2.IssueTokenRequest, context: Any
     ) -> tokens_pb2.IssueTokenResponse:
         """Check the credentials, sign a token."""
+        if request.audience and not is_audience(request.audience):
+            raise InvalidArgument(
+                f"audience is {AUDIENCE}, or {audience_of('se-01')} for that element alone",
+                field="audience",
+            )
         account = await self._login.account_of(request.client_id, request.client_secret)
-        issued = self._issuer.issue(account)
+        issued = self._issuer.issue(account, request.audience or AUDIENCE)
         return tokens_pb2.IssueTokenResponse(
             access_token=issued.access_token,
             token_type="Bearer",

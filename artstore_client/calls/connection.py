@@ -218,10 +218,22 @@ class Connection:
             if replica.state == types_pb2.FILE_STATE_ACTIVE
         ]
 
+    def elements_of_admin(self) -> elements_pb2_grpc.StorageElementServiceAsyncStub:
+        """Stub of admin's service of elements.
+
+        Raises:
+            ConfigurationError: admin is not configured.
+        """
+        endpoint = _known(self.settings.endpoints.admin, "admin")
+        return elements_pb2_grpc.StorageElementServiceStub(self._channels.to(endpoint, QUICK))
+
     async def _list_elements(self) -> list[elements_pb2.StorageElement]:
-        stub = elements_pb2_grpc.StorageElementServiceStub(
-            self._channels.to(self.settings.endpoints.admin, QUICK)
-        )
+        """Those that have reported, so that they may have files and an address."""
+        return [element for element in await self.registered_elements() if element.endpoint]
+
+    async def registered_elements(self) -> list[elements_pb2.StorageElement]:
+        """Every element that admin knows."""
+        stub = self.elements_of_admin()
         found: list[elements_pb2.StorageElement] = []
         token = ""
         while True:

@@ -13,6 +13,7 @@ from artstore_client.cli import (
     account,
     audit,
     cache,
+    element,
     exit_codes,
     files,
     get,
@@ -55,6 +56,7 @@ app.add_typer(cache.app, name="cache")
 app.add_typer(account.app, name="account")
 app.add_typer(audit.app, name="audit")
 app.add_typer(keys.app, name="keys")
+app.add_typer(element.app, name="element")
 
 
 @app.callback()
@@ -63,7 +65,7 @@ def all_commands(timeout: Timeout = None, no_retry: NoRetry = False) -> None:
     take(timeout, no_retry)
 
 
-for group in (app, cache.app, account.app, audit.app, keys.app):
+for group in (app, cache.app, account.app, audit.app, keys.app, element.app):
     for known in group.registered_commands:
         if known.callback is not None:
             known.callback = with_limits(known.callback)

@@ -19,8 +19,8 @@ from mesh.calls.status import from_rpc_error
 from mesh.concurrency.background import Background
 from mesh.concurrency.backoff import Backoff
 from mesh.errors import ArtStoreError
-from mesh.identity.credentials import ServiceToken
-from mesh.identity.tokens import KeySet, TokenVerifier
+from mesh.identity.credentials import ElementTokens, ServiceToken
+from mesh.identity.tokens import AUDIENCE, KeySet, TokenVerifier
 from mesh.settings import MeshSettings
 
 CALL_TIMEOUT_SECONDS = 2.0
@@ -38,13 +38,15 @@ class AdminLink:
         channel: for stubs of admin's services.
         keys: admin's public keys; known from disk when admin is away.
         verifier: for `MeshServer`.
-        account: this server's own token, for calls to others.
+        account: this server's own token, for calls of admin.
+        element_tokens: its tokens for calls of elements.
     """
 
     channel: grpc.aio.Channel
     keys: KeySet
     verifier: TokenVerifier
     account: ServiceToken
+    element_tokens: ElementTokens
 
     async def tell_refusals(self, request: audit_pb2.RecordRefusalsRequest) -> None:
         """Have admin put on record what this server refused.
@@ -63,12 +65,17 @@ class AdminLink:
 
 @asynccontextmanager
 async def link_to_admin(
-    settings: MeshSettings, background: Background, *, now: Callable[[], float] = time.time
+    settings: MeshSettings,
+    background: Background,
+    *,
+    now: Callable[[], float] = time.time,
+    element_id: str = "",
 ) -> AsyncIterator[AdminLink]:
     """Open the link; it works in the background and never waits for admin.
 
     Args:
         now: seconds since 1970 that tokens are judged by.
+        element_id: of the element that this server is; empty for others.
     """
     channel = open_mesh_channel(settings.admin_address, settings)
     stub = tokens_pb2_grpc.TokenServiceStub(channel)
@@ -81,9 +88,11 @@ async def link_to_admin(
         keys: Mapping[str, Any] = orjson.loads(answer.jwks_json)
         return keys
 
-    async def issue_token() -> tuple[str, float]:
+    async def issue_token(audience: str = AUDIENCE) -> tuple[str, float]:
         request = tokens_pb2.IssueTokenRequest(
-            client_id=settings.client_id, client_secret=settings.client_secret.get_secret_value()
+            client_id=settings.client_id,
+            client_secret=settings.client_secret.get_secret_value(),
+            audience=audience,
         )
         try:
             answer = await stub.IssueToken(request, timeout=CALL_TIMEOUT_SECONDS)
@@ -92,7 +101,7 @@ async def link_to_admin(
         return answer.access_token, float(answer.expires_in_seconds)
 
     keys = await asyncio.to_thread(KeySet, settings.keys_file, fetch_keys)
-    account = ServiceToken(issue_token)
+    account, element_tokens = ServiceToken(issue_token), ElementTokens(issue_token)
 
     async def follow_keys() -> None:
         backoff = Backoff(KEYS_RETRY_SECONDS)
@@ -109,7 +118,9 @@ async def link_to_admin(
     background.start("signing keys", follow_keys)
     if settings.client_id:
         background.start("own access token", account.renew)
+        background.start("tokens for elements", element_tokens.renew)
     try:
-        yield AdminLink(channel, keys, TokenVerifier(keys, now), account)
+        verifier = TokenVerifier(keys, now, element_id=element_id)
+        yield AdminLink(channel, keys, verifier, account, element_tokens)
     finally:
         await channel.close()

@@ -34,6 +34,7 @@ class Caller:
         namespaces_write: namespaces it may write; `"*"` means all.
         token: the raw access token, to be passed on as metadata; empty when anonymous.
         limits: how much it may take at a time.
+        from_admin: it is admin itself, with a token for this element alone.
     """
 
     subject: str
@@ -42,6 +43,7 @@ class Caller:
     namespaces_write: frozenset[str] = frozenset()
     token: str = field(default="", repr=False, compare=False)
     limits: Limits = field(default_factory=Limits)
+    from_admin: bool = field(default=False, compare=False)
 
     def may_read(self, namespace: str) -> bool:
         """Whether files of `namespace` may be seen; an empty name is `default`."""

@@ -16,6 +16,8 @@ ADMINS = frozenset({Role.ADMIN})
 AUDITORS = frozenset({Role.AUDITOR, Role.ADMIN})
 # What servers do to each other; an ADMIN asks for it by the call behind which it stands.
 ONLY_SERVERS = frozenset({Role.SERVICE})
+# The steps of a file's life: of the servers it is admin that decides them, and no other.
+OF_ADMIN_ITSELF = "/artstore.v1.TransferService/"
 
 
 def _service(name: str, methods: Mapping[str, frozenset[Role]]) -> dict[str, frozenset[Role]]:

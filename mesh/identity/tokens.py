@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
@@ -19,7 +20,7 @@ import jwt
 import structlog
 
 from mesh.concurrency.single_flight import SingleFlight
-from mesh.contract import DEFAULT_NAMESPACE
+from mesh.contract import DEFAULT_NAMESPACE, ELEMENT_ID
 from mesh.errors import ArtStoreError, PermissionDenied, Unauthenticated, Unavailable
 from mesh.identity.caller import Caller, Role
 from mesh.identity.limits import Limits
@@ -32,7 +33,12 @@ CLAIM_ROLE = "role"
 CLAIM_READ = "ns_read"
 CLAIM_WRITE = "ns_write"
 CLAIM_LIMITS = "limits"
+# True in what admin signs for itself; no account gets it.
+CLAIM_ADMIN = "admin"
 REQUIRED_CLAIMS = ("exp", "iat", "sub", "aud", "iss", CLAIM_ROLE)
+
+_ELEMENT_AUDIENCE = f"{AUDIENCE}/"
+_AUDIENCES = re.compile(f"{AUDIENCE}(/{ELEMENT_ID})?")
 
 # By how much the clock of who issued a token may be ahead of ours.
 CLOCK_SKEW_SECONDS = 60
@@ -46,6 +52,16 @@ _ALL_KEYS = "all"
 Fetcher = Callable[[], Awaitable[Mapping[str, Any]]]
 
 _log = structlog.stdlib.get_logger(__name__)
+
+
+def audience_of(element_id: str) -> str:
+    """The audience of tokens that are good at one storage element alone."""
+    return f"{_ELEMENT_AUDIENCE}{element_id}"
+
+
+def is_audience(text: str) -> bool:
+    """Whether tokens may have that audience."""
+    return _AUDIENCES.fullmatch(text) is not None
 
 
 class KeySet:
@@ -201,11 +217,21 @@ class TokenVerifier:
 
     Args:
         now: seconds since 1970 that expiry is judged by.
+        element_id: of the element that verifies, which takes the tokens made for it besides those
+            for every server; empty for the other servers.
     """
 
-    def __init__(self, keys: KeySet, now: Callable[[], float] = _system_clock) -> None:
+    def __init__(
+        self,
+        keys: KeySet,
+        now: Callable[[], float] = _system_clock,
+        *,
+        element_id: str = "",
+    ) -> None:
         self._keys = keys
         self._now = now
+        self._own_audience = audience_of(element_id) if element_id else ""
+        self._audiences = [name for name in (AUDIENCE, self._own_audience) if name]
         self._cached: dict[str, tuple[Caller, float]] = {}
         self._cached_version = keys.version
 
@@ -232,8 +258,8 @@ class TokenVerifier:
         if caller is not None:
             return caller
         key = await self._key_for(raw)
-        claims = _decode(raw, key, self._now())
-        caller = _caller_of(claims, raw)
+        claims = _decode(raw, key, self._audiences, self._now())
+        caller = _caller_of(claims, raw, self._own_audience)
         self._remember(raw, caller, float(claims["exp"]))
         return caller
 
@@ -273,13 +299,13 @@ class TokenVerifier:
         self._cached[raw] = (caller, expires)
 
 
-def _decode(raw: str, key: jwt.PyJWK, now: float) -> dict[str, Any]:
+def _decode(raw: str, key: jwt.PyJWK, audiences: Sequence[str], now: float) -> dict[str, Any]:
     try:
         claims: dict[str, Any] = jwt.decode(
             raw,
             key.key,
             algorithms=[key.algorithm_name],
-            audience=AUDIENCE,
+            audience=audiences,
             issuer=ISSUER,
             # Times are judged below, by the clock that this server goes by.
             options={
@@ -291,7 +317,7 @@ def _decode(raw: str, key: jwt.PyJWK, now: float) -> dict[str, Any]:
         )
     except jwt.InvalidAudienceError as exc:
         raise Unauthenticated(
-            f"access token is not for audience {AUDIENCE}", reason="TOKEN_AUDIENCE"
+            f"access token is not for audience {' or '.join(audiences)}", reason="TOKEN_AUDIENCE"
         ) from exc
     except jwt.InvalidSignatureError as exc:
         raise Unauthenticated(
@@ -327,7 +353,7 @@ def _check_times(claims: Mapping[str, Any], now: float) -> None:
             )
 
 
-def _caller_of(claims: Mapping[str, Any], raw: str) -> Caller:
+def _caller_of(claims: Mapping[str, Any], raw: str, own_audience: str) -> Caller:
     try:
         role = Role(claims[CLAIM_ROLE])
     except ValueError as exc:
@@ -345,6 +371,7 @@ def _caller_of(claims: Mapping[str, Any], raw: str) -> Caller:
         namespaces_write=_namespaces(claims.get(CLAIM_WRITE)),
         token=raw,
         limits=limits,
+        from_admin=claims.get(CLAIM_ADMIN) is True and claims["aud"] == own_audience,
     )
 
 

@@ -64,6 +64,8 @@ class Reports:
         self._key = REPORT_KEY_PREFIX + element.element_id
         self._other_writer_until = 0.0
         self._told: dict[str, str] = {}
+        # The address of which it was said that it waits to be admitted.
+        self._waiting = ""
         # Of no report yet, so that the first one is news, whatever rang before anybody listened.
         self._last_reason: str | None = None
         self._changes = element.changed.listen()
@@ -143,6 +145,15 @@ class Reports:
             raise from_rpc_error(exc) from exc
         with suppress(InvalidArgument):
             self._audited = decode(answer.audited_cursor)
+        waiting = answer.element.awaiting_endpoint
+        if waiting == request.report.endpoint and waiting != self._waiting:
+            _log.warning(
+                "nobody is sent to this address before an ADMIN admits it: artstore element admit"
+                f" {self._element.element_id}",
+                endpoint=waiting,
+                admitted=answer.element.endpoint,
+            )
+        self._waiting = waiting
 
     async def _tolerate(self, whom: str, report: Any) -> bool:
         """Await `report`; a failure is logged once until it works again."""

@@ -39,6 +39,8 @@ SERVICE = {"client_id": "storage-se-01", "client_secret": SECRET, "role": "SERVI
 USER = {"client_id": "alice", "client_secret": SECRET, "role": "USER"}
 AUDITOR = {"client_id": "auditor", "client_secret": SECRET, "role": "AUDITOR"}
 EVERYBODY: Sequence[dict[str, Any]] = (ADMIN, SERVICE, USER, AUDITOR)
+# Each reports for the element that it is named after, as SERVICE does.
+OTHER_ELEMENTS = [{**SERVICE, "client_id": f"storage-se-0{number}"} for number in (2, 3, 4)]
 
 Metadata = tuple[tuple[str, str], ...]
 

@@ -165,7 +165,7 @@ class StorageElement(_message.Message):
     this version all see it.
     """
     endpoint: _builtins.str
-    """host:port that clients and servers reach it at."""
+    """host:port that clients and servers reach it at; empty until its first report."""
     mode: _types_pb2.ElementMode.ValueType
     """What the element allows."""
     priority: _builtins.int
@@ -207,12 +207,14 @@ class StorageElement(_message.Message):
     empty means its own.
     """
     awaiting_store_id: _builtins.str
-    """A store_id that waits for AdmitStorageElement; empty when none does."""
+    """A store_id that waits for AdmitStorageElement; empty when none does, or it has not been
+    reported for 15 s and the admitted one was. For SERVICE and ADMIN, as store_id.
+    """
     awaiting_endpoint: _builtins.str
-    """A host:port that waits for AdmitStorageElement; empty when none does."""
+    """A host:port that waits for AdmitStorageElement; empty when none does, as awaiting_store_id."""
     @_builtins.property
     def reported_at(self) -> _timestamp_pb2.Timestamp:
-        """When the element last reported, by admin's clock."""
+        """When the element last reported, by admin's clock; unset until its first report."""
 
     @_builtins.property
     def registered_at(self) -> _timestamp_pb2.Timestamp:
@@ -270,13 +272,13 @@ class CreateStorageElementRequest(_message.Message):
     PRIORITY_FIELD_NUMBER: _builtins.int
     FAILURE_DOMAIN_FIELD_NUMBER: _builtins.int
     storage_element_id: _builtins.str
-    """se-04; at most 32 bytes. ALREADY_EXISTS when it is taken."""
+    """se-04: a letter, then letters, digits and `-`, in lower case; at most 32 bytes."""
     endpoint: _builtins.str
-    """host:port; empty takes that of the first report."""
+    """host:port whose host the first report must have; empty takes that of the first report."""
     priority: _builtins.int
     """Place in Sequential Fill; unset takes that of the first report."""
     failure_domain: _builtins.str
-    """As in StorageElement."""
+    """As in StorageElement. UNIMPLEMENTED in this version."""
     def __init__(
         self,
         *,
@@ -305,7 +307,7 @@ class CreateStorageElementResponse(_message.Message):
     CLIENT_ID_FIELD_NUMBER: _builtins.int
     CLIENT_SECRET_FIELD_NUMBER: _builtins.int
     client_id: _builtins.str
-    """Account that reports for it."""
+    """Account that reports for it: `storage-se-04`. The server gets it as ARTSTORE_CLIENT_ID."""
     client_secret: _builtins.str
     """Its secret, shown only here."""
     @_builtins.property
@@ -340,7 +342,7 @@ class AdmitStorageElementRequest(_message.Message):
     """The element."""
     store_id: _builtins.str
     """The store_id to accept; must be the one that waits, or is accepted already. Empty leaves the
-    store.
+    store; INVALID_ARGUMENT when both are empty.
     """
     endpoint: _builtins.str
     """The host:port to accept; must be the one that waits, or is accepted already. Empty leaves the

@@ -61,7 +61,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_TOKEN_SIGNATURE: _ErrorReason.ValueType  # 18
     """UNAUTHENTICATED: the signature is wrong. Get a new token."""
     ERROR_REASON_TOKEN_AUDIENCE: _ErrorReason.ValueType  # 19
-    """UNAUTHENTICATED: meant for somebody else. Get a token for `artstore`."""
+    """UNAUTHENTICATED: meant for somebody else. Get a token for `artstore`, or for this element
+    (IssueToken's `audience`).
+    """
     ERROR_REASON_TOKEN_EXPIRED: _ErrorReason.ValueType  # 20
     """UNAUTHENTICATED: its time is over. Get a new token."""
     ERROR_REASON_TOKEN_NOT_YET_VALID: _ErrorReason.ValueType  # 21
@@ -183,7 +185,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     element.json.
     """
     ERROR_REASON_OTHER_STORE: _ErrorReason.ValueType  # 74
-    """FAILED_PRECONDITION: the element is known with another store; metadata `store_id`."""
+    """FAILED_PRECONDITION: the element is known with another store; metadata `store_id`. An ADMIN
+    accepts the new one by AdmitStorageElement.
+    """
     ERROR_REASON_ELEMENT_UNAVAILABLE: _ErrorReason.ValueType  # 75
     """UNAVAILABLE: elements that may have it don't answer; metadata `storage_element_ids`."""
     ERROR_REASON_CLOCK: _ErrorReason.ValueType  # 76
@@ -220,6 +224,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAVAILABLE: PostgreSQL takes no writes. Try again after RetryInfo."""
     ERROR_REASON_TABLES_MISSING: _ErrorReason.ValueType  # 89
     """UNAVAILABLE: tables are being made anew. Try again after RetryInfo."""
+    ERROR_REASON_ELEMENT_ACCOUNT: _ErrorReason.ValueType  # 92
+    """PERMISSION_DENIED: this account does not report for that element. An ADMIN makes the element and
+    its account (`artstore element add`), and its server gets that account.
+    """
+    ERROR_REASON_NOT_AWAITED: _ErrorReason.ValueType  # 93
+    """FAILED_PRECONDITION: something else waits for AdmitStorageElement, or nothing does. Look at the
+    element, then admit what it says.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """`reason` of google.rpc.ErrorInfo (domain `artstore`) in the details of every error, without the
@@ -266,7 +278,9 @@ ERROR_REASON_TOKEN_KEY: ErrorReason.ValueType  # 17
 ERROR_REASON_TOKEN_SIGNATURE: ErrorReason.ValueType  # 18
 """UNAUTHENTICATED: the signature is wrong. Get a new token."""
 ERROR_REASON_TOKEN_AUDIENCE: ErrorReason.ValueType  # 19
-"""UNAUTHENTICATED: meant for somebody else. Get a token for `artstore`."""
+"""UNAUTHENTICATED: meant for somebody else. Get a token for `artstore`, or for this element
+(IssueToken's `audience`).
+"""
 ERROR_REASON_TOKEN_EXPIRED: ErrorReason.ValueType  # 20
 """UNAUTHENTICATED: its time is over. Get a new token."""
 ERROR_REASON_TOKEN_NOT_YET_VALID: ErrorReason.ValueType  # 21
@@ -388,7 +402,9 @@ ERROR_REASON_ELEMENT_FILE: ErrorReason.ValueType  # 73
 element.json.
 """
 ERROR_REASON_OTHER_STORE: ErrorReason.ValueType  # 74
-"""FAILED_PRECONDITION: the element is known with another store; metadata `store_id`."""
+"""FAILED_PRECONDITION: the element is known with another store; metadata `store_id`. An ADMIN
+accepts the new one by AdmitStorageElement.
+"""
 ERROR_REASON_ELEMENT_UNAVAILABLE: ErrorReason.ValueType  # 75
 """UNAVAILABLE: elements that may have it don't answer; metadata `storage_element_ids`."""
 ERROR_REASON_CLOCK: ErrorReason.ValueType  # 76
@@ -425,4 +441,12 @@ ERROR_REASON_DATABASE_READ_ONLY: ErrorReason.ValueType  # 88
 """UNAVAILABLE: PostgreSQL takes no writes. Try again after RetryInfo."""
 ERROR_REASON_TABLES_MISSING: ErrorReason.ValueType  # 89
 """UNAVAILABLE: tables are being made anew. Try again after RetryInfo."""
+ERROR_REASON_ELEMENT_ACCOUNT: ErrorReason.ValueType  # 92
+"""PERMISSION_DENIED: this account does not report for that element. An ADMIN makes the element and
+its account (`artstore element add`), and its server gets that account.
+"""
+ERROR_REASON_NOT_AWAITED: ErrorReason.ValueType  # 93
+"""FAILED_PRECONDITION: something else waits for AdmitStorageElement, or nothing does. Look at the
+element, then admit what it says.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

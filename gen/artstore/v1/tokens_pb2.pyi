@@ -27,19 +27,25 @@ class IssueTokenRequest(_message.Message):
 
     CLIENT_ID_FIELD_NUMBER: _builtins.int
     CLIENT_SECRET_FIELD_NUMBER: _builtins.int
+    AUDIENCE_FIELD_NUMBER: _builtins.int
     client_id: _builtins.str
     """The account."""
     client_secret: _builtins.str
     """Its secret."""
+    audience: _builtins.str
+    """Who takes the token: empty or `artstore` for every server; `artstore/se-01` for that storage
+    element and nobody else, which is what servers send there. INVALID_ARGUMENT for anything else.
+    """
     def __init__(
         self,
         *,
         client_id: _builtins.str = ...,
         client_secret: _builtins.str = ...,
+        audience: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "client_secret", b"client_secret"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience", b"audience", "client_id", b"client_id", "client_secret", b"client_secret"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -55,7 +61,7 @@ class IssueTokenResponse(_message.Message):
     TOKEN_TYPE_FIELD_NUMBER: _builtins.int
     EXPIRES_IN_SECONDS_FIELD_NUMBER: _builtins.int
     access_token: _builtins.str
-    """A JWT, audience `artstore`; send it as `authorization: Bearer <token>`."""
+    """A JWT of the audience asked for; send it as `authorization: Bearer <token>`."""
     token_type: _builtins.str
     """`Bearer`."""
     expires_in_seconds: _builtins.int

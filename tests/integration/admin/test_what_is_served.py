@@ -18,8 +18,6 @@ from artstore.v1 import (
 from tests.support.running_admin import RunningAdmin, code_of
 
 UNSERVED = [
-    ("StorageElementService", "CreateStorageElement"),
-    ("StorageElementService", "AdmitStorageElement"),
     ("StorageElementService", "RetireStorageElement"),
     ("StorageElementService", "MarkStorageElementLost"),
     ("StorageElementService", "OpenStorageElement"),

@@ -197,7 +197,7 @@ async def test_of_two_that_follow_each_tells_what_the_other_one_has_not(one: Aud
     database = Database(one.admin_url)
     endpoint = one.elements["se-01"].server.endpoint
 
-    async def metadata() -> Any:
+    async def metadata(element_id: str) -> Any:
         return one.bearer()
 
     second = AuditFollowing(
@@ -205,7 +205,7 @@ async def test_of_two_that_follow_each_tells_what_the_other_one_has_not(one: Aud
         elements=lambda: {"se-01": endpoint},
         open_channel=grpc.aio.insecure_channel,
         metadata=metadata,
-        refused=lambda: None,
+        refused=lambda element_id: None,
     )
     running = asyncio.create_task(second.run())
     changing = asyncio.create_task(one.change_some(30, at_once=2))

@@ -12,14 +12,16 @@ from tests.integration.feed.small_mesh import small_mesh
 
 # Of every server, of every server but admin, and of those with followers.
 ALL = ["event loop lag", "health", "refusals", "signing keys"]
-LINKED = ["own access token"]
+LINKED = ["own access token", "tokens for elements"]
 FOLLOWING = ["change hints"]
 
 
 def _background() -> Counter[str]:
     """Names of the tasks of this loop, but for those of Python, of gRPC and of one element."""
     names = (task.get_name() for task in asyncio.all_tasks())
-    others = re.compile(r"Task-\d|HandleExceptions|rpc_task|follow |read a change feed")
+    others = re.compile(
+        r"Task-\d|HandleExceptions|rpc_task|follow |access token for |read a change feed"
+    )
     return Counter(name for name in names if not others.match(name))
 
 

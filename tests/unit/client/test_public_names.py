@@ -9,9 +9,16 @@ from pathlib import Path
 import artstore_client
 from artstore_client import Client, SyncClient
 from artstore_client.accounts import AccountCalls, KeyCalls
+from artstore_client.admission import AdmissionCalls
 from artstore_client.audit import AuditCalls
 from artstore_client.cache import CacheCalls
-from artstore_client.sync import SyncAccountCalls, SyncAuditCalls, SyncCacheCalls, SyncKeyCalls
+from artstore_client.sync import (
+    SyncAccountCalls,
+    SyncAdmissionCalls,
+    SyncAuditCalls,
+    SyncCacheCalls,
+    SyncKeyCalls,
+)
 
 FOLDER = Path(artstore_client.__file__).parent
 
@@ -42,6 +49,7 @@ def test_synchronous_face_has_every_call() -> None:
     assert public(CacheCalls) == public(SyncCacheCalls)
     assert public(AccountCalls) == public(SyncAccountCalls)
     assert public(KeyCalls) == public(SyncKeyCalls)
+    assert public(AdmissionCalls) == public(SyncAdmissionCalls)
     assert public(AuditCalls) == public(SyncAuditCalls)
 
 
