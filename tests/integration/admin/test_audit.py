@@ -167,14 +167,14 @@ async def test_what_was_refused_or_changed_nothing_is_no_change(shared: Audited)
 
 async def test_elements_and_keys_are_on_record(shared: Audited) -> None:
     stub: Any = shared.admin.elements
-    reported = elements_pb2.ReportStorageElementRequest(report=report("se-07"))
+    reported = elements_pb2.ReportStorageElementRequest(report=report("se-01"))
     for _ in range(2):
         await stub.ReportStorageElement(reported, **await shared.admin.as_("storage-se-01"))
     await stub.UpdateStorageElement(
-        elements_pb2.UpdateStorageElementRequest(storage_element_id="se-07", priority=5),
+        elements_pb2.UpdateStorageElementRequest(storage_element_id="se-01", priority=5),
         **await shared.admin.as_("admin"),
     )
-    found = await shared.events(resource="se-07")
+    found = await shared.events(resource="se-01")
     assert [(event.action, event.actor) for event in found] == [
         ("ReportStorageElement", "storage-se-01"),
         ("UpdateStorageElement", "admin"),
