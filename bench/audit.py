@@ -18,6 +18,7 @@ LOOK_SECONDS = 0.25
 _DATABASE = "artstore_admin"
 _PUT_OFF = "UPDATE audit_cursors SET leader = 'bench', leader_until = now() + interval '1 hour'"
 _GO_ON = "UPDATE audit_cursors SET leader_until = '-infinity'"
+_FOLLOWED = "SELECT count(*) FROM audit_cursors WHERE epoch <> ''"
 _BEHIND = """
     SELECT coalesce(sum(e.sequence - c.sequence), 1) FROM audit_cursors c
     JOIN registry_cursors e USING (storage_element_id, epoch)
@@ -27,11 +28,13 @@ _BEHIND = """
 async def cost(mesh: Mesh, *, changes: int, rounds: int) -> list[Figure]:
     """Processor time that the audit takes for a change, as a share of an upload's without it.
 
-    The audit is put off while small files are uploaded, and takes all of them then. What the same
-    processes use in the same time when nothing is done is left out.
+    The audit is put off while small files are uploaded, and takes all of them then, up to 500 at a
+    time. What the same processes use in the same time when nothing is done is left out.
     """
     connection = await asyncpg.connect(mesh.database(_DATABASE))
     try:
+        while await connection.fetchval(_FOLLOWED) < len(mesh.storage):  # noqa: ASYNC110
+            await asyncio.sleep(LOOK_SECONDS)
         shares = [await _share(mesh, connection, changes) for _ in range(rounds)]
     finally:
         await connection.execute(_GO_ON)
@@ -62,6 +65,9 @@ async def _share(mesh: Mesh, connection: asyncpg.Connection, changes: int) -> fl
     # Registry and index follow a little later.
     await asyncio.sleep(2.0)
     uploads = _used(every) - before
+    behind = await connection.fetchval(_BEHIND)
+    if behind < changes:
+        raise RuntimeError(f"the audit was not put off: it lacks {behind} of {changes} changes")
     before = _used(auditing)
     await connection.execute(_GO_ON)
     waited = 0.0
