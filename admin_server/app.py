@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 
+from admin_server.accounts.bindings import Bindings
 from admin_server.accounts.bootstrap import fill, read_bootstrap
 from admin_server.chores import prepare_in, repeat
 from admin_server.clock import Clock, utc_now
@@ -20,13 +21,13 @@ from admin_server.rpc.lifecycle import LifecycleServicer
 from admin_server.rpc.registry import FileRegistryServicer
 from admin_server.settings import AdminSettings
 from admin_server.wiring.access import Access, wire_access
+from admin_server.wiring.audit import wire_audit
 from admin_server.wiring.health import wire_health
-from admin_server.wiring.registry import Registry, follow, keep_tables, wire_elements, wire_registry
+from admin_server.wiring.registry import Registry, start_following, wire_elements, wire_registry
 from artstore.v1.server_pb2 import ServerKind
 from mesh.calls.suspension_list import POLL_SECONDS
 from mesh.concurrency.background import Background
 from mesh.errors import Unavailable
-from mesh.follower.hints import wake_on_hints
 from mesh.operations import Operations
 from mesh.operations.servicer import serve_operations
 from mesh.server.announced import Nothing, partly
@@ -50,7 +51,11 @@ async def build(settings: AdminSettings, now: Clock = utc_now) -> AsyncIterator[
     token = OwnToken(access.issuer, settings.client_id or "admin-server", now=now)
     registry = wire_registry(settings, elements, token)
     server = MeshServer(settings, access.verifier, name="admin", kind=ServerKind.SERVER_KIND_ADMIN)
-    _serve(server, access, elements, registry)
+    audit = wire_audit(settings, database, elements, token)
+    audit.serve(server)
+    creation = Creation(elements, access.directory, Bindings(database))
+    served = ElementServicer(elements, creation, audit.following.audited)
+    _serve(server, access, served, registry)
     answers = partial(database.fetchval, "SELECT 1", timeout=1.0)
     server.needs("postgresql", answers)
 
@@ -63,10 +68,9 @@ async def build(settings: AdminSettings, now: Clock = utc_now) -> AsyncIterator[
     try:
         async with Background() as background:
             await prepare_in(background, prepare)
-            _start(background, database, access, elements, registry)
-            if settings.redis_url:
-                hints = partial(wake_on_hints, settings.redis_url, registry.fleet)
-                background.start("change hints", hints)
+            _start(background, access, elements)
+            start_following(background, registry, database, redis_url=settings.redis_url)
+            audit.start(background, database)
             background.start("health", wire_health(server, answers, access.keys, elements).watch)
             yield server
         with suppress(Unavailable):
@@ -79,17 +83,14 @@ async def build(settings: AdminSettings, now: Clock = utc_now) -> AsyncIterator[
 
 
 def _serve(
-    server: MeshServer, access: Access, elements: RegisteredElements, registry: Registry
+    server: MeshServer, access: Access, elements: ElementServicer, registry: Registry
 ) -> None:
     servicers = {
         "TokenService": access.token_servicer(),
         "ServiceAccountService": AccountServicer(access.directory),
-        "StorageElementService": ElementServicer(
-            elements, Creation(elements, access.directory, access.bindings)
-        ),
+        "StorageElementService": elements,
         "FileRegistryService": FileRegistryServicer(registry.files),
         "LifecycleService": LifecycleServicer(registry.holds),
-        "AuditService": Nothing(),
         "BackupService": Nothing(),
         "DrillService": Nothing(),
     }
@@ -99,13 +100,7 @@ def _serve(
     serve_operations(server, Operations())
 
 
-def _start(
-    background: Background,
-    database: PreparedDatabase,
-    access: Access,
-    elements: RegisteredElements,
-    registry: Registry,
-) -> None:
+def _start(background: Background, access: Access, elements: RegisteredElements) -> None:
     async def look() -> None:
         elements.look()
 
@@ -113,5 +108,3 @@ def _start(
     background.start("suspensions", partial(repeat, access.refused.refresh, POLL_SECONDS))
     background.start("storage elements", partial(repeat, elements.sync, SYNC_SECONDS))
     background.start("elements' health", partial(repeat, look, LOOK_SECONDS))
-    background.start("registry tables", partial(keep_tables, registry, database))
-    background.start("file registry", partial(follow, registry))

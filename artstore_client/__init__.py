@@ -10,6 +10,7 @@ import typing
 
 if typing.TYPE_CHECKING:
     from artstore_client.accounts import AccountCalls, KeyCalls
+    from artstore_client.audit import AuditCalls
     from artstore_client.cache import CacheCalls
     from artstore_client.calls.waiting import Waiting
     from artstore_client.client import Client
@@ -35,6 +36,7 @@ if typing.TYPE_CHECKING:
     from artstore_client.results import DownloadedFile, ElementReport, Progress, UploadedFile
     from artstore_client.sync import (
         SyncAccountCalls,
+        SyncAuditCalls,
         SyncCacheCalls,
         SyncClient,
         SyncKeyCalls,
@@ -46,6 +48,7 @@ __all__ = [
     "AccountCalls",
     "AlreadyExists",
     "ArtStoreError",
+    "AuditCalls",
     "CacheCalls",
     "Client",
     "ConfigurationError",
@@ -64,6 +67,7 @@ __all__ = [
     "ResourceExhausted",
     "SourceChanged",
     "SyncAccountCalls",
+    "SyncAuditCalls",
     "SyncCacheCalls",
     "SyncClient",
     "SyncKeyCalls",
@@ -81,6 +85,7 @@ _HOMES = {
     "AccountCalls": "accounts",
     "AlreadyExists": "errors",
     "ArtStoreError": "errors",
+    "AuditCalls": "audit",
     "CacheCalls": "cache",
     "Client": "client",
     "ConfigurationError": "errors",
@@ -99,6 +104,7 @@ _HOMES = {
     "ResourceExhausted": "errors",
     "SourceChanged": "errors",
     "SyncAccountCalls": "sync",
+    "SyncAuditCalls": "sync",
     "SyncCacheCalls": "sync",
     "SyncClient": "sync",
     "SyncKeyCalls": "sync",

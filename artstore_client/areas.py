@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from artstore_client.accounts import AccountCalls, KeyCalls
 from artstore_client.admission import AdmissionCalls
+from artstore_client.audit import AuditCalls
 from artstore_client.calls.connection import Connection
 
 
@@ -14,9 +15,11 @@ class Areas:
         accounts: accounts of people and servers.
         admission: which storage elements there may be.
         keys: the keys that tokens are signed with.
+        audit: who did what.
     """
 
     def __init__(self, connection: Connection) -> None:
         self.accounts = AccountCalls(connection)
         self.admission = AdmissionCalls(connection)
         self.keys = KeyCalls(connection)
+        self.audit = AuditCalls(connection)

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, Self, TypeVar
 
 from artstore.v1 import (
     accounts_pb2,
+    audit_pb2,
     cache_pb2,
     elements_pb2,
     operations_pb2,
@@ -20,6 +21,7 @@ from artstore.v1 import (
 )
 from artstore_client.accounts import AccountCalls, KeyCalls
 from artstore_client.admission import AdmissionCalls
+from artstore_client.audit import AuditCalls
 from artstore_client.cache import CacheCalls
 from artstore_client.calls.waiting import Waiting
 from artstore_client.client import Client
@@ -95,6 +97,7 @@ class SyncClient:
         self.accounts = SyncAccountCalls(client.accounts, loop)
         self.admission = SyncAdmissionCalls(client.admission, loop)
         self.keys = SyncKeyCalls(client.keys, loop)
+        self.audit = SyncAuditCalls(client.audit, loop)
 
     @classmethod
     def connect(cls, **options: Any) -> Self:
@@ -343,3 +346,25 @@ class SyncAdmissionCalls:
     def admit(self, element_id: str) -> elements_pb2.StorageElement:
         """`AdmissionCalls.admit`."""
         return self._loop.run(self._calls.admit(element_id))
+
+
+class SyncAuditCalls:
+    """`AuditCalls` for scripts."""
+
+    def __init__(self, calls: AuditCalls, loop: _LoopThread) -> None:
+        self._calls = calls
+        self._loop = loop
+
+    def list(self, **wanted: Any) -> Iterator[audit_pb2.AuditEvent]:
+        """`AuditCalls.list`."""
+        return self._loop.iterate(self._calls.list(**wanted))
+
+    def verify(self, from_sequence: int | None = None) -> audit_pb2.VerifyAuditEventsResponse:
+        """`AuditCalls.verify`."""
+        return self._loop.run(self._calls.verify(from_sequence))
+
+    def export(
+        self, from_sequence: int | None = None, **wanted: Any
+    ) -> Iterator[audit_pb2.AuditEvent]:
+        """`AuditCalls.export`."""
+        return self._loop.iterate(self._calls.export(from_sequence, **wanted))

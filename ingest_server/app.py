@@ -62,6 +62,7 @@ async def build(settings: IngestSettings) -> AsyncIterator[MeshServer]:
         server = MeshServer(
             settings, link.verifier, name="ingest", kind=ServerKind.SERVER_KIND_INGEST
         )
+        server.tell_refusals_to(link.tell_refusals)
         server.needs("redis", partial(ping, redis))
         server.add(SERVICE, add_to_server, servicer)
 

@@ -67,6 +67,7 @@ async def build(settings: QuerySettings) -> AsyncIterator[MeshServer]:
         server = MeshServer(
             settings, admin.verifier, name="query", kind=ServerKind.SERVER_KIND_QUERY
         )
+        server.tell_refusals_to(admin.tell_refusals)
         serve_operations(server, operations)
         server.needs("postgresql", followed.ping)
         server.add(

@@ -10,6 +10,7 @@ from admin_server.accounts import suspensions
 from admin_server.accounts.account import Account
 from admin_server.accounts.rows import ACCOUNT, account_of
 from admin_server.accounts.suspensions import LONGEST_TOKEN_LIFE, UNDER_WAY
+from admin_server.audit.own import record
 from mesh.identity.caller import Role
 
 
@@ -70,6 +71,14 @@ class AccountChange:
             *astuple(account.limits),
             await suspensions.last_end(self._connection, account.client_id),
         )
+        await record(
+            self._connection,
+            "CreateServiceAccount",
+            account.client_id,
+            role=account.role,
+            namespaces=account.namespaces,
+            read_namespaces=account.read_namespaces or None,
+        )
         return await self._written(account.client_id)
 
     async def write(self, account: Account) -> Account:
@@ -84,6 +93,14 @@ class AccountChange:
             list(account.read_namespaces),
             account.description,
             *astuple(account.limits),
+        )
+        await record(
+            self._connection,
+            "UpdateServiceAccount",
+            account.client_id,
+            role=account.role,
+            namespaces=account.namespaces,
+            read_namespaces=account.read_namespaces or None,
         )
         return await self._written(account.client_id)
 
@@ -105,6 +122,7 @@ class AccountChange:
             self.now,
             old_ends_at,
         )
+        await record(self._connection, "RotateServiceAccount", client_id, old_ends_at=old_ends_at)
         return await self._written(client_id)
 
     async def end_tokens(self, account: Account) -> None:
@@ -122,6 +140,7 @@ class AccountChange:
         """No tokens for the account, and none that it has is good."""
         await self._set_suspended(client_id, suspended=True)
         await suspensions.suspend(self._connection, client_id, self.now)
+        await record(self._connection, "SuspendServiceAccount", client_id)
         return await self._written(client_id)
 
     async def resume(self, account: Account) -> Account:
@@ -132,6 +151,7 @@ class AccountChange:
             await suspensions.end_tokens(self._connection, account.client_id, ended)
         else:
             await suspensions.lift(self._connection, account.client_id)
+        await record(self._connection, "ResumeServiceAccount", account.client_id)
         return await self._written(account.client_id)
 
     async def delete(self, client_id: str) -> None:
@@ -140,6 +160,7 @@ class AccountChange:
             "DELETE FROM service_accounts WHERE client_id = $1", client_id
         )
         await suspensions.end_tokens(self._connection, client_id, self.now + UNDER_WAY)
+        await record(self._connection, "DeleteServiceAccount", client_id)
 
     async def _set_suspended(self, client_id: str, *, suspended: bool) -> None:
         await self._connection.execute(

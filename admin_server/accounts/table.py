@@ -13,7 +13,10 @@ from mesh.postgres.database import Database
 
 
 class AccountTable:
-    """Reads and writes accounts; every call raises `Unavailable` while the database is down."""
+    """Reads and writes accounts; every call raises `Unavailable` while the database is down.
+
+    What is written is in the audit, by the same transaction.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -9,6 +9,7 @@ from datetime import datetime
 import asyncpg
 
 from admin_server.accounts.bindings import Bindings
+from admin_server.audit.own import record
 from admin_server.elements.element import NEVER, Awaiting, RegisteredElement, Report
 from mesh.postgres.database import Database
 
@@ -49,7 +50,10 @@ _ADMIT = (
 
 
 class ElementTable:
-    """Reads and writes elements; every call raises `Unavailable` while the database is down."""
+    """Reads and writes elements; every call raises `Unavailable` while the database is down.
+
+    Registrations and decisions are in the audit, by the same transaction; reports are not.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -78,7 +82,17 @@ class ElementTable:
         Args:
             priority: admin's decision.
         """
-        await self._database.execute(_INSERT, *astuple(report), reported_at, now, priority)
+        made = "CreateStorageElement" if reported_at == NEVER else "ReportStorageElement"
+        async with self._database.transaction() as connection:
+            done = await connection.execute(_INSERT, *astuple(report), reported_at, now, priority)
+            if done == "INSERT 0 1":
+                await record(
+                    connection,
+                    made,
+                    report.storage_element_id,
+                    store_id=report.store_id or None,
+                    priority=priority,
+                )
 
     async def write(self, elements: Iterable[RegisteredElement]) -> None:
         """Note the reports of elements that are there already, and what of them waits."""
@@ -97,23 +111,39 @@ class ElementTable:
 
     async def admit(self, element: RegisteredElement) -> bool:
         """Note what store and address an element has; False if another admin did so meanwhile."""
-        done = await self._database.execute(
-            _ADMIT,
-            *astuple(element.report),
-            *astuple(element.awaiting),
-            element.reported_at,
-            element.admissions - 1,
-        )
-        return done == "UPDATE 1"
+        async with self._database.transaction() as connection:
+            done = await connection.execute(
+                _ADMIT,
+                *astuple(element.report),
+                *astuple(element.awaiting),
+                element.reported_at,
+                element.admissions - 1,
+            )
+            admitted = bool(done == "UPDATE 1")
+            if admitted:
+                await record(
+                    connection,
+                    "AdmitStorageElement",
+                    element.storage_element_id,
+                    store_id=element.report.store_id,
+                    endpoint=element.report.endpoint,
+                )
+        return admitted
 
     async def decide_priority(self, storage_element_id: str, priority: int) -> bool:
         """Note admin's decision; False if there is no such element."""
-        done = await self._database.execute(
-            "UPDATE storage_elements SET decided_priority = $2 WHERE storage_element_id = $1",
-            storage_element_id,
-            priority,
-        )
-        return done == "UPDATE 1"
+        async with self._database.transaction() as connection:
+            done = await connection.execute(
+                "UPDATE storage_elements SET decided_priority = $2 WHERE storage_element_id = $1",
+                storage_element_id,
+                priority,
+            )
+            decided = bool(done == "UPDATE 1")
+            if decided:
+                await record(
+                    connection, "UpdateStorageElement", storage_element_id, priority=priority
+                )
+        return decided
 
 
 def _element(row: asyncpg.Record) -> RegisteredElement:

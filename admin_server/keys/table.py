@@ -9,6 +9,7 @@ from datetime import datetime
 import asyncpg
 import structlog
 
+from admin_server.audit.own import record
 from admin_server.keys.ring import KeyRing
 from admin_server.keys.signing_key import SigningKey, UnusableKey, signing_key_from_pem
 from mesh.postgres.database import Database
@@ -32,7 +33,10 @@ class KeyChange:
 
 
 class KeyTable:
-    """Reads and writes the keys; every call raises `Unavailable` while the database is down."""
+    """Reads and writes the keys; every call raises `Unavailable` while the database is down.
+
+    What is written is in the audit, by the same transaction.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -67,7 +71,18 @@ class KeyTable:
                 "UPDATE signing_keys SET verifies_until = $2 WHERE kid = $1",
                 [(key.kid, key.verifies_until) for key in change.ending],
             )
-            return KeyRing(self._keys(await connection.fetch(_SELECT)))
+            found = KeyRing(self._keys(await connection.fetch(_SELECT)))
+            for key in change.added:
+                await record(
+                    connection, "RotateKeys", key.kid, did="made", signs_from=key.signs_from
+                )
+            for key in change.ending:
+                await record(
+                    connection, "RotateKeys", key.kid, did="ends", verifies_until=key.verifies_until
+                )
+            for key in change.removed:
+                await record(connection, "RotateKeys", key.kid, did="removed")
+            return found
 
     def _keys(self, rows: Iterable[asyncpg.Record]) -> list[SigningKey]:
         keys: list[SigningKey] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from admin_server.accounts.account import Account
 from admin_server.clock import Clock
@@ -62,21 +63,22 @@ class OwnToken:
         return ((AUTHORIZATION_KEY, f"Bearer {token}"),)
 
 
+def endpoints_of(elements: RegisteredElements) -> Mapping[str, str]:
+    """id -> host:port of the elements that have joined; none while they are not known."""
+    try:
+        known = elements.joined()
+    except Unavailable:
+        return {}
+    return {one.report.storage_element_id: one.report.endpoint for one in known}
+
+
 def registry_fleet(
     settings: AdminSettings, database: Database, elements: RegisteredElements, token: OwnToken
 ) -> FollowerFleet:
     """The followers of all registered elements."""
-
-    def endpoints() -> Mapping[str, str]:
-        try:
-            known = elements.joined()
-        except Unavailable:
-            return {}
-        return {one.report.storage_element_id: one.report.endpoint for one in known}
-
     return FollowerFleet(
         table=ReplicaTable(database, table=TABLE, prefix=CURSORS, leader=process_name()),
-        elements=endpoints,
+        elements=partial(endpoints_of, elements),
         knows_all=lambda: elements.loaded,
         open_channel=lambda endpoint: open_mesh_channel(endpoint, settings, health_service=None),
         metadata=token.metadata,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from admin_server.accounts.authority import check_concerns_all
@@ -23,9 +23,16 @@ _NO_FAILURE_DOMAINS = "failure domains are not served yet; leave failure_domain 
 class ElementServicer:
     """The storage elements of the mesh."""
 
-    def __init__(self, directory: RegisteredElements, creation: Creation) -> None:
+    def __init__(
+        self,
+        directory: RegisteredElements,
+        creation: Creation,
+        audited: Callable[[str], str],
+    ) -> None:
+        """`audited` answers how far the audit is in an element's feed."""
         self._directory = directory
         self._creation = creation
+        self._audited = audited
 
     async def CreateStorageElement(
         self, request: elements_pb2.CreateStorageElementRequest, context: Any
@@ -63,7 +70,9 @@ class ElementServicer:
             raise InvalidArgument("report is missing", field="report")
         element = await self._directory.report(_report(request.report), current_caller().subject)
         return elements_pb2.ReportStorageElementResponse(
-            element=self._message(element), report_interval_seconds=REPORT_INTERVAL_SECONDS
+            element=self._message(element),
+            report_interval_seconds=REPORT_INTERVAL_SECONDS,
+            audited_cursor=self._audited(element.storage_element_id),
         )
 
     async def GetStorageElement(

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from admin_server.accounts.attempts import WrongAttempts
-from admin_server.accounts.bindings import Bindings
 from admin_server.accounts.directory import AccountDirectory
 from admin_server.accounts.login import Login
 from admin_server.accounts.refused import RefusedAccounts
@@ -33,7 +32,6 @@ class Access:
     Attributes:
         hasher: of secrets; closed at the end.
         directory: accounts, as admins see them.
-        bindings: which account reports for which element.
         login: checks secrets.
         issuer: signs tokens.
         rotation: changes the keys that sign.
@@ -43,7 +41,6 @@ class Access:
 
     hasher: SecretHasher
     directory: AccountDirectory
-    bindings: Bindings
     login: Login
     issuer: TokenIssuer
     rotation: KeyRotation
@@ -80,7 +77,6 @@ async def wire_access(settings: AdminSettings, database: Database, *, now: Clock
     return Access(
         hasher=hasher,
         directory=AccountDirectory(accounts, hasher, now=now),
-        bindings=Bindings(database),
         login=Login(accounts, hasher, WrongAttempts(), now=now),
         issuer=TokenIssuer(rotation, lifetime_seconds=settings.token_seconds, now=now),
         rotation=rotation,

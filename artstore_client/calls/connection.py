@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from artstore.v1 import (
     accounts_pb2_grpc,
+    audit_pb2_grpc,
     cache_pb2_grpc,
     elements_pb2,
     elements_pb2_grpc,
@@ -148,6 +149,11 @@ class Connection:
         """Stub of admin's accounts; raises as `lifecycle`."""
         endpoint = _known(self.settings.endpoints.admin, "admin")
         return accounts_pb2_grpc.ServiceAccountServiceStub(self._channels.to(endpoint))
+
+    def audit(self) -> audit_pb2_grpc.AuditServiceAsyncStub:
+        """Stub of admin's audit; raises as `lifecycle`."""
+        endpoint = _known(self.settings.endpoints.admin, "admin")
+        return audit_pb2_grpc.AuditServiceStub(self._channels.to(endpoint))
 
     def tokens_at_admin(self) -> tokens_pb2_grpc.TokenServiceAsyncStub:
         """Stub of admin's tokens and keys; raises as `lifecycle`."""

@@ -11,6 +11,7 @@ import typer
 
 from artstore_client.cli import (
     account,
+    audit,
     cache,
     element,
     exit_codes,
@@ -53,6 +54,7 @@ app.command()(mesh.token)
 app.command()(selftest.selftest)
 app.add_typer(cache.app, name="cache")
 app.add_typer(account.app, name="account")
+app.add_typer(audit.app, name="audit")
 app.add_typer(keys.app, name="keys")
 app.add_typer(element.app, name="element")
 
@@ -63,7 +65,7 @@ def all_commands(timeout: Timeout = None, no_retry: NoRetry = False) -> None:
     take(timeout, no_retry)
 
 
-for group in (app, cache.app, account.app, keys.app, element.app):
+for group in (app, cache.app, account.app, audit.app, keys.app, element.app):
     for known in group.registered_commands:
         if known.callback is not None:
             known.callback = with_limits(known.callback)

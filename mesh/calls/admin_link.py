@@ -16,7 +16,7 @@ import grpc
 import orjson
 import structlog
 
-from artstore.v1 import tokens_pb2, tokens_pb2_grpc
+from artstore.v1 import audit_pb2, audit_pb2_grpc, tokens_pb2, tokens_pb2_grpc
 from mesh.calls.channels import open_mesh_channel
 from mesh.calls.status import from_rpc_error
 from mesh.calls.suspension_list import AdminsList, follow_suspensions
@@ -52,6 +52,20 @@ class AdminLink:
     verifier: TokenVerifier
     account: ServiceToken
     element_tokens: ElementTokens
+
+    async def tell_refusals(self, request: audit_pb2.RecordRefusalsRequest) -> None:
+        """Have admin put on record what this server refused.
+
+        Raises:
+            ArtStoreError: it is not on record, or that is not known; tell the same again.
+        """
+        stub: Any = audit_pb2_grpc.AuditServiceStub(self.channel)
+        try:
+            await stub.RecordRefusals(
+                iter((request,)), metadata=self.account.metadata(), timeout=CALL_TIMEOUT_SECONDS
+            )
+        except grpc.aio.AioRpcError as exc:
+            raise from_rpc_error(exc) from exc
 
 
 @asynccontextmanager

@@ -9,7 +9,8 @@ from typing import Any
 
 from artstore.v1 import changes_pb2 as pb
 from mesh.elements import feed_cursor
-from mesh.identity.caller import current_caller
+from mesh.errors import PermissionDenied
+from mesh.identity.caller import ALL_NAMESPACES, current_caller
 from mesh.identity.expiry import current_expiry
 from storage_server.catalog.feed import Change, Feed
 from storage_server.catalog.rows import FileRow
@@ -19,6 +20,7 @@ from storage_server.feed import (
     ChangeBatch,
     ChangeWatch,
     FeedEvent,
+    History,
     SnapshotBegins,
     SnapshotEnds,
     SnapshotFiles,
@@ -34,9 +36,10 @@ TURN = 100
 class FeedStreams:
     """Serves the feed to followers."""
 
-    def __init__(self, element: Element, watch: ChangeWatch, feed: Feed) -> None:
+    def __init__(self, element: Element, watch: ChangeWatch, history: History, feed: Feed) -> None:
         self._element = element
         self._watch = watch
+        self._history = history
         self._feed = feed
 
     async def watch(self, request: pb.WatchChangesRequest, context: Any) -> None:
@@ -44,14 +47,20 @@ class FeedStreams:
 
         Raises:
             InvalidArgument: the cursor is none.
+            PermissionDenied: the history is asked for by a token of some namespaces.
             Unavailable: PostgreSQL does not answer, the tables are not there, or files that
                 lack a row cannot be looked for now.
         """
         cursor = feed_cursor.decode(request.cursor)
         self._element.require_tables()
+        if request.changes_only and ALL_NAMESPACES not in current_caller().namespaces_read:
+            raise PermissionDenied(
+                "changes_only needs a token of all namespaces", reason="NAMESPACE"
+            )
         reach = Reach(current_caller(), self._feed, self._element.reading)
         expiry = current_expiry.get()
-        async with aclosing(self._watch.follow(cursor)) as events:
+        source = self._history if request.changes_only else self._watch
+        async with aclosing(source.follow(cursor)) as events:
             async for event in events:
                 if expiry is not None and isinstance(event, SnapshotBegins):
                     expiry.hold_up()

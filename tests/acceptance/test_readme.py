@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -84,7 +85,7 @@ def test_commands_of_the_readme_work(mesh_local: MeshProcess, folder: Path) -> N
 def test_a_colleague_reads_one_namespace_and_no_other(
     mesh_local: MeshProcess, folder: Path
 ) -> None:
-    made, used, changed = shell_blocks(section(PEOPLE))
+    made, used, changed, _ = shell_blocks(section(PEOPLE))
     run(".venv/bin/artstore put README.md", folder)
     printed = run(made, folder)
     secret = json.loads((folder / "anna.json").read_text())["client_secret"]
@@ -102,6 +103,18 @@ def test_a_colleague_reads_one_namespace_and_no_other(
     run(f"{as_anna} ls || [ $? = 4 ]", folder)
     # Every server takes tokens of the new key at once.
     run(".venv/bin/artstore keys rotate && .venv/bin/artstore selftest", folder)
+
+
+def test_who_deleted_a_file_is_one_command(mesh_local: MeshProcess, folder: Path) -> None:
+    audited = shell_blocks(section(PEOPLE))[-1]
+    stored = run(".venv/bin/artstore put README.md", folder).split()[0]
+    run(f".venv/bin/artstore rm {stored}", folder)
+    deadline = time.monotonic() + 20
+    while "file.deleted" not in (printed := run(f"ID={stored}\n{audited}", folder)):
+        assert time.monotonic() < deadline, printed
+    assert re.search(rf" admin +file.deleted +{stored} +done", printed), printed
+    assert "none altered, missing or added" in printed
+    assert stored in (folder / "audit.jsonl").read_text()
 
 
 def test_lines_printed_at_start_work(mesh_local: MeshProcess, folder: Path) -> None:

@@ -109,18 +109,26 @@ class WatchChangesRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CURSOR_FIELD_NUMBER: _builtins.int
+    CHANGES_ONLY_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
     """`cursor` of the last change applied, of a snapshot's end, or of a heartbeat; empty asks for a
     snapshot. A text that is no cursor is INVALID_ARGUMENT.
+    """
+    changes_only: _builtins.bool
+    """Tell only what happened, as the audit wants it: every change that is kept, without its file, about
+    once a second. Where changes are missing after the cursor, and where it is no place of the
+    history or empty, a snapshot without files stands in the feed: its cursor is the place before the
+    next change that is kept, or before the oldest one. Needs namespaces `*` (PERMISSION_DENIED).
     """
     def __init__(
         self,
         *,
         cursor: _builtins.str = ...,
+        changes_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes_only", b"changes_only", "cursor", b"cursor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -418,8 +418,13 @@ class ReportStorageElementResponse(_message.Message):
     ELEMENT_FIELD_NUMBER: _builtins.int
     REPORT_INTERVAL_SECONDS_FIELD_NUMBER: _builtins.int
     PEER_STORAGE_ELEMENT_IDS_FIELD_NUMBER: _builtins.int
+    AUDITED_CURSOR_FIELD_NUMBER: _builtins.int
     report_interval_seconds: _builtins.int
     """Seconds until the next report is expected."""
+    audited_cursor: _builtins.str
+    """Cursor of the last change of its feed that the audit has; empty while it has none. Later changes
+    are not trimmed for 30 days.
+    """
     @_builtins.property
     def element(self) -> Global___StorageElement:
         """The element as admin knows it."""
@@ -434,10 +439,11 @@ class ReportStorageElementResponse(_message.Message):
         element: Global___StorageElement | None = ...,
         report_interval_seconds: _builtins.int = ...,
         peer_storage_element_ids: _abc.Iterable[_builtins.str] | None = ...,
+        audited_cursor: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["element", b"element"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["element", b"element", "peer_storage_element_ids", b"peer_storage_element_ids", "report_interval_seconds", b"report_interval_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audited_cursor", b"audited_cursor", "element", b"element", "peer_storage_element_ids", b"peer_storage_element_ids", "report_interval_seconds", b"report_interval_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,7 +1,7 @@
 """What happens around every call, one module for each concern, in this order:
 
-request id -> log line -> metrics -> errors -> authentication -> authorization -> standing ->
-handler.
+request id -> log line -> metrics -> errors -> refusals -> authentication -> authorization
+-> standing -> handler.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from mesh.server.interceptors.authorization import authorize
 from mesh.server.interceptors.errors import turn_errors_into_statuses
 from mesh.server.interceptors.logging import log_call
 from mesh.server.interceptors.metrics import CallMetrics
+from mesh.server.interceptors.refusal_spool import RefusalSpool
+from mesh.server.interceptors.refusals import RefusalNotes
 from mesh.server.interceptors.request_ids import give_request_id
 from mesh.server.interceptors.standing import Standing
 from mesh.server.interceptors.wrapping import Interceptor, Interceptors
@@ -22,7 +24,10 @@ __all__ = ["Interceptors", "standard_interceptors"]
 
 
 def standard_interceptors(
-    verifier: TokenVerifier, metrics: CallMetrics, standing: Standing | None = None
+    verifier: TokenVerifier,
+    metrics: CallMetrics,
+    refusals: RefusalSpool,
+    standing: Standing | None = None,
 ) -> Interceptors:
     """The interceptors of every ArtStore server, as one for `grpc.aio.server`."""
     chain: Sequence[Interceptor] = (
@@ -30,6 +35,7 @@ def standard_interceptors(
         log_call,
         metrics,
         turn_errors_into_statuses,
+        RefusalNotes(refusals),
         Authentication(verifier),
         authorize,
         Standing(verifier) if standing is None else standing,

@@ -27,7 +27,13 @@ ACCOUNTS = [
     ADMIN,
     *(
         {"client_id": name, "client_secret": SECRET, "role": "SERVICE", "namespaces": ["*"]}
-        for name in ("storage-se-01", "storage-se-02", "query-server", "ingest-server")
+        for name in (
+            "storage-se-01",
+            "storage-se-02",
+            "storage-se-03",
+            "query-server",
+            "ingest-server",
+        )
     ),
     {"client_id": "reader", "client_secret": SECRET, "role": "READONLY"},
 ]

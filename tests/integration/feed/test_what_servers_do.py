@@ -11,7 +11,14 @@ from mesh.server.server import MeshServer
 from tests.integration.feed.small_mesh import small_mesh
 
 # Of every server, of every server but admin, and of those with followers.
-ALL = ["calls of suspended accounts", "event loop lag", "health", "signing keys", "suspensions"]
+ALL = [
+    "calls of suspended accounts",
+    "event loop lag",
+    "health",
+    "refusals",
+    "signing keys",
+    "suspensions",
+]
 LINKED = ["own access token", "renewal of an ended token", "tokens for elements"]
 FOLLOWING = ["change hints"]
 
@@ -40,6 +47,8 @@ async def test_a_server_serves_needs_and_does_what_it_is_there_for(
             [
                 *ALL,
                 *FOLLOWING,
+                "audit",
+                "audit's head",
                 "elements' health",
                 "file registry",
                 "registry tables",

@@ -10,10 +10,12 @@ import artstore_client
 from artstore_client import Client, SyncClient
 from artstore_client.accounts import AccountCalls, KeyCalls
 from artstore_client.admission import AdmissionCalls
+from artstore_client.audit import AuditCalls
 from artstore_client.cache import CacheCalls
 from artstore_client.sync import (
     SyncAccountCalls,
     SyncAdmissionCalls,
+    SyncAuditCalls,
     SyncCacheCalls,
     SyncKeyCalls,
 )
@@ -48,6 +50,7 @@ def test_synchronous_face_has_every_call() -> None:
     assert public(AccountCalls) == public(SyncAccountCalls)
     assert public(KeyCalls) == public(SyncKeyCalls)
     assert public(AdmissionCalls) == public(SyncAdmissionCalls)
+    assert public(AuditCalls) == public(SyncAuditCalls)
 
 
 async def test_both_faces_have_the_same_areas() -> None:
@@ -55,7 +58,7 @@ async def test_both_faces_have_the_same_areas() -> None:
     with SyncClient.connect(admin="localhost:1") as synchronous:
         areas = {name for name in vars(client) if not name.startswith("_")}
         assert areas == {name for name in vars(synchronous) if not name.startswith("_")}
-    assert areas >= {"accounts", "keys"}
+    assert areas >= {"accounts", "audit", "keys"}
     await client.close()
 
 
