@@ -31,6 +31,7 @@ if typing.TYPE_CHECKING:
         Unavailable,
         Unimplemented,
     )
+    from artstore_client.explaining.explanation import Explanation
     from artstore_client.results import DownloadedFile, ElementReport, Progress, UploadedFile
     from artstore_client.sync import SyncCacheCalls, SyncClient
     from artstore_client.uploads.sources import UploadSource
@@ -46,6 +47,7 @@ __all__ = [
     "DeadlineExceeded",
     "DownloadedFile",
     "ElementReport",
+    "Explanation",
     "FailedPrecondition",
     "Internal",
     "InvalidArgument",
@@ -77,6 +79,7 @@ _HOMES = {
     "DeadlineExceeded": "errors",
     "DownloadedFile": "results",
     "ElementReport": "results",
+    "Explanation": "explaining.explanation",
     "FailedPrecondition": "errors",
     "Internal": "errors",
     "InvalidArgument": "errors",

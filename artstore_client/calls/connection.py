@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from artstore.v1 import (
+    audit_pb2_grpc,
     cache_pb2_grpc,
     elements_pb2,
     elements_pb2_grpc,
@@ -143,6 +144,16 @@ class Connection:
         endpoint = _known(self.settings.endpoints.admin, "admin")
         return lifecycle_pb2_grpc.LifecycleServiceStub(self._channels.to(endpoint))
 
+    def audit(self) -> audit_pb2_grpc.AuditServiceAsyncStub:
+        """Stub of admin's audit; raises as `lifecycle`."""
+        endpoint = _known(self.settings.endpoints.admin, "admin")
+        return audit_pb2_grpc.AuditServiceStub(self._channels.to(endpoint, QUICK))
+
+    def registry(self) -> registry_pb2_grpc.FileRegistryServiceAsyncStub:
+        """Stub of admin's file registry; raises as `lifecycle`."""
+        endpoint = _known(self.settings.endpoints.admin, "admin")
+        return registry_pb2_grpc.FileRegistryServiceStub(self._channels.to(endpoint, QUICK))
+
     async def cache(self, element_id: str) -> cache_pb2_grpc.CacheServiceAsyncStub:
         """Stub of the cache of the element `element_id`, where admin says that it is now.
 
@@ -179,11 +190,10 @@ class Connection:
         endpoint = self.settings.endpoints.admin
         if not endpoint or time.monotonic() < self._registry_silent_until:
             return []
-        stub = registry_pb2_grpc.FileRegistryServiceStub(self._channels.to(endpoint, QUICK))
         request = registry_pb2.FileRegistryServiceGetFileRequest(file_id=file_id)
         try:
             answer = await self.calls.unary(
-                stub.GetFile,
+                self.registry().GetFile,
                 request,
                 doing="GetFile on admin",
                 timeout_seconds=_REGISTRY_TIMEOUT_SECONDS,
