@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import typer
 
-from artstore_client.cli import cache, exit_codes, files, get, mesh, put, search, selftest
+from artstore_client.cli import cache, exit_codes, explain, files, get, mesh, put, search, selftest
 from artstore_client.cli.limits import NoRetry, Timeout, take, with_limits
 from artstore_client.cli.output import print_error
 
@@ -30,6 +30,7 @@ app.command()(put.put)
 app.command()(get.get)
 app.command()(files.stat)
 app.command()(files.ls)
+app.command()(explain.explain)
 app.command()(files.update)
 app.command()(files.rm)
 app.command()(files.restore)
