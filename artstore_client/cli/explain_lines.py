@@ -188,7 +188,9 @@ def _events(told: Explanation) -> Lines:
         time = when(at, told.explained_at) if at is not None else "?"
         why = f": {event.reason}" if event.reason else ""
         done = enum_word(audit_pb2.AuditOutcome.DESCRIPTOR, event.outcome)
-        yield f"{time}  {event.actor or 'somebody'}  {event.action}  {done}{why}"
+        revision = event.details.get("revision")
+        made = f", revision {revision}" if revision else ""
+        yield f"{time}  {event.actor or 'somebody'}  {event.action}  {done}{made}{why}"
     if not events.value:
         yield "none on record"
 

@@ -140,13 +140,14 @@ def test_events_are_told_newest_first() -> None:
         sequence=1,
         occurred_at=stamp(NOW - HOUR),
         actor="bert",
-        action="StorageService.UpdateFile",
+        action="file.updated",
         outcome=audit_pb2.AUDIT_OUTCOME_DONE,
+        details={"revision": "2"},
         reason="asked by Carla",
     )
     what = explain(an_element("se-01", a_file()), events=Told((event,)))
     assert told(what, "Events") == [
-        "2026-11-28 11:00:00Z (60 min ago)  bert  StorageService.UpdateFile  done: asked by Carla"
+        "2026-11-28 11:00:00Z (60 min ago)  bert  file.updated  done, revision 2: asked by Carla"
     ]
     assert told(explain(events=Told(())), "Events") == ["none on record"]
 
