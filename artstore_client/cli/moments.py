@@ -27,5 +27,5 @@ def from_now(moment: datetime, now: datetime) -> str:
 def _span(seconds: float) -> str:
     for length, unit in _UNITS:
         if seconds >= _AT_LEAST * length:
-            return f"{int(seconds // length)} {unit}"
+            return f"{round(seconds / length)} {unit}"
     return f"{int(seconds)} s" if seconds >= 1 else ""

@@ -57,7 +57,7 @@ def test_a_file_is_explained_through_its_life(
     assert "se-01 (priority 100) is the first of them" in out
     assert "fresh: checked against the store" in out
     assert "none that concern it" in out
-    assert "(in 29 days): its retention (30 days) ends" in out
+    assert "(in 30 days): its retention (30 days) ends" in out
     assert "finds it as it is" in out
 
     operator.age(file.file_id)
