@@ -33,6 +33,7 @@ if typing.TYPE_CHECKING:
         Unavailable,
         Unimplemented,
     )
+    from artstore_client.explaining.explanation import Explanation
     from artstore_client.results import DownloadedFile, ElementReport, Progress, UploadedFile
     from artstore_client.sync import (
         SyncAccountCalls,
@@ -56,6 +57,7 @@ __all__ = [
     "DeadlineExceeded",
     "DownloadedFile",
     "ElementReport",
+    "Explanation",
     "FailedPrecondition",
     "Internal",
     "InvalidArgument",
@@ -93,6 +95,7 @@ _HOMES = {
     "DeadlineExceeded": "errors",
     "DownloadedFile": "results",
     "ElementReport": "results",
+    "Explanation": "explaining.explanation",
     "FailedPrecondition": "errors",
     "Internal": "errors",
     "InvalidArgument": "errors",

@@ -17,6 +17,7 @@ from artstore_client.calls.connection import Connection
 from artstore_client.calls.waiting import Waiting
 from artstore_client.contract import MAX_PAGE_SIZE
 from artstore_client.downloads import download_targets, downloads
+from artstore_client.explaining.explanation import Explanation, explain
 from artstore_client.files.files import Files
 from artstore_client.files.search import SearchCalls
 from artstore_client.results import DownloadedFile, ElementReport, Progress, UploadedFile
@@ -274,6 +275,10 @@ class Client(Areas):
                 `storage_element_ids` in the metadata.
         """
         return await self._files.stat(file_id)
+
+    async def explain(self, file_id: str) -> Explanation:
+        """Where a file is and why there, and what comes next; see `explaining.explanation`."""
+        return await explain(self._connection, file_id)
 
     async def get_many(self, file_ids: Sequence[str]) -> dict[str, types_pb2.File]:
         """Describe many files, by the ids as they were given; ids that no element has are left out.

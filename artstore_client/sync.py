@@ -26,6 +26,7 @@ from artstore_client.cache import CacheCalls
 from artstore_client.calls.waiting import Waiting
 from artstore_client.client import Client
 from artstore_client.contract import MAX_PAGE_SIZE
+from artstore_client.explaining.explanation import Explanation
 from artstore_client.results import DownloadedFile, ElementReport, UploadedFile
 from artstore_client.uploads.sources import UploadSource
 
@@ -142,6 +143,10 @@ class SyncClient:
     def stat(self, file_id: str) -> types_pb2.File:
         """`Client.stat`."""
         return self._loop.run(self._client.stat(file_id))
+
+    def explain(self, file_id: str) -> Explanation:
+        """`Client.explain`."""
+        return self._loop.run(self._client.explain(file_id))
 
     def get_many(self, file_ids: Sequence[str]) -> dict[str, types_pb2.File]:
         """`Client.get_many`."""

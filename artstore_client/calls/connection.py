@@ -153,7 +153,12 @@ class Connection:
     def audit(self) -> audit_pb2_grpc.AuditServiceAsyncStub:
         """Stub of admin's audit; raises as `lifecycle`."""
         endpoint = _known(self.settings.endpoints.admin, "admin")
-        return audit_pb2_grpc.AuditServiceStub(self._channels.to(endpoint))
+        return audit_pb2_grpc.AuditServiceStub(self._channels.to(endpoint, QUICK))
+
+    def registry(self) -> registry_pb2_grpc.FileRegistryServiceAsyncStub:
+        """Stub of admin's file registry; raises as `lifecycle`."""
+        endpoint = _known(self.settings.endpoints.admin, "admin")
+        return registry_pb2_grpc.FileRegistryServiceStub(self._channels.to(endpoint, QUICK))
 
     def tokens_at_admin(self) -> tokens_pb2_grpc.TokenServiceAsyncStub:
         """Stub of admin's tokens and keys; raises as `lifecycle`."""
@@ -196,11 +201,10 @@ class Connection:
         endpoint = self.settings.endpoints.admin
         if not endpoint or time.monotonic() < self._registry_silent_until:
             return []
-        stub = registry_pb2_grpc.FileRegistryServiceStub(self._channels.to(endpoint, QUICK))
         request = registry_pb2.FileRegistryServiceGetFileRequest(file_id=file_id)
         try:
             answer = await self.calls.unary(
-                stub.GetFile,
+                self.registry().GetFile,
                 request,
                 doing="GetFile on admin",
                 timeout_seconds=_REGISTRY_TIMEOUT_SECONDS,

@@ -15,6 +15,7 @@ from artstore_client.cli import (
     cache,
     element,
     exit_codes,
+    explain,
     files,
     get,
     keys,
@@ -43,6 +44,7 @@ app.command()(put.put)
 app.command()(get.get)
 app.command()(files.stat)
 app.command()(files.ls)
+app.command()(explain.explain)
 app.command()(files.update)
 app.command()(files.rm)
 app.command()(files.restore)

@@ -184,7 +184,11 @@ class StorageServicer(StorageServiceServicer):
     ) -> storage_pb2.StorageServiceGetFileResponse:
         """See the proto."""
         view = await self.files.lookup.get(
-            request.file_id, current_caller(), seconds_left=context.time_remaining()
+            request.file_id,
+            current_caller(),
+            seconds_left=context.time_remaining(),
+            show_deleted=request.show_deleted,
+            omit_refresh=request.omit_refresh,
         )
         return storage_pb2.StorageServiceGetFileResponse(file=self.answers.file(view))
 

@@ -31,7 +31,7 @@ from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mas
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61rtstore/v1/storage.proto\x12\x0b\x61rtstore.v1\x1a\x19\x61rtstore/v1/changes.proto\x1a\x1b\x61rtstore/v1/downloads.proto\x1a\x1a\x61rtstore/v1/elements.proto\x1a\x17\x61rtstore/v1/types.proto\x1a\x19\x61rtstore/v1/uploads.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"O\n\x12ListUploadsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x12\n\ncreated_by\x18\x03 \x01(\t\"l\n\x13ListUploadsResponse\x12(\n\x07uploads\x18\x01 \x03(\x0b\x32\x17.artstore.v1.OpenUpload\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\"\xf9\x01\n\nOpenUpload\x12\x11\n\tupload_id\x18\x01 \x01(\t\x12\x12\n\ncreated_by\x18\x02 \x01(\t\x12)\n\x06header\x18\x03 \x01(\x0b\x32\x19.artstore.v1.UploadHeader\x12\x1c\n\x14\x63ommitted_size_bytes\x18\x04 \x01(\x03\x12\x1b\n\x13reserved_size_bytes\x18\x05 \x01(\x03\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"/\n\x1cStorageServiceGetFileRequest\x12\x0f\n\x07\x66ile_id\x18\x01 \x01(\t\"@\n\x1dStorageServiceGetFileResponse\x12\x1f\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x11.artstore.v1.File\"(\n\x14\x42\x61tchGetFilesRequest\x12\x10\n\x08\x66ile_ids\x18\x01 \x03(\t\"S\n\x15\x42\x61tchGetFilesResponse\x12 \n\x05\x66iles\x18\x01 \x03(\x0b\x32\x11.artstore.v1.File\x12\x18\n\x10missing_file_ids\x18\x02 \x03(\t\"p\n\x1eStorageServiceListFilesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x11\n\tnamespace\x18\x03 \x01(\t\x12\x14\n\x0cshow_deleted\x18\x04 \x01(\x08\"p\n\x1fStorageServiceListFilesResponse\x12 \n\x05\x66iles\x18\x01 \x03(\x0b\x32\x11.artstore.v1.File\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\"\xac\x01\n\x11UpdateFileRequest\x12\x0f\n\x07\x66ile_id\x18\x01 \x01(\t\x12\x1f\n\x04\x66ile\x18\x02 \x01(\x0b\x32\x11.artstore.v1.File\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x1e\n\x11\x65xpected_revision\x18\x04 \x01(\x03H\x00\x88\x01\x01\x42\x14\n\x12_expected_revision\"K\n\x12UpdateFileResponse\x12\x1f\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x11.artstore.v1.File\x12\x14\n\x0c\x63hange_token\x18\x02 \x01(\t\"Z\n\x11\x44\x65leteFileRequest\x12\x0f\n\x07\x66ile_id\x18\x01 \x01(\t\x12\x1e\n\x11\x65xpected_revision\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\x14\n\x12_expected_revision\"K\n\x12\x44\x65leteFileResponse\x12\x1f\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x11.artstore.v1.File\x12\x14\n\x0c\x63hange_token\x18\x02 \x01(\t\"\x8c\x01\n\x13UndeleteFileRequest\x12\x0f\n\x07\x66ile_id\x18\x01 \x01(\t\x12\x1e\n\x11\x65xpected_revision\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x1b\n\x0eretention_days\x18\x03 \x01(\x05H\x01\x88\x01\x01\x42\x14\n\x12_expected_revisionB\x11\n\x0f_retention_days\"M\n\x14UndeleteFileResponse\x12\x1f\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x11.artstore.v1.File\x12\x14\n\x0c\x63hange_token\x18\x02 \x01(\t\"\x13\n\x11GetElementRequest\"B\n\x12GetElementResponse\x12,\n\x07\x65lement\x18\x01 \x01(\x0b\x32\x1b.artstore.v1.StorageElement\"w\n\x0eSetModeRequest\x12&\n\x04mode\x18\x01 \x01(\x0e\x32\x18.artstore.v1.ElementMode\x12\x0f\n\x07\x63onfirm\x18\x02 \x01(\x08\x12\x1a\n\rdrain_seconds\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\x10\n\x0e_drain_seconds\"?\n\x0fSetModeResponse\x12,\n\x07\x65lement\x18\x01 \x01(\x0b\x32\x1b.artstore.v1.StorageElement\"#\n\x0fSetDrainRequest\x12\x10\n\x08\x64raining\x18\x01 \x01(\x08\"@\n\x10SetDrainResponse\x12,\n\x07\x65lement\x18\x01 \x01(\x0b\x32\x1b.artstore.v1.StorageElement2\xaf\x0c\n\x0eStorageService\x12H\n\x06Upload\x12\x1a.artstore.v1.UploadRequest\x1a\x1b.artstore.v1.UploadResponse\"\x03\x90\x02\x00(\x01\x12U\n\x0bStartUpload\x12\x1f.artstore.v1.StartUploadRequest\x1a .artstore.v1.StartUploadResponse\"\x03\x90\x02\x00\x12W\n\x0bWriteUpload\x12\x1f.artstore.v1.WriteUploadRequest\x1a .artstore.v1.WriteUploadResponse\"\x03\x90\x02\x00(\x01\x12O\n\tGetUpload\x12\x1d.artstore.v1.GetUploadRequest\x1a\x1e.artstore.v1.GetUploadResponse\"\x03\x90\x02\x01\x12U\n\x0bListUploads\x12\x1f.artstore.v1.ListUploadsRequest\x1a .artstore.v1.ListUploadsResponse\"\x03\x90\x02\x01\x12X\n\x0c\x43ommitUpload\x12 .artstore.v1.CommitUploadRequest\x1a!.artstore.v1.CommitUploadResponse\"\x03\x90\x02\x02\x12U\n\x0b\x41\x62ortUpload\x12\x1f.artstore.v1.AbortUploadRequest\x1a .artstore.v1.AbortUploadResponse\"\x03\x90\x02\x02\x12N\n\x08\x44ownload\x12\x1c.artstore.v1.DownloadRequest\x1a\x1d.artstore.v1.DownloadResponse\"\x03\x90\x02\x01\x30\x01\x12\x65\n\x07GetFile\x12).artstore.v1.StorageServiceGetFileRequest\x1a*.artstore.v1.StorageServiceGetFileResponse\"\x03\x90\x02\x01\x12[\n\rBatchGetFiles\x12!.artstore.v1.BatchGetFilesRequest\x1a\".artstore.v1.BatchGetFilesResponse\"\x03\x90\x02\x01\x12k\n\tListFiles\x12+.artstore.v1.StorageServiceListFilesRequest\x1a,.artstore.v1.StorageServiceListFilesResponse\"\x03\x90\x02\x01\x12R\n\nUpdateFile\x12\x1e.artstore.v1.UpdateFileRequest\x1a\x1f.artstore.v1.UpdateFileResponse\"\x03\x90\x02\x00\x12R\n\nDeleteFile\x12\x1e.artstore.v1.DeleteFileRequest\x1a\x1f.artstore.v1.DeleteFileResponse\"\x03\x90\x02\x00\x12X\n\x0cUndeleteFile\x12 .artstore.v1.UndeleteFileRequest\x1a!.artstore.v1.UndeleteFileResponse\"\x03\x90\x02\x00\x12R\n\nGetElement\x12\x1e.artstore.v1.GetElementRequest\x1a\x1f.artstore.v1.GetElementResponse\"\x03\x90\x02\x01\x12I\n\x07SetMode\x12\x1b.artstore.v1.SetModeRequest\x1a\x1c.artstore.v1.SetModeResponse\"\x03\x90\x02\x02\x12L\n\x08SetDrain\x12\x1c.artstore.v1.SetDrainRequest\x1a\x1d.artstore.v1.SetDrainResponse\"\x03\x90\x02\x02\x12Z\n\x0cWatchChanges\x12 .artstore.v1.WatchChangesRequest\x1a!.artstore.v1.WatchChangesResponse\"\x03\x90\x02\x01\x30\x01\x42N\n\x0f\x63om.artstore.v1P\x01Z+artstore.example/gen/artstore/v1;artstorev1\xaa\x02\x0b\x41rtStore.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61rtstore/v1/storage.proto\x12\x0b\x61rtstore.v1\x1a\x19\x61rtstore/v1/changes.proto\x1a\x1b\x61rtstore/v1/downloads.proto\x1a\x1a\x61rtstore/v1/elements.proto\x1a\x17\x61rtstore/v1/types.proto\x1a\x19\x61rtstore/v1/uploads.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"O\n\x12ListUploadsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x12\n\ncreated_by\x18\x03 \x01(\t\"l\n\x13ListUploadsResponse\x12(\n\x07uploads\x18\x01 \x03(\x0b\x32\x17.artstore.v1.OpenUpload\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\"\xf9\x01\n\nOpenUpload\x12\x11\n\tupload_id\x18\x01 \x01(\t\x12\x12\n\ncreated_by\x18\x02 \x01(\t\x12)\n\x06header\x18\x03 \x01(\x0b\x32\x19.artstore.v1.UploadHeader\x12\x1c\n\x14\x63ommitted_size_bytes\x18\x04 \x01(\x03\x12\x1b\n\x13reserved_size_bytes\x18\x05 \x01(\x03\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"[\n\x1cStorageServiceGetFileRequest\x12\x0f\n\x07\x66ile_id\x18\x01 \x01(\t\x12\x14\n\x0cshow_deleted\x18\x02 \x01(\x08\x12\x14\n\x0comit_refresh\x18\x03 \x01(\x08\"@\n\x1dStorageServiceGetFileResponse\x12\x1f\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x11.artstore.v1.File\"(\n\x14\x42\x61tchGetFilesRequest\x12\x10\n\x08\x66ile_ids\x18\x01 \x03(\t\"S\n\x15\x42\x61tchGetFilesResponse\x12 \n\x05\x66iles\x18\x01 \x03(\x0b\x32\x11.artstore.v1.File\x12\x18\n\x10missing_file_ids\x18\x02 \x03(\t\"p\n\x1eStorageServiceListFilesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x11\n\tnamespace\x18\x03 \x01(\t\x12\x14\n\x0cshow_deleted\x18\x04 \x01(\x08\"p\n\x1fStorageServiceListFilesResponse\x12 \n\x05\x66iles\x18\x01 \x03(\x0b\x32\x11.artstore.v1.File\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\"\xac\x01\n\x11UpdateFileRequest\x12\x0f\n\x07\x66ile_id\x18\x01 \x01(\t\x12\x1f\n\x04\x66ile\x18\x02 \x01(\x0b\x32\x11.artstore.v1.File\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x1e\n\x11\x65xpected_revision\x18\x04 \x01(\x03H\x00\x88\x01\x01\x42\x14\n\x12_expected_revision\"K\n\x12UpdateFileResponse\x12\x1f\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x11.artstore.v1.File\x12\x14\n\x0c\x63hange_token\x18\x02 \x01(\t\"Z\n\x11\x44\x65leteFileRequest\x12\x0f\n\x07\x66ile_id\x18\x01 \x01(\t\x12\x1e\n\x11\x65xpected_revision\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\x14\n\x12_expected_revision\"K\n\x12\x44\x65leteFileResponse\x12\x1f\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x11.artstore.v1.File\x12\x14\n\x0c\x63hange_token\x18\x02 \x01(\t\"\x8c\x01\n\x13UndeleteFileRequest\x12\x0f\n\x07\x66ile_id\x18\x01 \x01(\t\x12\x1e\n\x11\x65xpected_revision\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x1b\n\x0eretention_days\x18\x03 \x01(\x05H\x01\x88\x01\x01\x42\x14\n\x12_expected_revisionB\x11\n\x0f_retention_days\"M\n\x14UndeleteFileResponse\x12\x1f\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x11.artstore.v1.File\x12\x14\n\x0c\x63hange_token\x18\x02 \x01(\t\"\x13\n\x11GetElementRequest\"B\n\x12GetElementResponse\x12,\n\x07\x65lement\x18\x01 \x01(\x0b\x32\x1b.artstore.v1.StorageElement\"w\n\x0eSetModeRequest\x12&\n\x04mode\x18\x01 \x01(\x0e\x32\x18.artstore.v1.ElementMode\x12\x0f\n\x07\x63onfirm\x18\x02 \x01(\x08\x12\x1a\n\rdrain_seconds\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\x10\n\x0e_drain_seconds\"?\n\x0fSetModeResponse\x12,\n\x07\x65lement\x18\x01 \x01(\x0b\x32\x1b.artstore.v1.StorageElement\"#\n\x0fSetDrainRequest\x12\x10\n\x08\x64raining\x18\x01 \x01(\x08\"@\n\x10SetDrainResponse\x12,\n\x07\x65lement\x18\x01 \x01(\x0b\x32\x1b.artstore.v1.StorageElement2\xaf\x0c\n\x0eStorageService\x12H\n\x06Upload\x12\x1a.artstore.v1.UploadRequest\x1a\x1b.artstore.v1.UploadResponse\"\x03\x90\x02\x00(\x01\x12U\n\x0bStartUpload\x12\x1f.artstore.v1.StartUploadRequest\x1a .artstore.v1.StartUploadResponse\"\x03\x90\x02\x00\x12W\n\x0bWriteUpload\x12\x1f.artstore.v1.WriteUploadRequest\x1a .artstore.v1.WriteUploadResponse\"\x03\x90\x02\x00(\x01\x12O\n\tGetUpload\x12\x1d.artstore.v1.GetUploadRequest\x1a\x1e.artstore.v1.GetUploadResponse\"\x03\x90\x02\x01\x12U\n\x0bListUploads\x12\x1f.artstore.v1.ListUploadsRequest\x1a .artstore.v1.ListUploadsResponse\"\x03\x90\x02\x01\x12X\n\x0c\x43ommitUpload\x12 .artstore.v1.CommitUploadRequest\x1a!.artstore.v1.CommitUploadResponse\"\x03\x90\x02\x02\x12U\n\x0b\x41\x62ortUpload\x12\x1f.artstore.v1.AbortUploadRequest\x1a .artstore.v1.AbortUploadResponse\"\x03\x90\x02\x02\x12N\n\x08\x44ownload\x12\x1c.artstore.v1.DownloadRequest\x1a\x1d.artstore.v1.DownloadResponse\"\x03\x90\x02\x01\x30\x01\x12\x65\n\x07GetFile\x12).artstore.v1.StorageServiceGetFileRequest\x1a*.artstore.v1.StorageServiceGetFileResponse\"\x03\x90\x02\x01\x12[\n\rBatchGetFiles\x12!.artstore.v1.BatchGetFilesRequest\x1a\".artstore.v1.BatchGetFilesResponse\"\x03\x90\x02\x01\x12k\n\tListFiles\x12+.artstore.v1.StorageServiceListFilesRequest\x1a,.artstore.v1.StorageServiceListFilesResponse\"\x03\x90\x02\x01\x12R\n\nUpdateFile\x12\x1e.artstore.v1.UpdateFileRequest\x1a\x1f.artstore.v1.UpdateFileResponse\"\x03\x90\x02\x00\x12R\n\nDeleteFile\x12\x1e.artstore.v1.DeleteFileRequest\x1a\x1f.artstore.v1.DeleteFileResponse\"\x03\x90\x02\x00\x12X\n\x0cUndeleteFile\x12 .artstore.v1.UndeleteFileRequest\x1a!.artstore.v1.UndeleteFileResponse\"\x03\x90\x02\x00\x12R\n\nGetElement\x12\x1e.artstore.v1.GetElementRequest\x1a\x1f.artstore.v1.GetElementResponse\"\x03\x90\x02\x01\x12I\n\x07SetMode\x12\x1b.artstore.v1.SetModeRequest\x1a\x1c.artstore.v1.SetModeResponse\"\x03\x90\x02\x02\x12L\n\x08SetDrain\x12\x1c.artstore.v1.SetDrainRequest\x1a\x1d.artstore.v1.SetDrainResponse\"\x03\x90\x02\x02\x12Z\n\x0cWatchChanges\x12 .artstore.v1.WatchChangesRequest\x1a!.artstore.v1.WatchChangesResponse\"\x03\x90\x02\x01\x30\x01\x42N\n\x0f\x63om.artstore.v1P\x01Z+artstore.example/gen/artstore/v1;artstorev1\xaa\x02\x0b\x41rtStore.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -82,41 +82,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OPENUPLOAD']._serialized_start=437
   _globals['_OPENUPLOAD']._serialized_end=686
   _globals['_STORAGESERVICEGETFILEREQUEST']._serialized_start=688
-  _globals['_STORAGESERVICEGETFILEREQUEST']._serialized_end=735
-  _globals['_STORAGESERVICEGETFILERESPONSE']._serialized_start=737
-  _globals['_STORAGESERVICEGETFILERESPONSE']._serialized_end=801
-  _globals['_BATCHGETFILESREQUEST']._serialized_start=803
-  _globals['_BATCHGETFILESREQUEST']._serialized_end=843
-  _globals['_BATCHGETFILESRESPONSE']._serialized_start=845
-  _globals['_BATCHGETFILESRESPONSE']._serialized_end=928
-  _globals['_STORAGESERVICELISTFILESREQUEST']._serialized_start=930
-  _globals['_STORAGESERVICELISTFILESREQUEST']._serialized_end=1042
-  _globals['_STORAGESERVICELISTFILESRESPONSE']._serialized_start=1044
-  _globals['_STORAGESERVICELISTFILESRESPONSE']._serialized_end=1156
-  _globals['_UPDATEFILEREQUEST']._serialized_start=1159
-  _globals['_UPDATEFILEREQUEST']._serialized_end=1331
-  _globals['_UPDATEFILERESPONSE']._serialized_start=1333
-  _globals['_UPDATEFILERESPONSE']._serialized_end=1408
-  _globals['_DELETEFILEREQUEST']._serialized_start=1410
-  _globals['_DELETEFILEREQUEST']._serialized_end=1500
-  _globals['_DELETEFILERESPONSE']._serialized_start=1502
-  _globals['_DELETEFILERESPONSE']._serialized_end=1577
-  _globals['_UNDELETEFILEREQUEST']._serialized_start=1580
-  _globals['_UNDELETEFILEREQUEST']._serialized_end=1720
-  _globals['_UNDELETEFILERESPONSE']._serialized_start=1722
-  _globals['_UNDELETEFILERESPONSE']._serialized_end=1799
-  _globals['_GETELEMENTREQUEST']._serialized_start=1801
-  _globals['_GETELEMENTREQUEST']._serialized_end=1820
-  _globals['_GETELEMENTRESPONSE']._serialized_start=1822
-  _globals['_GETELEMENTRESPONSE']._serialized_end=1888
-  _globals['_SETMODEREQUEST']._serialized_start=1890
-  _globals['_SETMODEREQUEST']._serialized_end=2009
-  _globals['_SETMODERESPONSE']._serialized_start=2011
-  _globals['_SETMODERESPONSE']._serialized_end=2074
-  _globals['_SETDRAINREQUEST']._serialized_start=2076
-  _globals['_SETDRAINREQUEST']._serialized_end=2111
-  _globals['_SETDRAINRESPONSE']._serialized_start=2113
-  _globals['_SETDRAINRESPONSE']._serialized_end=2177
-  _globals['_STORAGESERVICE']._serialized_start=2180
-  _globals['_STORAGESERVICE']._serialized_end=3763
+  _globals['_STORAGESERVICEGETFILEREQUEST']._serialized_end=779
+  _globals['_STORAGESERVICEGETFILERESPONSE']._serialized_start=781
+  _globals['_STORAGESERVICEGETFILERESPONSE']._serialized_end=845
+  _globals['_BATCHGETFILESREQUEST']._serialized_start=847
+  _globals['_BATCHGETFILESREQUEST']._serialized_end=887
+  _globals['_BATCHGETFILESRESPONSE']._serialized_start=889
+  _globals['_BATCHGETFILESRESPONSE']._serialized_end=972
+  _globals['_STORAGESERVICELISTFILESREQUEST']._serialized_start=974
+  _globals['_STORAGESERVICELISTFILESREQUEST']._serialized_end=1086
+  _globals['_STORAGESERVICELISTFILESRESPONSE']._serialized_start=1088
+  _globals['_STORAGESERVICELISTFILESRESPONSE']._serialized_end=1200
+  _globals['_UPDATEFILEREQUEST']._serialized_start=1203
+  _globals['_UPDATEFILEREQUEST']._serialized_end=1375
+  _globals['_UPDATEFILERESPONSE']._serialized_start=1377
+  _globals['_UPDATEFILERESPONSE']._serialized_end=1452
+  _globals['_DELETEFILEREQUEST']._serialized_start=1454
+  _globals['_DELETEFILEREQUEST']._serialized_end=1544
+  _globals['_DELETEFILERESPONSE']._serialized_start=1546
+  _globals['_DELETEFILERESPONSE']._serialized_end=1621
+  _globals['_UNDELETEFILEREQUEST']._serialized_start=1624
+  _globals['_UNDELETEFILEREQUEST']._serialized_end=1764
+  _globals['_UNDELETEFILERESPONSE']._serialized_start=1766
+  _globals['_UNDELETEFILERESPONSE']._serialized_end=1843
+  _globals['_GETELEMENTREQUEST']._serialized_start=1845
+  _globals['_GETELEMENTREQUEST']._serialized_end=1864
+  _globals['_GETELEMENTRESPONSE']._serialized_start=1866
+  _globals['_GETELEMENTRESPONSE']._serialized_end=1932
+  _globals['_SETMODEREQUEST']._serialized_start=1934
+  _globals['_SETMODEREQUEST']._serialized_end=2053
+  _globals['_SETMODERESPONSE']._serialized_start=2055
+  _globals['_SETMODERESPONSE']._serialized_end=2118
+  _globals['_SETDRAINREQUEST']._serialized_start=2120
+  _globals['_SETDRAINREQUEST']._serialized_end=2155
+  _globals['_SETDRAINRESPONSE']._serialized_start=2157
+  _globals['_SETDRAINRESPONSE']._serialized_end=2221
+  _globals['_STORAGESERVICE']._serialized_start=2224
+  _globals['_STORAGESERVICE']._serialized_end=3807
 # @@protoc_insertion_point(module_scope)

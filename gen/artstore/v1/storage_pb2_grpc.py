@@ -258,7 +258,7 @@ class StorageServiceServicer:
 
         An expired cache row is refreshed from the sidecar first, a missing one put back. When that
         can't be done in time the answer has cache_stale = true. NOT_FOUND means no sidecar, or a
-        tombstone (reason FILE_DELETED).
+        tombstone (reason FILE_DELETED); see show_deleted and omit_refresh for other ways to look.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

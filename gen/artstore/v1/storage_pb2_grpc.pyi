@@ -124,7 +124,7 @@ class StorageServiceStub:
 
     An expired cache row is refreshed from the sidecar first, a missing one put back. When that
     can't be done in time the answer has cache_stale = true. NOT_FOUND means no sidecar, or a
-    tombstone (reason FILE_DELETED).
+    tombstone (reason FILE_DELETED); see show_deleted and omit_refresh for other ways to look.
     """
     BatchGetFiles: _grpc.UnaryUnaryMultiCallable[_storage_pb2.BatchGetFilesRequest, _storage_pb2.BatchGetFilesResponse]
     """Describes up to 1,000 files; ids that are not there are listed as missing. Idempotent.
@@ -273,7 +273,7 @@ class StorageServiceAsyncStub(StorageServiceStub):
 
     An expired cache row is refreshed from the sidecar first, a missing one put back. When that
     can't be done in time the answer has cache_stale = true. NOT_FOUND means no sidecar, or a
-    tombstone (reason FILE_DELETED).
+    tombstone (reason FILE_DELETED); see show_deleted and omit_refresh for other ways to look.
     """
     BatchGetFiles: _aio.UnaryUnaryMultiCallable[_storage_pb2.BatchGetFilesRequest, _storage_pb2.BatchGetFilesResponse]  # type: ignore[assignment]
     """Describes up to 1,000 files; ids that are not there are listed as missing. Idempotent.
@@ -473,7 +473,7 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
 
         An expired cache row is refreshed from the sidecar first, a missing one put back. When that
         can't be done in time the answer has cache_stale = true. NOT_FOUND means no sidecar, or a
-        tombstone (reason FILE_DELETED).
+        tombstone (reason FILE_DELETED); see show_deleted and omit_refresh for other ways to look.
         """
 
     @_abc_1.abstractmethod
