@@ -18,6 +18,7 @@ from mesh.errors import Aborted, ArtStoreError, InvalidArgument, NotFound, Permi
 from mesh.file_ids import canonical_file_id
 from mesh.identity.caller import Caller
 from storage_server.catalog.port import FileCatalog
+from storage_server.catalog.rows import FileRow
 from storage_server.domain.file_id import is_canonical
 from storage_server.domain.kinds import ChangeKind
 from storage_server.domain.modes import Action
@@ -200,9 +201,13 @@ class Changes:
     async def _locked(self, store: Store, wanted: _Wanted) -> FileView:
         kind = wanted.kind
         async with self.writing.hold(wanted.file_id) as held:
-            located = await self._locate(store, held, wanted.file_id)
+            row = await self.catalog.reads.get(wanted.file_id)
+            located = await self._locate(store, wanted.file_id, row)
             sidecar = located.sidecar
             _check_caller(sidecar, wanted.caller, deleted_is_there=kind is ChangeKind.UNDELETED)
+            if row is None or row.pending:
+                # A write that arrives from here on is not overwritten, so none goes untold.
+                await self.replay.before_change(held, wanted.file_id)
             if wanted.action is not None:
                 self.element.require(wanted.action)
             self.element.require_writes()
@@ -223,12 +228,8 @@ class Changes:
                 view = await self._empty_trash(store, view)
             return view
 
-    async def _locate(self, store: Store, held: HeldFile, file_id: str) -> ReadSidecar:
-        row = await self.catalog.reads.get(file_id)
+    async def _locate(self, store: Store, file_id: str, row: FileRow | None) -> ReadSidecar:
         located = await locate(store, file_id, row.path if row is not None else "")
-        if row is None or row.pending:
-            # A write that arrives from here on is not overwritten, so none goes untold.
-            await self.replay.before_change(held, file_id)
         if located is None:
             await self.element.prove()
             raise not_found(file_id)
