@@ -206,8 +206,7 @@ class Changes:
             sidecar = located.sidecar
             _check_caller(sidecar, wanted.caller, deleted_is_there=kind is ChangeKind.UNDELETED)
             if row is None or row.pending:
-                # A write that arrives from here on is not overwritten, so none goes untold.
-                await self.replay.before_change(held, wanted.file_id)
+                await self._tell_what_waits(store, held, located)
             if wanted.action is not None:
                 self.element.require(wanted.action)
             self.element.require_writes()
@@ -234,6 +233,25 @@ class Changes:
             await self.element.prove()
             raise not_found(file_id)
         return located
+
+    async def _tell_what_waits(self, store: Store, held: HeldFile, located: ReadSidecar) -> None:
+        """Replay earlier writes of the file.
+
+        A write that arrives after `located` was read is not overwritten, so none goes untold.
+
+        Raises:
+            Aborted: one has arrived (reason REVISION_CONFLICT).
+            Unavailable: storage or database.
+        """
+        file_id = located.sidecar.file_id
+        if not await self.replay.before_change(held, file_id) or store.conditional_put:
+            return
+        # The store would not refuse to write over what the replay has told by now.
+        again = await locate(store, file_id, located.path)
+        if again is None or again.digest != located.digest:
+            raise Aborted(
+                "the file was changed meanwhile; read it again", reason="REVISION_CONFLICT"
+            )
 
     async def _as_is(self, located: ReadSidecar) -> FileView:
         row = await self.catalog.reads.get(located.sidecar.file_id)

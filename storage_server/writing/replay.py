@@ -59,16 +59,18 @@ class Replay:
             await self._replay(write)
         return not writes or not await self._catalog.pending.of_file(file_id)
 
-    async def before_change(self, held: HeldFile, file_id: str) -> None:
-        """Replay what is pending for a file that is about to be changed.
+    async def before_change(self, held: HeldFile, file_id: str) -> bool:
+        """Replay what is pending for a file that is about to be changed; whether anything is.
 
         The row of the change ends all intents, and would leave a write that was made untold.
 
         Raises:
             Unavailable: storage or database; nothing of the change may be done.
         """
-        for write in await self._catalog.pending.of_file(file_id):
+        writes = await self._catalog.pending.of_file(file_id)
+        for write in writes:
             await self._replay_held(held, write)
+        return bool(writes)
 
     async def _replay(self, write: PendingWrite) -> None:
         async with self._writing.hold(write.file_id) as held:

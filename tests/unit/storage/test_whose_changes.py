@@ -19,6 +19,7 @@ from storage_server.writing.protocol import HeldFile
 from storage_server.writing.recording import SidecarUncertain
 from storage_server.writing.replay import Replay
 from tests.support.memory_element import ALICE, LONG_AGO, MemoryElement, a_header
+from tests.support.memory_store import MemoryStore
 from tests.support.origins import BY_ALICE, BY_BOB
 
 Told = list[tuple[int | None, Origin | None]]
@@ -304,13 +305,37 @@ async def test_a_change_that_arrives_while_the_next_one_begins_is_told_before_it
     element.tables.intents[number] = replace(element.tables.intents[number], digest=digest(meant))
     replay = Replay.before_change
 
-    async def arrives_just_after(self: Replay, held: HeldFile, file_id: str) -> None:
-        await replay(self, held, file_id)
+    async def arrives_just_after(self: Replay, held: HeldFile, file_id: str) -> bool:
+        replayed = await replay(self, held, file_id)
         element.put_sidecar(meant)
+        return replayed
 
     monkeypatch.setattr(Replay, "before_change", arrives_just_after)
     with pytest.raises(Aborted):
         await update(element, file_id, "new", BY_ALICE)
     monkeypatch.undo()
+    await update(element, file_id, "new", BY_ALICE)
+    assert await told(element) == [(1, BY_ALICE), (2, BY_BOB), (3, BY_ALICE)]
+
+
+async def test_a_change_that_arrives_while_the_next_one_begins_is_seen_without_conditional_put_too(
+    element: MemoryElement, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MemoryStore, "conditional_put", False)
+    file_id = await a_file(element)
+    await an_update_that_was_not_heard_of(element, file_id, BY_BOB)
+    meant = updated(element.sidecar(file_id), {"description": "lost"}, datetime.now(UTC))
+    (number,) = element.tables.intents
+    element.tables.intents[number] = replace(element.tables.intents[number], digest=digest(meant))
+    replay = Replay.before_change
+
+    async def arrives_just_before(self: Replay, held: HeldFile, file_id: str) -> bool:
+        element.put_sidecar(meant)
+        return await replay(self, held, file_id)
+
+    monkeypatch.setattr(Replay, "before_change", arrives_just_before)
+    with pytest.raises(Aborted) as refused:
+        await update(element, file_id, "new", BY_ALICE)
+    assert refused.value.reason == "REVISION_CONFLICT"
     await update(element, file_id, "new", BY_ALICE)
     assert await told(element) == [(1, BY_ALICE), (2, BY_BOB), (3, BY_ALICE)]
