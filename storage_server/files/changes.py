@@ -287,7 +287,7 @@ def _check_caller(sidecar: Sidecar, caller: Caller, *, deleted_is_there: bool) -
         raise not_found(sidecar.file_id)
     if not caller.may_write(sidecar.namespace):
         raise PermissionDenied(
-            f"the token may not write to namespace {sidecar.namespace}", reason="NAMESPACE"
+            f"the token may not write to namespace {sidecar.namespace[:64]!r}", reason="NAMESPACE"
         )
 
 
