@@ -162,6 +162,20 @@ async def test_what_an_earlier_version_wrote_has_no_origin_and_it_may_write_agai
     assert await told(catalog) == [(1, None), (None, None)]
 
 
+async def test_causes_and_kinds_that_only_a_later_version_knows_stop_neither_feed_nor_replay(
+    catalog: Catalog,
+) -> None:
+    sidecar = a_sidecar()
+    await upload(catalog, sidecar)
+    await intend(catalog, updated(sidecar, {"version": "2"}, now()), BY_BOB)
+    for table in (TABLES.feed, TABLES.pending):
+        await catalog.database.execute(f"UPDATE {table} SET cause = 'moon', kind = 'eclipsed'")
+    (change,) = await catalog.feed.read(0)
+    assert (change.kind, change.origin) == (ChangeKind.UPDATED, None)
+    (intent,) = await catalog.pending.list_pending()
+    assert (intent.kind, intent.origin) == (ChangeKind.UPDATED, None)
+
+
 async def test_tables_of_an_earlier_version_get_their_columns_without_being_written_anew(
     own_catalog: Catalog, database: Database
 ) -> None:
