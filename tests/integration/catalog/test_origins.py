@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from mesh.errors import Unavailable
 from mesh.postgres.database import Database
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.feed import Change
@@ -187,6 +188,8 @@ async def test_tables_of_an_earlier_version_get_their_columns_without_being_writ
         drops = ", ".join(f"DROP COLUMN {column}" for column in columns.split())
         await database.execute(f"ALTER TABLE {table} {drops}")
     await database.execute(f"UPDATE {TABLES.version} SET version_num = '0001'")
+    with pytest.raises(Unavailable, match="start the element's writer anew"):
+        await told(own_catalog)
     before = await _files_of_tables(database)
     await own_catalog.open()
     assert await _files_of_tables(database) == before
