@@ -20,8 +20,8 @@ _NOT_IN_NAMES = '/\n":'
 _SHORTEST = len("_20260102T030405_") + 36
 
 _MOST_CHARACTERS = 1024
-# As `repr` writes text and bytes; an apostrophe in a word begins none. Whatever begins also ends, at
-# the latest with the message, and nothing is tried twice: callers choose what stands there.
+# As `repr` writes text and bytes; an apostrophe in a word begins none. Whatever begins also ends,
+# at the latest with the message, and nothing is tried twice: callers choose what stands there.
 _QUOTED = re.compile(
     r"""(?<![\w\\])b?(?:'((?:[^'\\]++|\\.)*+)(?:'|\\?\Z)|"((?:[^"\\]++|\\.)*+)(?:"|\\?\Z))""",
     re.DOTALL,

@@ -51,8 +51,8 @@ class Tables:
     def of_earlier_version(self) -> Unavailable:
         """What to raise where a reader misses a column that the writer adds when it starts."""
         return Unavailable(
-            f"tables {self.prefix}* are of an earlier version: start the element's writer anew with "
-            "the version of this process"
+            f"tables {self.prefix}* are of an earlier version: start the element's writer anew "
+            "with the version of this process"
         )
 
     @property

@@ -324,7 +324,7 @@ def test_what_a_message_quotes_of_a_call_is_left_out_unless_it_is_an_id(
 
 
 @pytest.mark.parametrize(
-    "piece", ["\\'", "'", "\"", "' \"", "\\", "'\\", "b'", "x'", " 'x\\'", "a_20260102T030405_"]
+    "piece", ["\\'", "'", '"', "' \"", "\\", "'\\", "b'", "x'", " 'x\\'", "a_20260102T030405_"]
 )
 def test_a_message_is_as_fast_to_read_whatever_a_caller_has_put_into_it(piece: str) -> None:
     def seconds(length: int) -> float:
