@@ -58,6 +58,7 @@ class DataFolder:
             *stores,
             "credentials.json",
             "keys",
+            "audit",
             "logs",
             "mesh.json",
             "postgres",

@@ -97,8 +97,10 @@ def test_two_meshes_run_side_by_side(own_mesh: StartMesh, mesh_local: MeshProces
 
 def test_table_is_what_these_tests_cover() -> None:
     """ARTSTORE_RESTART has its test in `tests/integration/launch/test_launch.py`,
-    ARTSTORE_WRITE_PROBE_SECONDS in `tests/integration/storage/test_read_only_store.py`, and
-    ARTSTORE_STORE_PATIENT_SECONDS in `tests/faults/test_dependencies.py`.
+    ARTSTORE_AUDIT_WAIT_DAYS in `tests/integration/feed/test_audit.py`, ARTSTORE_REFUSAL_SECONDS
+    in `tests/integration/admin/test_audit.py`, ARTSTORE_WRITE_PROBE_SECONDS in
+    `tests/integration/storage/test_read_only_store.py`, and ARTSTORE_STORE_PATIENT_SECONDS in
+    `tests/faults/test_dependencies.py`.
     """
     table = re.findall(r"^\| (`[^|]+) \|", (REPOSITORY / "README.md").read_text(), re.MULTILINE)
     names = {name for cell in table for name in re.findall(r"`([A-Z0-9_]+)`", cell)}
@@ -107,5 +109,6 @@ def test_table_is_what_these_tests_cover() -> None:
         "ARTSTORE_REDIS_URL", "ARTSTORE_S3_ENDPOINT_URL", "ARTSTORE_S3_BUCKET",
         "ARTSTORE_S3_MAX_CONNECTIONS", "ARTSTORE_STORE_PATIENT_SECONDS", "AWS_ACCESS_KEY_ID",
         "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION", "ARTSTORE_SE_01_CAPACITY_BYTES",
-        "ARTSTORE_TOKEN_SECONDS", "ARTSTORE_WRITE_PROBE_SECONDS",
+        "ARTSTORE_TOKEN_SECONDS", "ARTSTORE_WRITE_PROBE_SECONDS", "ARTSTORE_AUDIT_WAIT_DAYS",
+        "ARTSTORE_REFUSAL_SECONDS",
     }  # fmt: skip

@@ -35,7 +35,9 @@ class Answering(Elements):
         self.answers = answers
         self.asked: list[str] = []
 
-    async def _ask(self, endpoint: str, file_id: str, metadata: Any) -> File | ArtStoreError:
+    async def _ask(
+        self, element_id: str, endpoint: str, file_id: str, metadata: Any
+    ) -> File | ArtStoreError:
         self.asked.append(endpoint)
         return self.answers[endpoint]
 
