@@ -23,9 +23,9 @@ from storage_server.rpc import transfers
 from storage_server.rpc.cache import CacheServicer
 from storage_server.settings import StorageSettings
 from storage_server.upkeep import trimming
-from storage_server.upkeep.silence import end_silent_streams
 from storage_server.wiring.adapters import open_adapters, store_opener, wire_clock
 from storage_server.wiring.element import WiredElement, wire_element, wire_reports, wire_servicer
+from storage_server.wiring.peers import open_peers
 
 STORAGE = "artstore.v1.StorageService"
 CACHE = "artstore.v1.CacheService"
@@ -50,17 +50,16 @@ async def build(
         background = await opened(Background())
         admin = await opened(link_to_admin(settings, background, now=clock.agreed))
         adapters = await opened(open_adapters(settings, clock))
+        peers = await opened(open_peers(settings, adapters, admin))
         server = MeshServer(
-            settings,
-            admin.verifier,
-            name=settings.element_id,
-            kind=ServerKind.SERVER_KIND_STORAGE,
+            settings, admin.verifier, name=settings.element_id, kind=ServerKind.SERVER_KIND_STORAGE
         )
         wired = wire_element(
             settings,
             adapters,
             open_store=store_opener(settings),
             endpoint=lambda: server.endpoint if server.port else "",
+            elsewhere=peers,
             adopt=adopt,
         )
         stack.push_async_callback(_close, wired)
@@ -94,14 +93,14 @@ def _start(
     health: HealthWatcher,
 ) -> None:
     element, catalog, redis = wired.adapters.element, wired.adapters.catalog, wired.adapters.redis
-    upkeep, streams_idle = wired.upkeep, settings.stream_idle_seconds
+    upkeep = wired.upkeep
     trim = partial(trimming.trim, element, catalog.feed, settings.feed_keep_changes)
     background.start("clock", upkeep.clock_watch.watch)
     background.start("opening", upkeep.opening.watch)
     background.start("storage", element.watch)
     background.start("write probe", upkeep.write_probe.watch)
     background.start("maintenance", upkeep.maintenance.watch)
-    background.start("silent streams", partial(end_silent_streams, wired.uploads, streams_idle))
+    background.start("silent streams", upkeep.silence.watch)
     background.start("report to redis", reports.to_redis)
     background.start("report to admin", reports.to_admin)
     background.start("health", health.watch)

@@ -30,6 +30,7 @@ _STORAGE = _service(
         "WriteUpload": USERS,
         "GetUpload": USERS,
         "ListUploads": USERS,
+        "GetUploadTotals": SERVERS,
         "CommitUpload": USERS,
         "AbortUpload": USERS,
         "Download": READERS,

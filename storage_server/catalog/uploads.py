@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -149,6 +149,49 @@ class Uploads:
             " ORDER BY created_at, upload_id"
         )
         return [_row(record) for record in records]
+
+    async def lapse(self, created_before: datetime, *, sending: Collection[str]) -> Sequence[str]:
+        """Free the room of open uploads that began before then and have no byte on record.
+
+        Answers their ids.
+
+        Args:
+            sending: ids of those that have bytes which are not on record yet; they are left out.
+        """
+        records = await self._database.fetch(
+            f"UPDATE {self._tables.uploads} SET reserved_bytes = 0"
+            " WHERE state = 'open' AND committed_size_bytes = 0 AND reserved_bytes > 0"
+            " AND created_at < $1 AND upload_id <> ALL($2) RETURNING upload_id",
+            created_before,
+            list(sending),
+        )
+        return [record["upload_id"] for record in records]
+
+    async def list_page(
+        self, *, created_by: str, before: tuple[datetime, str] | None, limit: int
+    ) -> tuple[Sequence[UploadRow], int]:
+        """(open uploads, newest first; how many there are on all pages).
+
+        Args:
+            created_by: only of this account; empty means all.
+            before: creation and id of the last one on the page before.
+        """
+        records = await self._database.fetch(
+            f"SELECT {_COLUMNS} FROM {self._tables.uploads}"
+            " WHERE state = 'open' AND ($1 = '' OR created_by = $1)"
+            " AND ($2::timestamptz IS NULL OR (created_at, upload_id) < ($2, $3))"
+            " ORDER BY created_at DESC, upload_id DESC LIMIT $4",
+            created_by,
+            before[0] if before else None,
+            before[1] if before else "",
+            limit,
+        )
+        total = await self._database.fetchval(
+            f"SELECT count(*) FROM {self._tables.uploads}"
+            " WHERE state = 'open' AND ($1 = '' OR created_by = $1)",
+            created_by,
+        )
+        return [_row(record) for record in records], total
 
     async def list_idle(self, touched_before: datetime, *, limit: int = 100) -> Sequence[UploadRow]:
         """Uploads, open or committed, that nobody has touched since then."""

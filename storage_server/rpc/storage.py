@@ -79,7 +79,7 @@ class StorageServicer(StorageServiceServicer):
         """See the proto."""
         first = await upload_streams.first_message(context, "upload_id")
         upload, writer = await self.uploads.resumable.writer(
-            first.upload_id, current_upload_token()
+            first.upload_id, current_upload_token(), limits=current_caller().limits
         )
         size = await upload_streams.receive_more(
             first, upload, writer, context, self.uploads.unbroken
@@ -116,6 +116,19 @@ class StorageServicer(StorageServiceServicer):
             total_size=total,
         )
 
+    async def GetUploadTotals(
+        self, request: storage_pb2.GetUploadTotalsRequest, context: Context
+    ) -> storage_pb2.GetUploadTotalsResponse:
+        """See the proto."""
+        held = self.uploads.totals(request.created_by)
+        return storage_pb2.GetUploadTotalsResponse(
+            open_uploads=held.open_uploads,
+            unsent_size_bytes=held.unsent_bytes,
+            largest_unsent_size_bytes=held.largest_bytes,
+            free_size_bytes=held.free_bytes,
+            undecided=held.undecided,
+        )
+
     async def CommitUpload(
         self, request: uploads_pb2.CommitUploadRequest, context: Context
     ) -> uploads_pb2.CommitUploadResponse:
@@ -135,7 +148,11 @@ class StorageServicer(StorageServiceServicer):
         self, request: uploads_pb2.AbortUploadRequest, context: Context
     ) -> uploads_pb2.AbortUploadResponse:
         """See the proto."""
-        await self.uploads.resumable.abort(request.upload_id, current_upload_token())
+        await self.uploads.resumable.abort(
+            request.upload_id,
+            current_upload_token(),
+            owner=current_caller() if request.as_owner else None,
+        )
         return uploads_pb2.AbortUploadResponse()
 
     async def Download(  # type: ignore[override]

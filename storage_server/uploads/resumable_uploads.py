@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from mesh.errors import NotFound, PermissionDenied, Unavailable
+from mesh.identity.caller import Caller, Role
+from mesh.identity.limits import Limits
 from mesh.paging import AskedPage
 from storage_server.catalog.uploads import UploadRow
 from storage_server.domain.naming import blob_path
@@ -24,6 +26,8 @@ from storage_server.uploads.resumable import ResumableUpload, UploadWriter
 from storage_server.writing.view import FileView
 
 Find = Callable[[str], Awaitable[FileView | None]]
+
+DEFAULT_LIMITS = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +55,19 @@ class ResumableUploads:
         self._find = find
         self._idle_for = idle_for
 
-    async def open(self, header: Header, file_id: str, created_by: str) -> StartedUpload:
+    async def open(self, header: Header, file_id: str, caller: Caller) -> StartedUpload:
         """A new upload; its room is reserved.
 
         Raises:
-            ResourceExhausted: no room.
+            ResourceExhausted: no room, or the account's limits.
             Unavailable: the database does not answer.
         """
         parts = self._parts
-        sidecar = draft(header, file_id, created_by)
+        sidecar = draft(header, file_id, caller.subject)
         upload_id = f"{parts.element.element_id}.{secrets.token_urlsafe(18)}"
-        held = parts.space.take(upload_id, header.size_bytes)
+        held = await parts.reserving.take(
+            upload_id, header.size_bytes, account=caller.subject, limits=caller.limits
+        )
         token = secrets.token_urlsafe(32)
         row = _new_row(upload_id, sidecar, header, token, held)
         row = replace(row, stage=StagedState(first_key(parts.element, upload_id)))
@@ -91,8 +97,13 @@ class ResumableUploads:
             upload.stage.row = replace(upload.row, token_hash=_hashed(token), touched_at=now)
         return StartedUpload(row.upload_id, token, now + self._idle_for)
 
-    async def writer(self, upload_id: str, token: str) -> tuple[ResumableUpload, UploadWriter]:
+    async def writer(
+        self, upload_id: str, token: str, *, limits: Limits = DEFAULT_LIMITS
+    ) -> tuple[ResumableUpload, UploadWriter]:
         """Become the writer of an upload.
+
+        Args:
+            limits: of the account whose upload it is.
 
         Raises:
             NotFound, PermissionDenied: the id or its token.
@@ -100,7 +111,7 @@ class ResumableUploads:
         """
         upload = await self._get(upload_id, token)
         await self._uploads.settle(upload)
-        return upload, await upload.take_over()
+        return upload, await upload.take_over(limits)
 
     async def progress(self, upload_id: str, token: str) -> tuple[int, FileView | None]:
         """Bytes on record, and the file once there is one."""
@@ -134,10 +145,14 @@ class ResumableUploads:
         upload = await self._get(upload_id, token)
         return await self._parts.unbroken.run(self._commit(upload, size_bytes, sha256, deadline))
 
-    async def abort(self, upload_id: str, token: str) -> None:
-        """End an upload and free its room; a committed file stays, an unknown id is fine."""
+    async def abort(self, upload_id: str, token: str, *, owner: Caller | None = None) -> None:
+        """End an upload and free its room; a committed file stays, an unknown id is fine.
+
+        Args:
+            owner: who opened it or is an ADMIN, and needs no token: ListUploads shows none.
+        """
         try:
-            upload = await self._get(upload_id, token)
+            upload = await self._get(upload_id, token, owner)
         except NotFound:
             return
         await self._parts.unbroken.run(self._uploads.end(upload))
@@ -156,14 +171,11 @@ class ResumableUploads:
             Unavailable: the database does not answer.
         """
         asked = AskedPage.read(page_size, page_token, ("uploads", created_by), datetime, str)
-        found = await self._parts.records.list_open()
-        rows = sorted(
-            (row for row in found if created_by in ("", row.created_by)),
-            key=_order,
-            reverse=True,
+        before = None if asked.after is None else (asked.after[0], asked.after[1])
+        rows, total = await self._parts.records.list_page(
+            created_by=created_by, before=before, limit=asked.size + 1
         )
-        older = [row for row in rows if asked.after is None or _order(row) < asked.after]
-        return *asked.page(older, _order), len(rows)
+        return *asked.page(rows, _order), total
 
     def expires_at(self, row: UploadRow) -> datetime:
         """When an upload is dropped unless somebody touches it."""
@@ -171,19 +183,21 @@ class ResumableUploads:
 
     # --- inside ----------------------------------------------------------------------
 
-    async def _get(self, upload_id: str, token: str) -> ResumableUpload:
-        """The upload of this id, if its token is right."""
+    async def _get(
+        self, upload_id: str, token: str, owner: Caller | None = None
+    ) -> ResumableUpload:
+        """The upload of this id, if its token is right, or there is none and it is the owner's."""
         if not upload_id.startswith(f"{self._parts.element.element_id}."):
             raise NotFound(f"no upload {upload_id[:80]!r} on this element")
-        if not token:
-            raise PermissionDenied(
-                "send the upload's token as metadata `artstore-upload-token`",
-                reason="UPLOAD_TOKEN",
-            )
+        if not token and owner is None:
+            raise _no_token()
         upload = await self._uploads.load(upload_id)
         if upload is None:
             raise NotFound(f"no upload {upload_id[:80]!r}; it was aborted, or idle for too long")
-        if not hmac.compare_digest(_hashed(token), upload.row.token_hash):
+        if not token:
+            if owner is None or not _owns(owner, upload.row):
+                raise _no_token()
+        elif not hmac.compare_digest(_hashed(token), upload.row.token_hash):
             raise PermissionDenied("the upload's token is wrong", reason="UPLOAD_TOKEN")
         upload.active_at = time.monotonic()
         return upload
@@ -209,6 +223,16 @@ class ResumableUploads:
             raise NotFound(f"the upload became file {upload.row.file_id}, which is gone")
         require_present(view)
         return view
+
+
+def _owns(caller: Caller, row: UploadRow) -> bool:
+    return caller.role is Role.ADMIN or caller.subject == row.created_by
+
+
+def _no_token() -> PermissionDenied:
+    return PermissionDenied(
+        "send the upload's token as metadata `artstore-upload-token`", reason="UPLOAD_TOKEN"
+    )
 
 
 def require_present(view: FileView) -> None:

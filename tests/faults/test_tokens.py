@@ -77,6 +77,7 @@ WHO_MAY: dict[str, frozenset[str]] = {
     "ServerService/GetServerInfo": READERS,
     "StorageService/SetDrain": ADMINS,
     "StorageService/ListUploads": USERS,
+    "StorageService/GetUploadTotals": SERVICES,
     "CacheService/ListLocks": AUDITORS,
     "CacheService/RebuildCache": ADMINS,
     "CacheService/RebuildCacheIncremental": ADMINS,

@@ -220,6 +220,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAVAILABLE: PostgreSQL takes no writes. Try again after RetryInfo."""
     ERROR_REASON_TABLES_MISSING: _ErrorReason.ValueType  # 89
     """UNAVAILABLE: tables are being made anew. Try again after RetryInfo."""
+    ERROR_REASON_TOO_MANY_UPLOADS: _ErrorReason.ValueType  # 96
+    """RESOURCE_EXHAUSTED: the account has as many uploads open as it may; metadata `open_uploads`.
+    Finish or abort some (ListUploads, `artstore uploads`).
+    """
+    ERROR_REASON_UPLOAD_SHARE: _ErrorReason.ValueType  # 97
+    """RESOURCE_EXHAUSTED: room is reserved for other uploads of the account that have not sent their
+    bytes; metadata `reserved_percent`. Send or abort some (ListUploads, `artstore uploads`).
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """`reason` of google.rpc.ErrorInfo (domain `artstore`) in the details of every error, without the
@@ -425,4 +433,12 @@ ERROR_REASON_DATABASE_READ_ONLY: ErrorReason.ValueType  # 88
 """UNAVAILABLE: PostgreSQL takes no writes. Try again after RetryInfo."""
 ERROR_REASON_TABLES_MISSING: ErrorReason.ValueType  # 89
 """UNAVAILABLE: tables are being made anew. Try again after RetryInfo."""
+ERROR_REASON_TOO_MANY_UPLOADS: ErrorReason.ValueType  # 96
+"""RESOURCE_EXHAUSTED: the account has as many uploads open as it may; metadata `open_uploads`.
+Finish or abort some (ListUploads, `artstore uploads`).
+"""
+ERROR_REASON_UPLOAD_SHARE: ErrorReason.ValueType  # 97
+"""RESOURCE_EXHAUSTED: room is reserved for other uploads of the account that have not sent their
+bytes; metadata `reserved_percent`. Send or abort some (ListUploads, `artstore uploads`).
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
