@@ -31,8 +31,9 @@ if typing.TYPE_CHECKING:
         Unavailable,
         Unimplemented,
     )
+    from artstore_client.open_uploads import OpenUploads
     from artstore_client.results import DownloadedFile, ElementReport, Progress, UploadedFile
-    from artstore_client.sync import SyncCacheCalls, SyncClient
+    from artstore_client.sync import SyncCacheCalls, SyncClient, SyncOpenUploads
     from artstore_client.uploads.sources import UploadSource
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "Internal",
     "InvalidArgument",
     "NotFound",
+    "OpenUploads",
     "OutOfRange",
     "PermissionDenied",
     "Progress",
@@ -57,6 +59,7 @@ __all__ = [
     "SourceChanged",
     "SyncCacheCalls",
     "SyncClient",
+    "SyncOpenUploads",
     "Unauthenticated",
     "Unavailable",
     "Unimplemented",
@@ -81,6 +84,7 @@ _HOMES = {
     "Internal": "errors",
     "InvalidArgument": "errors",
     "NotFound": "errors",
+    "OpenUploads": "open_uploads",
     "OutOfRange": "errors",
     "PermissionDenied": "errors",
     "Progress": "results",
@@ -88,6 +92,7 @@ _HOMES = {
     "SourceChanged": "errors",
     "SyncCacheCalls": "sync",
     "SyncClient": "sync",
+    "SyncOpenUploads": "sync",
     "Unauthenticated": "errors",
     "Unavailable": "errors",
     "Unimplemented": "errors",

@@ -18,6 +18,7 @@ from artstore_client.contract import MAX_PAGE_SIZE
 from artstore_client.downloads import download_targets, downloads
 from artstore_client.files.files import Files
 from artstore_client.files.search import SearchCalls
+from artstore_client.open_uploads import OpenUploads
 from artstore_client.results import DownloadedFile, ElementReport, Progress, UploadedFile
 from artstore_client.uploads import state_file
 from artstore_client.uploads.sources import UploadSource
@@ -35,6 +36,7 @@ class Client:
         self._uploader = uploader
         self._files = Files(connection)
         self._search = SearchCalls(connection)
+        self._open_uploads = OpenUploads(connection)
 
     @classmethod
     def connect(
@@ -361,6 +363,11 @@ class Client:
     def cache(self, element_id: str) -> CacheCalls:
         """Checks and repairs of one element's cache."""
         return CacheCalls(self._connection, element_id)
+
+    @property
+    def open_uploads(self) -> OpenUploads:
+        """Uploads that are open: which there are, and ending them."""
+        return self._open_uploads
 
     @property
     def mesh_id(self) -> str:

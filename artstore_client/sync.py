@@ -9,11 +9,19 @@ from collections.abc import AsyncGenerator, Coroutine, Iterator, Sequence
 from types import TracebackType
 from typing import Any, BinaryIO, Self, TypeVar
 
-from artstore.v1 import cache_pb2, elements_pb2, operations_pb2, query_pb2, types_pb2
+from artstore.v1 import (
+    cache_pb2,
+    elements_pb2,
+    operations_pb2,
+    query_pb2,
+    storage_pb2,
+    types_pb2,
+)
 from artstore_client.cache import CacheCalls
 from artstore_client.calls.waiting import Waiting
 from artstore_client.client import Client
 from artstore_client.contract import MAX_PAGE_SIZE
+from artstore_client.open_uploads import OpenUploads
 from artstore_client.results import DownloadedFile, ElementReport, UploadedFile
 from artstore_client.uploads.sources import UploadSource
 
@@ -183,6 +191,11 @@ class SyncClient:
         return SyncCacheCalls(self._client.cache(element_id), self._loop)
 
     @property
+    def open_uploads(self) -> SyncOpenUploads:
+        """`Client.open_uploads`."""
+        return SyncOpenUploads(self._client.open_uploads, self._loop)
+
+    @property
     def mesh_id(self) -> str:
         """`Client.mesh_id`."""
         return self._client.mesh_id
@@ -212,6 +225,22 @@ class SyncClient:
     def sync_status(self, element_id: str = "") -> query_pb2.GetSyncStatusResponse:
         """`Client.sync_status`."""
         return self._loop.run(self._client.sync_status(element_id))
+
+
+class SyncOpenUploads:
+    """`OpenUploads` for scripts."""
+
+    def __init__(self, calls: OpenUploads, loop: _LoopThread) -> None:
+        self._calls = calls
+        self._loop = loop
+
+    def list(self, element_id: str = "", **options: Any) -> Iterator[storage_pb2.OpenUpload]:
+        """`OpenUploads.list`."""
+        return self._loop.iterate(self._calls.list(element_id, **options))
+
+    def abort(self, upload_id: str) -> None:
+        """`OpenUploads.abort`."""
+        self._loop.run(self._calls.abort(upload_id))
 
 
 class SyncCacheCalls:

@@ -9,7 +9,17 @@ from typing import Any, cast
 
 import typer
 
-from artstore_client.cli import cache, exit_codes, files, get, mesh, put, search, selftest
+from artstore_client.cli import (
+    cache,
+    exit_codes,
+    files,
+    get,
+    mesh,
+    put,
+    search,
+    selftest,
+    uploads,
+)
 from artstore_client.cli.limits import NoRetry, Timeout, take, with_limits
 from artstore_client.cli.output import print_error
 
@@ -35,6 +45,7 @@ app.command()(files.rm)
 app.command()(files.restore)
 app.command()(search.search)
 app.command()(search.sync)
+app.command()(uploads.uploads)
 app.command()(mesh.elements)
 app.command()(mesh.mode)
 app.command()(mesh.token)
