@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 
-from admin_server.accounts.bootstrap import make_missing, read_bootstrap
-from admin_server.accounts.table import AccountTable
+from admin_server.accounts.bindings import Bindings
+from admin_server.accounts.bootstrap import fill, read_bootstrap
 from admin_server.chores import prepare_in, repeat
 from admin_server.clock import Clock, utc_now
+from admin_server.elements.creation import Creation
 from admin_server.elements.registered import LOOK_SECONDS, SYNC_SECONDS, RegisteredElements
 from admin_server.prepared_database import PreparedDatabase
 from admin_server.registry.following import OwnToken
@@ -18,16 +19,15 @@ from admin_server.rpc.accounts import AccountServicer
 from admin_server.rpc.elements import ElementServicer
 from admin_server.rpc.lifecycle import LifecycleServicer
 from admin_server.rpc.registry import FileRegistryServicer
-from admin_server.rpc.tokens import TokenServicer
 from admin_server.settings import AdminSettings
 from admin_server.wiring.access import Access, wire_access
+from admin_server.wiring.audit import wire_audit
 from admin_server.wiring.health import wire_health
-from admin_server.wiring.registry import Registry, follow, keep_tables, wire_elements, wire_registry
+from admin_server.wiring.registry import Registry, start_following, wire_elements, wire_registry
 from artstore.v1.server_pb2 import ServerKind
+from mesh.calls.suspension_list import POLL_SECONDS
 from mesh.concurrency.background import Background
 from mesh.errors import Unavailable
-from mesh.follower.hints import wake_on_hints
-from mesh.identity.tokens import KeySet, TokenVerifier
 from mesh.operations import Operations
 from mesh.operations.servicer import serve_operations
 from mesh.server.announced import Nothing, partly
@@ -48,51 +48,49 @@ async def build(settings: AdminSettings, now: Clock = utc_now) -> AsyncIterator[
     database = PreparedDatabase(settings.admin_database_url)
     access = await wire_access(settings, database, now=now)
     elements = wire_elements(database, access.keys, now=now)
-    token = OwnToken(access.issuer, settings.client_id or "admin", now=now)
+    token = OwnToken(access.issuer, settings.client_id or "admin-server", now=now)
     registry = wire_registry(settings, elements, token)
-    server = MeshServer(
-        settings, TokenVerifier(access.keys), name="admin", kind=ServerKind.SERVER_KIND_ADMIN
-    )
-    _serve(server, access, elements, registry)
+    server = MeshServer(settings, access.verifier, name="admin", kind=ServerKind.SERVER_KIND_ADMIN)
+    audit = wire_audit(settings, database, elements, token)
+    audit.serve(server)
+    creation = Creation(elements, access.directory, Bindings(database))
+    served = ElementServicer(elements, creation, audit.following.audited)
+    _serve(server, access, served, registry)
     answers = partial(database.fetchval, "SELECT 1", timeout=1.0)
     server.needs("postgresql", answers)
 
     async def prepare() -> None:
-        await database.prepare(
-            settings.database_url,
-            lambda opened: make_missing(bootstrap, AccountTable(opened), access.hasher, now=now),
-        )
+        first = partial(fill, bootstrap, hasher=access.hasher, now=now)
+        await database.prepare(settings.database_url, first)
         await access.keys.refresh()
         await elements.sync()
 
     try:
         async with Background() as background:
             await prepare_in(background, prepare)
-            _start(background, database, access.keys, elements, registry)
-            if settings.redis_url:
-                hints = partial(wake_on_hints, settings.redis_url, registry.fleet)
-                background.start("change hints", hints)
+            _start(background, access, elements)
+            start_following(background, registry, database, redis_url=settings.redis_url)
+            audit.start(background, database)
             background.start("health", wire_health(server, answers, access.keys, elements).watch)
             yield server
         with suppress(Unavailable):
             await elements.sync()
     finally:
-        access.hasher.close()
+        await access.close()
         await registry.channels.close()
         await registry.database.close()
         await database.close()
 
 
 def _serve(
-    server: MeshServer, access: Access, elements: RegisteredElements, registry: Registry
+    server: MeshServer, access: Access, elements: ElementServicer, registry: Registry
 ) -> None:
     servicers = {
-        "TokenService": TokenServicer(access.login, access.issuer, access.keys),
+        "TokenService": access.token_servicer(),
         "ServiceAccountService": AccountServicer(access.directory),
-        "StorageElementService": ElementServicer(elements),
+        "StorageElementService": elements,
         "FileRegistryService": FileRegistryServicer(registry.files),
         "LifecycleService": LifecycleServicer(registry.holds),
-        "AuditService": Nothing(),
         "BackupService": Nothing(),
         "DrillService": Nothing(),
     }
@@ -102,18 +100,11 @@ def _serve(
     serve_operations(server, Operations())
 
 
-def _start(
-    background: Background,
-    database: PreparedDatabase,
-    keys: KeySet,
-    elements: RegisteredElements,
-    registry: Registry,
-) -> None:
+def _start(background: Background, access: Access, elements: RegisteredElements) -> None:
     async def look() -> None:
         elements.look()
 
-    background.start("signing keys", partial(repeat, keys.refresh, KEYS_SECONDS))
+    background.start("signing keys", partial(repeat, access.keys.refresh, KEYS_SECONDS))
+    background.start("suspensions", partial(repeat, access.refused.refresh, POLL_SECONDS))
     background.start("storage elements", partial(repeat, elements.sync, SYNC_SECONDS))
     background.start("elements' health", partial(repeat, look, LOOK_SECONDS))
-    background.start("registry tables", partial(keep_tables, registry, database))
-    background.start("file registry", partial(follow, registry))

@@ -9,6 +9,8 @@ import importlib
 import typing
 
 if typing.TYPE_CHECKING:
+    from artstore_client.accounts import AccountCalls, KeyCalls
+    from artstore_client.audit import AuditCalls
     from artstore_client.cache import CacheCalls
     from artstore_client.calls.waiting import Waiting
     from artstore_client.client import Client
@@ -31,15 +33,25 @@ if typing.TYPE_CHECKING:
         Unavailable,
         Unimplemented,
     )
+    from artstore_client.explaining.explanation import Explanation
     from artstore_client.open_uploads import OpenUploads
     from artstore_client.results import DownloadedFile, ElementReport, Progress, UploadedFile
-    from artstore_client.sync import SyncCacheCalls, SyncClient, SyncOpenUploads
+    from artstore_client.sync import (
+        SyncAccountCalls,
+        SyncAuditCalls,
+        SyncCacheCalls,
+        SyncClient,
+        SyncKeyCalls,
+        SyncOpenUploads,
+    )
     from artstore_client.uploads.sources import UploadSource
 
 __all__ = [
     "Aborted",
+    "AccountCalls",
     "AlreadyExists",
     "ArtStoreError",
+    "AuditCalls",
     "CacheCalls",
     "Client",
     "ConfigurationError",
@@ -47,9 +59,11 @@ __all__ = [
     "DeadlineExceeded",
     "DownloadedFile",
     "ElementReport",
+    "Explanation",
     "FailedPrecondition",
     "Internal",
     "InvalidArgument",
+    "KeyCalls",
     "NotFound",
     "OpenUploads",
     "OutOfRange",
@@ -57,8 +71,11 @@ __all__ = [
     "Progress",
     "ResourceExhausted",
     "SourceChanged",
+    "SyncAccountCalls",
+    "SyncAuditCalls",
     "SyncCacheCalls",
     "SyncClient",
+    "SyncKeyCalls",
     "SyncOpenUploads",
     "Unauthenticated",
     "Unavailable",
@@ -71,8 +88,10 @@ __all__ = [
 # Imported when they are asked for: the command must heed Ctrl-C before half a second of imports.
 _HOMES = {
     "Aborted": "errors",
+    "AccountCalls": "accounts",
     "AlreadyExists": "errors",
     "ArtStoreError": "errors",
+    "AuditCalls": "audit",
     "CacheCalls": "cache",
     "Client": "client",
     "ConfigurationError": "errors",
@@ -80,9 +99,11 @@ _HOMES = {
     "DeadlineExceeded": "errors",
     "DownloadedFile": "results",
     "ElementReport": "results",
+    "Explanation": "explaining.explanation",
     "FailedPrecondition": "errors",
     "Internal": "errors",
     "InvalidArgument": "errors",
+    "KeyCalls": "accounts",
     "NotFound": "errors",
     "OpenUploads": "open_uploads",
     "OutOfRange": "errors",
@@ -90,8 +111,11 @@ _HOMES = {
     "Progress": "results",
     "ResourceExhausted": "errors",
     "SourceChanged": "errors",
+    "SyncAccountCalls": "sync",
+    "SyncAuditCalls": "sync",
     "SyncCacheCalls": "sync",
     "SyncClient": "sync",
+    "SyncKeyCalls": "sync",
     "SyncOpenUploads": "sync",
     "Unauthenticated": "errors",
     "Unavailable": "errors",

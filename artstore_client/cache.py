@@ -132,6 +132,7 @@ class CacheCalls:
         request = operations_pb2.WatchOperationRequest(operation_id=operation_id or None)
         loop = asyncio.get_running_loop()
         patient_until = loop.time() + (_NOT_STARTED_SECONDS if operation_id else 0.0)
+        told = False
         while True:
             try:
                 async with aclosing(
@@ -145,7 +146,14 @@ class CacheCalls:
                 ) as answers:
                     async for answer in answers:
                         yield answer.operation
+                        # Of which operation, also when another one begins meanwhile.
+                        request.operation_id, told = answer.operation.operation_id, True
                 return
+            except errors.Unauthenticated as error:
+                # The stream ends with its token; a new one goes on.
+                if error.reason != "TOKEN_EXPIRED" or not told:
+                    raise
+                told = False
             except errors.NotFound:
                 if loop.time() >= patient_until:
                     raise

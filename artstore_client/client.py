@@ -10,33 +10,34 @@ from typing import BinaryIO, Self, overload
 
 from artstore.v1 import elements_pb2, query_pb2, types_pb2
 from artstore_client import settings
+from artstore_client.areas import Areas
 from artstore_client.cache import CacheCalls
 from artstore_client.calls.calls import Timeouts
 from artstore_client.calls.connection import Connection
 from artstore_client.calls.waiting import Waiting
 from artstore_client.contract import MAX_PAGE_SIZE
 from artstore_client.downloads import download_targets, downloads
+from artstore_client.explaining.explanation import Explanation, explain
 from artstore_client.files.files import Files
 from artstore_client.files.search import SearchCalls
-from artstore_client.open_uploads import OpenUploads
 from artstore_client.results import DownloadedFile, ElementReport, Progress, UploadedFile
 from artstore_client.uploads import state_file
 from artstore_client.uploads.sources import UploadSource
 from artstore_client.uploads.uploads import ONE_STREAM_BYTES, Description, Uploader
 
 
-class Client:
+class Client(Areas):
     """One account's access to one mesh; get it from `connect`, use it in one event loop.
 
     Every method raises `ArtStoreError` of the kind that mirrors the server's status.
     """
 
     def __init__(self, connection: Connection, uploader: Uploader) -> None:
+        super().__init__(connection)
         self._connection = connection
         self._uploader = uploader
         self._files = Files(connection)
         self._search = SearchCalls(connection)
-        self._open_uploads = OpenUploads(connection)
 
     @classmethod
     def connect(
@@ -275,6 +276,10 @@ class Client:
         """
         return await self._files.stat(file_id)
 
+    async def explain(self, file_id: str) -> Explanation:
+        """Where a file is and why there, and what comes next; see `explaining.explanation`."""
+        return await explain(self._connection, file_id)
+
     async def get_many(self, file_ids: Sequence[str]) -> dict[str, types_pb2.File]:
         """Describe many files, by the ids as they were given; ids that no element has are left out.
 
@@ -363,11 +368,6 @@ class Client:
     def cache(self, element_id: str) -> CacheCalls:
         """Checks and repairs of one element's cache."""
         return CacheCalls(self._connection, element_id)
-
-    @property
-    def open_uploads(self) -> OpenUploads:
-        """Uploads that are open: which there are, and ending them."""
-        return self._open_uploads
 
     @property
     def mesh_id(self) -> str:

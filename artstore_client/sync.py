@@ -10,17 +10,24 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self, TypeVar
 
 from artstore.v1 import (
+    accounts_pb2,
+    audit_pb2,
     cache_pb2,
     elements_pb2,
     operations_pb2,
     query_pb2,
     storage_pb2,
+    tokens_pb2,
     types_pb2,
 )
+from artstore_client.accounts import AccountCalls, KeyCalls
+from artstore_client.admission import AdmissionCalls
+from artstore_client.audit import AuditCalls
 from artstore_client.cache import CacheCalls
 from artstore_client.calls.waiting import Waiting
 from artstore_client.client import Client
 from artstore_client.contract import MAX_PAGE_SIZE
+from artstore_client.explaining.explanation import Explanation
 from artstore_client.open_uploads import OpenUploads
 from artstore_client.results import DownloadedFile, ElementReport, UploadedFile
 from artstore_client.uploads.sources import UploadSource
@@ -90,6 +97,11 @@ class SyncClient:
     def __init__(self, client: Client, loop: _LoopThread) -> None:
         self._client = client
         self._loop = loop
+        self.accounts = SyncAccountCalls(client.accounts, loop)
+        self.admission = SyncAdmissionCalls(client.admission, loop)
+        self.keys = SyncKeyCalls(client.keys, loop)
+        self.audit = SyncAuditCalls(client.audit, loop)
+        self.open_uploads = SyncOpenUploads(client.open_uploads, loop)
 
     @classmethod
     def connect(cls, **options: Any) -> Self:
@@ -134,6 +146,10 @@ class SyncClient:
     def stat(self, file_id: str) -> types_pb2.File:
         """`Client.stat`."""
         return self._loop.run(self._client.stat(file_id))
+
+    def explain(self, file_id: str) -> Explanation:
+        """`Client.explain`."""
+        return self._loop.run(self._client.explain(file_id))
 
     def get_many(self, file_ids: Sequence[str]) -> dict[str, types_pb2.File]:
         """`Client.get_many`."""
@@ -189,11 +205,6 @@ class SyncClient:
     def cache(self, element_id: str) -> SyncCacheCalls:
         """`Client.cache`."""
         return SyncCacheCalls(self._client.cache(element_id), self._loop)
-
-    @property
-    def open_uploads(self) -> SyncOpenUploads:
-        """`Client.open_uploads`."""
-        return SyncOpenUploads(self._client.open_uploads, self._loop)
 
     @property
     def mesh_id(self) -> str:
@@ -283,3 +294,101 @@ class SyncCacheCalls:
     def release(self, kind: cache_pb2.LockKind.ValueType, **options: Any) -> bool:
         """`CacheCalls.release`."""
         return self._loop.run(self._calls.release(kind, **options))
+
+
+class SyncAccountCalls:
+    """`AccountCalls` for scripts."""
+
+    def __init__(self, calls: AccountCalls, loop: _LoopThread) -> None:
+        self._calls = calls
+        self._loop = loop
+
+    def create(
+        self, client_id: str = "", **options: Any
+    ) -> accounts_pb2.CreateServiceAccountResponse:
+        """`AccountCalls.create`."""
+        return self._loop.run(self._calls.create(client_id, **options))
+
+    def list(self) -> Iterator[accounts_pb2.ServiceAccount]:
+        """`AccountCalls.list`."""
+        return self._loop.iterate(self._calls.list())
+
+    def show(self, client_id: str) -> accounts_pb2.ServiceAccount:
+        """`AccountCalls.show`."""
+        return self._loop.run(self._calls.show(client_id))
+
+    def update(self, client_id: str, **changes: object) -> accounts_pb2.ServiceAccount:
+        """`AccountCalls.update`."""
+        return self._loop.run(self._calls.update(client_id, **changes))
+
+    def rotate(
+        self, client_id: str, *, overlap_seconds: int = 0
+    ) -> accounts_pb2.RotateServiceAccountResponse:
+        """`AccountCalls.rotate`."""
+        return self._loop.run(self._calls.rotate(client_id, overlap_seconds=overlap_seconds))
+
+    def suspend(self, client_id: str) -> accounts_pb2.ServiceAccount:
+        """`AccountCalls.suspend`."""
+        return self._loop.run(self._calls.suspend(client_id))
+
+    def resume(self, client_id: str) -> accounts_pb2.ServiceAccount:
+        """`AccountCalls.resume`."""
+        return self._loop.run(self._calls.resume(client_id))
+
+    def delete(self, client_id: str) -> None:
+        """`AccountCalls.delete`."""
+        self._loop.run(self._calls.delete(client_id))
+
+
+class SyncKeyCalls:
+    """`KeyCalls` for scripts."""
+
+    def __init__(self, calls: KeyCalls, loop: _LoopThread) -> None:
+        self._calls = calls
+        self._loop = loop
+
+    def rotate(self) -> tokens_pb2.RotateKeysResponse:
+        """`KeyCalls.rotate`."""
+        return self._loop.run(self._calls.rotate())
+
+
+class SyncAdmissionCalls:
+    """`AdmissionCalls` for scripts."""
+
+    def __init__(self, calls: AdmissionCalls, loop: _LoopThread) -> None:
+        self._calls = calls
+        self._loop = loop
+
+    def add(self, element_id: str, **options: Any) -> elements_pb2.CreateStorageElementResponse:
+        """`AdmissionCalls.add`."""
+        return self._loop.run(self._calls.add(element_id, **options))
+
+    def registered(self) -> list[elements_pb2.StorageElement]:
+        """`AdmissionCalls.registered`."""
+        return self._loop.run(self._calls.registered())
+
+    def admit(self, element_id: str) -> elements_pb2.StorageElement:
+        """`AdmissionCalls.admit`."""
+        return self._loop.run(self._calls.admit(element_id))
+
+
+class SyncAuditCalls:
+    """`AuditCalls` for scripts."""
+
+    def __init__(self, calls: AuditCalls, loop: _LoopThread) -> None:
+        self._calls = calls
+        self._loop = loop
+
+    def list(self, **wanted: Any) -> Iterator[audit_pb2.AuditEvent]:
+        """`AuditCalls.list`."""
+        return self._loop.iterate(self._calls.list(**wanted))
+
+    def verify(self, from_sequence: int | None = None) -> audit_pb2.VerifyAuditEventsResponse:
+        """`AuditCalls.verify`."""
+        return self._loop.run(self._calls.verify(from_sequence))
+
+    def export(
+        self, from_sequence: int | None = None, **wanted: Any
+    ) -> Iterator[audit_pb2.AuditEvent]:
+        """`AuditCalls.export`."""
+        return self._loop.iterate(self._calls.export(from_sequence, **wanted))

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from bench import cache, calls, growth, memory, one_file, s3, search, transfer
+from bench import audit, cache, calls, growth, memory, one_file, s3, search, transfer
 from bench.figures import Results
 from bench.machine import describe
 from bench.meshes import Mesh
@@ -25,6 +25,7 @@ REPEATS_OF_ONE_FILE = 40
 LONG_ROUNDS = 3
 READ_SECONDS = 20.0
 UPLOAD_SECONDS = 15.0
+AUDITED_CHANGES = 2000
 
 
 def _arguments() -> argparse.Namespace:
@@ -120,6 +121,13 @@ async def _search(results: Results, arguments: argparse.Namespace, folder: Path)
         )
 
 
+async def _audit(results: Results, arguments: argparse.Namespace, folder: Path) -> None:
+    async with _mesh(arguments, folder) as mesh:
+        results.figures += await audit.cost(
+            mesh, changes=AUDITED_CHANGES, rounds=min(arguments.rounds, LONG_ROUNDS)
+        )
+
+
 PARTS = {
     "transfer": _transfer,
     "memory-disk": _memory_disk,
@@ -129,6 +137,7 @@ PARTS = {
     "s3": _s3,
     "memory": _memory,
     "search": _search,
+    "audit": _audit,
 }
 
 

@@ -56,12 +56,13 @@ async def build(settings: IngestSettings) -> AsyncIterator[MeshServer]:
             idle=settings.ingest_idle_seconds,
         )
         servicer = IngestServicer(
-            StreamedUploads(placement, connections, link.account, background, limits),
-            ResumableUploads(placement, elements, connections, link.account, limits),
+            StreamedUploads(placement, connections, link.element_tokens, background, limits),
+            ResumableUploads(placement, elements, connections, link.element_tokens, limits),
         )
         server = MeshServer(
             settings, link.verifier, name="ingest", kind=ServerKind.SERVER_KIND_INGEST
         )
+        server.tell_refusals_to(link.tell_refusals)
         server.needs("redis", partial(ping, redis))
         server.add(SERVICE, add_to_server, servicer)
 

@@ -21,6 +21,9 @@ ACCEPTED: Final = ((ACCEPTED_KEY, "1"),)
 
 ERROR_DOMAIN: Final = "artstore"
 
+ELEMENT_ID: Final = r"[a-z][a-z0-9-]{0,31}"
+"""What a storage element may be called, as a regular expression."""
+
 DEFAULT_NAMESPACE: Final = "default"
 MAX_NAMESPACE_BYTES: Final = 128
 
@@ -35,6 +38,7 @@ MAX_BATCH_FILE_IDS: Final = 1000
 MAX_CHANGE_TOKENS: Final = 1000
 
 MAX_REQUEST_ID_BYTES: Final = 128
+MAX_REASON_BYTES: Final = 200
 REQUEST_LIFE_SECONDS: Final = 7 * 24 * 3600
 """How long a request_id stands for its upload, and an idle upload stays open."""
 

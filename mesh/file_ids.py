@@ -21,3 +21,8 @@ def canonical_file_id(written: str) -> str:
     """
     found = _WRITTEN.fullmatch(written)
     return written if found is None else "-".join(found.groups()[1:]).lower()
+
+
+def is_file_id(written: str) -> bool:
+    """Whether `written` is an id, in whatever form."""
+    return _WRITTEN.fullmatch(written) is not None

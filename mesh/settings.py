@@ -63,6 +63,11 @@ class MeshSettings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_path: Path | None = Field(default=None, description="Log file; unset: standard error.")
+    refusal_seconds: float = Field(
+        default=60.0,
+        gt=0,
+        description="Seconds within which equal refused calls are one event of the audit.",
+    )
     token_seconds: int = Field(default=900, ge=5, le=86400, description="Life of access tokens.")
     tls_cert_file: Path | None = Field(default=None, description="PEM certificate chain.")
     tls_key_file: Path | None = Field(default=None, description="PEM private key.")
@@ -103,6 +108,11 @@ class MeshSettings(BaseSettings):
     def keys_file(self) -> Path:
         """Where admin's public keys survive a restart. Public keys: servers may share it."""
         return self.keys_path or self.data_dir / "keys" / "jwks.json"
+
+    @property
+    def suspensions_file(self) -> Path:
+        """Where admin's list of suspended accounts survives a restart: beside the keys."""
+        return self.keys_file.with_name("suspensions.json")
 
 
 def load(settings_type: type[S]) -> S:

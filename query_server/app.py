@@ -48,7 +48,7 @@ async def build(settings: QuerySettings) -> AsyncIterator[MeshServer]:
         redis = open_redis(settings.redis_url)
         stack.push_async_callback(redis.aclose)
         elements = follow_elements(redis, admin, background)
-        fleet = index_fleet(settings, followed, elements, admin.account)
+        fleet = index_fleet(settings, followed, elements, admin.element_tokens)
         operations = Operations()
         stack.push_async_callback(operations.stop)
         recut = Recut(followed, operations)
@@ -67,6 +67,7 @@ async def build(settings: QuerySettings) -> AsyncIterator[MeshServer]:
         server = MeshServer(
             settings, admin.verifier, name="query", kind=ServerKind.SERVER_KIND_QUERY
         )
+        server.tell_refusals_to(admin.tell_refusals)
         serve_operations(server, operations)
         server.needs("postgresql", followed.ping)
         server.add(
@@ -76,7 +77,10 @@ async def build(settings: QuerySettings) -> AsyncIterator[MeshServer]:
                 index=SearchIndex(searched, lambda: recut.layout),
                 files=IndexedFiles(searched),
                 originals=Originals(
-                    Elements(downloads.channel, elements), downloads, elements, admin.account
+                    Elements(downloads.channel, elements),
+                    downloads,
+                    elements,
+                    admin.element_tokens,
                 ),
                 sync=IndexSync(followed, fleet),
                 operations=operations,

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from functools import partial
 
 from artstore.v1.cache_pb2_grpc import add_CacheServiceServicer_to_server
-from artstore.v1.server_pb2 import ServerKind
+from artstore.v1.server_pb2 import SERVER_KIND_STORAGE
 from artstore.v1.storage_pb2_grpc import add_StorageServiceServicer_to_server
 from mesh.calls.admin_link import link_to_admin
 from mesh.concurrency.background import Background
@@ -48,12 +49,12 @@ async def build(
         opened = stack.enter_async_context
         clock = wire_clock(settings, wall)
         background = await opened(Background())
-        admin = await opened(link_to_admin(settings, background, now=clock.agreed))
+        name = settings.element_id
+        admin = await opened(link_to_admin(settings, background, now=clock.agreed, element_id=name))
         adapters = await opened(open_adapters(settings, clock))
         peers = await opened(open_peers(settings, adapters, admin))
-        server = MeshServer(
-            settings, admin.verifier, name=settings.element_id, kind=ServerKind.SERVER_KIND_STORAGE
-        )
+        server = MeshServer(settings, admin.verifier, name=name, kind=SERVER_KIND_STORAGE)
+        server.tell_refusals_to(admin.tell_refusals)
         wired = wire_element(
             settings,
             adapters,
@@ -92,9 +93,9 @@ def _start(
     reports: Reports,
     health: HealthWatcher,
 ) -> None:
-    element, catalog, redis = wired.adapters.element, wired.adapters.catalog, wired.adapters.redis
-    upkeep = wired.upkeep
-    trim = partial(trimming.trim, element, catalog.feed, settings.feed_keep_changes)
+    element, catalog, upkeep = wired.adapters.element, wired.adapters.catalog, wired.upkeep
+    keep, wait = settings.feed_keep_changes, timedelta(days=settings.audit_wait_days)
+    trim = partial(trimming.trim, element, catalog.feed, keep, audited=reports.audited, wait=wait)
     background.start("clock", upkeep.clock_watch.watch)
     background.start("opening", upkeep.opening.watch)
     background.start("storage", element.watch)
@@ -105,7 +106,7 @@ def _start(
     background.start("report to admin", reports.to_admin)
     background.start("health", health.watch)
     background.every("trim the feed", trimming.INTERVAL_SECONDS, trim)
-    hints = partial(publish_hints, redis, catalog.bell, element.element_id)
+    hints = partial(publish_hints, wired.adapters.redis, catalog.bell, element.element_id)
     background.start("hints of changes", hints)
 
 

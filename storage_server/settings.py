@@ -66,6 +66,9 @@ class StorageSettings(MeshSettings):
     feed_keep_changes: int = Field(
         default=100_000, ge=1, description="Changes kept for followers that were away."
     )
+    audit_wait_days: float = Field(
+        default=30.0, ge=0, description="Days that changes are kept until the audit has them."
+    )
     stream_idle_seconds: float = Field(
         default=300.0, gt=0, description="Seconds that an open upload stream may stay silent."
     )

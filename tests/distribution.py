@@ -15,7 +15,9 @@ from tests.support import mesh as meshes
 
 SHARED_MESHES = frozenset(
     {
+        "tests/acceptance/test_admission.py",
         "tests/acceptance/test_cache_sync.py",
+        "tests/acceptance/test_explain.py",
         "tests/acceptance/test_first_files.py",
         "tests/acceptance/test_put_folder.py",
         "tests/acceptance/test_names.py",

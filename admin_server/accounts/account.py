@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from datetime import datetime
 
+from admin_server.accounts.limits import GivenLimits
 from mesh.contract import DEFAULT_NAMESPACE, MAX_NAMESPACE_BYTES
 from mesh.errors import InvalidArgument
-from mesh.identity.caller import ALL_NAMESPACES, Role
+from mesh.identity.caller import ALL_NAMESPACES, Caller, Role
 
 CLIENT_ID = re.compile(r"[a-z0-9_.-]{3,64}")
 MAX_DESCRIPTION_BYTES = 1024
@@ -28,6 +29,10 @@ class Account:
         read_namespaces: it may read these besides.
         suspended: it gets no tokens.
         created_by: who made it, `bootstrap` for those of the bootstrap file.
+        old_secret_ends_at: until when the secret before the last rotation is good; None if it
+            is not.
+        tokens_after: its tokens are issued after that second: those of before are refused.
+        limits: those it was given.
     """
 
     client_id: str
@@ -39,6 +44,9 @@ class Account:
     created_at: datetime
     created_by: str
     rotated_at: datetime
+    old_secret_ends_at: datetime | None = None
+    tokens_after: datetime | None = None
+    limits: GivenLimits = field(default_factory=GivenLimits)
 
     @property
     def writable(self) -> tuple[str, ...]:
@@ -51,20 +59,39 @@ class Account:
         both = dict.fromkeys((*self.writable, *self.read_namespaces))
         return (ALL_NAMESPACES,) if ALL_NAMESPACES in both else tuple(both)
 
+    @property
+    def governs(self) -> bool:
+        """Whether it is an ADMIN that may log in: one such is always left."""
+        return self.role is Role.ADMIN and not self.suspended
+
+    @property
+    def governs_all(self) -> bool:
+        """Whether it is one of all namespaces: of these, too, one is always left."""
+        return self.governs and ALL_NAMESPACES in self.writable
+
+    def as_caller(self) -> Caller:
+        """Who calls with a token that it would be given now."""
+        return Caller(
+            subject=self.client_id,
+            role=self.role,
+            namespaces_read=frozenset(self.readable),
+            namespaces_write=frozenset(self.writable),
+            limits=self.limits.whole(),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
     """An account with the Argon2id hashes of its secrets.
 
     Attributes:
-        previous_secret_hash: of the secret before the last rotation, good until
-            `previous_valid_until`; None if there is none.
+        previous_secret_hash: of the secret before the last rotation, good until the account's
+            `old_secret_ends_at`; None if there is none.
     """
 
     account: Account
     secret_hash: str = field(repr=False)
     previous_secret_hash: str | None = field(default=None, repr=False)
-    previous_valid_until: datetime | None = None
 
 
 def is_client_id(text: str) -> bool:
@@ -104,6 +131,21 @@ def check_description(description: str) -> None:
             f"description is at most {MAX_DESCRIPTION_BYTES} bytes of text without NUL",
             field="description",
         )
+
+
+def takes_away(before: Account, after: Account) -> bool:
+    """Whether a token of before may do what one of after may not.
+
+    No role includes another, so every change of it takes something away.
+    """
+    old, new = before.as_caller(), after.as_caller()
+    limits = zip(astuple(old.limits), astuple(new.limits), strict=True)
+    return (
+        old.role is not new.role
+        or not all(new.may_read(name) for name in old.namespaces_read)
+        or not all(new.may_write(name) for name in old.namespaces_write)
+        or any(less < more for more, less in limits)
+    )
 
 
 def namespaces_for(role: Role, namespaces: Sequence[str]) -> tuple[str, ...]:

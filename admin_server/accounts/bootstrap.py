@@ -4,7 +4,9 @@
                    "namespaces": ["*"], "first": true}]}
 
 An account that is there is left as it is, so a rotated secret stays rotated. `first` marks
-the account of whoever set the mesh up; it must be an ADMIN.
+the account of whoever set the mesh up; it must be an ADMIN. A server's account that is named after
+a storage element (`storage-se-01`), or names one as `storage_element_id`, is bound to it: no other
+reports for it.
 """
 
 from __future__ import annotations
@@ -17,11 +19,13 @@ from pydantic import BaseModel, Field, SecretStr, ValidationError
 
 from admin_server.accounts import account as rules
 from admin_server.accounts.account import Account, Credentials
+from admin_server.accounts.bindings import Bindings, element_named_in
 from admin_server.accounts.secrets import MAX_SECRET_CHARACTERS, SecretHasher
 from admin_server.accounts.table import AccountTable
 from admin_server.clock import Clock
 from mesh.errors import ArtStoreError, InvalidArgument
 from mesh.identity.caller import Role
+from mesh.postgres.database import Database
 
 CREATED_BY = "bootstrap"
 MIN_SECRET_CHARACTERS = 8
@@ -40,7 +44,14 @@ class BootstrapAccount(BaseModel):
     namespaces: list[str] = []
     read_namespaces: list[str] = []
     description: str = ""
+    storage_element_id: str = ""
     first: bool = False
+
+    @property
+    def element(self) -> str:
+        """The storage element that it reports for; empty for none."""
+        named = element_named_in(self.client_id) if self.role is Role.SERVICE else ""
+        return self.storage_element_id or named
 
 
 class BootstrapFile(BaseModel):
@@ -103,8 +114,22 @@ def _check(account: BootstrapAccount) -> None:
     rules.check_role(account.role)
     rules.check_namespaces(account.namespaces, account.read_namespaces)
     rules.check_description(account.description)
+    if account.storage_element_id and account.role is not Role.SERVICE:
+        raise InvalidArgument("the account of a storage element must be a SERVICE", field="role")
     if account.first and account.role is not Role.ADMIN:
         raise InvalidArgument("the first account must be an ADMIN", field="role")
+
+
+async def fill(
+    accounts: list[BootstrapAccount], database: Database, hasher: SecretHasher, *, now: Clock
+) -> None:
+    """Make those accounts that are not there, and bind those of storage elements.
+
+    Raises:
+        Unavailable: the database is down.
+    """
+    await make_missing(accounts, AccountTable(database), hasher, now=now)
+    await bind_elements(accounts, Bindings(database))
 
 
 async def make_missing(
@@ -134,11 +159,28 @@ async def make_missing(
             rotated_at=created_at,
         )
         secret_hash = await hasher.hash(wanted.client_secret.get_secret_value())
-        if await table.insert(account, secret_hash):
-            made.append(account.client_id)
+        async with table.alone(now) as change:
+            if await change.find(account.client_id) is None:
+                await change.insert(account, secret_hash)
+                made.append(account.client_id)
     if made:
         _log.info("accounts made from the bootstrap file", client_ids=made)
     return made
+
+
+async def bind_elements(accounts: list[BootstrapAccount], bindings: Bindings) -> None:
+    """Bind the accounts of storage elements, where neither is bound yet.
+
+    Raises:
+        Unavailable: the database is down.
+    """
+    for account in accounts:
+        if account.element and not await bindings.bind(account.client_id, account.element):
+            _log.warning(
+                "another account reports for the storage element; the bootstrap file's does not",
+                client_id=account.client_id,
+                storage_element_id=account.element,
+            )
 
 
 async def _compare(wanted: BootstrapAccount, known: Credentials, hasher: SecretHasher) -> None:

@@ -64,6 +64,13 @@ class Login:
                 raise Unauthenticated(
                     "client_id or client_secret is wrong", reason="WRONG_CREDENTIALS"
                 )
+            # Argon2 takes its time, and its turn: what was ended meanwhile gives no token.
+            credentials = await self._table.find(client_id)
+            if credentials is None or not self._is_remembered(credentials, client_secret):
+                raise Unauthenticated(
+                    "the account or its secret was changed at this moment",
+                    reason="WRONG_CREDENTIALS",
+                )
         self._attempts.forget(tracked)
         if credentials.account.suspended:
             raise Unauthenticated("the account is suspended", reason="ACCOUNT_SUSPENDED")
@@ -81,7 +88,7 @@ class Login:
         return False
 
     def _good_hashes(self, credentials: Credentials) -> tuple[str, str | None]:
-        until = credentials.previous_valid_until
+        until = credentials.account.old_secret_ends_at
         overlaps = until is not None and self._now() < until
         return credentials.secret_hash, credentials.previous_secret_hash if overlaps else None
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import UTC, datetime
 
 from mesh.contract import MAX_REASON_CHARACTERS
 from mesh.elements.seen import ELEMENT_ID, is_young
 from mesh.errors import InvalidArgument
 
+# When an element has reported that has not yet.
+NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 MODES = ("edit", "rw", "ro", "ar")
 # An element that cannot reach its database does not know how full it is.
 FILL_LEVELS = ("", "ok", "warning", "critical", "full")
@@ -71,6 +73,40 @@ class Report:
             raise _wrong(name, " or ".join(filter(None, words)))
 
 
+def unreported(storage_element_id: str, endpoint: str) -> Report:
+    """What stands for the report of an element that was made and has made none.
+
+    Args:
+        endpoint: whose host its first report must have; empty for any.
+    """
+    return Report(
+        storage_element_id=storage_element_id,
+        store_id="",
+        endpoint=endpoint,
+        mode="",
+        priority=0,
+        capacity_bytes=0,
+        used_bytes=0,
+        reserved_bytes=0,
+        file_count=0,
+        fill_level="",
+        writable=False,
+        is_writer=False,
+        backend="",
+        epoch="",
+        sequence=0,
+    )
+
+
+def check_endpoint(endpoint: str) -> None:
+    """
+    Raises:
+        InvalidArgument: it is no host:port.
+    """
+    if _ENDPOINT.fullmatch(endpoint) is None:
+        raise InvalidArgument("endpoint must be host:port", field="endpoint")
+
+
 def _wrong(name: str, what: str) -> InvalidArgument:
     return InvalidArgument(f"report.{name} must be {what}", field=f"report.{name}")
 
@@ -90,17 +126,49 @@ class AllTold:
 
 
 @dataclass(frozen=True, slots=True)
+class Awaiting:
+    """What an element reported and an ADMIN has not admitted; all empty: nothing.
+
+    Attributes:
+        at: when that was reported last, or turned out to be reported no more.
+    """
+
+    store_id: str = ""
+    endpoint: str = ""
+    at: datetime = NEVER
+
+    def __bool__(self) -> bool:
+        return bool(self.store_id or self.endpoint)
+
+    @property
+    def what(self) -> tuple[str, str]:
+        """Without the time."""
+        return self.store_id, self.endpoint
+
+
+@dataclass(frozen=True, slots=True)
 class RegisteredElement:
-    """The last report of an element and what admin adds to it.
+    """The last admitted report of an element and what admin adds to it.
 
     Attributes:
         decided_priority: goes before the reported one; None while nobody has decided.
+        client_id: the account that reports for it; empty if none may.
+        awaiting: what it reported and what was not admitted.
+        admissions: how often an ADMIN, or its first report, has said what store and host it has.
     """
 
     report: Report
     reported_at: datetime
     registered_at: datetime
     decided_priority: int | None = None
+    client_id: str = ""
+    awaiting: Awaiting = Awaiting()
+    admissions: int = 0
+
+    @property
+    def has_joined(self) -> bool:
+        """Whether it has reported, so that it may have files and an address."""
+        return bool(self.report.store_id)
 
     @property
     def storage_element_id(self) -> str:
@@ -123,4 +191,8 @@ class RegisteredElement:
 
     def says_the_same(self, other: RegisteredElement) -> bool:
         """Whether nothing differs but the time of the report."""
-        return (self.report, self.decided_priority) == (other.report, other.decided_priority)
+        return self._said == other._said
+
+    @property
+    def _said(self) -> tuple[object, ...]:
+        return self.report, self.decided_priority, self.awaiting.what

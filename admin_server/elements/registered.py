@@ -15,12 +15,28 @@ from dataclasses import replace
 import structlog
 
 from admin_server.clock import Clock
-from admin_server.elements.element import AllTold, RegisteredElement, Removed, Report
+from admin_server.elements import admission
+from admin_server.elements.element import (
+    NEVER,
+    AllTold,
+    RegisteredElement,
+    Removed,
+    Report,
+    check_endpoint,
+    unreported,
+)
 from admin_server.elements.table import ElementTable
 from admin_server.elements.watchers import Watcher
 from mesh.contract import REPORT_INTERVAL_SECONDS
 from mesh.elements.seen import ELEMENT_ID
-from mesh.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
+from mesh.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    Unavailable,
+)
 
 SYNC_SECONDS = 2.0
 LOOK_SECONDS = 0.5
@@ -67,25 +83,40 @@ class RegisteredElements:
         """Whether the element has reported lately."""
         return element.is_healthy(self._now())
 
-    async def report(self, report: Report) -> RegisteredElement:
+    async def report(self, report: Report, client_id: str) -> RegisteredElement:
         """Note a report; answers the element as admin now knows it.
 
-        A standby changes nothing while the element's writer is healthy.
+        A standby changes nothing while the element's writer is healthy. Another host than the
+        admitted one waits for an ADMIN's word, and is answered with what was admitted.
+
+        Args:
+            client_id: the account that reports.
 
         Raises:
             InvalidArgument: a field of the report is wrong.
-            FailedPrecondition: the id is known with another store_id.
-            Unavailable: the id is new and the database is down.
+            PermissionDenied: the account is not the one bound to the element.
+            FailedPrecondition: the id is known with another store, which waits now.
+            Unavailable: the id or its account is new and the database is down.
         """
         report.check()
         known = self._known.get(report.storage_element_id)
-        if known is None or known.report.store_id != report.store_id:
-            known = await self._register_new(report)
-        if self._is_shadowed(report, known):
+        # Memory may be older than what an ADMIN did: before a no the table is asked.
+        if known is None or (known.client_id, known.report.store_id) != (
+            client_id,
+            report.store_id,
+        ):
+            known = await self._join(report, client_id)
+        if admission.is_shadowed(known, report, healthy=self.is_healthy(known)):
             return known
-        element = replace(known, report=report, reported_at=self._now())
+        awaiting = admission.awaiting_of(known, report, self._now())
+        if awaiting is None:
+            element = admission.reported(known, report, self._now())
+        else:
+            element = replace(known, awaiting=awaiting)
         self._unwritten.add(report.storage_element_id)
         self._put(element)
+        if awaiting is not None:
+            admission.require_admitted_store(element)
         return element
 
     def get(self, storage_element_id: str) -> RegisteredElement:
@@ -100,6 +131,14 @@ class RegisteredElements:
             self._require_loaded()
             raise _no_such(storage_element_id)
         return element
+
+    def joined(self) -> list[RegisteredElement]:
+        """Those of `list` that have reported: the others have neither files nor an address.
+
+        Raises:
+            Unavailable: as `list`.
+        """
+        return [element for element in self.list() if element.has_joined]
 
     def list(self, mode: str = "") -> list[RegisteredElement]:
         """All elements, or those in that mode, lowest priority number first.
@@ -130,6 +169,88 @@ class RegisteredElements:
         _log.info("priority decided", storage_element_id=storage_element_id, priority=priority)
         return self.get(storage_element_id)
 
+    async def add(
+        self, storage_element_id: str, *, endpoint: str, priority: int | None
+    ) -> RegisteredElement:
+        """Make an element known before it reports, or find one that has lost its account.
+
+        Args:
+            endpoint: whose host its first report must have; empty for any.
+            priority: its place in Sequential Fill; None leaves it to its report.
+
+        Raises:
+            InvalidArgument: an argument is wrong.
+            AlreadyExists: it is there, and an account reports for it.
+            Unavailable: the database is down.
+        """
+        if ELEMENT_ID.fullmatch(storage_element_id) is None:
+            raise InvalidArgument(
+                "storage_element_id is a name like se-04: a letter, then at most 31 letters, digits"
+                " and `-`, in lower case",
+                field="storage_element_id",
+            )
+        if endpoint:
+            check_endpoint(endpoint)
+        if priority is not None and priority < 0:
+            raise InvalidArgument("priority must not be negative", field="priority")
+        async with self._table_turn:
+            await self._table.add(
+                unreported(storage_element_id, endpoint),
+                reported_at=NEVER,
+                now=self._now(),
+                priority=priority,
+            )
+            await self._read()
+        element = self.get(storage_element_id)
+        if element.client_id:
+            raise AlreadyExists(
+                f"there is a storage element {storage_element_id} already, and account"
+                f" {element.client_id} reports for it"
+            )
+        return element
+
+    async def admit(
+        self, storage_element_id: str, *, store_id: str, endpoint: str
+    ) -> RegisteredElement:
+        """Accept a store or an address that waits; empty leaves what there is.
+
+        Raises:
+            InvalidArgument: both are empty.
+            NotFound: no such element.
+            FailedPrecondition: something else waits by now.
+            Unavailable: the database is down.
+        """
+        if not store_id and not endpoint:
+            raise InvalidArgument("say which store_id or endpoint is admitted", field="store_id")
+        async with self._table_turn:
+            await self._write_and_read()
+            before = self.get(storage_element_id)
+            after = admission.admitted(before, store_id, endpoint)
+            if after is not before and not await self._table.admit(after):
+                raise FailedPrecondition(
+                    f"{storage_element_id} was admitted by somebody else at the same time: look"
+                    " what waits now",
+                    reason="NOT_AWAITED",
+                )
+            await self._read()
+        if after is not before:
+            _log.info(
+                "element admitted",
+                storage_element_id=storage_element_id,
+                store_id=after.report.store_id,
+                endpoint=after.report.endpoint,
+            )
+        return self.get(storage_element_id)
+
+    async def look_again(self) -> None:
+        """Know what the table says now.
+
+        Raises:
+            Unavailable: the database is down.
+        """
+        async with self._table_turn:
+            await self._read()
+
     async def watch(self) -> AsyncGenerator[RegisteredElement | AllTold | Removed, None]:
         """Every element now, `AllTold`, then each again when it changes, its health turns or it
         is removed.
@@ -156,15 +277,18 @@ class RegisteredElements:
             Unavailable: the database is down; memory stays as it is.
         """
         async with self._table_turn:
-            unwritten, self._unwritten = self._unwritten, set()
-            try:
-                await self._table.write(
-                    self._known[name] for name in sorted(unwritten) if name in self._known
-                )
-            except Unavailable:
-                self._unwritten |= unwritten
-                raise
-            await self._read()
+            await self._write_and_read()
+
+    async def _write_and_read(self) -> None:
+        unwritten, self._unwritten = self._unwritten, set()
+        try:
+            await self._table.write(
+                self._known[name] for name in sorted(unwritten) if name in self._known
+            )
+        except Unavailable:
+            self._unwritten |= unwritten
+            raise
+        await self._read()
 
     def look(self) -> None:
         """Tell the watchers whose health has turned."""
@@ -173,25 +297,28 @@ class RegisteredElements:
             if self._healthy.get(storage_element_id) != healthy:
                 self._tell(element, healthy)
 
-    async def _register_new(self, report: Report) -> RegisteredElement:
+    async def _join(self, report: Report, client_id: str) -> RegisteredElement:
+        """The element of that account; its first report is admitted as it is."""
+        name = report.storage_element_id
         async with self._table_turn:
+            bound = await self._table.client_of(name)
+            if bound != client_id:
+                raise _not_yours(name, bound, client_id)
             now = self._now()
-            known = await self._table.register(report, now)
-            if known.report.store_id != report.store_id:
-                raise FailedPrecondition(
-                    f"{report.storage_element_id} is known with another store; if the old one"
-                    " is gone for good, delete its row in storage_elements",
-                    reason="OTHER_STORE",
-                    metadata={"store_id": known.report.store_id},
-                )
-            if known.reported_at == now:
-                _log.info("element registered", storage_element_id=report.storage_element_id)
-            self._put(known)
-        return known
-
-    def _is_shadowed(self, report: Report, known: RegisteredElement) -> bool:
-        other_writer = known.report.is_writer and known.report.endpoint != report.endpoint
-        return not report.is_writer and other_writer and self.is_healthy(known)
+            known = await self._table.find(name)
+            if known is None:
+                await self._table.add(report, reported_at=now, now=now)
+            elif not known.has_joined and admission.awaiting_of(known, report, now) is None:
+                first = replace(known, report=report, reported_at=now)
+                await self._table.admit(replace(first, admissions=known.admissions + 1))
+            found = await self._table.find(name)
+            if found is None:
+                raise NotFound(f"storage element {name} was removed at this moment")
+            if found.reported_at == now:
+                _log.info("element registered", storage_element_id=name)
+            found = self._newer(found)
+            self._put(found)
+        return found
 
     async def _read(self) -> None:
         elements = {e.storage_element_id: e for e in await self._table.read()}
@@ -209,13 +336,18 @@ class RegisteredElements:
         self._loaded = True
 
     def _newer(self, stored: RegisteredElement) -> RegisteredElement:
-        """The newer report of the row's and ours, with the row's decision."""
+        """The newer reports of the row's and ours, with the row's decisions."""
         known = self._known.get(stored.storage_element_id)
-        if known is None or known.report.store_id != stored.report.store_id:
+        if known is None or known.admissions != stored.admissions:
             return stored
-        if known.reported_at < stored.reported_at:
-            return stored
-        return replace(known, decided_priority=stored.decided_priority)
+        newer = known if known.reported_at >= stored.reported_at else stored
+        waiting = known if known.awaiting.at >= stored.awaiting.at else stored
+        return replace(
+            stored,
+            report=newer.report,
+            reported_at=newer.reported_at,
+            awaiting=waiting.awaiting,
+        )
 
     def _put(self, element: RegisteredElement) -> None:
         before = self._known.get(element.storage_element_id)
@@ -246,3 +378,19 @@ class RegisteredElements:
 
 def _no_such(storage_element_id: str) -> NotFound:
     return NotFound(f"there is no storage element {storage_element_id[:64]!r}")
+
+
+def _not_yours(storage_element_id: str, bound: str, client_id: str) -> PermissionDenied:
+    """Why an account's report is refused, and what its operator can do."""
+    if bound:
+        why = f"another account reports for storage element {storage_element_id}"
+        what = "give its server that account's ARTSTORE_CLIENT_ID and _SECRET"
+    else:
+        why = f"no account reports for storage element {storage_element_id}"
+        what = (
+            f"an ADMIN makes one by `artstore element add {storage_element_id}`; give its server"
+            " that ARTSTORE_CLIENT_ID and _SECRET"
+        )
+    return PermissionDenied(
+        f"{why}, so {client_id or 'nobody'} may not: {what}", reason="ELEMENT_ACCOUNT"
+    )

@@ -10,6 +10,9 @@ from admin_server.keys.signing_key import SigningKey
 
 # A new key is published this long before it signs: servers ask for keys every 30 s.
 PUBLISHED_BEFORE = timedelta(minutes=5)
+# One that is made by hand before its time is published this long before it signs: each admin reads
+# the keys every 2 s, and any of them may be asked for a key that a server does not know.
+ANNOUNCED_BEFORE = timedelta(seconds=3)
 # A key is published this long after its last signature: the longest life a token can have.
 PUBLISHED_AFTER = timedelta(days=1, minutes=5)
 
@@ -25,9 +28,14 @@ class KeyRing:
     def __len__(self) -> int:
         return len(self._keys)
 
+    @property
+    def newest(self) -> SigningKey:
+        """The key that begins to sign last; there must be one."""
+        return self._signers[-1][1]
+
     def signer(self, now: datetime) -> SigningKey | None:
         """The key that signs: the one that began last."""
-        begun = [key for signs_from, key in self._signers if signs_from <= now]
+        begun = self.begun(now)
         return begun[-1] if begun else None
 
     def outlived(self, now: datetime) -> list[SigningKey]:
@@ -36,8 +44,16 @@ class KeyRing:
         return [
             key
             for (_, key), ended in zip(self._signers, successors, strict=False)
-            if ended + PUBLISHED_AFTER <= now
+            if (key.verifies_until or ended + PUBLISHED_AFTER) <= now
         ]
+
+    def waiting(self, now: datetime) -> list[SigningKey]:
+        """Keys that will sign and do not yet, the next one first."""
+        return [key for signs_from, key in self._signers if signs_from > now]
+
+    def begun(self, now: datetime) -> list[SigningKey]:
+        """Keys that sign or did."""
+        return [key for signs_from, key in self._signers if signs_from <= now]
 
     def jwks(self, now: datetime) -> dict[str, Any]:
         """The JSON Web Key Set to publish: all that sign, will sign or have living tokens."""

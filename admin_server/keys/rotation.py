@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import timedelta
+import asyncio
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
 
 from admin_server.clock import Clock
-from admin_server.keys.ring import KeyRing
+from admin_server.keys.ring import ANNOUNCED_BEFORE, KeyRing
 from admin_server.keys.signing_key import SigningKey, new_signing_key
-from admin_server.keys.table import KeyTable
+from admin_server.keys.table import KeyChange, KeyTable
 from mesh.errors import Unavailable
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -23,12 +24,16 @@ class KeyRotation:
     Args:
         table: where keys are kept.
         rotation: how long a key signs.
+        token_life: how long a token lives that one signs.
         now: clock.
     """
 
-    def __init__(self, table: KeyTable, *, rotation: timedelta, now: Clock) -> None:
+    def __init__(
+        self, table: KeyTable, *, rotation: timedelta, token_life: timedelta, now: Clock
+    ) -> None:
         self._table = table
         self._rotation = rotation
+        self._token_life = token_life
         self._now = now
         self._ring = KeyRing()
 
@@ -49,6 +54,20 @@ class KeyRotation:
         await self.refresh()
         return self._ring.jwks(self._now())
 
+    async def rotate(self) -> tuple[SigningKey, datetime]:
+        """Take a new key, and wait until it signs; answers it and when the old ones end.
+
+        Tokens of the old ones live out. Who rotates meanwhile gets the same key.
+
+        Raises:
+            Unavailable: the database is down.
+        """
+        ring = self._ring = await self._table.change(self._decide_at_once)
+        fresh = ring.newest
+        assert fresh.signs_from is not None
+        await asyncio.sleep(max(0.0, (fresh.signs_from - self._now()).total_seconds()))
+        return fresh, self._old_end(fresh.signs_from)
+
     def signer(self) -> SigningKey:
         """The key that signs now.
 
@@ -60,7 +79,7 @@ class KeyRotation:
             raise Unavailable("no signing key yet: admin's database is not answering")
         return key
 
-    def _decide(self, ring: KeyRing) -> tuple[Sequence[SigningKey], Sequence[SigningKey]]:
+    def _decide(self, ring: KeyRing) -> KeyChange:
         now = self._now()
         begins = ring.next_begins(now, self._rotation)
         added = [] if begins is None else [new_signing_key(begins)]
@@ -69,4 +88,26 @@ class KeyRotation:
             _log.info("signing key made", kid=key.kid, signs_from=key.signs_from)
         for key in removed:
             _log.info("signing key removed", kid=key.kid)
-        return added, removed
+        return KeyChange(added=added, removed=removed)
+
+    def _decide_at_once(self, ring: KeyRing) -> KeyChange:
+        now = self._now()
+        begins = now + ANNOUNCED_BEFORE
+        waiting = ring.waiting(now)
+        if any(key.signs_from <= begins for key in waiting if key.signs_from is not None):
+            return KeyChange()
+        # A key that waits for its time is as old as the others to whoever has read the table.
+        key, until = new_signing_key(begins), self._old_end(begins)
+        _log.info("signing key made", kid=key.kid, signs_from=begins, old_keys_end=until)
+        return KeyChange(
+            added=[key],
+            removed=[*waiting, *ring.outlived(now)],
+            ending=[
+                replace(old, verifies_until=until)
+                for old in ring.begun(now)
+                if old.verifies_until is None or old.verifies_until > until
+            ],
+        )
+
+    def _old_end(self, successor_begins: datetime) -> datetime:
+        return successor_begins + self._token_life + ANNOUNCED_BEFORE

@@ -34,12 +34,15 @@ class SigningKey:
         public: verifies.
         private: signs; None for a key whose private half is somewhere else.
         signs_from: when it begins to sign; None if it never does.
+        verifies_until: when it ends, if that was said; None: with the last token it may have
+            signed, or never if it does not sign.
     """
 
     kid: str
     public: PublicKey
     private: PrivateKey | None = field(repr=False)
     signs_from: datetime | None
+    verifies_until: datetime | None = None
 
     @property
     def algorithm(self) -> str:

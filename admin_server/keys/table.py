@@ -3,22 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import asyncpg
 import structlog
 
+from admin_server.audit.own import record
 from admin_server.keys.ring import KeyRing
 from admin_server.keys.signing_key import SigningKey, UnusableKey, signing_key_from_pem
 from mesh.postgres.database import Database
 
-_SELECT = "SELECT kid, public_key, private_key, signs_from FROM signing_keys"
+_SELECT = "SELECT kid, public_key, private_key, signs_from, verifies_until FROM signing_keys"
 
 _log = structlog.stdlib.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class KeyChange:
+    """What is to become of the keys.
+
+    Attributes:
+        ending: keys that stay, with the `verifies_until` that they get.
+    """
+
+    added: Sequence[SigningKey] = ()
+    removed: Sequence[SigningKey] = ()
+    ending: Sequence[SigningKey] = ()
+
+
 class KeyTable:
-    """Reads and writes the keys; every call raises `Unavailable` while the database is down."""
+    """Reads and writes the keys; every call raises `Unavailable` while the database is down.
+
+    What is written is in the audit, by the same transaction.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -28,18 +46,16 @@ class KeyTable:
         """All keys that can be used; one that cannot is logged once and left out."""
         return KeyRing(self._keys(await self._database.fetch(_SELECT)))
 
-    async def change(
-        self, decide: Callable[[KeyRing], tuple[Sequence[SigningKey], Sequence[SigningKey]]]
-    ) -> KeyRing:
-        """Add and remove keys while no other admin does; answers what is then there.
+    async def change(self, decide: Callable[[KeyRing], KeyChange]) -> KeyRing:
+        """Change keys while no other admin does; answers what is then there.
 
         Args:
-            decide: from what is there, what to (add, remove).
+            decide: from what is there, what becomes of it.
         """
         async with self._database.transaction() as connection:
             await connection.execute("LOCK TABLE signing_keys IN SHARE ROW EXCLUSIVE MODE")
-            added, removed = decide(KeyRing(self._keys(await connection.fetch(_SELECT))))
-            for key in added:
+            change = decide(KeyRing(self._keys(await connection.fetch(_SELECT))))
+            for key in change.added:
                 await connection.execute(
                     "INSERT INTO signing_keys (kid, public_key, private_key, signs_from)"
                     " VALUES ($1, $2, $3, $4)",
@@ -49,9 +65,24 @@ class KeyTable:
                     key.signs_from,
                 )
             await connection.execute(
-                "DELETE FROM signing_keys WHERE kid = ANY($1)", [key.kid for key in removed]
+                "DELETE FROM signing_keys WHERE kid = ANY($1)", [key.kid for key in change.removed]
             )
-            return KeyRing(self._keys(await connection.fetch(_SELECT)))
+            await connection.executemany(
+                "UPDATE signing_keys SET verifies_until = $2 WHERE kid = $1",
+                [(key.kid, key.verifies_until) for key in change.ending],
+            )
+            found = KeyRing(self._keys(await connection.fetch(_SELECT)))
+            for key in change.added:
+                await record(
+                    connection, "RotateKeys", key.kid, did="made", signs_from=key.signs_from
+                )
+            for key in change.ending:
+                await record(
+                    connection, "RotateKeys", key.kid, did="ends", verifies_until=key.verifies_until
+                )
+            for key in change.removed:
+                await record(connection, "RotateKeys", key.kid, did="removed")
+            return found
 
     def _keys(self, rows: Iterable[asyncpg.Record]) -> list[SigningKey]:
         keys: list[SigningKey] = []
@@ -66,5 +97,5 @@ class KeyTable:
                     _log.warning("signing key left out", kid=row["kid"], reason=str(exc))
                     self._unusable.add(row["kid"])
                 continue
-            keys.append(key)
+            keys.append(replace(key, verifies_until=row["verifies_until"]))
         return keys

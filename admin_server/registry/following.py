@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from admin_server.accounts.account import Account
 from admin_server.clock import Clock
@@ -16,6 +17,7 @@ from mesh.contract import AUTHORIZATION_KEY
 from mesh.errors import Unavailable
 from mesh.follower import FollowerFleet, ReplicaTable, process_name
 from mesh.identity.caller import ALL_NAMESPACES, Role
+from mesh.identity.tokens import audience_of
 from mesh.postgres.database import Database
 
 RENEW_SHARE = 0.5
@@ -23,7 +25,7 @@ STATUS_AGE_SECONDS = 0.5
 
 
 class OwnToken:
-    """A SERVICE token for admin's own calls, made anew after half of its life."""
+    """SERVICE tokens for admin's own calls, one for each element, made anew after half a life."""
 
     def __init__(self, issuer: TokenIssuer, client_id: str, *, now: Clock) -> None:
         moment = now()
@@ -39,41 +41,44 @@ class OwnToken:
             created_by="admin",
             rotated_at=moment,
         )
-        self._token = ""
-        self._renew_at = 0.0
+        # By element: the token, and when it is made anew.
+        self._tokens: dict[str, tuple[str, float]] = {}
 
-    def refused(self) -> None:
-        """An element does not take the token, perhaps since the key was changed: a new one."""
-        self._renew_at = 0.0
+    def refused(self, element_id: str) -> None:
+        """An element does not take its token, perhaps since the key was changed: a new one."""
+        self._tokens.pop(element_id, None)
 
-    async def metadata(self) -> Sequence[tuple[str, str]]:
-        """Metadata of a call.
+    async def metadata(self, element_id: str) -> Sequence[tuple[str, str]]:
+        """Metadata of a call of that element, and of no other.
 
         Raises:
             Unavailable: there is no signing key yet.
         """
-        if time.monotonic() >= self._renew_at:
-            issued = self._issuer.issue(self._account)
-            self._token = issued.access_token
-            self._renew_at = time.monotonic() + issued.expires_in_seconds * RENEW_SHARE
-        return ((AUTHORIZATION_KEY, f"Bearer {self._token}"),)
+        token, renew_at = self._tokens.get(element_id, ("", 0.0))
+        if time.monotonic() >= renew_at:
+            issued = self._issuer.issue(self._account, audience_of(element_id), for_admin=True)
+            token = issued.access_token
+            renew_at = time.monotonic() + issued.expires_in_seconds * RENEW_SHARE
+            self._tokens[element_id] = token, renew_at
+        return ((AUTHORIZATION_KEY, f"Bearer {token}"),)
+
+
+def endpoints_of(elements: RegisteredElements) -> Mapping[str, str]:
+    """id -> host:port of the elements that have joined; none while they are not known."""
+    try:
+        known = elements.joined()
+    except Unavailable:
+        return {}
+    return {one.report.storage_element_id: one.report.endpoint for one in known}
 
 
 def registry_fleet(
     settings: AdminSettings, database: Database, elements: RegisteredElements, token: OwnToken
 ) -> FollowerFleet:
     """The followers of all registered elements."""
-
-    def endpoints() -> Mapping[str, str]:
-        try:
-            known = elements.list()
-        except Unavailable:
-            return {}
-        return {one.report.storage_element_id: one.report.endpoint for one in known}
-
     return FollowerFleet(
         table=ReplicaTable(database, table=TABLE, prefix=CURSORS, leader=process_name()),
-        elements=endpoints,
+        elements=partial(endpoints_of, elements),
         knows_all=lambda: elements.loaded,
         open_channel=lambda endpoint: open_mesh_channel(endpoint, settings, health_service=None),
         metadata=token.metadata,
@@ -92,6 +97,6 @@ async def unread_elements(fleet: FollowerFleet, elements: RegisteredElements) ->
     complete = {status.element_id for status in statuses if status.complete}
     return [
         element.storage_element_id
-        for element in elements.list()
+        for element in elements.joined()
         if element.storage_element_id not in complete or not elements.is_healthy(element)
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import grpc.aio
@@ -14,19 +14,17 @@ from artstore.v1.storage_pb2_grpc import StorageServiceStub
 from artstore.v1.transfers_pb2 import Condition, HoldRequest, HoldResponse
 from artstore.v1.transfers_pb2_grpc import TransferServiceStub
 from mesh.calls.status import from_rpc_error
-from mesh.contract import CALLER_KEY
+from mesh.contract import CALLER_KEY, MAX_REASON_BYTES, REQUEST_ID_KEY
 from mesh.errors import ArtStoreError, InvalidArgument, NotFound, PermissionDenied, Unavailable
 from mesh.file_ids import canonical_file_id
-from mesh.identity.caller import Caller
+from mesh.follower.lookups import ElementMetadata
+from mesh.identity.caller import Caller, current_request_id
 
 if TYPE_CHECKING:
     from artstore.v1.storage_pb2_grpc import StorageServiceAsyncStub
     from artstore.v1.transfers_pb2_grpc import TransferServiceAsyncStub
 
 CALL_SECONDS = 10.0
-MAX_REASON_BYTES = 200
-
-Metadata = Callable[[], Awaitable[Sequence[tuple[str, str]]]]
 
 
 class Holds:
@@ -34,7 +32,7 @@ class Holds:
 
     Args:
         channel: to an address, kept by whoever gives it.
-        metadata: of a call with admin's own token.
+        metadata: of a call of an element, with admin's own token for it.
     """
 
     def __init__(
@@ -43,7 +41,7 @@ class Holds:
         elements: RegisteredElements,
         *,
         channel: Callable[[str], grpc.aio.Channel],
-        metadata: Metadata,
+        metadata: ElementMetadata,
     ) -> None:
         self._registry = registry
         self._elements = elements
@@ -72,7 +70,9 @@ class Holds:
         )
         stub: TransferServiceAsyncStub = TransferServiceStub(self._to(element_id))
         try:
-            return await stub.Hold(request, metadata=await self._as(caller), timeout=CALL_SECONDS)
+            return await stub.Hold(
+                request, metadata=await self._as(caller, element_id), timeout=CALL_SECONDS
+            )
         except grpc.aio.AioRpcError as exc:
             raise from_rpc_error(exc) from exc
 
@@ -95,12 +95,12 @@ class Holds:
 
     async def _asked(self, file_id: str, caller: Caller, unknown: ArtStoreError) -> tuple[str, str]:
         silent: ArtStoreError | None = None
-        for element in self._elements.list():
+        for element in self._elements.joined():
             stub: StorageServiceAsyncStub = StorageServiceStub(self._to(element.storage_element_id))
             try:
                 answer = await stub.GetFile(
                     StorageServiceGetFileRequest(file_id=file_id),
-                    metadata=await self._as(caller),
+                    metadata=await self._as(caller, element.storage_element_id),
                     timeout=CALL_SECONDS,
                 )
             except grpc.aio.AioRpcError as exc:
@@ -111,8 +111,12 @@ class Holds:
             return element.storage_element_id, answer.file.namespace
         raise silent or unknown
 
-    async def _as(self, caller: Caller) -> tuple[tuple[str, str], ...]:
-        return (*await self._metadata(), (CALLER_KEY, caller.token))
+    async def _as(self, caller: Caller, element_id: str) -> tuple[tuple[str, str], ...]:
+        return (
+            *await self._metadata(element_id),
+            (CALLER_KEY, caller.token),
+            (REQUEST_ID_KEY, current_request_id.get()),
+        )
 
     def _to(self, element_id: str) -> grpc.aio.Channel:
         return self._channel(self._elements.get(element_id).report.endpoint)

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 from admin_server.accounts.account import Account
 from admin_server.accounts.directory import AccountDirectory
+from admin_server.accounts.limits import GivenLimits
 from admin_server.rpc.times import timestamp
 from artstore.v1 import accounts_pb2, accounts_pb2_grpc
 from mesh.errors import InvalidArgument
 from mesh.identity.caller import Role, current_caller
 from mesh.paging import AskedPage
 
-_UPDATABLE = ("role", "namespaces", "read_namespaces", "description")
+_LIMITS = tuple(field.name for field in fields(GivenLimits))
+_UPDATABLE = (
+    "role",
+    "namespaces",
+    "read_namespaces",
+    "description",
+    "limits",
+    *(f"limits.{name}" for name in _LIMITS),
+)
 
 _ROLES: dict[int, Role] = {
     accounts_pb2.ROLE_READONLY: Role.READONLY,
@@ -35,12 +46,13 @@ class AccountServicer(accounts_pb2_grpc.ServiceAccountServiceServicer):
     ) -> accounts_pb2.CreateServiceAccountResponse:
         """Make one."""
         account, secret = await self._directory.create(
+            current_caller(),
             client_id=request.client_id,
             role=_role(request.role),
             namespaces=request.namespaces,
             read_namespaces=request.read_namespaces,
             description=request.description,
-            created_by=current_caller().subject,
+            limits=GivenLimits(**_set_limits(request.limits)),
         )
         return accounts_pb2.CreateServiceAccountResponse(
             account=_message(account), client_secret=secret
@@ -71,21 +83,25 @@ class AccountServicer(accounts_pb2_grpc.ServiceAccountServiceServicer):
         self, request: accounts_pb2.UpdateServiceAccountRequest, context: Any
     ) -> accounts_pb2.UpdateServiceAccountResponse:
         """Change one."""
-        account = await self._directory.update(request.client_id, **_changes_of(request))
+        account = await self._directory.update(
+            current_caller(), request.client_id, _change_of(request)
+        )
         return accounts_pb2.UpdateServiceAccountResponse(account=_message(account))
 
     async def DeleteServiceAccount(
         self, request: accounts_pb2.DeleteServiceAccountRequest, context: Any
     ) -> accounts_pb2.DeleteServiceAccountResponse:
         """Remove one."""
-        await self._directory.delete(request.client_id)
+        await self._directory.delete(current_caller(), request.client_id)
         return accounts_pb2.DeleteServiceAccountResponse()
 
     async def RotateServiceAccount(
         self, request: accounts_pb2.RotateServiceAccountRequest, context: Any
     ) -> accounts_pb2.RotateServiceAccountResponse:
         """Give one a new secret."""
-        account, secret = await self._directory.rotate(request.client_id, request.overlap_seconds)
+        account, secret = await self._directory.rotate(
+            current_caller(), request.client_id, request.overlap_seconds
+        )
         return accounts_pb2.RotateServiceAccountResponse(
             account=_message(account), client_secret=secret
         )
@@ -94,31 +110,55 @@ class AccountServicer(accounts_pb2_grpc.ServiceAccountServiceServicer):
         self, request: accounts_pb2.SuspendServiceAccountRequest, context: Any
     ) -> accounts_pb2.SuspendServiceAccountResponse:
         """No tokens for one."""
-        account = await self._directory.suspend(request.client_id)
+        account = await self._directory.suspend(current_caller(), request.client_id)
         return accounts_pb2.SuspendServiceAccountResponse(account=_message(account))
 
     async def ResumeServiceAccount(
         self, request: accounts_pb2.ResumeServiceAccountRequest, context: Any
     ) -> accounts_pb2.ResumeServiceAccountResponse:
         """Tokens again."""
-        account = await self._directory.resume(request.client_id)
+        account = await self._directory.resume(current_caller(), request.client_id)
         return accounts_pb2.ResumeServiceAccountResponse(account=_message(account))
 
 
-def _changes_of(request: accounts_pb2.UpdateServiceAccountRequest) -> dict[str, Any]:
-    """The new values that an update asks for, by field."""
-    account = request.account
+def _change_of(
+    request: accounts_pb2.UpdateServiceAccountRequest,
+) -> Callable[[Account], Account]:
+    """What an update makes of an account."""
+    values: dict[str, Any] = {}
+    limits: dict[str, int | None] = {}
+    for name in _updated(request):
+        field, _, limit = name.partition(".")
+        if limit:
+            limits[limit] = _set_limits(request.account.limits).get(limit)
+        elif field == "limits":
+            limits |= dict.fromkeys(_LIMITS) | _set_limits(request.account.limits)
+        elif field == "role":
+            values[field] = _role(request.account.role)
+        elif field == "description":
+            values[field] = request.account.description
+        else:
+            values[field] = tuple(dict.fromkeys(getattr(request.account, field)))
+    return lambda account: replace(account, **values, limits=replace(account.limits, **limits))
+
+
+def _updated(request: accounts_pb2.UpdateServiceAccountRequest) -> list[str]:
+    """The fields that an update names, or else sets."""
     names = list(dict.fromkeys(request.update_mask.paths))
     for name in names:
         if name not in _UPDATABLE:
             raise InvalidArgument(f"{name[:64]!r} cannot be updated", field="update_mask")
     if not names:
-        names = [field.name for field, _ in account.ListFields() if field.name in _UPDATABLE]
+        fields = [field.name for field, _ in request.account.ListFields()]
+        names = [name for name in fields if name in _UPDATABLE and name != "limits"]
+        names += [f"limits.{name}" for name in _set_limits(request.account.limits)]
     if not names:
         raise InvalidArgument("nothing to update", field="update_mask")
-    return {
-        name: _role(account.role) if name == "role" else getattr(account, name) for name in names
-    }
+    return names
+
+
+def _set_limits(limits: accounts_pb2.AccountLimits) -> dict[str, int]:
+    return {field.name: value for field, value in limits.ListFields()}
 
 
 def _role(value: int) -> Role:
@@ -140,4 +180,9 @@ def _message(account: Account) -> accounts_pb2.ServiceAccount:
         suspended=account.suspended,
         created_at=timestamp(account.created_at),
         rotated_at=timestamp(account.rotated_at),
+        limits=accounts_pb2.AccountLimits(**asdict(account.limits)),
+        old_secret_ends_at=(
+            None if account.old_secret_ends_at is None else timestamp(account.old_secret_ends_at)
+        ),
+        created_by=account.created_by,
     )

@@ -2,23 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from admin_server.elements.element import RegisteredElement, Removed, Report
+from admin_server.accounts.authority import check_concerns_all
+from admin_server.elements.creation import Creation
+from admin_server.elements.element import NEVER, RegisteredElement, Removed, Report
 from admin_server.elements.registered import RegisteredElements
 from admin_server.rpc.times import timestamp
 from artstore.v1 import elements_pb2, types_pb2
 from mesh.contract import REPORT_INTERVAL_SECONDS
+from mesh.elements.disclosure import told_to
 from mesh.errors import InvalidArgument, Unimplemented
+from mesh.identity.caller import current_caller
 from mesh.paging import AskedPage
+
+_NO_FAILURE_DOMAINS = "failure domains are not served yet; leave failure_domain out"
 
 
 class ElementServicer:
     """The storage elements of the mesh."""
 
-    def __init__(self, directory: RegisteredElements) -> None:
+    def __init__(
+        self,
+        directory: RegisteredElements,
+        creation: Creation,
+        audited: Callable[[str], str],
+    ) -> None:
+        """`audited` answers how far the audit is in an element's feed."""
         self._directory = directory
+        self._creation = creation
+        self._audited = audited
+
+    async def CreateStorageElement(
+        self, request: elements_pb2.CreateStorageElementRequest, context: Any
+    ) -> elements_pb2.CreateStorageElementResponse:
+        """Make one, and its account."""
+        if request.failure_domain:
+            raise Unimplemented(_NO_FAILURE_DOMAINS)
+        element, client_id, secret = await self._creation.create(
+            current_caller(),
+            request.storage_element_id,
+            endpoint=request.endpoint,
+            priority=request.priority if request.HasField("priority") else None,
+        )
+        made = self._message(element)
+        made.endpoint = element.report.endpoint
+        return elements_pb2.CreateStorageElementResponse(
+            element=made, client_id=client_id, client_secret=secret
+        )
+
+    async def AdmitStorageElement(
+        self, request: elements_pb2.AdmitStorageElementRequest, context: Any
+    ) -> elements_pb2.AdmitStorageElementResponse:
+        """Accept what waits of it."""
+        check_concerns_all(current_caller(), "storage elements")
+        element = await self._directory.admit(
+            request.storage_element_id, store_id=request.store_id, endpoint=request.endpoint
+        )
+        return elements_pb2.AdmitStorageElementResponse(element=self._message(element))
 
     async def ReportStorageElement(
         self, request: elements_pb2.ReportStorageElementRequest, context: Any
@@ -26,9 +68,11 @@ class ElementServicer:
         """Note a report."""
         if not request.HasField("report"):
             raise InvalidArgument("report is missing", field="report")
-        element = await self._directory.report(_report(request.report))
+        element = await self._directory.report(_report(request.report), current_caller().subject)
         return elements_pb2.ReportStorageElementResponse(
-            element=self._message(element), report_interval_seconds=REPORT_INTERVAL_SECONDS
+            element=self._message(element),
+            report_interval_seconds=REPORT_INTERVAL_SECONDS,
+            audited_cursor=self._audited(element.storage_element_id),
         )
 
     async def GetStorageElement(
@@ -57,7 +101,7 @@ class ElementServicer:
     ) -> elements_pb2.UpdateStorageElementResponse:
         """Change its place in the order."""
         if request.HasField("failure_domain"):
-            raise Unimplemented("failure domains are not served yet; leave failure_domain out")
+            raise Unimplemented(_NO_FAILURE_DOMAINS)
         if request.HasField("priority"):
             element = await self._directory.decide_priority(
                 request.storage_element_id, request.priority
@@ -82,10 +126,11 @@ class ElementServicer:
 
     def _message(self, element: RegisteredElement) -> elements_pb2.StorageElement:
         report = element.report
-        return elements_pb2.StorageElement(
+        message = elements_pb2.StorageElement(
             storage_element_id=report.storage_element_id,
             store_id=report.store_id,
-            endpoint=report.endpoint,
+            # What was said of one that has not reported is no address to call.
+            endpoint=report.endpoint if element.has_joined else "",
             mode=_MODE_VALUES[report.mode],
             priority=element.priority,
             capacity_bytes=report.capacity_bytes,
@@ -97,12 +142,15 @@ class ElementServicer:
             unwritable_reason=report.unwritable_reason,
             is_writer=report.is_writer,
             backend=_BACKEND_VALUES[report.backend],
+            awaiting_store_id=element.awaiting.store_id,
+            awaiting_endpoint=element.awaiting.endpoint,
             epoch=report.epoch,
             head_position=report.sequence,
-            reported_at=timestamp(element.reported_at),
+            reported_at=timestamp(element.reported_at) if element.reported_at > NEVER else None,
             registered_at=timestamp(element.registered_at),
             healthy=self._directory.is_healthy(element),
         )
+        return told_to(current_caller(), message)
 
 
 def _report(message: elements_pb2.StorageElementReport) -> Report:
@@ -143,6 +191,8 @@ _BACKEND_VALUES = {
     word: types_pb2.StorageBackend.ValueType(value) for value, word in _BACKENDS.items()
 }
 _MODE_VALUES = {word: types_pb2.ElementMode.ValueType(value) for value, word in _MODES.items()}
+_MODE_VALUES[""] = types_pb2.ELEMENT_MODE_UNSPECIFIED
+_BACKEND_VALUES[""] = types_pb2.STORAGE_BACKEND_UNSPECIFIED
 _FILL_LEVEL_VALUES = {
     word: types_pb2.FillLevel.ValueType(value) for value, word in _FILL_LEVELS.items()
 }

@@ -15,7 +15,9 @@ from admin_server.registry.holds import Holds
 from admin_server.registry.registry import FileRegistry
 from admin_server.registry.tables import registry_tables
 from admin_server.settings import AdminSettings
+from mesh.concurrency.background import Background
 from mesh.follower import FollowerFleet
+from mesh.follower.hints import wake_on_hints
 from mesh.follower.tables import RebuildableTables
 from mesh.identity.tokens import KeySet
 from mesh.postgres.database import Database
@@ -80,13 +82,23 @@ def wire_registry(
     )
 
 
-async def keep_tables(registry: Registry, database: PreparedDatabase) -> None:
+def start_following(
+    background: Background, registry: Registry, database: PreparedDatabase, *, redis_url: str
+) -> None:
+    """Keep the tables, follow the elements into them, and wake up when one has news."""
+    background.start("registry tables", partial(_keep_tables, registry, database))
+    background.start("file registry", partial(_follow, registry))
+    if redis_url:
+        background.start("change hints", partial(wake_on_hints, redis_url, registry.fleet))
+
+
+async def _keep_tables(registry: Registry, database: PreparedDatabase) -> None:
     """Make the registry's tables, and make them anew, once admin's database is there."""
     await database.prepared.wait()
     await registry.tables.watch()
 
 
-async def follow(registry: Registry) -> None:
+async def _follow(registry: Registry) -> None:
     """Follow the elements, once the tables are there."""
     await registry.tables.ready.wait()
     await registry.fleet.run()

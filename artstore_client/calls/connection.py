@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from artstore.v1 import (
+    accounts_pb2_grpc,
+    audit_pb2_grpc,
     cache_pb2_grpc,
     elements_pb2,
     elements_pb2_grpc,
@@ -143,6 +145,26 @@ class Connection:
         endpoint = _known(self.settings.endpoints.admin, "admin")
         return lifecycle_pb2_grpc.LifecycleServiceStub(self._channels.to(endpoint))
 
+    def accounts(self) -> accounts_pb2_grpc.ServiceAccountServiceAsyncStub:
+        """Stub of admin's accounts; raises as `lifecycle`."""
+        endpoint = _known(self.settings.endpoints.admin, "admin")
+        return accounts_pb2_grpc.ServiceAccountServiceStub(self._channels.to(endpoint))
+
+    def audit(self) -> audit_pb2_grpc.AuditServiceAsyncStub:
+        """Stub of admin's audit; raises as `lifecycle`."""
+        endpoint = _known(self.settings.endpoints.admin, "admin")
+        return audit_pb2_grpc.AuditServiceStub(self._channels.to(endpoint, QUICK))
+
+    def registry(self) -> registry_pb2_grpc.FileRegistryServiceAsyncStub:
+        """Stub of admin's file registry; raises as `lifecycle`."""
+        endpoint = _known(self.settings.endpoints.admin, "admin")
+        return registry_pb2_grpc.FileRegistryServiceStub(self._channels.to(endpoint, QUICK))
+
+    def tokens_at_admin(self) -> tokens_pb2_grpc.TokenServiceAsyncStub:
+        """Stub of admin's tokens and keys; raises as `lifecycle`."""
+        endpoint = _known(self.settings.endpoints.admin, "admin")
+        return tokens_pb2_grpc.TokenServiceStub(self._channels.to(endpoint))
+
     async def cache(self, element_id: str) -> cache_pb2_grpc.CacheServiceAsyncStub:
         """Stub of the cache of the element `element_id`, where admin says that it is now.
 
@@ -179,11 +201,10 @@ class Connection:
         endpoint = self.settings.endpoints.admin
         if not endpoint or time.monotonic() < self._registry_silent_until:
             return []
-        stub = registry_pb2_grpc.FileRegistryServiceStub(self._channels.to(endpoint, QUICK))
         request = registry_pb2.FileRegistryServiceGetFileRequest(file_id=file_id)
         try:
             answer = await self.calls.unary(
-                stub.GetFile,
+                self.registry().GetFile,
                 request,
                 doing="GetFile on admin",
                 timeout_seconds=_REGISTRY_TIMEOUT_SECONDS,
@@ -201,10 +222,22 @@ class Connection:
             if replica.state == types_pb2.FILE_STATE_ACTIVE
         ]
 
+    def elements_of_admin(self) -> elements_pb2_grpc.StorageElementServiceAsyncStub:
+        """Stub of admin's service of elements.
+
+        Raises:
+            ConfigurationError: admin is not configured.
+        """
+        endpoint = _known(self.settings.endpoints.admin, "admin")
+        return elements_pb2_grpc.StorageElementServiceStub(self._channels.to(endpoint, QUICK))
+
     async def _list_elements(self) -> list[elements_pb2.StorageElement]:
-        stub = elements_pb2_grpc.StorageElementServiceStub(
-            self._channels.to(self.settings.endpoints.admin, QUICK)
-        )
+        """Those that have reported, so that they may have files and an address."""
+        return [element for element in await self.registered_elements() if element.endpoint]
+
+    async def registered_elements(self) -> list[elements_pb2.StorageElement]:
+        """Every element that admin knows."""
+        stub = self.elements_of_admin()
         found: list[elements_pb2.StorageElement] = []
         token = ""
         while True:

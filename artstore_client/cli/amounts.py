@@ -12,6 +12,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmgt])(i?)b?|b)?", re.IGNORECASE)
 _AGO = re.compile(r"(\d+)\s*([hdw])", re.IGNORECASE)
+_DURATION = re.compile(r"(\d{1,6})\s*([smhdw])", re.IGNORECASE)
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 24 * 3600, "w": 7 * 24 * 3600}
 _HOURS = {"h": 1, "d": 24, "w": 7 * 24}
 _BIGGEST = 2**63 - 1
 
@@ -49,6 +51,18 @@ def parse_moment(given: str) -> datetime:
         raise typer.BadParameter(
             f"{given!r} is no time, such as 2026-01-31, 2026-01-31T12:00 or 30d"
         ) from None
+
+
+def parse_duration(given: str) -> int:
+    """Seconds of `90s`, `15m`, `12h`, `30d`, `2w`.
+
+    Raises:
+        typer.BadParameter: it is none of these.
+    """
+    match = _DURATION.fullmatch(given.strip())
+    if match is None:
+        raise typer.BadParameter(f"{given!r} is no length of time, such as 15m, 12h or 30d")
+    return int(match[1]) * _SECONDS[match[2].lower()]
 
 
 def timestamp(moment: datetime | None) -> Timestamp | None:

@@ -10,10 +10,15 @@ from typing import Any, cast
 import typer
 
 from artstore_client.cli import (
+    account,
+    audit,
     cache,
+    element,
     exit_codes,
+    explain,
     files,
     get,
+    keys,
     mesh,
     put,
     search,
@@ -40,6 +45,7 @@ app.command()(put.put)
 app.command()(get.get)
 app.command()(files.stat)
 app.command()(files.ls)
+app.command()(explain.explain)
 app.command()(files.update)
 app.command()(files.rm)
 app.command()(files.restore)
@@ -51,6 +57,10 @@ app.command()(mesh.mode)
 app.command()(mesh.token)
 app.command()(selftest.selftest)
 app.add_typer(cache.app, name="cache")
+app.add_typer(account.app, name="account")
+app.add_typer(audit.app, name="audit")
+app.add_typer(keys.app, name="keys")
+app.add_typer(element.app, name="element")
 
 
 @app.callback()
@@ -59,7 +69,7 @@ def all_commands(timeout: Timeout = None, no_retry: NoRetry = False) -> None:
     take(timeout, no_retry)
 
 
-for group in (app, cache.app):
+for group in (app, cache.app, account.app, audit.app, keys.app, element.app):
     for known in group.registered_commands:
         if known.callback is not None:
             known.callback = with_limits(known.callback)

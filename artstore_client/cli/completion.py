@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from artstore_client import Client, errors
 
@@ -12,11 +14,25 @@ _SECONDS = 3.0
 
 def complete_element(incomplete: str) -> list[str]:
     """Ids of the mesh's elements that begin so; none when the mesh can't be asked."""
+    return _that_begin(incomplete, _element_ids)
+
+
+def complete_account(incomplete: str) -> list[str]:
+    """Names of accounts that begin so; none for whoever may not see them."""
+    return _that_begin(incomplete, _account_names)
+
+
+def _that_begin(incomplete: str, known: Callable[[], Coroutine[Any, Any, list[str]]]) -> list[str]:
     try:
-        known = asyncio.run(_element_ids())
+        names = asyncio.run(known())
     except (errors.ArtStoreError, OSError, TimeoutError):
         return []
-    return [element_id for element_id in known if element_id.startswith(incomplete)]
+    return [name for name in names if name.startswith(incomplete)]
+
+
+async def _account_names() -> list[str]:
+    async with asyncio.timeout(_SECONDS), Client.connect() as client:
+        return [account.client_id async for account in client.accounts.list()]
 
 
 async def _element_ids() -> list[str]:

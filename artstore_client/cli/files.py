@@ -7,6 +7,7 @@ from itertools import count
 from typing import Annotated, Any
 
 import typer
+from google.protobuf.message import Message
 
 from artstore.v1 import types_pb2
 from artstore_client import Client, errors
@@ -166,9 +167,9 @@ def restore(file_ids: Annotated[list[str], _IDS], json: Annotated[bool, _JSON] =
     run_command(command)
 
 
-def print_description(file: types_pb2.File) -> None:
+def print_description(message: Message) -> None:
     """All fields that say something, one on a line."""
-    for name, value in as_json(file).items():
+    for name, value in as_json(message).items():
         if value in ("", [], {}, False):
             continue
         if isinstance(value, dict):

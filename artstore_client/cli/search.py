@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -46,19 +47,83 @@ MATCH_BEGIN, MATCH_END = "\u0002", "\u0003"
 _JSON = typer.Option("--json", help="One JSON document.")
 
 
+_Elements = Annotated[
+    list[str] | None, typer.Option(help="On this element.", autocompletion=complete_element)
+]
+_Namespaces = Annotated[list[str] | None, typer.Option(help="In this namespace.")]
+_Uploaders = Annotated[list[str] | None, typer.Option(help="Uploaded by this account.")]
+_Types = Annotated[list[str] | None, typer.Option(help="Such as image/*.")]
+_Extensions = Annotated[list[str] | None, typer.Option(help="Extension: pdf, or tar.gz.")]
+_Tags = Annotated[list[str] | None, typer.Option(help="With this tag.")]
+_Attributes = Annotated[list[str] | None, typer.Option(metavar="K=V", help="With this.")]
+_Retention = Annotated[Retention | None, typer.Option(help="Kept for a time, or for good.")]
+_Facets = Annotated[bool, typer.Option("--facets", help="Count by type, tag and element, too.")]
+_Limit = Annotated[int, typer.Option(min=1, max=MAX_PAGE_SIZE, help="Results of a page.")]
+_PageToken = Annotated[str, typer.Option(help="next_page_token of the page before.")]
+_After = Annotated[
+    list[str] | None, typer.Option(metavar="CHANGE_TOKEN", help="Wait for this change.")
+]
+_Wait = Annotated[
+    float, typer.Option(min=0, help="Seconds to wait for your own last changes; 0: not.")
+]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A page of results as it is asked for, whatever the index has to know first."""
+
+    query: str
+    filters: query_pb2.SearchFilters
+    order_by: str
+    page_size: int
+    page_token: str
+    omit_facets: bool
+
+    async def page(
+        self, client: Client, tokens: Sequence[str] = (), seconds: float | None = None
+    ) -> query_pb2.SearchFilesResponse:
+        """Ask for it, once the index has these changes.
+
+        Raises:
+            DeadlineExceeded: the index has not got them after so many seconds.
+        """
+        return await client.search(
+            self.query,
+            filters=self.filters,
+            order_by=self.order_by,
+            page_size=self.page_size,
+            page_token=self.page_token,
+            min_change_tokens=tokens,
+            omit_facets=self.omit_facets,
+            timeout_seconds=seconds,
+        )
+
+    async def page_after_own_changes(
+        self, client: Client, seconds: float
+    ) -> query_pb2.SearchFilesResponse:
+        """Ask for it, once the index has what this account last changed from here, or says that
+        it has not got it after so many seconds.
+        """
+        own = own_changes.recall(client.mesh_id) if seconds else []
+        if not own:
+            return await self.page(client)
+        try:
+            return await self.page(client, own, seconds)
+        except errors.DeadlineExceeded:
+            print_error("the index does not have your last changes yet")
+            return await self.page(client)
+
+
 def search(
     words: Annotated[list[str] | None, typer.Argument(help="Words or beginnings of words.")] = None,
     *,
-    element: Annotated[
-        list[str] | None,
-        typer.Option(help="On this element.", autocompletion=complete_element),
-    ] = None,
-    namespace: Annotated[list[str] | None, typer.Option(help="In this namespace.")] = None,
-    by: Annotated[list[str] | None, typer.Option(help="Uploaded by this account.")] = None,
-    content_type: Annotated[list[str] | None, typer.Option(help="Such as image/*.")] = None,
-    ext: Annotated[list[str] | None, typer.Option(help="Extension: pdf, or tar.gz.")] = None,
-    tag: Annotated[list[str] | None, typer.Option(help="With this tag.")] = None,
-    attr: Annotated[list[str] | None, typer.Option(metavar="K=V", help="With this.")] = None,
+    element: _Elements = None,
+    namespace: _Namespaces = None,
+    by: _Uploaders = None,
+    content_type: _Types = None,
+    ext: _Extensions = None,
+    tag: _Tags = None,
+    attr: _Attributes = None,
     min_size: Size = None,
     max_size: Size = None,
     created_after: Since = None,
@@ -66,21 +131,13 @@ def search(
     updated_after: Since = None,
     updated_before: Before = None,
     expires_before: Before = None,
-    retention: Annotated[
-        Retention | None, typer.Option(help="Kept for a time, or for good.")
-    ] = None,
-    facets: Annotated[
-        bool, typer.Option("--facets", help="Count by type, tag and element, too.")
-    ] = False,
+    retention: _Retention = None,
+    facets: _Facets = False,
     order_by: Annotated[str, typer.Option(help='Such as "created_at desc".')] = "",
-    limit: Annotated[int, typer.Option(min=1, max=MAX_PAGE_SIZE, help="Results of a page.")] = 20,
-    page_token: Annotated[str, typer.Option(help="next_page_token of the page before.")] = "",
-    after: Annotated[
-        list[str] | None, typer.Option(metavar="CHANGE_TOKEN", help="Wait for this change.")
-    ] = None,
-    wait: Annotated[
-        float, typer.Option(min=0, help="Seconds to wait for your own last changes; 0: not.")
-    ] = 5.0,
+    limit: _Limit = 20,
+    page_token: _PageToken = "",
+    after: _After = None,
+    wait: _Wait = 5.0,
     json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Find files by words of name, description, tags and attributes."""
@@ -101,30 +158,14 @@ def search(
         expires_before_at=timestamp(expires_before),
         retention_policies=[_POLICIES[retention]] if retention else [],
     )
-
-    async def search_after(
-        client: Client, tokens: Sequence[str], seconds: float | None = None
-    ) -> query_pb2.SearchFilesResponse:
-        return await client.search(
-            " ".join(words or []),
-            filters=filters,
-            order_by=order_by,
-            page_size=limit,
-            page_token=page_token,
-            min_change_tokens=tokens,
-            omit_facets=not (facets or json),
-            timeout_seconds=seconds,
-        )
+    omit = not (facets or json)
+    asked = _Asked(" ".join(words or []), filters, order_by, limit, page_token, omit)
 
     async def command(client: Client) -> None:
-        own = own_changes.recall(client.mesh_id) if wait and not after else []
-        try:
-            page = await search_after(client, own or after or [], wait if own else None)
-        except errors.DeadlineExceeded:
-            if not own:
-                raise
-            print_error("the index does not have your last changes yet")
-            page = await search_after(client, [])
+        if after:
+            page = await asked.page(client, after)
+        else:
+            page = await asked.page_after_own_changes(client, wait)
         if json:
             print_json(page)
         else:

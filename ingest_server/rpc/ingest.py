@@ -12,6 +12,7 @@ from ingest_server.rpc.incoming import ClientStream
 from ingest_server.uploads.resumable import ResumableUploads
 from ingest_server.uploads.streamed import StreamedUploads
 from mesh.errors import Unimplemented
+from mesh.identity.caller import current_file_id
 
 SERVICE = "artstore.v1.IngestService"
 
@@ -29,7 +30,9 @@ class IngestServicer:
 
     async def Upload(self, requests: object, context: Context) -> bytes:
         """Store a file in one stream."""
-        return await self._streamed.upload(ClientStream(context))
+        answer = await self._streamed.upload(ClientStream(context))
+        current_file_id.set(uploads_pb2.UploadResponse.FromString(answer).file.file_id)
+        return answer
 
     async def StartUpload(
         self, request: uploads_pb2.StartUploadRequest, context: Context

@@ -1,18 +1,18 @@
-"""Metadata of ingest's calls to elements: its own token, and on whose behalf it calls."""
+"""Metadata of ingest's calls of elements: its own token, and on whose behalf it calls."""
 
 from __future__ import annotations
 
 from ingest_server.uploads.element_stream import Metadata
 from mesh.contract import REQUEST_ID_KEY
 from mesh.identity.caller import current_caller, current_request_id, current_upload_token
-from mesh.identity.credentials import ServiceToken
+from mesh.identity.credentials import ElementTokens
 
 
-def metadata_for_element(account: ServiceToken) -> Metadata:
-    """Metadata that passes the current call on.
+async def metadata_for_element(tokens: ElementTokens, element_id: str) -> Metadata:
+    """Metadata that passes the current call on to that element.
 
     Raises:
-        Unavailable: ingest has no valid token of its own.
+        Unavailable: ingest has no valid token for it.
     """
-    own = account.metadata(current_caller(), current_upload_token())
+    own = await tokens.metadata(element_id, current_caller(), current_upload_token())
     return (*own, (REQUEST_ID_KEY, current_request_id.get()))

@@ -14,7 +14,7 @@ from artstore.v1 import uploads_pb2
 from ingest_server.metrics import uploads
 from ingest_server.uploads.element_calls import ElementCalls, ElementConnections
 from ingest_server.uploads.element_metadata import metadata_for_element
-from ingest_server.uploads.element_stream import ElementStream, Metadata
+from ingest_server.uploads.element_stream import ElementStream
 from ingest_server.uploads.forwarding import Forwarding, Incoming
 from ingest_server.uploads.header import check_header
 from ingest_server.uploads.placing import Placement
@@ -24,7 +24,7 @@ from mesh.elements.seen import SeenElement
 from mesh.elements.view import ElementView
 from mesh.errors import InvalidArgument, NotFound, ResourceExhausted, Unauthenticated
 from mesh.identity.caller import current_caller
-from mesh.identity.credentials import ServiceToken
+from mesh.identity.credentials import ElementTokens
 
 CALL_SECONDS = 5.0
 # A commit on S3 after a restart of the element reads the whole object again.
@@ -42,13 +42,13 @@ class ResumableUploads:
         placement: Placement,
         elements: ElementView,
         connections: ElementConnections,
-        account: ServiceToken,
+        tokens: ElementTokens,
         limits: Limits,
     ) -> None:
         self._placement = placement
         self._elements = elements
         self._connections = connections
-        self._account = account
+        self._tokens = tokens
         self._limits = limits
 
     async def start(
@@ -60,15 +60,14 @@ class ResumableUploads:
             ArtStoreError: see `Placement.place`.
         """
         check_header(request.header)
-        metadata = metadata_for_element(self._account)
 
         async def attempt(
             element: SeenElement,
         ) -> uploads_pb2.StartUploadResponse:
             calls = self._connections.to(element.endpoint)
-            response = await self._call(calls.start_upload, request, metadata, self._limits.accept)
-            # An element that names no address is reached at the one it reported.
-            response.endpoint = response.endpoint or element.endpoint
+            response = await self._call(element, calls.start_upload, request, self._limits.accept)
+            # Whatever it says of itself: clients send their tokens where it was admitted.
+            response.endpoint = element.endpoint
             return response
 
         async def discard(response: uploads_pb2.StartUploadResponse) -> None:
@@ -99,7 +98,7 @@ class ResumableUploads:
         stream = ElementStream(
             element.element_id,
             self._connections.to(element.endpoint).write_upload,
-            metadata_for_element(self._account),
+            await metadata_for_element(self._tokens, element.element_id),
             stall_seconds=self._limits.stall,
             on_end=forwarding.element_ended,
         )
@@ -109,55 +108,48 @@ class ResumableUploads:
                 return await forwarding.run(stream)
             return await stream.answer()
         except Unauthenticated:
-            self._account.refused()
+            self._tokens.refused(element.element_id)
             raise
         finally:
             stream.cancel()
 
     async def get(self, request: uploads_pb2.GetUploadRequest) -> uploads_pb2.GetUploadResponse:
         """Ask the element how far an upload is."""
-        calls = await self._calls_for(request.upload_id)
-        return await self._pass_on(calls.get_upload, request, CALL_SECONDS)
+        element, calls = await self._calls_for(request.upload_id)
+        return await self._call(element, calls.get_upload, request, CALL_SECONDS)
 
     async def commit(
         self, request: uploads_pb2.CommitUploadRequest
     ) -> uploads_pb2.CommitUploadResponse:
         """Have the element make the file."""
-        calls = await self._calls_for(request.upload_id)
-        return await self._pass_on(calls.commit_upload, request, COMMIT_SECONDS)
+        element, calls = await self._calls_for(request.upload_id)
+        return await self._call(element, calls.commit_upload, request, COMMIT_SECONDS)
 
     async def abort(
         self, request: uploads_pb2.AbortUploadRequest
     ) -> uploads_pb2.AbortUploadResponse:
         """Have the element drop an upload."""
-        calls = await self._calls_for(request.upload_id)
-        return await self._pass_on(calls.abort_upload, request, CALL_SECONDS)
-
-    async def _pass_on(
-        self,
-        method: grpc.aio.UnaryUnaryMultiCallable[Request, Response],
-        request: Request,
-        timeout: float,
-    ) -> Response:
-        return await self._call(method, request, metadata_for_element(self._account), timeout)
+        element, calls = await self._calls_for(request.upload_id)
+        return await self._call(element, calls.abort_upload, request, CALL_SECONDS)
 
     async def _call(
         self,
+        element: SeenElement,
         method: grpc.aio.UnaryUnaryMultiCallable[Request, Response],
         request: Request,
-        metadata: Metadata,
         timeout: float,
     ) -> Response:
+        metadata = await metadata_for_element(self._tokens, element.element_id)
         try:
             return await method(request, metadata=grpc.aio.Metadata(*metadata), timeout=timeout)
         except grpc.aio.AioRpcError as exc:
             if exc.code() == grpc.StatusCode.UNAUTHENTICATED:
-                self._account.refused()
+                self._tokens.refused(element.element_id)
             raise from_rpc_error(exc) from exc
 
-    async def _calls_for(self, upload_id: str) -> ElementCalls:
+    async def _calls_for(self, upload_id: str) -> tuple[SeenElement, ElementCalls]:
         element = await self._element_of(upload_id)
-        return self._connections.to(element.endpoint)
+        return element, self._connections.to(element.endpoint)
 
     async def _element_of(self, upload_id: str) -> SeenElement:
         """The element that an upload_id names.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ingest_server.metrics import uploads
 from ingest_server.uploads.element_calls import ElementConnections
 from ingest_server.uploads.element_metadata import metadata_for_element
-from ingest_server.uploads.element_stream import ElementStream, Metadata
+from ingest_server.uploads.element_stream import ElementStream
 from ingest_server.uploads.forwarding import Forwarding, Incoming
 from ingest_server.uploads.header import header_of
 from ingest_server.uploads.placing import Placed, Placement
@@ -24,7 +24,7 @@ from mesh.errors import (
     Unavailable,
 )
 from mesh.identity.caller import current_caller
-from mesh.identity.credentials import ServiceToken
+from mesh.identity.credentials import ElementTokens
 
 # By these an element says, after it has accepted an upload, that it stored nothing of it and that
 # another element may take it.
@@ -61,13 +61,13 @@ class StreamedUploads:
         self,
         placement: Placement,
         connections: ElementConnections,
-        account: ServiceToken,
+        tokens: ElementTokens,
         background: Background,
         limits: Limits,
     ) -> None:
         self._placement = placement
         self._connections = connections
-        self._account = account
+        self._tokens = tokens
         self._background = background
         self._limits = limits
 
@@ -101,13 +101,12 @@ class StreamedUploads:
         forwarding = Forwarding(incoming, idle_seconds=self._limits.idle, ends_by_finish=True)
         first = await forwarding.first()
         header = header_of(first)
-        metadata = metadata_for_element(self._account)
         gave_up: dict[str, ArtStoreError] = {}
 
         async def attempt(element: SeenElement) -> AcceptedStream:
             if element.element_id in gave_up:
                 raise gave_up[element.element_id]
-            return await self._open(element, first or b"", metadata, forwarding)
+            return await self._open(element, first or b"", forwarding)
 
         async def accept() -> None:
             if not gave_up:
@@ -146,12 +145,12 @@ class StreamedUploads:
             opened.stream.cancel()
 
     async def _open(
-        self, element: SeenElement, first: bytes, metadata: Metadata, forwarding: Forwarding
+        self, element: SeenElement, first: bytes, forwarding: Forwarding
     ) -> AcceptedStream:
         stream = ElementStream(
             element.element_id,
             self._connections.to(element.endpoint).upload,
-            metadata,
+            await metadata_for_element(self._tokens, element.element_id),
             stall_seconds=self._limits.stall,
             on_end=forwarding.element_ended,
         )
@@ -161,7 +160,7 @@ class StreamedUploads:
             return AcceptedStream(stream, await stream.answer())
         except BaseException as exc:
             if isinstance(exc, Unauthenticated):
-                self._account.refused()
+                self._tokens.refused(element.element_id)
             stream.cancel()
             raise
 

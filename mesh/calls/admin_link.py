@@ -1,4 +1,6 @@
-"""What every server but admin needs of admin: its keys, and a token for the server itself."""
+"""What every server but admin needs of admin: its keys, its list of those whose tokens are refused,
+and a token for the server itself.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +9,23 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import grpc
 import orjson
 import structlog
 
-from artstore.v1 import tokens_pb2, tokens_pb2_grpc
+from artstore.v1 import audit_pb2, audit_pb2_grpc, tokens_pb2, tokens_pb2_grpc
 from mesh.calls.channels import open_mesh_channel
 from mesh.calls.status import from_rpc_error
+from mesh.calls.suspension_list import AdminsList, follow_suspensions
 from mesh.concurrency.background import Background
 from mesh.concurrency.backoff import Backoff
 from mesh.errors import ArtStoreError
-from mesh.identity.credentials import ServiceToken
-from mesh.identity.tokens import KeySet, TokenVerifier
+from mesh.identity.credentials import ElementTokens, ServiceToken
+from mesh.identity.suspensions import Suspensions
+from mesh.identity.tokens import AUDIENCE, KeySet, TokenVerifier
 from mesh.settings import MeshSettings
 
 CALL_TIMEOUT_SECONDS = 2.0
@@ -38,23 +43,44 @@ class AdminLink:
         channel: for stubs of admin's services.
         keys: admin's public keys; known from disk when admin is away.
         verifier: for `MeshServer`.
-        account: this server's own token, for calls to others.
+        account: this server's own token, for calls of admin.
+        element_tokens: its tokens for calls of elements.
     """
 
     channel: grpc.aio.Channel
     keys: KeySet
     verifier: TokenVerifier
     account: ServiceToken
+    element_tokens: ElementTokens
+
+    async def tell_refusals(self, request: audit_pb2.RecordRefusalsRequest) -> None:
+        """Have admin put on record what this server refused.
+
+        Raises:
+            ArtStoreError: it is not on record, or that is not known; tell the same again.
+        """
+        stub: Any = audit_pb2_grpc.AuditServiceStub(self.channel)
+        try:
+            await stub.RecordRefusals(
+                iter((request,)), metadata=self.account.metadata(), timeout=CALL_TIMEOUT_SECONDS
+            )
+        except grpc.aio.AioRpcError as exc:
+            raise from_rpc_error(exc) from exc
 
 
 @asynccontextmanager
 async def link_to_admin(
-    settings: MeshSettings, background: Background, *, now: Callable[[], float] = time.time
+    settings: MeshSettings,
+    background: Background,
+    *,
+    now: Callable[[], float] = time.time,
+    element_id: str = "",
 ) -> AsyncIterator[AdminLink]:
     """Open the link; it works in the background and never waits for admin.
 
     Args:
         now: seconds since 1970 that tokens are judged by.
+        element_id: of the element that this server is; empty for others.
     """
     channel = open_mesh_channel(settings.admin_address, settings)
     stub = tokens_pb2_grpc.TokenServiceStub(channel)
@@ -67,9 +93,11 @@ async def link_to_admin(
         keys: Mapping[str, Any] = orjson.loads(answer.jwks_json)
         return keys
 
-    async def issue_token() -> tuple[str, float]:
+    async def issue_token(audience: str = AUDIENCE) -> tuple[str, float]:
         request = tokens_pb2.IssueTokenRequest(
-            client_id=settings.client_id, client_secret=settings.client_secret.get_secret_value()
+            client_id=settings.client_id,
+            client_secret=settings.client_secret.get_secret_value(),
+            audience=audience,
         )
         try:
             answer = await stub.IssueToken(request, timeout=CALL_TIMEOUT_SECONDS)
@@ -78,7 +106,8 @@ async def link_to_admin(
         return answer.access_token, float(answer.expires_in_seconds)
 
     keys = await asyncio.to_thread(KeySet, settings.keys_file, fetch_keys)
-    account = ServiceToken(issue_token)
+    suspensions = await asyncio.to_thread(Suspensions, settings.suspensions_file)
+    account, element_tokens = ServiceToken(issue_token), ElementTokens(issue_token)
 
     async def follow_keys() -> None:
         backoff = Backoff(KEYS_RETRY_SECONDS)
@@ -95,7 +124,24 @@ async def link_to_admin(
     background.start("signing keys", follow_keys)
     if settings.client_id:
         background.start("own access token", account.renew)
+        background.start("tokens for elements", element_tokens.renew)
+
+    async def renew_what_was_ended() -> None:
+        rings = suspensions.bell.listen()
+        while True:
+            rings.take()
+            if settings.client_id in suspensions:
+                account.refused()
+            await rings.wait()
+
+    background.start("renewal of an ended token", renew_what_was_ended)
+    admins_list = AdminsList(channel, account)
+    background.start(
+        "suspensions",
+        partial(follow_suspensions, suspensions, admins_list, settings.redis_url),
+    )
     try:
-        yield AdminLink(channel, keys, TokenVerifier(keys, now), account)
+        verifier = TokenVerifier(keys, now, element_id=element_id, suspensions=suspensions)
+        yield AdminLink(channel, keys, verifier, account, element_tokens)
     finally:
         await channel.close()

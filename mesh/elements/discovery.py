@@ -12,6 +12,7 @@ from google.protobuf import json_format
 from artstore.v1 import elements_pb2, elements_pb2_grpc, types_pb2
 from mesh.calls.status import from_rpc_error
 from mesh.contract import MAX_PAGE_SIZE
+from mesh.elements.admitted import Admitted
 from mesh.elements.seen import Mode, SeenElement
 from mesh.errors import Unauthenticated
 from mesh.identity.credentials import ServiceToken
@@ -58,13 +59,14 @@ def element_of(
 
 
 class RedisReports:
-    """Reports that elements keep alive in Redis, one key each."""
+    """Reports that admitted elements keep alive in Redis, one key each."""
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, admitted: Admitted) -> None:
         self._client = client
+        self._admitted = admitted
 
     async def read(self, element_ids: Collection[str]) -> list[SeenElement]:
-        """The reports of these elements; those without one are left out.
+        """The reports of these elements; those without one, or not admitted, are left out.
 
         Raises:
             Unavailable: Redis is down or silent.
@@ -73,7 +75,8 @@ class RedisReports:
             return []
         with translated("element reports"):
             values = await self._client.mget([REPORT_KEY_PREFIX + name for name in element_ids])
-        return [element for value in values if (element := _decoded(value)) is not None]
+        reports = [report for value in values if (report := _decoded(value)) is not None]
+        return [element_of(report) for report in reports if report in self._admitted]
 
     async def find_ids(self) -> set[str]:
         """Ids of all elements that have a report. Walks all keys, so it is asked rarely.
@@ -89,7 +92,7 @@ class RedisReports:
         return found
 
 
-def _decoded(value: bytes | str | None) -> SeenElement | None:
+def _decoded(value: bytes | str | None) -> elements_pb2.StorageElementReport | None:
     if value is None:
         return None
     report = elements_pb2.StorageElementReport()
@@ -98,33 +101,38 @@ def _decoded(value: bytes | str | None) -> SeenElement | None:
     except (json_format.ParseError, UnicodeDecodeError) as exc:
         _log.warning("unreadable report of an element", reason=str(exc)[:200])
         return None
-    return element_of(report) if report.storage_element_id else None
+    return report if report.storage_element_id else None
 
 
 class AdminReports:
-    """The elements that admin knows, with their last reports."""
+    """The elements that admin has admitted, with their last reports."""
 
-    def __init__(self, channel: grpc.aio.Channel, account: ServiceToken) -> None:
+    def __init__(
+        self, channel: grpc.aio.Channel, account: ServiceToken, admitted: Admitted
+    ) -> None:
+        self._admitted = admitted
         self._stub: StorageElementServiceAsyncStub = elements_pb2_grpc.StorageElementServiceStub(
             channel
         )
         self._account = account
 
     async def read(self) -> list[SeenElement]:
-        """All elements.
+        """All elements that have ever reported.
 
         Raises:
             Unavailable: admin is down or silent, or has given no token.
         """
         await self._account.ready(FIRST_TOKEN_SECONDS)
         request = elements_pb2.ListStorageElementsRequest(page_size=MAX_PAGE_SIZE)
-        found: list[SeenElement] = []
+        found: list[elements_pb2.StorageElement] = []
         while True:
             answer = await self._page(request)
-            found += (element_of(one, healthy=one.healthy) for one in answer.elements)
+            found += (one for one in answer.elements if one.endpoint)
             request.page_token = answer.next_page_token
             if not request.page_token:
-                return found
+                break
+        self._admitted.replace(found)
+        return [element_of(one, healthy=one.healthy) for one in found]
 
     async def _page(
         self, request: elements_pb2.ListStorageElementsRequest

@@ -6,9 +6,10 @@ import re
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from mesh import contract
 from mesh.contract import MAX_REPORT_AGE_SECONDS
 
-ELEMENT_ID = re.compile(r"[a-z][a-z0-9-]{0,31}")
+ELEMENT_ID = re.compile(contract.ELEMENT_ID)
 """What an element may be called."""
 
 

@@ -24,6 +24,7 @@ from mesh.calls.admin_link import AdminLink
 from mesh.concurrency.background import Background
 from mesh.concurrency.backoff import Backoff
 from mesh.concurrency.bell import Bell
+from mesh.elements.admitted import Admitted
 from mesh.elements.discovery import REPORT_CHANNEL, AdminReports, RedisReports
 from mesh.elements.seen import ELEMENT_ID, SeenElement, heard
 from mesh.errors import ArtStoreError, Unavailable
@@ -154,7 +155,10 @@ class ElementView:
                 await self._known.wait()
         except TimeoutError as exc:
             if not self._listed:
-                raise Unavailable("no storage element is known yet") from exc
+                raise Unavailable(
+                    "no storage element is known yet: admin, which says which there are, has not"
+                    " answered"
+                ) from exc
 
     async def look(self) -> None:
         """Know the elements as they are after this call; those who wait share one look.
@@ -175,6 +179,10 @@ class ElementView:
         if ELEMENT_ID.fullmatch(element_id) and len(self._hinted) < MAX_HINTED:
             self._hinted.add(element_id)
         self._wanted.ring()
+
+    def ask_admin(self) -> None:
+        """Admin's list may be old: read it now."""
+        self._list_wanted.ring()
 
     def walk(self) -> None:
         """Hints may have been missed: look in Redis for elements that nobody named."""
@@ -245,6 +253,10 @@ class ElementView:
             return False
         self._priorities = {element.element_id: element.priority for element in elements}
         self._merge(self._registry, elements)
+        for element in elements:
+            # Where it is called is admin's word, also of one whose older report is not yet renewed.
+            known = self._elements[element.element_id]
+            self._elements[element.element_id] = replace(known, endpoint=element.endpoint)
         self._forget_all_but(self._priorities)
         for element_id in self._elements.keys() - self._priorities.keys():
             if self._list_asked_at < self._found_at[element_id] <= asked_at:
@@ -290,8 +302,15 @@ class ElementView:
 
 
 def follow_elements(redis: Any, link: AdminLink, background: Background) -> ElementView:
-    """A view over Redis and admin, kept fresh until `background` ends."""
-    elements = ElementView(RedisReports(redis), AdminReports(link.channel, link.account))
+    """A view over Redis and admin, kept fresh until `background` ends.
+
+    It knows admitted elements only, and there is a token for each of them.
+    """
+    admitted = Admitted()
+    reports = AdminReports(link.channel, link.account, admitted)
+    elements = ElementView(RedisReports(redis, admitted), reports)
+    admitted.doubt = elements.ask_admin
+    admitted.on_list = link.element_tokens.keep
     background.start("element reports", elements.follow_reports)
     background.start("element registry", elements.follow_registry)
     background.start("element hints", partial(follow_hints, redis, elements))

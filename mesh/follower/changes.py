@@ -81,7 +81,7 @@ class ChangeWriter:
             "a change cannot be taken over",
             element=self._element_id,
             file_id=file_id,
-            reason=str(error),
+            reason=type(error).__name__,
         )
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import grpc.aio
@@ -17,7 +18,7 @@ from mesh.concurrency.watched import cancel_and_wait, telling
 from mesh.errors import NotFound, Unavailable
 from mesh.follower.cursor import SyncStatus
 from mesh.follower.follower import FAILURES, ElementFollower
-from mesh.follower.lookups import Metadata
+from mesh.follower.lookups import ElementMetadata
 from mesh.follower.progress import Progress
 from mesh.follower.replicas import CursorMoved, ReplicaTable
 
@@ -56,7 +57,7 @@ class FollowerFleet:
             more, and what the table has of it can go.
         open_channel: makes a channel to an address. It must not ask for health: the feed
             needs PostgreSQL only, and goes on while the element's storage is down.
-        metadata: gives the metadata of a call (the server's own token).
+        metadata: gives the metadata of a call of an element (the server's own token for it).
         refused: told that an element does not take that token.
         reconcile_seconds: between whole snapshots of an element.
     """
@@ -67,8 +68,8 @@ class FollowerFleet:
         table: ReplicaTable,
         elements: Callable[[], Mapping[str, str]],
         open_channel: Callable[[str], grpc.aio.Channel],
-        metadata: Metadata,
-        refused: Callable[[], None],
+        metadata: ElementMetadata,
+        refused: Callable[[str], None],
         knows_all: Callable[[], bool] = lambda: False,
         reconcile_seconds: float = 3600.0,
     ) -> None:
@@ -212,8 +213,8 @@ class FollowerFleet:
         follower = ElementFollower(
             element_id=element_id,
             stub=stub,
-            metadata=self._metadata,
-            refused=self._refused,
+            metadata=partial(self._metadata, element_id),
+            refused=partial(self._refused, element_id),
             table=self.table,
             reconcile_seconds=self._reconcile_seconds,
             on_cursor=self.progress.reached,

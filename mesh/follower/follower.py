@@ -14,6 +14,7 @@ import grpc.aio
 import structlog
 
 from artstore.v1 import changes_pb2
+from mesh.calls.status import from_rpc_error
 from mesh.concurrency.backoff import Backoff
 from mesh.concurrency.bell import Bell
 from mesh.concurrency.watched import cancel_and_wait
@@ -39,6 +40,8 @@ RENEW_SECONDS = 1.5
 FIRST_PAUSE_SECONDS = 0.1
 MAX_PAUSE_SECONDS = 5.0
 CALM_SECONDS = 10.0
+# A stream that was refused at once had no token that lives, whatever the reason.
+BRIEF_SECONDS = 1.0
 
 # What following may run into; it is tried again.
 FAILURES = (
@@ -168,25 +171,44 @@ class ElementFollower:
     # --- the tail ------------------------------------------------------------------------
 
     async def _tail(self, cursor: Cursor, wanted: int) -> None:
-        async with await self._watch(cursor) as stream:
-            while True:
-                batch = await stream.batch()
-                kind = batch[0].WhichOneof("payload")
-                length = next(
-                    (n for n, one in enumerate(batch) if one.WhichOneof("payload") != kind),
-                    len(batch),
-                )
-                stream.push_back(batch[length:])
-                if kind == "changes":
-                    cursor = await self._apply(
-                        cursor, [change for one in batch[:length] for change in one.changes.changes]
-                    )
-                elif kind == "heartbeat":
-                    await self._heard(cursor, batch[length - 1].heartbeat)
-                elif kind == "snapshot_begin":
-                    cursor = await self._start_over(batch[0].snapshot_begin, stream, wanted)
-                else:
-                    raise Unavailable("the element's change feed makes no sense")
+        while True:
+            opened_at = time.monotonic()
+            async with await self._watch(cursor) as stream:
+                while True:
+                    try:
+                        batch = await stream.batch()
+                    except grpc.aio.AioRpcError as error:
+                        if time.monotonic() - opened_at < BRIEF_SECONDS or not _token_ended(error):
+                            raise
+                        # Foreseen: it goes on from where it is, with the token of now, and so
+                        # does a snapshot that is read beside it.
+                        log.info("following goes on with a new token", element=self.element_id)
+                        break
+                    cursor = await self._take(batch, stream, cursor, wanted)
+
+    async def _take(
+        self,
+        batch: list[changes_pb2.WatchChangesResponse],
+        stream: FeedStream,
+        cursor: Cursor,
+        wanted: int,
+    ) -> Cursor:
+        """Apply what is of one kind, and leave the rest to the next batch; where it is then."""
+        kind = batch[0].WhichOneof("payload")
+        length = next(
+            (n for n, one in enumerate(batch) if one.WhichOneof("payload") != kind), len(batch)
+        )
+        stream.push_back(batch[length:])
+        if kind == "changes":
+            return await self._apply(
+                cursor, [change for one in batch[:length] for change in one.changes.changes]
+            )
+        if kind == "snapshot_begin":
+            return await self._start_over(batch[0].snapshot_begin, stream, wanted)
+        if kind != "heartbeat":
+            raise Unavailable("the element's change feed makes no sense")
+        await self._heard(cursor, batch[length - 1].heartbeat)
+        return cursor
 
     async def _heard(self, cursor: Cursor, heartbeat: changes_pb2.Heartbeat) -> None:
         told = cursor_of(heartbeat.cursor)
@@ -309,6 +331,13 @@ class ElementFollower:
                     stream.push_back(batch[position + 1 :])
                     return message.snapshot_begin
             await self._table.note_snapshot_alive(self.element_id)
+
+
+def _token_ended(error: Exception) -> bool:
+    """Whether the element ended the stream because its token did."""
+    if not isinstance(error, grpc.aio.AioRpcError):
+        return False
+    return from_rpc_error(error).reason == "TOKEN_EXPIRED"
 
 
 async def _both(*works: Coroutine[Any, Any, None]) -> None:

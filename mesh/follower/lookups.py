@@ -31,6 +31,8 @@ PATIENCE_SECONDS = 30.0
 MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.1, 5.0
 
 Metadata = Callable[[], Awaitable[Sequence[tuple[str, str]]]]
+# Of a call of the element with that id.
+ElementMetadata = Callable[[str], Awaitable[Sequence[tuple[str, str]]]]
 
 
 @dataclass(slots=True)

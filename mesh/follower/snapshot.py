@@ -135,5 +135,5 @@ class SnapshotReader:
             "a file cannot be taken over",
             element=self._element_id,
             file_id=file.file_id,
-            reason=str(error),
+            reason=type(error).__name__,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from mesh.contract import DEFAULT_NAMESPACE
@@ -34,6 +34,9 @@ class Caller:
         namespaces_write: namespaces it may write; `"*"` means all.
         token: the raw access token, to be passed on as metadata; empty when anonymous.
         limits: how much it may take at a time.
+        from_admin: it is admin itself, with a token for this element alone.
+        issued_at: when the token was issued, seconds since 1970.
+        expires_at: when the token ends, seconds since 1970.
     """
 
     subject: str
@@ -42,6 +45,9 @@ class Caller:
     namespaces_write: frozenset[str] = frozenset()
     token: str = field(default="", repr=False, compare=False)
     limits: Limits = field(default_factory=Limits)
+    from_admin: bool = field(default=False, compare=False)
+    issued_at: float = field(default=0.0, compare=False)
+    expires_at: float = field(default=float("inf"), compare=False)
 
     def may_read(self, namespace: str) -> bool:
         """Whether files of `namespace` may be seen; an empty name is `default`."""
@@ -53,11 +59,28 @@ class Caller:
         allowed = self.namespaces_write
         return ALL_NAMESPACES in allowed or (namespace or DEFAULT_NAMESPACE) in allowed
 
+    def within(self, peer: Caller) -> Caller:
+        """This caller as far as `peer`, who passes it on, reaches itself."""
+        read = _within(self.namespaces_read, peer.namespaces_read)
+        write = _within(self.namespaces_write, peer.namespaces_write)
+        if (read, write) == (self.namespaces_read, self.namespaces_write):
+            return self
+        return replace(self, namespaces_read=read, namespaces_write=write)
+
+
+def _within(namespaces: frozenset[str], limit: frozenset[str]) -> frozenset[str]:
+    if ALL_NAMESPACES in limit:
+        return namespaces
+    return limit if ALL_NAMESPACES in namespaces else namespaces & limit
+
 
 ANONYMOUS = Caller(subject="anonymous", role=Role.ANONYMOUS)
 
 current_request_id: ContextVar[str] = ContextVar("artstore_request_id", default="")
 """The id of the call, in each log line and passed on; empty outside of calls."""
+
+current_file_id: ContextVar[str] = ContextVar("artstore_file_id", default="")
+"""Of the file that a call is about, for its line in the log, where no message of it says that."""
 
 _caller: ContextVar[Caller] = ContextVar("artstore_caller", default=ANONYMOUS)
 _upload_token: ContextVar[str] = ContextVar("artstore_upload_token", default="")

@@ -16,6 +16,8 @@ ADMINS = frozenset({Role.ADMIN})
 AUDITORS = frozenset({Role.AUDITOR, Role.ADMIN})
 # What servers do to each other; an ADMIN asks for it by the call behind which it stands.
 ONLY_SERVERS = frozenset({Role.SERVICE})
+# The steps of a file's life: of the servers it is admin that decides them, and no other.
+OF_ADMIN_ITSELF = "/artstore.v1.TransferService/"
 
 
 def _service(name: str, methods: Mapping[str, frozenset[Role]]) -> dict[str, frozenset[Role]]:
@@ -30,7 +32,7 @@ _STORAGE = _service(
         "WriteUpload": USERS,
         "GetUpload": USERS,
         "ListUploads": USERS,
-        "GetUploadTotals": SERVERS,
+        "GetUploadTotals": ONLY_SERVERS,
         "CommitUpload": USERS,
         "AbortUpload": USERS,
         "Download": READERS,
@@ -216,6 +218,24 @@ WHO_MAY: Mapping[str, frozenset[Role]] = MappingProxyType(
     _STORAGE | _TRANSFER | _CACHE | _EVERYWHERE | _INGEST | _QUERY | _ADMIN | _INFRASTRUCTURE
 )
 
+# Which roles the caller must have on whose behalf a server calls, where that is not what the server
+# itself must have: these calls are made by servers, for a user or for an ADMIN.
+BEHIND_A_SERVER: Mapping[str, frozenset[Role]] = MappingProxyType(
+    dict.fromkeys(
+        ("/artstore.v1.StorageService/Upload", "/artstore.v1.StorageService/StartUpload"), USERS
+    )
+    | dict.fromkeys(_TRANSFER, ADMINS)
+)
+
+ENDLESS = frozenset(
+    {
+        "/artstore.v1.StorageService/WatchChanges",
+        "/artstore.v1.StorageElementService/WatchStorageElements",
+        "/artstore.v1.OperationService/WatchOperation",
+    }
+)
+"""Streams that go on for as long as somebody listens: they end with the token they began with."""
+
 _NOBODY: frozenset[Role] = frozenset()
 
 
@@ -225,3 +245,8 @@ def roles_for(method: str) -> frozenset[Role]:
     Empty for a method that the table does not know: denied to all.
     """
     return WHO_MAY.get(method, _NOBODY)
+
+
+def roles_behind(method: str) -> frozenset[Role]:
+    """Roles that the caller must have whose token a server passes on as `artstore-caller`."""
+    return BEHIND_A_SERVER.get(method) or roles_for(method)

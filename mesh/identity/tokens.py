@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
+import math
+import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
 
 import jwt
 import structlog
 
 from mesh.concurrency.single_flight import SingleFlight
-from mesh.contract import DEFAULT_NAMESPACE
+from mesh.contract import DEFAULT_NAMESPACE, ELEMENT_ID
 from mesh.errors import ArtStoreError, PermissionDenied, Unauthenticated, Unavailable
 from mesh.identity.caller import Caller, Role
+from mesh.identity.kept import write_kept
 from mesh.identity.limits import Limits
+from mesh.identity.suspensions import Suspensions
 
 ISSUER = "artstore"
 AUDIENCE = "artstore"
@@ -32,10 +34,19 @@ CLAIM_ROLE = "role"
 CLAIM_READ = "ns_read"
 CLAIM_WRITE = "ns_write"
 CLAIM_LIMITS = "limits"
+# True in what admin signs for itself; no account gets it.
+CLAIM_ADMIN = "admin"
 REQUIRED_CLAIMS = ("exp", "iat", "sub", "aud", "iss", CLAIM_ROLE)
+
+_ELEMENT_AUDIENCE = f"{AUDIENCE}/"
+_AUDIENCES = re.compile(f"{AUDIENCE}(/{ELEMENT_ID})?")
 
 # By how much the clock of who issued a token may be ahead of ours.
 CLOCK_SKEW_SECONDS = 60
+# The longest life that ARTSTORE_TOKEN_SECONDS gives a token.
+MAX_LIFE_SECONDS = 86_400
+# The year 9999; what is beyond is no time.
+MAX_TIME = 253_402_300_800
 MAX_CACHED_TOKENS = 4096
 MAX_TOKEN_BYTES = 8192
 MIN_REFRESH_SECONDS = 2.0
@@ -46,6 +57,16 @@ _ALL_KEYS = "all"
 Fetcher = Callable[[], Awaitable[Mapping[str, Any]]]
 
 _log = structlog.stdlib.get_logger(__name__)
+
+
+def audience_of(element_id: str) -> str:
+    """The audience of tokens that are good at one storage element alone."""
+    return f"{_ELEMENT_AUDIENCE}{element_id}"
+
+
+def is_audience(text: str) -> bool:
+    """Whether tokens may have that audience."""
+    return _AUDIENCES.fullmatch(text) is not None
 
 
 class KeySet:
@@ -134,7 +155,7 @@ class KeySet:
         self._answered = True
         if self._path is not None and self._kept_version != self.version:
             version, text = self.version, json.dumps(dict(self._stored))
-            await asyncio.to_thread(_write_private, self._path, text)
+            await asyncio.to_thread(write_kept, self._path, text)
             self._kept_version = version
 
     async def refresh_for(self, kid: str) -> jwt.PyJWK | None:
@@ -178,20 +199,6 @@ class KeySet:
             _log.warning("kept signing keys not readable", path=str(path), reason=str(exc))
 
 
-def _write_private(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # NamedTemporaryFile makes it 0600; several servers may share the file, so each its own name.
-    with NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        try:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-            Path(file.name).replace(path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
-
-
 def _system_clock() -> float:
     return time.time()
 
@@ -201,27 +208,45 @@ class TokenVerifier:
 
     Args:
         now: seconds since 1970 that expiry is judged by.
+        element_id: of the element that verifies, which takes the tokens made for it besides those
+            for every server; empty for the other servers.
+        suspensions: whose tokens are refused all the same.
     """
 
-    def __init__(self, keys: KeySet, now: Callable[[], float] = _system_clock) -> None:
-        self._keys = keys
+    def __init__(
+        self,
+        keys: KeySet,
+        now: Callable[[], float] = _system_clock,
+        *,
+        element_id: str = "",
+        suspensions: Suspensions | None = None,
+    ) -> None:
+        self.suspensions = Suspensions() if suspensions is None else suspensions
+        self.keys = keys
         self._now = now
+        self._own_audience = audience_of(element_id) if element_id else ""
+        self._audiences = [name for name in (AUDIENCE, self._own_audience) if name]
         self._cached: dict[str, tuple[Caller, float]] = {}
         self._cached_version = keys.version
 
     def cached(self, raw: str) -> Caller | None:
         """The caller of a token verified before and still valid, else None."""
-        if self._cached_version != self._keys.version:
+        if self._cached_version != self.keys.version:
             self._cached.clear()
-            self._cached_version = self._keys.version
+            self._cached_version = self.keys.version
             return None
         found = self._cached.get(raw)
         if found is None or found[1] <= self._now():
             return None
         return found[0]
 
+    def seconds_left(self, caller: Caller) -> float:
+        """How long the caller's token still lives."""
+        return caller.expires_at - self._now()
+
     async def verify(self, raw: str) -> Caller:
-        """The caller that `raw` names. A stream outlives its token: it holds at the start.
+        """The caller that `raw` names, suspended or not: that is looked at for each call, and
+        while it goes on (`mesh.server.interceptors.standing`).
 
         Raises:
             Unauthenticated: malformed, expired, signed by nobody we know, or for others.
@@ -232,8 +257,8 @@ class TokenVerifier:
         if caller is not None:
             return caller
         key = await self._key_for(raw)
-        claims = _decode(raw, key, self._now())
-        caller = _caller_of(claims, raw)
+        claims = _decode(raw, key, self._audiences, self._now())
+        caller = _caller_of(claims, raw, self._own_audience)
         self._remember(raw, caller, float(claims["exp"]))
         return caller
 
@@ -257,7 +282,7 @@ class TokenVerifier:
                 f"not an access token: its typ is not {TOKEN_TYPE}", reason="TOKEN_TYPE"
             )
         kid = header.get("kid")
-        key = await self._keys.refresh_for(kid) if isinstance(kid, str) and kid else None
+        key = await self.keys.refresh_for(kid) if isinstance(kid, str) and kid else None
         if key is None or key.algorithm_name != header["alg"]:
             raise Unauthenticated(
                 "access token is signed with an unknown key; get a new one", reason="TOKEN_KEY"
@@ -273,13 +298,13 @@ class TokenVerifier:
         self._cached[raw] = (caller, expires)
 
 
-def _decode(raw: str, key: jwt.PyJWK, now: float) -> dict[str, Any]:
+def _decode(raw: str, key: jwt.PyJWK, audiences: Sequence[str], now: float) -> dict[str, Any]:
     try:
         claims: dict[str, Any] = jwt.decode(
             raw,
             key.key,
             algorithms=[key.algorithm_name],
-            audience=AUDIENCE,
+            audience=audiences,
             issuer=ISSUER,
             # Times are judged below, by the clock that this server goes by.
             options={
@@ -291,7 +316,7 @@ def _decode(raw: str, key: jwt.PyJWK, now: float) -> dict[str, Any]:
         )
     except jwt.InvalidAudienceError as exc:
         raise Unauthenticated(
-            f"access token is not for audience {AUDIENCE}", reason="TOKEN_AUDIENCE"
+            f"access token is not for audience {' or '.join(audiences)}", reason="TOKEN_AUDIENCE"
         ) from exc
     except jwt.InvalidSignatureError as exc:
         raise Unauthenticated(
@@ -307,27 +332,41 @@ def _decode(raw: str, key: jwt.PyJWK, now: float) -> dict[str, Any]:
 
 def _check_times(claims: Mapping[str, Any], now: float) -> None:
     """Clocks of servers differ a little, so "not yet" has a tolerance and "expired" has none."""
-    expires = claims["exp"]
-    if not isinstance(expires, int | float):
-        raise Unauthenticated("access token is not valid: exp is no time", reason="TOKEN_INVALID")
+    expires, issued = _time_in(claims, "exp"), _time_in(claims, "iat")
+    begins = _time_in(claims, "nbf") if "nbf" in claims else issued
     if not expires > now:
         raise Unauthenticated(
             f"access token has expired {now - expires:.0f} s ago by this server's clock; get a new"
             " one, and if that is refused as well, compare the clocks of this server and of admin",
             reason="TOKEN_EXPIRED",
         )
-    for claim in ("iat", "nbf"):
-        value = claims.get(claim, 0)
-        if not isinstance(value, int | float) or not value <= now + CLOCK_SKEW_SECONDS:
-            early = f" for {value - now:.0f} s" if isinstance(value, int | float) else ""
+    for value in (issued, begins):
+        if value > now + CLOCK_SKEW_SECONDS:
             raise Unauthenticated(
-                f"access token is not valid yet{early} by this server's clock: it and admin's"
-                " clock differ, one of them is wrong",
+                f"access token is not valid yet for {value - now:.0f} s by this server's clock: it"
+                " and admin's clock differ, one of them is wrong",
                 reason="TOKEN_NOT_YET_VALID",
             )
+    if expires - issued > MAX_LIFE_SECONDS:
+        raise Unauthenticated(
+            f"access token is not valid: it would live longer than {MAX_LIFE_SECONDS} s",
+            reason="TOKEN_INVALID",
+        )
 
 
-def _caller_of(claims: Mapping[str, Any], raw: str) -> Caller:
+def _time_in(claims: Mapping[str, Any], claim: str) -> float:
+    """A time that a token says, seconds since 1970. JSON as Python reads it has NaN and Infinity,
+    which would pass every comparison, and whole numbers that no float can hold.
+    """
+    value = claims[claim]
+    if type(value) not in (int, float) or not 0 <= value < MAX_TIME or not math.isfinite(value):
+        raise Unauthenticated(
+            f"access token is not valid: {claim} is no time", reason="TOKEN_INVALID"
+        )
+    return float(value)
+
+
+def _caller_of(claims: Mapping[str, Any], raw: str, own_audience: str) -> Caller:
     try:
         role = Role(claims[CLAIM_ROLE])
     except ValueError as exc:
@@ -345,6 +384,9 @@ def _caller_of(claims: Mapping[str, Any], raw: str) -> Caller:
         namespaces_write=_namespaces(claims.get(CLAIM_WRITE)),
         token=raw,
         limits=limits,
+        from_admin=claims.get(CLAIM_ADMIN) is True and claims["aud"] == own_audience,
+        issued_at=float(claims["iat"]),
+        expires_at=float(claims["exp"]),
     )
 
 

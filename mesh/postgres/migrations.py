@@ -46,6 +46,9 @@ async def upgrade(
 ) -> None:
     """Bring the database to the newest revision in one transaction.
 
+    One that a later version has brought further is left as it is: revisions only add what an
+    earlier version can do without, so that it may be put back.
+
     Args:
         database_url: libpq URI.
         script_location: folder that holds `versions/`.
@@ -77,7 +80,7 @@ async def upgrade(
 
     try:
         reached = await _revision(database_url, version_table, timeout_seconds)
-        if reached != await asyncio.to_thread(_newest, Path(script_location)):
+        if (reached or "") < await asyncio.to_thread(_newest, Path(script_location)):
             await asyncio.to_thread(run)
     except Exception as exc:
         if is_gone(exc) or is_gone(getattr(exc, "orig", None) or exc):

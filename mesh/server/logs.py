@@ -5,6 +5,9 @@ A file may be moved away at any time, as logrotate does: the next lines go to a 
 Loggers come from `structlog.stdlib.get_logger(__name__)`; libraries that log through the
 standard library end up in the same stream. Any keyword may be given: the names the line
 itself uses are kept, and a caller's value of that name appears with `_` appended.
+
+Lines name files by their ids. Paths in messages of errors end with what a user calls the file;
+the id stands there instead.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ import structlog
 from prometheus_client import Counter
 
 from mesh.identity.caller import current_request_id
+from mesh.redaction import redacted, without_names
 
 MAX_WAITING_LINES = 20_000
 FLUSH_SECONDS = 0.05
@@ -190,10 +194,14 @@ class _LineLogger:
 def to_json(event: MutableMapping[str, Any]) -> bytes:
     """One JSON object; what JSON has no word for is shown by its str."""
     try:
-        return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS)
+        return orjson.dumps(event, default=_shown, option=orjson.OPT_NON_STR_KEYS)
     except (TypeError, ValueError):
         # Lone surrogates and integers over 64 bits.
-        return json.dumps(event, default=str, skipkeys=True).encode("utf-8", "replace")
+        return json.dumps(event, default=_shown, skipkeys=True).encode("utf-8", "replace")
+
+
+def _shown(value: object) -> str:
+    return without_names(str(value))
 
 
 def _keep_reserved(
@@ -202,6 +210,14 @@ def _keep_reserved(
     for key in RESERVED:
         if key in event:
             event[key + "_"] = event.pop(key)
+    return event
+
+
+def _leave_names_out(
+    logger: Any, method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    for key, value in event.items():
+        event[key] = redacted(value)
     return event
 
 
@@ -246,6 +262,7 @@ class _StandardHandler(logging.Handler):
                 line["exception"] = logging.Formatter().formatException(record.exc_info)
         except Exception:
             line["event"] = str(record.msg)
+        _leave_names_out(None, level, line)
         _sink.write(to_json(line), level)
 
 
@@ -274,6 +291,7 @@ def configure(*, server: str, level: str = "info", path: Path | None = None) -> 
         processors=[
             _keep_reserved,
             structlog.processors.format_exc_info,
+            _leave_names_out,
             _complete,
             _render,
         ],

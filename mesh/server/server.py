@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, suppress
+from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 import grpc
@@ -30,6 +31,8 @@ from mesh.server import logs
 from mesh.server.health import Probe
 from mesh.server.interceptors import standard_interceptors
 from mesh.server.interceptors.metrics import CallMetrics
+from mesh.server.interceptors.refusal_spool import RefusalSpool, Tell, tell_refusals
+from mesh.server.interceptors.standing import Standing
 from mesh.server.loop_lag import watch_loop_lag
 from mesh.server.reflection import enable_reflection
 from mesh.server.server_info import SERVICE as SERVER_SERVICE
@@ -91,12 +94,17 @@ class MeshServer:
         self.port = 0
         self.metrics = CallMetrics()
         self.info = ServerInfoServicer(kind, name)
+        self.refusals = RefusalSpool(name, minute_seconds=settings.refusal_seconds)
+        self._tell_refusals: Tell | None = None
         self._health = health.aio.HealthServicer()
         self._background = Background()
         self._services: list[str] = []
         self._stopping: asyncio.Task[None] | None = None
+        self._standing = Standing(verifier)
         self._server = grpc.aio.server(
-            interceptors=[standard_interceptors(verifier, self.metrics)],
+            interceptors=[
+                standard_interceptors(verifier, self.metrics, self.refusals, self._standing)
+            ],
             options=list(SERVER_OPTIONS),
         )
 
@@ -124,6 +132,14 @@ class MeshServer:
         """
         self.info.dependencies[name] = probe
 
+    def tell_refusals_to(self, tell: Tell) -> None:
+        """Have what this server refuses put on record, as long as it runs.
+
+        Args:
+            tell: raises ArtStoreError when it is not on record; it is called again.
+        """
+        self._tell_refusals = tell
+
     async def start(self) -> None:
         """Listen. Each added service is SERVING until `set_serving` says otherwise.
 
@@ -140,6 +156,10 @@ class MeshServer:
             await self.set_serving(service, True)
         await self._server.start()
         self._background.start("event loop lag", watch_loop_lag)
+        self._background.start("calls of suspended accounts", self._standing.watch)
+        if self._tell_refusals is not None:
+            telling = partial(tell_refusals, self.refusals, self._tell_refusals)
+            self._background.start("refusals", telling)
         self._serve_metrics()
         _log.info("listening", endpoint=self.endpoint, services=self._services)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -16,11 +16,10 @@ from artstore.v1.types_pb2 import FILE_STATE_MOVED, File
 from mesh.calls.status import from_rpc_error
 from mesh.elements.view import ElementView
 from mesh.errors import ArtStoreError, NotFound, Unavailable
+from mesh.follower.lookups import ElementMetadata
 
 # Callers are more patient, and then want to be told who did not answer.
 ASK_SECONDS = 3.0
-
-Metadata = Sequence[tuple[str, str]]
 
 
 class Elements:
@@ -36,13 +35,14 @@ class Elements:
         self._view = view
 
     async def find(
-        self, file_id: str, *, metadata: Metadata, but: Collection[str] = ()
+        self, file_id: str, *, metadata: ElementMetadata, but: Collection[str] = ()
     ) -> tuple[str, File]:
         """(element id, description) of a file; an active one rather than one that has moved.
 
         Before it is said that a file is nowhere, those that were added a moment ago are asked too.
 
         Args:
+            metadata: of a call of an element.
             but: ids of those that have said already that they have not got it.
 
         Raises:
@@ -69,14 +69,14 @@ class Elements:
         self,
         file_id: str,
         endpoints: Mapping[str, str],
-        metadata: Metadata,
+        metadata: ElementMetadata,
         but: Collection[str],
     ) -> tuple[str, File]:
         if not endpoints:
             raise Unavailable("no storage element is known at the moment")
         asked = [name for name in sorted(endpoints) if name not in but]
         answers = await asyncio.gather(
-            *(self._ask(endpoints[name], file_id, metadata) for name in asked)
+            *(self._ask(name, endpoints[name], file_id, metadata) for name in asked)
         )
         found = {n: a for n, a in zip(asked, answers, strict=True) if isinstance(a, File)}
         for name, file in sorted(found.items(), key=lambda one: one[1].state == FILE_STATE_MOVED):
@@ -88,13 +88,19 @@ class Elements:
         }
         raise _verdict(file_id, failures)
 
-    async def _ask(self, endpoint: str, file_id: str, metadata: Metadata) -> File | ArtStoreError:
+    async def _ask(
+        self, element_id: str, endpoint: str, file_id: str, metadata: ElementMetadata
+    ) -> File | ArtStoreError:
         stub: Any = StorageServiceStub(self._channel_to(endpoint))
         request = storage_pb2.StorageServiceGetFileRequest(file_id=file_id)
         try:
-            answer = await stub.GetFile(request, metadata=tuple(metadata), timeout=ASK_SECONDS)
+            answer = await stub.GetFile(
+                request, metadata=tuple(await metadata(element_id)), timeout=ASK_SECONDS
+            )
         except grpc.aio.AioRpcError as error:
             return from_rpc_error(error)
+        except Unavailable as error:
+            return error
         file: File = answer.file
         return file
 

@@ -15,6 +15,7 @@ from artstore.v1.storage_pb2_grpc import StorageServiceStub
 from mesh.calls.channels import open_mesh_channel
 from mesh.calls.status import from_rpc_error
 from mesh.errors import ArtStoreError, Unavailable
+from mesh.follower.lookups import ElementMetadata
 from mesh.settings import MeshSettings
 from query_server.files.asking import not_answering
 
@@ -24,8 +25,6 @@ IDLE_SECONDS = 8.0
 HEADER_SECONDS = 9.0
 # The next element gets this much, even when the first has taken all of that.
 LEAST_SECONDS = 0.5
-
-Metadata = Sequence[tuple[str, str]]
 
 
 class Downloads:
@@ -47,7 +46,7 @@ class Downloads:
         *,
         elements: Sequence[str],
         endpoints: Mapping[str, str],
-        metadata: Metadata,
+        metadata: ElementMetadata,
     ) -> AsyncIterator[downloads_pb2.DownloadResponse]:
         """The parts of a download: one header, then chunks.
 
@@ -66,7 +65,12 @@ class Downloads:
                 silent[element_id] = Unavailable("its address is not known at the moment")
                 continue
             stub: Any = StorageServiceStub(self.channel(endpoints[element_id]))
-            call = stub.Download(progress.remaining(), metadata=metadata)
+            try:
+                sent = tuple(await metadata(element_id))
+            except Unavailable as error:
+                silent[element_id] = error
+                continue
+            call = stub.Download(progress.remaining(), metadata=sent)
             try:
                 parts = aiter(call)
                 while (part := await _next(parts, element_id, progress.patience)) is not None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from artstore.v1 import downloads_pb2
 from artstore.v1.types_pb2 import File
 from mesh.elements.view import ElementView
+from mesh.follower.lookups import ElementMetadata
 from mesh.identity.caller import Caller
-from mesh.identity.credentials import ServiceToken
+from mesh.identity.credentials import ElementTokens
 from query_server.files.asking import Elements
 from query_server.files.downloads import Downloads
 
@@ -21,15 +23,13 @@ class Originals:
     elements: Elements
     downloads: Downloads
     view: ElementView
-    account: ServiceToken
+    tokens: ElementTokens
 
     async def find(
         self, file_id: str, caller: Caller, *, but: Collection[str] = ()
     ) -> tuple[str, File]:
         """(element id, description) of a file; see `Elements.find`."""
-        return await self.elements.find(
-            file_id, metadata=self.account.metadata(on_behalf_of=caller), but=but
-        )
+        return await self.elements.find(file_id, metadata=self._as(caller), but=but)
 
     def stream(
         self, request: downloads_pb2.DownloadRequest, homes: Sequence[str], caller: Caller
@@ -39,5 +39,9 @@ class Originals:
             request,
             elements=homes,
             endpoints=self.view.endpoints(),
-            metadata=self.account.metadata(on_behalf_of=caller),
+            metadata=self._as(caller),
         )
+
+    def _as(self, caller: Caller) -> ElementMetadata:
+        """Metadata of a call of an element on behalf of `caller`."""
+        return partial(self.tokens.metadata, on_behalf_of=caller)

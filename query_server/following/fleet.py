@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from mesh.calls.channels import open_mesh_channel
 from mesh.elements.view import ElementView
 from mesh.follower import FollowerFleet, ReplicaTable, process_name
-from mesh.identity.credentials import ServiceToken
+from mesh.identity.credentials import ElementTokens
 from mesh.postgres.database import Database
 from query_server.following.tables import CURSORS
 from query_server.search.table import TABLE
@@ -18,19 +16,15 @@ def index_fleet(
     settings: QuerySettings,
     database: Database,
     elements: ElementView,
-    account: ServiceToken,
+    tokens: ElementTokens,
 ) -> FollowerFleet:
     """The followers of all elements that the view knows."""
-
-    async def metadata() -> Sequence[tuple[str, str]]:
-        return account.metadata()
-
     return FollowerFleet(
         table=ReplicaTable(database, table=TABLE, prefix=CURSORS, leader=process_name()),
         elements=elements.endpoints,
         knows_all=lambda: elements.listed,
         open_channel=lambda endpoint: open_mesh_channel(endpoint, settings, health_service=None),
-        metadata=metadata,
-        refused=account.refused,
+        metadata=tokens.metadata,
+        refused=tokens.refused,
         reconcile_seconds=settings.reconcile_seconds,
     )

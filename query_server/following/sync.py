@@ -67,8 +67,13 @@ class IndexSync:
         limit = SNAPSHOT_SECONDS if seconds is None else max(0.0, seconds - MARGIN_SECONDS)
         return await self._fleet.resync(element_id, seconds=limit)
 
-    async def statuses(self, element_id: str = "") -> list[tuple[SyncStatus, int]]:
+    async def statuses(
+        self, element_id: str = "", *, namespaces: Sequence[str] | None = None
+    ) -> list[tuple[SyncStatus, int]]:
         """(status, files in the index) of one element or of all.
+
+        Args:
+            namespaces: only files of these are counted; None means all.
 
         Raises:
             NotFound: no such element is known.
@@ -79,7 +84,9 @@ class IndexSync:
             self._fleet.table.statuses(),
             self._database.fetch(
                 f"SELECT storage_element_id, count(*) FROM {TABLE}"
-                " WHERE state <> 'deleted' GROUP BY 1",
+                " WHERE state <> 'deleted' AND ($1::text[] IS NULL OR namespace = ANY($1))"
+                " GROUP BY 1",
+                namespaces,
                 timeout=COUNT_SECONDS,
             ),
         )

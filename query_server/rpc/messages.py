@@ -9,6 +9,7 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from artstore.v1 import query_pb2
+from mesh.elements.disclosure import counts_all, sees_histories
 from mesh.errors import InvalidArgument
 from mesh.follower.cursor import SyncStatus
 from mesh.follower.rows import POLICIES, to_file
@@ -195,15 +196,17 @@ def from_page(page: Page, *, complete: bool) -> query_pb2.SearchFilesResponse:
     )
 
 
-def from_status(status: SyncStatus, file_count: int, now: datetime) -> query_pb2.ElementSyncStatus:
-    """How far one element is followed."""
+def from_status(
+    status: SyncStatus, file_count: int, now: datetime, caller: Caller
+) -> query_pb2.ElementSyncStatus:
+    """How far one element is followed, as far as that is for `caller`."""
     lag = max(0, status.head - status.cursor.sequence)
     behind = (now - status.behind_since).total_seconds() if status.behind_since else 0.0
     message = query_pb2.ElementSyncStatus(
         storage_element_id=status.element_id,
-        epoch=status.cursor.epoch,
-        position=status.cursor.sequence,
-        head_position=max(status.head, status.cursor.sequence),
+        epoch=status.cursor.epoch if sees_histories(caller) else "",
+        position=status.cursor.sequence if counts_all(caller) else 0,
+        head_position=max(status.head, status.cursor.sequence) if counts_all(caller) else 0,
         lag_changes=lag,
         lag_seconds=max(0.0, behind) if lag or status.last_error else 0.0,
         last_error=status.last_error,

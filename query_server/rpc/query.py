@@ -12,6 +12,7 @@ from prometheus_client import Histogram
 
 from artstore.v1 import downloads_pb2, query_pb2
 from artstore.v1.query_pb2_grpc import QueryServiceServicer
+from mesh.elements.disclosure import counts_all
 from mesh.errors import NotFound
 from mesh.follower.rows import to_file
 from mesh.identity.caller import current_caller
@@ -113,8 +114,9 @@ class QueryServicer(QueryServiceServicer):
         )
 
     async def _statuses(self, element_id: str) -> list[query_pb2.ElementSyncStatus]:
-        now = datetime.now(UTC)
+        now, caller = datetime.now(UTC), current_caller()
+        namespaces = None if counts_all(caller) else sorted(caller.namespaces_read)
         return [
-            messages.from_status(status, count, now)
-            for status, count in await self.sync.statuses(element_id)
+            messages.from_status(status, count, now, caller)
+            for status, count in await self.sync.statuses(element_id, namespaces=namespaces)
         ]

@@ -15,11 +15,12 @@ from query_server.search.terms import MAX_WORDS, Terms
 
 MATCHES_CAP = 10_000
 # How many files match is guessed from so many of the newest. All matches of a search are looked at
-# if they seem to be no more than FEW_MATCHES; of others those among the WALKED_ROWS newest files,
+# if they seem to be no more than FEW_MATCHES; of others those among the WALKED_ROWS newest files
+# (twice as many for a search whose count then reaches the cap, so that it is seen to be capped),
 # in the order of an index on time, and of them RANKED are compared for relevance.
 PROBED_ROWS = 1_000
 FEW_MATCHES = 5_000
-WALKED_ROWS = 40_000
+WALKED_ROWS = 20_000
 RANKED = 1_000
 FACET_VALUES = 20
 FACET_MATCHES = 2_000
@@ -160,16 +161,19 @@ def _closeness(conditions: Conditions, query: SearchQuery) -> str:
     return f"CASE {' '.join(steps)} ELSE 1.25 END"
 
 
-# SQL: whether few files match, as was guessed.
+# SQL: whether few files match, as was guessed, and how many of the newest are walked if not.
 FEW = "(SELECT few FROM probed)"
+WALK = "(SELECT walk FROM probed)"
 
 
 def probe(guess: str, conditions: Conditions) -> str:
-    """SQL of `few`: what `guess` says of `matched` and `files`."""
+    """SQL of `few`: what `guess` says of `matched` and `files`; and of `walk`."""
     if guess in ("true", "false"):
-        return f"SELECT {guess} AS few"
+        return f"SELECT {guess} AS few, {2 * WALKED_ROWS} AS walk"
+    capped = f"matched * {2 * WALKED_ROWS} > {MATCHES_CAP * PROBED_ROWS}"
     return f"""
-        SELECT {guess} AS few FROM (
+        SELECT {guess} AS few, CASE WHEN {capped} THEN {2 * WALKED_ROWS} ELSE {WALKED_ROWS} END
+        AS walk FROM (
             SELECT count(*) AS matched, (SELECT greatest(reltuples, 0)::bigint FROM pg_class
                                          WHERE oid = '{TABLE}'::regclass) AS files
             FROM ({newest(PROBED_ROWS)}) {TABLE} WHERE {conditions.sql}) counted"""
@@ -186,8 +190,8 @@ def with_named(search: Search, walked: str, conditions: Conditions) -> str:
     )
 
 
-def newest(rows: int, among: str = "true") -> str:
-    """SQL of the newest files, newest first."""
+def newest(rows: int | str, among: str = "true") -> str:
+    """SQL of the newest files, newest first; `rows` is how many, or SQL of it."""
     return (
         f"SELECT * FROM {TABLE} WHERE state = 'active' AND {among}"
         f" ORDER BY created_at DESC, file_id DESC LIMIT {rows}"
@@ -274,7 +278,7 @@ def page(
     among: str = "true",
     columns: Sequence[str] = (),
     marked: bool = True,
-    probed: str = "SELECT true AS few",
+    probed: str = "SELECT true AS few, 0 AS walk",
     beside: str = "",
 ) -> Statement:
     """A page, and one row more if there are that many.

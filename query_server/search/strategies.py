@@ -20,6 +20,7 @@ from query_server.search.request import Order
 from query_server.search.statements import (
     FEW,
     MATCHED,
+    WALK,
     Keys,
     Search,
     Statement,
@@ -146,7 +147,7 @@ class NewestRanked(Many):
         till, at, file_id = map(conditions.parameter, (position.newest, *position.oldest))
         # As many as were walked, and what was taken back since; the limit keeps the walk.
         walked = newest(
-            2 * statements.WALKED_ROWS,
+            4 * statements.WALKED_ROWS,
             f"created_at <= {till} AND (created_at, file_id) >= ({at}, {file_id})",
         )
         source = with_named(self.search, walked, conditions)
@@ -217,7 +218,7 @@ class FirstPage(Asking):
         search = self.search
         conditions, keys = self._conditions()
         ranked = search.query.order is Order.RELEVANCE
-        walked = newest(statements.WALKED_ROWS)
+        walked = newest(WALK)
         walked = with_named(search, walked, conditions) if ranked else f"({walked}) {TABLE}"
         some = f"{conditions.sql} LIMIT {statements.MATCHES_CAP + 1}"
         matches = f"""

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import asyncpg
 
+from mesh.elements.feed_cursor import FeedCursor
 from mesh.postgres.database import Database
 from storage_server.catalog.epoch import Epoch
+from storage_server.catalog.pending import origin_of
 from storage_server.catalog.rows import FileRow, columns, from_record
 from storage_server.catalog.tables import Tables
 from storage_server.domain.kinds import ChangeKind
+from storage_server.domain.origin import Origin
 
 SNAPSHOT_BATCH = 2000
 TRIM_BATCH = 10_000
@@ -36,7 +39,14 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A feed entry. `row` is the file as it is now; None when it has no row."""
+    """A feed entry.
+
+    Attributes:
+        row: the file as it is now; None when it has no row.
+        revision: that the change made; None when a row was dropped, and in an entry of an earlier
+            version, which also has no origin.
+        origin: whose change it was.
+    """
 
     sequence: int
     change_id: str
@@ -44,6 +54,8 @@ class Change:
     file_id: str
     changed_at: datetime
     row: FileRow | None
+    revision: int | None = None
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +65,24 @@ class Tail:
     epoch: str
     head: int
     changes: Sequence[Change]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What is kept around a sequence, all of one moment.
+
+    Attributes:
+        head: last sequence of the feed.
+        oldest: the first one that is kept; None when none is.
+        change_id: of the entry with that sequence; empty when it is not kept or never was.
+        following: the first one after that sequence; None when there is none.
+    """
+
+    epoch: str
+    head: int
+    oldest: int | None
+    change_id: str
+    following: int | None
 
 
 class Feed:
@@ -107,7 +137,8 @@ class Feed:
         """
         records = await self._database.fetch(
             f"SELECT h.epoch, h.seq AS head, e.sequence AS entry, e.change_id, e.kind,"
-            f" e.file_id AS subject, e.created_at AS changed_at, {columns('f')}"
+            " e.file_id AS subject, e.created_at AS changed_at, e.revision AS change_revision,"
+            f" e.cause, e.actor, e.request_id AS call_request_id, e.reason, {columns('f')}"
             f" FROM {self._tables.feed_head} h LEFT JOIN LATERAL"
             f" (SELECT * FROM {self._tables.feed} WHERE sequence > $1"
             "   ORDER BY sequence LIMIT $2) e ON true"
@@ -119,6 +150,42 @@ class Feed:
             raise self._tables.head_lost()
         changes = [_change(record) for record in records if record["entry"] is not None]
         return Tail(records[0]["epoch"], records[0]["head"], changes)
+
+    async def history(self, after: int, *, limit: int = 1000) -> Tail:
+        """As `tail`, without the files: every `row` is None."""
+        records = await self._database.fetch(
+            "SELECT h.epoch, h.seq AS head, e.sequence AS entry, e.change_id, e.kind,"
+            " e.file_id AS subject, e.created_at AS changed_at, e.revision AS change_revision,"
+            " e.cause, e.actor, e.request_id AS call_request_id, e.reason, NULL AS revision"
+            f" FROM {self._tables.feed_head} h LEFT JOIN LATERAL"
+            f" (SELECT * FROM {self._tables.feed} WHERE sequence > $1"
+            "   ORDER BY sequence LIMIT $2) e ON true ORDER BY e.sequence",
+            after,
+            limit,
+        )
+        if not records:
+            raise self._tables.head_lost()
+        changes = [_change(record) for record in records if record["entry"] is not None]
+        return Tail(records[0]["epoch"], records[0]["head"], changes)
+
+    async def place(self, sequence: int) -> Place:
+        """What is kept, and the entry with that sequence."""
+        record = await self._database.fetchrow(
+            f"SELECT epoch, seq, (SELECT min(sequence) FROM {self._tables.feed}) AS oldest,"
+            f" (SELECT change_id FROM {self._tables.feed} WHERE sequence = $1) AS change_id,"
+            f" (SELECT min(sequence) FROM {self._tables.feed} WHERE sequence > $1) AS following"
+            f" FROM {self._tables.feed_head}",
+            sequence,
+        )
+        if record is None:
+            raise self._tables.head_lost()
+        return Place(
+            record["epoch"],
+            record["seq"],
+            record["oldest"],
+            str(record["change_id"] or ""),
+            record["following"],
+        )
 
     async def oldest(self) -> int | None:
         """Sequence of the oldest entry that is kept, None when there is none."""
@@ -134,15 +201,42 @@ class Feed:
         )
         return None if change_id is None else str(change_id)
 
-    async def trim(self, keep: int) -> int:
-        """Drop all but the last `keep` entries, piece by piece; how many went."""
+    async def trim(self, keep: int, *, audited: FeedCursor, wait: timedelta) -> int:
+        """Drop all but the last `keep` entries, piece by piece; how many went.
+
+        Args:
+            audited: the audit has all up to there, if that is a place of this history. That
+                entry and later ones stay, but for those that are older than `wait`: it goes on
+                from there, and the entry tells that the history is the same.
+        """
         dropped = 0
         while True:
             tag = await self._database.execute(
-                f"DELETE FROM {self._tables.feed} WHERE sequence <= least("
-                f" (SELECT seq FROM {self._tables.feed_head}) - $1,"
-                f" (SELECT min(sequence) FROM {self._tables.feed}) + {TRIM_BATCH - 1})",
+                f"""
+                DELETE FROM {self._tables.feed} WHERE sequence <= (
+                    SELECT least(
+                        h.seq - $1,
+                        (SELECT min(sequence) FROM {self._tables.feed}) + {TRIM_BATCH - 1},
+                        greatest(
+                            CASE WHEN h.epoch = $2 AND EXISTS (
+                                SELECT FROM {self._tables.feed}
+                                WHERE sequence = $3 AND change_id::text = $4
+                            ) THEN $3::bigint ELSE 0 END,
+                            coalesce(
+                                (SELECT sequence FROM {self._tables.feed}
+                                 WHERE created_at >= now() - $5::interval
+                                 ORDER BY sequence LIMIT 1),
+                                h.seq + 1
+                            )
+                        ) - 1
+                    ) FROM {self._tables.feed_head} h
+                )
+                """,
                 keep,
+                audited.epoch,
+                audited.sequence,
+                audited.change_id,
+                wait,
             )
             gone = int(tag.rpartition(" ")[2])
             dropped += gone
@@ -171,9 +265,15 @@ class Feed:
             yield [from_record(record) for record in records]
             after = records[-1]["file_id"]
 
-    async def total_rows(self) -> int:
-        """All rows, tombstones too."""
-        return int(await self._database.fetchval(f"SELECT count(*) FROM {self._tables.files}"))
+    async def total_rows(self, namespaces: Sequence[str] | None = None) -> int:
+        """All rows, tombstones too; only those of `namespaces` unless that is None."""
+        return int(
+            await self._database.fetchval(
+                f"SELECT count(*) FROM {self._tables.files}"
+                " WHERE $1::text[] IS NULL OR namespace = ANY($1)",
+                namespaces,
+            )
+        )
 
     async def rows_lost(self) -> bool:
         """Whether files may lack a row: cleaned, dropped by an operator, or tables just made."""
@@ -194,4 +294,6 @@ def _change(record: asyncpg.Record) -> Change:
         record["subject"],
         record["changed_at"],
         None if record["revision"] is None else from_record(record),
+        record["change_revision"],
+        origin_of(record),
     )

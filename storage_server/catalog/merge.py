@@ -122,8 +122,8 @@ class Merge:
                     SET seq = h.seq + (SELECT count(*) FROM gone)
                     RETURNING h.seq - (SELECT count(*) FROM gone) AS base
                 )
-                INSERT INTO {self._tables.feed} (sequence, kind, file_id)
-                SELECT base + n, 'dropped', file_id FROM numbered, head
+                INSERT INTO {self._tables.feed} (sequence, kind, file_id, cause)
+                SELECT base + n, 'dropped', file_id, 'repair' FROM numbered, head
                 RETURNING file_id
                 """,
                 list(file_ids),
@@ -271,11 +271,12 @@ class Merge:
         ),
         salt AS MATERIALIZED (SELECT gen_random_uuid()::text AS value),
         told AS (
-            INSERT INTO {self._tables.feed} (sequence, change_id, kind, file_id)
+            INSERT INTO {self._tables.feed}
+                (sequence, change_id, kind, file_id, revision, cause)
             SELECT head.base + todo.n, md5(salt.value || todo.n)::uuid,
                    CASE WHEN s.state = 'deleted' THEN 'deleted'
                         WHEN todo.missing THEN 'created' ELSE 'updated' END,
-                   todo.file_id
+                   todo.file_id, s.revision, 'repair'
             FROM salt, head, todo JOIN pg_temp.{self._stage} s USING (file_id)
         ),
         renewed AS (

@@ -6,18 +6,30 @@ expired, and the intent is replayed from the sidecar under the file's lock.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+
+import asyncpg
 
 from mesh.postgres.database import Database
 from storage_server.catalog.tables import Tables
 from storage_server.domain.kinds import ChangeKind
+from storage_server.domain.origin import OF_REPAIR, Cause, Origin
 
 
 @dataclass(frozen=True, slots=True)
 class PendingWrite:
-    """An intent. `path` is that of the sidecar, relative to the element's root."""
+    """An intent.
+
+    Attributes:
+        path: of the sidecar, relative to the element's root.
+        request_id: of the upload, as the sidecar has it.
+        revision: of the sidecar to be written; None in one of an earlier version, which also has
+            no origin.
+        digest: of its fields; None when they are not known yet, which is so of an upload.
+        origin: whose write it is.
+    """
 
     pending_id: int
     file_id: str
@@ -25,6 +37,35 @@ class PendingWrite:
     kind: ChangeKind
     request_id: str
     created_at: datetime
+    revision: int | None = None
+    digest: bytes | None = None
+    origin: Origin | None = None
+
+    def wrote(self, revision: int, digest: bytes) -> bool:
+        """Whether a sidecar with these is the one that was to be written.
+
+        Of an intent of an earlier version it is taken for granted.
+        """
+        if self.revision is None:
+            return True
+        return self.revision == revision and self.digest in (None, digest)
+
+
+def that_wrote(
+    intents: Iterable[PendingWrite], revision: int, digest: bytes
+) -> PendingWrite | None:
+    """The intent whose sidecar was written; None when it is nobody's.
+
+    Of several it is the newest, but one of a repair, which stands for what may be left of an upload
+    and sends nothing, comes last. The statement of `Writes.commit_row` chooses in the same way
+    whose change it tells.
+    """
+    wrote = [one for one in intents if one.wrote(revision, digest)]
+    return max(wrote, key=_likelihood, default=None)
+
+
+def _likelihood(intent: PendingWrite) -> tuple[bool, bool, int]:
+    return intent.origin != OF_REPAIR, intent.revision is not None, intent.pending_id
 
 
 class Pending:
@@ -35,21 +76,40 @@ class Pending:
         self._tables = tables
 
     async def begin_write(
-        self, file_id: str, path: str, kind: ChangeKind, request_id: str = ""
+        self,
+        file_id: str,
+        path: str,
+        kind: ChangeKind,
+        request_id: str = "",
+        *,
+        by: Origin,
+        revision: int,
+        digest: bytes | None = None,
     ) -> int:
         """Commit an intent and answer its id. The caller holds the file's lock.
 
         On Unavailable the intent may exist all the same; replaying it changes nothing.
+
+        Args:
+            by: told to the feed once the row is written, by whomever.
+            revision, digest: see `PendingWrite`.
         """
         async with self._database.connection() as connection:
             return int(
                 await connection.fetchval(
-                    f"INSERT INTO {self._tables.pending} (file_id, path, kind, request_id)"
-                    " VALUES ($1, $2, $3, $4) RETURNING pending_id",
+                    f"INSERT INTO {self._tables.pending} (file_id, path, kind, request_id,"
+                    " revision, digest, cause, actor, call_request_id, reason)"
+                    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING pending_id",
                     file_id,
                     path,
                     kind.value,
                     request_id,
+                    revision,
+                    digest,
+                    by.cause.value,
+                    by.actor,
+                    by.request_id,
+                    by.reason,
                 )
             )
 
@@ -78,7 +138,8 @@ class Pending:
 
     async def _list(self, condition: str, *arguments: str) -> Sequence[PendingWrite]:
         records = await self._database.fetch(
-            "SELECT pending_id, file_id, path, kind, request_id, created_at"
+            "SELECT pending_id, file_id, path, kind, request_id, created_at, revision, digest,"
+            " cause, actor, call_request_id, reason"
             f" FROM {self._tables.pending} WHERE {condition} ORDER BY pending_id",
             *arguments,
         )
@@ -90,6 +151,21 @@ class Pending:
                 ChangeKind(record["kind"]),
                 record["request_id"],
                 record["created_at"],
+                record["revision"],
+                record["digest"],
+                origin_of(record),
             )
             for record in records
         ]
+
+
+def origin_of(record: asyncpg.Record) -> Origin | None:
+    """The origin in a record of an intent or a feed entry; None in one of an earlier version."""
+    if record["cause"] is None:
+        return None
+    return Origin(
+        Cause(record["cause"]),
+        record["actor"] or "",
+        record["call_request_id"] or "",
+        record["reason"] or "",
+    )

@@ -14,6 +14,7 @@ from storage_server.catalog.rows import FileRow
 from storage_server.catalog.uploads import UploadRow
 from storage_server.catalog.writes import Committed, Guarded
 from storage_server.domain.kinds import ChangeKind
+from storage_server.domain.origin import Origin
 from storage_server.domain.sidecar import Sidecar
 from storage_server.store.port import Identity, StagedState
 
@@ -61,7 +62,15 @@ class Intents(Protocol):
     """See `storage_server.catalog.pending.Pending`."""
 
     async def begin_write(
-        self, file_id: str, path: str, kind: ChangeKind, request_id: str = ""
+        self,
+        file_id: str,
+        path: str,
+        kind: ChangeKind,
+        request_id: str = "",
+        *,
+        by: Origin,
+        revision: int,
+        digest: bytes | None = None,
     ) -> int: ...
 
     async def end_pending(self, pending_id: int) -> None: ...
@@ -101,7 +110,12 @@ class UploadRecords(Protocol):
     ) -> Sequence[str]: ...
 
     async def list_page(
-        self, *, created_by: str, before: tuple[datetime, str] | None, limit: int
+        self,
+        *,
+        created_by: str,
+        namespaces: Collection[str] | None,
+        before: tuple[datetime, str] | None,
+        limit: int,
     ) -> tuple[Sequence[UploadRow], int]: ...
 
     async def list_idle(

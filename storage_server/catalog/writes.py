@@ -95,6 +95,10 @@ class Writes:
         (after Unavailable, which leaves open whether it was done) writes the same row and
         counts nothing twice; it takes one more sequence.
 
+        Who made the change, and why, is what the intent says that wrote this sidecar, whoever
+        ends it: writer, replay or refresh. Without such an intent the entry is a repair's, so
+        each change is told as its caller's once.
+
         Args:
             now: becomes cache_updated_at.
             blob_present: False for a tombstone whose blob has gone.
@@ -291,7 +295,14 @@ def _commit_statement(tables: Tables) -> str:
     intents AS (
         DELETE FROM {tables.pending} p USING new
         WHERE p.file_id = new.file_id AND ({direct} OR p.kind = 'created')
-        RETURNING p.kind
+        RETURNING p.*
+    ),
+    written_by AS (
+        SELECT i.pending_id, i.cause, i.actor, i.call_request_id, i.reason FROM intents i, new
+        WHERE i.revision IS NULL
+           OR i.revision = new.revision AND (i.digest IS NULL OR i.digest = new.digest)
+        ORDER BY i.cause IS NOT DISTINCT FROM 'repair', i.revision IS NULL, i.pending_id DESC
+        LIMIT 1
     ),
     old AS (
         SELECT f.size_bytes, f.state FROM {tables.files} f JOIN new USING (file_id)
@@ -322,7 +333,11 @@ def _commit_statement(tables: Tables) -> str:
         SELECT new.*, {row_hash("new")}, head.seq FROM new, head
         ON CONFLICT (file_id) DO UPDATE SET {changes}
     )
-    INSERT INTO {tables.feed} (sequence, kind, file_id)
-    SELECT head.seq, {kind}, new.file_id FROM head, new
+    INSERT INTO {tables.feed}
+        (sequence, kind, file_id, revision, cause, actor, request_id, reason)
+    SELECT head.seq, {kind}, new.file_id, new.revision,
+           CASE WHEN w.pending_id IS NULL THEN 'repair' ELSE w.cause END,
+           w.actor, w.call_request_id, w.reason
+    FROM head, new LEFT JOIN written_by w ON true
     RETURNING sequence, change_id, (SELECT epoch FROM head) AS epoch
     """

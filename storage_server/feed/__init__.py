@@ -1,5 +1,6 @@
 """The change feed as followers read it: snapshot, then tail."""
 
+from storage_server.feed.history import History
 from storage_server.feed.watch import (
     Beat,
     ChangeBatch,
@@ -15,6 +16,7 @@ __all__ = [
     "ChangeBatch",
     "ChangeWatch",
     "FeedEvent",
+    "History",
     "SnapshotBegins",
     "SnapshotEnds",
     "SnapshotFiles",

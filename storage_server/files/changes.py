@@ -21,6 +21,7 @@ from storage_server.catalog.port import FileCatalog
 from storage_server.domain.file_id import is_canonical
 from storage_server.domain.kinds import ChangeKind
 from storage_server.domain.modes import Action
+from storage_server.domain.origin import Origin
 from storage_server.domain.sidecar import FileState, Sidecar, digest
 from storage_server.domain.sidecar_changes import tombstoned, undeleted, updated
 from storage_server.element.state import Element
@@ -28,7 +29,8 @@ from storage_server.files.lookup import not_found
 from storage_server.sidecars.locate import locate, locate_blob
 from storage_server.sidecars.reading import ReadSidecar
 from storage_server.store.port import Store
-from storage_server.writing.protocol import Writing
+from storage_server.writing.protocol import HeldFile, Writing
+from storage_server.writing.replay import Replay
 from storage_server.writing.view import FileView, of_sidecar
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -47,6 +49,7 @@ class _Wanted:
     action: Action | None
     kind: ChangeKind
     change: Change
+    by: Origin
     expected_revision: int | None = None
     expected_digest: str | None = None
 
@@ -62,6 +65,7 @@ class Changes:
     element: Element
     catalog: FileCatalog
     writing: Writing
+    replay: Replay
     unbroken: Unbroken
     keep_trash: bool
 
@@ -71,9 +75,13 @@ class Changes:
         values: Mapping[str, Any],
         caller: Caller,
         *,
+        by: Origin,
         expected_revision: int | None,
     ) -> FileView:
         """Give some fields new values; see `storage_server.domain.sidecar.UPDATABLE`.
+
+        Args:
+            by: whose change it is, for the feed.
 
         Raises:
             NotFound: no such file, or the caller may not read it.
@@ -92,16 +100,31 @@ class Changes:
             return updated(sidecar, others, now)
 
         return await self._run(
-            _Wanted(file_id, caller, Action.UPDATE, ChangeKind.UPDATED, change, expected_revision)
+            _Wanted(
+                file_id,
+                caller,
+                Action.UPDATE,
+                ChangeKind.UPDATED,
+                change,
+                by,
+                expected_revision,
+            )
         )
 
     async def hold(
-        self, file_id: str, legal_hold: bool, caller: Caller, *, expected_digest: str | None = None
+        self,
+        file_id: str,
+        legal_hold: bool,
+        caller: Caller,
+        *,
+        by: Origin,
+        expected_digest: str | None = None,
     ) -> FileView:
         """Set or lift a legal hold, in every mode; one that is so already is answered as it is,
         whatever its digest.
 
         Args:
+            by: as for `update`; its reason is why the file is held, or not any more.
             expected_digest: of the sidecar's fields, as told in changes; empty means that there
                 must be no sidecar, None sets no condition.
 
@@ -119,12 +142,18 @@ class Changes:
 
         return await self._run(
             _Wanted(
-                file_id, caller, None, ChangeKind.UPDATED, change, expected_digest=expected_digest
+                file_id,
+                caller,
+                None,
+                ChangeKind.UPDATED,
+                change,
+                by,
+                expected_digest=expected_digest,
             )
         )
 
     async def delete(
-        self, file_id: str, caller: Caller, *, expected_revision: int | None
+        self, file_id: str, caller: Caller, *, by: Origin, expected_revision: int | None
     ) -> FileView:
         """Write a tombstone; the bytes wait in the trash.
 
@@ -132,12 +161,18 @@ class Changes:
         """
         return await self._run(
             _Wanted(
-                file_id, caller, Action.DELETE, ChangeKind.DELETED, tombstoned, expected_revision
+                file_id,
+                caller,
+                Action.DELETE,
+                ChangeKind.DELETED,
+                tombstoned,
+                by,
+                expected_revision,
             )
         )
 
     async def undelete(
-        self, file_id: str, caller: Caller, *, expected_revision: int | None
+        self, file_id: str, caller: Caller, *, by: Origin, expected_revision: int | None
     ) -> FileView:
         """Take a tombstone back; an active file is answered as it is.
 
@@ -150,6 +185,7 @@ class Changes:
                 Action.DELETE,
                 ChangeKind.UNDELETED,
                 undeleted,
+                by,
                 expected_revision,
             )
         )
@@ -164,7 +200,7 @@ class Changes:
     async def _locked(self, store: Store, wanted: _Wanted) -> FileView:
         kind = wanted.kind
         async with self.writing.hold(wanted.file_id) as held:
-            located = await self._locate(store, wanted.file_id)
+            located = await self._locate(store, held, wanted.file_id)
             sidecar = located.sidecar
             _check_caller(sidecar, wanted.caller, deleted_is_there=kind is ChangeKind.UNDELETED)
             if wanted.action is not None:
@@ -179,16 +215,20 @@ class Changes:
             if changed is sidecar:
                 return await self._as_is(located)
             _check_digest(sidecar, wanted.expected_digest)
-            async with held.begin(store, changed, kind, over=located) as write:
+            begun = held.begin(store, changed, kind, by=wanted.by, over=located)
+            async with begun as write:
                 await write.sidecar(changed)
                 view = await write.row()
             if kind is ChangeKind.DELETED and not self.keep_trash:
                 view = await self._empty_trash(store, view)
             return view
 
-    async def _locate(self, store: Store, file_id: str) -> ReadSidecar:
+    async def _locate(self, store: Store, held: HeldFile, file_id: str) -> ReadSidecar:
         row = await self.catalog.reads.get(file_id)
         located = await locate(store, file_id, row.path if row is not None else "")
+        if row is None or row.pending:
+            # A write that arrives from here on is not overwritten, so none goes untold.
+            await self.replay.before_change(held, file_id)
         if located is None:
             await self.element.prove()
             raise not_found(file_id)

@@ -70,25 +70,36 @@ class Lookup:
         self._refresh = refresh
 
     async def get(
-        self, file_id: str, caller: Caller, *, seconds_left: float | None = None
+        self,
+        file_id: str,
+        caller: Caller,
+        *,
+        seconds_left: float | None = None,
+        show_deleted: bool = False,
+        omit_refresh: bool = False,
     ) -> FileView:
         """One file that `caller` may read.
 
         Args:
             seconds_left: until the caller's deadline, None when it has none.
+            show_deleted: a tombstone as well.
+            omit_refresh: as the cache has it, and nothing is refreshed.
 
         Raises:
             NotFound: no sidecar, a tombstone, or a namespace the caller may not read.
             Unavailable: neither cache nor storage answers.
         """
         file_id = canonical_file_id(file_id)
+        if omit_refresh:
+            cached = await self._as_cached(file_id, seconds_left)
+            return visible(cached, file_id, caller, show_deleted=show_deleted)
         if seconds_left is None or seconds_left > _PATIENT_SECONDS:
             view = await self.find(file_id)
         else:
             view = await self._find_soon(file_id, max(0.05, seconds_left / 3))
         if view is not None and view.sidecar.state is FileState.DELETED:
             view = await self._as_in_store(view, seconds_left)
-        return visible(view, file_id, caller)
+        return visible(view, file_id, caller, show_deleted=show_deleted)
 
     async def find(
         self, file_id: str, *, deadline_seconds: float = DEADLINE_SECONDS
@@ -105,6 +116,21 @@ class Lookup:
         if row is not None and not row.cache_expired(now):
             return of_row(row, now)
         return await self._refresh.refreshed(file_id, row, deadline_seconds=deadline_seconds)
+
+    async def _as_cached(self, file_id: str, seconds_left: float | None) -> FileView | None:
+        """What the row says, however old; what the sidecar says where no row can be had."""
+        if not is_canonical(file_id):
+            return None
+        patient = _PATIENT_SECONDS if seconds_left is None else seconds_left / 2
+        try:
+            self._element.require_tables()
+            async with asyncio.timeout(min(_PATIENT_SECONDS, patient)):
+                row = await self._reads.get(file_id)
+        except (Unavailable, TimeoutError):
+            row = None
+        if row is not None:
+            return of_row(row, datetime.now(UTC))
+        return await self._refresh.from_sidecar(file_id)
 
     async def _as_in_store(self, view: FileView, seconds_left: float | None) -> FileView:
         """A file that the cache calls deleted, as its sidecar says: a store that was restored from
@@ -272,7 +298,9 @@ class Lookup:
             return await self._refresh.refreshed(file_id, row, deadline_seconds=seconds)
 
 
-def visible(view: FileView | None, file_id: str, caller: Caller) -> FileView:
+def visible(
+    view: FileView | None, file_id: str, caller: Caller, *, show_deleted: bool = False
+) -> FileView:
     """`view` if the caller may see it.
 
     Raises:
@@ -280,7 +308,7 @@ def visible(view: FileView | None, file_id: str, caller: Caller) -> FileView:
     """
     if view is None or not caller.may_read(view.sidecar.namespace):
         raise not_found(file_id)
-    if view.sidecar.state is FileState.DELETED:
+    if view.sidecar.state is FileState.DELETED and not show_deleted:
         raise NotFound(f"file {file_id[:64]!r} was deleted", reason="FILE_DELETED")
     return view
 

@@ -22,7 +22,8 @@ from mesh.concurrency.backoff import Backoff
 from mesh.concurrency.bell import Bell
 from mesh.contract import REPORT_INTERVAL_SECONDS
 from mesh.elements.discovery import REPORT_CHANNEL, REPORT_KEY_PREFIX
-from mesh.errors import ArtStoreError, Unavailable
+from mesh.elements.feed_cursor import FeedCursor, decode
+from mesh.errors import ArtStoreError, InvalidArgument, Unavailable
 from mesh.identity.credentials import ServiceToken
 from mesh.redis import translated
 from storage_server.element.state import Element
@@ -59,13 +60,20 @@ class Reports:
         self._redis = redis
         self._admin: StorageElementServiceAsyncStub = StorageElementServiceStub(admin)
         self._account = account
+        self._audited = FeedCursor()
         self._key = REPORT_KEY_PREFIX + element.element_id
         self._other_writer_until = 0.0
         self._told: dict[str, str] = {}
+        # The address of which it was said that it waits to be admitted.
+        self._waiting = ""
         # Of no report yet, so that the first one is news, whatever rang before anybody listened.
         self._last_reason: str | None = None
         self._changes = element.changed.listen()
         self._admin_due = Bell()
+
+    def audited(self) -> FeedCursor:
+        """How far the audit is in the element's feed, as admin said last; empty before that."""
+        return self._audited
 
     async def to_redis(self) -> None:
         """Report every two seconds and on each change, until cancelled."""
@@ -128,13 +136,24 @@ class Reports:
     async def _report(self) -> None:
         request = elements_pb2.ReportStorageElementRequest(report=self._description.report())
         try:
-            await self._admin.ReportStorageElement(
+            answer = await self._admin.ReportStorageElement(
                 request, metadata=self._account.metadata(), timeout=CALL_SECONDS
             )
         except grpc.aio.AioRpcError as exc:
             if exc.code() == grpc.StatusCode.UNAUTHENTICATED:
                 self._account.refused()
             raise from_rpc_error(exc) from exc
+        with suppress(InvalidArgument):
+            self._audited = decode(answer.audited_cursor)
+        waiting = answer.element.awaiting_endpoint
+        if waiting == request.report.endpoint and waiting != self._waiting:
+            _log.warning(
+                "nobody is sent to this address before an ADMIN admits it: artstore element admit"
+                f" {self._element.element_id}",
+                endpoint=waiting,
+                admitted=answer.element.endpoint,
+            )
+        self._waiting = waiting
 
     async def _tolerate(self, whom: str, report: Any) -> bool:
         """Await `report`; a failure is logged once until it works again."""

@@ -9,7 +9,10 @@ from typing import Any
 
 from artstore.v1 import changes_pb2 as pb
 from mesh.elements import feed_cursor
-from storage_server.catalog.feed import Change
+from mesh.errors import PermissionDenied
+from mesh.identity.caller import ALL_NAMESPACES, current_caller
+from mesh.identity.expiry import current_expiry
+from storage_server.catalog.feed import Change, Feed
 from storage_server.catalog.rows import FileRow
 from storage_server.element.state import Element
 from storage_server.feed import (
@@ -17,10 +20,13 @@ from storage_server.feed import (
     ChangeBatch,
     ChangeWatch,
     FeedEvent,
+    History,
     SnapshotBegins,
+    SnapshotEnds,
     SnapshotFiles,
 )
-from storage_server.rpc.messages import CHANGE_KINDS, file_message, timestamp
+from storage_server.feed.reach import Reach
+from storage_server.rpc.messages import CHANGE_CAUSES, CHANGE_KINDS, file_message, timestamp
 from storage_server.writing.view import of_row
 
 # A batch is put into words in pieces, so that other calls have their turn between them.
@@ -30,23 +36,39 @@ TURN = 100
 class FeedStreams:
     """Serves the feed to followers."""
 
-    def __init__(self, element: Element, watch: ChangeWatch) -> None:
+    def __init__(self, element: Element, watch: ChangeWatch, history: History, feed: Feed) -> None:
         self._element = element
         self._watch = watch
+        self._history = history
+        self._feed = feed
 
     async def watch(self, request: pb.WatchChangesRequest, context: Any) -> None:
-        """One follower, until it leaves.
+        """One follower, until it leaves or its token ends; a snapshot is let end first.
 
         Raises:
             InvalidArgument: the cursor is none.
+            PermissionDenied: the history is asked for by a token of some namespaces.
             Unavailable: PostgreSQL does not answer, the tables are not there, or files that
                 lack a row cannot be looked for now.
         """
         cursor = feed_cursor.decode(request.cursor)
         self._element.require_tables()
-        async with aclosing(self._watch.follow(cursor)) as events:
+        if request.changes_only and ALL_NAMESPACES not in current_caller().namespaces_read:
+            raise PermissionDenied(
+                "changes_only needs a token of all namespaces", reason="NAMESPACE"
+            )
+        reach = Reach(current_caller(), self._feed, self._element.reading)
+        expiry = current_expiry.get()
+        source = self._history if request.changes_only else self._watch
+        async with aclosing(source.follow(cursor)) as events:
             async for event in events:
-                await context.write(await to_message(event, self._element.element_id))
+                if expiry is not None and isinstance(event, SnapshotBegins):
+                    expiry.hold_up()
+                told = await reach.of(event)
+                if told is not None:
+                    await context.write(await to_message(told, self._element.element_id))
+                if expiry is not None and isinstance(event, SnapshotEnds):
+                    expiry.go_on()
 
 
 async def to_message(event: FeedEvent, element_id: str) -> pb.WatchChangesResponse:
@@ -100,7 +122,14 @@ def _change(change: Change, epoch: str, element_id: str) -> pb.Change:
         kind=kind,
         file_id=change.file_id,
         changed_at=timestamp(change.changed_at),
+        change_revision=change.revision,
     )
+    origin = change.origin
+    if origin is not None:
+        message.cause = CHANGE_CAUSES[origin.cause]
+        message.actor = origin.actor
+        message.request_id = origin.request_id
+        message.reason = origin.reason
     row = change.row
     # A row that went since was cleaned or purged: the follower asks for the file.
     if row is not None and kind != pb.CHANGE_KIND_DROPPED:

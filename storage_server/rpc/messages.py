@@ -15,6 +15,7 @@ from storage_server.catalog.uploads import UploadRow
 from storage_server.domain.fields import UPDATABLE
 from storage_server.domain.kinds import ChangeKind
 from storage_server.domain.modes import Mode
+from storage_server.domain.origin import Cause
 from storage_server.domain.sidecar import FileState, RetentionPolicy
 from storage_server.files.changes import HOLD_IS_ELSEWHERE
 from storage_server.reporting.description import MODES
@@ -44,6 +45,12 @@ CHANGE_KINDS: Mapping[ChangeKind, changes_pb2.ChangeKind.ValueType] = {
     ChangeKind.DELETED: changes_pb2.CHANGE_KIND_DELETED,
     ChangeKind.UNDELETED: changes_pb2.CHANGE_KIND_UNDELETED,
     ChangeKind.DROPPED: changes_pb2.CHANGE_KIND_DROPPED,
+}
+CHANGE_CAUSES: Mapping[Cause, changes_pb2.ChangeCause.ValueType] = {
+    Cause.CALLER: changes_pb2.CHANGE_CAUSE_CALLER,
+    Cause.REPAIR: changes_pb2.CHANGE_CAUSE_REPAIR,
+    Cause.TRANSFER: changes_pb2.CHANGE_CAUSE_TRANSFER,
+    Cause.COLLECTION: changes_pb2.CHANGE_CAUSE_COLLECTION,
 }
 
 

@@ -12,8 +12,9 @@ import grpc
 from artstore.v1 import changes_pb2, downloads_pb2, storage_pb2, types_pb2, uploads_pb2
 from artstore.v1.storage_pb2_grpc import StorageServiceServicer
 from mesh.contract import CHUNK_BYTES
+from mesh.elements.disclosure import told_to
 from mesh.errors import InvalidArgument, PermissionDenied, Unimplemented
-from mesh.identity.caller import Role, current_caller, current_upload_token
+from mesh.identity.caller import Role, current_caller, current_file_id, current_upload_token
 from storage_server.element.mode_change import ModeChange
 from storage_server.files.element_files import ElementFiles
 from storage_server.reporting.description import Description
@@ -28,6 +29,7 @@ from storage_server.rpc.messages import (
     optional,
     timestamp,
 )
+from storage_server.rpc.origins import of_this_call
 from storage_server.uploads.element_uploads import ElementUploads
 from storage_server.uploads.intake import Repeated
 
@@ -50,10 +52,13 @@ class StorageServicer(StorageServiceServicer):
         first = await upload_streams.first_message(context, "header")
         if not first.HasField("header"):
             raise InvalidArgument("the first message is not the header", field="header")
-        begun = await self.uploads.intake.begin(header_of(first.header), current_caller())
+        begun = await self.uploads.intake.begin(
+            header_of(first.header), current_caller(), by=of_this_call()
+        )
         if isinstance(begun, Repeated):
             view = begun.view
         else:
+            current_file_id.set(begun.file_id)
             view = await upload_streams.receive(begun, context, self.uploads.unbroken)
         return uploads_pb2.UploadResponse(
             file=self.answers.file(view), change_token=self.answers.token(view)
@@ -79,7 +84,7 @@ class StorageServicer(StorageServiceServicer):
         """See the proto."""
         first = await upload_streams.first_message(context, "upload_id")
         upload, writer = await self.uploads.resumable.writer(
-            first.upload_id, current_upload_token(), limits=current_caller().limits
+            first.upload_id, current_upload_token(), current_caller()
         )
         size = await upload_streams.receive_more(
             first, upload, writer, context, self.uploads.unbroken
@@ -91,7 +96,7 @@ class StorageServicer(StorageServiceServicer):
     ) -> uploads_pb2.GetUploadResponse:
         """See the proto."""
         size, view = await self.uploads.resumable.progress(
-            request.upload_id, current_upload_token()
+            request.upload_id, current_upload_token(), current_caller()
         )
         return uploads_pb2.GetUploadResponse(
             committed_size_bytes=size, file=None if view is None else self.answers.file(view)
@@ -108,7 +113,10 @@ class StorageServicer(StorageServiceServicer):
                 raise PermissionDenied("only an ADMIN lists others' uploads", reason="ROLE_DENIED")
             created_by = caller.subject
         rows, token, total = await self.uploads.resumable.list_open(
-            created_by=created_by, page_size=request.page_size, page_token=request.page_token
+            caller,
+            created_by=created_by,
+            page_size=request.page_size,
+            page_token=request.page_token,
         )
         return storage_pb2.ListUploadsResponse(
             uploads=[open_upload(row, self.uploads.resumable.expires_at(row)) for row in rows],
@@ -136,8 +144,10 @@ class StorageServicer(StorageServiceServicer):
         view = await self.uploads.resumable.commit(
             request.upload_id,
             current_upload_token(),
+            current_caller(),
             optional(request, "size_bytes"),
             optional(request, "sha256"),
+            by=of_this_call(),
             deadline=upload_streams.deadline_of(context),
         )
         return uploads_pb2.CommitUploadResponse(
@@ -151,7 +161,8 @@ class StorageServicer(StorageServiceServicer):
         await self.uploads.resumable.abort(
             request.upload_id,
             current_upload_token(),
-            owner=current_caller() if request.as_owner else None,
+            current_caller(),
+            as_owner=request.as_owner,
         )
         return uploads_pb2.AbortUploadResponse()
 
@@ -189,7 +200,11 @@ class StorageServicer(StorageServiceServicer):
     ) -> storage_pb2.StorageServiceGetFileResponse:
         """See the proto."""
         view = await self.files.lookup.get(
-            request.file_id, current_caller(), seconds_left=context.time_remaining()
+            request.file_id,
+            current_caller(),
+            seconds_left=context.time_remaining(),
+            show_deleted=request.show_deleted,
+            omit_refresh=request.omit_refresh,
         )
         return storage_pb2.StorageServiceGetFileResponse(file=self.answers.file(view))
 
@@ -229,6 +244,7 @@ class StorageServicer(StorageServiceServicer):
             request.file_id,
             changes_of(request),
             current_caller(),
+            by=of_this_call(),
             expected_revision=optional(request, "expected_revision"),
         )
         return storage_pb2.UpdateFileResponse(
@@ -242,6 +258,7 @@ class StorageServicer(StorageServiceServicer):
         view = await self.files.changes.delete(
             request.file_id,
             current_caller(),
+            by=of_this_call(),
             expected_revision=optional(request, "expected_revision"),
         )
         return storage_pb2.DeleteFileResponse(
@@ -257,6 +274,7 @@ class StorageServicer(StorageServiceServicer):
         view = await self.files.changes.undelete(
             request.file_id,
             current_caller(),
+            by=of_this_call(),
             expected_revision=optional(request, "expected_revision"),
         )
         return storage_pb2.UndeleteFileResponse(
@@ -268,7 +286,8 @@ class StorageServicer(StorageServiceServicer):
     ) -> storage_pb2.GetElementResponse:
         """See the proto."""
         await self.description.look()
-        return storage_pb2.GetElementResponse(element=self.description.message())
+        element = told_to(current_caller(), self.description.message())
+        return storage_pb2.GetElementResponse(element=element)
 
     async def SetMode(
         self, request: storage_pb2.SetModeRequest, context: Context

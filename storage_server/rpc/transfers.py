@@ -13,6 +13,7 @@ from mesh.errors import Aborted, PermissionDenied
 from mesh.identity.caller import Role, current_caller
 from storage_server.files.changes import Changes
 from storage_server.rpc.answers import Answers
+from storage_server.rpc.origins import of_this_call
 
 SERVICE = "artstore.v1.TransferService"
 DECISIONS_LIVE = timedelta(seconds=60)
@@ -41,6 +42,7 @@ class TransferServicer:
             condition.file_id,
             request.legal_hold,
             caller,
+            by=of_this_call(request.reason),
             expected_digest=condition.digest if condition.HasField("digest") else None,
         )
         _log.info(

@@ -30,7 +30,7 @@ async def locate(store: Store, file_id: str, known_path: str = "") -> ReadSideca
     if can_hold_a_sidecar(known_path):
         read = await _read(store, known_path)
         if isinstance(read, InvalidAttr):
-            raise _damaged(file_id, read)
+            raise _damaged(file_id)
         if read is not None and read.sidecar.file_id == file_id:
             return read
         folders[known_path.rpartition("/")[0]] = None
@@ -77,19 +77,19 @@ async def _in_folder(
     store: Store, file_id: str, folder: str, known_path: str
 ) -> ReadSidecar | None:
     """The sidecar with `file_id` in its name; one that is called as it says comes first."""
-    renamed = invalid = None
+    renamed, invalid = None, False
     for path in sorted(await store.find_sidecars(file_id, folder)):
         if path == known_path:
             continue
         read = await _read(store, path)
         if isinstance(read, InvalidAttr):
-            invalid = invalid or read
+            invalid = True
         elif read is not None:
             if not read.is_renamed:
                 return read
             renamed = renamed or read
-    if renamed is None and invalid is not None:
-        raise _damaged(file_id, invalid)
+    if renamed is None and invalid:
+        raise _damaged(file_id)
     return renamed
 
 
@@ -98,8 +98,9 @@ async def _read(store: Store, path: str) -> ReadSidecar | InvalidAttr | None:
     return None if read is None else validated(path, *read)
 
 
-def _damaged(file_id: str, found: InvalidAttr) -> DataLoss:
-    _log.warning("invalid sidecar", file_id=file_id, reason=str(found))
+def _damaged(file_id: str) -> DataLoss:
+    # What is wrong with it may hold what its user wrote; a check tells an ADMIN.
+    _log.warning("invalid sidecar", file_id=file_id)
     return DataLoss(
         f"the sidecar of {file_id} is damaged and its bytes may be whole: an administrator finds "
         "it and the reason by a check, and mends it or puts it back from a backup",

@@ -19,13 +19,13 @@ async def read_blob(
     found = await threads.run(path, files.open_blob, path)
     if found is None:
         raise DataLoss(
-            f"the bytes of {path} are gone: put them back from a backup, or remove the file",
+            f"{path}: the bytes are gone: put them back from a backup, or remove the file",
             reason="BLOB_MISSING",
         )
     handle, size = found
     end = offset + length if length else size
     if end > size and length:
-        raise DataLoss(f"the bytes of {path} end at {size}, not at {end}", reason="BLOB_SHORT")
+        raise DataLoss(f"{path}: the bytes end at {size}, not at {end}", reason="BLOB_SHORT")
 
     def next_chunk() -> asyncio.Future[bytes]:
         return threads.start(_read, handle, offset, min(chunk_size, end - offset))
@@ -34,7 +34,7 @@ async def read_blob(
     while ahead is not None:
         data = await threads.outcome(ahead, path)
         if not data:
-            raise DataLoss(f"the bytes of {path} end at {offset}", reason="BLOB_SHORT")
+            raise DataLoss(f"{path}: the bytes end at {offset}", reason="BLOB_SHORT")
         offset += len(data)
         ahead = next_chunk() if offset < end else None
         yield data

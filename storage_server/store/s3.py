@@ -203,8 +203,8 @@ class S3Store:
             return False
         if found.size > _MAX_COPY_BYTES:
             raise FailedPrecondition(
-                f"{path} has more than 5 GiB, which S3 does not copy in one call: "
-                f"copy it to {to} with a tool and remove it",
+                f"{path}: it has more than 5 GiB, which S3 does not copy in one call: copy it "
+                f"with a tool, then remove it; the copy is {to}",
                 reason="TOO_LARGE_TO_COPY",
             )
         try:
@@ -217,7 +217,7 @@ class S3Store:
             copy = await self._head(to)
             if copy is None or copy.size != found.size:
                 raise Unavailable(
-                    f"the copy of {path} is not whole: it stays under both names",
+                    f"{path}: its copy is not whole: it stays under both names",
                     reason="STORAGE_DOWN",
                 )
             await self._delete(path)

@@ -33,7 +33,7 @@ async def read_blob(
         except Refused as exc:
             if exc.missing:
                 raise DataLoss(
-                    f"the bytes of {client.name(key)} are gone: put them back from a backup, or "
+                    f"{client.name(key)}: the bytes are gone: put them back from a backup, or "
                     "remove the file",
                     reason="BLOB_MISSING",
                 ) from exc
@@ -51,7 +51,7 @@ async def read_blob(
             break
     if end is not None and offset < end:
         raise DataLoss(
-            f"the bytes of {client.name(key)} end at {offset}, not at {end}", reason="BLOB_SHORT"
+            f"{client.name(key)}: the bytes end at {offset}, not at {end}", reason="BLOB_SHORT"
         )
 
 

@@ -183,7 +183,7 @@ class S3Stage:
         size = await self._made.size(self._offset)
         if size != self._sealed.size_bytes:
             raise DataLoss(
-                f"{self._client.name(self.key)} has {size} bytes instead of"
+                f"{self._client.name(self.key)}: it has {size} bytes instead of"
                 f" {self._sealed.size_bytes}",
                 reason="BLOB_SHORT",
             )

@@ -23,6 +23,7 @@ from mesh.identity.caller import Caller
 from storage_server.catalog.port import FileCatalog
 from storage_server.catalog.uploads import UploadRow
 from storage_server.domain.file_id import new_file_id
+from storage_server.domain.origin import Origin
 from storage_server.element.clock import Clock
 from storage_server.uploads.header import Header, checked, describes, draft, require_new
 from storage_server.uploads.open_uploads import OpenUploads
@@ -83,8 +84,13 @@ class Intake:
         """File ids of the streamed uploads, whether they have a stage yet or not."""
         return frozenset(self._running)
 
-    async def begin(self, header: Header, caller: Caller) -> StreamedUpload | Repeated:
+    async def begin(
+        self, header: Header, caller: Caller, *, by: Origin
+    ) -> StreamedUpload | Repeated:
         """Accept the header of a streamed upload: reserve its room.
+
+        Args:
+            by: whose file it will be, for the feed.
 
         Raises:
             InvalidArgument, PermissionDenied, FailedPrecondition, ResourceExhausted,
@@ -92,7 +98,7 @@ class Intake:
         """
         header = self._checked(header, caller)
         if not header.request_id:
-            return await self._begin_stream(header, caller)
+            return await self._begin_stream(header, caller, by)
         key = (caller.subject, header.request_id)
         async with self._request_locks.hold(key):
             await self._take_over_stream(key, header)
@@ -101,7 +107,7 @@ class Intake:
                 return Repeated(view)
             if upload is not None:
                 await self._end_upload(upload)
-            stream = await self._begin_stream(header, caller)
+            stream = await self._begin_stream(header, caller, by)
             self._by_request[key] = stream
             return stream
 
@@ -210,7 +216,7 @@ class Intake:
             require_present(view)
         return view, upload
 
-    async def _begin_stream(self, header: Header, caller: Caller) -> StreamedUpload:
+    async def _begin_stream(self, header: Header, caller: Caller, by: Origin) -> StreamedUpload:
         parts = self._parts
         parts.element.require_creating()
         require_new(header)
@@ -218,7 +224,9 @@ class Intake:
         await parts.reserving.take(
             sidecar.file_id, header.size_bytes, account=caller.subject, limits=caller.limits
         )
-        stream = StreamedUpload(parts, header, sidecar, limits=caller.limits, on_end=self._ended)
+        stream = StreamedUpload(
+            parts, header, sidecar, limits=caller.limits, by=by, on_end=self._ended
+        )
         self._running[sidecar.file_id] = stream
         return stream
 

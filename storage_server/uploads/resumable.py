@@ -22,6 +22,7 @@ from mesh.errors import (
 from mesh.identity.limits import Limits
 from storage_server.catalog.uploads import UploadRow
 from storage_server.domain.kinds import ChangeKind
+from storage_server.domain.origin import Origin
 from storage_server.domain.sidecar import Sidecar
 from storage_server.store.port import SealedBlob
 from storage_server.uploads.chunks import new_bytes
@@ -177,11 +178,17 @@ class ResumableUpload:
     # --- ending ----------------------------------------------------------------------
 
     async def commit(
-        self, size_bytes: int | None, sha256: str | None, *, deadline: float | None
+        self,
+        size_bytes: int | None,
+        sha256: str | None,
+        *,
+        by: Origin,
+        deadline: float | None,
     ) -> FileView:
         """Make the file. The caller holds `turn` and knows that there is none yet.
 
         Args:
+            by: who commits.
             deadline: see `make_file`.
 
         Raises:
@@ -194,7 +201,7 @@ class ResumableUpload:
         self._check_size(size_bytes)
         before, self.state = self.state, UploadState.FINISHING
         try:
-            view = await self._make_file(sha256, deadline)
+            view = await self._make_file(sha256, by, deadline)
         except BaseException as exc:
             if self.state is UploadState.FINISHING:
                 known = isinstance(exc, ArtStoreError) and not isinstance(exc, SidecarUncertain)
@@ -204,13 +211,14 @@ class ResumableUpload:
         await self.stage.close()
         return view
 
-    async def _make_file(self, sha256: str | None, deadline: float | None) -> FileView:
+    async def _make_file(self, sha256: str | None, by: Origin, deadline: float | None) -> FileView:
         def check(blob: SealedBlob) -> None:
             compare(blob, size_bytes=None, sha256=(sha256, self.header.sha256))
 
         stage = await self.stage.opened()
         # Whatever is left of a failure belongs to the upload, which stays open.
-        async with self._parts.writing.begin(self.sidecar, ChangeKind.CREATED) as write:
+        begun = self._parts.writing.begin(self.sidecar, ChangeKind.CREATED, by=by)
+        async with begun as write:
             try:
                 await make_file(write, stage, self.sidecar, check, deadline=deadline)
             except SidecarUncertain:

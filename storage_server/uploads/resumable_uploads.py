@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from mesh.errors import NotFound, PermissionDenied, Unavailable
-from mesh.identity.caller import Caller, Role
-from mesh.identity.limits import Limits
+from mesh.identity.caller import ALL_NAMESPACES, Caller, Role, current_file_id
 from mesh.paging import AskedPage
 from storage_server.catalog.uploads import UploadRow
 from storage_server.domain.naming import blob_path
+from storage_server.domain.origin import Origin
 from storage_server.domain.sidecar import FileState, Sidecar
 from storage_server.store.port import StagedState
 from storage_server.uploads.header import Header, check_declared, draft
@@ -26,8 +26,6 @@ from storage_server.uploads.resumable import ResumableUpload, UploadWriter
 from storage_server.writing.view import FileView
 
 Find = Callable[[str], Awaitable[FileView | None]]
-
-DEFAULT_LIMITS = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +75,7 @@ class ResumableUploads:
             parts.space.release(upload_id)
             raise
         self._uploads.add(row, header, sidecar)
+        current_file_id.set(file_id)
         return StartedUpload(upload_id, token, row.touched_at + self._idle_for)
 
     async def open_for_file(self, header: Header, sidecar: Sidecar) -> StartedUpload:
@@ -98,24 +97,23 @@ class ResumableUploads:
         return StartedUpload(row.upload_id, token, now + self._idle_for)
 
     async def writer(
-        self, upload_id: str, token: str, *, limits: Limits = DEFAULT_LIMITS
+        self, upload_id: str, token: str, caller: Caller
     ) -> tuple[ResumableUpload, UploadWriter]:
         """Become the writer of an upload.
 
-        Args:
-            limits: of the account whose upload it is.
-
         Raises:
-            NotFound, PermissionDenied: the id or its token.
+            NotFound, PermissionDenied: the id, its token, or who brings it.
             FailedPrecondition: it is committed, or the element left its writing mode.
         """
-        upload = await self._get(upload_id, token)
+        upload = await self._get(upload_id, token, caller)
         await self._uploads.settle(upload)
-        return upload, await upload.take_over(limits)
+        return upload, await upload.take_over(caller.limits)
 
-    async def progress(self, upload_id: str, token: str) -> tuple[int, FileView | None]:
+    async def progress(
+        self, upload_id: str, token: str, caller: Caller
+    ) -> tuple[int, FileView | None]:
         """Bytes on record, and the file once there is one."""
-        upload = await self._get(upload_id, token)
+        upload = await self._get(upload_id, token, caller)
         await self._uploads.settle(upload)
         if not upload.state.is_file:
             size = await self._parts.unbroken.run(upload.committed_size())
@@ -128,39 +126,47 @@ class ResumableUploads:
         self,
         upload_id: str,
         token: str,
+        caller: Caller,
         size_bytes: int | None,
         sha256: str | None,
         *,
+        by: Origin,
         deadline: float | None = None,
     ) -> FileView:
         """Make the file; committed before, it answers that file.
 
         Args:
+            by: who commits.
             deadline: see `make_file`.
 
         Raises:
             OutOfRange, DataLoss: see `ResumableUpload.commit`.
         """
         check_declared(size_bytes, sha256)
-        upload = await self._get(upload_id, token)
-        return await self._parts.unbroken.run(self._commit(upload, size_bytes, sha256, deadline))
+        upload = await self._get(upload_id, token, caller)
+        return await self._parts.unbroken.run(
+            self._commit(upload, size_bytes, sha256, by, deadline)
+        )
 
-    async def abort(self, upload_id: str, token: str, *, owner: Caller | None = None) -> None:
+    async def abort(
+        self, upload_id: str, token: str, caller: Caller, *, as_owner: bool = False
+    ) -> None:
         """End an upload and free its room; a committed file stays, an unknown id is fine.
 
         Args:
-            owner: who opened it or is an ADMIN, and needs no token: ListUploads shows none.
+            as_owner: `caller` opened it or is an ADMIN, and needs no token: ListUploads shows none.
         """
         try:
-            upload = await self._get(upload_id, token, owner)
+            upload = await self._get(upload_id, token, caller, as_owner=as_owner)
         except NotFound:
             return
         await self._parts.unbroken.run(self._uploads.end(upload))
 
     async def list_open(
-        self, *, created_by: str, page_size: int, page_token: str
+        self, caller: Caller, *, created_by: str, page_size: int, page_token: str
     ) -> tuple[Sequence[UploadRow], str, int]:
-        """(a page of open uploads, newest first; the next page's token; how many there are).
+        """(a page of open uploads, newest first; the next page's token; how many there are): those
+        to namespaces that `caller` may read.
 
         Args:
             created_by: only of this account; empty means all.
@@ -172,8 +178,12 @@ class ResumableUploads:
         """
         asked = AskedPage.read(page_size, page_token, ("uploads", created_by), datetime, str)
         before = None if asked.after is None else (asked.after[0], asked.after[1])
+        every = ALL_NAMESPACES in caller.namespaces_read
         rows, total = await self._parts.records.list_page(
-            created_by=created_by, before=before, limit=asked.size + 1
+            created_by=created_by,
+            namespaces=None if every else caller.namespaces_read,
+            before=before,
+            limit=asked.size + 1,
         )
         return *asked.page(rows, _order), total
 
@@ -184,22 +194,27 @@ class ResumableUploads:
     # --- inside ----------------------------------------------------------------------
 
     async def _get(
-        self, upload_id: str, token: str, owner: Caller | None = None
+        self, upload_id: str, token: str, caller: Caller, *, as_owner: bool = False
     ) -> ResumableUpload:
-        """The upload of this id, if its token is right, or there is none and it is the owner's."""
+        """The upload of this id, if its token is right and brought by the account that it was
+        given to, or it is asked for by its owner, as long as that reaches the upload's namespace.
+        """
         if not upload_id.startswith(f"{self._parts.element.element_id}."):
             raise NotFound(f"no upload {upload_id[:80]!r} on this element")
-        if not token and owner is None:
+        if not token and not as_owner:
             raise _no_token()
         upload = await self._uploads.load(upload_id)
         if upload is None:
             raise NotFound(f"no upload {upload_id[:80]!r}; it was aborted, or idle for too long")
-        if not token:
-            if owner is None or not _owns(owner, upload.row):
-                raise _no_token()
-        elif not hmac.compare_digest(_hashed(token), upload.row.token_hash):
-            raise PermissionDenied("the upload's token is wrong", reason="UPLOAD_TOKEN")
+        if not (as_owner and _owns(caller, upload.row)):
+            _require_token(token, caller, upload.row)
+        if not caller.may_write(upload.header.namespace):
+            raise PermissionDenied(
+                f"the token may not write to namespace {upload.header.namespace}",
+                reason="NAMESPACE",
+            )
         upload.active_at = time.monotonic()
+        current_file_id.set(upload.row.file_id)
         return upload
 
     async def _commit(
@@ -207,12 +222,13 @@ class ResumableUploads:
         upload: ResumableUpload,
         size_bytes: int | None,
         sha256: str | None,
+        by: Origin,
         deadline: float | None,
     ) -> FileView:
         await self._uploads.settle(upload)
         async with upload.turn:
             if not upload.state.is_file:
-                stored = await upload.commit(size_bytes, sha256, deadline=deadline)
+                stored = await upload.commit(size_bytes, sha256, by=by, deadline=deadline)
                 await self._uploads.finish(upload)
                 return stored
         return await self._file_of(upload)
@@ -227,6 +243,17 @@ class ResumableUploads:
 
 def _owns(caller: Caller, row: UploadRow) -> bool:
     return caller.role is Role.ADMIN or caller.subject == row.created_by
+
+
+def _require_token(token: str, caller: Caller, row: UploadRow) -> None:
+    if not token:
+        raise _no_token()
+    if not hmac.compare_digest(_hashed(token), row.token_hash):
+        raise PermissionDenied("the upload's token is wrong", reason="UPLOAD_TOKEN")
+    if caller.subject != row.created_by:
+        raise PermissionDenied(
+            "the upload's token was given to another account", reason="UPLOAD_TOKEN"
+        )
 
 
 def _no_token() -> PermissionDenied:

@@ -12,6 +12,7 @@ from mesh.errors import ArtStoreError
 from mesh.identity.limits import Limits
 from storage_server.domain.kinds import ChangeKind
 from storage_server.domain.naming import blob_path
+from storage_server.domain.origin import Origin
 from storage_server.domain.sidecar import Sidecar
 from storage_server.store.port import SealedBlob, Stage
 from storage_server.uploads.chunks import new_bytes
@@ -42,6 +43,7 @@ class StreamedUpload:
         sidecar: Sidecar,
         *,
         limits: Limits,
+        by: Origin,
         on_end: Callable[[StreamedUpload], None],
     ) -> None:
         self.header = header
@@ -52,6 +54,7 @@ class StreamedUpload:
         self._parts = parts
         self._stage: Stage | None = None
         self._limits = limits
+        self._by = by
         self._on_end = on_end
         self._end = asyncio.Event()
         self._writing = False
@@ -166,7 +169,8 @@ class StreamedUpload:
         self, check: Callable[[SealedBlob], None], deadline: float | None
     ) -> FileView:
         stage = await self._opened()
-        async with self._parts.writing.begin(self.sidecar, ChangeKind.CREATED) as write:
+        begun = self._parts.writing.begin(self.sidecar, ChangeKind.CREATED, by=self._by)
+        async with begun as write:
             try:
                 await make_file(write, stage, self.sidecar, check, deadline=deadline)
             except SidecarUncertain:

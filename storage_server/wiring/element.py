@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mesh.calls.admin_link import AdminLink
+from storage_server.feed import History
 from storage_server.files.element_files import ElementFiles
 from storage_server.reporting.description import Description
 from storage_server.reporting.reports import Reports
@@ -82,14 +83,14 @@ def wire_element(
 
 def wire_servicer(wired: WiredElement) -> StorageServicer:
     """StorageService, over all rooms."""
-    element = wired.adapters.element
+    element, feed = wired.adapters.element, wired.adapters.catalog.feed
     return StorageServicer(
         answers=wired.answers,
         description=wired.description,
         mode_change=wired.upkeep.mode_change,
         files=wired.files,
         uploads=wired.uploads,
-        feed=FeedStreams(element, wired.cache.watch),
+        feed=FeedStreams(element, wired.cache.watch, History(feed), feed),
     )
 
 

@@ -65,6 +65,7 @@ def wire_files(
             element,
             catalog,
             writing.protocol,
+            writing.replay,
             writing.unbroken,
             keep_trash=settings.trash_days > 0,
         ),

@@ -8,26 +8,11 @@ from functools import partial
 
 from mesh.calls.admin_link import AdminLink
 from mesh.calls.channels import open_mesh_channel
+from mesh.elements.admitted import Admitted
 from mesh.elements.discovery import AdminReports, RedisReports
-from mesh.identity.credentials import ServiceToken
 from storage_server.peers.peers import Peers
 from storage_server.settings import StorageSettings
 from storage_server.wiring.adapters import Adapters
-
-
-class _OwnToken:
-    """This server's one token, for all elements."""
-
-    def __init__(self, account: ServiceToken) -> None:
-        self._account = account
-
-    async def metadata(self, element_id: str) -> tuple[tuple[str, str], ...]:
-        """See `ElementTokens`."""
-        return self._account.metadata()
-
-    def refused(self, element_id: str) -> None:
-        """See `ElementTokens`."""
-        self._account.refused()
 
 
 @asynccontextmanager
@@ -35,12 +20,14 @@ async def open_peers(
     settings: StorageSettings, adapters: Adapters, admin: AdminLink
 ) -> AsyncIterator[Peers]:
     """The other elements; none is called before it is asked something."""
+    admitted = Admitted()
+    admitted.on_list = lambda ids: admin.element_tokens.keep({*ids} - {settings.element_id})
     peers = Peers(
         settings.element_id,
-        AdminReports(admin.channel, admin.account),
-        RedisReports(adapters.redis),
+        AdminReports(admin.channel, admin.account, admitted),
+        RedisReports(adapters.redis, admitted),
         admin.account,
-        tokens=_OwnToken(admin.account),
+        tokens=admin.element_tokens,
         open_channel=partial(open_mesh_channel, settings=settings),
     )
     try:

@@ -12,9 +12,11 @@ the intent comes before that); after it, an intent whose replay writes the row. 
 got UNAVAILABLE after the sidecar finds the file by repeating the commit or the request_id,
 which replays the intent first (correctness 2 to 4).
 
+Who writes, and why, stands in the intent; the row's statement takes it from there into the feed.
+
 Every write of a sidecar and of its row goes through here, under the file's lock:
 
-    async with writing.begin(draft, ChangeKind.CREATED) as write:
+    async with writing.begin(draft, ChangeKind.CREATED, by=origin) as write:
         ...                                       # the blob, of an upload
         await write.sidecar(completed(draft, blob))
         return await write.row()
@@ -33,6 +35,7 @@ from contextlib import asynccontextmanager, suppress
 from mesh.concurrency.keyed_locks import KeyedLocks
 from mesh.errors import ArtStoreError, Unavailable
 from storage_server.domain.kinds import ChangeKind
+from storage_server.domain.origin import OF_REPAIR, Origin
 from storage_server.domain.sidecar import Sidecar
 from storage_server.element.state import Element
 from storage_server.sidecars.reading import ReadSidecar
@@ -99,19 +102,19 @@ class Writing:
         return self._file_locks.is_held(file_id)
 
     @asynccontextmanager
-    async def begin(self, draft: Sidecar, kind: ChangeKind) -> AsyncIterator[Write]:
+    async def begin(self, draft: Sidecar, kind: ChangeKind, *, by: Origin) -> AsyncIterator[Write]:
         """A write of a new file, from the lock and the intent on; see `HeldFile.begin`."""
         store = self._element.writing()
         async with (
             self.hold(draft.file_id) as held,
-            held.begin(store, draft, kind) as write,
+            held.begin(store, draft, kind, by=by) as write,
         ):
             yield write
 
     async def leave_to_replay(self, draft: Sidecar) -> None:
         """Put on record that a blob without a sidecar may lie where `draft` says."""
         async with self._file_locks.hold(draft.file_id):
-            await self._recording.intend(draft, ChangeKind.CREATED)
+            await self._recording.intend(draft, ChangeKind.CREATED, OF_REPAIR)
 
 
 class HeldFile:
@@ -122,18 +125,25 @@ class HeldFile:
 
     @asynccontextmanager
     async def begin(
-        self, store: Store, draft: Sidecar, kind: ChangeKind, *, over: ReadSidecar | None = None
+        self,
+        store: Store,
+        draft: Sidecar,
+        kind: ChangeKind,
+        *,
+        by: Origin,
+        over: ReadSidecar | None = None,
     ) -> AsyncIterator[Write]:
         """A write, from its intent on. What it leaves behind is decided here alone.
 
         Args:
             draft: what is to be written; of an upload still without size and digests.
+            by: whose write it is, for the feed.
             over: the sidecar that is replaced, as just read; None for a new one.
 
         Raises:
             Unavailable: the intent is not certain, and nothing was begun.
         """
-        intent = await self._recording.intend(draft, kind)
+        intent = await self._recording.intend(draft, kind, by)
         write = Write(self._recording, store, kind, over)
         error: BaseException | None = None
         try:
@@ -158,7 +168,8 @@ class HeldFile:
         # What cannot be recorded of this is left to the replay as well.
         with suppress(ArtStoreError):
             if fate is Fate.RENEWED:
-                await self._recording.intend(draft, kind)
+                # Nobody's: it sent no sidecar, and one that comes is of an earlier write.
+                await self._recording.intend(draft, kind, OF_REPAIR)
             if fate is not Fate.STAYS:
                 await self._recording.end_intent(intent)
 

@@ -14,7 +14,8 @@ from storage_server.catalog.writes import Guarded
 from storage_server.domain.kinds import ChangeKind
 from storage_server.domain.modes import Mode
 from storage_server.domain.naming import sidecar_path
-from storage_server.domain.sidecar import Sidecar, encode
+from storage_server.domain.origin import Origin
+from storage_server.domain.sidecar import Sidecar, digest, encode
 from storage_server.element.state import Element
 from storage_server.element.writer import WriterLock
 from storage_server.store.port import Identity, Store
@@ -52,11 +53,18 @@ class Recording:
         """Hours that a row written now counts as fresh."""
         return self._ttl_hours(self._element.mode)
 
-    async def intend(self, sidecar: Sidecar, kind: ChangeKind) -> int:
+    async def intend(self, sidecar: Sidecar, kind: ChangeKind, by: Origin) -> int:
         """Commit the intent to write `sidecar`; answers its id."""
-        path = sidecar_path(sidecar.storage_path, sidecar.storage_filename)
+        # What an upload will write is not known before its bytes are.
+        uploaded = kind is ChangeKind.CREATED
         return await self._catalog.pending.begin_write(
-            sidecar.file_id, path, kind, sidecar.request_id
+            sidecar.file_id,
+            sidecar_path(sidecar.storage_path, sidecar.storage_filename),
+            kind,
+            sidecar.request_id,
+            by=by,
+            revision=sidecar.revision,
+            digest=None if uploaded else digest(sidecar),
         )
 
     async def end_intent(self, pending_id: int) -> None:

@@ -7,14 +7,15 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from mesh.errors import ArtStoreError, DataLoss
-from storage_server.catalog.pending import PendingWrite
+from storage_server.catalog.pending import PendingWrite, that_wrote
 from storage_server.catalog.port import FileCatalog
 from storage_server.domain.kinds import ChangeKind
-from storage_server.domain.sidecar import FileState, Sidecar, digest
+from storage_server.domain.sidecar import FileState, Sidecar
 from storage_server.element.state import Element
 from storage_server.sidecars.locate import locate, locate_blob
+from storage_server.sidecars.reading import ReadSidecar
 from storage_server.store.port import SIDECAR_SUFFIX, Store
-from storage_server.writing.protocol import Writing
+from storage_server.writing.protocol import HeldFile, Writing
 
 INTERVAL_SECONDS = 10.0
 # How long a sidecar that was sent may still arrive after its sender gave up.
@@ -58,30 +59,42 @@ class Replay:
             await self._replay(write)
         return not writes or not await self._catalog.pending.of_file(file_id)
 
+    async def before_change(self, held: HeldFile, file_id: str) -> None:
+        """Replay what is pending for a file that is about to be changed.
+
+        The row of the change ends all intents, and would leave a write that was made untold.
+        """
+        for write in await self._catalog.pending.of_file(file_id):
+            await self._replay_held(held, write)
+
     async def _replay(self, write: PendingWrite) -> None:
         async with self._writing.hold(write.file_id) as held:
-            if not await self._catalog.pending.of_file(write.file_id):
-                return
-            store = self._element.writing()
-            try:
-                found = await locate(store, write.file_id, write.path)
-            except DataLoss as exc:
-                _log.warning("invalid sidecar not replayed", path=write.path, reason=str(exc))
-                await self._catalog.pending.end_pending(write.pending_id)
-                return
-            if found is None:
-                await self._element.prove()
-                await self._without_sidecar(store, write)
-                return
-            sidecar = found.sidecar
-            if self._may_still_land(store, write) and not await self._has_landed(write, sidecar):
-                return
-            await held.row(
-                found,
-                _kind(write.kind, sidecar),
-                blob_present=await _has_blob(store, sidecar),
-            )
-            _log.info("write replayed", file_id=write.file_id, kind=write.kind)
+            await self._replay_held(held, write)
+
+    async def _replay_held(self, held: HeldFile, write: PendingWrite) -> None:
+        intents = await self._catalog.pending.of_file(write.file_id)
+        if not intents:
+            return
+        store = self._element.writing()
+        try:
+            found = await locate(store, write.file_id, write.path)
+        except DataLoss as exc:
+            _log.warning("invalid sidecar not replayed", file_id=write.file_id, reason=exc.message)
+            await self._catalog.pending.end_pending(write.pending_id)
+            return
+        if found is None:
+            await self._element.prove()
+            await self._without_sidecar(store, write)
+            return
+        landed = [one for one in intents if await self._has_landed(one, found)]
+        if not landed and any(self._may_still_land(store, one) for one in intents):
+            return
+        sidecar = found.sidecar
+        made = that_wrote(intents, sidecar.revision, found.digest) or write
+        await held.row(
+            found, _kind(made.kind, sidecar), blob_present=await _has_blob(store, sidecar)
+        )
+        _log.info("write replayed", file_id=write.file_id, kind=made.kind)
 
     async def _without_sidecar(self, store: Store, write: PendingWrite) -> None:
         """The write did not happen: end its intent, and leave no blob that nobody can reach."""
@@ -98,12 +111,17 @@ class Replay:
                 await store.discard_stage(write.file_id, blob)
         await self._catalog.pending.end_pending(write.pending_id)
 
-    async def _has_landed(self, write: PendingWrite, sidecar: Sidecar) -> bool:
-        """Whether the sidecar is the one that was written: it is not what the row still says."""
+    async def _has_landed(self, write: PendingWrite, found: ReadSidecar) -> bool:
+        """Whether the sidecar is the one that was written.
+
+        An intent of an earlier version doesn't say: then it is not what the row still says.
+        """
         if write.kind is ChangeKind.CREATED:
             return True
+        if write.revision is not None:
+            return write.wrote(found.sidecar.revision, found.digest)
         row = await self._catalog.reads.get(write.file_id)
-        return row is not None and row.digest != digest(sidecar)
+        return row is not None and row.digest != found.digest
 
     def _may_still_land(self, store: Store, write: PendingWrite) -> bool:
         """A sidecar sent lately, by this process or to a store that outlives its senders."""

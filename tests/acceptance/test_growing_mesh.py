@@ -21,15 +21,24 @@ from typing import Any
 
 import asyncpg
 import grpc
+import jwt
 import pytest
 
-from artstore.v1 import downloads_pb2, query_pb2, registry_pb2
-from artstore_client import Client, NotFound, SyncClient, Unavailable, UploadedFile
+from artstore.v1 import (
+    downloads_pb2,
+    elements_pb2,
+    elements_pb2_grpc,
+    query_pb2,
+    registry_pb2,
+)
+from artstore_client import ArtStoreError, Client, NotFound, SyncClient, Unavailable, UploadedFile
 from artstore_client.cli.app import run
 from mesh.postgres.urls import with_database
 from tests.acceptance.readme import README, at_this_mesh
+from tests.support.call_recorder import CallRecorder, recording_calls
 from tests.support.mesh import REPOSITORY, MeshProcess, running_mesh
 from tests.support.outside import Outside, error_info
+from tests.support.running_admin import report
 from tests.support.services import clean_environment
 from tests.support.waiting import wait_until
 
@@ -68,7 +77,7 @@ class Added:
     def start(self, port: int) -> None:
         """Only the last of these commands, as after a stop, at another port."""
         mesh, _, rest = readme_block().partition("umask")
-        again = at_this_mesh(mesh + rest[rest.index("ARTSTORE_ELEMENT_ID") :], self.mesh)
+        again = at_this_mesh(mesh + rest[rest.index("(set -a") :], self.mesh)
         self._paste(again.replace(f"PORT={PORT} ", f"PORT={port + self.mesh.port_offset} "))
 
     def _paste(self, script: str) -> None:
@@ -186,8 +195,12 @@ def downloaded(grown: Grown, file_id: str) -> bytes:
 
 
 def from_query(grown: Grown, file_id: str) -> Any:
+    return from_query_as(grown.outside, file_id)
+
+
+def from_query_as(caller: Outside, file_id: str) -> Any:
     request = query_pb2.QueryServiceGetFileRequest(file_id=file_id)
-    return grown.outside.query.GetFile(request, **grown.outside.auth).file
+    return caller.query.GetFile(request, **caller.auth).file
 
 
 def from_registry(grown: Grown, file_id: str) -> Any:
@@ -409,6 +422,56 @@ def test_stopped_and_its_row_deleted_it_is_no_part_of_the_mesh(grown: Grown, art
         return missing.value.code() is grpc.StatusCode.NOT_FOUND  # type: ignore[attr-defined]
 
     wait_until(query_does_without, 20.0, "query does without se-04")
+
+
+def test_what_servers_send_to_an_element_is_of_no_use_elsewhere(grown: Grown) -> None:
+    """An element that was admitted, and that somebody else has got hold of since."""
+    made = grown.old.admission.add("se-05", priority=0)
+    with (
+        recording_calls() as recorder,
+        Outside(grown.mesh.file, made.client_id, made.client_secret) as own,
+    ):
+        stub = elements_pb2_grpc.StorageElementServiceStub(own.channel("admin"))
+        told = report("se-05", endpoint=recorder.endpoint)
+        request = elements_pb2.ReportStorageElementRequest(report=told)
+
+        def all_have_called() -> bool:
+            stub.ReportStorageElement(request, **own.auth)
+            with suppress(ArtStoreError):
+                grown.old.upload(b"x", name="x")
+            return {sent["sub"] for sent in _tokens(recorder)} == {
+                "admin-server",
+                "ingest-server",
+                "query-server",
+            }
+
+        wait_until(all_have_called, 30.0, "all servers have called se-05")
+    for token in _tokens(recorder):
+        assert (token["aud"], token["role"]) == ("artstore/se-05", "SERVICE")
+    for raw in _bearers(recorder):
+        with Outside(grown.mesh.file, _token=raw) as thief:
+            for use in (
+                lambda caller: caller.list("se-01"),
+                lambda caller: caller.list("se-03"),
+                lambda caller: caller.upload(b"x", "x"),
+                lambda caller: from_query_as(caller, grown.on_first.file_id),
+                lambda caller: caller.hold(grown.on_first.file_id),
+            ):
+                with pytest.raises(grpc.RpcError) as refused:
+                    use(thief)
+                assert error_info(refused.value).reason == "TOKEN_AUDIENCE"
+
+
+def _bearers(recorder: CallRecorder) -> set[str]:
+    """The tokens that it was sent; health is asked without."""
+    sent = {call.get("authorization", "") for call in recorder.calls}
+    return {header.removeprefix("Bearer ") for header in sent if header}
+
+
+def _tokens(recorder: CallRecorder) -> list[dict[str, Any]]:
+    """What stands in them."""
+    unverified = {"verify_signature": False}
+    return [jwt.decode(raw, options=unverified) for raw in _bearers(recorder)]
 
 
 async def _execute(url: str, statement: str) -> None:

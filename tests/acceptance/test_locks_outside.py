@@ -36,7 +36,7 @@ def outside(slow_mesh: MeshProcess) -> Iterator[Outside]:
 @pytest.fixture(scope="module")
 def auditor(outside: Outside) -> Iterator[Outside]:
     """A caller of role AUDITOR."""
-    with outside.account(accounts_pb2.ROLE_AUDITOR) as caller:
+    with outside.account(accounts_pb2.ROLE_AUDITOR, "*") as caller:
         yield caller
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,11 +17,17 @@ from tests.support.mesh import REPOSITORY, MeshProcess
 from tests.support.services import clean_environment
 
 SECONDS_PER_BLOCK = 60
+PEOPLE = "## More than one person\n"
 
 
 def shell_blocks(text: str) -> list[str]:
     """Return the blocks that are marked as shell, in order."""
     return re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def section(title: str) -> str:
+    """The part of the README under that title."""
+    return README.read_text().partition(title)[2].partition("\n## ")[0]
 
 
 def hint_lines(output: str) -> list[str]:
@@ -58,7 +66,7 @@ def run(script: str, folder: Path) -> str:
 
 
 def test_commands_of_the_readme_work(mesh_local: MeshProcess, folder: Path) -> None:
-    blocks = shell_blocks(README.read_text())
+    blocks = shell_blocks(README.read_text().replace(section(PEOPLE), ""))
     assert len(blocks) == 5
     # One shell for all blocks, since a later one uses what an earlier one set.
     printed = run(at_this_mesh("\n".join(blocks), mesh_local), folder)
@@ -72,6 +80,41 @@ def test_commands_of_the_readme_work(mesh_local: MeshProcess, folder: Path) -> N
     assert "architecture.md" in printed.partition("20 of 20")[2]
     found = (folder / "found.txt").read_bytes()
     assert found in {Path(path).read_bytes() for _, path in put}
+
+
+def test_a_colleague_reads_one_namespace_and_no_other(
+    mesh_local: MeshProcess, folder: Path
+) -> None:
+    made, used, changed, _ = shell_blocks(section(PEOPLE))
+    run(".venv/bin/artstore put README.md", folder)
+    printed = run(made, folder)
+    secret = json.loads((folder / "anna.json").read_text())["client_secret"]
+    assert secret not in printed
+    assert re.search(r"^anna +readonly +docs +", printed, re.MULTILINE)
+    listed, _, found = run(used.replace("\n", "\necho ---\n", 1), folder).partition("---")
+    names = {line.split()[-1] for line in listed.splitlines()[2:]}
+    assert names == {"operations.md"}
+    assert "operations.md" in found
+    as_anna = "ARTSTORE_MESH=anna.json .venv/bin/artstore"
+    for refused in ("put README.md", "put --namespace docs README.md", "account list"):
+        run(f"{as_anna} {refused} || [ $? = 4 ]", folder)
+    assert "anna  removed" in run(changed, folder)
+    assert json.loads((folder / "anna.json").read_text())["client_secret"] != secret
+    run(f"{as_anna} ls || [ $? = 4 ]", folder)
+    # Every server takes tokens of the new key at once.
+    run(".venv/bin/artstore keys rotate && .venv/bin/artstore selftest", folder)
+
+
+def test_who_deleted_a_file_is_one_command(mesh_local: MeshProcess, folder: Path) -> None:
+    audited = shell_blocks(section(PEOPLE))[-1]
+    stored = run(".venv/bin/artstore put README.md", folder).split()[0]
+    run(f".venv/bin/artstore rm {stored}", folder)
+    deadline = time.monotonic() + 20
+    while "file.deleted" not in (printed := run(f"ID={stored}\n{audited}", folder)):
+        assert time.monotonic() < deadline, printed
+    assert re.search(rf" admin +file.deleted +{stored} +done", printed), printed
+    assert "none altered, missing or added" in printed
+    assert stored in (folder / "audit.jsonl").read_text()
 
 
 def test_lines_printed_at_start_work(mesh_local: MeshProcess, folder: Path) -> None:

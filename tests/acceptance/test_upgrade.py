@@ -278,6 +278,25 @@ def test_accounts_keep_their_secrets_and_suspensions(upgraded: Upgraded) -> None
     assert upgraded.mesh.file.client_secret == first["client_secret"]
 
 
+async def test_elements_are_admitted_as_they_were_and_keep_their_accounts(
+    upgraded: Upgraded,
+) -> None:
+    rows = await upgraded.sql(
+        "SELECT element.*, account.client_id FROM storage_elements AS element"
+        " LEFT JOIN service_accounts AS account USING (storage_element_id)",
+        "artstore_admin",
+    )
+    assert {row["storage_element_id"]: row["client_id"] for row in rows} == {
+        name: f"storage-{name}" for name in ELEMENTS
+    }
+    for row in rows:
+        assert (row["awaiting_store_id"], row["awaiting_endpoint"]) == ("", "")
+        text = upgraded.old.data_dir / f"storage_element_{row['storage_element_id'][-2:]}"
+        assert json.loads((text / "element.json").read_bytes())["store_id"] == row["store_id"]
+    listed = upgraded.client.admission.registered()
+    assert {one.storage_element_id for one in listed if one.healthy} == set(ELEMENTS)
+
+
 async def test_a_token_of_a_replaced_key_is_still_taken(upgraded: Upgraded) -> None:
     keys = await upgraded.sql("SELECT kid, private_key FROM signing_keys", "artstore_admin")
     token = upgraded.old.old_token({key["kid"]: key["private_key"] for key in keys})

@@ -314,8 +314,31 @@ async def _everything_is_whole(
             assert file.revision >= known.revision
             assert sidecars[file_id]["description"] == file.description
             assert sidecars[file_id]["revision"] == file.revision
+    await _each_change_is_told_once(mesh, listed, traffic.files.keys() - earlier)
     await _bytes_are_whole(caller, listed)
     await _no_leftovers(mesh, caller)
+
+
+async def _each_change_is_told_once(
+    mesh: MeshProcess, listed: dict[str, types_pb2.File], ours: Set[str]
+) -> None:
+    """Every revision of a file was told once as its caller's, by the server that made it or one
+    that was started after it.
+    """
+    connection = await asyncpg.connect(mesh.file.database_url)
+    try:
+        told = await connection.fetch(
+            "SELECT file_id, array_agg(revision ORDER BY revision) AS revisions,"
+            " bool_and(actor <> '' AND request_id <> '') AS named"
+            " FROM public.storage_elem_01_feed WHERE cause = 'caller' GROUP BY file_id"
+        )
+    finally:
+        await connection.close()
+    found = {one["file_id"]: one for one in told}
+    for file_id in ours:
+        revisions = found[file_id]["revisions"]
+        last = listed[file_id].revision if file_id in listed else len(revisions)
+        assert (revisions, found[file_id]["named"]) == ([*range(1, last + 1)], True)
 
 
 async def _bytes_are_whole(caller: Caller, listed: dict[str, types_pb2.File]) -> None:

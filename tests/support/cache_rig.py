@@ -20,7 +20,7 @@ from storage_server.catalog.rows import FileRow
 from storage_server.domain import naming
 from storage_server.domain.file_id import new_file_id, time_of
 from storage_server.domain.kinds import ChangeKind
-from storage_server.domain.sidecar import Sidecar, decode, encode
+from storage_server.domain.sidecar import Sidecar, decode, digest, encode
 from storage_server.domain.sidecar_changes import tombstoned, updated
 from storage_server.locks import ElementLocks
 from storage_server.settings import StorageSettings
@@ -36,6 +36,7 @@ from storage_server.wiring.cache import wire_cache
 from storage_server.wiring.files import WiredWriting, wire_writing
 from storage_server.wiring.upkeep import wire_opening
 from tests.support.backdoor import Backdoor
+from tests.support.origins import BY_ALICE
 
 ELEMENT_ID = "se-01"
 TTL_HOURS = 24
@@ -107,7 +108,9 @@ class CacheRig:
         sidecar = a_sidecar(content, **fields)
         path = path_of(sidecar)
         async with self.process.writing.file_locks.hold(sidecar.file_id):
-            await self.catalog.pending.begin_write(sidecar.file_id, path, ChangeKind.CREATED)
+            await self.catalog.pending.begin_write(
+                sidecar.file_id, path, ChangeKind.CREATED, by=BY_ALICE, revision=1
+            )
             await self.place_blob(sidecar, content)
             found = await self.store.write_sidecar(path, encode(sidecar), expected=None)
             await self._commit(sidecar, found, ChangeKind.CREATED)
@@ -141,7 +144,14 @@ class CacheRig:
             found = await self.store.read_sidecar(path)
             assert found is not None
             changed: Sidecar = change(decode(found[0]))
-            await self.catalog.pending.begin_write(sidecar.file_id, path, kind)
+            await self.catalog.pending.begin_write(
+                sidecar.file_id,
+                path,
+                kind,
+                by=BY_ALICE,
+                revision=changed.revision,
+                digest=digest(changed),
+            )
             written = await self.store.write_sidecar(path, encode(changed), expected=found[1])
             await self._commit(changed, written, kind)
         return changed

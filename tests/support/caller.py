@@ -333,7 +333,9 @@ class UploadCall:
 
     async def answer(self) -> Any:
         """End the stream and wait for the answer."""
-        with contextlib.suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):
+        # Whatever ended the call meanwhile is its answer; gRPC also says that it sent no end.
+        ended = asyncio.InvalidStateError, grpc.aio.AioRpcError, grpc.aio.InternalError
+        with contextlib.suppress(*ended):
             await self._call.done_writing()
         return await self._call
 

@@ -76,10 +76,10 @@ class Following:
         self.refusals = 0
         self.token = node.token(role="SERVICE")
 
-        async def metadata() -> Any:
+        async def metadata(element_id: str) -> Any:
             return (("authorization", f"Bearer {self.token}"),)
 
-        def refused() -> None:
+        def refused(element_id: str) -> None:
             self.refusals += 1
             self.token = node.token(role="SERVICE")
 

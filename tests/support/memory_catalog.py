@@ -12,14 +12,17 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+import orjson
+
 from mesh.errors import Aborted, Unavailable
 from storage_server.catalog.feed import Change, Head
 from storage_server.catalog.fences import Fence, in_force
-from storage_server.catalog.pending import PendingWrite
+from storage_server.catalog.pending import PendingWrite, that_wrote
 from storage_server.catalog.rows import FileRow
 from storage_server.catalog.uploads import UploadRow
 from storage_server.catalog.writes import MAX_COUNTER, Committed, Guarded
 from storage_server.domain.kinds import ChangeKind
+from storage_server.domain.origin import OF_REPAIR, Origin
 from storage_server.domain.sidecar import FileState, Sidecar, digest
 from storage_server.store.port import Identity, StagedState
 from tests.support.calls import Calls
@@ -30,12 +33,12 @@ class MemoryTables:
     """What outlives a process: everything on record, for tests to look at and to change.
 
     Attributes:
-        feed: (sequence, change id, kind, file id, when), oldest first.
+        feed: oldest first; their `row` is looked up when they are read.
         intents: by pending id.
     """
 
     files: dict[str, FileRow] = field(default_factory=dict)
-    feed: list[tuple[int, str, ChangeKind, str, datetime]] = field(default_factory=list)
+    feed: list[Change] = field(default_factory=list)
     intents: dict[int, PendingWrite] = field(default_factory=dict)
     uploads: dict[str, UploadRow] = field(default_factory=dict)
     epoch: str = field(default_factory=lambda: str(uuid.uuid4()))
@@ -138,7 +141,8 @@ class MemoryWrites:
                 if (old and old.sequence) != guarded.sequence:
                     raise preempted()
             ended = self._end_intents(tables, sidecar.file_id, direct=guarded is None)
-            self._count(tables, old, sidecar, kind, uploaded=old is None and ended)
+            created = any(one.kind is ChangeKind.CREATED for one in ended)
+            self._count(tables, old, sidecar, kind, uploaded=old is None and created)
             tables.sequence += 1
             tables.files[sidecar.file_id] = FileRow(
                 sidecar=sidecar,
@@ -150,8 +154,18 @@ class MemoryWrites:
                 blob_present=blob_present,
             )
             change_id = str(uuid.uuid4())
+            made = that_wrote(ended, sidecar.revision, digest(sidecar))
             tables.feed.append(
-                (tables.sequence, change_id, kind, sidecar.file_id, datetime.now(UTC))
+                Change(
+                    tables.sequence,
+                    change_id,
+                    kind,
+                    sidecar.file_id,
+                    datetime.now(UTC),
+                    row=None,
+                    revision=sidecar.revision,
+                    origin=OF_REPAIR if made is None else made.origin,
+                )
             )
             return Committed(tables.epoch, tables.sequence, change_id)
 
@@ -186,8 +200,10 @@ class MemoryWrites:
             tables.used_bytes = max(0, tables.used_bytes - row.sidecar.size_bytes)
             return True
 
-    def _end_intents(self, tables: MemoryTables, file_id: str, *, direct: bool) -> bool:
-        """End those that the write ends; whether that of an upload was among them."""
+    def _end_intents(
+        self, tables: MemoryTables, file_id: str, *, direct: bool
+    ) -> Sequence[PendingWrite]:
+        """End those that the write ends, and answer them."""
         ended = [
             one
             for one in tables.intents.values()
@@ -195,7 +211,7 @@ class MemoryWrites:
         ]
         for one in ended:
             del tables.intents[one.pending_id]
-        return any(one.kind is ChangeKind.CREATED for one in ended)
+        return ended
 
     def _count(
         self,
@@ -226,12 +242,20 @@ class MemoryPending:
         self._catalog = catalog
 
     async def begin_write(
-        self, file_id: str, path: str, kind: ChangeKind, request_id: str = ""
+        self,
+        file_id: str,
+        path: str,
+        kind: ChangeKind,
+        request_id: str = "",
+        *,
+        by: Origin,
+        revision: int,
+        digest: bytes | None = None,
     ) -> int:
         async with self._catalog.statement("pending.begin_write") as tables:
             number = next(tables.pending_ids)
             tables.intents[number] = PendingWrite(
-                number, file_id, path, kind, request_id, datetime.now(UTC)
+                number, file_id, path, kind, request_id, datetime.now(UTC), revision, digest, by
             )
             return number
 
@@ -332,9 +356,19 @@ class MemoryUploads:
             return [one.upload_id for one in due]
 
     async def list_page(
-        self, *, created_by: str, before: tuple[datetime, str] | None, limit: int
+        self,
+        *,
+        created_by: str,
+        namespaces: Collection[str] | None,
+        before: tuple[datetime, str] | None,
+        limit: int,
     ) -> tuple[Sequence[UploadRow], int]:
-        found = [one for one in await self.list_open() if created_by in ("", one.created_by)]
+        found = [
+            one
+            for one in await self.list_open()
+            if created_by in ("", one.created_by)
+            and (namespaces is None or orjson.loads(one.header)["namespace"] in namespaces)
+        ]
         page = [one for one in reversed(found) if before is None or _age(one) < before]
         return page[:limit], len(found)
 
@@ -361,12 +395,12 @@ class MemoryFeed:
 
     async def read(self, after: int, *, limit: int = 1000) -> Sequence[Change]:
         async with self._catalog.statement("feed.read") as tables:
-            entries = [one for one in tables.feed if one[0] > after][:limit]
-            return [Change(*one, row=tables.files.get(one[3])) for one in entries]
+            entries = [one for one in tables.feed if one.sequence > after][:limit]
+            return [replace(one, row=tables.files.get(one.file_id)) for one in entries]
 
     async def change_id_at(self, sequence: int) -> str | None:
         async with self._catalog.statement("feed.change_id_at") as tables:
-            return next((one[1] for one in tables.feed if one[0] == sequence), None)
+            return next((one.change_id for one in tables.feed if one.sequence == sequence), None)
 
 
 class MemoryFences:

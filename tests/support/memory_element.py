@@ -40,6 +40,7 @@ from storage_server.writing.view import FileView
 from tests.support.calls import Called, Calls
 from tests.support.memory_catalog import MemoryCatalog, MemoryTables
 from tests.support.memory_store import Memory, MemoryStore
+from tests.support.origins import BY_ALICE
 
 ELEMENT_ID = "se-01"
 TTL_HOURS = 24
@@ -154,13 +155,13 @@ class MemoryElement:
 
     async def begin(self, **header: Any) -> StreamedUpload:
         """An upload in one stream that has just begun."""
-        begun = await self.intake.begin(a_header(**header), ALICE)
+        begun = await self.intake.begin(a_header(**header), ALICE, by=BY_ALICE)
         assert isinstance(begun, StreamedUpload)
         return begun
 
     async def upload(self, data: bytes = b"hello", **header: Any) -> FileView:
         """A file, uploaded in one stream or by an earlier call."""
-        begun = await self.intake.begin(a_header(**header), ALICE)
+        begun = await self.intake.begin(a_header(**header), ALICE, by=BY_ALICE)
         if isinstance(begun, Repeated):
             return begun.view
         await begun.write(0, data, None)

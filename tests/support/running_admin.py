@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import grpc
 import pytest
 
@@ -23,6 +24,7 @@ from artstore.v1 import (
     tokens_pb2_grpc,
     types_pb2,
 )
+from mesh.postgres.urls import with_database
 from mesh.server.server import MeshServer
 
 SECRET = "a secret of the bootstrap file"
@@ -35,8 +37,15 @@ ADMIN = {
 }
 SERVICE = {"client_id": "storage-se-01", "client_secret": SECRET, "role": "SERVICE"}
 USER = {"client_id": "alice", "client_secret": SECRET, "role": "USER"}
-AUDITOR = {"client_id": "auditor", "client_secret": SECRET, "role": "AUDITOR"}
+AUDITOR = {
+    "client_id": "auditor",
+    "client_secret": SECRET,
+    "role": "AUDITOR",
+    "read_namespaces": ["*"],
+}
 EVERYBODY: Sequence[dict[str, Any]] = (ADMIN, SERVICE, USER, AUDITOR)
+# Each reports for the element that it is named after, as SERVICE does.
+OTHER_ELEMENTS = [{**SERVICE, "client_id": f"storage-se-0{number}"} for number in (2, 3, 4)]
 
 Metadata = tuple[tuple[str, str], ...]
 
@@ -134,6 +143,17 @@ async def running_admin(
                 yield RunningAdmin(server, channel)
         finally:
             await server.stop(drain_seconds=0.5)
+
+
+@asynccontextmanager
+async def admin_database(database_url: str) -> AsyncIterator[asyncpg.Connection[Any]]:
+    """A connection to the database that admin made beside this one."""
+    name = database_url.rpartition("/")[2] + "_admin"
+    connection = await asyncpg.connect(with_database(database_url, name))
+    try:
+        yield connection
+    finally:
+        await connection.close()
 
 
 def report(storage_element_id: str = "se-01", **changes: Any) -> elements_pb2.StorageElementReport:

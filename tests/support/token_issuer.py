@@ -75,7 +75,13 @@ class TokenIssuer(tokens_pb2_grpc.TokenServiceServicer):
             await refuse(context, self.refusal)
         token = f"bearer-{self.issued}"
         if self.signer is not None:
-            token = self.signer.token(sub=request.client_id, role="SERVICE", ns_write=["*"])
+            token = self.signer.token(
+                sub=request.client_id,
+                role="SERVICE",
+                ns_read=["*"],
+                ns_write=["*"],
+                aud=request.audience or AUDIENCE,
+            )
         return tokens_pb2.IssueTokenResponse(
             access_token=token, token_type="Bearer", expires_in_seconds=self.lives_seconds
         )

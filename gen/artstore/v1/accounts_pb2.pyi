@@ -71,6 +71,9 @@ class ServiceAccount(_message.Message):
     SUSPENDED_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
     ROTATED_AT_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    OLD_SECRET_ENDS_AT_FIELD_NUMBER: _builtins.int
+    CREATED_BY_FIELD_NUMBER: _builtins.int
     client_id: _builtins.str
     """Name it logs in with."""
     role: Global___Role.ValueType
@@ -79,6 +82,8 @@ class ServiceAccount(_message.Message):
     """Free text."""
     suspended: _builtins.bool
     """It gets no tokens."""
+    created_by: _builtins.str
+    """Who made it; `bootstrap` if admin did, at its start. Set by the server."""
     @_builtins.property
     def namespaces(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Namespaces it may read and write; `*` means all, none means `default`."""
@@ -95,6 +100,16 @@ class ServiceAccount(_message.Message):
     def rotated_at(self) -> _timestamp_pb2.Timestamp:
         """When its secret was last changed."""
 
+    @_builtins.property
+    def limits(self) -> Global___AccountLimits:
+        """Limits that it was given; those that are unset are the defaults."""
+
+    @_builtins.property
+    def old_secret_ends_at(self) -> _timestamp_pb2.Timestamp:
+        """Until when the secret before the last rotation is good, or was; unset if it ended with it. Set
+        by the server.
+        """
+
     def __init__(
         self,
         *,
@@ -106,14 +121,62 @@ class ServiceAccount(_message.Message):
         suspended: _builtins.bool = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
         rotated_at: _timestamp_pb2.Timestamp | None = ...,
+        limits: Global___AccountLimits | None = ...,
+        old_secret_ends_at: _timestamp_pb2.Timestamp | None = ...,
+        created_by: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "rotated_at", b"rotated_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "limits", b"limits", "old_secret_ends_at", b"old_secret_ends_at", "rotated_at", b"rotated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "created_at", b"created_at", "description", b"description", "namespaces", b"namespaces", "read_namespaces", b"read_namespaces", "role", b"role", "rotated_at", b"rotated_at", "suspended", b"suspended"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "created_at", b"created_at", "created_by", b"created_by", "description", b"description", "limits", b"limits", "namespaces", b"namespaces", "old_secret_ends_at", b"old_secret_ends_at", "read_namespaces", b"read_namespaces", "role", b"role", "rotated_at", b"rotated_at", "suspended", b"suspended"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ServiceAccount: _TypeAlias = ServiceAccount  # noqa: Y015
+
+@_typing.final
+class AccountLimits(_message.Message):
+    """How much of the mesh one account may take at a time; unset means the default. To give more than
+    the default takes namespaces `*`, or to have it: room and servers are everybody's.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPEN_UPLOADS_FIELD_NUMBER: _builtins.int
+    RESERVED_PERCENT_FIELD_NUMBER: _builtins.int
+    CALLS_FIELD_NUMBER: _builtins.int
+    open_uploads: _builtins.int
+    """Uploads that are open, 0 to 1,000,000; 1,000 by default."""
+    reserved_percent: _builtins.int
+    """Room reserved for its uploads and not sent yet, in per cents of the mesh's, 0 to 100; 10 by
+    default. One upload of any size is allowed whatever this says.
+    """
+    calls: _builtins.int
+    """Calls under way on one server, 1 to 100,000; 800 by default."""
+    def __init__(
+        self,
+        *,
+        open_uploads: _builtins.int | None = ...,
+        reserved_percent: _builtins.int | None = ...,
+        calls: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_calls", b"_calls", "_open_uploads", b"_open_uploads", "_reserved_percent", b"_reserved_percent", "calls", b"calls", "open_uploads", b"open_uploads", "reserved_percent", b"reserved_percent"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_calls", b"_calls", "_open_uploads", b"_open_uploads", "_reserved_percent", b"_reserved_percent", "calls", b"calls", "open_uploads", b"open_uploads", "reserved_percent", b"reserved_percent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__calls: _TypeAlias = _typing.Literal["calls"]  # noqa: Y015
+    _WhichOneofArgType__calls: _TypeAlias = _typing.Literal["_calls", b"_calls"]  # noqa: Y015
+    _WhichOneofReturnType__open_uploads: _TypeAlias = _typing.Literal["open_uploads"]  # noqa: Y015
+    _WhichOneofArgType__open_uploads: _TypeAlias = _typing.Literal["_open_uploads", b"_open_uploads"]  # noqa: Y015
+    _WhichOneofReturnType__reserved_percent: _TypeAlias = _typing.Literal["reserved_percent"]  # noqa: Y015
+    _WhichOneofArgType__reserved_percent: _TypeAlias = _typing.Literal["_reserved_percent", b"_reserved_percent"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__calls) -> _WhichOneofReturnType__calls | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__open_uploads) -> _WhichOneofReturnType__open_uploads | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reserved_percent) -> _WhichOneofReturnType__reserved_percent | None: ...
+
+Global___AccountLimits: _TypeAlias = AccountLimits  # noqa: Y015
 
 @_typing.final
 class CreateServiceAccountRequest(_message.Message):
@@ -126,6 +189,7 @@ class CreateServiceAccountRequest(_message.Message):
     NAMESPACES_FIELD_NUMBER: _builtins.int
     READ_NAMESPACES_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
     client_id: _builtins.str
     """3 to 64 of a-z, 0-9, `-`, `_`, `.`; made by the server if empty."""
     role: Global___Role.ValueType
@@ -140,6 +204,10 @@ class CreateServiceAccountRequest(_message.Message):
     def read_namespaces(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Namespaces it may read besides."""
 
+    @_builtins.property
+    def limits(self) -> Global___AccountLimits:
+        """Limits of its own; none means the defaults."""
+
     def __init__(
         self,
         *,
@@ -148,10 +216,11 @@ class CreateServiceAccountRequest(_message.Message):
         namespaces: _abc.Iterable[_builtins.str] | None = ...,
         read_namespaces: _abc.Iterable[_builtins.str] | None = ...,
         description: _builtins.str = ...,
+        limits: Global___AccountLimits | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "description", b"description", "namespaces", b"namespaces", "read_namespaces", b"read_namespaces", "role", b"role"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "description", b"description", "limits", b"limits", "namespaces", b"namespaces", "read_namespaces", b"read_namespaces", "role", b"role"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -306,8 +375,9 @@ class UpdateServiceAccountRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Of role, namespaces, read_namespaces, description; empty means every one of them that is set
-        in `account`. Others are INVALID_ARGUMENT.
+        """Of role, namespaces, read_namespaces, description, limits, limits.open_uploads,
+        limits.reserved_percent, limits.calls; empty means every one of them that is set in `account`.
+        A limit that is named and unset is the default again. Others are INVALID_ARGUMENT.
         """
 
     def __init__(
@@ -399,7 +469,7 @@ class RotateServiceAccountRequest(_message.Message):
     client_id: _builtins.str
     """The account."""
     overlap_seconds: _builtins.int
-    """Seconds that the old secret goes on, at most 30 days; 0 by default."""
+    """Seconds that the old secret goes on, at most 30 days; 0, the default, ends it and all tokens."""
     def __init__(
         self,
         *,

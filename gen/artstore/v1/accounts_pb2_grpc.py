@@ -27,6 +27,15 @@ if _version_not_supported:
 
 class ServiceAccountServiceStub:
     """Accounts. Roles: ADMIN; get and list also AUDITOR.
+
+    An ADMIN who may log in is always left, and one of all namespaces: what would leave none is
+    FAILED_PRECONDITION, reason LAST_ADMIN.
+
+    An account gives only what it has: an ADMIN makes, changes and removes accounts whose namespaces
+    lie within its own; servers' accounts concern all namespaces and take `*`. Beyond that:
+    PERMISSION_DENIED, reason NAMESPACE. Who was suspended or deleted a moment ago changes nothing any
+    more: UNAUTHENTICATED, reason ACCOUNT_SUSPENDED. Whoever may look sees every account, and so who
+    else reaches his namespace.
     """
 
     def __init__(self, channel):
@@ -79,6 +88,15 @@ class ServiceAccountServiceStub:
 
 class ServiceAccountServiceServicer:
     """Accounts. Roles: ADMIN; get and list also AUDITOR.
+
+    An ADMIN who may log in is always left, and one of all namespaces: what would leave none is
+    FAILED_PRECONDITION, reason LAST_ADMIN.
+
+    An account gives only what it has: an ADMIN makes, changes and removes accounts whose namespaces
+    lie within its own; servers' accounts concern all namespaces and take `*`. Beyond that:
+    PERMISSION_DENIED, reason NAMESPACE. Who was suspended or deleted a moment ago changes nothing any
+    more: UNAUTHENTICATED, reason ACCOUNT_SUSPENDED. Whoever may look sees every account, and so who
+    else reaches his namespace.
     """
 
     def CreateServiceAccount(self, request, context):
@@ -103,7 +121,9 @@ class ServiceAccountServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateServiceAccount(self, request, context):
-        """Changes an account's role, namespaces or description; its next token has them.
+        """Changes an account's role, namespaces, description or limits; its next token has them. When the
+        change takes something away, tokens of before are refused within 30 s; its holder gets a new
+        one.
 
         NOT_FOUND; INVALID_ARGUMENT unknown field or role; FAILED_PRECONDITION, reason LAST_ADMIN,
         when no ADMIN would be left.
@@ -113,25 +133,28 @@ class ServiceAccountServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteServiceAccount(self, request, context):
-        """Removes an account for good; tokens it has are refused within 30 s (in this version they live
-        out). NOT_FOUND when there is none; FAILED_PRECONDITION, reason LAST_ADMIN, when no ADMIN would be
-        left.
+        """Removes an account for good; tokens it has are refused within 30 s, and stay refused when
+        another account of that name is made. One that admin's bootstrap file names is made again at
+        admin's next start, unless it is taken out there.
+
+        NOT_FOUND when there is none; FAILED_PRECONDITION, reason LAST_ADMIN, when no ADMIN would be left.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RotateServiceAccount(self, request, context):
-        """Makes a new secret and shows it, once; the old one goes on for overlap_seconds. NOT_FOUND when
-        there is no such account.
+        """Makes a new secret and shows it, once. With overlap_seconds the old one goes on for that long,
+        and tokens that were issued live out. Without, the old one may be in wrong hands: it ends at once,
+        and all tokens of before are refused within 30 s. A secret that still went on from an earlier rotation ends in either case. NOT_FOUND when there is no such
+        account.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SuspendServiceAccount(self, request, context):
-        """Gives no new tokens to an account; those it has are refused within 30 s (in this version they
-        live out). Idempotent. NOT_FOUND when there is none; FAILED_PRECONDITION, reason LAST_ADMIN, when
+        """Gives no new tokens to an account; those it has are refused within 30 s. Idempotent. NOT_FOUND when there is none; FAILED_PRECONDITION, reason LAST_ADMIN, when
         no ADMIN would be left.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -139,7 +162,8 @@ class ServiceAccountServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ResumeServiceAccount(self, request, context):
-        """Lifts a suspension. Idempotent. NOT_FOUND when there is no such account.
+        """Lifts a suspension; tokens of before that still live are good again, unless the secret was
+        rotated meanwhile. Idempotent. NOT_FOUND when there is no such account.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -198,6 +222,15 @@ def add_ServiceAccountServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class ServiceAccountService:
     """Accounts. Roles: ADMIN; get and list also AUDITOR.
+
+    An ADMIN who may log in is always left, and one of all namespaces: what would leave none is
+    FAILED_PRECONDITION, reason LAST_ADMIN.
+
+    An account gives only what it has: an ADMIN makes, changes and removes accounts whose namespaces
+    lie within its own; servers' accounts concern all namespaces and take `*`. Beyond that:
+    PERMISSION_DENIED, reason NAMESPACE. Who was suspended or deleted a moment ago changes nothing any
+    more: UNAUTHENTICATED, reason ACCOUNT_SUSPENDED. Whoever may look sees every account, and so who
+    else reaches his namespace.
     """
 
     @staticmethod

@@ -27,7 +27,17 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ServiceAccountServiceStub:
-    """Accounts. Roles: ADMIN; get and list also AUDITOR."""
+    """Accounts. Roles: ADMIN; get and list also AUDITOR.
+
+    An ADMIN who may log in is always left, and one of all namespaces: what would leave none is
+    FAILED_PRECONDITION, reason LAST_ADMIN.
+
+    An account gives only what it has: an ADMIN makes, changes and removes accounts whose namespaces
+    lie within its own; servers' accounts concern all namespaces and take `*`. Beyond that:
+    PERMISSION_DENIED, reason NAMESPACE. Who was suspended or deleted a moment ago changes nothing any
+    more: UNAUTHENTICATED, reason ACCOUNT_SUSPENDED. Whoever may look sees every account, and so who
+    else reaches his namespace.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -40,31 +50,48 @@ class ServiceAccountServiceStub:
     ListServiceAccounts: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ListServiceAccountsRequest, _accounts_pb2.ListServiceAccountsResponse]
     """Lists accounts, without secrets. Idempotent."""
     UpdateServiceAccount: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.UpdateServiceAccountRequest, _accounts_pb2.UpdateServiceAccountResponse]
-    """Changes an account's role, namespaces or description; its next token has them.
+    """Changes an account's role, namespaces, description or limits; its next token has them. When the
+    change takes something away, tokens of before are refused within 30 s; its holder gets a new
+    one.
 
     NOT_FOUND; INVALID_ARGUMENT unknown field or role; FAILED_PRECONDITION, reason LAST_ADMIN,
     when no ADMIN would be left.
     """
     DeleteServiceAccount: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.DeleteServiceAccountRequest, _accounts_pb2.DeleteServiceAccountResponse]
-    """Removes an account for good; tokens it has are refused within 30 s (in this version they live
-    out). NOT_FOUND when there is none; FAILED_PRECONDITION, reason LAST_ADMIN, when no ADMIN would be
-    left.
+    """Removes an account for good; tokens it has are refused within 30 s, and stay refused when
+    another account of that name is made. One that admin's bootstrap file names is made again at
+    admin's next start, unless it is taken out there.
+
+    NOT_FOUND when there is none; FAILED_PRECONDITION, reason LAST_ADMIN, when no ADMIN would be left.
     """
     RotateServiceAccount: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.RotateServiceAccountRequest, _accounts_pb2.RotateServiceAccountResponse]
-    """Makes a new secret and shows it, once; the old one goes on for overlap_seconds. NOT_FOUND when
-    there is no such account.
+    """Makes a new secret and shows it, once. With overlap_seconds the old one goes on for that long,
+    and tokens that were issued live out. Without, the old one may be in wrong hands: it ends at once,
+    and all tokens of before are refused within 30 s. A secret that still went on from an earlier rotation ends in either case. NOT_FOUND when there is no such
+    account.
     """
     SuspendServiceAccount: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.SuspendServiceAccountRequest, _accounts_pb2.SuspendServiceAccountResponse]
-    """Gives no new tokens to an account; those it has are refused within 30 s (in this version they
-    live out). Idempotent. NOT_FOUND when there is none; FAILED_PRECONDITION, reason LAST_ADMIN, when
+    """Gives no new tokens to an account; those it has are refused within 30 s. Idempotent. NOT_FOUND when there is none; FAILED_PRECONDITION, reason LAST_ADMIN, when
     no ADMIN would be left.
     """
     ResumeServiceAccount: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ResumeServiceAccountRequest, _accounts_pb2.ResumeServiceAccountResponse]
-    """Lifts a suspension. Idempotent. NOT_FOUND when there is no such account."""
+    """Lifts a suspension; tokens of before that still live are good again, unless the secret was
+    rotated meanwhile. Idempotent. NOT_FOUND when there is no such account.
+    """
 
 @_typing.type_check_only
 class ServiceAccountServiceAsyncStub(ServiceAccountServiceStub):
-    """Accounts. Roles: ADMIN; get and list also AUDITOR."""
+    """Accounts. Roles: ADMIN; get and list also AUDITOR.
+
+    An ADMIN who may log in is always left, and one of all namespaces: what would leave none is
+    FAILED_PRECONDITION, reason LAST_ADMIN.
+
+    An account gives only what it has: an ADMIN makes, changes and removes accounts whose namespaces
+    lie within its own; servers' accounts concern all namespaces and take `*`. Beyond that:
+    PERMISSION_DENIED, reason NAMESPACE. Who was suspended or deleted a moment ago changes nothing any
+    more: UNAUTHENTICATED, reason ACCOUNT_SUSPENDED. Whoever may look sees every account, and so who
+    else reaches his namespace.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateServiceAccount: _aio.UnaryUnaryMultiCallable[_accounts_pb2.CreateServiceAccountRequest, _accounts_pb2.CreateServiceAccountResponse]  # type: ignore[assignment]
@@ -74,30 +101,47 @@ class ServiceAccountServiceAsyncStub(ServiceAccountServiceStub):
     ListServiceAccounts: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ListServiceAccountsRequest, _accounts_pb2.ListServiceAccountsResponse]  # type: ignore[assignment]
     """Lists accounts, without secrets. Idempotent."""
     UpdateServiceAccount: _aio.UnaryUnaryMultiCallable[_accounts_pb2.UpdateServiceAccountRequest, _accounts_pb2.UpdateServiceAccountResponse]  # type: ignore[assignment]
-    """Changes an account's role, namespaces or description; its next token has them.
+    """Changes an account's role, namespaces, description or limits; its next token has them. When the
+    change takes something away, tokens of before are refused within 30 s; its holder gets a new
+    one.
 
     NOT_FOUND; INVALID_ARGUMENT unknown field or role; FAILED_PRECONDITION, reason LAST_ADMIN,
     when no ADMIN would be left.
     """
     DeleteServiceAccount: _aio.UnaryUnaryMultiCallable[_accounts_pb2.DeleteServiceAccountRequest, _accounts_pb2.DeleteServiceAccountResponse]  # type: ignore[assignment]
-    """Removes an account for good; tokens it has are refused within 30 s (in this version they live
-    out). NOT_FOUND when there is none; FAILED_PRECONDITION, reason LAST_ADMIN, when no ADMIN would be
-    left.
+    """Removes an account for good; tokens it has are refused within 30 s, and stay refused when
+    another account of that name is made. One that admin's bootstrap file names is made again at
+    admin's next start, unless it is taken out there.
+
+    NOT_FOUND when there is none; FAILED_PRECONDITION, reason LAST_ADMIN, when no ADMIN would be left.
     """
     RotateServiceAccount: _aio.UnaryUnaryMultiCallable[_accounts_pb2.RotateServiceAccountRequest, _accounts_pb2.RotateServiceAccountResponse]  # type: ignore[assignment]
-    """Makes a new secret and shows it, once; the old one goes on for overlap_seconds. NOT_FOUND when
-    there is no such account.
+    """Makes a new secret and shows it, once. With overlap_seconds the old one goes on for that long,
+    and tokens that were issued live out. Without, the old one may be in wrong hands: it ends at once,
+    and all tokens of before are refused within 30 s. A secret that still went on from an earlier rotation ends in either case. NOT_FOUND when there is no such
+    account.
     """
     SuspendServiceAccount: _aio.UnaryUnaryMultiCallable[_accounts_pb2.SuspendServiceAccountRequest, _accounts_pb2.SuspendServiceAccountResponse]  # type: ignore[assignment]
-    """Gives no new tokens to an account; those it has are refused within 30 s (in this version they
-    live out). Idempotent. NOT_FOUND when there is none; FAILED_PRECONDITION, reason LAST_ADMIN, when
+    """Gives no new tokens to an account; those it has are refused within 30 s. Idempotent. NOT_FOUND when there is none; FAILED_PRECONDITION, reason LAST_ADMIN, when
     no ADMIN would be left.
     """
     ResumeServiceAccount: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ResumeServiceAccountRequest, _accounts_pb2.ResumeServiceAccountResponse]  # type: ignore[assignment]
-    """Lifts a suspension. Idempotent. NOT_FOUND when there is no such account."""
+    """Lifts a suspension; tokens of before that still live are good again, unless the secret was
+    rotated meanwhile. Idempotent. NOT_FOUND when there is no such account.
+    """
 
 class ServiceAccountServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Accounts. Roles: ADMIN; get and list also AUDITOR."""
+    """Accounts. Roles: ADMIN; get and list also AUDITOR.
+
+    An ADMIN who may log in is always left, and one of all namespaces: what would leave none is
+    FAILED_PRECONDITION, reason LAST_ADMIN.
+
+    An account gives only what it has: an ADMIN makes, changes and removes accounts whose namespaces
+    lie within its own; servers' accounts concern all namespaces and take `*`. Beyond that:
+    PERMISSION_DENIED, reason NAMESPACE. Who was suspended or deleted a moment ago changes nothing any
+    more: UNAUTHENTICATED, reason ACCOUNT_SUSPENDED. Whoever may look sees every account, and so who
+    else reaches his namespace.
+    """
 
     @_abc_1.abstractmethod
     def CreateServiceAccount(
@@ -129,7 +173,9 @@ class ServiceAccountServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _accounts_pb2.UpdateServiceAccountRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_accounts_pb2.UpdateServiceAccountResponse, _abc.Awaitable[_accounts_pb2.UpdateServiceAccountResponse]]:
-        """Changes an account's role, namespaces or description; its next token has them.
+        """Changes an account's role, namespaces, description or limits; its next token has them. When the
+        change takes something away, tokens of before are refused within 30 s; its holder gets a new
+        one.
 
         NOT_FOUND; INVALID_ARGUMENT unknown field or role; FAILED_PRECONDITION, reason LAST_ADMIN,
         when no ADMIN would be left.
@@ -141,9 +187,11 @@ class ServiceAccountServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _accounts_pb2.DeleteServiceAccountRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_accounts_pb2.DeleteServiceAccountResponse, _abc.Awaitable[_accounts_pb2.DeleteServiceAccountResponse]]:
-        """Removes an account for good; tokens it has are refused within 30 s (in this version they live
-        out). NOT_FOUND when there is none; FAILED_PRECONDITION, reason LAST_ADMIN, when no ADMIN would be
-        left.
+        """Removes an account for good; tokens it has are refused within 30 s, and stay refused when
+        another account of that name is made. One that admin's bootstrap file names is made again at
+        admin's next start, unless it is taken out there.
+
+        NOT_FOUND when there is none; FAILED_PRECONDITION, reason LAST_ADMIN, when no ADMIN would be left.
         """
 
     @_abc_1.abstractmethod
@@ -152,8 +200,10 @@ class ServiceAccountServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _accounts_pb2.RotateServiceAccountRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_accounts_pb2.RotateServiceAccountResponse, _abc.Awaitable[_accounts_pb2.RotateServiceAccountResponse]]:
-        """Makes a new secret and shows it, once; the old one goes on for overlap_seconds. NOT_FOUND when
-        there is no such account.
+        """Makes a new secret and shows it, once. With overlap_seconds the old one goes on for that long,
+        and tokens that were issued live out. Without, the old one may be in wrong hands: it ends at once,
+        and all tokens of before are refused within 30 s. A secret that still went on from an earlier rotation ends in either case. NOT_FOUND when there is no such
+        account.
         """
 
     @_abc_1.abstractmethod
@@ -162,8 +212,7 @@ class ServiceAccountServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _accounts_pb2.SuspendServiceAccountRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_accounts_pb2.SuspendServiceAccountResponse, _abc.Awaitable[_accounts_pb2.SuspendServiceAccountResponse]]:
-        """Gives no new tokens to an account; those it has are refused within 30 s (in this version they
-        live out). Idempotent. NOT_FOUND when there is none; FAILED_PRECONDITION, reason LAST_ADMIN, when
+        """Gives no new tokens to an account; those it has are refused within 30 s. Idempotent. NOT_FOUND when there is none; FAILED_PRECONDITION, reason LAST_ADMIN, when
         no ADMIN would be left.
         """
 
@@ -173,6 +222,8 @@ class ServiceAccountServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _accounts_pb2.ResumeServiceAccountRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_accounts_pb2.ResumeServiceAccountResponse, _abc.Awaitable[_accounts_pb2.ResumeServiceAccountResponse]]:
-        """Lifts a suspension. Idempotent. NOT_FOUND when there is no such account."""
+        """Lifts a suspension; tokens of before that still live are good again, unless the secret was
+        rotated meanwhile. Idempotent. NOT_FOUND when there is no such account.
+        """
 
 def add_ServiceAccountServiceServicer_to_server(servicer: ServiceAccountServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

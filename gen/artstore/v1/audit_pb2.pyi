@@ -90,7 +90,7 @@ class AuditEvent(_message.Message):
     actor: _builtins.str
     """Account that did it; empty when it is not known."""
     action: _builtins.str
-    """The RPC, or the event of a feed: `feed.hole`."""
+    """The RPC, as `SuspendServiceAccount`; or the event of a feed, as `file.deleted` or `feed.hole`."""
     resource: _builtins.str
     """Id of what it was done to: a file, an account, an element; never a name or text of a file."""
     outcome: Global___AuditOutcome.ValueType
@@ -111,7 +111,11 @@ class AuditEvent(_message.Message):
 
     @_builtins.property
     def details(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """More, as key-value pairs, without secrets."""
+        """More, as key-value pairs, without secrets. Of a change: `revision` that it made, `position` in the
+        feed, `cause` if that was not a caller. Of a hole: `reason` (FIRST_SEEN, TABLES_LOST, TRIMMED,
+        RESTORED), `lost` if the number is known, and where the feed broke and goes on. Of refusals:
+        `count`, `server`.
+        """
 
     def __init__(
         self,
@@ -280,7 +284,7 @@ class VerifyAuditEventsResponse(_message.Message):
     verified_count: _builtins.int
     """Events walked."""
     first_broken_sequence: _builtins.int
-    """First event that does not fit; unset when the chain is whole."""
+    """First event that does not fit, or is missing; unset when the chain is whole."""
     def __init__(
         self,
         *,
@@ -369,7 +373,7 @@ class Refusal(_message.Message):
     actor: _builtins.str
     """Account of the token; empty when the token did not say."""
     action: _builtins.str
-    """The RPC."""
+    """The RPC, as `DeleteFile`."""
     reason: _builtins.str
     """The reason, as in ErrorInfo."""
     count: _builtins.int

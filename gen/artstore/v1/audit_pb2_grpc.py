@@ -26,7 +26,13 @@ if _version_not_supported:
 
 
 class AuditServiceStub:
-    """The audit. Roles: AUDITOR, ADMIN; RecordRefusals SERVICE. UNIMPLEMENTED in this version.
+    """The audit. Roles: AUDITOR, ADMIN; RecordRefusals SERVICE. All need namespaces `*`.
+
+    In it are: each change of a file that a caller, a transfer or the collection made, as the element's
+    feed tells it (`file.created`, `file.updated`, `file.deleted`, `file.undeleted`, `file.purged`); what
+    admin itself changed, by the name of the RPC; calls that were refused for role, namespace or token,
+    equal ones of a minute as one event; and breaks in a feed (`feed.hole`). What a repair finds is no
+    event.
     """
 
     def __init__(self, channel):
@@ -58,7 +64,13 @@ class AuditServiceStub:
 
 
 class AuditServiceServicer:
-    """The audit. Roles: AUDITOR, ADMIN; RecordRefusals SERVICE. UNIMPLEMENTED in this version.
+    """The audit. Roles: AUDITOR, ADMIN; RecordRefusals SERVICE. All need namespaces `*`.
+
+    In it are: each change of a file that a caller, a transfer or the collection made, as the element's
+    feed tells it (`file.created`, `file.updated`, `file.deleted`, `file.undeleted`, `file.purged`); what
+    admin itself changed, by the name of the RPC; calls that were refused for role, namespace or token,
+    equal ones of a minute as one event; and breaks in a feed (`feed.hole`). What a repair finds is no
+    event.
     """
 
     def ListAuditEvents(self, request, context):
@@ -69,7 +81,7 @@ class AuditServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def VerifyAuditEvents(self, request, context):
-        """Walks the chain of hashes.
+        """Walks the chain of hashes. INVALID_ARGUMENT when there is no such event.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -122,7 +134,13 @@ def add_AuditServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AuditService:
-    """The audit. Roles: AUDITOR, ADMIN; RecordRefusals SERVICE. UNIMPLEMENTED in this version.
+    """The audit. Roles: AUDITOR, ADMIN; RecordRefusals SERVICE. All need namespaces `*`.
+
+    In it are: each change of a file that a caller, a transfer or the collection made, as the element's
+    feed tells it (`file.created`, `file.updated`, `file.deleted`, `file.undeleted`, `file.purged`); what
+    admin itself changed, by the name of the RPC; calls that were refused for role, namespace or token,
+    equal ones of a minute as one event; and breaks in a feed (`feed.hole`). What a repair finds is no
+    event.
     """
 
     @staticmethod

@@ -27,7 +27,14 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AuditServiceStub:
-    """The audit. Roles: AUDITOR, ADMIN; RecordRefusals SERVICE. UNIMPLEMENTED in this version."""
+    """The audit. Roles: AUDITOR, ADMIN; RecordRefusals SERVICE. All need namespaces `*`.
+
+    In it are: each change of a file that a caller, a transfer or the collection made, as the element's
+    feed tells it (`file.created`, `file.updated`, `file.deleted`, `file.undeleted`, `file.purged`); what
+    admin itself changed, by the name of the RPC; calls that were refused for role, namespace or token,
+    equal ones of a minute as one event; and breaks in a feed (`feed.hole`). What a repair finds is no
+    event.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -36,7 +43,7 @@ class AuditServiceStub:
     ListAuditEvents: _grpc.UnaryUnaryMultiCallable[_audit_pb2.ListAuditEventsRequest, _audit_pb2.ListAuditEventsResponse]
     """Lists events, newest first."""
     VerifyAuditEvents: _grpc.UnaryUnaryMultiCallable[_audit_pb2.VerifyAuditEventsRequest, _audit_pb2.VerifyAuditEventsResponse]
-    """Walks the chain of hashes."""
+    """Walks the chain of hashes. INVALID_ARGUMENT when there is no such event."""
     ExportAuditEvents: _grpc.UnaryStreamMultiCallable[_audit_pb2.ExportAuditEventsRequest, _audit_pb2.ExportAuditEventsResponse]
     """Streams events, oldest first, for keeping elsewhere."""
     RecordRefusals: _grpc.StreamUnaryMultiCallable[_audit_pb2.RecordRefusalsRequest, _audit_pb2.RecordRefusalsResponse]
@@ -46,13 +53,20 @@ class AuditServiceStub:
 
 @_typing.type_check_only
 class AuditServiceAsyncStub(AuditServiceStub):
-    """The audit. Roles: AUDITOR, ADMIN; RecordRefusals SERVICE. UNIMPLEMENTED in this version."""
+    """The audit. Roles: AUDITOR, ADMIN; RecordRefusals SERVICE. All need namespaces `*`.
+
+    In it are: each change of a file that a caller, a transfer or the collection made, as the element's
+    feed tells it (`file.created`, `file.updated`, `file.deleted`, `file.undeleted`, `file.purged`); what
+    admin itself changed, by the name of the RPC; calls that were refused for role, namespace or token,
+    equal ones of a minute as one event; and breaks in a feed (`feed.hole`). What a repair finds is no
+    event.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListAuditEvents: _aio.UnaryUnaryMultiCallable[_audit_pb2.ListAuditEventsRequest, _audit_pb2.ListAuditEventsResponse]  # type: ignore[assignment]
     """Lists events, newest first."""
     VerifyAuditEvents: _aio.UnaryUnaryMultiCallable[_audit_pb2.VerifyAuditEventsRequest, _audit_pb2.VerifyAuditEventsResponse]  # type: ignore[assignment]
-    """Walks the chain of hashes."""
+    """Walks the chain of hashes. INVALID_ARGUMENT when there is no such event."""
     ExportAuditEvents: _aio.UnaryStreamMultiCallable[_audit_pb2.ExportAuditEventsRequest, _audit_pb2.ExportAuditEventsResponse]  # type: ignore[assignment]
     """Streams events, oldest first, for keeping elsewhere."""
     RecordRefusals: _aio.StreamUnaryMultiCallable[_audit_pb2.RecordRefusalsRequest, _audit_pb2.RecordRefusalsResponse]  # type: ignore[assignment]
@@ -61,7 +75,14 @@ class AuditServiceAsyncStub(AuditServiceStub):
     """
 
 class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
-    """The audit. Roles: AUDITOR, ADMIN; RecordRefusals SERVICE. UNIMPLEMENTED in this version."""
+    """The audit. Roles: AUDITOR, ADMIN; RecordRefusals SERVICE. All need namespaces `*`.
+
+    In it are: each change of a file that a caller, a transfer or the collection made, as the element's
+    feed tells it (`file.created`, `file.updated`, `file.deleted`, `file.undeleted`, `file.purged`); what
+    admin itself changed, by the name of the RPC; calls that were refused for role, namespace or token,
+    equal ones of a minute as one event; and breaks in a feed (`feed.hole`). What a repair finds is no
+    event.
+    """
 
     @_abc_1.abstractmethod
     def ListAuditEvents(
@@ -77,7 +98,7 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _audit_pb2.VerifyAuditEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_audit_pb2.VerifyAuditEventsResponse, _abc.Awaitable[_audit_pb2.VerifyAuditEventsResponse]]:
-        """Walks the chain of hashes."""
+        """Walks the chain of hashes. INVALID_ARGUMENT when there is no such event."""
 
     @_abc_1.abstractmethod
     def ExportAuditEvents(

@@ -101,23 +101,34 @@ Global___ChangeCause: _TypeAlias = ChangeCause  # noqa: Y015
 
 @_typing.final
 class WatchChangesRequest(_message.Message):
-    """Asks to follow."""
+    """Asks to follow. A token that does not read all namespaces is told of files of its own: positions
+    have gaps then, cursors and heartbeats are those of the whole feed. What became of a file that has
+    neither row nor sidecar any more (DROPPED, PURGED) it is not told, as nobody knows the namespace.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     CURSOR_FIELD_NUMBER: _builtins.int
+    CHANGES_ONLY_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
     """`cursor` of the last change applied, of a snapshot's end, or of a heartbeat; empty asks for a
     snapshot. A text that is no cursor is INVALID_ARGUMENT.
+    """
+    changes_only: _builtins.bool
+    """Tell only what happened, as the audit wants it: every change that is kept, without its file, about
+    once a second. Where changes are missing after the cursor, and where it is no place of the
+    history or empty, a snapshot without files stands in the feed: its cursor is the place before the
+    next change that is kept, or before the oldest one. Needs namespaces `*` (PERMISSION_DENIED).
     """
     def __init__(
         self,
         *,
         cursor: _builtins.str = ...,
+        changes_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes_only", b"changes_only", "cursor", b"cursor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -239,6 +250,7 @@ class Change(_message.Message):
     ACTOR_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    CHANGE_REVISION_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
     """Opaque: go on from here. Empty for a snapshot's file."""
     position: _builtins.int
@@ -248,7 +260,10 @@ class Change(_message.Message):
     file_id: _builtins.str
     """The file."""
     cause: Global___ChangeCause.ValueType
-    """Why it was made. Not known in this version."""
+    """Why it was made; not known of one made before this field was kept, nor in a snapshot. Only
+    those of other causes than REPAIR were made by somebody: each such change is told once with its
+    cause, also when a crash or a rebuild has it told again as a repair.
+    """
     revision: _builtins.int
     """Revision of the file as told here; unset when `file` is."""
     digest: _builtins.str
@@ -256,11 +271,21 @@ class Change(_message.Message):
     unset.
     """
     actor: _builtins.str
-    """Account that made the change. Empty in this version."""
+    """Account that made the change, also when a server passed the call on. Empty when `cause` is
+    REPAIR or not known.
+    """
     request_id: _builtins.str
-    """The caller's x-request-id. Empty in this version."""
+    """The x-request-id of the call that made it, as its log lines have it, at most 128 bytes; not
+    that of an upload's header, which is in `file`. Empty as `actor`.
+    """
     reason: _builtins.str
-    """Why, as the caller said. Empty in this version."""
+    """Why, as the caller said, at most 200 bytes; only SetLegalHold takes a reason so far. Empty as
+    `actor`.
+    """
+    change_revision: _builtins.int
+    """Revision of the file that this change made, which `file` may be beyond by now. Unset of a DROPPED
+    one, in a snapshot, and when `cause` is not known.
+    """
     @_builtins.property
     def file(self) -> _types_pb2.File:
         """The file as it is now; unset when the element has no row of it (DROPPED, PURGED, or its row
@@ -286,13 +311,19 @@ class Change(_message.Message):
         actor: _builtins.str = ...,
         request_id: _builtins.str = ...,
         reason: _builtins.str = ...,
+        change_revision: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_revision", b"_revision", "changed_at", b"changed_at", "file", b"file", "revision", b"revision"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_change_revision", b"_change_revision", "_revision", b"_revision", "change_revision", b"change_revision", "changed_at", b"changed_at", "file", b"file", "revision", b"revision"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_revision", b"_revision", "actor", b"actor", "cause", b"cause", "changed_at", b"changed_at", "cursor", b"cursor", "digest", b"digest", "file", b"file", "file_id", b"file_id", "kind", b"kind", "position", b"position", "reason", b"reason", "request_id", b"request_id", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_change_revision", b"_change_revision", "_revision", b"_revision", "actor", b"actor", "cause", b"cause", "change_revision", b"change_revision", "changed_at", b"changed_at", "cursor", b"cursor", "digest", b"digest", "file", b"file", "file_id", b"file_id", "kind", b"kind", "position", b"position", "reason", b"reason", "request_id", b"request_id", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__change_revision: _TypeAlias = _typing.Literal["change_revision"]  # noqa: Y015
+    _WhichOneofArgType__change_revision: _TypeAlias = _typing.Literal["_change_revision", b"_change_revision"]  # noqa: Y015
     _WhichOneofReturnType__revision: _TypeAlias = _typing.Literal["revision"]  # noqa: Y015
     _WhichOneofArgType__revision: _TypeAlias = _typing.Literal["_revision", b"_revision"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__change_revision) -> _WhichOneofReturnType__change_revision | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__revision) -> _WhichOneofReturnType__revision | None: ...
 
 Global___Change: _TypeAlias = Change  # noqa: Y015

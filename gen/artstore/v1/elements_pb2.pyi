@@ -161,11 +161,9 @@ class StorageElement(_message.Message):
     storage_element_id: _builtins.str
     """Name of the element: se-01."""
     store_id: _builtins.str
-    """UUID of the store, kept in its element.json. For SERVICE and ADMIN: empty for others, though in
-    this version all see it.
-    """
+    """UUID of the store, kept in its element.json. For SERVICE and ADMIN: empty for others."""
     endpoint: _builtins.str
-    """host:port that clients and servers reach it at."""
+    """host:port that clients and servers reach it at; empty until its first report."""
     mode: _types_pb2.ElementMode.ValueType
     """What the element allows."""
     priority: _builtins.int
@@ -177,7 +175,7 @@ class StorageElement(_message.Message):
     reserved_bytes: _builtins.int
     """Bytes promised to open uploads."""
     file_count: _builtins.int
-    """Active files."""
+    """Active files of all namespaces; 0 for tokens that do not read all."""
     fill_level: _types_pb2.FillLevel.ValueType
     """Fill against the thresholds of the mode, reservations included."""
     writable: _builtins.bool
@@ -191,7 +189,7 @@ class StorageElement(_message.Message):
     epoch: _builtins.str
     """Epoch of the change feed: another one means another history. For SERVICE and ADMIN, as store_id."""
     head_position: _builtins.int
-    """Position of the last change in the feed."""
+    """Position of the last change in the feed; 0 for tokens that do not read all namespaces."""
     healthy: _builtins.bool
     """The registry has heard from the element lately; true in an element's own answer."""
     unwritable_reason: _builtins.str
@@ -207,12 +205,14 @@ class StorageElement(_message.Message):
     empty means its own.
     """
     awaiting_store_id: _builtins.str
-    """A store_id that waits for AdmitStorageElement; empty when none does."""
+    """A store_id that waits for AdmitStorageElement; empty when none does, or it has not been
+    reported for 15 s and the admitted one was. For SERVICE and ADMIN, as store_id.
+    """
     awaiting_endpoint: _builtins.str
-    """A host:port that waits for AdmitStorageElement; empty when none does."""
+    """A host:port that waits for AdmitStorageElement; empty when none does, as awaiting_store_id."""
     @_builtins.property
     def reported_at(self) -> _timestamp_pb2.Timestamp:
-        """When the element last reported, by admin's clock."""
+        """When the element last reported, by admin's clock; unset until its first report."""
 
     @_builtins.property
     def registered_at(self) -> _timestamp_pb2.Timestamp:
@@ -270,13 +270,13 @@ class CreateStorageElementRequest(_message.Message):
     PRIORITY_FIELD_NUMBER: _builtins.int
     FAILURE_DOMAIN_FIELD_NUMBER: _builtins.int
     storage_element_id: _builtins.str
-    """se-04; at most 32 bytes. ALREADY_EXISTS when it is taken."""
+    """se-04: a letter, then letters, digits and `-`, in lower case; at most 32 bytes."""
     endpoint: _builtins.str
-    """host:port; empty takes that of the first report."""
+    """host:port whose host the first report must have; empty takes that of the first report."""
     priority: _builtins.int
     """Place in Sequential Fill; unset takes that of the first report."""
     failure_domain: _builtins.str
-    """As in StorageElement."""
+    """As in StorageElement. UNIMPLEMENTED in this version."""
     def __init__(
         self,
         *,
@@ -305,7 +305,7 @@ class CreateStorageElementResponse(_message.Message):
     CLIENT_ID_FIELD_NUMBER: _builtins.int
     CLIENT_SECRET_FIELD_NUMBER: _builtins.int
     client_id: _builtins.str
-    """Account that reports for it."""
+    """Account that reports for it: `storage-se-04`. The server gets it as ARTSTORE_CLIENT_ID."""
     client_secret: _builtins.str
     """Its secret, shown only here."""
     @_builtins.property
@@ -340,7 +340,7 @@ class AdmitStorageElementRequest(_message.Message):
     """The element."""
     store_id: _builtins.str
     """The store_id to accept; must be the one that waits, or is accepted already. Empty leaves the
-    store.
+    store; INVALID_ARGUMENT when both are empty.
     """
     endpoint: _builtins.str
     """The host:port to accept; must be the one that waits, or is accepted already. Empty leaves the
@@ -418,8 +418,13 @@ class ReportStorageElementResponse(_message.Message):
     ELEMENT_FIELD_NUMBER: _builtins.int
     REPORT_INTERVAL_SECONDS_FIELD_NUMBER: _builtins.int
     PEER_STORAGE_ELEMENT_IDS_FIELD_NUMBER: _builtins.int
+    AUDITED_CURSOR_FIELD_NUMBER: _builtins.int
     report_interval_seconds: _builtins.int
     """Seconds until the next report is expected."""
+    audited_cursor: _builtins.str
+    """Cursor of the last change of its feed that the audit has; empty while it has none. Later changes
+    are not trimmed for 30 days.
+    """
     @_builtins.property
     def element(self) -> Global___StorageElement:
         """The element as admin knows it."""
@@ -434,10 +439,11 @@ class ReportStorageElementResponse(_message.Message):
         element: Global___StorageElement | None = ...,
         report_interval_seconds: _builtins.int = ...,
         peer_storage_element_ids: _abc.Iterable[_builtins.str] | None = ...,
+        audited_cursor: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["element", b"element"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["element", b"element", "peer_storage_element_ids", b"peer_storage_element_ids", "report_interval_seconds", b"report_interval_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audited_cursor", b"audited_cursor", "element", b"element", "peer_storage_element_ids", b"peer_storage_element_ids", "report_interval_seconds", b"report_interval_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -99,15 +99,18 @@ class StorageElementServiceServicer:
     """
 
     def CreateStorageElement(self, request, context):
-        """Makes an element known before it first reports, with an account bound to its id.
-        UNIMPLEMENTED in this version: an element makes itself known by its first report.
+        """Makes an element known before it first reports, with an account bound to its id: no other
+        account reports for it. An element that is there and has lost its account gets a new one.
+        ALREADY_EXISTS when the id, or the account's name, is taken. Roles: ADMIN with namespaces `*`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def AdmitStorageElement(self, request, context):
-        """Accepts an element whose store or address has changed. UNIMPLEMENTED in this version.
+        """Accepts an element whose store, or whose address's host, has changed. Until then the mesh goes
+        on with what was admitted. NOT_FOUND when there is none; FAILED_PRECONDITION, reason
+        NOT_AWAITED, when something else waits by now. Roles: ADMIN with namespaces `*`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -115,7 +118,11 @@ class StorageElementServiceServicer:
 
     def ReportStorageElement(self, request, context):
         """Tells admin of an element: at its start, as a heartbeat, and at each change.
-        FAILED_PRECONDITION, reason OTHER_STORE, when the id is known with another store_id.
+
+        PERMISSION_DENIED, reason ELEMENT_ACCOUNT, unless the account is the one bound to the id. A
+        first report is admitted as it is. Later another port on the same host is taken at once. Another
+        store is FAILED_PRECONDITION, reason OTHER_STORE, and waits as `awaiting_store_id`; another host
+        is answered with `awaiting_endpoint`. Neither changes what is known until AdmitStorageElement.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -146,8 +153,8 @@ class StorageElementServiceServicer:
         """Follows the elements: every one there is as `changed`, then `snapshot_end`, then each again
         when it changes or its health turns, and `removed` when it is one no more.
 
-        It ends with an error only: UNAUTHENTICATED when its token has expired or its account is suspended (not
-        yet in this version), UNAVAILABLE when admin stops. Open it again then.
+        It ends with an error only: UNAUTHENTICATED when its token has expired or its account is
+        suspended, UNAVAILABLE when admin stops. Open it again then.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -36,14 +36,22 @@ class StorageElementServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> StorageElementServiceAsyncStub: ...
     CreateStorageElement: _grpc.UnaryUnaryMultiCallable[_elements_pb2.CreateStorageElementRequest, _elements_pb2.CreateStorageElementResponse]
-    """Makes an element known before it first reports, with an account bound to its id.
-    UNIMPLEMENTED in this version: an element makes itself known by its first report.
+    """Makes an element known before it first reports, with an account bound to its id: no other
+    account reports for it. An element that is there and has lost its account gets a new one.
+    ALREADY_EXISTS when the id, or the account's name, is taken. Roles: ADMIN with namespaces `*`.
     """
     AdmitStorageElement: _grpc.UnaryUnaryMultiCallable[_elements_pb2.AdmitStorageElementRequest, _elements_pb2.AdmitStorageElementResponse]
-    """Accepts an element whose store or address has changed. UNIMPLEMENTED in this version."""
+    """Accepts an element whose store, or whose address's host, has changed. Until then the mesh goes
+    on with what was admitted. NOT_FOUND when there is none; FAILED_PRECONDITION, reason
+    NOT_AWAITED, when something else waits by now. Roles: ADMIN with namespaces `*`.
+    """
     ReportStorageElement: _grpc.UnaryUnaryMultiCallable[_elements_pb2.ReportStorageElementRequest, _elements_pb2.ReportStorageElementResponse]
     """Tells admin of an element: at its start, as a heartbeat, and at each change.
-    FAILED_PRECONDITION, reason OTHER_STORE, when the id is known with another store_id.
+
+    PERMISSION_DENIED, reason ELEMENT_ACCOUNT, unless the account is the one bound to the id. A
+    first report is admitted as it is. Later another port on the same host is taken at once. Another
+    store is FAILED_PRECONDITION, reason OTHER_STORE, and waits as `awaiting_store_id`; another host
+    is answered with `awaiting_endpoint`. Neither changes what is known until AdmitStorageElement.
     """
     GetStorageElement: _grpc.UnaryUnaryMultiCallable[_elements_pb2.GetStorageElementRequest, _elements_pb2.GetStorageElementResponse]
     """Describes an element. NOT_FOUND when there is none."""
@@ -55,8 +63,8 @@ class StorageElementServiceStub:
     """Follows the elements: every one there is as `changed`, then `snapshot_end`, then each again
     when it changes or its health turns, and `removed` when it is one no more.
 
-    It ends with an error only: UNAUTHENTICATED when its token has expired or its account is suspended (not
-    yet in this version), UNAVAILABLE when admin stops. Open it again then.
+    It ends with an error only: UNAUTHENTICATED when its token has expired or its account is
+    suspended, UNAVAILABLE when admin stops. Open it again then.
     """
     RetireStorageElement: _grpc.UnaryUnaryMultiCallable[_elements_pb2.RetireStorageElementRequest, _elements_pb2.RetireStorageElementResponse]
     """Takes an element that holds no files any more out of the mesh, for ever.
@@ -83,14 +91,22 @@ class StorageElementServiceAsyncStub(StorageElementServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateStorageElement: _aio.UnaryUnaryMultiCallable[_elements_pb2.CreateStorageElementRequest, _elements_pb2.CreateStorageElementResponse]  # type: ignore[assignment]
-    """Makes an element known before it first reports, with an account bound to its id.
-    UNIMPLEMENTED in this version: an element makes itself known by its first report.
+    """Makes an element known before it first reports, with an account bound to its id: no other
+    account reports for it. An element that is there and has lost its account gets a new one.
+    ALREADY_EXISTS when the id, or the account's name, is taken. Roles: ADMIN with namespaces `*`.
     """
     AdmitStorageElement: _aio.UnaryUnaryMultiCallable[_elements_pb2.AdmitStorageElementRequest, _elements_pb2.AdmitStorageElementResponse]  # type: ignore[assignment]
-    """Accepts an element whose store or address has changed. UNIMPLEMENTED in this version."""
+    """Accepts an element whose store, or whose address's host, has changed. Until then the mesh goes
+    on with what was admitted. NOT_FOUND when there is none; FAILED_PRECONDITION, reason
+    NOT_AWAITED, when something else waits by now. Roles: ADMIN with namespaces `*`.
+    """
     ReportStorageElement: _aio.UnaryUnaryMultiCallable[_elements_pb2.ReportStorageElementRequest, _elements_pb2.ReportStorageElementResponse]  # type: ignore[assignment]
     """Tells admin of an element: at its start, as a heartbeat, and at each change.
-    FAILED_PRECONDITION, reason OTHER_STORE, when the id is known with another store_id.
+
+    PERMISSION_DENIED, reason ELEMENT_ACCOUNT, unless the account is the one bound to the id. A
+    first report is admitted as it is. Later another port on the same host is taken at once. Another
+    store is FAILED_PRECONDITION, reason OTHER_STORE, and waits as `awaiting_store_id`; another host
+    is answered with `awaiting_endpoint`. Neither changes what is known until AdmitStorageElement.
     """
     GetStorageElement: _aio.UnaryUnaryMultiCallable[_elements_pb2.GetStorageElementRequest, _elements_pb2.GetStorageElementResponse]  # type: ignore[assignment]
     """Describes an element. NOT_FOUND when there is none."""
@@ -102,8 +118,8 @@ class StorageElementServiceAsyncStub(StorageElementServiceStub):
     """Follows the elements: every one there is as `changed`, then `snapshot_end`, then each again
     when it changes or its health turns, and `removed` when it is one no more.
 
-    It ends with an error only: UNAUTHENTICATED when its token has expired or its account is suspended (not
-    yet in this version), UNAVAILABLE when admin stops. Open it again then.
+    It ends with an error only: UNAUTHENTICATED when its token has expired or its account is
+    suspended, UNAVAILABLE when admin stops. Open it again then.
     """
     RetireStorageElement: _aio.UnaryUnaryMultiCallable[_elements_pb2.RetireStorageElementRequest, _elements_pb2.RetireStorageElementResponse]  # type: ignore[assignment]
     """Takes an element that holds no files any more out of the mesh, for ever.
@@ -133,8 +149,9 @@ class StorageElementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _elements_pb2.CreateStorageElementRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_elements_pb2.CreateStorageElementResponse, _abc.Awaitable[_elements_pb2.CreateStorageElementResponse]]:
-        """Makes an element known before it first reports, with an account bound to its id.
-        UNIMPLEMENTED in this version: an element makes itself known by its first report.
+        """Makes an element known before it first reports, with an account bound to its id: no other
+        account reports for it. An element that is there and has lost its account gets a new one.
+        ALREADY_EXISTS when the id, or the account's name, is taken. Roles: ADMIN with namespaces `*`.
         """
 
     @_abc_1.abstractmethod
@@ -143,7 +160,10 @@ class StorageElementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _elements_pb2.AdmitStorageElementRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_elements_pb2.AdmitStorageElementResponse, _abc.Awaitable[_elements_pb2.AdmitStorageElementResponse]]:
-        """Accepts an element whose store or address has changed. UNIMPLEMENTED in this version."""
+        """Accepts an element whose store, or whose address's host, has changed. Until then the mesh goes
+        on with what was admitted. NOT_FOUND when there is none; FAILED_PRECONDITION, reason
+        NOT_AWAITED, when something else waits by now. Roles: ADMIN with namespaces `*`.
+        """
 
     @_abc_1.abstractmethod
     def ReportStorageElement(
@@ -152,7 +172,11 @@ class StorageElementServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_elements_pb2.ReportStorageElementResponse, _abc.Awaitable[_elements_pb2.ReportStorageElementResponse]]:
         """Tells admin of an element: at its start, as a heartbeat, and at each change.
-        FAILED_PRECONDITION, reason OTHER_STORE, when the id is known with another store_id.
+
+        PERMISSION_DENIED, reason ELEMENT_ACCOUNT, unless the account is the one bound to the id. A
+        first report is admitted as it is. Later another port on the same host is taken at once. Another
+        store is FAILED_PRECONDITION, reason OTHER_STORE, and waits as `awaiting_store_id`; another host
+        is answered with `awaiting_endpoint`. Neither changes what is known until AdmitStorageElement.
         """
 
     @_abc_1.abstractmethod
@@ -188,8 +212,8 @@ class StorageElementServiceServicer(metaclass=_abc_1.ABCMeta):
         """Follows the elements: every one there is as `changed`, then `snapshot_end`, then each again
         when it changes or its health turns, and `removed` when it is one no more.
 
-        It ends with an error only: UNAUTHENTICATED when its token has expired or its account is suspended (not
-        yet in this version), UNAVAILABLE when admin stops. Open it again then.
+        It ends with an error only: UNAUTHENTICATED when its token has expired or its account is
+        suspended, UNAVAILABLE when admin stops. Open it again then.
         """
 
     @_abc_1.abstractmethod

@@ -61,7 +61,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_TOKEN_SIGNATURE: _ErrorReason.ValueType  # 18
     """UNAUTHENTICATED: the signature is wrong. Get a new token."""
     ERROR_REASON_TOKEN_AUDIENCE: _ErrorReason.ValueType  # 19
-    """UNAUTHENTICATED: meant for somebody else. Get a token for `artstore`."""
+    """UNAUTHENTICATED: meant for somebody else. Get a token for `artstore`, or for this element
+    (IssueToken's `audience`).
+    """
     ERROR_REASON_TOKEN_EXPIRED: _ErrorReason.ValueType  # 20
     """UNAUTHENTICATED: its time is over. Get a new token."""
     ERROR_REASON_TOKEN_NOT_YET_VALID: _ErrorReason.ValueType  # 21
@@ -85,7 +87,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_LOGINS_BUSY: _ErrorReason.ValueType  # 30
     """UNAVAILABLE: too many logins at a time. Try again after RetryInfo."""
     ERROR_REASON_LAST_ADMIN: _ErrorReason.ValueType  # 31
-    """FAILED_PRECONDITION: no ADMIN would be left. Make another one first."""
+    """FAILED_PRECONDITION: no ADMIN would be left, or none of all namespaces. Make another one first."""
     ERROR_REASON_FILE_DELETED: _ErrorReason.ValueType  # 32
     """NOT_FOUND: the file, or that of an earlier upload or request id, was deleted. UndeleteFile brings
     it back while its bytes are in the trash; a new request id makes another one.
@@ -183,7 +185,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     element.json.
     """
     ERROR_REASON_OTHER_STORE: _ErrorReason.ValueType  # 74
-    """FAILED_PRECONDITION: the element is known with another store; metadata `store_id`."""
+    """FAILED_PRECONDITION: the element is known with another store; metadata `store_id`. An ADMIN
+    accepts the new one by AdmitStorageElement.
+    """
     ERROR_REASON_ELEMENT_UNAVAILABLE: _ErrorReason.ValueType  # 75
     """UNAVAILABLE: elements that may have it don't answer; metadata `storage_element_ids`."""
     ERROR_REASON_CLOCK: _ErrorReason.ValueType  # 76
@@ -220,6 +224,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAVAILABLE: PostgreSQL takes no writes. Try again after RetryInfo."""
     ERROR_REASON_TABLES_MISSING: _ErrorReason.ValueType  # 89
     """UNAVAILABLE: tables are being made anew. Try again after RetryInfo."""
+    ERROR_REASON_ELEMENT_ACCOUNT: _ErrorReason.ValueType  # 92
+    """PERMISSION_DENIED: this account does not report for that element. An ADMIN makes the element and
+    its account (`artstore element add`), and its server gets that account.
+    """
+    ERROR_REASON_NOT_AWAITED: _ErrorReason.ValueType  # 93
+    """FAILED_PRECONDITION: something else waits for AdmitStorageElement, or nothing does. Look at the
+    element, then admit what it says.
+    """
+    ERROR_REASON_TOKEN_WITHDRAWN: _ErrorReason.ValueType  # 94
+    """UNAUTHENTICATED: the account was changed, got a new secret or was deleted since the token was
+    issued. Get a new token.
+    """
     ERROR_REASON_TOO_MANY_UPLOADS: _ErrorReason.ValueType  # 96
     """RESOURCE_EXHAUSTED: the account has as many uploads open as it may; metadata `open_uploads`.
     Finish or abort some (ListUploads, `artstore uploads`).
@@ -274,7 +290,9 @@ ERROR_REASON_TOKEN_KEY: ErrorReason.ValueType  # 17
 ERROR_REASON_TOKEN_SIGNATURE: ErrorReason.ValueType  # 18
 """UNAUTHENTICATED: the signature is wrong. Get a new token."""
 ERROR_REASON_TOKEN_AUDIENCE: ErrorReason.ValueType  # 19
-"""UNAUTHENTICATED: meant for somebody else. Get a token for `artstore`."""
+"""UNAUTHENTICATED: meant for somebody else. Get a token for `artstore`, or for this element
+(IssueToken's `audience`).
+"""
 ERROR_REASON_TOKEN_EXPIRED: ErrorReason.ValueType  # 20
 """UNAUTHENTICATED: its time is over. Get a new token."""
 ERROR_REASON_TOKEN_NOT_YET_VALID: ErrorReason.ValueType  # 21
@@ -298,7 +316,7 @@ ERROR_REASON_TOO_MANY_WRONG_LOGINS: ErrorReason.ValueType  # 29
 ERROR_REASON_LOGINS_BUSY: ErrorReason.ValueType  # 30
 """UNAVAILABLE: too many logins at a time. Try again after RetryInfo."""
 ERROR_REASON_LAST_ADMIN: ErrorReason.ValueType  # 31
-"""FAILED_PRECONDITION: no ADMIN would be left. Make another one first."""
+"""FAILED_PRECONDITION: no ADMIN would be left, or none of all namespaces. Make another one first."""
 ERROR_REASON_FILE_DELETED: ErrorReason.ValueType  # 32
 """NOT_FOUND: the file, or that of an earlier upload or request id, was deleted. UndeleteFile brings
 it back while its bytes are in the trash; a new request id makes another one.
@@ -396,7 +414,9 @@ ERROR_REASON_ELEMENT_FILE: ErrorReason.ValueType  # 73
 element.json.
 """
 ERROR_REASON_OTHER_STORE: ErrorReason.ValueType  # 74
-"""FAILED_PRECONDITION: the element is known with another store; metadata `store_id`."""
+"""FAILED_PRECONDITION: the element is known with another store; metadata `store_id`. An ADMIN
+accepts the new one by AdmitStorageElement.
+"""
 ERROR_REASON_ELEMENT_UNAVAILABLE: ErrorReason.ValueType  # 75
 """UNAVAILABLE: elements that may have it don't answer; metadata `storage_element_ids`."""
 ERROR_REASON_CLOCK: ErrorReason.ValueType  # 76
@@ -433,6 +453,18 @@ ERROR_REASON_DATABASE_READ_ONLY: ErrorReason.ValueType  # 88
 """UNAVAILABLE: PostgreSQL takes no writes. Try again after RetryInfo."""
 ERROR_REASON_TABLES_MISSING: ErrorReason.ValueType  # 89
 """UNAVAILABLE: tables are being made anew. Try again after RetryInfo."""
+ERROR_REASON_ELEMENT_ACCOUNT: ErrorReason.ValueType  # 92
+"""PERMISSION_DENIED: this account does not report for that element. An ADMIN makes the element and
+its account (`artstore element add`), and its server gets that account.
+"""
+ERROR_REASON_NOT_AWAITED: ErrorReason.ValueType  # 93
+"""FAILED_PRECONDITION: something else waits for AdmitStorageElement, or nothing does. Look at the
+element, then admit what it says.
+"""
+ERROR_REASON_TOKEN_WITHDRAWN: ErrorReason.ValueType  # 94
+"""UNAUTHENTICATED: the account was changed, got a new secret or was deleted since the token was
+issued. Get a new token.
+"""
 ERROR_REASON_TOO_MANY_UPLOADS: ErrorReason.ValueType  # 96
 """RESOURCE_EXHAUSTED: the account has as many uploads open as it may; metadata `open_uploads`.
 Finish or abort some (ListUploads, `artstore uploads`).

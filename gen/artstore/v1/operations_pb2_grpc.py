@@ -100,7 +100,7 @@ class OperationServiceServicer:
     def WatchOperation(self, request, context):
         """Streams an operation until it has ended, at most 4 messages a second, the last one with its
         final state. NOT_FOUND when there is no such operation; UNAUTHENTICATED when the token has
-        expired or its account is suspended (not yet in this version): the operation goes on.
+        expired or its account is suspended: the operation goes on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -52,7 +52,7 @@ class OperationServiceStub:
     WatchOperation: _grpc.UnaryStreamMultiCallable[_operations_pb2.WatchOperationRequest, _operations_pb2.WatchOperationResponse]
     """Streams an operation until it has ended, at most 4 messages a second, the last one with its
     final state. NOT_FOUND when there is no such operation; UNAUTHENTICATED when the token has
-    expired or its account is suspended (not yet in this version): the operation goes on.
+    expired or its account is suspended: the operation goes on.
     """
     CancelOperation: _grpc.UnaryUnaryMultiCallable[_operations_pb2.CancelOperationRequest, _operations_pb2.CancelOperationResponse]
     """Asks an operation to stop; it ends CANCELLED soon after. One that has ended stays as it is.
@@ -83,7 +83,7 @@ class OperationServiceAsyncStub(OperationServiceStub):
     WatchOperation: _aio.UnaryStreamMultiCallable[_operations_pb2.WatchOperationRequest, _operations_pb2.WatchOperationResponse]  # type: ignore[assignment]
     """Streams an operation until it has ended, at most 4 messages a second, the last one with its
     final state. NOT_FOUND when there is no such operation; UNAUTHENTICATED when the token has
-    expired or its account is suspended (not yet in this version): the operation goes on.
+    expired or its account is suspended: the operation goes on.
     """
     CancelOperation: _aio.UnaryUnaryMultiCallable[_operations_pb2.CancelOperationRequest, _operations_pb2.CancelOperationResponse]  # type: ignore[assignment]
     """Asks an operation to stop; it ends CANCELLED soon after. One that has ended stays as it is.
@@ -129,7 +129,7 @@ class OperationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_operations_pb2.WatchOperationResponse], _abc.AsyncIterator[_operations_pb2.WatchOperationResponse]]:
         """Streams an operation until it has ended, at most 4 messages a second, the last one with its
         final state. NOT_FOUND when there is no such operation; UNAUTHENTICATED when the token has
-        expired or its account is suspended (not yet in this version): the operation goes on.
+        expired or its account is suspended: the operation goes on.
         """
 
     @_abc_1.abstractmethod

@@ -567,12 +567,12 @@ class ElementSyncStatus(_message.Message):
     """The element."""
     epoch: _builtins.str
     """Epoch of the feed that is followed; empty before the first snapshot. For SERVICE and ADMIN: empty
-    for others, though in this version all see it.
+    for others.
     """
     position: _builtins.int
-    """Position of the last change applied."""
+    """Position of the last change applied; 0 for tokens that do not read all namespaces."""
     head_position: _builtins.int
-    """Last position the element told of."""
+    """Last position the element told of; 0 for tokens that do not read all namespaces."""
     lag_changes: _builtins.int
     """head_position - position."""
     lag_seconds: _builtins.float
@@ -582,7 +582,7 @@ class ElementSyncStatus(_message.Message):
     complete: _builtins.bool
     """A whole snapshot of this epoch was applied."""
     file_count: _builtins.int
-    """Files of the element in the index."""
+    """Files of the element in the index, of the namespaces that the token reads."""
     @_builtins.property
     def last_contact_at(self) -> _timestamp_pb2.Timestamp:
         """When something was last heard from the element; unset before."""

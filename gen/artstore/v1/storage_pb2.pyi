@@ -208,16 +208,26 @@ class StorageServiceGetFileRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     FILE_ID_FIELD_NUMBER: _builtins.int
+    SHOW_DELETED_FIELD_NUMBER: _builtins.int
+    OMIT_REFRESH_FIELD_NUMBER: _builtins.int
     file_id: _builtins.str
     """The file."""
+    show_deleted: _builtins.bool
+    """A tombstone (state DELETED) is answered as well, instead of NOT_FOUND."""
+    omit_refresh: _builtins.bool
+    """Answers what the cache has, an expired row too (cache_expired), and refreshes nothing; from the
+    sidecar, with cache_updated_at unset, where no row can be had.
+    """
     def __init__(
         self,
         *,
         file_id: _builtins.str = ...,
+        show_deleted: _builtins.bool = ...,
+        omit_refresh: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_id", b"file_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_id", b"file_id", "omit_refresh", b"omit_refresh", "show_deleted", b"show_deleted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -236,7 +236,7 @@ class StorageServiceServicer:
 
     def GetUploadTotals(self, request, context):
         """Says what an account's open uploads hold at this element, in one stream and resumable: how
-        elements keep an account's limits together. Roles: SERVICE, ADMIN.
+        elements keep an account's limits together. Roles: SERVICE.
 
         UNAVAILABLE while this process does not write the element: its word would be outdated.
         """
@@ -282,7 +282,7 @@ class StorageServiceServicer:
 
         An expired cache row is refreshed from the sidecar first, a missing one put back. When that
         can't be done in time the answer has cache_stale = true. NOT_FOUND means no sidecar, or a
-        tombstone (reason FILE_DELETED).
+        tombstone (reason FILE_DELETED); see show_deleted and omit_refresh for other ways to look.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -370,9 +370,9 @@ class StorageServiceServicer:
         starts with snapshot_begin, every file as a change, and snapshot_end, whose cursor is the one
         to go on from. Heartbeats come at least every 5 seconds.
 
-        It tells of the token's namespaces only (in this version of all). It ends with an error only:
-        UNAUTHENTICATED when its token has expired or its account is suspended (not yet in this
-        version), UNAVAILABLE when the element stops. Open it again then, from the last cursor.
+        It tells of the token's namespaces only. It ends with an error only: UNAUTHENTICATED when its
+        token has expired (a snapshot under way ends first) or its account is suspended, UNAVAILABLE
+        when the element stops. Open it again then, from the last cursor.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -109,7 +109,7 @@ class StorageServiceStub:
     """
     GetUploadTotals: _grpc.UnaryUnaryMultiCallable[_storage_pb2.GetUploadTotalsRequest, _storage_pb2.GetUploadTotalsResponse]
     """Says what an account's open uploads hold at this element, in one stream and resumable: how
-    elements keep an account's limits together. Roles: SERVICE, ADMIN.
+    elements keep an account's limits together. Roles: SERVICE.
 
     UNAVAILABLE while this process does not write the element: its word would be outdated.
     """
@@ -139,7 +139,7 @@ class StorageServiceStub:
 
     An expired cache row is refreshed from the sidecar first, a missing one put back. When that
     can't be done in time the answer has cache_stale = true. NOT_FOUND means no sidecar, or a
-    tombstone (reason FILE_DELETED).
+    tombstone (reason FILE_DELETED); see show_deleted and omit_refresh for other ways to look.
     """
     BatchGetFiles: _grpc.UnaryUnaryMultiCallable[_storage_pb2.BatchGetFilesRequest, _storage_pb2.BatchGetFilesResponse]
     """Describes up to 1,000 files; ids that are not there are listed as missing. Idempotent.
@@ -190,9 +190,9 @@ class StorageServiceStub:
     starts with snapshot_begin, every file as a change, and snapshot_end, whose cursor is the one
     to go on from. Heartbeats come at least every 5 seconds.
 
-    It tells of the token's namespaces only (in this version of all). It ends with an error only:
-    UNAUTHENTICATED when its token has expired or its account is suspended (not yet in this
-    version), UNAVAILABLE when the element stops. Open it again then, from the last cursor.
+    It tells of the token's namespaces only. It ends with an error only: UNAUTHENTICATED when its
+    token has expired (a snapshot under way ends first) or its account is suspended, UNAVAILABLE
+    when the element stops. Open it again then, from the last cursor.
     """
 
 @_typing.type_check_only
@@ -273,7 +273,7 @@ class StorageServiceAsyncStub(StorageServiceStub):
     """
     GetUploadTotals: _aio.UnaryUnaryMultiCallable[_storage_pb2.GetUploadTotalsRequest, _storage_pb2.GetUploadTotalsResponse]  # type: ignore[assignment]
     """Says what an account's open uploads hold at this element, in one stream and resumable: how
-    elements keep an account's limits together. Roles: SERVICE, ADMIN.
+    elements keep an account's limits together. Roles: SERVICE.
 
     UNAVAILABLE while this process does not write the element: its word would be outdated.
     """
@@ -303,7 +303,7 @@ class StorageServiceAsyncStub(StorageServiceStub):
 
     An expired cache row is refreshed from the sidecar first, a missing one put back. When that
     can't be done in time the answer has cache_stale = true. NOT_FOUND means no sidecar, or a
-    tombstone (reason FILE_DELETED).
+    tombstone (reason FILE_DELETED); see show_deleted and omit_refresh for other ways to look.
     """
     BatchGetFiles: _aio.UnaryUnaryMultiCallable[_storage_pb2.BatchGetFilesRequest, _storage_pb2.BatchGetFilesResponse]  # type: ignore[assignment]
     """Describes up to 1,000 files; ids that are not there are listed as missing. Idempotent.
@@ -354,9 +354,9 @@ class StorageServiceAsyncStub(StorageServiceStub):
     starts with snapshot_begin, every file as a change, and snapshot_end, whose cursor is the one
     to go on from. Heartbeats come at least every 5 seconds.
 
-    It tells of the token's namespaces only (in this version of all). It ends with an error only:
-    UNAUTHENTICATED when its token has expired or its account is suspended (not yet in this
-    version), UNAVAILABLE when the element stops. Open it again then, from the last cursor.
+    It tells of the token's namespaces only. It ends with an error only: UNAUTHENTICATED when its
+    token has expired (a snapshot under way ends first) or its account is suspended, UNAVAILABLE
+    when the element stops. Open it again then, from the last cursor.
     """
 
 class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -470,7 +470,7 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_storage_pb2.GetUploadTotalsResponse, _abc.Awaitable[_storage_pb2.GetUploadTotalsResponse]]:
         """Says what an account's open uploads hold at this element, in one stream and resumable: how
-        elements keep an account's limits together. Roles: SERVICE, ADMIN.
+        elements keep an account's limits together. Roles: SERVICE.
 
         UNAVAILABLE while this process does not write the element: its word would be outdated.
         """
@@ -524,7 +524,7 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
 
         An expired cache row is refreshed from the sidecar first, a missing one put back. When that
         can't be done in time the answer has cache_stale = true. NOT_FOUND means no sidecar, or a
-        tombstone (reason FILE_DELETED).
+        tombstone (reason FILE_DELETED); see show_deleted and omit_refresh for other ways to look.
         """
 
     @_abc_1.abstractmethod
@@ -629,9 +629,9 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         starts with snapshot_begin, every file as a change, and snapshot_end, whose cursor is the one
         to go on from. Heartbeats come at least every 5 seconds.
 
-        It tells of the token's namespaces only (in this version of all). It ends with an error only:
-        UNAUTHENTICATED when its token has expired or its account is suspended (not yet in this
-        version), UNAVAILABLE when the element stops. Open it again then, from the last cursor.
+        It tells of the token's namespaces only. It ends with an error only: UNAUTHENTICATED when its
+        token has expired (a snapshot under way ends first) or its account is suspended, UNAVAILABLE
+        when the element stops. Open it again then, from the last cursor.
         """
 
 def add_StorageServiceServicer_to_server(servicer: StorageServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

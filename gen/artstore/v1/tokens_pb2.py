@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x61rtstore/v1/tokens.proto\x12\x0b\x61rtstore.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"=\n\x11IssueTokenRequest\x12\x11\n\tclient_id\x18\x01 \x01(\t\x12\x15\n\rclient_secret\x18\x02 \x01(\t\"Z\n\x12IssueTokenResponse\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\t\x12\x12\n\ntoken_type\x18\x02 \x01(\t\x12\x1a\n\x12\x65xpires_in_seconds\x18\x03 \x01(\x03\"\x10\n\x0eGetJwksRequest\"$\n\x0fGetJwksResponse\x12\x11\n\tjwks_json\x18\x01 \x01(\t\"\x13\n\x11RotateKeysRequest\"\\\n\x12RotateKeysResponse\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x36\n\x12old_key_expires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"?\n\x16ListSuspensionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"Q\n\nSuspension\x12\x11\n\tclient_id\x18\x01 \x01(\t\x12\x30\n\x0csuspended_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"t\n\x17ListSuspensionsResponse\x12,\n\x0bsuspensions\x18\x01 \x03(\x0b\x32\x17.artstore.v1.Suspension\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\x32\xe4\x02\n\x0cTokenService\x12R\n\nIssueToken\x12\x1e.artstore.v1.IssueTokenRequest\x1a\x1f.artstore.v1.IssueTokenResponse\"\x03\x90\x02\x02\x12I\n\x07GetJwks\x12\x1b.artstore.v1.GetJwksRequest\x1a\x1c.artstore.v1.GetJwksResponse\"\x03\x90\x02\x01\x12R\n\nRotateKeys\x12\x1e.artstore.v1.RotateKeysRequest\x1a\x1f.artstore.v1.RotateKeysResponse\"\x03\x90\x02\x00\x12\x61\n\x0fListSuspensions\x12#.artstore.v1.ListSuspensionsRequest\x1a$.artstore.v1.ListSuspensionsResponse\"\x03\x90\x02\x01\x42N\n\x0f\x63om.artstore.v1P\x01Z+artstore.example/gen/artstore/v1;artstorev1\xaa\x02\x0b\x41rtStore.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x61rtstore/v1/tokens.proto\x12\x0b\x61rtstore.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"O\n\x11IssueTokenRequest\x12\x11\n\tclient_id\x18\x01 \x01(\t\x12\x15\n\rclient_secret\x18\x02 \x01(\t\x12\x10\n\x08\x61udience\x18\x03 \x01(\t\"Z\n\x12IssueTokenResponse\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\t\x12\x12\n\ntoken_type\x18\x02 \x01(\t\x12\x1a\n\x12\x65xpires_in_seconds\x18\x03 \x01(\x03\"\x10\n\x0eGetJwksRequest\"$\n\x0fGetJwksResponse\x12\x11\n\tjwks_json\x18\x01 \x01(\t\"\x13\n\x11RotateKeysRequest\"\\\n\x12RotateKeysResponse\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x36\n\x12old_key_expires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"?\n\x16ListSuspensionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"~\n\nSuspension\x12\x11\n\tclient_id\x18\x01 \x01(\t\x12\x30\n\x0csuspended_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07\x65nds_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa3\x01\n\x17ListSuspensionsResponse\x12,\n\x0bsuspensions\x18\x01 \x03(\x0b\x32\x17.artstore.v1.Suspension\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\x12-\n\tlisted_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xe4\x02\n\x0cTokenService\x12R\n\nIssueToken\x12\x1e.artstore.v1.IssueTokenRequest\x1a\x1f.artstore.v1.IssueTokenResponse\"\x03\x90\x02\x02\x12I\n\x07GetJwks\x12\x1b.artstore.v1.GetJwksRequest\x1a\x1c.artstore.v1.GetJwksResponse\"\x03\x90\x02\x01\x12R\n\nRotateKeys\x12\x1e.artstore.v1.RotateKeysRequest\x1a\x1f.artstore.v1.RotateKeysResponse\"\x03\x90\x02\x00\x12\x61\n\x0fListSuspensions\x12#.artstore.v1.ListSuspensionsRequest\x1a$.artstore.v1.ListSuspensionsResponse\"\x03\x90\x02\x01\x42N\n\x0f\x63om.artstore.v1P\x01Z+artstore.example/gen/artstore/v1;artstorev1\xaa\x02\x0b\x41rtStore.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,23 +42,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TOKENSERVICE'].methods_by_name['ListSuspensions']._loaded_options = None
   _globals['_TOKENSERVICE'].methods_by_name['ListSuspensions']._serialized_options = b'\220\002\001'
   _globals['_ISSUETOKENREQUEST']._serialized_start=74
-  _globals['_ISSUETOKENREQUEST']._serialized_end=135
-  _globals['_ISSUETOKENRESPONSE']._serialized_start=137
-  _globals['_ISSUETOKENRESPONSE']._serialized_end=227
-  _globals['_GETJWKSREQUEST']._serialized_start=229
-  _globals['_GETJWKSREQUEST']._serialized_end=245
-  _globals['_GETJWKSRESPONSE']._serialized_start=247
-  _globals['_GETJWKSRESPONSE']._serialized_end=283
-  _globals['_ROTATEKEYSREQUEST']._serialized_start=285
-  _globals['_ROTATEKEYSREQUEST']._serialized_end=304
-  _globals['_ROTATEKEYSRESPONSE']._serialized_start=306
-  _globals['_ROTATEKEYSRESPONSE']._serialized_end=398
-  _globals['_LISTSUSPENSIONSREQUEST']._serialized_start=400
-  _globals['_LISTSUSPENSIONSREQUEST']._serialized_end=463
-  _globals['_SUSPENSION']._serialized_start=465
-  _globals['_SUSPENSION']._serialized_end=546
-  _globals['_LISTSUSPENSIONSRESPONSE']._serialized_start=548
-  _globals['_LISTSUSPENSIONSRESPONSE']._serialized_end=664
-  _globals['_TOKENSERVICE']._serialized_start=667
-  _globals['_TOKENSERVICE']._serialized_end=1023
+  _globals['_ISSUETOKENREQUEST']._serialized_end=153
+  _globals['_ISSUETOKENRESPONSE']._serialized_start=155
+  _globals['_ISSUETOKENRESPONSE']._serialized_end=245
+  _globals['_GETJWKSREQUEST']._serialized_start=247
+  _globals['_GETJWKSREQUEST']._serialized_end=263
+  _globals['_GETJWKSRESPONSE']._serialized_start=265
+  _globals['_GETJWKSRESPONSE']._serialized_end=301
+  _globals['_ROTATEKEYSREQUEST']._serialized_start=303
+  _globals['_ROTATEKEYSREQUEST']._serialized_end=322
+  _globals['_ROTATEKEYSRESPONSE']._serialized_start=324
+  _globals['_ROTATEKEYSRESPONSE']._serialized_end=416
+  _globals['_LISTSUSPENSIONSREQUEST']._serialized_start=418
+  _globals['_LISTSUSPENSIONSREQUEST']._serialized_end=481
+  _globals['_SUSPENSION']._serialized_start=483
+  _globals['_SUSPENSION']._serialized_end=609
+  _globals['_LISTSUSPENSIONSRESPONSE']._serialized_start=612
+  _globals['_LISTSUSPENSIONSRESPONSE']._serialized_end=775
+  _globals['_TOKENSERVICE']._serialized_start=778
+  _globals['_TOKENSERVICE']._serialized_end=1134
 # @@protoc_insertion_point(module_scope)

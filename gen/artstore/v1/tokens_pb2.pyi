@@ -27,19 +27,25 @@ class IssueTokenRequest(_message.Message):
 
     CLIENT_ID_FIELD_NUMBER: _builtins.int
     CLIENT_SECRET_FIELD_NUMBER: _builtins.int
+    AUDIENCE_FIELD_NUMBER: _builtins.int
     client_id: _builtins.str
     """The account."""
     client_secret: _builtins.str
     """Its secret."""
+    audience: _builtins.str
+    """Who takes the token: empty or `artstore` for every server; `artstore/se-01` for that storage
+    element and nobody else, which is what servers send there. INVALID_ARGUMENT for anything else.
+    """
     def __init__(
         self,
         *,
         client_id: _builtins.str = ...,
         client_secret: _builtins.str = ...,
+        audience: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "client_secret", b"client_secret"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience", b"audience", "client_id", b"client_id", "client_secret", b"client_secret"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -55,7 +61,7 @@ class IssueTokenResponse(_message.Message):
     TOKEN_TYPE_FIELD_NUMBER: _builtins.int
     EXPIRES_IN_SECONDS_FIELD_NUMBER: _builtins.int
     access_token: _builtins.str
-    """A JWT, audience `artstore`; send it as `authorization: Bearer <token>`."""
+    """A JWT of the audience asked for; send it as `authorization: Bearer <token>`."""
     token_type: _builtins.str
     """`Bearer`."""
     expires_in_seconds: _builtins.int
@@ -143,7 +149,7 @@ class RotateKeysResponse(_message.Message):
     """Its `kid` in the key set."""
     @_builtins.property
     def old_key_expires_at(self) -> _timestamp_pb2.Timestamp:
-        """Until when the old key is listed."""
+        """Until when the old keys are listed: the life of a token from now."""
 
     def __init__(
         self,
@@ -161,7 +167,7 @@ Global___RotateKeysResponse: _TypeAlias = RotateKeysResponse  # noqa: Y015
 
 @_typing.final
 class ListSuspensionsRequest(_message.Message):
-    """Asks for suspended accounts."""
+    """Asks for accounts whose tokens are refused."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -193,21 +199,30 @@ class Suspension(_message.Message):
 
     CLIENT_ID_FIELD_NUMBER: _builtins.int
     SUSPENDED_AT_FIELD_NUMBER: _builtins.int
+    ENDS_AT_FIELD_NUMBER: _builtins.int
     client_id: _builtins.str
     """The account."""
     @_builtins.property
     def suspended_at(self) -> _timestamp_pb2.Timestamp:
         """Since when; tokens issued before it are refused as well."""
 
+    @_builtins.property
+    def ends_at(self) -> _timestamp_pb2.Timestamp:
+        """Unset while the account is suspended: all its tokens are refused. Else tokens issued up to the
+        second of suspended_at are refused, and later ones good: it was deleted, or changed so that
+        earlier ones must end. None of those lives longer than until then, when the entry goes.
+        """
+
     def __init__(
         self,
         *,
         client_id: _builtins.str = ...,
         suspended_at: _timestamp_pb2.Timestamp | None = ...,
+        ends_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["suspended_at", b"suspended_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ends_at", b"ends_at", "suspended_at", b"suspended_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "suspended_at", b"suspended_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "ends_at", b"ends_at", "suspended_at", b"suspended_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -215,13 +230,14 @@ Global___Suspension: _TypeAlias = Suspension  # noqa: Y015
 
 @_typing.final
 class ListSuspensionsResponse(_message.Message):
-    """Suspended accounts."""
+    """Accounts whose tokens are refused."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SUSPENSIONS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     TOTAL_SIZE_FIELD_NUMBER: _builtins.int
+    LISTED_AT_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Empty on the last page."""
     total_size: _builtins.int
@@ -230,16 +246,21 @@ class ListSuspensionsResponse(_message.Message):
     def suspensions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Suspension]:
         """By client_id."""
 
+    @_builtins.property
+    def listed_at(self) -> _timestamp_pb2.Timestamp:
+        """When this page was read, by admin's clock: of two lists the later one is right."""
+
     def __init__(
         self,
         *,
         suspensions: _abc.Iterable[Global___Suspension] | None = ...,
         next_page_token: _builtins.str = ...,
         total_size: _builtins.int = ...,
+        listed_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["listed_at", b"listed_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "suspensions", b"suspensions", "total_size", b"total_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["listed_at", b"listed_at", "next_page_token", b"next_page_token", "suspensions", b"suspensions", "total_size", b"total_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -80,16 +80,21 @@ class TokenServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RotateKeys(self, request, context):
-        """Makes a new signing key now; the old one verifies for as long as tokens it signed live.
-        UNIMPLEMENTED in this version: keys rotate on schedule. Roles: ADMIN.
+        """Signs with a new key from now on; tokens of the old one live out, then it is gone. For a key that
+        may be in wrong hands; besides, keys rotate on schedule. It takes about 3 s, after which every
+        admin signs with the new key; servers take it up by themselves, and drop the old one within 30 s.
+        Two calls at a time get the same key. Roles: ADMIN with namespaces `*`.
+
+        PERMISSION_DENIED, reason NAMESPACE, without `*`; UNAVAILABLE when the database is down.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListSuspensions(self, request, context):
-        """Lists the accounts that are suspended, for servers to refuse their tokens at once.
-        UNIMPLEMENTED in this version: tokens of a suspended account live out. Roles: SERVICE.
+        """Lists the accounts whose tokens are refused although they live: suspended, deleted, changed.
+        Every server follows it, ends their calls within 30 seconds, and keeps the last list.
+        UNAVAILABLE when the database is down. Roles: SERVICE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -44,12 +44,17 @@ class TokenServiceStub:
     as long as tokens they signed live.
     """
     RotateKeys: _grpc.UnaryUnaryMultiCallable[_tokens_pb2.RotateKeysRequest, _tokens_pb2.RotateKeysResponse]
-    """Makes a new signing key now; the old one verifies for as long as tokens it signed live.
-    UNIMPLEMENTED in this version: keys rotate on schedule. Roles: ADMIN.
+    """Signs with a new key from now on; tokens of the old one live out, then it is gone. For a key that
+    may be in wrong hands; besides, keys rotate on schedule. It takes about 3 s, after which every
+    admin signs with the new key; servers take it up by themselves, and drop the old one within 30 s.
+    Two calls at a time get the same key. Roles: ADMIN with namespaces `*`.
+
+    PERMISSION_DENIED, reason NAMESPACE, without `*`; UNAVAILABLE when the database is down.
     """
     ListSuspensions: _grpc.UnaryUnaryMultiCallable[_tokens_pb2.ListSuspensionsRequest, _tokens_pb2.ListSuspensionsResponse]
-    """Lists the accounts that are suspended, for servers to refuse their tokens at once.
-    UNIMPLEMENTED in this version: tokens of a suspended account live out. Roles: SERVICE.
+    """Lists the accounts whose tokens are refused although they live: suspended, deleted, changed.
+    Every server follows it, ends their calls within 30 seconds, and keeps the last list.
+    UNAVAILABLE when the database is down. Roles: SERVICE.
     """
 
 @_typing.type_check_only
@@ -68,12 +73,17 @@ class TokenServiceAsyncStub(TokenServiceStub):
     as long as tokens they signed live.
     """
     RotateKeys: _aio.UnaryUnaryMultiCallable[_tokens_pb2.RotateKeysRequest, _tokens_pb2.RotateKeysResponse]  # type: ignore[assignment]
-    """Makes a new signing key now; the old one verifies for as long as tokens it signed live.
-    UNIMPLEMENTED in this version: keys rotate on schedule. Roles: ADMIN.
+    """Signs with a new key from now on; tokens of the old one live out, then it is gone. For a key that
+    may be in wrong hands; besides, keys rotate on schedule. It takes about 3 s, after which every
+    admin signs with the new key; servers take it up by themselves, and drop the old one within 30 s.
+    Two calls at a time get the same key. Roles: ADMIN with namespaces `*`.
+
+    PERMISSION_DENIED, reason NAMESPACE, without `*`; UNAVAILABLE when the database is down.
     """
     ListSuspensions: _aio.UnaryUnaryMultiCallable[_tokens_pb2.ListSuspensionsRequest, _tokens_pb2.ListSuspensionsResponse]  # type: ignore[assignment]
-    """Lists the accounts that are suspended, for servers to refuse their tokens at once.
-    UNIMPLEMENTED in this version: tokens of a suspended account live out. Roles: SERVICE.
+    """Lists the accounts whose tokens are refused although they live: suspended, deleted, changed.
+    Every server follows it, ends their calls within 30 seconds, and keeps the last list.
+    UNAVAILABLE when the database is down. Roles: SERVICE.
     """
 
 class TokenServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -107,8 +117,12 @@ class TokenServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _tokens_pb2.RotateKeysRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_tokens_pb2.RotateKeysResponse, _abc.Awaitable[_tokens_pb2.RotateKeysResponse]]:
-        """Makes a new signing key now; the old one verifies for as long as tokens it signed live.
-        UNIMPLEMENTED in this version: keys rotate on schedule. Roles: ADMIN.
+        """Signs with a new key from now on; tokens of the old one live out, then it is gone. For a key that
+        may be in wrong hands; besides, keys rotate on schedule. It takes about 3 s, after which every
+        admin signs with the new key; servers take it up by themselves, and drop the old one within 30 s.
+        Two calls at a time get the same key. Roles: ADMIN with namespaces `*`.
+
+        PERMISSION_DENIED, reason NAMESPACE, without `*`; UNAVAILABLE when the database is down.
         """
 
     @_abc_1.abstractmethod
@@ -117,8 +131,9 @@ class TokenServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _tokens_pb2.ListSuspensionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_tokens_pb2.ListSuspensionsResponse, _abc.Awaitable[_tokens_pb2.ListSuspensionsResponse]]:
-        """Lists the accounts that are suspended, for servers to refuse their tokens at once.
-        UNIMPLEMENTED in this version: tokens of a suspended account live out. Roles: SERVICE.
+        """Lists the accounts whose tokens are refused although they live: suspended, deleted, changed.
+        Every server follows it, ends their calls within 30 seconds, and keeps the last list.
+        UNAVAILABLE when the database is down. Roles: SERVICE.
         """
 
 def add_TokenServiceServicer_to_server(servicer: TokenServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -19,12 +19,16 @@ from mesh.server.interceptors.wrapping import Call, Proceed
 _MAY_SPEAK_FOR_OTHERS = frozenset({Role.SERVICE, Role.ADMIN})
 
 
+# What says who calls: with two of one, one server might believe the first and another the last.
+_ONCE = (AUTHORIZATION_KEY, CALLER_KEY, UPLOAD_TOKEN_KEY)
+
+
 class Authentication:
     """Verifies `authorization: Bearer ...` and sets the current caller.
 
     With a bearer of role SERVICE or ADMIN and metadata `artstore-caller`, that token's holder
-    is the caller (created_by, namespaces) and the bearer the peer (what the role table is
-    asked about).
+    is the caller (created_by; namespaces, as far as the bearer reaches) and the bearer the peer.
+    A token of a suspended account is refused, whichever of the two it is.
     """
 
     def __init__(self, verifier: TokenVerifier) -> None:
@@ -33,11 +37,16 @@ class Authentication:
     async def __call__(self, call: Call, request: Any, *, proceed: Proceed) -> Any:
         """Authenticate one call."""
         metadata = call.metadata
+        if call.repeated.intersection(_ONCE):
+            raise Unauthenticated(
+                f"metadata {' and '.join(_ONCE)} are sent once each at most",
+                reason="TOKEN_MALFORMED",
+            )
         peer = await self._bearer(call, metadata.get(AUTHORIZATION_KEY))
         caller = peer
         on_behalf = metadata.get(CALLER_KEY)
         if on_behalf and peer.role in _MAY_SPEAK_FOR_OTHERS:
-            caller = await self._verify(_bearer_token(on_behalf))
+            caller = (await self._verify(_bearer_token(on_behalf))).within(peer)
         call.peer, call.caller = peer, caller
         set_current(caller, metadata.get(UPLOAD_TOKEN_KEY, ""))
         return await proceed(call, request)
@@ -64,7 +73,9 @@ class Authentication:
         return await self._verify(_bearer_token(header))
 
     async def _verify(self, raw: str) -> Caller:
-        return self._verifier.cached(raw) or await self._verifier.verify(raw)
+        caller = self._verifier.cached(raw) or await self._verifier.verify(raw)
+        self._verifier.suspensions.require_good(caller)
+        return caller
 
 
 def _bearer_token(header: str) -> str:

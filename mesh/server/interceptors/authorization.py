@@ -1,18 +1,33 @@
-"""Who may: the bearer's role against the role table, before the handler runs."""
+"""Who may: roles and namespaces against their tables, before the handler runs."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from mesh.errors import PermissionDenied
-from mesh.identity.roles import roles_for
+from mesh.identity.caller import Caller
+from mesh.identity.roles import OF_ADMIN_ITSELF, roles_behind, roles_for
+from mesh.identity.scopes import require_reach
 from mesh.server.interceptors.wrapping import Call, Proceed
 
 
 async def authorize(call: Call, request: Any, *, proceed: Proceed) -> Any:
-    """Let the call through if the table says so; a method it does not know is denied to all."""
+    """Let the call through if the tables say so; a method they do not know is denied to all.
+
+    A server that speaks for a caller must be allowed to make the call, and its caller as well.
+    """
     if call.peer.role not in roles_for(call.method):
+        raise _denied(call.peer, call.method)
+    if call.method.startswith(OF_ADMIN_ITSELF) and not call.peer.from_admin:
         raise PermissionDenied(
-            f"role {call.peer.role} may not call {call.method}", reason="ROLE_DENIED"
+            f"{call.method} is a step that admin takes itself, with a token for this element alone",
+            reason="ROLE_DENIED",
         )
+    if call.caller is not call.peer and call.caller.role not in roles_behind(call.method):
+        raise _denied(call.caller, call.method)
+    require_reach(call.method, call.caller)
     return await proceed(call, request)
+
+
+def _denied(caller: Caller, method: str) -> PermissionDenied:
+    return PermissionDenied(f"role {caller.role} may not call {method}", reason="ROLE_DENIED")

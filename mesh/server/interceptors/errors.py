@@ -20,6 +20,7 @@ from mesh.calls.status import (
 )
 from mesh.contract import REQUEST_ID_KEY
 from mesh.errors import ArtStoreError, Unimplemented
+from mesh.redaction import without_quotes
 from mesh.server.interceptors.wrapping import Call, Proceed
 
 # Before a refusal the client's stream is read on for a little: `draining` says why.
@@ -63,7 +64,7 @@ def _cause_of(error: ArtStoreError) -> str:
     """What lies behind `error`: for the log only, it may name addresses and queries."""
     cause = error.__cause__
     if isinstance(cause, grpc.aio.AioRpcError):
-        return f"{cause.code().name}: {cause.details()}"
+        return f"{cause.code().name}: {without_quotes(cause.details() or '')}"
     return repr(cause) if cause is not None else ""
 
 
@@ -95,7 +96,7 @@ async def _abort(
     level: int,
     trailing: tuple[tuple[str, bytes], ...],
 ) -> None:
-    call.code, call.details, call.level = code, message[:256], level
+    call.code, call.details, call.level = code, without_quotes(message), level
     if call.request_streaming:
         await drain(
             call.context.read,
@@ -103,6 +104,15 @@ async def _abort(
             silence_seconds=DRAIN_PAUSE_SECONDS,
             most_bytes=DRAIN_BYTES,
         )
-    await call.context.abort(
+    ending = call.context.abort(
         code, message[:1024], trailing_metadata=((REQUEST_ID_KEY, call.request_id), *trailing)
     )
+    try:
+        async with asyncio.timeout(END_SECONDS if call.cut else None):
+            await ending
+    except (TimeoutError, grpc.aio.InternalError):
+        if not call.cut:
+            raise
+        # The client does not take what was sent before, or has left: without a status the call is
+        # broken off.
+        raise asyncio.CancelledError from None

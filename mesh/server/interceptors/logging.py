@@ -10,10 +10,14 @@ from typing import Any
 import grpc
 import structlog
 
+from mesh.file_ids import canonical_file_id, is_file_id
+from mesh.identity.caller import current_file_id
+from mesh.redaction import without_names
 from mesh.server.interceptors.wrapping import Call, Proceed
 
 _log = structlog.stdlib.get_logger("mesh.calls")
 
+MAX_DETAILS_CHARACTERS = 256
 MAX_CAUSE_CHARACTERS = 500
 
 # Asked every second by machines: of no interest unless something is wrong.
@@ -21,17 +25,19 @@ _QUIET = ("/grpc.health.v1.Health/", "/grpc.reflection.")
 
 
 async def log_call(call: Call, request: Any, *, proceed: Proceed) -> Any:
-    """Log method, peer, caller, status and duration once the call has ended."""
+    """Log method, peer, caller, file, status and duration once the call has ended."""
+    response: Any = None
     try:
-        return await proceed(call, request)
+        response = await proceed(call, request)
+        return response
     except asyncio.CancelledError:
         call.code = grpc.StatusCode.CANCELLED
         raise
     finally:
-        _log_end(call)
+        _log_end(call, file_of(request) or current_file_id.get() or file_of(response))
 
 
-def _log_end(call: Call) -> None:
+def _log_end(call: Call, file_id: str) -> None:
     code = call.status_code()
     level = call.level or logging.INFO
     if level == logging.INFO and call.method.startswith(_QUIET):
@@ -43,10 +49,24 @@ def _log_end(call: Call) -> None:
         "status": code.name,
         "duration_seconds": round(time.perf_counter() - call.started, 6),
     }
+    if file_id:
+        fields["file_id"] = file_id
     if call.peer is not call.caller:
         fields["on_behalf_by"] = call.peer.subject
+    # Cut off before its id, a name could not be told from the rest any more.
     if call.details:
-        fields["details"] = call.details
+        fields["details"] = without_names(call.details)[:MAX_DETAILS_CHARACTERS]
     if call.cause:
-        fields["cause"] = call.cause[:MAX_CAUSE_CHARACTERS]
+        fields["cause"] = without_names(call.cause)[:MAX_CAUSE_CHARACTERS]
     _log.log(level, "call", **fields)
+
+
+def file_of(message: Any) -> str:
+    """The id of the one file that a request or response is about; empty when there is none, or
+    what stands there is no id.
+    """
+    for part in (message, getattr(message, "condition", None), getattr(message, "file", None)):
+        written = getattr(part, "file_id", "")
+        if written and is_file_id(written):
+            return canonical_file_id(written)
+    return ""

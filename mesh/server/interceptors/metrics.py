@@ -9,20 +9,16 @@ from typing import Any
 import grpc
 from prometheus_client import Counter, Gauge, Histogram
 
+from mesh.identity.roles import ENDLESS
 from mesh.server.interceptors.wrapping import Call, Proceed
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0)
 
 # Streams that stay open by design; a graceful stop does not wait for them.
-WATCHES = frozenset(
-    {
-        "/grpc.health.v1.Health/Watch",
-        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
-        "/artstore.v1.StorageService/WatchChanges",
-        "/artstore.v1.StorageElementService/WatchStorageElements",
-        "/artstore.v1.OperationService/WatchOperation",
-    }
-)
+WATCHES = ENDLESS | {
+    "/grpc.health.v1.Health/Watch",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+}
 
 
 calls_total = Counter("artstore_calls_total", "Calls that ended.", ["method", "code"])

@@ -7,15 +7,18 @@ away raises inside the handler, and an async generator is closed in the task tha
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from inspect import isawaitable
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import grpc
 from google.protobuf.message import DecodeError
 
+from mesh.concurrency.watched import seen
 from mesh.errors import InvalidArgument
 from mesh.identity.caller import ANONYMOUS, Caller
 
@@ -30,11 +33,13 @@ class Call:
         "cause",
         "code",
         "context",
+        "cut",
         "details",
         "level",
         "metadata",
         "method",
         "peer",
+        "repeated",
         "request_id",
         "request_streaming",
         "started",
@@ -44,7 +49,10 @@ class Call:
         self.method = method
         self.context = context
         self.request_streaming = request_streaming
-        self.metadata: dict[str, Any] = dict(context.invocation_metadata() or ())
+        sent = tuple(context.invocation_metadata() or ())
+        self.metadata: dict[str, Any] = dict(sent)
+        # Keys that were sent more than once.
+        self.repeated = _NONE if len(sent) == len(self.metadata) else _repeated(sent)
         self.started = time.perf_counter()
         self.request_id = ""
         self.caller: Caller = ANONYMOUS
@@ -53,12 +61,22 @@ class Call:
         self.details = ""
         self.cause = ""
         self.level = 0
+        # Whether it was ended from outside, in the midst of whatever it did.
+        self.cut = False
 
     def status_code(self) -> grpc.StatusCode:
         """The status that the call ends with, as far as it is known."""
         if self.code is not None:
             return self.code
         return _CODES.get(self.context.code(), grpc.StatusCode.OK)
+
+
+_NONE: frozenset[str] = frozenset()
+
+
+def _repeated(sent: tuple[Any, ...]) -> frozenset[str]:
+    counted = Counter(key for key, _ in sent)
+    return frozenset(key for key, count in counted.items() if count > 1)
 
 
 _CODES: dict[Any, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode} | {
@@ -104,6 +122,10 @@ class Interceptors(grpc.aio.ServerInterceptor):
             proceed = partial(interceptor, proceed=proceed)
 
         async def handle(request: Any, context: Context) -> Any:
+            if request_streaming:
+                # Whatever else is asked of it, the context itself answers.
+                context = cast(Context, _PatientContext(context))
+                request = _requests_of(context)
             return await proceed(
                 Call(method, context, request_streaming=request_streaming), request
             )
@@ -116,6 +138,43 @@ class Interceptors(grpc.aio.ServerInterceptor):
             ),
             response_serializer=handler.response_serializer,
         )
+
+
+class _PatientContext:
+    """A context whose `read` may be cut off: what it would have answered the next one answers.
+
+    grpc loses the message of a read that is cancelled, and takes no other read until it has come.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._reading: asyncio.Future[Any] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+    async def read(self) -> Any:
+        """The next message, or EOF."""
+        reading = self._reading
+        if reading is None:
+            reading = self._reading = asyncio.ensure_future(self._context.read())
+            reading.add_done_callback(seen)
+        try:
+            message = await asyncio.shield(reading)
+        except asyncio.CancelledError:
+            if reading.cancelled():
+                self._reading = None
+            raise
+        except BaseException:
+            self._reading = None
+            raise
+        self._reading = None
+        return message
+
+
+async def _requests_of(context: Context) -> AsyncIterator[Any]:
+    while (message := await context.read()) is not grpc.aio.EOF:
+        yield message
 
 
 _MAKERS: dict[tuple[bool, bool], Callable[..., Any]] = {

@@ -55,7 +55,13 @@ class AloneCaller(Outside):
         stub = transfers_pb2_grpc.TransferServiceStub(
             self.channel(self.file.endpoints["storage"][element_id])
         )
-        service = self._rig.signer.token(role="SERVICE", ns_read=["*"], ns_write=["*"])
+        service = self._rig.signer.token(
+            role="SERVICE",
+            ns_read=["*"],
+            ns_write=["*"],
+            aud=f"artstore/{element_id}",
+            admin=True,
+        )
         answer: transfers_pb2.HoldResponse = stub.Hold(
             transfers_pb2.HoldRequest(
                 condition=transfers_pb2.Condition(file_id=file_id), legal_hold=legal_hold

@@ -15,7 +15,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from artstore.v1 import accounts_pb2, elements_pb2
 from mesh.calls.status import DETAILS_KEY
-from tests.support.running_admin import RunningAdmin, report, running_admin
+from tests.support.running_admin import (
+    EVERYBODY,
+    OTHER_ELEMENTS,
+    RunningAdmin,
+    report,
+    running_admin,
+)
 from tests.support.services import PostgresProcess
 from tests.support.waiting import until
 
@@ -64,9 +70,9 @@ async def eventually_health(admin: RunningAdmin, service: str, wanted: int) -> N
     await until(answered, RECOVERS_SECONDS)
 
 
-async def register(admin: RunningAdmin, **changes: Any) -> Any:
-    request = elements_pb2.ReportStorageElementRequest(report=report(**changes))
-    return await admin.elements.ReportStorageElement(request, **await admin.as_("storage-se-01"))
+async def register(admin: RunningAdmin, name: str = "se-01", **changes: Any) -> Any:
+    request = elements_pb2.ReportStorageElementRequest(report=report(name, **changes))
+    return await admin.elements.ReportStorageElement(request, **await admin.as_(f"storage-{name}"))
 
 
 async def listed(admin: RunningAdmin) -> Any:
@@ -90,8 +96,10 @@ async def test_without_the_database_only_what_needs_it_fails_and_comes_back(
     tmp_path: Path,
 ) -> None:
     begin, end = outage
-    async with running_admin(own_postgres.create_database(), tmp_path) as admin:
+    url, accounts = own_postgres.create_database(), [*EVERYBODY, *OTHER_ELEMENTS]
+    async with running_admin(url, tmp_path, accounts=accounts) as admin:
         token = await admin.issue("alice")
+        await admin.as_("storage-se-02")
         await register(admin, used_bytes=1)
         create = accounts_pb2.CreateServiceAccountRequest(role=accounts_pb2.ROLE_USER)
         as_admin = await admin.as_("admin")
@@ -112,7 +120,7 @@ async def test_without_the_database_only_what_needs_it_fails_and_comes_back(
             assert await admin.accepts(token)
             assert (await register(admin, used_bytes=2)).element.used_bytes == 2
             assert (await listed(admin)).elements[0].healthy
-            error = await refused(register(admin, storage_element_id="se-02"))
+            error = await refused(register(admin, "se-02"))
             assert error.code() is grpc.StatusCode.UNAVAILABLE
 
             not_serving = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -124,7 +132,7 @@ async def test_without_the_database_only_what_needs_it_fails_and_comes_back(
             await asyncio.to_thread(end)
 
         assert await eventually(lambda: admin.issue("alice"))
-        await eventually(lambda: register(admin, storage_element_id="se-02"))
+        await eventually(lambda: register(admin, "se-02"))
         await eventually(lambda: admin.accounts.CreateServiceAccount(create, **as_admin))
         await eventually_health(admin, "ServiceAccountService", serving)
 

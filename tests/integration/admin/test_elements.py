@@ -11,6 +11,7 @@ from typing import Any
 import asyncpg
 import grpc
 import pytest
+import pytest_asyncio
 
 from artstore.v1 import (
     elements_pb2,
@@ -18,14 +19,34 @@ from artstore.v1 import (
 )
 from mesh.calls.status import from_rpc_error
 from mesh.postgres.urls import with_database
-from tests.support.running_admin import ManualClock, RunningAdmin, code_of, report, running_admin
+from tests.support.running_admin import (
+    EVERYBODY,
+    OTHER_ELEMENTS,
+    ManualClock,
+    RunningAdmin,
+    code_of,
+    report,
+    running_admin,
+)
 
+EVERY_ELEMENT = [*EVERYBODY, *OTHER_ELEMENTS]
 OTHER_STORE = "9d1c8a52-5f0e-4d0b-8a37-6a2f0c3b7e02"
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def admin(
+    database_url: str, tmp_path: Path, clock: ManualClock
+) -> AsyncIterator[RunningAdmin]:
+    """An admin of the test's own that has an account for each of four elements."""
+    async with running_admin(database_url, tmp_path, accounts=EVERY_ELEMENT, now=clock) as running:
+        yield running
 
 
 async def register(admin: RunningAdmin, told: elements_pb2.StorageElementReport) -> Any:
     request = elements_pb2.ReportStorageElementRequest(report=told)
-    return await admin.elements.ReportStorageElement(request, **await admin.as_("storage-se-01"))
+    named = told.storage_element_id
+    account = f"storage-{named}" if named.startswith("se-0") else "storage-se-01"
+    return await admin.elements.ReportStorageElement(request, **await admin.as_(account))
 
 
 async def listed(admin: RunningAdmin, **fields: Any) -> Any:
@@ -35,7 +56,7 @@ async def listed(admin: RunningAdmin, **fields: Any) -> Any:
 
 async def get(admin: RunningAdmin, storage_element_id: str) -> elements_pb2.StorageElement:
     request = elements_pb2.GetStorageElementRequest(storage_element_id=storage_element_id)
-    answer = await admin.elements.GetStorageElement(request, **await admin.as_("alice"))
+    answer = await admin.elements.GetStorageElement(request, **await admin.as_("admin"))
     element: elements_pb2.StorageElement = answer.element
     return element
 
@@ -184,7 +205,7 @@ async def test_lists_go_by_priority_and_by_mode(admin: RunningAdmin) -> None:
 async def test_admins_priority_goes_before_the_reported_one(
     database_url: str, tmp_path: Path
 ) -> None:
-    async with running_admin(database_url, tmp_path) as admin:
+    async with running_admin(database_url, tmp_path, accounts=EVERY_ELEMENT) as admin:
         await register(admin, report("se-01", priority=100))
         await register(admin, report("se-02", priority=200))
         answer = await decide(admin, "se-02", priority=0)

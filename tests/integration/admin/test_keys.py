@@ -5,31 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import stat
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
-import asyncpg
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from mesh.postgres.urls import with_database
-from tests.support.running_admin import ManualClock, RunningAdmin, running_admin
+from tests.support.running_admin import (
+    ManualClock,
+    RunningAdmin,
+    admin_database,
+    running_admin,
+)
 from tests.support.token_issuer import Signer
 
 TEN_MINUTES_IN_DAYS = 600 / 86400
-
-
-@asynccontextmanager
-async def admin_database(database_url: str) -> AsyncIterator[asyncpg.Connection[Any]]:
-    name = database_url.rpartition("/")[2] + "_admin"
-    connection = await asyncpg.connect(with_database(database_url, name))
-    try:
-        yield connection
-    finally:
-        await connection.close()
 
 
 async def published(admin: RunningAdmin) -> set[str]:

@@ -8,21 +8,14 @@ import grpc
 import pytest
 
 from artstore.v1 import (
-    audit_pb2,
-    audit_pb2_grpc,
     operations_pb2,
     operations_pb2_grpc,
     server_pb2,
     server_pb2_grpc,
-    tokens_pb2,
-    tokens_pb2_grpc,
 )
-from tests.support.running_admin import RunningAdmin, code_of
+from tests.support.running_admin import RunningAdmin
 
 UNSERVED = [
-    ("TokenService", "RotateKeys"),
-    ("StorageElementService", "CreateStorageElement"),
-    ("StorageElementService", "AdmitStorageElement"),
     ("StorageElementService", "RetireStorageElement"),
     ("StorageElementService", "MarkStorageElementLost"),
     ("StorageElementService", "OpenStorageElement"),
@@ -42,8 +35,6 @@ UNSERVED = [
     ("LifecycleService", "GetPolicy"),
     ("LifecycleService", "SetPolicy"),
     ("LifecycleService", "ListPolicies"),
-    ("AuditService", "ListAuditEvents"),
-    ("AuditService", "VerifyAuditEvents"),
     ("BackupService", "RunBackup"),
     ("BackupService", "ListBackups"),
     ("BackupService", "VerifyBackup"),
@@ -64,25 +55,6 @@ async def test_what_later_versions_fill_is_unimplemented_and_says_so(
             await call(b"", **await shared_admin.as_("admin"))
         assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED, method
         assert f"{service}.{method}" in (refused.value.details() or "")
-
-
-async def test_what_servers_tell_each_other_later_is_unimplemented(
-    shared_admin: RunningAdmin,
-) -> None:
-    stub: Any = tokens_pb2_grpc.TokenServiceStub(shared_admin.channel)
-    call = stub.ListSuspensions(
-        tokens_pb2.ListSuspensionsRequest(), **await shared_admin.as_("storage-se-01")
-    )
-    assert await code_of(call) is grpc.StatusCode.UNIMPLEMENTED
-    audit: Any = audit_pb2_grpc.AuditServiceStub(shared_admin.channel)
-    export = audit.ExportAuditEvents(
-        audit_pb2.ExportAuditEventsRequest(), **await shared_admin.as_("auditor")
-    )
-    assert await code_of(export.read()) is grpc.StatusCode.UNIMPLEMENTED
-    refusals = audit.RecordRefusals(
-        iter([audit_pb2.RecordRefusalsRequest()]), **await shared_admin.as_("storage-se-01")
-    )
-    assert await code_of(refusals) is grpc.StatusCode.UNIMPLEMENTED
 
 
 async def test_admin_describes_itself_and_has_no_operations(shared_admin: RunningAdmin) -> None:

@@ -11,6 +11,7 @@ from storage_server.domain.naming import blob_path
 from storage_server.domain.sidecar import Sidecar
 from storage_server.store.port import StagedState
 from tests.support.cache_rig import CacheRig, a_sidecar, path_of, utc_now
+from tests.support.origins import BY_ALICE
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ async def test_blobs_of_open_uploads_and_of_intents_are_no_orphans(rig: CacheRig
         )
     )
     await rig.catalog.pending.begin_write(
-        committing.file_id, path_of(committing), ChangeKind.CREATED
+        committing.file_id, path_of(committing), ChangeKind.CREATED, by=BY_ALICE, revision=1
     )
     for level in Level:
         assert (await rig.check(level)).findings == 0

@@ -7,6 +7,7 @@ from typing import Any
 
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.fences import Fence, Guard
+from storage_server.catalog.merge import Merged
 from storage_server.catalog.rows import to_values
 from storage_server.catalog.writes import Committed, Guarded
 from storage_server.domain import naming
@@ -15,6 +16,7 @@ from storage_server.domain.kinds import ChangeKind
 from storage_server.domain.sidecar import Sidecar, digest
 from storage_server.store.port import Identity
 from tests.support.memory_catalog import MemoryCatalog
+from tests.support.origins import BY_ALICE
 
 AnyCatalog = Catalog | MemoryCatalog
 
@@ -56,7 +58,9 @@ async def upload(
 ) -> Committed:
     """As an upload does: intent, then row and feed."""
     path = naming.sidecar_path(sidecar.storage_path, sidecar.storage_filename)
-    await catalog.pending.begin_write(sidecar.file_id, path, ChangeKind.CREATED)
+    await catalog.pending.begin_write(
+        sidecar.file_id, path, ChangeKind.CREATED, by=BY_ALICE, revision=1
+    )
     return await commit(catalog, sidecar, ChangeKind.CREATED, identity)
 
 
@@ -83,6 +87,27 @@ def found(
     """What a repair has found of a sidecar, just now."""
     return to_values(
         sidecar, an_identity(number), cache_updated_at=at or now(), cache_ttl_hours=hours
+    )
+
+
+async def rebuild_fence(catalog: Catalog) -> Fence:
+    """As a repair begins."""
+    fence = Fence(Guard.REBUILD, await catalog.fences.draw())
+    await catalog.fences.raise_rebuild(fence.number)
+    return fence
+
+
+async def merge(
+    catalog: Catalog,
+    *sidecars: Sidecar,
+    s0: int | None = None,
+    fence: Fence | None = None,
+) -> Merged:
+    """What a repair does that has found these."""
+    return await catalog.merge.merge(
+        [found(sidecar) for sidecar in sidecars],
+        s0=(await catalog.feed.head()).sequence if s0 is None else s0,
+        fence=fence or await rebuild_fence(catalog),
     )
 
 

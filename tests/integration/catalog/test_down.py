@@ -12,6 +12,7 @@ from storage_server.catalog.fences import Fence, Guard
 from storage_server.catalog.tables import Tables
 from storage_server.domain.kinds import ChangeKind
 from tests.integration.catalog.files import a_sidecar, commit, found, upload
+from tests.support.origins import BY_ALICE
 from tests.support.services import PostgresProcess
 
 
@@ -20,7 +21,9 @@ def calls(catalog: Catalog) -> list[Callable[[], Awaitable[object]]]:
     return [
         lambda: catalog.reads.get(sidecar.file_id),
         catalog.reads.list_files,
-        lambda: catalog.pending.begin_write(sidecar.file_id, "p", ChangeKind.CREATED),
+        lambda: catalog.pending.begin_write(
+            sidecar.file_id, "p", ChangeKind.CREATED, by=BY_ALICE, revision=1
+        ),
         lambda: commit(catalog, sidecar, ChangeKind.CREATED),
         catalog.feed.head,
         catalog.fences.draw,

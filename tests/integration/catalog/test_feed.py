@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+from mesh.elements.feed_cursor import FeedCursor
 from storage_server.catalog.catalog import Catalog
+from storage_server.catalog.feed import Feed
 from storage_server.domain.kinds import ChangeKind
 from storage_server.domain.sidecar_changes import tombstoned, updated
 from tests.integration.catalog.back_door import clean, on_both
@@ -42,11 +46,35 @@ async def test_trimming_keeps_the_latest_entries(catalog: Catalog) -> None:
     assert await catalog.feed.oldest() is None
     for _ in range(5):
         await upload(catalog, a_sidecar())
-    assert await catalog.feed.trim(2) == 3
-    assert await catalog.feed.trim(2) == 0
+    audited = await place(catalog.feed, 5)
+    assert await catalog.feed.trim(2, audited=audited, wait=timedelta(days=1)) == 3
+    assert await catalog.feed.trim(2, audited=audited, wait=timedelta(days=1)) == 0
     assert await catalog.feed.oldest() == 4
     assert [change.sequence for change in await catalog.feed.read(0)] == [4, 5]
     assert (await catalog.feed.head()).sequence == 5
+
+
+async def test_what_the_audit_has_not_is_kept_for_some_days(catalog: Catalog) -> None:
+    for _ in range(5):
+        await upload(catalog, a_sidecar())
+    feed, day = catalog.feed, timedelta(days=1)
+    last = await place(feed, 5)
+    for unknown in (
+        FeedCursor(),
+        FeedCursor("another", 5, last.change_id),
+        FeedCursor(last.epoch, 5, "of a history that was restored over"),
+    ):
+        assert await feed.trim(1, audited=unknown, wait=day) == 0
+    assert await feed.trim(1, audited=await place(feed, 3), wait=day) == 2
+    # The audit's own place stays: by it the audit knows the history.
+    assert await feed.oldest() == 3
+    assert await feed.trim(1, audited=FeedCursor(), wait=timedelta()) == 2
+    assert await feed.oldest() == 5
+
+
+async def place(feed: Feed, sequence: int) -> FeedCursor:
+    found = await feed.place(sequence)
+    return FeedCursor(found.epoch, sequence, found.change_id)
 
 
 async def test_a_snapshot_and_the_feed_after_its_head_miss_nothing(catalog: Catalog) -> None:

@@ -20,28 +20,12 @@ from tests.integration.catalog.files import (
     an_identity,
     commit,
     found,
+    merge,
     now,
+    rebuild_fence,
     upload,
 )
-
-
-async def rebuild_fence(catalog: Catalog) -> Fence:
-    fence = Fence(Guard.REBUILD, await catalog.fences.draw())
-    await catalog.fences.raise_rebuild(fence.number)
-    return fence
-
-
-async def merge(
-    catalog: Catalog,
-    *sidecars: Sidecar,
-    s0: int | None = None,
-    fence: Fence | None = None,
-) -> Merged:
-    return await catalog.merge.merge(
-        [found(sidecar) for sidecar in sidecars],
-        s0=(await catalog.feed.head()).sequence if s0 is None else s0,
-        fence=fence or await rebuild_fence(catalog),
-    )
+from tests.support.origins import BY_ALICE
 
 
 async def sidecar_in_row(catalog: Catalog, file_id: str) -> Sidecar | None:
@@ -123,7 +107,9 @@ async def test_a_delete_after_s0_stays_deleted(catalog: Catalog) -> None:
 
 async def test_an_upload_between_sidecar_and_row_is_left_to_itself(catalog: Catalog) -> None:
     sidecar = a_sidecar()
-    await catalog.pending.begin_write(sidecar.file_id, "path", ChangeKind.CREATED)
+    await catalog.pending.begin_write(
+        sidecar.file_id, "path", ChangeKind.CREATED, by=BY_ALICE, revision=1
+    )
     assert await merge(catalog, sidecar) == Merged(newer=(sidecar.file_id,))
     await commit(catalog, sidecar, ChangeKind.CREATED)
     head = await catalog.feed.head()
@@ -262,7 +248,9 @@ async def test_cleanup_removes_expired_rows_only_and_remembers_it(catalog: Catal
     await commit(catalog, tombstoned(deleted, now()), ChangeKind.DELETED)
     await catalog.counters.recount(fence=await rebuild_fence(catalog))
     assert not await catalog.feed.rows_lost()
-    await catalog.pending.begin_write(writing.file_id, "path", ChangeKind.UPDATED)
+    await catalog.pending.begin_write(
+        writing.file_id, "path", ChangeKind.UPDATED, by=BY_ALICE, revision=1
+    )
     await catalog.database.execute(
         f"UPDATE {catalog.tables.files} SET cache_updated_at = now() - interval '100 hours'"
         " WHERE file_id <> $1",
@@ -305,7 +293,9 @@ async def test_a_recount_and_an_upload_that_ends_later_count_it_once(catalog: Ca
     repeated, fresh = a_sidecar(), a_sidecar()
     await merge(catalog, repeated)
     for sidecar in (repeated, fresh):
-        await catalog.pending.begin_write(sidecar.file_id, "path", ChangeKind.CREATED)
+        await catalog.pending.begin_write(
+            sidecar.file_id, "path", ChangeKind.CREATED, by=BY_ALICE, revision=1
+        )
     await catalog.counters.recount(fence=await rebuild_fence(catalog))
     for sidecar in (repeated, fresh):
         await commit(catalog, sidecar, ChangeKind.CREATED)

@@ -18,6 +18,7 @@ from storage_server.domain.kinds import ChangeKind
 from storage_server.domain.sidecar import Sidecar
 from storage_server.domain.sidecar_changes import tombstoned, updated
 from tests.integration.catalog.files import a_sidecar, an_identity, commit, found, now, upload
+from tests.support.origins import BY_ALICE
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,9 @@ async def arrange(catalog: Catalog, case: Case, first: Sidecar) -> None:
             f"UPDATE {table} SET description = 'damaged' WHERE file_id = $1", first.file_id
         )
     if case.uploading:
-        await catalog.pending.begin_write(first.file_id, "path", ChangeKind.CREATED)
+        await catalog.pending.begin_write(
+            first.file_id, "path", ChangeKind.CREATED, by=BY_ALICE, revision=1
+        )
 
 
 def expected(case: Case, row: FileRow | None, s0: int) -> MergeAction:

@@ -17,6 +17,7 @@ from storage_server.domain.sidecar_changes import tombstoned
 from storage_server.store.port import Identity
 from tests.integration.catalog.back_door import on_both
 from tests.integration.catalog.files import AnyCatalog, a_sidecar, commit, lazy, now, renew, upload
+from tests.support.origins import BY_ALICE
 from tests.support.sidecars import any_sidecar
 
 
@@ -61,7 +62,9 @@ async def test_an_identity_is_kept_whole(catalog: AnyCatalog, identity: Identity
 async def test_a_file_with_an_intent_reads_as_expired(catalog: AnyCatalog) -> None:
     sidecar = a_sidecar()
     await upload(catalog, sidecar)
-    intent = await catalog.pending.begin_write(sidecar.file_id, "path", ChangeKind.UPDATED)
+    intent = await catalog.pending.begin_write(
+        sidecar.file_id, "path", ChangeKind.UPDATED, by=BY_ALICE, revision=1
+    )
     row = await catalog.reads.get(sidecar.file_id)
     assert row is not None
     assert row.pending

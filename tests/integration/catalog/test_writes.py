@@ -22,6 +22,7 @@ from tests.integration.catalog.files import (
     renew,
     upload,
 )
+from tests.support.origins import BY_ALICE
 
 
 @on_both
@@ -150,9 +151,13 @@ async def test_a_file_whose_row_was_cleaned_is_not_counted_again(catalog: AnyCat
 @on_both
 async def test_an_upload_replayed_after_a_crash_is_counted(catalog: AnyCatalog) -> None:
     sidecar = a_sidecar()
-    await catalog.pending.begin_write(sidecar.file_id, "path", ChangeKind.CREATED)
+    await catalog.pending.begin_write(
+        sidecar.file_id, "path", ChangeKind.CREATED, by=BY_ALICE, revision=1
+    )
     changed = updated(sidecar, {"version": "2"}, now())
-    await catalog.pending.begin_write(sidecar.file_id, "path", ChangeKind.UPDATED)
+    await catalog.pending.begin_write(
+        sidecar.file_id, "path", ChangeKind.UPDATED, by=BY_ALICE, revision=1
+    )
     await commit(catalog, changed, ChangeKind.UPDATED)
     head = await catalog.feed.head()
     assert (head.used_bytes, head.file_count) == (100, 1)
@@ -165,7 +170,9 @@ async def test_an_intent_is_found_however_many_there_are(catalog: Catalog) -> No
         " SELECT 'other-' || n, 'path', 'created', '' FROM generate_series(1, 1500) n"
     )
     sidecar = a_sidecar()
-    await catalog.pending.begin_write(sidecar.file_id, "path", ChangeKind.CREATED, "r-1")
+    await catalog.pending.begin_write(
+        sidecar.file_id, "path", ChangeKind.CREATED, "r-1", by=BY_ALICE, revision=1
+    )
     assert len(await catalog.pending.list_pending()) == 1501
     (of_file,) = await catalog.pending.of_file(sidecar.file_id)
     assert await catalog.pending.of_request("r-1") == [of_file]
@@ -175,7 +182,9 @@ async def test_an_intent_is_found_however_many_there_are(catalog: Catalog) -> No
 @on_both
 async def test_intents_are_found_by_file_and_by_request(catalog: AnyCatalog) -> None:
     for file_id, request_id in (("f-1", "r-1"), ("f-2", "r-1"), ("f-2", "")):
-        await catalog.pending.begin_write(file_id, "path", ChangeKind.CREATED, request_id)
+        await catalog.pending.begin_write(
+            file_id, "path", ChangeKind.CREATED, request_id, by=BY_ALICE, revision=1
+        )
     first, second, third = await catalog.pending.list_pending()
     assert (second.file_id, second.path, second.kind) == ("f-2", "path", ChangeKind.CREATED)
     assert await catalog.pending.of_request("r-1") == [first, second]
@@ -272,7 +281,7 @@ async def test_a_rebuild_shuts_out_the_refreshes_before_it_and_no_direct_write(
 async def test_a_refresh_ends_the_intent_of_an_upload_only(catalog: AnyCatalog) -> None:
     sidecar = a_sidecar()
     for kind in (ChangeKind.CREATED, ChangeKind.UPDATED):
-        await catalog.pending.begin_write(sidecar.file_id, "path", kind)
+        await catalog.pending.begin_write(sidecar.file_id, "path", kind, by=BY_ALICE, revision=1)
     await commit(catalog, sidecar, ChangeKind.CREATED, guarded=await lazy(catalog, None))
     (left,) = await catalog.pending.list_pending()
     assert left.kind is ChangeKind.UPDATED

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import artstore_client
-from artstore.v1 import query_pb2
+from artstore.v1 import accounts_pb2, query_pb2
 from artstore_client import Client, SyncClient
 from tests.support.caller import Caller, ended
 from tests.support.mesh import MeshProcess
@@ -172,3 +172,27 @@ def test_synchronous_face_does_the_same(mesh: MeshProcess, tmp_path: Path) -> No
             "se-02",
             "se-03",
         }
+
+
+def test_a_script_makes_changes_and_removes_an_account(mesh_local: MeshProcess) -> None:
+    with SyncClient.connect(mesh_file=mesh_local.mesh_file) as client:
+        accounts = client.accounts
+        made = accounts.create(role=accounts_pb2.ROLE_USER, description="a script's")
+        name = made.account.client_id
+        try:
+            assert accounts.show(name) == made.account
+            assert name in {account.client_id for account in accounts.list()}
+            smaller = accounts_pb2.AccountLimits(calls=3)
+            accounts.update(name, namespaces=["a"], limits=smaller)
+            # Limits that are not named stay, an empty one takes all of them away.
+            fewer = accounts.update(name, limits=accounts_pb2.AccountLimits(open_uploads=1))
+            assert (fewer.limits.calls, list(fewer.namespaces)) == (3, ["a"])
+            none = accounts.update(name, limits=accounts_pb2.AccountLimits())
+            assert none.limits == accounts_pb2.AccountLimits()
+            assert accounts.rotate(name, overlap_seconds=60).client_secret != made.client_secret
+            assert accounts.suspend(name).suspended
+            assert not accounts.resume(name).suspended
+        finally:
+            accounts.delete(name)
+        with pytest.raises(artstore_client.NotFound):
+            accounts.show(name)

@@ -12,7 +12,9 @@ from typing import Any
 import asyncpg
 import grpc
 
-from artstore.v1 import query_pb2, query_pb2_grpc
+from artstore.v1 import ingest_pb2_grpc, query_pb2, query_pb2_grpc
+from ingest_server.app import build as build_ingest
+from ingest_server.settings import IngestSettings
 from mesh.follower.rows import CONTENT
 from mesh.server.server import MeshServer
 from query_server.app import build as build_query
@@ -25,7 +27,13 @@ ACCOUNTS = [
     ADMIN,
     *(
         {"client_id": name, "client_secret": SECRET, "role": "SERVICE", "namespaces": ["*"]}
-        for name in ("storage-se-01", "storage-se-02", "query-server")
+        for name in (
+            "storage-se-01",
+            "storage-se-02",
+            "storage-se-03",
+            "query-server",
+            "ingest-server",
+        )
     ),
     {"client_id": "reader", "client_secret": SECRET, "role": "READONLY"},
 ]
@@ -66,6 +74,7 @@ class SmallMesh:
         self.rigs: dict[str, Rig] = {}
         self.query: Any = None
         self.query_address = ""
+        self.ingest: Any = None
         self.admin: RunningAdmin
         self.token = ""
         self.settings: dict[str, Any] = {}
@@ -100,7 +109,7 @@ class SmallMesh:
             self.rigs[element_id] = rig
         rig = self.rigs[element_id]
         rig.values["admin_endpoint"] = f"localhost:{self.admin.server.port}"
-        rig.values["keys_path"] = self.folder / "element-keys.json"
+        rig.values["keys_path"] = self.folder / element_id / "jwks.json"
         rig.signer = IssuedToken(self.token)  # type: ignore[assignment]
         part = self._parts[element_id] = Part()
         node = await part.stack.enter_async_context(rig.running(**settings))
@@ -115,7 +124,7 @@ class SmallMesh:
             "database_url": self.database_url,
             "redis_url": self.redis_url,
             "data_dir": self.folder,
-            "keys_path": self.folder / "query-keys.json",
+            "keys_path": self.folder / "query-keys" / "jwks.json",
             "admin_endpoint": f"localhost:{self.admin.server.port}",
             "client_id": "query-server",
             "client_secret": SECRET,
@@ -132,8 +141,31 @@ class SmallMesh:
         )
         self.query = query_pb2_grpc.QueryServiceStub(channel)
 
+    async def start_ingest(self, **settings: Any) -> None:
+        values: dict[str, Any] = {
+            "host": "localhost",
+            "port": 0,
+            "metrics_port": 0,
+            "redis_url": self.redis_url,
+            "data_dir": self.folder,
+            "keys_path": self.folder / "ingest-keys" / "jwks.json",
+            "admin_endpoint": f"localhost:{self.admin.server.port}",
+            "client_id": "ingest-server",
+            "client_secret": SECRET,
+        }
+        part = self._parts["ingest"] = Part()
+        server = await part.stack.enter_async_context(
+            build_ingest(IngestSettings(**values | settings))
+        )
+        await server.start()
+        part.stack.push_async_callback(server.stop, 0.3)
+        channel = await part.stack.enter_async_context(
+            grpc.aio.insecure_channel(f"localhost:{server.port}")
+        )
+        self.ingest = ingest_pb2_grpc.IngestServiceStub(channel)
+
     async def stop(self, name: str) -> None:
-        """Stop "admin", "query" or an element."""
+        """Stop "admin", "query", "ingest" or an element."""
         await self._parts.pop(name).stop()
 
     async def stop_all(self) -> None:

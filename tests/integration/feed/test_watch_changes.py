@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ import grpc
 import pytest
 
 from artstore.v1 import changes_pb2, storage_pb2, types_pb2
+from storage_server.catalog.feed import Feed
 from storage_server.domain.sidecar import FileState, encode
 from storage_server.feed import watch
 from storage_server.store.port import SIDECAR_SUFFIX
@@ -31,9 +33,11 @@ async def node(
 
 
 @asynccontextmanager
-async def watching(node: Node, **cursor: Any) -> AsyncIterator[Any]:
+async def watching(node: Node, cursor: str = "", **claims: Any) -> AsyncIterator[Any]:
     call = node.stub.WatchChanges(
-        changes_pb2.WatchChangesRequest(**cursor), metadata=node.bearer(role="SERVICE"), timeout=20
+        changes_pb2.WatchChangesRequest(cursor=cursor),
+        metadata=node.bearer(**{"role": "SERVICE"} | claims),
+        timeout=20,
     )
     try:
         yield aiter(call)
@@ -175,3 +179,72 @@ async def test_a_file_that_moved_serves_its_bytes_and_refuses_updates(node: Node
     async with watching(node) as messages:
         change = await asyncio.wait_for(next_change(messages), 10)
     assert change.file.state == types_pb2.FILE_STATE_MOVED
+
+
+@pytest.mark.parametrize("role", ["SERVICE", "ADMIN"])
+async def test_a_follower_is_told_of_its_namespaces_only(node: Node, role: str) -> None:
+    mine = [(await node.upload(namespace="mine")).file.file_id]
+    await node.upload(namespace="theirs")
+    bound = {"role": role, "ns_read": ["mine"], "ns_write": ["mine"]}
+
+    def changed(messages: Any) -> Any:
+        return next_of(messages, "changes")
+
+    async with watching(node, **bound) as messages:
+        begin = await next_of(messages, "snapshot_begin")
+        assert (begin.head_position, begin.file_count) == (2, 1)
+        assert [one.file_id for one in (await changed(messages)).changes] == mine
+        end = await next_of(messages, "snapshot_end")
+        assert end.position == 2
+        await node.upload(namespace="theirs")
+        # What it is not told of moves it on all the same.
+        while (beat := await next_of(messages, "heartbeat")).position < 3:
+            pass
+        mine.append((await node.upload(namespace="mine")).file.file_id)
+        (change,) = (await changed(messages)).changes
+        assert (change.position, change.file_id) == (4, mine[1])
+    for cursor in (end.cursor, beat.cursor):
+        async with watching(node, cursor=cursor, **bound) as messages:
+            (again,) = (await changed(messages)).changes
+            assert (again.position, again.file_id) == (4, mine[1])
+    async with watching(node, ns_read=["mine", "theirs"]) as messages:
+        assert (await next_of(messages, "snapshot_begin")).file_count == 4
+
+
+async def test_a_change_without_a_row_is_told_to_those_of_the_files_namespace(node: Node) -> None:
+    stored = [await node.upload(namespace=name) for name in ("mine", "theirs")]
+    async with watching(node, ns_read=["mine"]) as messages:
+        end = await next_of(messages, "snapshot_end")
+    for one in stored:
+        update = storage_pb2.UpdateFileRequest(
+            file_id=one.file.file_id, file=types_pb2.File(description="new")
+        )
+        await node.call("UpdateFile", update)
+    await on_element(node, f"DELETE FROM {tables_of(node).files}")
+    async with watching(node, cursor=end.cursor, ns_read=["mine"]) as messages:
+        (change,) = (await next_of(messages, "changes")).changes
+    assert change.file_id == stored[0].file.file_id
+
+
+async def test_a_snapshot_ends_before_its_token_ends_the_stream(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await put_files(node, 2)
+    await repair(node)
+    soon = int(time.time()) + 1
+    real, slow = Feed.rows_in_batches, asyncio.Event()
+
+    async def slowly(feed: Feed, **options: Any) -> AsyncIterator[Any]:
+        async for rows in real(feed, **options):
+            await slow.wait()
+            yield rows
+
+    monkeypatch.setattr(Feed, "rows_in_batches", slowly)
+    async with watching(node, exp=soon) as messages:
+        await next_of(messages, "snapshot_begin")
+        await asyncio.sleep(soon + 0.2 - time.time())
+        slow.set()
+        await next_of(messages, "snapshot_end")
+        with pytest.raises(grpc.aio.AioRpcError) as ended:
+            await next_of(messages, "snapshot_begin")
+    assert ended.value.code() is grpc.StatusCode.UNAUTHENTICATED

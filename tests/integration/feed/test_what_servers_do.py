@@ -11,15 +11,24 @@ from mesh.server.server import MeshServer
 from tests.integration.feed.small_mesh import small_mesh
 
 # Of every server, of every server but admin, and of those with followers.
-ALL = ["event loop lag", "health", "signing keys"]
-LINKED = ["own access token"]
+ALL = [
+    "calls of suspended accounts",
+    "event loop lag",
+    "health",
+    "refusals",
+    "signing keys",
+    "suspensions",
+]
+LINKED = ["own access token", "renewal of an ended token", "tokens for elements"]
 FOLLOWING = ["change hints"]
 
 
 def _background() -> Counter[str]:
     """Names of the tasks of this loop, but for those of Python, of gRPC and of one element."""
     names = (task.get_name() for task in asyncio.all_tasks())
-    others = re.compile(r"Task-\d|HandleExceptions|rpc_task|follow |read a change feed")
+    others = re.compile(
+        r"Task-\d|HandleExceptions|rpc_task|follow |access token for |read a change feed"
+    )
     return Counter(name for name in names if not others.match(name))
 
 
@@ -38,6 +47,8 @@ async def test_a_server_serves_needs_and_does_what_it_is_there_for(
             [
                 *ALL,
                 *FOLLOWING,
+                "audit",
+                "audit's head",
                 "elements' health",
                 "file registry",
                 "registry tables",

@@ -38,10 +38,14 @@ class IngestUnderTest:
     def bearer(self, **claims: Any) -> tuple[tuple[str, str], ...]:
         return (("authorization", f"Bearer {self.signer.token(**claims)}"),)
 
-    async def announce(self, *elements: PlacedElement) -> None:
-        """Have ingest see these elements as they are now: in Redis and in admin's list."""
+    async def announce(self, *elements: PlacedElement, listed: bool = True) -> None:
+        """Have ingest see these elements as they are now: in Redis and in admin's list.
+
+        Args:
+            listed: False leaves the list as it is.
+        """
         for element in elements:
-            if element not in self.registry.elements:
+            if listed and element not in self.registry.elements:
                 self.registry.elements.append(element)
             await self.redis.set(REPORT_KEY_PREFIX + element.element_id, element.as_json(), ex=10)
             await self.redis.publish(REPORT_CHANNEL, element.element_id)

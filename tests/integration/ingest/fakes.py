@@ -56,6 +56,7 @@ class PlacedElement(FakeElement):
         self.refuses: ArtStoreError | None = None
         self.silent = False
         self.clock_ahead_seconds = 0
+        self.admin_hears = True
         self.flow = asyncio.Event()
         self.flow.set()
         self.fails_after: tuple[int, ArtStoreError] | None = None
@@ -85,7 +86,7 @@ class PlacedElement(FakeElement):
     def listed(self) -> elements_pb2.StorageElement:
         """The element as admin lists it."""
         said = {field.name: value for field, value in self.report.ListFields()}
-        return elements_pb2.StorageElement(**said, healthy=True)
+        return elements_pb2.StorageElement(**said, healthy=self.admin_hears)
 
     async def Upload(self, request_iterator: Any, context: Any) -> Any:
         messages = aiter(request_iterator)
@@ -125,7 +126,7 @@ class PlacedElement(FakeElement):
 
     async def StartUpload(self, request: Any, context: Any) -> Any:
         self.headers.append(request.header)
-        self.endpoint = self.report.endpoint
+        self.endpoint = self.endpoint or self.report.endpoint
         return await super().StartUpload(request, context)
 
     async def note(self, call: str, context: Any) -> None:
@@ -204,7 +205,7 @@ async def fake_admin(signer: Signer) -> AsyncIterator[tuple[str, FakeRegistry]]:
 
 async def serve_element(element: PlacedElement, signer: Signer) -> None:
     """Start the element on a free port and write its address into its report."""
-    server = _server(signer, element.element_id)
+    server = _server(signer, element.element_id, element_id=element.element_id)
     server.add(
         "artstore.v1.StorageService",
         storage_pb2_grpc.add_StorageServiceServicer_to_server,
@@ -215,10 +216,11 @@ async def serve_element(element: PlacedElement, signer: Signer) -> None:
     element.report.endpoint = server.endpoint
 
 
-def _server(signer: Signer, name: str) -> MeshServer:
+def _server(signer: Signer, name: str, *, element_id: str = "") -> MeshServer:
     keys = KeySet()
     keys.replace(signer.jwks())
-    return MeshServer(MeshSettings(host="localhost"), TokenVerifier(keys), name=name)
+    verifier = TokenVerifier(keys, element_id=element_id)
+    return MeshServer(MeshSettings(host="localhost"), verifier, name=name)
 
 
 async def status_of(call: Any) -> grpc.aio.AioRpcError:

@@ -11,6 +11,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from artstore.v1 import uploads_pb2
 from tests.integration.ingest.conftest import (
     IngestUnderTest,
     chunk_message,
@@ -76,11 +77,81 @@ async def test_without_admins_list_uploads_are_placed_through_redis(
     ingest: IngestUnderTest, element: Any, how: str
 ) -> None:
     first, second = await element("se-01"), await element("se-02", priority=50)
-    await ingest.announce(first)
-    setattr(ingest.registry, how, True)
+    second.report.writable = False
+    await ingest.announce(first, second)
     assert (await ingest.upload(b"x")).storage_element_id == "se-01"
+    setattr(ingest.registry, how, True)
+    second.report.writable = True
     await ingest.announce(second)
     assert (await ingest.upload(b"x")).storage_element_id == "se-02"
+
+
+@pytest.mark.parametrize("how", ["up", "down"])
+async def test_what_only_redis_tells_of_gets_neither_a_call_nor_a_token(
+    ingest: IngestUnderTest, element: Any, how: str
+) -> None:
+    first, fake = await element("se-01"), await element("se-02", priority=50)
+    await ingest.announce(first)
+    await ingest.upload(b"x")
+    ingest.registry.down = how == "down"
+    await ingest.announce(fake, listed=False)
+    assert (await ingest.upload(b"x")).storage_element_id == "se-01"
+    assert await _refuses_upload_of(ingest, "se-02.1")
+    assert fake.peers == []
+
+
+async def test_whoever_has_an_elements_name_and_store_elsewhere_gets_nothing(
+    ingest: IngestUnderTest, element: Any
+) -> None:
+    first, fake = await element("se-01"), await element("se-01")
+    await ingest.announce(first)
+    await ingest.upload(b"x")
+    assert fake.report.store_id == first.report.store_id
+    for store_id in (fake.report.store_id, "another"):
+        fake.report.store_id = store_id
+        for _ in range(3):
+            await ingest.announce(fake, listed=False)
+            assert (await ingest.upload(b"x")).size_bytes == 1
+    assert fake.peers == []
+    assert set(first.peers) == {"ingest-server"}
+
+
+async def test_clients_are_sent_where_an_element_was_admitted_whatever_it_says(
+    ingest: IngestUnderTest, element: Any
+) -> None:
+    first = await element("se-01")
+    first.endpoint = "10.9.9.9:8010"
+    await ingest.announce(first)
+    request = uploads_pb2.StartUploadRequest(header={"original_filename": "a.bin"})
+    opened = await ingest.stub.StartUpload(request, metadata=ingest.bearer(), timeout=10)
+    assert opened.endpoint == first.report.endpoint
+
+
+async def test_an_element_is_called_where_it_was_admitted_from_then_on(
+    ingest: IngestUnderTest, element: Any
+) -> None:
+    """An ADMIN admitted another host; what the old one still says counts no more."""
+    before, after = await element("se-01"), await element("se-01")
+    await ingest.announce(before)
+    await ingest.upload(b"x")
+    ingest.registry.elements[:] = [after]
+
+    async def is_called() -> bool:
+        await ingest.announce(before, listed=False)
+        await ingest.upload(b"x")
+        return bool(after.peers)
+
+    await until(is_called)
+    calls = len(before.peers)
+    await ingest.announce(before, listed=False)
+    await ingest.upload(b"x")
+    assert len(before.peers) == calls
+
+
+async def _refuses_upload_of(ingest: IngestUnderTest, upload_id: str) -> bool:
+    request = uploads_pb2.GetUploadRequest(upload_id=upload_id)
+    error = await status_of(ingest.stub.GetUpload(request, metadata=ingest.bearer(), timeout=10))
+    return error.code() in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNAVAILABLE)
 
 
 async def test_without_any_element_the_service_is_not_serving_and_says_that_there_is_none(
@@ -121,10 +192,13 @@ async def test_while_admins_list_was_never_had_nothing_is_said_of_what_exists(
 async def test_an_element_whose_clock_differs_takes_uploads(
     signer: Signer, redis_url: str, tmp_path: Path, element: Any, ahead: int
 ) -> None:
-    async with running_ingest(signer, redis_url, tmp_path, registry_down=True) as ingest:
+    async with running_ingest(signer, redis_url, tmp_path) as ingest:
         first = await element("se-01")
+        # Only what it says in Redis can be believed.
+        first.admin_hears = False
         first.clock_ahead_seconds = ahead
-        for _ in range(2):
+        # The first has admin asked whether it is one; of the others the second one is believed.
+        for _ in range(3):
             await ingest.announce(first)
         assert (await ingest.upload(b"x")).storage_element_id == "se-01"
 

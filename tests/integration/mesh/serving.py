@@ -30,14 +30,14 @@ class ScriptedStorage(storage_pb2_grpc.StorageServiceServicer):
     """Each call runs `on_call` first; what it saw is kept in `seen`."""
 
     def __init__(self, verifier: TokenVerifier) -> None:
-        self._verifier = verifier
+        self.verifier = verifier
         self.on_call: Callable[[Any], Awaitable[None]] | None = None
         self.seen: list[tuple[Caller, Caller, str]] = []
         self.ended: list[str] = []
         self.entered = asyncio.Event()
 
     async def _enter(self, context: Any) -> None:
-        peer = self._verifier.cached(bearer_of(context)) or ANONYMOUS
+        peer = self.verifier.cached(bearer_of(context)) or ANONYMOUS
         self.seen.append((current_caller(), peer, current_upload_token()))
         self.entered.set()
         if self.on_call is not None:
@@ -101,6 +101,7 @@ class Serving:
         self.signer = signer
         self.channel = channel
         self.storage = storage
+        self.suspensions = storage.verifier.suspensions
         self.stub: Any = storage_pb2_grpc.StorageServiceStub(channel)
 
     def bearer(self, **changes: Any) -> tuple[tuple[str, str], ...]:

@@ -86,6 +86,38 @@ async def test_a_token_that_does_not_verify_is_refused(
     assert mesh.storage.seen == []
 
 
+@pytest.mark.parametrize("key", ["authorization", "artstore-caller", "artstore-upload-token"])
+async def test_what_says_who_calls_is_said_once(mesh: Serving, key: str) -> None:
+    good = mesh.bearer(role="SERVICE", ns_read=["*"], ns_write=["*"])
+    caller = ("artstore-caller", mesh.signer.token())
+    metadata = (*good, caller, ("artstore-upload-token", "t"))
+    await mesh.stub.GetFile(GET_FILE, metadata=metadata)
+    again = (key, dict(metadata)[key])
+    error = await refusal(mesh.stub.GetFile(GET_FILE, metadata=(*metadata, again)))
+    assert error.code() == UNAUTHENTICATED
+    assert details_of(error, error_details_pb2.ErrorInfo).reason == "TOKEN_MALFORMED"
+    # What says nothing of that may come as often as it likes.
+    await mesh.stub.GetFile(GET_FILE, metadata=(*metadata, ("x-tag", "a"), ("x-tag", "b")))
+
+
+async def test_the_caller_behind_a_server_has_the_role_for_the_call_itself(mesh: Serving) -> None:
+    server = mesh.bearer(sub="ingest", role="SERVICE", ns_read=["*"], ns_write=["*"])
+
+    def behind(role: str) -> Any:
+        return (*server, ("artstore-caller", mesh.signer.token(role=role)))
+
+    for role, denied in (("USER", False), ("READONLY", True), ("AUDITOR", True)):
+        update = storage_pb2.UpdateFileRequest(file_id="f")
+        error = await refusal(mesh.stub.UpdateFile(update, metadata=behind(role)))
+        assert (error.code() == DENIED) is denied, role
+        upload = mesh.stub.Upload(iter([]), metadata=behind(role))
+        if denied:
+            assert (await refusal(upload)).code() == DENIED
+        else:
+            assert (await upload).change_token == "0"
+    await mesh.stub.GetFile(GET_FILE, metadata=behind("READONLY"))
+
+
 async def test_a_role_too_low_is_denied_before_the_handler_runs(mesh: Serving) -> None:
     low = mesh.bearer(role="READONLY")
     unary = await refusal(mesh.stub.SetMode(storage_pb2.SetModeRequest(), metadata=low))
@@ -251,6 +283,18 @@ async def test_a_request_id_comes_back_and_stands_in_the_log(mesh: Serving) -> N
     assert line["duration_seconds"] < 1
 
 
+async def test_the_line_of_a_call_holds_no_name_whole_or_cut_off(mesh: Serving) -> None:
+    stored = f"{'secret' * 20}_alice_20260102T030405_01923456-89ab-7cde-8f01-23456789abcd.txt"
+    silent = Unavailable(f"{'no answer ' * 20}/2026/01/02/03/{stored}: why")
+    silent.__cause__ = OSError(f"{'no answer ' * 45}/2026/01/02/03/{stored}: why")
+    with capture_logs() as lines:
+        for error in (silent, NotFound("no file 'secret.pdf'")):
+            inner = await raising(mesh, error)
+            await raising(mesh, inner)
+    assert [line["status"] for line in lines] == ["UNAVAILABLE"] * 2 + ["NOT_FOUND"] * 2
+    assert "secret" not in str(lines)
+
+
 async def test_a_reader_that_leaves_ends_both_shapes_of_response_stream(mesh: Serving) -> None:
     download = mesh.stub.Download(
         downloads_pb2.DownloadRequest(length=1_000_000), metadata=mesh.bearer()
@@ -311,4 +355,4 @@ async def test_health_and_reflection_need_no_token_and_channelz_an_admin(mesh: S
     request = channelz_pb2.GetServersRequest()
     denied = await refusal(channelz.GetServers(request, metadata=mesh.bearer()))
     assert denied.code() == DENIED
-    await channelz.GetServers(request, metadata=mesh.bearer(role="ADMIN"))
+    await channelz.GetServers(request, metadata=mesh.bearer(role="ADMIN", ns_read=["*"]))

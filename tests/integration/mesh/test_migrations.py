@@ -77,6 +77,17 @@ async def test_a_start_that_finds_the_newest_revision_does_without_alembic(
         await run(database_url, scripts)
 
 
+async def test_an_earlier_version_leaves_what_a_later_one_made(
+    database_url: str, scripts: Path
+) -> None:
+    await run(database_url, scripts)
+    (scripts / "versions" / "0002_second.py").unlink()
+    await run(database_url, scripts)
+    database = Database(database_url)
+    assert await database.fetchval("SELECT version_num FROM one_schema") == "0002"
+    await database.close()
+
+
 @pytest.mark.parametrize("server", ["storage_server/catalog", "query_server", "admin_server"])
 def test_names_of_revisions_begin_with_what_they_are(server: str) -> None:
     root = Path(__file__).parents[3]

@@ -61,6 +61,17 @@ async def searched_index(url: str) -> AsyncIterator[Searched]:
         await searched.close()
 
 
+async def every_page(searched: Searched, search: SearchQuery) -> list[str]:
+    """Names of the files of all pages, in order."""
+    found: list[str] = []
+    while True:
+        page = await searched.index.search(search)
+        found += [hit.row["original_filename"] for hit in page.hits]
+        if not page.next_page_token:
+            return found
+        search = replace(search, page_token=page.next_page_token)
+
+
 def query(text: str = "", order: str = "", **fields: Any) -> SearchQuery:
     """A checked query of a caller who may read everything."""
     whole, text = text, check_text(text)

@@ -54,6 +54,10 @@ class Replica(storage_pb2_grpc.StorageServiceServicer):
             self.ended.set()
 
 
+async def no_metadata(element_id: str) -> tuple[()]:
+    return ()
+
+
 @pytest.fixture
 async def serve() -> AsyncIterator[Callable[..., Any]]:
     """Starts fake elements; answers their addresses."""
@@ -93,7 +97,7 @@ def stream(
         downloads_pb2.DownloadRequest(file_id="f", offset=offset, length=length or None),
         elements=["first", "second"],
         endpoints=endpoints,
-        metadata=(),
+        metadata=no_metadata,
     )
 
 

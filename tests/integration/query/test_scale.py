@@ -37,7 +37,10 @@ pytestmark = pytest.mark.timeout(600)
 ROWS = 100_000
 FULL_ROWS = 1_000_000
 NOW = datetime.now(UTC)
-GUESS = "files <= 40000 OR matched * files <= 5000000"
+GUESS = (
+    f"files <= {statements.WALKED_ROWS}"
+    f" OR matched * files <= {statements.FEW_MATCHES * statements.PROBED_ROWS}"
+)
 # Sort values of a row in each order by a column.
 KEYS: Mapping[Order, tuple[Any]] = {
     Order.CREATED_AT: (NOW,),

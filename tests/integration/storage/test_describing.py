@@ -51,7 +51,7 @@ async def test_open_uploads_are_listed_to_their_owner_and_to_admins(shared_local
     )
     second = await shared_local.start_upload(claims={"sub": "lister"})
     await shared_local.start_upload(claims={"sub": "another"})
-    await shared_local.write_upload(first, b"12345")
+    await shared_local.write_upload(first, b"12345", sub="lister")
     page = await _uploads(shared_local, created_by="lister", page_size=1)
     assert (page.total_size, page.uploads[0].upload_id) == (2, second.upload_id)
     rest = await _uploads(
@@ -72,6 +72,42 @@ async def test_open_uploads_are_listed_to_their_owner_and_to_admins(shared_local
     with pytest.raises(grpc.aio.AioRpcError) as wrong:
         await _uploads(shared_local, page_token="nonsense")
     assert wrong.value.code() is Code.INVALID_ARGUMENT
+
+
+async def test_an_admin_of_some_namespaces_sees_the_uploads_to_those(shared_local: Node) -> None:
+    for namespace in ("mine", "theirs"):
+        await shared_local.start_upload(namespace=namespace, claims={"sub": "both"})
+    bound = {"ns_read": ["mine"], "ns_write": ["mine"]}
+    page = await _uploads(shared_local, created_by="both", claims=bound)
+    assert (page.total_size, [one.header.namespace for one in page.uploads]) == (1, ["mine"])
+    assert (await _uploads(shared_local, created_by="both")).total_size == 2
+
+
+async def test_counts_of_all_namespaces_and_ids_of_stores_are_not_for_everybody(
+    shared_local: Node,
+) -> None:
+    await shared_local.upload()
+
+    async def seen(**claims: Any) -> tuple[bool, ...]:
+        element = (
+            await shared_local.call("GetElement", storage_pb2.GetElementRequest(), **claims)
+        ).element
+        assert element.storage_element_id == "se-01" and element.capacity_bytes
+        return tuple(
+            bool(getattr(element, name))
+            for name in ("file_count", "head_position", "store_id", "epoch")
+        )
+
+    for role, tells_apart in (
+        ("READONLY", False),
+        ("USER", False),
+        ("AUDITOR", False),
+        ("SERVICE", True),
+        ("ADMIN", True),
+    ):
+        apart = (tells_apart, tells_apart)
+        assert await seen(role=role) == (True, True, *apart)
+        assert await seen(role=role, ns_read=["default"]) == (False, False, *apart)
 
 
 async def test_tombstones_are_listed_to_those_who_ask(shared_local: Node) -> None:

@@ -138,7 +138,7 @@ async def test_each_end_of_a_refresh_is_counted_and_a_damaged_row_is_written_ane
     with capture_logs() as logged:
         assert await ends(EXPIRE) == {"unchanged": 1}
     about = [line["event"] for line in logged if line.get("file_id") == file.file_id]
-    assert about == ["Cache entry expired, triggering lazy rebuild", "lazy rebuild done"]
+    assert about == ["Cache entry expired, triggering lazy rebuild", "lazy rebuild done", "call"]
     assert await ends(f"DELETE FROM {FILES}") == {"put_back": 1}
     path.write_bytes(b"{")
     assert await ends(EXPIRE) == {"stale_invalid": 1}

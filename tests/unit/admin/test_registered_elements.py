@@ -35,14 +35,25 @@ REPORT = Report(
 class Table:
     """A table that was made a moment ago."""
 
+    def __init__(self) -> None:
+        self.rows: dict[str, RegisteredElement] = {}
+
     async def read(self) -> list[RegisteredElement]:
         return []
 
     async def write(self, elements: Any) -> None:
         assert list(elements) == []
 
-    async def register(self, report: Report, now: Any) -> RegisteredElement:
-        return RegisteredElement(report=report, reported_at=now, registered_at=now)
+    async def client_of(self, storage_element_id: str) -> str:
+        return "storage-se-01"
+
+    async def find(self, storage_element_id: str) -> RegisteredElement | None:
+        return self.rows.get(storage_element_id)
+
+    async def add(self, report: Report, *, reported_at: Any, now: Any) -> None:
+        self.rows[report.storage_element_id] = RegisteredElement(
+            report, reported_at, now, client_id="storage-se-01"
+        )
 
 
 def elements_of(table: Any, *, lost: bool) -> RegisteredElements:
@@ -81,5 +92,5 @@ async def test_a_table_that_was_lost_says_nothing_until_elements_have_had_time_t
 async def test_the_first_element_that_reports_to_a_new_table_is_told_at_once() -> None:
     elements = elements_of(Table(), lost=True)
     await elements.sync()
-    await elements.report(REPORT)
+    await elements.report(REPORT, "storage-se-01")
     assert [one.storage_element_id for one in elements.list()] == ["se-01"]

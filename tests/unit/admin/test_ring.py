@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -64,6 +65,15 @@ def test_a_key_is_published_for_as_long_as_its_last_token_lives() -> None:
     assert kids(ring, last - SECOND) == {first.kid, second.kid}
     assert kids(ring, last) == {second.kid}
     assert ring.outlived(last) == [first]
+
+
+def test_a_key_that_was_replaced_ends_when_it_was_said_to() -> None:
+    end = START + timedelta(minutes=15)
+    first = replace(new_signing_key(START - ROTATION), verifies_until=end)
+    ring = KeyRing([first, new_signing_key(START)])
+    assert len(kids(ring, end - SECOND)) == 2
+    assert ring.outlived(end) == [first]
+    assert first.kid not in kids(ring, end)
 
 
 def test_a_key_without_its_private_half_is_published_and_never_signs() -> None:

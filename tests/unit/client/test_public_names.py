@@ -8,8 +8,17 @@ from pathlib import Path
 
 import artstore_client
 from artstore_client import Client, SyncClient
+from artstore_client.accounts import AccountCalls, KeyCalls
+from artstore_client.admission import AdmissionCalls
+from artstore_client.audit import AuditCalls
 from artstore_client.cache import CacheCalls
-from artstore_client.sync import SyncCacheCalls
+from artstore_client.sync import (
+    SyncAccountCalls,
+    SyncAdmissionCalls,
+    SyncAuditCalls,
+    SyncCacheCalls,
+    SyncKeyCalls,
+)
 
 FOLDER = Path(artstore_client.__file__).parent
 
@@ -38,6 +47,19 @@ def test_synchronous_face_has_every_call() -> None:
     assert public(Client) - public(SyncClient) == {"element_ids"}
     assert public(SyncClient) - public(Client) == {"read"}
     assert public(CacheCalls) == public(SyncCacheCalls)
+    assert public(AccountCalls) == public(SyncAccountCalls)
+    assert public(KeyCalls) == public(SyncKeyCalls)
+    assert public(AdmissionCalls) == public(SyncAdmissionCalls)
+    assert public(AuditCalls) == public(SyncAuditCalls)
+
+
+async def test_both_faces_have_the_same_areas() -> None:
+    client = Client.connect(admin="localhost:1")
+    with SyncClient.connect(admin="localhost:1") as synchronous:
+        areas = {name for name in vars(client) if not name.startswith("_")}
+        assert areas == {name for name in vars(synchronous) if not name.startswith("_")}
+    assert areas >= {"accounts", "audit", "keys"}
+    await client.close()
 
 
 def test_connect_takes_keywords_only_and_describes_each() -> None:

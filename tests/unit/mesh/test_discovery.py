@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from artstore.v1.elements_pb2 import ListStorageElementsResponse, StorageElement
+from mesh.elements.admitted import Admitted
 from mesh.elements.discovery import AdminReports
 
 
@@ -25,7 +26,7 @@ async def test_an_element_on_the_second_page_is_one_of_them(
     async def list_elements(request: Any, **_: Any) -> ListStorageElementsResponse:
         name = "se-02" if request.page_token else "se-01"
         return ListStorageElementsResponse(
-            elements=[StorageElement(storage_element_id=name)],
+            elements=[StorageElement(storage_element_id=name, endpoint="a:1")],
             next_page_token="" if request.page_token else "more",
         )
 
@@ -35,5 +36,5 @@ async def test_an_element_on_the_second_page_is_one_of_them(
     )
     account: Any = Account()
     nobody: Any = None
-    reports = AdminReports(nobody, account)
+    reports = AdminReports(nobody, account, Admitted())
     assert [element.element_id for element in await reports.read()] == ["se-01", "se-02"]

@@ -14,6 +14,7 @@ from mesh.identity.tokens import KeySet, TokenVerifier
 from mesh.server import logs
 from mesh.server.interceptors import standard_interceptors
 from mesh.server.interceptors.metrics import CallMetrics
+from mesh.server.interceptors.refusal_spool import RefusalSpool
 from tests.support.token_issuer import Signer
 
 METHOD = "/artstore.v1.StorageService/GetFile"
@@ -43,7 +44,7 @@ async def test_all_interceptors_together_cost_less_than_100_microseconds(tmp_pat
     signer = Signer()
     keys = KeySet()
     keys.replace(signer.jwks())
-    interceptors = standard_interceptors(TokenVerifier(keys), CallMetrics())
+    interceptors = standard_interceptors(TokenVerifier(keys), CallMetrics(), RefusalSpool("server"))
 
     async def answer(request: Any, context: Any) -> str:
         return "answer"

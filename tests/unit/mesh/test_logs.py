@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import structlog
 
+from mesh.redaction import without_quotes
 from mesh.server import logs
 
 
@@ -255,3 +256,64 @@ def until(there: Callable[[], bool]) -> None:
     while not there():
         assert time.monotonic() < end
         time.sleep(0.001)
+
+
+STORED = "2026/01/02/03/my secrets_alice_20260102T030405_01923456-89ab-7cde-8f01-23456789abcd"
+ID = STORED[-36:]
+
+
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        (
+            f"reading {STORED}. My secrets, s.: the bytes are gone: why",
+            f"reading 2026/01/02/03/{ID}: the bytes are gone: why",
+        ),
+        (
+            f"[Errno 5] EIO: '/data/{STORED}.a b.attr.json'",
+            f"[Errno 5] EIO: '/data/2026/01/02/03/{ID}'",
+        ),
+        (
+            f'no answer of "http://s3/b/{STORED}.{"%D0%B0" * 9}?x-id=GetObject": why',
+            f'no answer of "http://s3/b/2026/01/02/03/{ID}": why',
+        ),
+        (f"{STORED}.txt, {STORED.upper()}", f"2026/01/02/03/{ID}, 2026/01/02/03/{ID.upper()}"),
+        (STORED.rpartition("/")[2], ID),
+        (f"file {ID} is deleted", f"file {ID} is deleted"),
+    ],
+)
+def test_a_stored_file_is_named_by_its_id(log_file: Path, said: str, line: str) -> None:
+    structlog.stdlib.get_logger("x").warning("read", reason=said)
+    logging.getLogger("library").warning("%s", said)
+    try:
+        raise OSError(said)
+    except OSError:
+        structlog.stdlib.get_logger("x").exception("crashed")
+    ours, theirs, crashed = lines(log_file)
+    assert (ours["reason"], theirs["event"]) == (line, line)
+    assert crashed["exception"].endswith(f"OSError: {line}")
+
+
+def test_a_stored_file_is_named_by_its_id_in_lists_paths_and_errors_too(log_file: Path) -> None:
+    structlog.stdlib.get_logger("x").warning(
+        "read", paths=[STORED], found={"at": (STORED,)}, path=Path(STORED), error=OSError(5, STORED)
+    )
+    (line,) = lines(log_file)
+    assert "secrets" not in json.dumps(line)
+    assert line["paths"] == line["found"]["at"] == [f"2026/01/02/03/{ID}"]
+
+
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        ("no file 'my secrets.pdf'", "no file '…'"),
+        ("no file \"it's\"; look at the store's list", "no file '…'; look at the store's list"),
+        ("no file " + repr("both ' and \""), "no file '…'"),
+        (f"file '{ID}' was deleted", f"file '{ID}' was deleted"),
+        ("the element's tables aren't there", "the element's tables aren't there"),
+    ],
+)
+def test_what_a_message_quotes_of_a_call_is_left_out_unless_it_is_an_id(
+    said: str, line: str
+) -> None:
+    assert without_quotes(said) == line

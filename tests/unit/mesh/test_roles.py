@@ -10,8 +10,10 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
 from mesh.calls.services import services
-from mesh.identity.caller import Role
-from mesh.identity.roles import WHO_MAY, roles_for
+from mesh.errors import PermissionDenied
+from mesh.identity.caller import Caller, Role
+from mesh.identity.roles import BEHIND_A_SERVER, ENDLESS, WHO_MAY, roles_for
+from mesh.identity.scopes import HOW_FAR, require_reach
 
 FOREIGN = (health_pb2, reflection_pb2, channelz_pb2)
 
@@ -40,6 +42,50 @@ def test_the_table_has_no_method_that_does_not_exist() -> None:
     assert {method for method in WHO_MAY if method.startswith("/artstore.")} == ours()
 
 
+def test_every_method_says_how_far_it_reaches_over_namespaces() -> None:
+    assert HOW_FAR.keys() == WHO_MAY.keys()
+
+
+def test_what_is_called_behind_a_server_and_what_never_ends_are_methods() -> None:
+    assert BEHIND_A_SERVER.keys() | ENDLESS <= WHO_MAY.keys()
+
+
+@pytest.mark.parametrize(
+    ("method", "read", "write", "reaches"),
+    [
+        ("/artstore.v1.CacheService/CheckConsistency", "*", "a", True),
+        ("/artstore.v1.CacheService/CheckConsistency", "a", "a", False),
+        ("/artstore.v1.CacheService/RebuildCache", "*", "a", False),
+        ("/artstore.v1.CacheService/RebuildCache", "*", "*", True),
+        ("/artstore.v1.StorageService/GetFile", "a", "a", True),
+        ("/artstore.v1.StorageService/GetElement", "a", "a", True),
+        ("/artstore.v1.StorageService/Explode", "*", "*", False),
+    ],
+)
+def test_what_concerns_all_namespaces_takes_a_token_of_all(
+    method: str, read: str, write: str, reaches: bool
+) -> None:
+    caller = Caller("a", Role.ADMIN, frozenset({read}), frozenset({write}))
+    try:
+        require_reach(method, caller)
+    except PermissionDenied as denied:
+        assert (reaches, denied.reason) == (False, "NAMESPACE")
+    else:
+        assert reaches
+
+
+def test_a_caller_behind_a_server_reaches_no_further_than_the_server() -> None:
+    caller = Caller("a", Role.USER, frozenset({"a", "b"}), frozenset({"a"}), token="t")
+    everything, nothing = frozenset({"*"}), frozenset[str]()
+    server = Caller("s", Role.SERVICE, everything, everything)
+    assert caller.within(server) is caller
+    bound = caller.within(Caller("s", Role.SERVICE, frozenset({"b", "c"}), frozenset({"c"})))
+    assert (bound.namespaces_read, bound.namespaces_write) == (frozenset({"b"}), nothing)
+    assert (bound.subject, bound.token) == ("a", "t")
+    assert not bound.may_read("") and not bound.may_write("a")
+    assert server.within(bound).namespaces_read == frozenset({"b"})
+
+
 def test_an_unknown_method_is_denied_to_all() -> None:
     assert roles_for("/artstore.v1.StorageService/Explode") == frozenset()
     assert roles_for("") == frozenset()
@@ -63,6 +109,7 @@ def test_an_admin_may_do_everything_but_what_servers_do_to_each_other() -> None:
     assert kept == {
         "/artstore.v1.TokenService/ListSuspensions",
         "/artstore.v1.AuditService/RecordRefusals",
+        "/artstore.v1.StorageService/GetUploadTotals",
         "/artstore.v1.StorageElementService/ReportStorageElement",
         *(method for method in ours() if method.startswith("/artstore.v1.TransferService/")),
     }

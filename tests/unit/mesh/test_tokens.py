@@ -17,6 +17,9 @@ from mesh.identity.caller import Caller, Role
 from mesh.identity.tokens import KeySet, TokenVerifier
 from tests.support.token_issuer import Signer
 
+# JSON as Python writes and reads it has the first three.
+NO_TIMES = (float("nan"), float("inf"), -float("inf"), -1, 1e300, 10**400, 253_402_300_800)
+
 
 @pytest.fixture
 def signer() -> Signer:
@@ -78,6 +81,13 @@ def hmac_token(signer: Signer) -> str:
         (lambda s: s.token(role=None), "TOKEN_INVALID"),
         (lambda s: s.token(iat=int(time.time()) + 3600), "TOKEN_NOT_YET_VALID"),
         (lambda s: s.token(nbf=int(time.time()) + 3600), "TOKEN_NOT_YET_VALID"),
+        *(
+            (lambda s, claim=claim, value=value: s.token(**{claim: value}), "TOKEN_INVALID")
+            for claim in ("exp", "iat", "nbf")
+            for value in (*NO_TIMES, True, "1", [], {})
+        ),
+        (lambda s: s.token(exp=int(time.time()) + 86_500), "TOKEN_INVALID"),
+        (lambda s: s.token(iat=1), "TOKEN_INVALID"),
     ],
 )
 async def test_a_wrong_token_is_refused_and_not_repeated(

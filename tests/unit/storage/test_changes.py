@@ -27,6 +27,7 @@ from storage_server.domain.sidecar_changes import updated
 from storage_server.writing.recording import SidecarUncertain
 from storage_server.writing.view import FileView
 from tests.support.memory_element import ALICE, MemoryElement
+from tests.support.origins import BY_ALICE
 
 SILENT = Unavailable("the store is silent", reason="STORAGE_DOWN")
 
@@ -43,7 +44,7 @@ async def update(
     caller: Caller = ALICE,
 ) -> FileView:
     return await element.changes.update(
-        file_id, {"description": description}, caller, expected_revision=revision
+        file_id, {"description": description}, caller, by=BY_ALICE, expected_revision=revision
     )
 
 
@@ -119,13 +120,13 @@ async def test_whoever_writes_the_sidecar_meanwhile_is_not_overwritten(
 
 async def test_a_deleted_file_is_a_tombstone_whose_bytes_wait(element: MemoryElement) -> None:
     file_id = await a_file(element)
-    view = await element.changes.delete(file_id, ALICE, expected_revision=1)
+    view = await element.changes.delete(file_id, ALICE, by=BY_ALICE, expected_revision=1)
     assert (view.sidecar.state, view.blob_present) == (FileState.DELETED, True)
     assert element.sidecar(file_id) == view.sidecar
     assert blob_path(view.sidecar.storage_path, view.sidecar.storage_filename) in element.paths()
     assert (element.tables.file_count, element.tables.used_bytes) == (0, 5)
     for again in (
-        element.changes.delete(file_id, ALICE, expected_revision=None),
+        element.changes.delete(file_id, ALICE, by=BY_ALICE, expected_revision=None),
         update(element, file_id),
     ):
         with pytest.raises(NotFound):
@@ -135,12 +136,12 @@ async def test_a_deleted_file_is_a_tombstone_whose_bytes_wait(element: MemoryEle
 async def test_without_trash_the_bytes_go_with_the_delete() -> None:
     element = MemoryElement(keep_trash=False)
     file_id = await a_file(element)
-    view = await element.changes.delete(file_id, ALICE, expected_revision=None)
+    view = await element.changes.delete(file_id, ALICE, by=BY_ALICE, expected_revision=None)
     assert not view.blob_present
     assert [path.endswith(".attr.json") for path in element.paths()] == [True]
     assert (element.tables.file_count, element.tables.used_bytes) == (0, 0)
     with pytest.raises(NotFound) as gone:
-        await element.changes.undelete(file_id, ALICE, expected_revision=None)
+        await element.changes.undelete(file_id, ALICE, by=BY_ALICE, expected_revision=None)
     assert gone.value.reason == "BLOB_GONE"
 
 
@@ -148,11 +149,11 @@ async def test_an_undeleted_file_is_as_before_and_one_that_is_there_is_left_alon
     element: MemoryElement,
 ) -> None:
     file_id = await a_file(element)
-    await element.changes.delete(file_id, ALICE, expected_revision=None)
-    view = await element.changes.undelete(file_id, ALICE, expected_revision=2)
+    await element.changes.delete(file_id, ALICE, by=BY_ALICE, expected_revision=None)
+    view = await element.changes.undelete(file_id, ALICE, by=BY_ALICE, expected_revision=2)
     assert (view.sidecar.state, view.sidecar.revision) == (FileState.ACTIVE, 3)
     assert element.tables.file_count == 1
-    again = await element.changes.undelete(file_id, ALICE, expected_revision=None)
+    again = await element.changes.undelete(file_id, ALICE, by=BY_ALICE, expected_revision=None)
     assert (again.sidecar, again.sequence) == (view.sidecar, view.sequence)
     assert element.tables.sequence == 3
 
@@ -161,19 +162,21 @@ async def test_a_held_file_is_not_deleted_and_no_update_lifts_the_hold(
     element: MemoryElement,
 ) -> None:
     file_id = await a_file(element)
-    held = await element.changes.hold(file_id, True, ALICE)
+    held = await element.changes.hold(file_id, True, ALICE, by=BY_ALICE)
     assert held.sidecar.legal_hold
     with pytest.raises(FailedPrecondition) as refused:
-        await element.changes.delete(file_id, ALICE, expected_revision=None)
+        await element.changes.delete(file_id, ALICE, by=BY_ALICE, expected_revision=None)
     assert refused.value.reason == "LEGAL_HOLD"
     with pytest.raises(InvalidArgument) as invalid:
-        await element.changes.update(file_id, {"legal_hold": False}, ALICE, expected_revision=None)
+        await element.changes.update(
+            file_id, {"legal_hold": False}, ALICE, by=BY_ALICE, expected_revision=None
+        )
     assert invalid.value.field == "file.legal_hold"
     assert element.sidecar(file_id) == held.sidecar
     assert element.tables.intents == {}
-    lifted = await element.changes.hold(file_id, False, ALICE)
+    lifted = await element.changes.hold(file_id, False, ALICE, by=BY_ALICE)
     assert not lifted.sidecar.legal_hold
-    await element.changes.delete(file_id, ALICE, expected_revision=None)
+    await element.changes.delete(file_id, ALICE, by=BY_ALICE, expected_revision=None)
 
 
 async def test_a_hold_is_taken_on_the_sidecar_that_was_meant_and_only_once(
@@ -183,11 +186,11 @@ async def test_a_hold_is_taken_on_the_sidecar_that_was_meant_and_only_once(
     meant = digest(element.sidecar(file_id)).hex()
     await update(element, file_id)
     with pytest.raises(Aborted) as refused:
-        await element.changes.hold(file_id, True, ALICE, expected_digest=meant)
+        await element.changes.hold(file_id, True, ALICE, by=BY_ALICE, expected_digest=meant)
     assert refused.value.reason == "REVISION_CONFLICT"
     meant = digest(element.sidecar(file_id)).hex()
-    held = await element.changes.hold(file_id, True, ALICE, expected_digest=meant)
-    again = await element.changes.hold(file_id, True, ALICE, expected_digest=meant)
+    held = await element.changes.hold(file_id, True, ALICE, by=BY_ALICE, expected_digest=meant)
+    again = await element.changes.hold(file_id, True, ALICE, by=BY_ALICE, expected_digest=meant)
     assert (again.sidecar, again.sequence) == (held.sidecar, held.sequence)
 
 
@@ -197,7 +200,7 @@ async def test_a_hold_needs_no_mode_that_takes_updates(element: MemoryElement) -
     with pytest.raises(FailedPrecondition) as refused:
         await update(element, file_id)
     assert refused.value.reason == "MODE"
-    assert (await element.changes.hold(file_id, True, ALICE)).sidecar.legal_hold
+    assert (await element.changes.hold(file_id, True, ALICE, by=BY_ALICE)).sidecar.legal_hold
 
 
 @pytest.mark.parametrize(
@@ -300,7 +303,7 @@ async def test_a_row_that_waits_for_the_database_is_written_by_the_replay(
 async def test_a_row_whose_answer_was_lost_is_counted_once(element: MemoryElement) -> None:
     file_id = await a_file(element)
     element.catalog.lose_answer("writes.commit_row", Unavailable("gone"))
-    view = await element.changes.delete(file_id, ALICE, expected_revision=None)
+    view = await element.changes.delete(file_id, ALICE, by=BY_ALICE, expected_revision=None)
     assert view.sidecar.state is FileState.DELETED
     assert element.tables.file_count == 0
 

@@ -15,6 +15,7 @@ from storage_server.domain.sidecar import FileState
 from storage_server.domain.sidecar_changes import tombstoned, updated
 from storage_server.store.paths import ELEMENT_FILE
 from tests.support.memory_element import MemoryElement, path_of
+from tests.support.origins import BY_ALICE
 
 SILENT = Unavailable("the store is silent", reason="STORAGE_DOWN")
 
@@ -215,7 +216,9 @@ async def test_what_cannot_be_written_back_is_answered_as_stale(element: MemoryE
 async def test_a_pending_write_is_left_to_its_replay(element: MemoryElement) -> None:
     file_id = await an_expired_file(element, description="old")
     changed = updated(element.sidecar(file_id), {"description": "new"}, now())
-    await element.catalog.pending.begin_write(file_id, path_of(changed), ChangeKind.UPDATED)
+    await element.catalog.pending.begin_write(
+        file_id, path_of(changed), ChangeKind.UPDATED, by=BY_ALICE, revision=1
+    )
     element.put_sidecar(changed)
     view = await element.lookup.find(file_id)
     assert view is not None

@@ -28,6 +28,7 @@ from storage_server.uploads.resumable_uploads import StartedUpload
 from storage_server.writing.recording import SidecarUncertain
 from storage_server.writing.view import FileView
 from tests.support.memory_element import ALICE, LONG_AGO, MemoryElement, a_header
+from tests.support.origins import BY_ALICE
 
 SILENT = Unavailable("the store is silent", reason="STORAGE_DOWN")
 LOST = Unavailable("gone")
@@ -39,7 +40,7 @@ async def start(element: MemoryElement, **header: Any) -> StartedUpload:
 
 async def write(element: MemoryElement, opened: StartedUpload, data: bytes, offset: int = 0) -> int:
     """One stream with one chunk; answers what is on record then."""
-    upload, writer = await element.resumable.writer(opened.upload_id, opened.token)
+    upload, writer = await element.resumable.writer(opened.upload_id, opened.token, ALICE)
     try:
         await upload.write(writer, offset, data, google_crc32c.value(data))
     finally:
@@ -48,7 +49,7 @@ async def write(element: MemoryElement, opened: StartedUpload, data: bytes, offs
 
 
 async def progress(element: MemoryElement, opened: StartedUpload) -> int:
-    size, _ = await element.resumable.progress(opened.upload_id, opened.token)
+    size, _ = await element.resumable.progress(opened.upload_id, opened.token, ALICE)
     return size
 
 
@@ -58,11 +59,13 @@ async def commit(
     size: int | None = None,
     sha256: str | None = None,
 ) -> FileView:
-    return await element.resumable.commit(opened.upload_id, opened.token, size, sha256)
+    return await element.resumable.commit(
+        opened.upload_id, opened.token, ALICE, size, sha256, by=BY_ALICE
+    )
 
 
 async def abort(element: MemoryElement, opened: StartedUpload) -> None:
-    await element.resumable.abort(opened.upload_id, opened.token)
+    await element.resumable.abort(opened.upload_id, opened.token, ALICE)
 
 
 def leaves_nothing(element: MemoryElement) -> bool:
@@ -91,7 +94,7 @@ async def test_what_was_written_becomes_a_file_once(element: MemoryElement) -> N
     assert blobs(element) == [b"abcdef"]
     again = await commit(element, opened)
     assert (again.sidecar, again.sequence) == (view.sidecar, view.sequence)
-    assert await element.resumable.progress(opened.upload_id, opened.token) == (6, again)
+    assert await element.resumable.progress(opened.upload_id, opened.token, ALICE) == (6, again)
     with pytest.raises(FailedPrecondition) as committed:
         await write(element, opened, b"more", 6)
     assert committed.value.reason == "COMMITTED"
@@ -118,9 +121,9 @@ async def test_what_is_there_may_be_sent_again_and_counts_once(element: MemoryEl
 
 async def test_a_newer_stream_takes_the_upload_over(element: MemoryElement) -> None:
     opened = await start(element)
-    upload, first = await element.resumable.writer(opened.upload_id, opened.token)
+    upload, first = await element.resumable.writer(opened.upload_id, opened.token, ALICE)
     await upload.write(first, 0, b"abc", None)
-    _, second = await element.resumable.writer(opened.upload_id, opened.token)
+    _, second = await element.resumable.writer(opened.upload_id, opened.token, ALICE)
     assert isinstance(await first.interrupted, Aborted)
     for late in (upload.write(first, 3, b"x", None), upload.end(first)):
         with pytest.raises(Aborted) as taken:
@@ -132,7 +135,7 @@ async def test_a_newer_stream_takes_the_upload_over(element: MemoryElement) -> N
 
 async def test_a_commit_ends_the_stream_that_is_writing(element: MemoryElement) -> None:
     opened = await start(element)
-    upload, writer = await element.resumable.writer(opened.upload_id, opened.token)
+    upload, writer = await element.resumable.writer(opened.upload_id, opened.token, ALICE)
     await upload.write(writer, 0, b"abc", None)
     assert (await commit(element, opened)).sidecar.size_bytes == 3
     assert isinstance(await writer.interrupted, Aborted)
@@ -193,7 +196,7 @@ async def test_after_a_wrong_digest_bytes_may_be_sent_again_from_anywhere(
 
 async def test_an_aborted_upload_leaves_nothing_and_is_not_there(element: MemoryElement) -> None:
     opened = await start(element, size_bytes=100)
-    upload, writer = await element.resumable.writer(opened.upload_id, opened.token)
+    upload, writer = await element.resumable.writer(opened.upload_id, opened.token, ALICE)
     await upload.write(writer, 0, b"abc", None)
     await abort(element, opened)
     assert leaves_nothing(element)
@@ -222,6 +225,26 @@ async def test_only_its_own_token_opens_an_upload(element: MemoryElement) -> Non
             await progress(element, replace(opened, upload_id=upload_id))
 
 
+async def test_an_uploads_token_is_of_no_use_to_another_account_or_out_of_its_namespaces(
+    element: MemoryElement,
+) -> None:
+    opened = await start(element)
+    bound = frozenset({"elsewhere"})
+    mallory, moved = replace(ALICE, subject="mallory"), replace(ALICE, namespaces_write=bound)
+    for caller, reason in ((mallory, "UPLOAD_TOKEN"), (moved, "NAMESPACE")):
+        resumable, known = element.resumable, (opened.upload_id, opened.token, caller)
+        for call in (
+            resumable.writer(*known),
+            resumable.progress(*known),
+            resumable.commit(*known, None, None, by=BY_ALICE),
+            resumable.abort(*known),
+        ):
+            with pytest.raises(PermissionDenied) as refused:
+                await call
+            assert refused.value.reason == reason
+    assert await progress(element, opened) == 0
+
+
 # --- repeats -----------------------------------------------------------------------------
 
 
@@ -242,7 +265,7 @@ async def test_a_repeat_after_the_commit_shows_the_file(element: MemoryElement) 
     await write(element, opened, b"abc")
     view = await commit(element, opened)
     again = await start(element, request_id="r-1")
-    size, found = await element.resumable.progress(again.upload_id, again.token)
+    size, found = await element.resumable.progress(again.upload_id, again.token, ALICE)
     assert found is not None
     assert (size, found.sidecar) == (3, view.sidecar)
 
@@ -281,7 +304,9 @@ async def test_a_repeat_of_an_upload_whose_row_was_cleaned_finds_its_file(
 async def test_a_repeat_for_a_file_deleted_since_is_not_found(element: MemoryElement) -> None:
     opened = await start(element, request_id="r-1")
     view = await commit(element, opened)
-    deleted = await element.changes.delete(view.sidecar.file_id, ALICE, expected_revision=None)
+    deleted = await element.changes.delete(
+        view.sidecar.file_id, ALICE, by=BY_ALICE, expected_revision=None
+    )
     assert deleted.sidecar.state is FileState.DELETED
     for repeat in (
         start(element, request_id="r-1"),
@@ -422,7 +447,7 @@ async def test_a_sidecar_that_comes_late_is_the_file_of_every_later_commit(
     await element.replay.all()
     (row,) = element.tables.files.values()
     changed = await element.changes.update(
-        row.sidecar.file_id, {"description": "new"}, ALICE, expected_revision=None
+        row.sidecar.file_id, {"description": "new"}, ALICE, by=BY_ALICE, expected_revision=None
     )
     assert (await commit(element, opened)).sidecar == changed.sidecar
 
@@ -463,7 +488,7 @@ async def test_an_upload_that_nobody_touches_is_dropped_and_a_running_one_is_not
     for upload_id, row in element.tables.uploads.items():
         element.tables.uploads[upload_id] = replace(row, touched_at=LONG_AGO)
     after = MemoryElement(element.memory, element.tables)
-    await after.resumable.writer(running.upload_id, running.token)
+    await after.resumable.writer(running.upload_id, running.token, ALICE)
     await after.keeping.drop_idle()
     assert list(element.tables.uploads) == [running.upload_id]
     assert len(element.tables.files) == 1

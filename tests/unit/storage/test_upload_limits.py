@@ -17,6 +17,7 @@ from storage_server.domain.allowance import Holding
 from storage_server.domain.capacity import UNKNOWN_SIZE_STEP_BYTES as STEP
 from storage_server.uploads.resumable_uploads import StartedUpload
 from tests.support.memory_element import LONG_AGO, MemoryElement, a_header
+from tests.support.origins import BY_ALICE
 
 CAPACITY = 100 * STEP
 ROOM = 99 * STEP
@@ -29,6 +30,11 @@ DOWN = Unavailable("se-02 does not answer")
 def an_account(name: str = "alice", **limits: int) -> Caller:
     everything = frozenset({"*"})
     return Caller(name, Role.USER, everything, everything, limits=Limits(**limits))
+
+
+def an_admin(namespace: str) -> Caller:
+    some = frozenset({namespace})
+    return Caller("root", Role.ADMIN, some, some)
 
 
 ALICE, BOB = an_account(), an_account("bob")
@@ -45,8 +51,14 @@ async def start(
     return await element.intake.start(a_header(size_bytes=size, **header), caller)
 
 
-async def send(element: MemoryElement, opened: StartedUpload, data: bytes, offset: int = 0) -> None:
-    upload, writer = await element.resumable.writer(opened.upload_id, opened.token)
+async def send(
+    element: MemoryElement,
+    opened: StartedUpload,
+    data: bytes,
+    offset: int = 0,
+    caller: Caller = ALICE,
+) -> None:
+    upload, writer = await element.resumable.writer(opened.upload_id, opened.token, caller)
     try:
         await upload.write(writer, offset, data, google_crc32c.value(data))
     finally:
@@ -72,15 +84,16 @@ async def test_an_account_has_as_many_uploads_open_as_its_limit_says(
 ) -> None:
     few = an_account(open_uploads=3)
     opened = [await start(element, 0, few) for _ in range(2)]
-    stream = await element.intake.begin(a_header(), few)
+    stream = await element.intake.begin(a_header(), few, by=BY_ALICE)
     assert await refused(element, 0, few) == "TOO_MANY_UPLOADS"
     await start(element, 0, BOB)
     await stream.discard()
     await start(element, 0, few)
-    await element.resumable.abort(opened[0].upload_id, opened[0].token)
+    await element.resumable.abort(opened[0].upload_id, opened[0].token, few)
     await start(element, 0, few)
     assert await refused(element, 0, few) == "TOO_MANY_UPLOADS"
-    await element.resumable.commit(opened[1].upload_id, opened[1].token, None, None)
+    last = opened[1]
+    await element.resumable.commit(last.upload_id, last.token, few, None, None, by=BY_ALICE)
     await start(element, 0, few)
 
 
@@ -135,7 +148,7 @@ async def test_what_was_sent_is_not_held_against_the_account(element: MemoryElem
     big = await start(element, 12 * STEP)
     await start(element, 9 * STEP)
     assert await refused(element, 9 * STEP) == "UPLOAD_SHARE"
-    upload, _ = await element.resumable.writer(big.upload_id, big.token)
+    upload, _ = await element.resumable.writer(big.upload_id, big.token, ALICE)
     element.space.sent(upload.upload_id, 12 * STEP)
     await start(element, 5 * STEP)
 
@@ -190,7 +203,7 @@ async def test_an_upload_of_unknown_size_is_stopped_where_the_share_ends(
     await start(element, 50 * STEP)
     for _ in range(8):
         await start(element, None)
-    stream = await element.intake.begin(a_header(), ALICE)
+    stream = await element.intake.begin(a_header(), ALICE, by=BY_ALICE)
     with pytest.raises(ResourceExhausted) as error:
         await start(element, None)
     assert error.value.reason == "UPLOAD_SHARE"
@@ -233,9 +246,9 @@ async def test_lapsed_room_that_is_gone_is_refused_and_the_upload_stays_open(
     with pytest.raises(ResourceExhausted) as error:
         await send(element, opened, b"abc")
     assert error.value.reason == "NO_SPACE"
-    await element.resumable.abort(others.upload_id, others.token)
+    await element.resumable.abort(others.upload_id, others.token, BOB)
     await send(element, opened, b"abc")
-    assert await element.resumable.progress(opened.upload_id, opened.token) == (3, None)
+    assert await element.resumable.progress(opened.upload_id, opened.token, ALICE) == (3, None)
 
 
 async def test_a_lapsed_upload_still_counts_as_open(element: MemoryElement) -> None:
@@ -296,13 +309,20 @@ async def test_an_upload_is_aborted_by_whose_it_is_and_an_admin_without_its_toke
     element: MemoryElement,
 ) -> None:
     first, second = await start(element, 1), await start(element, 1)
-    with pytest.raises(PermissionDenied):
-        await element.resumable.abort(first.upload_id, "", owner=BOB)
-    with pytest.raises(PermissionDenied):
-        await element.resumable.abort(first.upload_id, "wrong", owner=ALICE)
-    await element.resumable.abort(first.upload_id, "", owner=ALICE)
-    await element.resumable.abort(
-        second.upload_id, "", owner=Caller("root", Role.ADMIN, frozenset(), frozenset())
-    )
+    abort = element.resumable.abort
+    refused: list[tuple[str, str, Caller, bool]] = [
+        (first.upload_id, "", ALICE, False),
+        (first.upload_id, "wrong", ALICE, False),
+        (first.upload_id, "", BOB, True),
+        (first.upload_id, first.token, BOB, True),
+        (first.upload_id, first.token, BOB, False),
+        (first.upload_id, first.token, an_admin("*"), False),
+        (first.upload_id, "", an_admin("other"), True),
+    ]
+    for upload_id, token, caller, as_owner in refused:
+        with pytest.raises(PermissionDenied):
+            await abort(upload_id, token, caller, as_owner=as_owner)
+    await abort(first.upload_id, "", ALICE, as_owner=True)
+    await abort(second.upload_id, "", an_admin("*"), as_owner=True)
     assert element.tables.uploads == {}
     assert element.space.holding("alice") == NOTHING

@@ -31,6 +31,7 @@ from storage_server.uploads.streamed import StreamedUpload
 from storage_server.writing.recording import SidecarUncertain
 from storage_server.writing.view import FileView
 from tests.support.memory_element import ALICE, MemoryElement, a_header, path_of
+from tests.support.origins import BY_ALICE
 
 SILENT = Unavailable("the store is silent", reason="STORAGE_DOWN")
 LOST = Unavailable("gone")
@@ -158,9 +159,9 @@ async def test_room_is_held_while_it_runs_and_refused_beyond_the_capacity() -> N
 async def test_whoever_may_not_write_there_begins_nothing(element: MemoryElement) -> None:
     bob = Caller("bob", Role.USER, frozenset({"*"}), frozenset({"his"}))
     with pytest.raises(PermissionDenied):
-        await element.intake.begin(a_header(), bob)
+        await element.intake.begin(a_header(), bob, by=BY_ALICE)
     with pytest.raises(InvalidArgument):
-        await element.intake.begin(a_header(size_bytes=-1), bob)
+        await element.intake.begin(a_header(size_bytes=-1), bob, by=BY_ALICE)
     assert leaves_nothing(element)
 
 
@@ -191,7 +192,7 @@ async def test_a_repeat_answers_the_first_file_and_another_account_has_its_own(
     again = await element.upload(b"hello", request_id="r-1")
     assert (again.sidecar, again.sequence) == (first.sidecar, first.sequence)
     bob = Caller("bob", Role.USER, frozenset({"*"}), frozenset({"*"}))
-    other = await element.intake.begin(a_header(request_id="r-1"), bob)
+    other = await element.intake.begin(a_header(request_id="r-1"), bob, by=BY_ALICE)
     assert isinstance(other, StreamedUpload)
 
 
@@ -207,7 +208,7 @@ async def test_a_repeat_with_another_header_is_refused(element: MemoryElement) -
 
 async def test_a_repeat_for_a_file_deleted_since_is_not_found(element: MemoryElement) -> None:
     file_id = (await element.upload(request_id="r-1")).sidecar.file_id
-    await element.changes.delete(file_id, ALICE, expected_revision=None)
+    await element.changes.delete(file_id, ALICE, by=BY_ALICE, expected_revision=None)
     with pytest.raises(NotFound) as deleted:
         await element.upload(request_id="r-1")
     assert (deleted.value.reason, deleted.value.metadata) == (
@@ -235,7 +236,7 @@ async def test_a_repeat_takes_over_the_stream_that_is_running(element: MemoryEle
 
 async def test_repeats_at_the_same_time_make_one_file(element: MemoryElement) -> None:
     async def send() -> FileView:
-        begun = await element.intake.begin(a_header(request_id="r-1"), ALICE)
+        begun = await element.intake.begin(a_header(request_id="r-1"), ALICE, by=BY_ALICE)
         if isinstance(begun, Repeated):
             return begun.view
         try:

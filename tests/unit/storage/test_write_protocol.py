@@ -25,6 +25,7 @@ from mesh.errors import (
 )
 from storage_server.domain.kinds import ChangeKind
 from storage_server.domain.naming import blob_path, sidecar_path
+from storage_server.domain.origin import OF_REPAIR, Origin
 from storage_server.domain.sidecar import Sidecar, encode
 from storage_server.sidecars.locate import locate
 from storage_server.uploads.commit import make_file
@@ -32,6 +33,7 @@ from storage_server.writing.protocol import Step
 from storage_server.writing.recording import SidecarUncertain
 from storage_server.writing.view import FileView
 from tests.support.memory_element import MemoryElement
+from tests.support.origins import BY_ALICE, BY_BOB
 from tests.support.sidecars import a_sidecar
 
 ELEMENT = "storage-elem-01"
@@ -100,7 +102,7 @@ class World:
         path = blob_path(self.draft.storage_path, self.draft.storage_filename)
         stage = await self.store.open_stage(path, key=self.draft.file_id)
         await stage.write(b"bytes")
-        async with self.writing.begin(self.draft, ChangeKind.CREATED) as write:
+        async with self.writing.begin(self.draft, ChangeKind.CREATED, by=BY_ALICE) as write:
             try:
                 await make_file(write, stage, self.draft, lambda _: None, deadline=None)
             except SidecarUncertain:
@@ -119,7 +121,7 @@ class World:
             there = await locate(self.store, self.draft.file_id)
             assert there is not None
             changed = replace(there.sidecar, revision=2, description="new")
-            begun = held.begin(self.store, changed, ChangeKind.UPDATED, over=there)
+            begun = held.begin(self.store, changed, ChangeKind.UPDATED, by=BY_BOB, over=there)
             async with begun as write:
                 await write.sidecar(changed)
                 return await write.row()
@@ -283,6 +285,16 @@ async def replayed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     else:
         assert world.row is not None
         assert (encode(world.row), world.blob) == (world.sidecar, True)
+    assert await told(world) == ([] if world.row is None else MADE[: world.row.revision])
+
+
+MADE = [(1, BY_ALICE), (2, BY_BOB)]
+
+
+async def told(world: World) -> list[tuple[int | None, Origin | None]]:
+    """What the feed tells of changes that somebody made, and who that was."""
+    changes = await world.element.catalog.feed.read(0)
+    return [(one.revision, one.origin) for one in changes if one.origin != OF_REPAIR]
 
 
 @pytest.mark.parametrize("name", UPLOADS)
@@ -327,7 +339,7 @@ async def test_a_write_takes_the_steps_that_the_model_walks(what: str) -> None:
 @pytest.mark.parametrize("what", ["begin", "hold", "leave_to_replay"])
 async def test_a_file_is_written_by_one_at_a_time(what: str) -> None:
     world = World()
-    async with world.writing.begin(world.draft, ChangeKind.CREATED):
+    async with world.writing.begin(world.draft, ChangeKind.CREATED, by=BY_ALICE):
         assert world.writing.is_held(world.draft.file_id)
         second = asyncio.ensure_future(_enter(world, what))
         for _ in range(10):
@@ -339,7 +351,7 @@ async def test_a_file_is_written_by_one_at_a_time(what: str) -> None:
 
 async def _enter(world: World, what: str) -> None:
     if what == "begin":
-        async with world.writing.begin(world.draft, ChangeKind.CREATED):
+        async with world.writing.begin(world.draft, ChangeKind.CREATED, by=BY_ALICE):
             return
     if what == "hold":
         async with world.writing.hold(world.draft.file_id):
@@ -349,7 +361,7 @@ async def _enter(world: World, what: str) -> None:
 
 async def test_a_write_that_wrote_nothing_ends_its_intent() -> None:
     world = World()
-    async with world.writing.begin(world.draft, ChangeKind.CREATED):
+    async with world.writing.begin(world.draft, ChangeKind.CREATED, by=BY_ALICE):
         assert world.intents
     assert world.intents == []
 
@@ -365,6 +377,6 @@ async def test_a_blob_left_to_the_replay_has_an_intent() -> None:
 async def test_a_row_never_comes_before_its_sidecar() -> None:
     world = World()
     with pytest.raises(RuntimeError):
-        async with world.writing.begin(world.draft, ChangeKind.CREATED) as write:
+        async with world.writing.begin(world.draft, ChangeKind.CREATED, by=BY_ALICE) as write:
             await write.row()
     assert world.row is None

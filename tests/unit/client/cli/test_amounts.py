@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import typer
 
-from artstore_client.cli.amounts import parse_moment, parse_size
+from artstore_client.cli.amounts import parse_duration, parse_moment, parse_size
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,17 @@ def test_a_time_is_a_day_a_moment_or_so_long_ago() -> None:
 def test_what_is_no_time_is_refused(given: str) -> None:
     with pytest.raises(typer.BadParameter):
         parse_moment(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [("90s", 90), ("15m", 900), ("12 h", 43200), ("30D", 2592000), ("2w", 1209600), ("0s", 0)],
+)
+def test_a_length_of_time_is_read(given: str, seconds: int) -> None:
+    assert parse_duration(given) == seconds
+
+
+@pytest.mark.parametrize("given", ["", "1", "h", "-1h", "1.5h", "1y", "9999999d"])
+def test_what_is_no_length_of_time_is_refused(given: str) -> None:
+    with pytest.raises(typer.BadParameter):
+        parse_duration(given)

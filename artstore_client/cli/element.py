@@ -1,0 +1,115 @@
+"""`artstore element ...`: which storage elements there may be (ADMIN)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from artstore.v1 import elements_pb2, types_pb2
+from artstore_client import Client
+from artstore_client.cli.as_json import as_json, enum_word
+from artstore_client.cli.completion import complete_element
+from artstore_client.cli.output import (
+    human_time,
+    print_advice,
+    print_json,
+    print_line,
+    print_table,
+)
+from artstore_client.cli.running import run_command
+
+app = typer.Typer(
+    no_args_is_help=True, help="Add storage elements, and admit what changes of them (ADMIN)."
+)
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON document.")]
+
+
+@app.command()
+def add(
+    element: Annotated[str, typer.Argument(help="Id of the new element: se-04.")],
+    endpoint: Annotated[
+        str, typer.Option(help="host:port whose host it must report from; else what it says.")
+    ] = "",
+    priority: Annotated[
+        int | None, typer.Option(min=0, help="Place in the order; else what its server is told.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Make an element known and print what its server is told, with a secret shown only here."""
+
+    async def command(client: Client) -> None:
+        made = await client.admission.add(element, endpoint=endpoint, priority=priority)
+        if json:
+            print_json(made)
+            return
+        print_line(f"ARTSTORE_ELEMENT_ID={made.element.storage_element_id}")
+        print_line(f"ARTSTORE_CLIENT_ID={made.client_id}")
+        print_line(f"ARTSTORE_CLIENT_SECRET={made.client_secret}")
+        print_advice(
+            f"artstore: start the server of {element} with these; the secret is not shown again"
+        )
+
+    run_command(command)
+
+
+@app.command("list")
+def list_elements(json: Json = False) -> None:
+    """Show the elements as admin knows them, and what waits to be admitted."""
+
+    async def command(client: Client) -> None:
+        elements = await client.admission.registered()
+        if json:
+            print_json([as_json(one) for one in elements])
+        else:
+            columns = ("element", "endpoint", "mode", ">priority", "reported", "state")
+            print_table(columns, [_row(one) for one in elements])
+
+    run_command(command)
+
+
+@app.command()
+def admit(
+    element: Annotated[
+        str, typer.Argument(help="Id of the element.", autocompletion=complete_element)
+    ],
+    json: Json = False,
+) -> None:
+    """Accept the store or the address that an element reports and that waits.
+
+    Do this when you have given the element another store or another host: what has its name then
+    gets the mesh's calls.
+    """
+
+    async def command(client: Client) -> None:
+        admitted = await client.admission.admit(element)
+        if json:
+            print_json(admitted)
+        else:
+            print_line(f"{admitted.storage_element_id}  {admitted.endpoint}  {admitted.store_id}")
+
+    run_command(command)
+
+
+def _row(element: elements_pb2.StorageElement) -> tuple[str, ...]:
+    reported = element.HasField("reported_at")
+    return (
+        element.storage_element_id,
+        element.endpoint,
+        enum_word(types_pb2.ElementMode.DESCRIPTOR, element.mode) if element.endpoint else "",
+        str(element.priority),
+        human_time(element.reported_at) if reported else "",
+        _state(element),
+    )
+
+
+def _state(element: elements_pb2.StorageElement) -> str:
+    words = ["reports" if element.healthy else "silent"]
+    if not element.endpoint:
+        words = ["has not reported yet"]
+    if element.awaiting_store_id:
+        words.append(f"store {element.awaiting_store_id} waits to be admitted")
+    if element.awaiting_endpoint:
+        words.append(f"{element.awaiting_endpoint} waits to be admitted")
+    return ", ".join(words)

@@ -1,0 +1,193 @@
+"""What happens to a file next, and when: a pure function of what was seen.
+
+Each rule looks at one side of a file and answers the steps that it knows of; a further side of a
+file's life is a further rule in `RULES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from artstore.v1 import types_pb2
+from artstore_client.explaining.placement import mode_of
+from artstore_client.explaining.seen import Seen, Verdict
+
+# Unless the namespace's policy, or the element's settings, say otherwise.
+TRASH_DAYS = 7
+TOMBSTONE_DAYS = 30
+# From the end of the retention until the file is collected, and from a move until the source goes.
+GRACE = timedelta(hours=24)
+
+_NO_DELETE = frozenset({"rw", "ro", "ar"})
+_NO_UPDATE = frozenset({"ro", "ar"})
+
+
+class About(StrEnum):
+    """The side of a file's life that a step belongs to."""
+
+    HOLD = "hold"
+    RETENTION = "retention"
+    TRASH = "trash"
+    COPIES = "copies"
+    CHANGES = "changes"
+    CACHE = "cache"
+    ANSWERS = "answers"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Something that happens, or can be done.
+
+    Attributes:
+        at: from when on; None: as it is now, or when something else happens.
+        what: one sentence, without that time.
+    """
+
+    about: About
+    what: str
+    at: datetime | None = None
+
+
+Rule = Callable[[Seen, datetime], Iterable[Step]]
+
+
+def next_steps(seen: Seen, now: datetime) -> tuple[Step, ...]:
+    """What happens next: what holds now first, then by time."""
+    steps = [step for rule in RULES for step in rule(seen, now)]
+    return tuple(sorted(steps, key=lambda step: (step.at is not None, step.at or now)))
+
+
+def _hold(seen: Seen, now: datetime) -> Iterator[Step]:
+    if seen.file is not None and seen.file.legal_hold:
+        yield Step(About.HOLD, "held: nothing expires or deletes it until an ADMIN lifts the hold")
+
+
+def _retention(seen: Seen, now: datetime) -> Iterator[Step]:
+    file = seen.file
+    if file is None or file.state != types_pb2.FILE_STATE_ACTIVE:
+        return
+    if file.retention_policy == types_pb2.RETENTION_POLICY_PERMANENT:
+        yield Step(About.RETENTION, "permanent: kept until somebody deletes it")
+        return
+    ends = moment(file.expires_at)
+    if ends is None or file.legal_hold:
+        return
+    kept = f"its retention ({_days(file.retention_days)})"
+    what = (
+        f"{kept} ends; `artstore update --days` extends it" if ends > now else f"{kept} has ended"
+    )
+    served = seen.policy.is_served
+    if served is False:
+        what += "; it stays readable: this version of the mesh removes no expired files yet"
+    elif served is None:
+        what += "; whether the mesh then removes it, an ADMIN can see"
+    yield Step(About.RETENTION, what, ends)
+    if served:
+        yield Step(About.RETENTION, "the next collection puts it into the trash", ends + GRACE)
+
+
+def _trash(seen: Seen, now: datetime) -> Iterator[Step]:
+    home, file = seen.home, seen.file
+    if home is None or seen.verdict is not Verdict.DELETED:
+        return
+    if file is None:
+        yield Step(About.TRASH, f"deleted; {home.storage_element_id} does not show when")
+        return
+    deleted = moment(file.deleted_at) or moment(file.updated_at)
+    if deleted is None or file.legal_hold:
+        return
+    if mode_of(home) in _NO_DELETE:
+        stays = f"nothing is removed while {home.storage_element_id} is in mode {mode_of(home)}"
+        yield Step(About.TRASH, stays)
+        return
+    policy = seen.policy.value
+    set_so = policy is not None and policy.HasField("trash_days")
+    days = policy.trash_days if policy is not None and set_so else TRASH_DAYS
+    unless = "" if set_so else ", unless the element is set otherwise"
+    gone = deleted + timedelta(days=days)
+    if gone > now:
+        back = "until then `artstore restore` brings it back"
+        yield Step(About.TRASH, f"its bytes leave the trash ({_days(days)}{unless}); {back}", gone)
+    else:
+        yield Step(About.TRASH, f"its bytes left the trash ({_days(days)}{unless})", gone)
+    purged = deleted + timedelta(days=max(days, TOMBSTONE_DAYS))
+    yield Step(About.TRASH, "the record of it goes, too: then nobody knows the id any more", purged)
+
+
+def _copies(seen: Seen, now: datetime) -> Iterator[Step]:
+    for one in seen.elements:
+        file = one.file
+        if file is None:
+            continue
+        name = one.storage_element_id
+        if file.state == types_pb2.FILE_STATE_MOVED:
+            left = moment(file.updated_at)
+            gone = left + GRACE if left is not None else None
+            what = f"what is left on {name} goes, once {file.moved_to} has it"
+            yield Step(About.COPIES, what, gone)
+        elif file.state == types_pb2.FILE_STATE_INCOMING:
+            yield Step(About.COPIES, f"{name} becomes its home when the transfer is done")
+        elif file.state == types_pb2.FILE_STATE_COPY:
+            yield Step(About.COPIES, f"{name} holds a copy, which follows its home")
+
+
+def _changes(seen: Seen, now: datetime) -> Iterator[Step]:
+    home, file = seen.home, seen.file
+    if home is None or home.element is None or file is None:
+        return
+    name, mode = home.storage_element_id, mode_of(home)
+    if home.element.closed:
+        yield Step(About.CHANGES, f"{name} changes no files until it was compared with the others")
+    elif seen.verdict is Verdict.LIVE and mode in _NO_UPDATE:
+        what = "change or delete it" if mode == "ro" else "change or delete it, or read its bytes"
+        yield Step(About.CHANGES, f"nobody can {what}: {name} is in mode {mode}")
+    elif seen.verdict is Verdict.LIVE and mode in _NO_DELETE and not file.legal_hold:
+        yield Step(About.CHANGES, f"nobody can delete it: {name} is in mode {mode}")
+
+
+def _cache(seen: Seen, now: datetime) -> Iterator[Step]:
+    file = seen.file
+    if file is None or seen.verdict is not Verdict.LIVE:
+        return
+    ends = cache_ends(file)
+    if ends is None:
+        yield Step(About.CACHE, "the next read puts its cache entry back")
+    elif file.cache_expired:
+        what = "the next read checks its cache entry against the store"
+        yield Step(About.CACHE, f"{what}; a cache cleanup drops the entry, never the file")
+    else:
+        yield Step(
+            About.CACHE, "at the latest its cache entry is old; a read checks it again", ends
+        )
+
+
+def _answers(seen: Seen, now: datetime) -> Iterator[Step]:
+    if seen.verdict is not Verdict.UNSURE:
+        return
+    names = ", ".join(one.storage_element_id for one in seen.doubting)
+    yield Step(About.ANSWERS, f"ask again when {names} answers: it may be there")
+
+
+RULES: tuple[Rule, ...] = (_hold, _retention, _trash, _copies, _changes, _cache, _answers)
+
+
+def cache_ends(file: types_pb2.File) -> datetime | None:
+    """From when on its cache entry counts as expired, at the latest (a tenth of the time earlier at
+    most); None when the answer is not from an entry.
+    """
+    checked = moment(file.cache_updated_at)
+    return checked + timedelta(hours=file.cache_ttl_hours) if checked is not None else None
+
+
+def moment(stamp: Timestamp) -> datetime | None:
+    """The time of a field; None when it is unset."""
+    return stamp.ToDatetime(tzinfo=UTC) if stamp.seconds else None
+
+
+def _days(count: float) -> str:
+    return f"{count:g} day{'' if count == 1 else 's'}"

@@ -1,0 +1,91 @@
+"""A call goes on as long as its caller may make calls: not beyond a suspension, and if it is an
+endless stream (`mesh.identity.roles.ENDLESS`) not beyond its token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from mesh.errors import ArtStoreError, Unauthenticated
+from mesh.identity.caller import ANONYMOUS
+from mesh.identity.expiry import Expiry, current_expiry
+from mesh.identity.roles import ENDLESS
+from mesh.identity.tokens import TokenVerifier
+from mesh.server.interceptors.wrapping import Call, Proceed
+
+
+class _Held:
+    """One call under way, and what it is ended with."""
+
+    __slots__ = ("call", "error", "task")
+
+    def __init__(self, call: Call, task: asyncio.Task[Any]) -> None:
+        self.call = call
+        self.task = task
+        self.error: ArtStoreError | None = None
+
+    def end(self, error: ArtStoreError) -> None:
+        """Stop the handler wherever it is; the caller is told `error`."""
+        if self.error is None:
+            self.error, self.call.cut = error, True
+            self.task.cancel()
+
+
+class Standing:
+    """Knows every call under way. Run `watch` as a background task."""
+
+    def __init__(self, verifier: TokenVerifier) -> None:
+        self._verifier = verifier
+        self._calls: set[_Held] = set()
+
+    async def __call__(self, call: Call, request: Any, *, proceed: Proceed) -> Any:
+        """Hold one call while it goes on."""
+        task = asyncio.current_task()
+        if call.peer is ANONYMOUS or task is None:
+            return await proceed(call, request)
+        held = _Held(call, task)
+        self._calls.add(held)
+        expiry = self._expiry_of(held) if call.method in ENDLESS else None
+        try:
+            answer = await proceed(call, request)
+        except BaseException:
+            # Cancelled by somebody else as well (the client left), it ends as that.
+            if held.error is not None and task.uncancel() == 0:
+                raise held.error from None
+            raise
+        finally:
+            self._calls.discard(held)
+            if expiry is not None:
+                expiry.close()
+        if held.error is not None:
+            task.uncancel()
+            raise held.error
+        return answer
+
+    async def watch(self) -> None:
+        """End the calls of accounts that are suspended, as it becomes known, until cancelled."""
+        rings = self._verifier.suspensions.bell.listen()
+        while True:
+            rings.take()
+            for held in tuple(self._calls):
+                try:
+                    self._verifier.suspensions.require_good(held.call.peer)
+                    self._verifier.suspensions.require_good(held.call.caller)
+                except Unauthenticated as refusal:
+                    held.end(refusal)
+            await rings.wait()
+
+    def _expiry_of(self, held: _Held) -> Expiry:
+        seconds = min(map(self._verifier.seconds_left, (held.call.peer, held.call.caller)))
+        expiry = Expiry(seconds, lambda: held.end(_expired()))
+        current_expiry.set(expiry)
+        return expiry
+
+
+def _expired() -> Unauthenticated:
+    return Unauthenticated(
+        "the access token of this stream has expired: open it again with a new one, from where it"
+        " was",
+        reason="TOKEN_EXPIRED",
+    )

@@ -1,0 +1,237 @@
+"""What the feed tells of who changed a file: each change once as its caller's, whoever told it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from mesh.errors import Aborted, Unavailable
+from storage_server.domain.origin import OF_REPAIR, Cause, Origin
+from storage_server.domain.sidecar import digest
+from storage_server.domain.sidecar_changes import updated
+from storage_server.store.port import SIDECAR_SUFFIX
+from storage_server.uploads.resumable_uploads import StartedUpload
+from storage_server.writing.protocol import HeldFile
+from storage_server.writing.recording import SidecarUncertain
+from storage_server.writing.replay import Replay
+from tests.support.memory_element import ALICE, LONG_AGO, MemoryElement, a_header
+from tests.support.origins import BY_ALICE, BY_BOB
+
+Told = list[tuple[int | None, Origin | None]]
+Arrival = Callable[[], None]
+SILENT = Unavailable("the store is silent", reason="STORAGE_DOWN")
+
+
+async def told(element: MemoryElement) -> Told:
+    """Revision and origin of every entry, oldest first."""
+    return [(one.revision, one.origin) for one in await element.catalog.feed.read(0)]
+
+
+async def update(element: MemoryElement, file_id: str, description: str, by: Origin) -> None:
+    await element.changes.update(
+        file_id, {"description": description}, ALICE, by=by, expected_revision=None
+    )
+
+
+async def an_update_without_a_row(element: MemoryElement, file_id: str, by: Origin) -> None:
+    element.catalog.fail("writes.commit_row", Unavailable("gone"))
+    with pytest.raises(Unavailable):
+        await update(element, file_id, "waits", by)
+    element.catalog.mend()
+
+
+async def an_update_that_was_not_heard_of(element: MemoryElement, file_id: str, by: Origin) -> None:
+    element.calls.fail("write_sidecar", Unavailable("the store is silent"))
+    with pytest.raises(SidecarUncertain):
+        await update(element, file_id, "lost", by)
+    element.calls.mend()
+
+
+async def a_file(element: MemoryElement) -> str:
+    return (await element.upload()).sidecar.file_id
+
+
+async def test_each_kind_of_change_is_told_with_its_caller(element: MemoryElement) -> None:
+    file_id = await a_file(element)
+    held = Origin(Cause.CALLER, "carol", "call-3", "case 7")
+    await update(element, file_id, "new", BY_BOB)
+    await element.changes.hold(file_id, True, ALICE, by=held)
+    await element.changes.hold(file_id, True, ALICE, by=BY_ALICE)
+    await element.changes.hold(file_id, False, ALICE, by=held)
+    await element.changes.delete(file_id, ALICE, by=BY_ALICE, expected_revision=None)
+    await element.changes.undelete(file_id, ALICE, by=BY_BOB, expected_revision=None)
+    origins = [BY_ALICE, BY_BOB, held, held, BY_ALICE, BY_BOB]
+    assert await told(element) == list(enumerate(origins, start=1))
+
+
+async def test_a_change_tells_the_one_before_that_waits_for_its_row(
+    element: MemoryElement,
+) -> None:
+    file_id = await a_file(element)
+    await an_update_without_a_row(element, file_id, BY_BOB)
+    await update(element, file_id, "new", BY_ALICE)
+    assert await told(element) == [(1, BY_ALICE), (2, BY_BOB), (3, BY_ALICE)]
+
+
+async def test_a_change_tells_an_upload_that_waits_for_its_row(element: MemoryElement) -> None:
+    element.catalog.fail("writes.commit_row", Unavailable("gone"))
+    with pytest.raises(Unavailable):
+        await element.upload()
+    element.catalog.mend()
+    (intent,) = element.tables.intents.values()
+    await update(element, intent.file_id, "new", BY_BOB)
+    assert await told(element) == [(1, BY_ALICE), (2, BY_BOB)]
+
+
+async def test_a_change_that_was_not_made_is_nobodys(element: MemoryElement) -> None:
+    file_id = await a_file(element)
+    await an_update_that_was_not_heard_of(element, file_id, BY_BOB)
+    await update(element, file_id, "new", BY_ALICE)
+    assert await told(element) == [(1, BY_ALICE), (2, BY_ALICE)]
+
+
+async def test_of_two_that_meant_the_same_revision_the_one_that_wrote_it_is_told(
+    element: MemoryElement, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file_id = await a_file(element)
+    await an_update_that_was_not_heard_of(element, file_id, BY_BOB)
+    await an_update_without_a_row(element, file_id, BY_ALICE)
+    monkeypatch.setattr("storage_server.writing.replay.LANDING_TIME", timedelta(0))
+    await element.replay.all()
+    assert await told(element) == [(1, BY_ALICE), (2, BY_ALICE)]
+
+
+async def test_an_old_intent_does_not_end_one_whose_sidecar_may_still_arrive(
+    element: MemoryElement,
+) -> None:
+    file_id = await a_file(element)
+    for by in (BY_BOB, BY_ALICE):
+        await an_update_that_was_not_heard_of(element, file_id, by)
+    old, late = element.tables.intents.values()
+    meant = late.origin
+    element.tables.intents[old.pending_id] = replace(old, created_at=LONG_AGO)
+    await element.replay.all()
+    assert [one.origin for one in element.tables.intents.values()] == [BY_BOB, meant]
+    assert await told(element) == [(1, BY_ALICE)]
+
+
+async def test_an_intent_that_came_to_nothing_is_told_as_a_repair(
+    element: MemoryElement, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file_id = await a_file(element)
+    await an_update_that_was_not_heard_of(element, file_id, BY_BOB)
+    monkeypatch.setattr("storage_server.writing.replay.LANDING_TIME", timedelta(0))
+    await element.replay.all()
+    assert await told(element) == [(1, BY_ALICE), (1, OF_REPAIR)]
+
+
+async def test_a_row_whose_answer_was_lost_is_told_as_a_change_once(
+    element: MemoryElement,
+) -> None:
+    file_id = await a_file(element)
+    element.catalog.lose_answer("writes.commit_row", Unavailable("gone"))
+    await update(element, file_id, "new", BY_BOB)
+    assert await told(element) == [(1, BY_ALICE), (2, BY_BOB), (2, OF_REPAIR)]
+
+
+async def test_what_a_refresh_finds_is_a_repair(element: MemoryElement) -> None:
+    file_id = await a_file(element)
+    by_hand = updated(element.sidecar(file_id), {"description": "by hand"}, datetime.now(UTC))
+    element.put_sidecar(by_hand)
+    element.expire()
+    await element.lookup.find(file_id)
+    del element.tables.files[file_id]
+    await element.lookup.find(file_id)
+    assert await told(element) == [(1, BY_ALICE), (2, OF_REPAIR), (2, OF_REPAIR)]
+
+
+async def test_a_refresh_that_ends_an_upload_tells_it_as_the_uploaders(
+    element: MemoryElement,
+) -> None:
+    element.catalog.fail("writes.commit_row", Unavailable("gone"))
+    with pytest.raises(Unavailable):
+        await element.upload()
+    element.catalog.mend()
+    (intent,) = element.tables.intents.values()
+    await element.lookup.find(intent.file_id)
+    assert element.tables.intents == {}
+    assert await told(element) == [(1, BY_ALICE)]
+
+
+async def test_a_write_of_an_earlier_version_is_told_without_an_origin(
+    element: MemoryElement,
+) -> None:
+    file_id = await a_file(element)
+    await an_update_without_a_row(element, file_id, BY_BOB)
+    ((number, intent),) = element.tables.intents.items()
+    element.tables.intents[number] = replace(intent, revision=None, digest=None, origin=None)
+    await element.replay.all()
+    assert await told(element) == [(1, BY_ALICE), (2, None)]
+
+
+async def test_a_resumed_upload_is_of_who_commits_it(element: MemoryElement) -> None:
+    opened = await element.intake.start(a_header(), ALICE)
+    await element.resumable.commit(opened.upload_id, opened.token, ALICE, 0, None, by=BY_BOB)
+    assert await told(element) == [(1, BY_BOB)]
+
+
+async def late_sidecar(element: MemoryElement, opened: StartedUpload, by: Origin) -> Arrival:
+    """Commit to a store that has the sidecar, but writes it only when the answer is called."""
+    element.calls.fail("read_sidecar", SILENT)
+    element.calls.lose_answer("write_sidecar", SILENT)
+    with pytest.raises(SidecarUncertain):
+        await element.resumable.commit(opened.upload_id, opened.token, ALICE, 0, None, by=by)
+    element.calls.mend()
+    (path,) = [one for one in element.memory.files if one.endswith(SIDECAR_SUFFIX)]
+    sent = element.memory.files.pop(path)
+    return lambda: element.memory.files.update({path: sent})
+
+
+async def test_an_upload_that_arrives_after_its_abort_is_of_who_committed_it(
+    element: MemoryElement,
+) -> None:
+    opened = await element.intake.start(a_header(), ALICE)
+    arrives = await late_sidecar(element, opened, BY_BOB)
+    await element.resumable.abort(opened.upload_id, opened.token, ALICE)
+    arrives()
+    await element.replay.all()
+    assert await told(element) == [(1, BY_BOB)]
+
+
+async def test_an_upload_that_arrives_late_is_not_of_who_tried_after_and_sent_nothing(
+    element: MemoryElement,
+) -> None:
+    opened = await element.intake.start(a_header(), ALICE)
+    arrives = await late_sidecar(element, opened, BY_BOB)
+    element.calls.fail("stage.place", SILENT)
+    with pytest.raises(Unavailable):
+        await element.resumable.commit(opened.upload_id, opened.token, ALICE, 0, None, by=BY_ALICE)
+    element.calls.mend()
+    arrives()
+    await element.replay.all()
+    assert await told(element) == [(1, BY_BOB)]
+
+
+async def test_a_change_that_arrives_while_the_next_one_begins_is_told_before_it(
+    element: MemoryElement, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file_id = await a_file(element)
+    await an_update_that_was_not_heard_of(element, file_id, BY_BOB)
+    meant = updated(element.sidecar(file_id), {"description": "lost"}, datetime.now(UTC))
+    (number,) = element.tables.intents
+    element.tables.intents[number] = replace(element.tables.intents[number], digest=digest(meant))
+    replay = Replay.before_change
+
+    async def arrives_just_after(self: Replay, held: HeldFile, file_id: str) -> None:
+        await replay(self, held, file_id)
+        element.put_sidecar(meant)
+
+    monkeypatch.setattr(Replay, "before_change", arrives_just_after)
+    with pytest.raises(Aborted):
+        await update(element, file_id, "new", BY_ALICE)
+    monkeypatch.undo()
+    await update(element, file_id, "new", BY_ALICE)
+    assert await told(element) == [(1, BY_ALICE), (2, BY_BOB), (3, BY_ALICE)]
