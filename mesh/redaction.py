@@ -19,8 +19,13 @@ _STORED = re.compile(
 _NOT_IN_NAMES = '/\n":'
 _SHORTEST = len("_20260102T030405_") + 36
 
-# As `repr` writes a text; an apostrophe in a word begins none.
-_QUOTED = re.compile(r"""(?<!\w)(?:'((?:\\.|[^'\\])*)'|"((?:\\.|[^"\\])*)")(?!\w)""", re.DOTALL)
+_MOST_CHARACTERS = 1024
+# As `repr` writes text and bytes; an apostrophe in a word begins none. Whatever begins also ends,
+# at the latest with the message, and nothing is tried twice: callers choose what stands there.
+_QUOTED = re.compile(
+    r"""(?<![\w\\])b?(?:'((?:[^'\\]++|\\.)*+)(?:'|\\?\Z)|"((?:[^"\\]++|\\.)*+)(?:"|\\?\Z))""",
+    re.DOTALL,
+)
 
 
 def without_names(text: str) -> str:
@@ -33,8 +38,9 @@ def without_names(text: str) -> str:
         return text
     pieces, end = [], 0
     for found in _STORED.finditer(text):
-        begin = max(end, *(text.rfind(mark, 0, found.start()) + 1 for mark in _NOT_IN_NAMES))
-        begin += len(text[begin:]) - len(text[begin:].lstrip(" "))
+        begin = max(end, *(text.rfind(mark, end, found.start()) + 1 for mark in _NOT_IN_NAMES))
+        before = text[begin : found.start()]
+        begin += len(before) - len(before.lstrip(" "))
         pieces += [text[end:begin], found["id"]]
         end = found.end()
     return "".join(pieces) + text[end:] if pieces else text
@@ -43,8 +49,12 @@ def without_names(text: str) -> str:
 def without_quotes(text: str) -> str:
     """An error's message without what it quotes of the call, unless that is an id.
 
-    Who looks for a file by what it is called has written its name where an id goes.
+    Who looks for a file by what it is called has written its name where an id goes. Of a message
+    longer than 1,024 characters only what stands before a name that may be cut off there is kept.
     """
+    if len(text) > _MOST_CHARACTERS:
+        text = text[:_MOST_CHARACTERS]
+        text = text[: max(text.rfind(mark) for mark in _NOT_IN_NAMES) + 1]
     return _QUOTED.sub(_left_out, text)
 
 

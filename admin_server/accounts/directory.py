@@ -275,4 +275,6 @@ def _require_name(client_id: str) -> None:
 
 
 def _no_such(client_id: str) -> NotFound:
-    return NotFound(f"there is no account {client_id[:64]!r}")
+    # Log lines leave out what is quoted; what could be the name of an account they may tell.
+    told = client_id if rules.is_client_id(client_id) else repr(client_id[:64])
+    return NotFound(f"there is no account {told}")

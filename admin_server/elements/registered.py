@@ -377,7 +377,10 @@ class RegisteredElements:
 
 
 def _no_such(storage_element_id: str) -> NotFound:
-    return NotFound(f"there is no storage element {storage_element_id[:64]!r}")
+    # Log lines leave out what is quoted; what could be the name of an element they may tell.
+    is_name = ELEMENT_ID.fullmatch(storage_element_id) is not None
+    told = storage_element_id if is_name else repr(storage_element_id[:64])
+    return NotFound(f"there is no storage element {told}")
 
 
 def _not_yours(storage_element_id: str, bound: str, client_id: str) -> PermissionDenied:

@@ -89,7 +89,7 @@ class Holds:
             raise NotFound(f"no file {file_id[:64]!r} is registered")
         if not caller.may_write(namespace):
             raise PermissionDenied(
-                f"the token may not write to namespace {namespace}", reason="NAMESPACE"
+                f"the token may not write to namespace {namespace[:64]!r}", reason="NAMESPACE"
             )
         return str(element_id)
 

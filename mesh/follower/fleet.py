@@ -15,6 +15,7 @@ import structlog
 
 from artstore.v1.storage_pb2_grpc import StorageServiceStub
 from mesh.concurrency.watched import cancel_and_wait, telling
+from mesh.elements.seen import ELEMENT_ID
 from mesh.errors import NotFound, Unavailable
 from mesh.follower.cursor import SyncStatus
 from mesh.follower.follower import FAILURES, ElementFollower
@@ -120,7 +121,9 @@ class FollowerFleet:
         """
         known = {status.element_id for status in statuses} | set(self._elements())
         if element_id and element_id not in known:
-            raise NotFound(f"storage element {element_id[:64]!r} is not known")
+            # Log lines leave out what is quoted; what could be the name of one they may tell.
+            told = element_id if ELEMENT_ID.fullmatch(element_id) else repr(element_id[:64])
+            raise NotFound(f"storage element {told} is not known")
         return known
 
     async def resync(self, element_id: str = "", *, seconds: float) -> dict[str, int]:

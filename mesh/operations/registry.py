@@ -110,7 +110,8 @@ class Operations:
         elif self._operations:
             known = [entry.operation for entry in self._operations.values()]
             return next((one for one in reversed(known) if not one.state.ended), known[-1])
-        raise NotFound(f"no operation {operation_id or 'has run here yet'}")
+        told = repr(operation_id[:64]) if operation_id else "has run here yet"
+        raise NotFound(f"no operation {told}")
 
     def newest_first(self) -> list[Operation]:
         """Those that run and the last that ended."""

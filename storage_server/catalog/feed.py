@@ -135,7 +135,17 @@ class Feed:
         Tables made anew between two statements would otherwise pass for a later piece of the
         history that they replace.
         """
-        records = await self._database.fetch(
+        try:
+            records = await self._entries(after, limit)
+        except asyncpg.UndefinedColumnError as exc:
+            raise self._tables.of_earlier_version() from exc
+        if not records:
+            raise self._tables.head_lost()
+        changes = [_change(record) for record in records if record["entry"] is not None]
+        return Tail(records[0]["epoch"], records[0]["head"], changes)
+
+    async def _entries(self, after: int, limit: int) -> list[asyncpg.Record]:
+        return await self._database.fetch(
             f"SELECT h.epoch, h.seq AS head, e.sequence AS entry, e.change_id, e.kind,"
             " e.file_id AS subject, e.created_at AS changed_at, e.revision AS change_revision,"
             f" e.cause, e.actor, e.request_id AS call_request_id, e.reason, {columns('f')}"
@@ -146,10 +156,6 @@ class Feed:
             after,
             limit,
         )
-        if not records:
-            raise self._tables.head_lost()
-        changes = [_change(record) for record in records if record["entry"] is not None]
-        return Tail(records[0]["epoch"], records[0]["head"], changes)
 
     async def history(self, after: int, *, limit: int = 1000) -> Tail:
         """As `tail`, without the files: every `row` is None."""

@@ -160,11 +160,15 @@ class Pending:
 
 
 def origin_of(record: asyncpg.Record) -> Origin | None:
-    """The origin in a record of an intent or a feed entry; None in one of an earlier version."""
-    if record["cause"] is None:
+    """The origin in a record of an intent or a feed entry; None in one of an earlier version, and
+    where the cause is one that only a later version knows.
+    """
+    try:
+        cause = Cause(record["cause"])
+    except ValueError:
         return None
     return Origin(
-        Cause(record["cause"]),
+        cause,
         record["actor"] or "",
         record["call_request_id"] or "",
         record["reason"] or "",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from mesh.errors import TablesMissing
+from mesh.errors import TablesMissing, Unavailable
 
 _ELEMENT = re.compile(r"se-(\d{2,6})")
 _PREFIX = re.compile(r"[a-z_][a-z0-9_]{0,39}")
@@ -47,6 +47,13 @@ class Tables:
     def head_lost(self) -> TablesMissing:
         """What to raise where a statement finds no row in `feed_head`."""
         return TablesMissing(f"{self.feed_head} has lost its row and will be made anew")
+
+    def of_earlier_version(self) -> Unavailable:
+        """What to raise where a reader misses a column that the writer adds when it starts."""
+        return Unavailable(
+            f"tables {self.prefix}* are of an earlier version: start the element's writer anew "
+            "with the version of this process"
+        )
 
     @property
     def feed(self) -> str:

@@ -18,6 +18,7 @@ from mesh.errors import Aborted, ArtStoreError, InvalidArgument, NotFound, Permi
 from mesh.file_ids import canonical_file_id
 from mesh.identity.caller import Caller
 from storage_server.catalog.port import FileCatalog
+from storage_server.catalog.rows import FileRow
 from storage_server.domain.file_id import is_canonical
 from storage_server.domain.kinds import ChangeKind
 from storage_server.domain.modes import Action
@@ -200,9 +201,12 @@ class Changes:
     async def _locked(self, store: Store, wanted: _Wanted) -> FileView:
         kind = wanted.kind
         async with self.writing.hold(wanted.file_id) as held:
-            located = await self._locate(store, held, wanted.file_id)
+            row = await self.catalog.reads.get(wanted.file_id)
+            located = await self._locate(store, wanted.file_id, row)
             sidecar = located.sidecar
             _check_caller(sidecar, wanted.caller, deleted_is_there=kind is ChangeKind.UNDELETED)
+            if row is None or row.pending:
+                await self._tell_what_waits(store, held, located)
             if wanted.action is not None:
                 self.element.require(wanted.action)
             self.element.require_writes()
@@ -223,16 +227,31 @@ class Changes:
                 view = await self._empty_trash(store, view)
             return view
 
-    async def _locate(self, store: Store, held: HeldFile, file_id: str) -> ReadSidecar:
-        row = await self.catalog.reads.get(file_id)
+    async def _locate(self, store: Store, file_id: str, row: FileRow | None) -> ReadSidecar:
         located = await locate(store, file_id, row.path if row is not None else "")
-        if row is None or row.pending:
-            # A write that arrives from here on is not overwritten, so none goes untold.
-            await self.replay.before_change(held, file_id)
         if located is None:
             await self.element.prove()
             raise not_found(file_id)
         return located
+
+    async def _tell_what_waits(self, store: Store, held: HeldFile, located: ReadSidecar) -> None:
+        """Replay earlier writes of the file.
+
+        A write that arrives after `located` was read is not overwritten, so none goes untold.
+
+        Raises:
+            Aborted: one has arrived (reason REVISION_CONFLICT).
+            Unavailable: storage or database.
+        """
+        file_id = located.sidecar.file_id
+        if not await self.replay.before_change(held, file_id) or store.conditional_put:
+            return
+        # The store would not refuse to write over what the replay has told by now.
+        again = await locate(store, file_id, located.path)
+        if again is None or again.digest != located.digest:
+            raise Aborted(
+                "the file was changed meanwhile; read it again", reason="REVISION_CONFLICT"
+            )
 
     async def _as_is(self, located: ReadSidecar) -> FileView:
         row = await self.catalog.reads.get(located.sidecar.file_id)
@@ -268,7 +287,7 @@ def _check_caller(sidecar: Sidecar, caller: Caller, *, deleted_is_there: bool) -
         raise not_found(sidecar.file_id)
     if not caller.may_write(sidecar.namespace):
         raise PermissionDenied(
-            f"the token may not write to namespace {sidecar.namespace}", reason="NAMESPACE"
+            f"the token may not write to namespace {sidecar.namespace[:64]!r}", reason="NAMESPACE"
         )
 
 

@@ -226,7 +226,7 @@ class Lookup:
         if "\0" in namespace:
             raise InvalidArgument("namespace holds NUL", field="namespace")
         if namespace and not caller.may_read(namespace):
-            raise PermissionDenied(f"the token may not read namespace {namespace}")
+            raise PermissionDenied(f"the token may not read namespace {namespace[:64]!r}")
         namespaces: Sequence[str] | None
         if namespace:
             namespaces = [namespace]

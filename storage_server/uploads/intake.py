@@ -171,7 +171,8 @@ class Intake:
         header = checked(header, caller.subject)
         if not caller.may_write(header.namespace):
             raise PermissionDenied(
-                f"the token may not write to namespace {header.namespace}", reason="NAMESPACE"
+                f"the token may not write to namespace {header.namespace[:64]!r}",
+                reason="NAMESPACE",
             )
         return header
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from mesh.errors import ArtStoreError, DataLoss
+from mesh.errors import ArtStoreError, DataLoss, Unavailable
 from storage_server.catalog.pending import PendingWrite, that_wrote
 from storage_server.catalog.port import FileCatalog
 from storage_server.domain.kinds import ChangeKind
@@ -59,13 +59,18 @@ class Replay:
             await self._replay(write)
         return not writes or not await self._catalog.pending.of_file(file_id)
 
-    async def before_change(self, held: HeldFile, file_id: str) -> None:
-        """Replay what is pending for a file that is about to be changed.
+    async def before_change(self, held: HeldFile, file_id: str) -> bool:
+        """Replay what is pending for a file that is about to be changed; whether anything is.
 
         The row of the change ends all intents, and would leave a write that was made untold.
+
+        Raises:
+            Unavailable: storage or database; nothing of the change may be done.
         """
-        for write in await self._catalog.pending.of_file(file_id):
+        writes = await self._catalog.pending.of_file(file_id)
+        for write in writes:
             await self._replay_held(held, write)
+        return bool(writes)
 
     async def _replay(self, write: PendingWrite) -> None:
         async with self._writing.hold(write.file_id) as held:
@@ -91,9 +96,15 @@ class Replay:
             return
         sidecar = found.sidecar
         made = that_wrote(intents, sidecar.revision, found.digest) or write
-        await held.row(
-            found, _kind(made.kind, sidecar), blob_present=await _has_blob(store, sidecar)
-        )
+        blob_present = await _has_blob(store, sidecar)
+        try:
+            await held.row(found, _kind(made.kind, sidecar), blob_present=blob_present)
+        except Unavailable as exc:
+            # To whoever wrote it, its file is as asked. Who asks for a replay wants something else.
+            raise Unavailable(
+                "an earlier write waits for the database, so nothing was done; try again",
+                reason="DATABASE_DOWN",
+            ) from exc
         _log.info("write replayed", file_id=write.file_id, kind=made.kind)
 
     async def _without_sidecar(self, store: Store, write: PendingWrite) -> None:

@@ -144,14 +144,13 @@ async def _rows(mesh: MeshProcess) -> frozenset[str]:
         await connection.close()
 
 
-def active_sidecars(mesh: MeshProcess, element: str) -> dict[str, dict[str, Any]]:
-    """The sidecars of an element that are no tombstones, by file id."""
+def sidecars_of(mesh: MeshProcess, element: str) -> dict[str, dict[str, Any]]:
+    """The sidecars of an element, tombstones too, by file id."""
     found: dict[str, dict[str, Any]] = {}
     for path in paths_of(mesh, element):
         if path.endswith(SIDECAR) and not path.rpartition("/")[2].startswith("."):
             sidecar = json.loads(_content(mesh, f"{store_folder(element)}/{path}"))
-            if sidecar["state"] != "deleted":
-                found[sidecar["file_id"]] = sidecar
+            found[sidecar["file_id"]] = sidecar
     return found
 
 

@@ -20,7 +20,7 @@ import pytest
 from google.protobuf import field_mask_pb2
 
 from artstore.v1 import storage_pb2, types_pb2, uploads_pb2
-from tests.faults.stores import SIDECAR, active_sidecars, paths_of
+from tests.faults.stores import SIDECAR, paths_of, sidecars_of
 from tests.support.caller import CHUNK_BYTES, TIMEOUT_SECONDS, Caller, Refused, sha256_of
 from tests.support.mesh import MeshProcess
 from tests.support.waiting import until_answered
@@ -186,11 +186,11 @@ class Traffic:
         known.present = None
         request = storage_pb2.DeleteFileRequest(file_id=file_id)
         try:
-            await self.caller.storage(ELEMENT).DeleteFile(request, **self.caller.auth)
+            answer = await self.caller.storage(ELEMENT).DeleteFile(request, **self.caller.auth)
         except grpc.aio.AioRpcError as error:
             _expect_broken(error)
             raise
-        known.present = False
+        known.present, known.revision = False, answer.file.revision
         self.acknowledged += 1
 
     async def _undelete(self, file_id: str, known: Known) -> None:
@@ -198,11 +198,11 @@ class Traffic:
         known.present = None
         request = storage_pb2.UndeleteFileRequest(file_id=file_id)
         try:
-            await self.caller.storage(ELEMENT).UndeleteFile(request, **self.caller.auth)
+            answer = await self.caller.storage(ELEMENT).UndeleteFile(request, **self.caller.auth)
         except grpc.aio.AioRpcError as error:
             _expect_broken(error)
             raise
-        known.present = True
+        known.present, known.revision = True, answer.file.revision
         self.acknowledged += 1
 
     async def _update(self, file_id: str, known: Known) -> None:
@@ -299,31 +299,31 @@ async def _everything_is_whole(
     # Intents are replayed at start and every ten seconds, and on S3 while a PUT may still land.
     await until_answered(lambda: _no_intents(mesh), 60, "no write is pending")
     listed = await caller.listed(ELEMENT)
-    sidecars = await asyncio.to_thread(active_sidecars, mesh, ELEMENT)
-    assert listed.keys() == sidecars.keys()
+    sidecars = await asyncio.to_thread(sidecars_of, mesh, ELEMENT)
+    active = {file_id for file_id, one in sidecars.items() if one["state"] != "deleted"}
+    assert listed.keys() == active
     assert listed.keys() - earlier <= traffic.files.keys(), "a file that no caller made"
     for file_id, known in traffic.files.items():
         if known.present is False:
             assert file_id not in listed, "an acknowledged delete was lost"
         elif known.present:
             assert file_id in listed, "an acknowledged file was lost"
+        assert sidecars[file_id]["revision"] >= known.revision, "an acknowledged change was lost"
         if file_id in listed:
             file = listed[file_id]
             assert file.sha256 == known.sha256
             assert file.description in known.descriptions, "an acknowledged update was lost"
-            assert file.revision >= known.revision
             assert sidecars[file_id]["description"] == file.description
             assert sidecars[file_id]["revision"] == file.revision
-    await _each_change_is_told_once(mesh, listed, traffic.files.keys() - earlier)
+    last = {file_id: sidecars[file_id]["revision"] for file_id in traffic.files.keys() - earlier}
+    await _each_change_is_told_once(mesh, last)
     await _bytes_are_whole(caller, listed)
     await _no_leftovers(mesh, caller)
 
 
-async def _each_change_is_told_once(
-    mesh: MeshProcess, listed: dict[str, types_pb2.File], ours: Set[str]
-) -> None:
-    """Every revision of a file was told once as its caller's, by the server that made it or one
-    that was started after it.
+async def _each_change_is_told_once(mesh: MeshProcess, last: dict[str, int]) -> None:
+    """Every revision of a file, up to its last, was told once as its caller's, by the server that
+    made it or one that was started after it.
     """
     connection = await asyncpg.connect(mesh.file.database_url)
     try:
@@ -335,10 +335,9 @@ async def _each_change_is_told_once(
     finally:
         await connection.close()
     found = {one["file_id"]: one for one in told}
-    for file_id in ours:
-        revisions = found[file_id]["revisions"]
-        last = listed[file_id].revision if file_id in listed else len(revisions)
-        assert (revisions, found[file_id]["named"]) == ([*range(1, last + 1)], True)
+    for file_id, revision in last.items():
+        one = found[file_id]
+        assert (one["revisions"], one["named"]) == ([*range(1, revision + 1)], True)
 
 
 async def _bytes_are_whole(caller: Caller, listed: dict[str, types_pb2.File]) -> None:

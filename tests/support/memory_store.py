@@ -242,7 +242,7 @@ class MemoryStore:
         if len(content) > MAX_SIDECAR_BYTES:
             raise InvalidArgument(f"the sidecar has more than {MAX_SIDECAR_BYTES} bytes")
         found = await self.read_sidecar(path)
-        if (found[1] if found else None) != expected:
+        if self.conditional_put and (found[1] if found else None) != expected:
             if found is not None and found[0] == content:
                 return found[1]
             raise Aborted("the file was changed meanwhile", reason="REVISION_CONFLICT")

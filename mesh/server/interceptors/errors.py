@@ -65,7 +65,11 @@ def _cause_of(error: ArtStoreError) -> str:
     cause = error.__cause__
     if isinstance(cause, grpc.aio.AioRpcError):
         return f"{cause.code().name}: {without_quotes(cause.details() or '')}"
-    return repr(cause) if cause is not None else ""
+    if cause is None:
+        return ""
+    # Behind its first line PostgreSQL shows values.
+    said = str(cause).partition("\n")[0]
+    return f"{type(cause).__name__}: {without_quotes(said)}"
 
 
 async def _client_is_gone(call: Call) -> bool:

@@ -329,6 +329,7 @@ async def test_an_account_is_shown_changed_and_removed(shared_admin: RunningAdmi
         with pytest.raises(grpc.aio.AioRpcError) as gone:
             await call
         assert gone.value.code() is grpc.StatusCode.NOT_FOUND
+        assert gone.value.details() == f"there is no account {name}"
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await shared_admin.issue(name, made.client_secret)
     assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from mesh.errors import Unavailable
 from mesh.postgres.database import Database
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.feed import Change
@@ -162,6 +163,20 @@ async def test_what_an_earlier_version_wrote_has_no_origin_and_it_may_write_agai
     assert await told(catalog) == [(1, None), (None, None)]
 
 
+async def test_causes_and_kinds_that_only_a_later_version_knows_stop_neither_feed_nor_replay(
+    catalog: Catalog,
+) -> None:
+    sidecar = a_sidecar()
+    await upload(catalog, sidecar)
+    await intend(catalog, updated(sidecar, {"version": "2"}, now()), BY_BOB)
+    for table in (TABLES.feed, TABLES.pending):
+        await catalog.database.execute(f"UPDATE {table} SET cause = 'moon', kind = 'eclipsed'")
+    (change,) = await catalog.feed.read(0)
+    assert (change.kind, change.origin) == (ChangeKind.UPDATED, None)
+    (intent,) = await catalog.pending.list_pending()
+    assert (intent.kind, intent.origin) == (ChangeKind.UPDATED, None)
+
+
 async def test_tables_of_an_earlier_version_get_their_columns_without_being_written_anew(
     own_catalog: Catalog, database: Database
 ) -> None:
@@ -173,6 +188,8 @@ async def test_tables_of_an_earlier_version_get_their_columns_without_being_writ
         drops = ", ".join(f"DROP COLUMN {column}" for column in columns.split())
         await database.execute(f"ALTER TABLE {table} {drops}")
     await database.execute(f"UPDATE {TABLES.version} SET version_num = '0001'")
+    with pytest.raises(Unavailable, match="start the element's writer anew"):
+        await told(own_catalog)
     before = await _files_of_tables(database)
     await own_catalog.open()
     assert await _files_of_tables(database) == before

@@ -287,8 +287,10 @@ async def test_the_line_of_a_call_holds_no_name_whole_or_cut_off(mesh: Serving) 
     stored = f"{'secret' * 20}_alice_20260102T030405_01923456-89ab-7cde-8f01-23456789abcd.txt"
     silent = Unavailable(f"{'no answer ' * 20}/2026/01/02/03/{stored}: why")
     silent.__cause__ = OSError(f"{'no answer ' * 45}/2026/01/02/03/{stored}: why")
+    wrong = NotFound("no file 'secret.pdf'")
+    wrong.__cause__ = ValueError("not to be read: b'secret'\nDETAIL: secret")
     with capture_logs() as lines:
-        for error in (silent, NotFound("no file 'secret.pdf'")):
+        for error in (silent, wrong):
             inner = await raising(mesh, error)
             await raising(mesh, inner)
     assert [line["status"] for line in lines] == ["UNAVAILABLE"] * 2 + ["NOT_FOUND"] * 2

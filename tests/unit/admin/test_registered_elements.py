@@ -12,6 +12,7 @@ from admin_server.elements import registered
 from admin_server.elements.element import RegisteredElement, Report
 from admin_server.elements.registered import RegisteredElements
 from mesh.errors import NotFound, Unavailable
+from mesh.redaction import without_quotes
 
 REPORT = Report(
     storage_element_id="se-01",
@@ -66,6 +67,23 @@ async def test_in_a_mesh_that_is_new_there_is_no_element() -> None:
     assert elements.list() == []
     with pytest.raises(NotFound):
         elements.get("se-01")
+
+
+@pytest.mark.parametrize(
+    ("asked", "line"),
+    [
+        ("se-99", "there is no storage element se-99"),
+        ("My secret.pdf", "there is no storage element '…'"),
+    ],
+)
+async def test_a_log_line_tells_which_element_was_asked_for_if_it_is_the_name_of_one(
+    asked: str, line: str
+) -> None:
+    elements = elements_of(Table(), lost=False)
+    await elements.sync()
+    with pytest.raises(NotFound) as refused:
+        elements.get(asked)
+    assert without_quotes(refused.value.message) == line
 
 
 async def test_a_table_that_was_lost_says_nothing_until_elements_have_had_time_to_report(

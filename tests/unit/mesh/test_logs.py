@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import structlog
 
-from mesh.redaction import without_quotes
+from mesh.redaction import without_names, without_quotes
 from mesh.server import logs
 
 
@@ -311,9 +311,29 @@ def test_a_stored_file_is_named_by_its_id_in_lists_paths_and_errors_too(log_file
         ("no file " + repr("both ' and \""), "no file '…'"),
         (f"file '{ID}' was deleted", f"file '{ID}' was deleted"),
         ("the element's tables aren't there", "the element's tables aren't there"),
+        ("no bytes b'my secrets'", "no bytes '…'"),
+        ("cut off in 'my secr", "cut off in '…'"),
+        ("cut off in 'my secr\\", "cut off in '…'"),
+        (f"why: {'x' * 600}/secrets_alice{'x' * 600}", f"why: {'x' * 600}/"),
     ],
 )
 def test_what_a_message_quotes_of_a_call_is_left_out_unless_it_is_an_id(
     said: str, line: str
 ) -> None:
     assert without_quotes(said) == line
+
+
+@pytest.mark.parametrize(
+    "piece", ["\\'", "'", '"', "' \"", "\\", "'\\", "b'", "x'", " 'x\\'", "a_20260102T030405_"]
+)
+def test_a_message_is_as_fast_to_read_whatever_a_caller_has_put_into_it(piece: str) -> None:
+    def seconds(length: int) -> float:
+        text = f"no operation '{piece * (length // len(piece))}"
+        began = time.process_time()
+        for _ in range(20):
+            without_quotes(text)
+            without_names(text)
+        return time.process_time() - began
+
+    # Twenty-five seconds once; linear it is some milliseconds.
+    assert seconds(65_536) < 2.0

@@ -9,9 +9,10 @@ import pytest
 from prometheus_client import REGISTRY
 
 from artstore.v1 import operations_pb2 as pb
-from mesh.errors import Aborted, AlreadyExists, InvalidArgument, Unavailable
+from mesh.errors import Aborted, AlreadyExists, InvalidArgument, NotFound, Unavailable
 from mesh.operations import Operation, Operations, State
 from mesh.operations.servicer import OperationServicer
+from mesh.redaction import without_quotes
 
 
 def counting(results: list[int]) -> Callable[[Operation], Awaitable[int]]:
@@ -143,3 +144,11 @@ async def test_one_that_starts_between_two_pages_doubles_none() -> None:
     told = [one.operation_id for one in (*page.operations, *rest.operations)]
     assert told == ["third", "second", "first"]
     assert not rest.next_page_token
+
+
+@pytest.mark.parametrize("asked", ["secret", "secret" * 20_000])
+def test_an_operation_that_is_not_there_is_quoted_and_cut_off(asked: str) -> None:
+    with pytest.raises(NotFound) as refused:
+        Operations().find(asked)
+    assert len(refused.value.message) < 100
+    assert without_quotes(refused.value.message) == "no operation '…'"

@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from mesh.errors import Aborted, Unavailable
+from mesh.errors import Aborted, NotFound, PermissionDenied, Unavailable
+from mesh.identity.caller import Caller
 from storage_server.domain.origin import OF_REPAIR, Cause, Origin
 from storage_server.domain.sidecar import digest
 from storage_server.domain.sidecar_changes import updated
@@ -18,6 +19,7 @@ from storage_server.writing.protocol import HeldFile
 from storage_server.writing.recording import SidecarUncertain
 from storage_server.writing.replay import Replay
 from tests.support.memory_element import ALICE, LONG_AGO, MemoryElement, a_header
+from tests.support.memory_store import MemoryStore
 from tests.support.origins import BY_ALICE, BY_BOB
 
 Told = list[tuple[int | None, Origin | None]]
@@ -74,6 +76,84 @@ async def test_a_change_tells_the_one_before_that_waits_for_its_row(
     await an_update_without_a_row(element, file_id, BY_BOB)
     await update(element, file_id, "new", BY_ALICE)
     assert await told(element) == [(1, BY_ALICE), (2, BY_BOB), (3, BY_ALICE)]
+
+
+@pytest.mark.parametrize("change", ["update", "hold", "delete"])
+async def test_a_change_behind_a_write_whose_row_still_waits_says_that_it_was_not_made(
+    element: MemoryElement, change: str
+) -> None:
+    file_id = await a_file(element)
+    await an_update_without_a_row(element, file_id, BY_BOB)
+    element.catalog.fail("writes.commit_row", Unavailable("gone"))
+    changes = {
+        "update": lambda: update(element, file_id, "new", BY_ALICE),
+        "hold": lambda: element.changes.hold(file_id, True, ALICE, by=BY_ALICE),
+        "delete": lambda: element.changes.delete(
+            file_id, ALICE, by=BY_ALICE, expected_revision=None
+        ),
+    }
+    with pytest.raises(Unavailable) as refused:
+        await changes[change]()
+    assert refused.value.reason == "DATABASE_DOWN"
+    assert "nothing was done" in refused.value.message
+    assert [one.origin for one in element.tables.intents.values()] == [BY_BOB]
+    assert element.sidecar(file_id).description == "waits"
+
+
+async def test_an_undelete_behind_a_delete_whose_row_still_waits_says_that_it_was_not_made(
+    element: MemoryElement,
+) -> None:
+    file_id = await a_file(element)
+    element.catalog.fail("writes.commit_row", Unavailable("gone"))
+    with pytest.raises(Unavailable):
+        await element.changes.delete(file_id, ALICE, by=BY_BOB, expected_revision=None)
+    with pytest.raises(Unavailable) as refused:
+        await element.changes.undelete(file_id, ALICE, by=BY_ALICE, expected_revision=None)
+    assert refused.value.reason == "DATABASE_DOWN"
+    assert element.sidecar(file_id).revision == 2
+
+
+async def test_an_upload_with_the_request_id_of_one_that_waits_does_not_pass_for_it(
+    element: MemoryElement,
+) -> None:
+    element.catalog.fail("writes.commit_row", Unavailable("gone"))
+    with pytest.raises(Unavailable):
+        await element.upload(request_id="r-1")
+    bob = replace(ALICE, subject="bob")
+    with pytest.raises(Unavailable) as refused:
+        await element.intake.begin(a_header(request_id="r-1"), bob, by=BY_BOB)
+    assert (refused.value.reason, refused.value.metadata) == ("DATABASE_DOWN", {})
+
+
+@pytest.mark.parametrize(
+    ("stranger", "error"),
+    [
+        (replace(ALICE, namespaces_read=frozenset(), namespaces_write=frozenset()), NotFound),
+        (replace(ALICE, namespaces_write=frozenset()), PermissionDenied),
+    ],
+)
+async def test_who_may_not_change_a_file_has_nothing_of_it_replayed(
+    element: MemoryElement, stranger: Caller, error: type[Exception]
+) -> None:
+    file_id = await a_file(element)
+    await an_update_without_a_row(element, file_id, BY_BOB)
+    element.catalog.fail("writes.commit_row", Unavailable("gone"))
+    with pytest.raises(error):
+        await element.changes.delete(file_id, stranger, by=BY_ALICE, expected_revision=None)
+    element.catalog.mend()
+    with pytest.raises(error):
+        await element.changes.delete(file_id, stranger, by=BY_ALICE, expected_revision=None)
+    assert len(element.tables.intents) == 1
+
+
+async def test_a_file_that_is_nowhere_is_not_found_whatever_waits(element: MemoryElement) -> None:
+    file_id = await a_file(element)
+    await an_update_without_a_row(element, file_id, BY_BOB)
+    (path,) = [one for one in element.memory.files if one.endswith(SIDECAR_SUFFIX)]
+    del element.memory.files[path]
+    element.catalog.fail("pending.list", Unavailable("gone"))
+    with pytest.raises(NotFound):
+        await update(element, file_id, "new", BY_ALICE)
 
 
 async def test_a_change_tells_an_upload_that_waits_for_its_row(element: MemoryElement) -> None:
@@ -225,13 +305,37 @@ async def test_a_change_that_arrives_while_the_next_one_begins_is_told_before_it
     element.tables.intents[number] = replace(element.tables.intents[number], digest=digest(meant))
     replay = Replay.before_change
 
-    async def arrives_just_after(self: Replay, held: HeldFile, file_id: str) -> None:
-        await replay(self, held, file_id)
+    async def arrives_just_after(self: Replay, held: HeldFile, file_id: str) -> bool:
+        replayed = await replay(self, held, file_id)
         element.put_sidecar(meant)
+        return replayed
 
     monkeypatch.setattr(Replay, "before_change", arrives_just_after)
     with pytest.raises(Aborted):
         await update(element, file_id, "new", BY_ALICE)
     monkeypatch.undo()
+    await update(element, file_id, "new", BY_ALICE)
+    assert await told(element) == [(1, BY_ALICE), (2, BY_BOB), (3, BY_ALICE)]
+
+
+async def test_a_change_that_arrives_while_the_next_one_begins_is_seen_without_conditional_put_too(
+    element: MemoryElement, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MemoryStore, "conditional_put", False)
+    file_id = await a_file(element)
+    await an_update_that_was_not_heard_of(element, file_id, BY_BOB)
+    meant = updated(element.sidecar(file_id), {"description": "lost"}, datetime.now(UTC))
+    (number,) = element.tables.intents
+    element.tables.intents[number] = replace(element.tables.intents[number], digest=digest(meant))
+    replay = Replay.before_change
+
+    async def arrives_just_before(self: Replay, held: HeldFile, file_id: str) -> bool:
+        element.put_sidecar(meant)
+        return await replay(self, held, file_id)
+
+    monkeypatch.setattr(Replay, "before_change", arrives_just_before)
+    with pytest.raises(Aborted) as refused:
+        await update(element, file_id, "new", BY_ALICE)
+    assert refused.value.reason == "REVISION_CONFLICT"
     await update(element, file_id, "new", BY_ALICE)
     assert await told(element) == [(1, BY_ALICE), (2, BY_BOB), (3, BY_ALICE)]

@@ -1,7 +1,9 @@
 """Who made each change, why, and which revision it made: in the feed and in intents.
 
 The columns may be NULL, and are in all that was written before: adding them writes no row, and
-an earlier version still writes to the tables.
+an earlier version still writes to the tables. The version before this one does not start on them
+by itself, since its Alembic refuses a revision that it does not know: docs/operations.md says how
+it is put back.
 """
 
 from __future__ import annotations
