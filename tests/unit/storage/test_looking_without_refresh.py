@@ -12,6 +12,7 @@ from storage_server.domain.sidecar import FileState
 from storage_server.domain.sidecar_changes import tombstoned
 from storage_server.writing.view import FileView
 from tests.support.memory_element import ALICE, LONG_AGO, MemoryElement
+from tests.support.origins import BY_ALICE
 
 STRANGER = Caller("bob", Role.USER, frozenset({"other"}))
 
@@ -47,7 +48,7 @@ async def test_a_row_that_is_missing_is_not_put_back(element: MemoryElement) -> 
 
 async def test_a_tombstone_is_shown_to_those_who_ask_for_it(element: MemoryElement) -> None:
     file_id = (await element.upload()).sidecar.file_id
-    await element.changes.delete(file_id, ALICE, expected_revision=None)
+    await element.changes.delete(file_id, ALICE, by=BY_ALICE, expected_revision=None)
     view = await look(element, file_id)
     assert (view.sidecar.state, view.sidecar.revision) == (FileState.DELETED, 2)
     stored = await element.lookup.get(file_id, ALICE, show_deleted=True)
