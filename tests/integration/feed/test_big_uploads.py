@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,13 @@ OK = grpc.StatusCode.OK
 
 
 async def start(node: Node, size: int) -> Ending:
-    request = uploads_pb2.StartUploadRequest(
+    return await ended(node.call("StartUpload", _start(size)))
+
+
+def _start(size: int) -> uploads_pb2.StartUploadRequest:
+    return uploads_pb2.StartUploadRequest(
         header=uploads_pb2.UploadHeader(original_filename="a", size_bytes=size)
     )
-    return await ended(node.call("StartUpload", request))
 
 
 async def abort(node: Node, started: Any) -> None:
@@ -72,3 +76,26 @@ async def test_one_upload_of_any_size_is_open_in_the_whole_mesh(
                 else:
                     assert ending.reason == "UPLOAD_SHARE"
             await asyncio.sleep(REST_SECONDS)
+
+
+async def test_one_account_that_asks_for_everything_leaves_room_to_others(
+    tmp_path: Path, database_url: str, redis_url: str
+) -> None:
+    names, chance = ("se-01", "se-02"), random.Random(7)
+    async with small_mesh(
+        tmp_path, database_url, redis_url, elements=names, query=False, capacity_bytes=CAPACITY
+    ) as mesh:
+        await mesh.start_ingest()
+        modest = mesh.bearer(await mesh.admin.issue("query-server"))
+
+        async def ask(size: int, metadata: Any) -> str:
+            ending = await ended(mesh.ingest.StartUpload(_start(size), metadata=metadata))
+            return ending.reason or ending.name
+
+        sizes = [chance.choice((0, 1, SMALL, BIG // 4, BIG, CAPACITY, 2**50)) for _ in range(60)]
+        endings = await asyncio.gather(*(ask(size, mesh.bearer()) for size in sizes))
+        assert {"OK", "UPLOAD_SHARE"} <= set(endings) <= {"OK", "UPLOAD_SHARE", "NO_SPACE"}
+        held = [(await node.element()).reserved_bytes for node in mesh.elements.values()]
+        assert sum(size > 0.1 * CAPACITY for size in held) <= 1
+        assert all(size <= 0.95 * CAPACITY for size in held)
+        assert await ask(2**20, modest) == "OK"
