@@ -51,7 +51,7 @@ class Peers:
     Args:
         element_id: this one's.
         registry: admin's list.
-        reports: those in Redis, where admin does not answer.
+        reports: those in Redis, which tell that there are others when admin does not answer.
         account: this server's own token, for admin.
         tokens: those for the elements.
         open_channel: makes a channel to host:port.
@@ -95,7 +95,8 @@ class Peers:
     async def _others(self) -> Mapping[str, str]:
         """Id and endpoint of every other element.
 
-        While admin is away those it listed last, and those that report to Redis.
+        While admin is away those it listed last, if no others report to Redis: what admin has not
+        admitted is sent no token.
         """
         try:
             async with asyncio.timeout(LIST_SECONDS):
@@ -112,11 +113,11 @@ class Peers:
                 return self._listed
         except ArtStoreError as exc:
             _log.info("admin does not list the elements", reason=exc.message)
-        unlisted = await self._reports.find_ids() - {*self._listed, self._element_id}
-        reported = _places(await self._reports.read(unlisted))
-        if unlisted - reported.keys():
-            raise Unavailable("it is not known where a storage element is that has reported")
-        return self._listed | reported
+        if await self._reports.find_ids() - {*self._listed, self._element_id}:
+            raise Unavailable(
+                "a storage element has reported that admin, which is away, had not listed"
+            )
+        return self._listed
 
     async def _ask(self, element_id: str, endpoint: str, account: str) -> Holding:
         if endpoint not in self._channels:
