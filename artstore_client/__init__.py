@@ -34,6 +34,7 @@ if typing.TYPE_CHECKING:
         Unimplemented,
     )
     from artstore_client.explaining.explanation import Explanation
+    from artstore_client.open_uploads import OpenUploads
     from artstore_client.results import DownloadedFile, ElementReport, Progress, UploadedFile
     from artstore_client.sync import (
         SyncAccountCalls,
@@ -41,6 +42,7 @@ if typing.TYPE_CHECKING:
         SyncCacheCalls,
         SyncClient,
         SyncKeyCalls,
+        SyncOpenUploads,
     )
     from artstore_client.uploads.sources import UploadSource
 
@@ -63,6 +65,7 @@ __all__ = [
     "InvalidArgument",
     "KeyCalls",
     "NotFound",
+    "OpenUploads",
     "OutOfRange",
     "PermissionDenied",
     "Progress",
@@ -73,6 +76,7 @@ __all__ = [
     "SyncCacheCalls",
     "SyncClient",
     "SyncKeyCalls",
+    "SyncOpenUploads",
     "Unauthenticated",
     "Unavailable",
     "Unimplemented",
@@ -101,6 +105,7 @@ _HOMES = {
     "InvalidArgument": "errors",
     "KeyCalls": "accounts",
     "NotFound": "errors",
+    "OpenUploads": "open_uploads",
     "OutOfRange": "errors",
     "PermissionDenied": "errors",
     "Progress": "results",
@@ -111,6 +116,7 @@ _HOMES = {
     "SyncCacheCalls": "sync",
     "SyncClient": "sync",
     "SyncKeyCalls": "sync",
+    "SyncOpenUploads": "sync",
     "Unauthenticated": "errors",
     "Unavailable": "errors",
     "Unimplemented": "errors",

@@ -6,6 +6,7 @@ from artstore_client.accounts import AccountCalls, KeyCalls
 from artstore_client.admission import AdmissionCalls
 from artstore_client.audit import AuditCalls
 from artstore_client.calls.connection import Connection
+from artstore_client.open_uploads import OpenUploads
 
 
 class Areas:
@@ -16,6 +17,7 @@ class Areas:
         admission: which storage elements there may be.
         keys: the keys that tokens are signed with.
         audit: who did what.
+        open_uploads: uploads that are open: which there are, and ending them.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -23,3 +25,4 @@ class Areas:
         self.admission = AdmissionCalls(connection)
         self.keys = KeyCalls(connection)
         self.audit = AuditCalls(connection)
+        self.open_uploads = OpenUploads(connection)

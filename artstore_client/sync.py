@@ -16,6 +16,7 @@ from artstore.v1 import (
     elements_pb2,
     operations_pb2,
     query_pb2,
+    storage_pb2,
     tokens_pb2,
     types_pb2,
 )
@@ -27,6 +28,7 @@ from artstore_client.calls.waiting import Waiting
 from artstore_client.client import Client
 from artstore_client.contract import MAX_PAGE_SIZE
 from artstore_client.explaining.explanation import Explanation
+from artstore_client.open_uploads import OpenUploads
 from artstore_client.results import DownloadedFile, ElementReport, UploadedFile
 from artstore_client.uploads.sources import UploadSource
 
@@ -99,6 +101,7 @@ class SyncClient:
         self.admission = SyncAdmissionCalls(client.admission, loop)
         self.keys = SyncKeyCalls(client.keys, loop)
         self.audit = SyncAuditCalls(client.audit, loop)
+        self.open_uploads = SyncOpenUploads(client.open_uploads, loop)
 
     @classmethod
     def connect(cls, **options: Any) -> Self:
@@ -233,6 +236,22 @@ class SyncClient:
     def sync_status(self, element_id: str = "") -> query_pb2.GetSyncStatusResponse:
         """`Client.sync_status`."""
         return self._loop.run(self._client.sync_status(element_id))
+
+
+class SyncOpenUploads:
+    """`OpenUploads` for scripts."""
+
+    def __init__(self, calls: OpenUploads, loop: _LoopThread) -> None:
+        self._calls = calls
+        self._loop = loop
+
+    def list(self, element_id: str = "", **options: Any) -> Iterator[storage_pb2.OpenUpload]:
+        """`OpenUploads.list`."""
+        return self._loop.iterate(self._calls.list(element_id, **options))
+
+    def abort(self, upload_id: str) -> None:
+        """`OpenUploads.abort`."""
+        self._loop.run(self._calls.abort(upload_id))
 
 
 class SyncCacheCalls:

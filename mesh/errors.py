@@ -96,9 +96,23 @@ class OutOfRange(ArtStoreError):
 
 
 class ResourceExhausted(ArtStoreError):
-    """No space, or too large, or too many."""
+    """No space, or too large, or too many.
+
+    `retry_after_seconds` is None where waiting helps nobody.
+    """
 
     default_reason = "RESOURCE_EXHAUSTED"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after_seconds: float | None = None,
+        reason: str = "",
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message, reason=reason, metadata=metadata)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class DataLoss(ArtStoreError):

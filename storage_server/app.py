@@ -24,9 +24,9 @@ from storage_server.rpc import transfers
 from storage_server.rpc.cache import CacheServicer
 from storage_server.settings import StorageSettings
 from storage_server.upkeep import trimming
-from storage_server.upkeep.silence import end_silent_streams
 from storage_server.wiring.adapters import open_adapters, store_opener, wire_clock
 from storage_server.wiring.element import WiredElement, wire_element, wire_reports, wire_servicer
+from storage_server.wiring.peers import open_peers
 
 STORAGE = "artstore.v1.StorageService"
 CACHE = "artstore.v1.CacheService"
@@ -52,6 +52,7 @@ async def build(
         name = settings.element_id
         admin = await opened(link_to_admin(settings, background, now=clock.agreed, element_id=name))
         adapters = await opened(open_adapters(settings, clock))
+        peers = await opened(open_peers(settings, adapters, admin))
         server = MeshServer(settings, admin.verifier, name=name, kind=SERVER_KIND_STORAGE)
         server.tell_refusals_to(admin.tell_refusals)
         wired = wire_element(
@@ -59,6 +60,7 @@ async def build(
             adapters,
             open_store=store_opener(settings),
             endpoint=lambda: server.endpoint if server.port else "",
+            elsewhere=peers,
             adopt=adopt,
         )
         stack.push_async_callback(_close, wired)
@@ -91,8 +93,7 @@ def _start(
     reports: Reports,
     health: HealthWatcher,
 ) -> None:
-    element, catalog, redis = wired.adapters.element, wired.adapters.catalog, wired.adapters.redis
-    upkeep, streams_idle = wired.upkeep, settings.stream_idle_seconds
+    element, catalog, upkeep = wired.adapters.element, wired.adapters.catalog, wired.upkeep
     keep, wait = settings.feed_keep_changes, timedelta(days=settings.audit_wait_days)
     trim = partial(trimming.trim, element, catalog.feed, keep, audited=reports.audited, wait=wait)
     background.start("clock", upkeep.clock_watch.watch)
@@ -100,12 +101,12 @@ def _start(
     background.start("storage", element.watch)
     background.start("write probe", upkeep.write_probe.watch)
     background.start("maintenance", upkeep.maintenance.watch)
-    background.start("silent streams", partial(end_silent_streams, wired.uploads, streams_idle))
+    background.start("silent streams", upkeep.silence.watch)
     background.start("report to redis", reports.to_redis)
     background.start("report to admin", reports.to_admin)
     background.start("health", health.watch)
     background.every("trim the feed", trimming.INTERVAL_SECONDS, trim)
-    hints = partial(publish_hints, redis, catalog.bell, element.element_id)
+    hints = partial(publish_hints, wired.adapters.redis, catalog.bell, element.element_id)
     background.start("hints of changes", hints)
 
 

@@ -58,6 +58,11 @@ class StorageSettings(MeshSettings):
     upload_idle_days: float = Field(
         default=7.0, gt=0, description="Days after which an idle resumable upload is dropped."
     )
+    upload_lapse_seconds: float = Field(
+        default=900.0,
+        gt=0,
+        description="Seconds after which an upload that sent no byte gives its room back.",
+    )
     feed_keep_changes: int = Field(
         default=100_000, ge=1, description="Changes kept for followers that were away."
     )

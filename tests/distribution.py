@@ -19,6 +19,7 @@ SHARED_MESHES = frozenset(
         "tests/acceptance/test_cache_sync.py",
         "tests/acceptance/test_explain.py",
         "tests/acceptance/test_first_files.py",
+        "tests/acceptance/test_open_uploads.py",
         "tests/acceptance/test_put_folder.py",
         "tests/acceptance/test_names.py",
         "tests/acceptance/test_readme.py",

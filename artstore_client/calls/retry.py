@@ -29,6 +29,8 @@ class Next(Enum):
 _PASSING = (errors.Unavailable, errors.Internal)
 # An element that can't take this file any more, while another one may.
 _REFUSED = (errors.ResourceExhausted, errors.FailedPrecondition)
+# What no other element changes, and no short wait.
+_LIMITS_OF_ACCOUNT = frozenset({"TOO_MANY_UPLOADS", "UPLOAD_SHARE"})
 
 
 def after_stream(error: errors.ArtStoreError, *, bytes_sent: int) -> Next:
@@ -56,6 +58,8 @@ def after_write(error: errors.ArtStoreError) -> Next:
         return Next.RENEW_TOKEN
     if isinstance(error, (*_PASSING, errors.OutOfRange, errors.DataLoss)):
         return Next.RESUME
+    if error.reason in _LIMITS_OF_ACCOUNT:
+        return Next.FAIL
     if isinstance(error, (*_REFUSED, errors.NotFound, errors.PermissionDenied)):
         return Next.RESTART
     return Next.FAIL

@@ -23,6 +23,7 @@ from artstore_client.cli import (
     put,
     search,
     selftest,
+    uploads,
 )
 from artstore_client.cli.limits import NoRetry, Timeout, take, with_limits
 from artstore_client.cli.output import print_error
@@ -50,6 +51,7 @@ app.command()(files.rm)
 app.command()(files.restore)
 app.command()(search.search)
 app.command()(search.sync)
+app.command()(uploads.uploads)
 app.command()(mesh.elements)
 app.command()(mesh.mode)
 app.command()(mesh.token)

@@ -30,6 +30,10 @@ T = TypeVar("T")
 # What says "not here" and leaves open that another element takes it. Whatever else an element
 # answers, every element would.
 _REFUSALS = (ResourceExhausted, FailedPrecondition, Unavailable)
+# The account's, which no other element would see otherwise.
+_TOO_MANY = "TOO_MANY_UPLOADS"
+# What of the room is an account's is counted at each element by itself.
+_SHARE = "UPLOAD_SHARE"
 _ROUNDS = 3
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -73,7 +77,8 @@ class Placement:
 
         Raises:
             FailedPrecondition: reason NO_ELEMENT, no element of the file's mode exists.
-            ResourceExhausted: reason NO_SPACE, they exist and none has room.
+            ResourceExhausted: reason NO_SPACE, they exist and none has room; TOO_MANY_UPLOADS or
+                UPLOAD_SHARE, the account's limits.
             Unavailable: waiting can help: an element that has room is down, silent or can't
                 write at the moment, or did not take it, or the one that may have the file of
                 this request_id does not answer.
@@ -117,6 +122,8 @@ class Placement:
                 opened = await attempt(element)
             except _REFUSALS as exc:
                 self._note(element, exc)
+                if exc.reason == _TOO_MANY:
+                    raise
                 if element.element_id == pinned and isinstance(exc, Unavailable):
                     raise Unavailable(
                         f"storage element {pinned} may have the file of this request_id "
@@ -203,6 +210,9 @@ def nobody_takes(
             reason="ELEMENT_UNAVAILABLE",
             metadata={"storage_element_ids": ",".join(sorted(waiting))},
         )
+    share = next((error for _, error in refused if error.reason == _SHARE), None)
+    if share is not None:
+        return share
     if choice.full or any(isinstance(error, ResourceExhausted) for _, error in refused):
         wanted = "an upload of unknown size" if size_bytes is None else f"{size_bytes} bytes"
         return ResourceExhausted(

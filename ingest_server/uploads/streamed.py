@@ -28,7 +28,7 @@ from mesh.identity.credentials import ElementTokens
 
 # By these an element says, after it has accepted an upload, that it stored nothing of it and that
 # another element may take it.
-_ELSEWHERE = frozenset({"STORE_READ_ONLY", "STORAGE_FULL", "NO_SPACE", "MODE"})
+_ELSEWHERE = frozenset({"STORE_READ_ONLY", "STORAGE_FULL", "NO_SPACE", "MODE", "UPLOAD_SHARE"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ INTERNAL_TEXT = "Internal error; the server's log has it under this call's x-req
 # 16 KiB of metadata is the hard limit of gRPC; base64 and other keys need their share.
 MAX_DETAILS_BYTES = 6 * 1024
 MAX_MESSAGE_CHARACTERS = 1024
+_DEFAULT_RETRY_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +73,12 @@ def to_status(error: errors.ArtStoreError) -> status_pb2.Status:
             field=error.field, description=message
         )
         status.details.append(_packed(error_details_pb2.BadRequest(field_violations=[violation])))
-    if isinstance(error, errors.Unavailable):
-        delay = duration_pb2.Duration()
-        delay.FromNanoseconds(int(error.retry_after_seconds * 1_000_000_000))
-        status.details.append(_packed_retry(delay))
+    if isinstance(error, errors.Unavailable | errors.ResourceExhausted):
+        seconds = error.retry_after_seconds
+        if seconds is not None:
+            delay = duration_pb2.Duration()
+            delay.FromNanoseconds(int(seconds * 1_000_000_000))
+            status.details.append(_packed_retry(delay))
     return status
 
 
@@ -105,20 +108,25 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> errors.ArtStoreError:
     message = error.details() or code.name
     if code == grpc.StatusCode.INVALID_ARGUMENT:
         return errors.InvalidArgument(message, field=fields, reason=reason)
+    if code == grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return errors.ResourceExhausted(
+            message, retry_after_seconds=retry_after, reason=reason, metadata=metadata
+        )
     for kind, rule in TABLE.items():
         if rule.code == code and kind is not errors.Unavailable:
             return kind(message, reason=reason, metadata=metadata)
     return errors.Unavailable(
         message if reason else f"a server that this call needs did not answer ({code.name})",
-        retry_after_seconds=retry_after,
+        retry_after_seconds=_DEFAULT_RETRY_SECONDS if retry_after is None else retry_after,
         reason=reason,
         metadata=metadata,
     )
 
 
-def _details_of(error: grpc.aio.AioRpcError) -> tuple[str, dict[str, str], str, float]:
+def _details_of(error: grpc.aio.AioRpcError) -> tuple[str, dict[str, str], str, float | None]:
     """(reason, metadata, field, retry_after_seconds) of a status, with defaults where unset."""
-    reason, metadata, fields, retry_after = "", dict[str, str](), "", 1.0
+    reason, metadata, fields = "", dict[str, str](), ""
+    retry_after: float | None = None
     status = status_pb2.Status()
     for key, value in error.trailing_metadata() or ():
         if key == DETAILS_KEY and isinstance(value, bytes):

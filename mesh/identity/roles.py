@@ -32,6 +32,7 @@ _STORAGE = _service(
         "WriteUpload": USERS,
         "GetUpload": USERS,
         "ListUploads": USERS,
+        "GetUploadTotals": ONLY_SERVERS,
         "CommitUpload": USERS,
         "AbortUpload": USERS,
         "Download": READERS,

@@ -43,6 +43,8 @@ _ELEMENTS = (
         WriteUpload=NAMESPACED,
         GetUpload=NAMESPACED,
         ListUploads=NAMESPACED,
+        # Of all uploads of an account, said to elements alone.
+        GetUploadTotals=NONE,
         CommitUpload=NAMESPACED,
         AbortUpload=NAMESPACED,
         Download=NAMESPACED,

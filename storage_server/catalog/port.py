@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -104,6 +104,19 @@ class UploadRecords(Protocol):
     async def delete(self, upload_id: str) -> None: ...
 
     async def list_open(self) -> Sequence[UploadRow]: ...
+
+    async def lapse(
+        self, created_before: datetime, *, sending: Collection[str]
+    ) -> Sequence[str]: ...
+
+    async def list_page(
+        self,
+        *,
+        created_by: str,
+        namespaces: Collection[str] | None,
+        before: tuple[datetime, str] | None,
+        limit: int,
+    ) -> tuple[Sequence[UploadRow], int]: ...
 
     async def list_idle(
         self, touched_before: datetime, *, limit: int = 100

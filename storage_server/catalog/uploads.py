@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -17,6 +17,11 @@ _COLUMNS = (
     "upload_id, file_id, path, state, created_by, request_id, header, token_hash,"
     " reserved_bytes, stage_key, committed_size_bytes, parts, created_at, touched_at"
 )
+# Of the account $1 (empty: of all), to namespaces $2 (NULL: to all).
+_WANTED = (
+    "state = 'open' AND ($1 = '' OR created_by = $1) AND ($2::text[] IS NULL"
+    " OR convert_from(header, 'UTF8')::jsonb ->> 'namespace' = ANY($2))"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +30,7 @@ class UploadRow:
 
     Attributes:
         path: where its blob will be placed.
-        header: the encoded header, as the caller of `create` gave it.
+        header: the header as JSON, in UTF-8; its `namespace` is what lists are made by.
         token_hash: SHA-256 of the upload token.
         reserved_bytes: room it holds.
         stage: what the store needs to go on; `committed_size_bytes` is the recorded offset.
@@ -149,6 +154,53 @@ class Uploads:
             " ORDER BY created_at, upload_id"
         )
         return [_row(record) for record in records]
+
+    async def lapse(self, created_before: datetime, *, sending: Collection[str]) -> Sequence[str]:
+        """Free the room of open uploads that began before then and have no byte on record.
+
+        Answers their ids.
+
+        Args:
+            sending: ids of those that have bytes which are not on record yet; they are left out.
+        """
+        records = await self._database.fetch(
+            f"UPDATE {self._tables.uploads} SET reserved_bytes = 0"
+            " WHERE state = 'open' AND committed_size_bytes = 0 AND reserved_bytes > 0"
+            " AND created_at < $1 AND upload_id <> ALL($2) RETURNING upload_id",
+            created_before,
+            list(sending),
+        )
+        return [record["upload_id"] for record in records]
+
+    async def list_page(
+        self,
+        *,
+        created_by: str,
+        namespaces: Collection[str] | None,
+        before: tuple[datetime, str] | None,
+        limit: int,
+    ) -> tuple[Sequence[UploadRow], int]:
+        """(open uploads, newest first; how many there are on all pages).
+
+        Args:
+            created_by: only of this account; empty means all.
+            namespaces: only those to these namespaces; None means all.
+            before: creation and id of the last one on the page before.
+        """
+        wanted = created_by, None if namespaces is None else list(namespaces)
+        records = await self._database.fetch(
+            f"SELECT {_COLUMNS} FROM {self._tables.uploads} WHERE {_WANTED}"
+            " AND ($3::timestamptz IS NULL OR (created_at, upload_id) < ($3, $4))"
+            " ORDER BY created_at DESC, upload_id DESC LIMIT $5",
+            *wanted,
+            before[0] if before else None,
+            before[1] if before else "",
+            limit,
+        )
+        total = await self._database.fetchval(
+            f"SELECT count(*) FROM {self._tables.uploads} WHERE {_WANTED}", *wanted
+        )
+        return [_row(record) for record in records], total
 
     async def list_idle(self, touched_before: datetime, *, limit: int = 100) -> Sequence[UploadRow]:
         """Uploads, open or committed, that nobody has touched since then."""

@@ -6,7 +6,7 @@ full sooner than a large one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from mesh.contract import FULL_PERCENT
@@ -62,27 +62,68 @@ def room(mode: Mode, *, capacity_bytes: int, used_bytes: int, reserved_bytes: in
     return max(0, limit - used_bytes - reserved_bytes)
 
 
+@dataclass(slots=True)
+class _Reservation:
+    """Room of one upload, in bytes; of a file that is not counted yet the account is empty."""
+
+    account: str
+    held: int
+    sent: int = 0
+
+    @property
+    def unsent(self) -> int:
+        return max(0, self.held - self.sent)
+
+
+@dataclass(slots=True)
+class _Account:
+    """What an account's uploads hold and have not sent: of each, and in all."""
+
+    unsent: dict[str, int] = field(default_factory=dict)
+    total: int = 0
+
+
 class Reservations:
-    """The room that each open upload of an element holds. One event loop, no locking.
+    """The room that each open upload of an element holds, and whose it is. One event loop, no
+    locking.
 
     The caller passes the room there is (`room()` with `total_bytes` as the reserved part)
     and may therefore ask for as much as that again.
     """
 
     def __init__(self) -> None:
-        self._held: dict[str, int] = {}
+        self._all: dict[str, _Reservation] = {}
+        self._of: dict[str, _Account] = {}
         self._total = 0
+        self._unsent = 0
 
     @property
     def total_bytes(self) -> int:
         """Sum over all open uploads."""
         return self._total
 
+    @property
+    def unsent_bytes(self) -> int:
+        """The part of it that is not sent yet."""
+        return self._unsent
+
     def held(self, upload_id: str) -> int:
         """What `upload_id` holds; 0 when it is not open."""
-        return self._held.get(upload_id, 0)
+        found = self._all.get(upload_id)
+        return found.held if found is not None else 0
 
-    def take(self, upload_id: str, size_bytes: int | None, *, room_bytes: int) -> int:
+    def of(self, account: str) -> tuple[int, int, int]:
+        """(open uploads, what they hold and have not sent, the largest part of it that is of one)
+        of an account.
+        """
+        found = self._of.get(account)
+        if found is None:
+            return 0, 0, 0
+        return len(found.unsent), found.total, max(found.unsent.values(), default=0)
+
+    def take(
+        self, upload_id: str, size_bytes: int | None, *, room_bytes: int, account: str = ""
+    ) -> int:
         """Reserve room for an upload and answer how much it now holds.
 
         Args:
@@ -93,31 +134,67 @@ class Reservations:
             ResourceExhausted: it does not fit; nothing is reserved.
         """
         wanted = UNKNOWN_SIZE_STEP_BYTES if size_bytes is None else size_bytes
-        return self._raise_to(upload_id, wanted, room_bytes)
+        return self._raise_to(upload_id, wanted, room_bytes, account)
 
-    def extend(self, upload_id: str, written_bytes: int, *, room_bytes: int) -> int:
-        """Make sure that `upload_id` holds at least `written_bytes`, in whole steps.
+    def extend(
+        self,
+        upload_id: str,
+        written_bytes: int,
+        *,
+        room_bytes: int,
+        size_bytes: int | None = None,
+        account: str = "",
+    ) -> int:
+        """Make sure that `upload_id` holds at least `written_bytes`: the declared size, or whole
+        steps.
 
         Raises:
-            ResourceExhausted: there is no room for another step; what it holds stays.
+            ResourceExhausted: there is no room for that; what it holds stays.
         """
         held = self.held(upload_id)
         if written_bytes <= held:
             return held
+        if size_bytes is not None:
+            return self._raise_to(upload_id, max(size_bytes, written_bytes), room_bytes, account)
         steps = -(-(written_bytes - held) // UNKNOWN_SIZE_STEP_BYTES)
-        return self._raise_to(upload_id, held + steps * UNKNOWN_SIZE_STEP_BYTES, room_bytes)
+        wanted = held + steps * UNKNOWN_SIZE_STEP_BYTES
+        return self._raise_to(upload_id, wanted, room_bytes, account)
 
-    def restore(self, upload_id: str, held_bytes: int) -> None:
+    def sent(self, upload_id: str, sent_bytes: int) -> None:
+        """So much of an upload has come. One that is not open is passed over."""
+        found = self._all.get(upload_id)
+        if found is not None:
+            before, found.sent = found.unsent, sent_bytes
+            self._note(upload_id, found, before)
+
+    def cut(self, upload_id: str, held_bytes: int) -> None:
+        """Let an upload hold at most `held_bytes`, and what it has sent; it stays open."""
+        found = self._all.get(upload_id)
+        if found is not None:
+            self._set(upload_id, found.account, min(found.held, max(held_bytes, found.sent)))
+
+    def restore(
+        self, upload_id: str, held_bytes: int, *, account: str = "", sent_bytes: int = 0
+    ) -> None:
         """Put back what an upload held before a restart, whether it fits or not."""
         self.release(upload_id)
-        self._held[upload_id] = held_bytes
-        self._total += held_bytes
+        self._set(upload_id, account, held_bytes)
+        self.sent(upload_id, sent_bytes)
 
     def release(self, upload_id: str) -> None:
-        """Give back what `upload_id` holds. Idempotent."""
-        self._total -= self._held.pop(upload_id, 0)
+        """Give back what `upload_id` holds: it is not open any more. Idempotent."""
+        found = self._all.pop(upload_id, None)
+        if found is None:
+            return
+        self._total -= found.held
+        self._unsent -= found.unsent
+        of_account = self._of.get(found.account)
+        if of_account is not None:
+            of_account.total -= of_account.unsent.pop(upload_id, 0)
+            if not of_account.unsent:
+                del self._of[found.account]
 
-    def _raise_to(self, upload_id: str, wanted: int, room_bytes: int) -> int:
+    def _raise_to(self, upload_id: str, wanted: int, room_bytes: int, account: str) -> int:
         held = self.held(upload_id)
         if wanted - held > room_bytes:
             raise ResourceExhausted(
@@ -125,7 +202,24 @@ class Reservations:
                 reason="NO_SPACE",
                 metadata={"room_bytes": str(room_bytes), "needed_bytes": str(wanted - held)},
             )
-        if wanted > held:
-            self._held[upload_id] = wanted
-            self._total += wanted - held
+        self._set(upload_id, account, max(wanted, held))
         return max(wanted, held)
+
+    def _set(self, upload_id: str, account: str, held: int) -> None:
+        found = self._all.get(upload_id)
+        if found is None:
+            found = self._all[upload_id] = _Reservation(account, 0)
+            if account:
+                self._of.setdefault(account, _Account()).unsent[upload_id] = 0
+        before, held_before, found.held = found.unsent, found.held, held
+        self._total += held - held_before
+        self._note(upload_id, found, before)
+
+    def _note(self, upload_id: str, found: _Reservation, before: int) -> None:
+        """What an upload has not sent is another part of the sums than `before`."""
+        more = found.unsent - before
+        self._unsent += more
+        of_account = self._of.get(found.account)
+        if more and of_account is not None:
+            of_account.total += more
+            of_account.unsent[upload_id] = found.unsent

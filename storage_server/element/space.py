@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from mesh.errors import ResourceExhausted
+from storage_server.domain.allowance import Holding
 from storage_server.domain.capacity import FillLevel, Reservations, fill_level, room
 from storage_server.element.state import Element
 
@@ -43,38 +44,74 @@ class Space:
             used_bytes=self.used_bytes + self.reserved_bytes,
         )
 
-    def take(self, upload_id: str, size_bytes: int | None) -> int:
+    def take(self, upload_id: str, size_bytes: int | None, *, account: str) -> int:
         """Reserve room for a new upload and answer how much it holds.
 
         Args:
             size_bytes: None when it was not declared; then it holds a step of 64 MiB.
+            account: whose upload it is.
 
         Raises:
             ResourceExhausted: the element is FULL, or it does not fit.
         """
         if self.fill_level is FillLevel.FULL:
             raise ResourceExhausted("the storage element is full", reason="NO_SPACE")
-        held = self._reservations.take(upload_id, size_bytes, room_bytes=self._room())
+        held = self._reservations.take(
+            upload_id, size_bytes, room_bytes=self._room(), account=account
+        )
         self._tell()
         return held
 
-    def extend(self, upload_id: str, written_bytes: int) -> int:
-        """Make sure that an upload holds at least `written_bytes`.
+    def extend(
+        self, upload_id: str, written_bytes: int, *, size_bytes: int | None, account: str
+    ) -> int:
+        """Make sure that an upload holds at least `written_bytes`, and answer how much that is.
+
+        Args:
+            size_bytes: what was declared of the whole.
 
         Raises:
-            ResourceExhausted: there is no room for another step.
+            ResourceExhausted: there is no room for it.
         """
         if written_bytes <= self._reservations.held(upload_id):
             return self._reservations.held(upload_id)
-        return self._reservations.extend(upload_id, written_bytes, room_bytes=self._room())
+        held = self._reservations.extend(
+            upload_id,
+            written_bytes,
+            room_bytes=self._room(),
+            size_bytes=size_bytes,
+            account=account,
+        )
+        self._tell()
+        return held
+
+    def sent(self, upload_id: str, sent_bytes: int) -> None:
+        """So much of an upload has come."""
+        self._reservations.sent(upload_id, sent_bytes)
+
+    def cut(self, upload_id: str, held_bytes: int = 0) -> None:
+        """Let an open upload hold no more than that, and what it has sent."""
+        self._reservations.cut(upload_id, held_bytes)
+        self._tell()
 
     def held(self, upload_id: str) -> int:
         """What an upload holds."""
         return self._reservations.held(upload_id)
 
-    def restore(self, upload_id: str, held_bytes: int) -> None:
-        """Put back what an upload held before a restart."""
-        self._reservations.restore(upload_id, held_bytes)
+    def holding(self, account: str) -> Holding:
+        """What an account's uploads hold here."""
+        count, unsent, largest = self._reservations.of(account)
+        free = room(
+            self._element.mode,
+            capacity_bytes=self.capacity_bytes,
+            used_bytes=self.used_bytes,
+            reserved_bytes=self.reserved_bytes - self._reservations.unsent_bytes,
+        )
+        return Holding(count, unsent, largest, free)
+
+    def restore(self, upload_id: str, held_bytes: int, *, account: str, sent_bytes: int) -> None:
+        """Put back what an upload held before a restart, and had sent."""
+        self._reservations.restore(upload_id, held_bytes, account=account, sent_bytes=sent_bytes)
 
     def release(self, upload_id: str) -> None:
         """The upload ended without a file. Idempotent."""
@@ -84,7 +121,7 @@ class Space:
 
     def settle(self, upload_id: str, size_bytes: int) -> None:
         """The upload is a file now: its size counts here until the counter has been read."""
-        self._reservations.restore(upload_id, size_bytes)
+        self._reservations.restore(upload_id, size_bytes, sent_bytes=size_bytes)
         self._settling.add(upload_id)
 
     def clear(self) -> None:

@@ -156,6 +156,7 @@ def open_upload(row: UploadRow, expires_at: datetime) -> storage_pb2.OpenUpload:
         ),
         committed_size_bytes=row.stage.committed_size_bytes,
         reserved_size_bytes=row.reserved_bytes,
+        lapsed=row.reserved_bytes == 0 and header.size_bytes != 0,
         created_at=timestamp(row.created_at),
         expires_at=timestamp(expires_at),
     )

@@ -124,6 +124,19 @@ class StorageServicer(StorageServiceServicer):
             total_size=total,
         )
 
+    async def GetUploadTotals(
+        self, request: storage_pb2.GetUploadTotalsRequest, context: Context
+    ) -> storage_pb2.GetUploadTotalsResponse:
+        """See the proto."""
+        held = self.uploads.totals(request.created_by)
+        return storage_pb2.GetUploadTotalsResponse(
+            open_uploads=held.open_uploads,
+            unsent_size_bytes=held.unsent_bytes,
+            largest_unsent_size_bytes=held.largest_bytes,
+            free_size_bytes=held.free_bytes,
+            undecided=held.undecided,
+        )
+
     async def CommitUpload(
         self, request: uploads_pb2.CommitUploadRequest, context: Context
     ) -> uploads_pb2.CommitUploadResponse:
@@ -146,7 +159,10 @@ class StorageServicer(StorageServiceServicer):
     ) -> uploads_pb2.AbortUploadResponse:
         """See the proto."""
         await self.uploads.resumable.abort(
-            request.upload_id, current_upload_token(), current_caller()
+            request.upload_id,
+            current_upload_token(),
+            current_caller(),
+            as_owner=request.as_owner,
         )
         return uploads_pb2.AbortUploadResponse()
 

@@ -189,6 +189,19 @@ class LocalFiles:
             return StageFile(Handle(os.open(key, flags, 0o644, dir_fd=staging)))
 
     @changes_store
+    def reopened_stage(self, key: str) -> Handle:
+        """The staging file of `key` as this process left it.
+
+        Raises:
+            DataLoss: it is not there.
+        """
+        try:
+            with self.folders.ensured(paths.STAGING) as staging:
+                return Handle(os.open(key, _STAGE, dir_fd=staging))
+        except FileNotFoundError as exc:
+            raise _lost(1, 0) from exc
+
+    @changes_store
     def resumed_stage(self, key: str, path: str, size: int) -> StageFile:
         """The staging file of `key` cut to `size`, or the blob that it has become.
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from mesh.errors import DataLoss, FailedPrecondition, OutOfRange
 from storage_server.store import durable
 from storage_server.store.digest import RunningDigest
+from storage_server.store.folders import Handle
 from storage_server.store.local_files import LocalFiles, StageFile
 from storage_server.store.os_errors import changes_store
 from storage_server.store.pipeline import Pipeline
@@ -45,7 +46,7 @@ class LocalStage:
         self._path = path
         self._files = files
         self._threads = threads
-        self._handle = file.handle
+        self._handle: Handle | None = file.handle
         self._offset = offset = file.size_bytes
         self._placed = file.placed
         self._patient_seconds = patient_seconds
@@ -131,17 +132,27 @@ class LocalStage:
         removal = asyncio.ensure_future(self._discard())
         await asyncio.shield(removal)
 
+    def rest(self) -> None:
+        """Let go of the file until the next call, unless a thread is at it."""
+        if not self._closed and not self._placed and self._pipeline.is_idle:
+            self._let_go()
+
     async def close(self) -> None:
         """Let go of the file and leave it where it is."""
         if not self._closed:
             self._closed = True
             try:
                 await self._pipeline.settle()
-                self._threads.start(self._handle.close)
+                self._let_go()
             finally:
                 # A thread that is still at it holds the handle; the last to let go closes it.
-                del self._handle
+                self._handle = None
                 self._forget(self)
+
+    def _let_go(self) -> None:
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            self._threads.start(handle.close)
 
     async def _discard(self) -> None:
         await self.close()
@@ -164,9 +175,16 @@ class LocalStage:
 
     # --- in a thread ---------------------------------------------------------------
 
+    def _opened(self) -> Handle:
+        """The file, opened again after a rest."""
+        handle = self._handle
+        if handle is None:
+            handle = self._handle = self._files.reopened_stage(self.key)
+        return handle
+
     @changes_store
     def _append(self, batch: Sequence[bytes]) -> None:
-        handle = self._handle
+        handle = self._opened()
         self._written = durable.append(handle.fd, batch, self._written)
         if self._digest is not None:
             for data in batch:
@@ -182,12 +200,12 @@ class LocalStage:
 
     @changes_store
     def _cut(self, offset: int) -> None:
-        handle = self._handle
+        handle = self._opened()
         durable.truncate(handle.fd, offset)
 
     @changes_store
     def _keep(self) -> None:
-        handle = self._handle
+        handle = self._opened()
         durable.fdatasync(handle.fd)
         if not self._entry_durable:
             self._files.keep_stage()
@@ -195,7 +213,7 @@ class LocalStage:
 
     @changes_store
     def _finish(self) -> None:
-        handle = self._handle
+        handle = self._opened()
         size = os.fstat(handle.fd).st_size
         if size < self._offset:
             raise DataLoss(f"{self._what} has {size} bytes instead of {self._offset}")
@@ -205,7 +223,7 @@ class LocalStage:
         durable.touch(handle.fd)
 
     def _hash_step(self, digest: RunningDigest) -> None:
-        handle = self._handle
+        handle = self._opened()
         end = min(self._offset, digest.size_bytes + _REREAD_STEP_BYTES)
         while digest.size_bytes < end:
             data = os.pread(handle.fd, min(_READ_BYTES, end - digest.size_bytes), digest.size_bytes)

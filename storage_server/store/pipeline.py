@@ -34,6 +34,11 @@ class Pipeline:
         self._job: asyncio.Future[None] | None = None
         self._error: Exception | None = None
 
+    @property
+    def is_idle(self) -> bool:
+        """No thread is at it, and nothing waits for one."""
+        return self._job is None and not self._filling
+
     async def write(self, data: bytes) -> None:
         """Hand `data` over; waits only when the thread is a whole batch behind.
 

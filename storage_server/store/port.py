@@ -160,6 +160,12 @@ class Stage(Protocol):
         but never one that has a sidecar.
         """
 
+    def rest(self) -> None:
+        """Let go of the descriptor; the next call opens it again. Nothing while bytes are written.
+
+        Not while another call is under way.
+        """
+
     async def close(self) -> None:
         """Release handles and keep the bytes, so that the upload can be resumed."""
 

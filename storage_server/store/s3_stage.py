@@ -193,6 +193,9 @@ class S3Stage:
         removal = asyncio.ensure_future(self._discard())
         await asyncio.shield(removal)
 
+    def rest(self) -> None:
+        """It has no descriptor."""
+
     async def close(self) -> None:
         """Stop sending; the parts that the server has stay."""
         if self._closed:

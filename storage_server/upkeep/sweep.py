@@ -23,7 +23,7 @@ class Sweeper:
     """Removes stages that no running upload, open upload or intent names.
 
     Args:
-        running: file ids of the streamed uploads that have a stage, or are about to.
+        running: file ids of the streamed uploads that have a stage, or will.
     """
 
     def __init__(

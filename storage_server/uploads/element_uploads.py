@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mesh.concurrency.unbroken import Unbroken
-from mesh.errors import FailedPrecondition, Unavailable
+from mesh.errors import FailedPrecondition, InvalidArgument, Unavailable
+from storage_server.domain.allowance import Holding
 from storage_server.element.space import Space
 from storage_server.uploads.intake import Intake
 from storage_server.uploads.keeping import UploadKeeping
+from storage_server.uploads.reserving import Reserving
 from storage_server.uploads.resumable_uploads import ResumableUploads
 
 
@@ -18,6 +20,7 @@ class ElementUploads:
 
     Attributes:
         space: what they were promised.
+        reserving: within which limits.
         intake: begins both, and has those in one stream.
         resumable: the calls of those that take many.
         keeping: what happens to these without their callers.
@@ -25,10 +28,23 @@ class ElementUploads:
     """
 
     space: Space
+    reserving: Reserving
     intake: Intake
     resumable: ResumableUploads
     keeping: UploadKeeping
     unbroken: Unbroken
+
+    def totals(self, account: str) -> Holding:
+        """What an account's uploads hold here, for another element.
+
+        Raises:
+            InvalidArgument: no account.
+            Unavailable: this process does not write the element.
+        """
+        if not account:
+            raise InvalidArgument("created_by is empty", field="created_by")
+        self.intake.require_writer()
+        return self.reserving.holding(account)
 
     async def take_over(self) -> None:
         """This process has just become the writer: what it remembers may be outdated.
@@ -58,3 +74,8 @@ class ElementUploads:
         """End the streams that have been silent for so long; what came stays."""
         self.intake.interrupt_idle(idle_seconds)
         self.keeping.interrupt_idle(idle_seconds)
+
+    def rest_idle(self, idle_seconds: float) -> None:
+        """Have stages let go of their descriptors on which nothing came for so long."""
+        self.intake.rest_idle(idle_seconds)
+        self.keeping.rest_idle(idle_seconds)

@@ -23,7 +23,6 @@ from mesh.identity.caller import Caller
 from storage_server.catalog.port import FileCatalog
 from storage_server.catalog.uploads import UploadRow
 from storage_server.domain.file_id import new_file_id
-from storage_server.domain.naming import blob_path
 from storage_server.domain.origin import Origin
 from storage_server.element.clock import Clock
 from storage_server.uploads.header import Header, checked, describes, draft, require_new
@@ -77,19 +76,18 @@ class Intake:
         self._find = find
         self._clock = clock
         self._request_locks = KeyedLocks()
-        self._opening: set[str] = set()
         self._running: dict[str, StreamedUpload] = {}
         self._by_request: dict[tuple[str, str], StreamedUpload] = {}
 
     @property
     def running(self) -> frozenset[str]:
-        """File ids of the streamed uploads that have a stage, or are about to."""
-        return frozenset(self._running) | self._opening
+        """File ids of the streamed uploads, whether they have a stage yet or not."""
+        return frozenset(self._running)
 
     async def begin(
         self, header: Header, caller: Caller, *, by: Origin
     ) -> StreamedUpload | Repeated:
-        """Accept the header of a streamed upload: reserve its room, open its stage.
+        """Accept the header of a streamed upload: reserve its room.
 
         Args:
             by: whose file it will be, for the feed.
@@ -100,7 +98,7 @@ class Intake:
         """
         header = self._checked(header, caller)
         if not header.request_id:
-            return await self._begin_stream(header, caller.subject, by)
+            return await self._begin_stream(header, caller, by)
         key = (caller.subject, header.request_id)
         async with self._request_locks.hold(key):
             await self._take_over_stream(key, header)
@@ -109,7 +107,7 @@ class Intake:
                 return Repeated(view)
             if upload is not None:
                 await self._end_upload(upload)
-            stream = await self._begin_stream(header, caller.subject, by)
+            stream = await self._begin_stream(header, caller, by)
             self._by_request[key] = stream
             return stream
 
@@ -120,7 +118,7 @@ class Intake:
         """
         header = self._checked(header, caller)
         if not header.request_id:
-            return await self._start_upload(header, caller.subject)
+            return await self._start_upload(header, caller)
         key = (caller.subject, header.request_id)
         async with self._request_locks.hold(key):
             await self._take_over_stream(key, header)
@@ -131,9 +129,13 @@ class Intake:
                 return await self._resumable.reopen(upload)
             if view is not None:
                 return await self._resumable.open_for_file(header, view.sidecar)
-            return await self._start_upload(header, caller.subject)
+            return await self._start_upload(header, caller)
 
     # --- for the element -------------------------------------------------------------
+
+    def require_writer(self) -> None:
+        """Raise Unavailable unless this process writes the element."""
+        self._parts.element.writing()
 
     async def interrupt_all(self, error: ArtStoreError) -> None:
         """End all streamed uploads that are not past that, and wait until they have ended."""
@@ -152,6 +154,13 @@ class Intake:
                 upload.interrupt(
                     Aborted(f"nothing came for {idle_seconds:g} s; begin again", reason="IDLE")
                 )
+
+    def rest_idle(self, idle_seconds: float) -> None:
+        """Have stages let go of their descriptors on which nothing came for so long."""
+        limit = time.monotonic() - idle_seconds
+        for upload in self._running.values():
+            if upload.active_at < limit:
+                upload.rest()
 
     # --- inside ----------------------------------------------------------------------
 
@@ -208,31 +217,24 @@ class Intake:
             require_present(view)
         return view, upload
 
-    async def _begin_stream(self, header: Header, created_by: str, by: Origin) -> StreamedUpload:
+    async def _begin_stream(self, header: Header, caller: Caller, by: Origin) -> StreamedUpload:
         parts = self._parts
         parts.element.require_creating()
         require_new(header)
-        store = parts.element.writing()
-        sidecar = draft(header, new_file_id(self._clock.now()), created_by)
-        parts.space.take(sidecar.file_id, header.size_bytes)
-        path = blob_path(sidecar.storage_path, sidecar.storage_filename)
-        # Named before it exists: the sweeper may list it before `open_stage` has returned.
-        self._opening.add(sidecar.file_id)
-        try:
-            stage = await store.open_stage(path, key=sidecar.file_id)
-        except BaseException:
-            parts.space.release(sidecar.file_id)
-            raise
-        finally:
-            self._opening.discard(sidecar.file_id)
-        stream = StreamedUpload(parts, header, sidecar, stage, by=by, on_end=self._ended)
+        sidecar = draft(header, new_file_id(self._clock.now()), caller.subject)
+        await parts.reserving.take(
+            sidecar.file_id, header.size_bytes, account=caller.subject, limits=caller.limits
+        )
+        stream = StreamedUpload(
+            parts, header, sidecar, limits=caller.limits, by=by, on_end=self._ended
+        )
         self._running[sidecar.file_id] = stream
         return stream
 
-    async def _start_upload(self, header: Header, created_by: str) -> StartedUpload:
+    async def _start_upload(self, header: Header, caller: Caller) -> StartedUpload:
         self._parts.element.require_creating()
         require_new(header)
-        return await self._resumable.open(header, new_file_id(self._clock.now()), created_by)
+        return await self._resumable.open(header, new_file_id(self._clock.now()), caller)
 
     async def _end_unless_writing(self, row: UploadRow) -> None:
         """Give an open upload up when the store takes no writes.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -22,12 +23,22 @@ class UploadKeeping:
 
     Args:
         idle_for: an upload that nobody touches for so long is dropped.
+        lapse_after: one to which no byte came for so long since it began gives its room back.
     """
 
-    def __init__(self, parts: UploadParts, uploads: OpenUploads, *, idle_for: timedelta) -> None:
+    def __init__(
+        self,
+        parts: UploadParts,
+        uploads: OpenUploads,
+        *,
+        idle_for: timedelta,
+        lapse_after: timedelta,
+    ) -> None:
         self._parts = parts
         self._uploads = uploads
         self._idle_for = idle_for
+        self._lapse_after = lapse_after
+        self._unheard_lapse = False
 
     async def restore_room(self) -> None:
         """This process has just become the writer: take over the room of open uploads.
@@ -36,7 +47,12 @@ class UploadKeeping:
             Unavailable: the database does not answer.
         """
         for row in await self._parts.records.list_open():
-            self._parts.space.restore(row.upload_id, row.reserved_bytes)
+            self._parts.space.restore(
+                row.upload_id,
+                row.reserved_bytes,
+                account=row.created_by,
+                sent_bytes=row.stage.committed_size_bytes,
+            )
 
     async def forget(self) -> None:
         """This process is not the writer any more."""
@@ -91,6 +107,32 @@ class UploadKeeping:
         _log.info("idle upload dropped", upload=row.upload_id, was_file=upload.state.is_file)
         return not upload.state.is_file
 
+    async def lapse_empty(self) -> None:
+        """Free the room of uploads to which no byte has come; they stay open.
+
+        The next byte asks for room again. It is on record first, so that a restart in between
+        finds what was true.
+        """
+        before = datetime.now(UTC) - self._lapse_after
+        sending = [one.upload_id for one in self._uploads.in_use if one.stage.offset]
+        try:
+            lapsed = await self._parts.records.lapse(before, sending=sending)
+        except ArtStoreError:
+            self._unheard_lapse = True
+            raise
+        if self._unheard_lapse:
+            # What the database did and could not tell.
+            rows = await self._parts.records.list_open()
+            lapsed = [row.upload_id for row in rows if not row.reserved_bytes]
+            self._unheard_lapse = False
+        for upload_id in lapsed:
+            self._parts.space.cut(upload_id)
+            upload = self._uploads.find(upload_id)
+            if upload is not None:
+                upload.stage.row = replace(upload.row, reserved_bytes=0)
+        if lapsed:
+            _log.info("reservations without bytes lapsed", count=len(lapsed))
+
     def interrupt_idle(self, idle_seconds: float) -> None:
         """End the streams that have been silent for so long; what came stays."""
         limit = time.monotonic() - idle_seconds
@@ -99,6 +141,13 @@ class UploadKeeping:
                 upload.interrupt(
                     Aborted(f"nothing came for {idle_seconds:g} s; go on later", reason="IDLE")
                 )
+
+    def rest_idle(self, idle_seconds: float) -> None:
+        """Have stages let go of their descriptors on which nothing came for so long."""
+        limit = time.monotonic() - idle_seconds
+        for upload in self._uploads.in_use:
+            if upload.active_at < limit and not upload.turn.locked():
+                upload.stage.rest()
 
     async def close_idle(self) -> None:
         """Close the stages of uploads that are not used now; the catalog has what they need."""

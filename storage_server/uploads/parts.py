@@ -8,6 +8,7 @@ from mesh.concurrency.unbroken import Unbroken
 from storage_server.catalog.port import UploadRecords
 from storage_server.element.space import Space
 from storage_server.element.state import Element
+from storage_server.uploads.reserving import Reserving
 from storage_server.writing.protocol import Writing
 
 
@@ -16,11 +17,13 @@ class UploadParts:
     """One per server.
 
     Attributes:
+        reserving: takes room in `space`, within an account's limits.
         records: of resumable uploads.
     """
 
     element: Element
     space: Space
+    reserving: Reserving
     writing: Writing
     records: UploadRecords
     unbroken: Unbroken

@@ -45,6 +45,14 @@ class RecordedStage:
         """It holds bytes, or may."""
         return self._stage is not None
 
+    async def found(self) -> int:
+        """Bytes that are there: of those on record the store was asked. Without any, no stage is
+        made before it is needed.
+        """
+        if self._stage is None and not self.recorded_bytes:
+            return 0
+        return (await self.opened()).offset
+
     async def opened(self) -> Stage:
         """The stage, opened anew if it was closed."""
         if self._stage is not None:
@@ -87,6 +95,10 @@ class RecordedStage:
             raise
         await self._record(state)
 
+    async def record_room(self) -> None:
+        """Put on record what the upload holds by now."""
+        await self._record(self.row.stage)
+
     async def go_back(self, offset: int) -> None:
         """Forget what came from `offset` on, or from where the store can go back to."""
         stage = await self.opened()
@@ -105,6 +117,11 @@ class RecordedStage:
             await stage.discard()
             self._stage = None
             await self._record(self._nothing())
+
+    def rest(self) -> None:
+        """Let go of the descriptor until the next call."""
+        if self._stage is not None:
+            self._stage.rest()
 
     async def close(self) -> None:
         """Let go of the stage; its bytes stay."""

@@ -19,6 +19,7 @@ from mesh.errors import (
     StoreReadOnly,
     Unavailable,
 )
+from mesh.identity.limits import Limits
 from storage_server.catalog.uploads import UploadRow
 from storage_server.domain.kinds import ChangeKind
 from storage_server.domain.origin import Origin
@@ -37,9 +38,14 @@ _log = structlog.stdlib.get_logger(__name__)
 
 
 class UploadWriter:
-    """One WriteUpload stream. `interrupted` is done with the error that ends it from outside."""
+    """One WriteUpload stream. `interrupted` is done with the error that ends it from outside.
 
-    def __init__(self) -> None:
+    Args:
+        limits: of the account whose upload it is.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
         self.interrupted: asyncio.Future[ArtStoreError] = asyncio.get_running_loop().create_future()
 
     def interrupt(self, error: ArtStoreError) -> None:
@@ -97,8 +103,11 @@ class ResumableUpload:
 
     # --- writing ---------------------------------------------------------------------
 
-    async def take_over(self) -> UploadWriter:
+    async def take_over(self, limits: Limits) -> UploadWriter:
         """Become the writer; an older stream ends ABORTED.
+
+        Args:
+            limits: of the account whose upload it is.
 
         Raises:
             FailedPrecondition: committed already, or the element left its writing mode.
@@ -106,7 +115,7 @@ class ResumableUpload:
         async with self.turn:
             self._require_open()
             self._end_writer()
-            self._writer = UploadWriter()
+            self._writer = UploadWriter(limits)
             return self._writer
 
     async def write(
@@ -126,7 +135,7 @@ class ResumableUpload:
                 raise _interruption(writer)
             self._require_open()
             self.active_at = time.monotonic()
-            at = (await self.stage.opened()).offset
+            at = await self.stage.found()
             if offset < at and self.state is UploadState.DISPUTED:
                 await self.stage.go_back(offset)
                 self.state = UploadState.TAKING
@@ -134,8 +143,11 @@ class ResumableUpload:
             declared = self.header.size_bytes
             data = new_bytes(data, crc32c, offset=offset, at=at, declared=declared, resumed=True)
             if data:
-                self._parts.space.extend(self.upload_id, at + len(data))
-                await self.stage.append(data)
+                await self._reserve(at + len(data), writer.limits)
+                try:
+                    await self.stage.append(data)
+                finally:
+                    self._parts.space.sent(self.upload_id, self.stage.offset)
 
     async def end(self, writer: UploadWriter) -> int:
         """The stream ended, cleanly or not: keep what came, and answer how much that is.
@@ -251,6 +263,19 @@ class ResumableUpload:
             self._writer = None
 
     # --- inside ----------------------------------------------------------------------
+
+    async def _reserve(self, written_bytes: int, limits: Limits) -> None:
+        """Ask for room anew where what was reserved has lapsed, or is used up."""
+        lapsed = not self._parts.space.held(self.upload_id)
+        await self._parts.reserving.extend(
+            self.upload_id,
+            written_bytes,
+            size_bytes=self.header.size_bytes,
+            account=self.row.created_by,
+            limits=limits,
+        )
+        if lapsed:
+            await self.stage.record_room()
 
     def _require_open(self) -> None:
         self.require_present()

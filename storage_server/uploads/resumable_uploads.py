@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from mesh.errors import NotFound, PermissionDenied, Unavailable
-from mesh.identity.caller import ALL_NAMESPACES, Caller, current_file_id
+from mesh.identity.caller import ALL_NAMESPACES, Caller, Role, current_file_id
 from mesh.paging import AskedPage
 from storage_server.catalog.uploads import UploadRow
 from storage_server.domain.naming import blob_path
@@ -53,17 +53,19 @@ class ResumableUploads:
         self._find = find
         self._idle_for = idle_for
 
-    async def open(self, header: Header, file_id: str, created_by: str) -> StartedUpload:
+    async def open(self, header: Header, file_id: str, caller: Caller) -> StartedUpload:
         """A new upload; its room is reserved.
 
         Raises:
-            ResourceExhausted: no room.
+            ResourceExhausted: no room, or the account's limits.
             Unavailable: the database does not answer.
         """
         parts = self._parts
-        sidecar = draft(header, file_id, created_by)
+        sidecar = draft(header, file_id, caller.subject)
         upload_id = f"{parts.element.element_id}.{secrets.token_urlsafe(18)}"
-        held = parts.space.take(upload_id, header.size_bytes)
+        held = await parts.reserving.take(
+            upload_id, header.size_bytes, account=caller.subject, limits=caller.limits
+        )
         token = secrets.token_urlsafe(32)
         row = _new_row(upload_id, sidecar, header, token, held)
         row = replace(row, stage=StagedState(first_key(parts.element, upload_id)))
@@ -105,7 +107,7 @@ class ResumableUploads:
         """
         upload = await self._get(upload_id, token, caller)
         await self._uploads.settle(upload)
-        return upload, await upload.take_over()
+        return upload, await upload.take_over(caller.limits)
 
     async def progress(
         self, upload_id: str, token: str, caller: Caller
@@ -146,10 +148,16 @@ class ResumableUploads:
             self._commit(upload, size_bytes, sha256, by, deadline)
         )
 
-    async def abort(self, upload_id: str, token: str, caller: Caller) -> None:
-        """End an upload and free its room; a committed file stays, an unknown id is fine."""
+    async def abort(
+        self, upload_id: str, token: str, caller: Caller, *, as_owner: bool = False
+    ) -> None:
+        """End an upload and free its room; a committed file stays, an unknown id is fine.
+
+        Args:
+            as_owner: `caller` opened it or is an ADMIN, and needs no token: ListUploads shows none.
+        """
         try:
-            upload = await self._get(upload_id, token, caller)
+            upload = await self._get(upload_id, token, caller, as_owner=as_owner)
         except NotFound:
             return
         await self._parts.unbroken.run(self._uploads.end(upload))
@@ -169,14 +177,15 @@ class ResumableUploads:
             Unavailable: the database does not answer.
         """
         asked = AskedPage.read(page_size, page_token, ("uploads", created_by), datetime, str)
-        found = await self._parts.records.list_open()
-        rows = sorted(
-            (row for row in found if created_by in ("", row.created_by) and _sees(caller, row)),
-            key=_order,
-            reverse=True,
+        before = None if asked.after is None else (asked.after[0], asked.after[1])
+        every = ALL_NAMESPACES in caller.namespaces_read
+        rows, total = await self._parts.records.list_page(
+            created_by=created_by,
+            namespaces=None if every else caller.namespaces_read,
+            before=before,
+            limit=asked.size + 1,
         )
-        older = [row for row in rows if asked.after is None or _order(row) < asked.after]
-        return *asked.page(older, _order), len(rows)
+        return *asked.page(rows, _order), total
 
     def expires_at(self, row: UploadRow) -> datetime:
         """When an upload is dropped unless somebody touches it."""
@@ -184,26 +193,21 @@ class ResumableUploads:
 
     # --- inside ----------------------------------------------------------------------
 
-    async def _get(self, upload_id: str, token: str, caller: Caller) -> ResumableUpload:
+    async def _get(
+        self, upload_id: str, token: str, caller: Caller, *, as_owner: bool = False
+    ) -> ResumableUpload:
         """The upload of this id, if its token is right and brought by the account that it was
-        given to, as long as that reaches the upload's namespace.
+        given to, or it is asked for by its owner, as long as that reaches the upload's namespace.
         """
         if not upload_id.startswith(f"{self._parts.element.element_id}."):
             raise NotFound(f"no upload {upload_id[:80]!r} on this element")
-        if not token:
-            raise PermissionDenied(
-                "send the upload's token as metadata `artstore-upload-token`",
-                reason="UPLOAD_TOKEN",
-            )
+        if not token and not as_owner:
+            raise _no_token()
         upload = await self._uploads.load(upload_id)
         if upload is None:
             raise NotFound(f"no upload {upload_id[:80]!r}; it was aborted, or idle for too long")
-        if not hmac.compare_digest(_hashed(token), upload.row.token_hash):
-            raise PermissionDenied("the upload's token is wrong", reason="UPLOAD_TOKEN")
-        if caller.subject != upload.row.created_by:
-            raise PermissionDenied(
-                "the upload's token was given to another account", reason="UPLOAD_TOKEN"
-            )
+        if not (as_owner and _owns(caller, upload.row)):
+            _require_token(token, caller, upload.row)
         if not caller.may_write(upload.header.namespace):
             raise PermissionDenied(
                 f"the token may not write to namespace {upload.header.namespace}",
@@ -237,6 +241,27 @@ class ResumableUploads:
         return view
 
 
+def _owns(caller: Caller, row: UploadRow) -> bool:
+    return caller.role is Role.ADMIN or caller.subject == row.created_by
+
+
+def _require_token(token: str, caller: Caller, row: UploadRow) -> None:
+    if not token:
+        raise _no_token()
+    if not hmac.compare_digest(_hashed(token), row.token_hash):
+        raise PermissionDenied("the upload's token is wrong", reason="UPLOAD_TOKEN")
+    if caller.subject != row.created_by:
+        raise PermissionDenied(
+            "the upload's token was given to another account", reason="UPLOAD_TOKEN"
+        )
+
+
+def _no_token() -> PermissionDenied:
+    return PermissionDenied(
+        "send the upload's token as metadata `artstore-upload-token`", reason="UPLOAD_TOKEN"
+    )
+
+
 def require_present(view: FileView) -> None:
     """Raise NotFound for the file of an earlier upload that was deleted since: an answer that
     says OK would be taken for a file that is kept.
@@ -265,12 +290,6 @@ def _new_row(upload_id: str, sidecar: Sidecar, header: Header, token: str, held:
         created_at=now,
         touched_at=now,
     )
-
-
-def _sees(caller: Caller, row: UploadRow) -> bool:
-    if ALL_NAMESPACES in caller.namespaces_read:
-        return True
-    return caller.may_read(Header.from_bytes(row.header).namespace)
 
 
 def _order(row: UploadRow) -> tuple[datetime, str]:

@@ -9,7 +9,9 @@ from collections.abc import Callable
 import structlog
 
 from mesh.errors import ArtStoreError
+from mesh.identity.limits import Limits
 from storage_server.domain.kinds import ChangeKind
+from storage_server.domain.naming import blob_path
 from storage_server.domain.origin import Origin
 from storage_server.domain.sidecar import Sidecar
 from storage_server.store.port import SealedBlob, Stage
@@ -39,8 +41,8 @@ class StreamedUpload:
         parts: UploadParts,
         header: Header,
         sidecar: Sidecar,
-        stage: Stage,
         *,
+        limits: Limits,
         by: Origin,
         on_end: Callable[[StreamedUpload], None],
     ) -> None:
@@ -50,10 +52,12 @@ class StreamedUpload:
         self.interrupted: asyncio.Future[ArtStoreError] = asyncio.get_running_loop().create_future()
         self.active_at = time.monotonic()
         self._parts = parts
-        self._stage = stage
+        self._stage: Stage | None = None
+        self._limits = limits
         self._by = by
         self._on_end = on_end
         self._end = asyncio.Event()
+        self._writing = False
 
     @property
     def file_id(self) -> str:
@@ -74,6 +78,11 @@ class StreamedUpload:
         if self.state is UploadState.TAKING and not self.interrupted.done():
             self.interrupted.set_result(error)
 
+    def rest(self) -> None:
+        """Let go of the stage's descriptor until the next chunk, unless bytes are taken now."""
+        if self.state is UploadState.TAKING and self._stage is not None and not self._writing:
+            self._stage.rest()
+
     async def write(self, offset: int, data: bytes, crc32c: int | None) -> None:
         """Take the next chunk.
 
@@ -88,11 +97,22 @@ class StreamedUpload:
         self._parts.element.require_writes()
         self.active_at = time.monotonic()
         declared = self.header.size_bytes
-        at = self._stage.offset
+        at = self._stage.offset if self._stage is not None else 0
         data = new_bytes(data, crc32c, offset=offset, at=at, declared=declared, resumed=False)
-        if declared is None:
-            self._parts.space.extend(self.file_id, at + len(data))
-        await self._stage.write(data)
+        await self._parts.reserving.extend(
+            self.file_id,
+            at + len(data),
+            size_bytes=declared,
+            account=self.sidecar.created_by,
+            limits=self._limits,
+        )
+        self._writing = True
+        try:
+            if data:
+                await (await self._opened()).write(data)
+        finally:
+            self._writing = False
+        self._parts.space.sent(self.file_id, at + len(data))
 
     async def finish(
         self, size_bytes: int | None, sha256: str | None, *, deadline: float | None = None
@@ -114,6 +134,14 @@ class StreamedUpload:
         if self.state is UploadState.TAKING:
             self.state = UploadState.FINISHING
             await self._parts.unbroken.run(self._drop())
+
+    async def _opened(self) -> Stage:
+        """The stage, which the first byte makes."""
+        if self._stage is None:
+            path = blob_path(self.sidecar.storage_path, self.sidecar.storage_filename)
+            store = self._parts.element.writing()
+            self._stage = await store.open_stage(path, key=self.file_id)
+        return self._stage
 
     async def _finish(
         self, size_bytes: int | None, sha256: str | None, deadline: float | None
@@ -140,17 +168,18 @@ class StreamedUpload:
     async def _make_file(
         self, check: Callable[[SealedBlob], None], deadline: float | None
     ) -> FileView:
+        stage = await self._opened()
         begun = self._parts.writing.begin(self.sidecar, ChangeKind.CREATED, by=self._by)
         async with begun as write:
             try:
-                await make_file(write, self._stage, self.sidecar, check, deadline=deadline)
+                await make_file(write, stage, self.sidecar, check, deadline=deadline)
             except SidecarUncertain:
                 raise
             except ArtStoreError:
                 if not await self._drop():
                     write.strands_blob()
                 raise
-            self._parts.space.settle(self.file_id, self._stage.offset)
+            self._parts.space.settle(self.file_id, stage.offset)
             self._let_go(UploadState.STORED)
             return await write.row()
 
@@ -160,7 +189,8 @@ class StreamedUpload:
             await self._close()
             return True
         try:
-            await self._stage.discard()
+            if self._stage is not None:
+                await self._stage.discard()
         except ArtStoreError as exc:
             _log.warning("stage left to the sweeper", file_id=self.file_id, reason=exc.message)
             return False
@@ -170,7 +200,8 @@ class StreamedUpload:
 
     async def _close(self) -> None:
         try:
-            await self._stage.close()
+            if self._stage is not None:
+                await self._stage.close()
         except ArtStoreError as exc:
             _log.warning("stage not closed", file_id=self.file_id, reason=exc.message)
 

@@ -15,6 +15,7 @@ from storage_server.rpc.feed import FeedStreams
 from storage_server.rpc.storage import StorageServicer
 from storage_server.settings import StorageSettings
 from storage_server.uploads.element_uploads import ElementUploads
+from storage_server.uploads.reserving import Elsewhere
 from storage_server.wiring.adapters import Adapters, StoreOpener
 from storage_server.wiring.cache import Cache, wire_cache
 from storage_server.wiring.files import WiredWriting, wire_files, wire_writing
@@ -46,6 +47,7 @@ def wire_element(
     *,
     open_store: StoreOpener,
     endpoint: Callable[[], str],
+    elsewhere: Elsewhere,
     adopt: bool = False,
 ) -> WiredElement:
     """Nothing is opened or begun yet.
@@ -53,11 +55,12 @@ def wire_element(
     Args:
         open_store: called until it does not raise Unavailable.
         endpoint: answers host:port that others reach this process at, empty until it listens.
+        elsewhere: what the other elements say of an account.
         adopt: the store is this element's, whatever its `element.json` says or lacks.
     """
     writing = wire_writing(settings, adapters)
     files = wire_files(settings, adapters, writing)
-    uploads = wire_uploads(settings, adapters, writing, find=files.lookup.find)
+    uploads = wire_uploads(settings, adapters, writing, find=files.lookup.find, elsewhere=elsewhere)
     return WiredElement(
         adapters=adapters,
         writing=writing,

@@ -13,6 +13,7 @@ from storage_server.element.write_probe import WriteProbe
 from storage_server.settings import StorageSettings
 from storage_server.upkeep.maintenance import Maintenance
 from storage_server.upkeep.purge import Purge
+from storage_server.upkeep.silence import Silence
 from storage_server.upkeep.sweep import Sweeper
 from storage_server.upkeep.trash import Trash
 from storage_server.uploads.element_uploads import ElementUploads
@@ -29,6 +30,7 @@ class Upkeep:
     write_probe: WriteProbe
     mode_change: ModeChange
     maintenance: Maintenance
+    silence: Silence
 
 
 def wire_upkeep(
@@ -86,6 +88,13 @@ def wire_upkeep(
         write_probe=write_probe,
         mode_change=mode_change,
         maintenance=maintenance,
+        silence=Silence(
+            element,
+            adapters.clock,
+            uploads,
+            idle_seconds=settings.stream_idle_seconds,
+            lapse_seconds=settings.upload_lapse_seconds,
+        ),
     )
 
 

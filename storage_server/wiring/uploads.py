@@ -11,27 +11,40 @@ from storage_server.uploads.intake import Intake
 from storage_server.uploads.keeping import UploadKeeping
 from storage_server.uploads.open_uploads import OpenUploads
 from storage_server.uploads.parts import UploadParts
+from storage_server.uploads.reserving import Elsewhere, Reserving
 from storage_server.uploads.resumable_uploads import Find, ResumableUploads
 from storage_server.wiring.adapters import Adapters
 from storage_server.wiring.files import WiredWriting
 
 
 def wire_uploads(
-    settings: StorageSettings, adapters: Adapters, writing: WiredWriting, *, find: Find
+    settings: StorageSettings,
+    adapters: Adapters,
+    writing: WiredWriting,
+    *,
+    find: Find,
+    elsewhere: Elsewhere,
 ) -> ElementUploads:
     """Uploads of both kinds.
 
     Args:
         find: a file in any state, by id.
+        elsewhere: what the other elements say of an account.
     """
     element, catalog, unbroken = adapters.element, adapters.catalog, writing.unbroken
     space = Space(element, settings.capacity_bytes)
     idle_for = timedelta(days=settings.upload_idle_days)
-    parts = UploadParts(element, space, writing.protocol, catalog.uploads, unbroken)
+    reserving = Reserving(element.element_id, space, elsewhere)
+    parts = UploadParts(element, space, reserving, writing.protocol, catalog.uploads, unbroken)
     uploads = OpenUploads(parts, catalog.reads, writing.replay)
     resumable = ResumableUploads(parts, uploads, find=find, idle_for=idle_for)
     intake = Intake(
         parts, catalog, uploads, resumable, writing.replay, find=find, clock=adapters.clock
     )
-    keeping = UploadKeeping(parts, uploads, idle_for=idle_for)
-    return ElementUploads(space, intake, resumable, keeping, unbroken)
+    keeping = UploadKeeping(
+        parts,
+        uploads,
+        idle_for=idle_for,
+        lapse_after=timedelta(seconds=settings.upload_lapse_seconds),
+    )
+    return ElementUploads(space, reserving, intake, resumable, keeping, unbroken)

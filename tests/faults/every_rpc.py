@@ -56,6 +56,7 @@ WHO_MAY: dict[str, frozenset[str]] = {
     "ServerService/GetServerInfo": READERS,
     "StorageService/SetDrain": ADMINS,
     "StorageService/ListUploads": USERS,
+    "StorageService/GetUploadTotals": ONLY_SERVERS,
     "CacheService/ListLocks": AUDITORS,
     "CacheService/RebuildCache": ADMINS,
     "CacheService/RebuildCacheIncremental": ADMINS,

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import itertools
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+
+import orjson
 
 from mesh.errors import Aborted, Unavailable
 from storage_server.catalog.feed import Change, Head
@@ -337,6 +339,38 @@ class MemoryUploads:
     async def list_open(self) -> Sequence[UploadRow]:
         async with self._catalog.statement("uploads.list_open") as tables:
             return sorted((one for one in tables.uploads.values() if not one.committed), key=_age)
+
+    async def lapse(self, created_before: datetime, *, sending: Collection[str]) -> Sequence[str]:
+        async with self._catalog.statement("uploads.lapse") as tables:
+            due = [
+                one
+                for one in tables.uploads.values()
+                if not one.committed
+                and not one.stage.committed_size_bytes
+                and one.reserved_bytes
+                and one.created_at < created_before
+                and one.upload_id not in sending
+            ]
+            for one in due:
+                tables.uploads[one.upload_id] = replace(one, reserved_bytes=0)
+            return [one.upload_id for one in due]
+
+    async def list_page(
+        self,
+        *,
+        created_by: str,
+        namespaces: Collection[str] | None,
+        before: tuple[datetime, str] | None,
+        limit: int,
+    ) -> tuple[Sequence[UploadRow], int]:
+        found = [
+            one
+            for one in await self.list_open()
+            if created_by in ("", one.created_by)
+            and (namespaces is None or orjson.loads(one.header)["namespace"] in namespaces)
+        ]
+        page = [one for one in reversed(found) if before is None or _age(one) < before]
+        return page[:limit], len(found)
 
     async def list_idle(self, touched_before: datetime, *, limit: int = 100) -> Sequence[UploadRow]:
         async with self._catalog.statement("uploads.list_idle") as tables:

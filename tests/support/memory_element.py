@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -15,6 +15,7 @@ from mesh.errors import ArtStoreError
 from mesh.identity.caller import ALL_NAMESPACES, Caller, Role
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.rows import FileRow
+from storage_server.domain.allowance import Holding
 from storage_server.domain.modes import Mode
 from storage_server.domain.naming import sidecar_path
 from storage_server.domain.sidecar import Sidecar, decode, encode
@@ -73,6 +74,27 @@ class FreeLock:
         yield HeldLock(kind, file_id, await self._catalog.fences.draw(), "nobody", operation_id)
 
 
+class Others:
+    """The other elements of the mesh, as far as an account is concerned.
+
+    Attributes:
+        known: what each of them answers.
+        asked: for whom they were asked.
+        error: raised instead.
+    """
+
+    def __init__(self) -> None:
+        self.known: dict[str, Holding] = {}
+        self.asked: list[str] = []
+        self.error: ArtStoreError | None = None
+
+    async def holdings(self, account: str) -> Mapping[str, Holding]:
+        self.asked.append(account)
+        if self.error is not None:
+            raise self.error
+        return self.known
+
+
 class MemoryElement:
     """A process that writes the element. Another one over the same memory is its next start.
 
@@ -115,7 +137,10 @@ class MemoryElement:
         )
         writing = wire_writing(settings, adapters)
         files = wire_files(settings, adapters, writing)
-        uploads = wire_uploads(settings, adapters, writing, find=files.lookup.find)
+        self.elsewhere = Others()
+        uploads = wire_uploads(
+            settings, adapters, writing, find=files.lookup.find, elsewhere=self.elsewhere
+        )
         self.file_locks, self.writing, self.replay = (
             writing.file_locks,
             writing.protocol,
@@ -123,6 +148,7 @@ class MemoryElement:
         )
         self.lookup, self.changes = files.lookup, files.changes
         self.space, self.intake = uploads.space, uploads.intake
+        self.reserving = uploads.reserving
         self.resumable, self.keeping = uploads.resumable, uploads.keeping
 
     # --- as a client -----------------------------------------------------------------

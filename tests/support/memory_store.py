@@ -58,6 +58,7 @@ class MemoryStage:
         self._placed = placed
         self._sealed: SealedBlob | None = None
         self.closed = False
+        self.rested = 0
 
     @property
     def offset(self) -> int:
@@ -106,6 +107,9 @@ class MemoryStage:
         self._memory.stages.pop(self._key, None)
         if self._placed and self._path + SIDECAR_SUFFIX not in self._memory.files:
             self._memory.files.pop(self._path, None)
+
+    def rest(self) -> None:
+        self.rested += 1
 
     async def close(self) -> None:
         self.closed = True

@@ -236,6 +236,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAUTHENTICATED: the account was changed, got a new secret or was deleted since the token was
     issued. Get a new token.
     """
+    ERROR_REASON_TOO_MANY_UPLOADS: _ErrorReason.ValueType  # 96
+    """RESOURCE_EXHAUSTED: the account has as many uploads open as it may; metadata `open_uploads`.
+    Finish or abort some (ListUploads, `artstore uploads`).
+    """
+    ERROR_REASON_UPLOAD_SHARE: _ErrorReason.ValueType  # 97
+    """RESOURCE_EXHAUSTED: room is reserved for other uploads of the account that have not sent their
+    bytes; metadata `reserved_percent`. Send or abort some (ListUploads, `artstore uploads`).
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """`reason` of google.rpc.ErrorInfo (domain `artstore`) in the details of every error, without the
@@ -456,5 +464,13 @@ element, then admit what it says.
 ERROR_REASON_TOKEN_WITHDRAWN: ErrorReason.ValueType  # 94
 """UNAUTHENTICATED: the account was changed, got a new secret or was deleted since the token was
 issued. Get a new token.
+"""
+ERROR_REASON_TOO_MANY_UPLOADS: ErrorReason.ValueType  # 96
+"""RESOURCE_EXHAUSTED: the account has as many uploads open as it may; metadata `open_uploads`.
+Finish or abort some (ListUploads, `artstore uploads`).
+"""
+ERROR_REASON_UPLOAD_SHARE: ErrorReason.ValueType  # 97
+"""RESOURCE_EXHAUSTED: room is reserved for other uploads of the account that have not sent their
+bytes; metadata `reserved_percent`. Send or abort some (ListUploads, `artstore uploads`).
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

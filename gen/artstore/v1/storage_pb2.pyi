@@ -98,6 +98,7 @@ class OpenUpload(_message.Message):
     RESERVED_SIZE_BYTES_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    LAPSED_FIELD_NUMBER: _builtins.int
     upload_id: _builtins.str
     """Its id."""
     created_by: _builtins.str
@@ -106,6 +107,8 @@ class OpenUpload(_message.Message):
     """Bytes that survive a restart of the element, as last recorded."""
     reserved_size_bytes: _builtins.int
     """Bytes of room that are kept for it."""
+    lapsed: _builtins.bool
+    """No byte came in time, so that no room is kept for it any more; the next byte asks again."""
     @_builtins.property
     def header(self) -> _uploads_pb2.UploadHeader:
         """What was said of the file."""
@@ -128,14 +131,75 @@ class OpenUpload(_message.Message):
         reserved_size_bytes: _builtins.int = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
         expires_at: _timestamp_pb2.Timestamp | None = ...,
+        lapsed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "expires_at", b"expires_at", "header", b"header"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["committed_size_bytes", b"committed_size_bytes", "created_at", b"created_at", "created_by", b"created_by", "expires_at", b"expires_at", "header", b"header", "reserved_size_bytes", b"reserved_size_bytes", "upload_id", b"upload_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["committed_size_bytes", b"committed_size_bytes", "created_at", b"created_at", "created_by", b"created_by", "expires_at", b"expires_at", "header", b"header", "lapsed", b"lapsed", "reserved_size_bytes", b"reserved_size_bytes", "upload_id", b"upload_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___OpenUpload: _TypeAlias = OpenUpload  # noqa: Y015
+
+@_typing.final
+class GetUploadTotalsRequest(_message.Message):
+    """Asks what an account's open uploads hold."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CREATED_BY_FIELD_NUMBER: _builtins.int
+    created_by: _builtins.str
+    """The account; empty is INVALID_ARGUMENT."""
+    def __init__(
+        self,
+        *,
+        created_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_by", b"created_by"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetUploadTotalsRequest: _TypeAlias = GetUploadTotalsRequest  # noqa: Y015
+
+@_typing.final
+class GetUploadTotalsResponse(_message.Message):
+    """What an account's open uploads hold at one element."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPEN_UPLOADS_FIELD_NUMBER: _builtins.int
+    UNSENT_SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    LARGEST_UNSENT_SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    FREE_SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    UNDECIDED_FIELD_NUMBER: _builtins.int
+    open_uploads: _builtins.int
+    """How many there are, those whose room has lapsed too."""
+    unsent_size_bytes: _builtins.int
+    """Bytes reserved for them and not sent yet."""
+    largest_unsent_size_bytes: _builtins.int
+    """The part of unsent_size_bytes that is of one upload, the largest."""
+    free_size_bytes: _builtins.int
+    """Bytes of the element that no blob and no upload takes; what is reserved of them is included."""
+    undecided: _builtins.bool
+    """Some of it was reserved a moment ago, and the other elements have not agreed yet."""
+    def __init__(
+        self,
+        *,
+        open_uploads: _builtins.int = ...,
+        unsent_size_bytes: _builtins.int = ...,
+        largest_unsent_size_bytes: _builtins.int = ...,
+        free_size_bytes: _builtins.int = ...,
+        undecided: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["free_size_bytes", b"free_size_bytes", "largest_unsent_size_bytes", b"largest_unsent_size_bytes", "open_uploads", b"open_uploads", "undecided", b"undecided", "unsent_size_bytes", b"unsent_size_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetUploadTotalsResponse: _TypeAlias = GetUploadTotalsResponse  # noqa: Y015
 
 @_typing.final
 class StorageServiceGetFileRequest(_message.Message):

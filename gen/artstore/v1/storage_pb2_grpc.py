@@ -67,6 +67,11 @@ class StorageServiceStub:
                 request_serializer=artstore_dot_v1_dot_storage__pb2.ListUploadsRequest.SerializeToString,
                 response_deserializer=artstore_dot_v1_dot_storage__pb2.ListUploadsResponse.FromString,
                 _registered_method=True)
+        self.GetUploadTotals = channel.unary_unary(
+                '/artstore.v1.StorageService/GetUploadTotals',
+                request_serializer=artstore_dot_v1_dot_storage__pb2.GetUploadTotalsRequest.SerializeToString,
+                response_deserializer=artstore_dot_v1_dot_storage__pb2.GetUploadTotalsResponse.FromString,
+                _registered_method=True)
         self.CommitUpload = channel.unary_unary(
                 '/artstore.v1.StorageService/CommitUpload',
                 request_serializer=artstore_dot_v1_dot_uploads__pb2.CommitUploadRequest.SerializeToString,
@@ -166,6 +171,15 @@ class StorageServiceServicer:
     def StartUpload(self, request, context):
         """Opens a resumable upload and reserves its room. Roles: SERVICE, ADMIN.
 
+        Room to which no byte has come lapses after 15 minutes. The upload stays open, and its next
+        byte asks for room again, which may be RESOURCE_EXHAUSTED then.
+
+        RESOURCE_EXHAUSTED no room; reason TOO_MANY_UPLOADS, the account has as many uploads open as its
+        limits allow (1,000); reason UPLOAD_SHARE, what is reserved for the account and not sent yet is,
+        beside one upload of any size, more than its limits allow (10 per cent of the room), or
+        leaves less than 5 per cent of an element's free room to others. Uploads in one stream count as
+        well, and those of unknown size with what is reserved for them.
+
         With the `request_id` of an upload that is still open it answers the same upload_id and a
         new token; of one that is committed, ALREADY_EXISTS is answered only for another header,
         otherwise the upload_id of the committed file, which GetUpload then shows.
@@ -220,6 +234,16 @@ class StorageServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetUploadTotals(self, request, context):
+        """Says what an account's open uploads hold at this element, in one stream and resumable: how
+        elements keep an account's limits together. Roles: SERVICE.
+
+        UNAVAILABLE while this process does not write the element: its word would be outdated.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CommitUpload(self, request, context):
         """Makes the file of a resumable upload. Idempotent: a second commit answers the same file.
         Roles: USER up, with the upload's token.
@@ -236,7 +260,7 @@ class StorageServiceServicer:
 
     def AbortUpload(self, request, context):
         """Ends a resumable upload and frees its room. Idempotent; a committed file stays.
-        Roles: USER up, with the upload's token.
+        Roles: USER up, with the upload's token, or `as_owner`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -381,6 +405,11 @@ def add_StorageServiceServicer_to_server(servicer, server):
                     servicer.ListUploads,
                     request_deserializer=artstore_dot_v1_dot_storage__pb2.ListUploadsRequest.FromString,
                     response_serializer=artstore_dot_v1_dot_storage__pb2.ListUploadsResponse.SerializeToString,
+            ),
+            'GetUploadTotals': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetUploadTotals,
+                    request_deserializer=artstore_dot_v1_dot_storage__pb2.GetUploadTotalsRequest.FromString,
+                    response_serializer=artstore_dot_v1_dot_storage__pb2.GetUploadTotalsResponse.SerializeToString,
             ),
             'CommitUpload': grpc.unary_unary_rpc_method_handler(
                     servicer.CommitUpload,
@@ -588,6 +617,33 @@ class StorageService:
             '/artstore.v1.StorageService/ListUploads',
             artstore_dot_v1_dot_storage__pb2.ListUploadsRequest.SerializeToString,
             artstore_dot_v1_dot_storage__pb2.ListUploadsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetUploadTotals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/artstore.v1.StorageService/GetUploadTotals',
+            artstore_dot_v1_dot_storage__pb2.GetUploadTotalsRequest.SerializeToString,
+            artstore_dot_v1_dot_storage__pb2.GetUploadTotalsResponse.FromString,
             options,
             channel_credentials,
             insecure,

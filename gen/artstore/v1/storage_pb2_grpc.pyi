@@ -61,6 +61,15 @@ class StorageServiceStub:
     StartUpload: _grpc.UnaryUnaryMultiCallable[_uploads_pb2.StartUploadRequest, _uploads_pb2.StartUploadResponse]
     """Opens a resumable upload and reserves its room. Roles: SERVICE, ADMIN.
 
+    Room to which no byte has come lapses after 15 minutes. The upload stays open, and its next
+    byte asks for room again, which may be RESOURCE_EXHAUSTED then.
+
+    RESOURCE_EXHAUSTED no room; reason TOO_MANY_UPLOADS, the account has as many uploads open as its
+    limits allow (1,000); reason UPLOAD_SHARE, what is reserved for the account and not sent yet is,
+    beside one upload of any size, more than its limits allow (10 per cent of the room), or
+    leaves less than 5 per cent of an element's free room to others. Uploads in one stream count as
+    well, and those of unknown size with what is reserved for them.
+
     With the `request_id` of an upload that is still open it answers the same upload_id and a
     new token; of one that is committed, ALREADY_EXISTS is answered only for another header,
     otherwise the upload_id of the committed file, which GetUpload then shows.
@@ -98,6 +107,12 @@ class StorageServiceStub:
     """Lists open resumable uploads, newest first; without their tokens. Roles: USER and SERVICE their
     own, ADMIN all. UNAVAILABLE when the database is down.
     """
+    GetUploadTotals: _grpc.UnaryUnaryMultiCallable[_storage_pb2.GetUploadTotalsRequest, _storage_pb2.GetUploadTotalsResponse]
+    """Says what an account's open uploads hold at this element, in one stream and resumable: how
+    elements keep an account's limits together. Roles: SERVICE.
+
+    UNAVAILABLE while this process does not write the element: its word would be outdated.
+    """
     CommitUpload: _grpc.UnaryUnaryMultiCallable[_uploads_pb2.CommitUploadRequest, _uploads_pb2.CommitUploadResponse]
     """Makes the file of a resumable upload. Idempotent: a second commit answers the same file.
     Roles: USER up, with the upload's token.
@@ -110,7 +125,7 @@ class StorageServiceStub:
     """
     AbortUpload: _grpc.UnaryUnaryMultiCallable[_uploads_pb2.AbortUploadRequest, _uploads_pb2.AbortUploadResponse]
     """Ends a resumable upload and frees its room. Idempotent; a committed file stays.
-    Roles: USER up, with the upload's token.
+    Roles: USER up, with the upload's token, or `as_owner`.
     """
     Download: _grpc.UnaryStreamMultiCallable[_downloads_pb2.DownloadRequest, _downloads_pb2.DownloadResponse]
     """Reads a file's bytes, or a range of them: first `header`, then `chunk`s. Roles: READONLY up.
@@ -210,6 +225,15 @@ class StorageServiceAsyncStub(StorageServiceStub):
     StartUpload: _aio.UnaryUnaryMultiCallable[_uploads_pb2.StartUploadRequest, _uploads_pb2.StartUploadResponse]  # type: ignore[assignment]
     """Opens a resumable upload and reserves its room. Roles: SERVICE, ADMIN.
 
+    Room to which no byte has come lapses after 15 minutes. The upload stays open, and its next
+    byte asks for room again, which may be RESOURCE_EXHAUSTED then.
+
+    RESOURCE_EXHAUSTED no room; reason TOO_MANY_UPLOADS, the account has as many uploads open as its
+    limits allow (1,000); reason UPLOAD_SHARE, what is reserved for the account and not sent yet is,
+    beside one upload of any size, more than its limits allow (10 per cent of the room), or
+    leaves less than 5 per cent of an element's free room to others. Uploads in one stream count as
+    well, and those of unknown size with what is reserved for them.
+
     With the `request_id` of an upload that is still open it answers the same upload_id and a
     new token; of one that is committed, ALREADY_EXISTS is answered only for another header,
     otherwise the upload_id of the committed file, which GetUpload then shows.
@@ -247,6 +271,12 @@ class StorageServiceAsyncStub(StorageServiceStub):
     """Lists open resumable uploads, newest first; without their tokens. Roles: USER and SERVICE their
     own, ADMIN all. UNAVAILABLE when the database is down.
     """
+    GetUploadTotals: _aio.UnaryUnaryMultiCallable[_storage_pb2.GetUploadTotalsRequest, _storage_pb2.GetUploadTotalsResponse]  # type: ignore[assignment]
+    """Says what an account's open uploads hold at this element, in one stream and resumable: how
+    elements keep an account's limits together. Roles: SERVICE.
+
+    UNAVAILABLE while this process does not write the element: its word would be outdated.
+    """
     CommitUpload: _aio.UnaryUnaryMultiCallable[_uploads_pb2.CommitUploadRequest, _uploads_pb2.CommitUploadResponse]  # type: ignore[assignment]
     """Makes the file of a resumable upload. Idempotent: a second commit answers the same file.
     Roles: USER up, with the upload's token.
@@ -259,7 +289,7 @@ class StorageServiceAsyncStub(StorageServiceStub):
     """
     AbortUpload: _aio.UnaryUnaryMultiCallable[_uploads_pb2.AbortUploadRequest, _uploads_pb2.AbortUploadResponse]  # type: ignore[assignment]
     """Ends a resumable upload and frees its room. Idempotent; a committed file stays.
-    Roles: USER up, with the upload's token.
+    Roles: USER up, with the upload's token, or `as_owner`.
     """
     Download: _aio.UnaryStreamMultiCallable[_downloads_pb2.DownloadRequest, _downloads_pb2.DownloadResponse]  # type: ignore[assignment]
     """Reads a file's bytes, or a range of them: first `header`, then `chunk`s. Roles: READONLY up.
@@ -368,6 +398,15 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_uploads_pb2.StartUploadResponse, _abc.Awaitable[_uploads_pb2.StartUploadResponse]]:
         """Opens a resumable upload and reserves its room. Roles: SERVICE, ADMIN.
 
+        Room to which no byte has come lapses after 15 minutes. The upload stays open, and its next
+        byte asks for room again, which may be RESOURCE_EXHAUSTED then.
+
+        RESOURCE_EXHAUSTED no room; reason TOO_MANY_UPLOADS, the account has as many uploads open as its
+        limits allow (1,000); reason UPLOAD_SHARE, what is reserved for the account and not sent yet is,
+        beside one upload of any size, more than its limits allow (10 per cent of the room), or
+        leaves less than 5 per cent of an element's free room to others. Uploads in one stream count as
+        well, and those of unknown size with what is reserved for them.
+
         With the `request_id` of an upload that is still open it answers the same upload_id and a
         new token; of one that is committed, ALREADY_EXISTS is answered only for another header,
         otherwise the upload_id of the committed file, which GetUpload then shows.
@@ -425,6 +464,18 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def GetUploadTotals(
+        self,
+        request: _storage_pb2.GetUploadTotalsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_storage_pb2.GetUploadTotalsResponse, _abc.Awaitable[_storage_pb2.GetUploadTotalsResponse]]:
+        """Says what an account's open uploads hold at this element, in one stream and resumable: how
+        elements keep an account's limits together. Roles: SERVICE.
+
+        UNAVAILABLE while this process does not write the element: its word would be outdated.
+        """
+
+    @_abc_1.abstractmethod
     def CommitUpload(
         self,
         request: _uploads_pb2.CommitUploadRequest,
@@ -447,7 +498,7 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_uploads_pb2.AbortUploadResponse, _abc.Awaitable[_uploads_pb2.AbortUploadResponse]]:
         """Ends a resumable upload and frees its room. Idempotent; a committed file stays.
-        Roles: USER up, with the upload's token.
+        Roles: USER up, with the upload's token, or `as_owner`.
         """
 
     @_abc_1.abstractmethod

@@ -481,16 +481,22 @@ class AbortUploadRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     UPLOAD_ID_FIELD_NUMBER: _builtins.int
+    AS_OWNER_FIELD_NUMBER: _builtins.int
     upload_id: _builtins.str
     """The upload; an unknown one is fine."""
+    as_owner: _builtins.bool
+    """Without the upload's token, which ListUploads does not show: as the account that opened it, or
+    as an ADMIN. Others are PERMISSION_DENIED.
+    """
     def __init__(
         self,
         *,
         upload_id: _builtins.str = ...,
+        as_owner: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["upload_id", b"upload_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_owner", b"as_owner", "upload_id", b"upload_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -46,6 +46,22 @@ async def test_sealing_and_placing_twice_is_the_same(store: Store) -> None:
     assert await read(store) == data
 
 
+async def test_a_stage_that_rests_goes_on_where_it_was(store: Store) -> None:
+    data = some_bytes(PART + MIB)
+    stage = await store.open_stage(BLOB, key="upload-1")
+    stage.rest()
+    await feed(stage, data[:MIB])
+    await stage.checkpoint()
+    stage.rest()
+    stage.rest()
+    await feed(stage, data[MIB:])
+    stage.rest()
+    assert await stage.seal() == sealed(data)
+    stage.rest()
+    await stage.place()
+    assert await read(store) == data
+
+
 async def test_unsealed_stage_cannot_be_placed(store: Store) -> None:
     stage = await store.open_stage(BLOB, key="upload-1")
     with pytest.raises(FailedPrecondition):

@@ -8,10 +8,15 @@ from typing import Any
 
 from storage_server.catalog.uploads import UploadRow
 from storage_server.store.port import StagedState
+from storage_server.uploads.header import Header
 from tests.integration.catalog.back_door import on_both
 from tests.integration.catalog.files import AnyCatalog, now
 
 STAGE = StagedState(key="mp-1", committed_size_bytes=12, parts=((1, '"e1"', 8, 7), (2, "", 4, 0)))
+
+
+def header_to(namespace: str) -> bytes:
+    return Header(original_filename="a", namespace=namespace).to_bytes()
 
 
 def an_upload(**fields: Any) -> UploadRow:
@@ -22,7 +27,7 @@ def an_upload(**fields: Any) -> UploadRow:
         "path": "2026/01/02/03/f1.bin",
         "created_by": "alice",
         "request_id": "r-1",
-        "header": b"\x00header",
+        "header": header_to("default"),
         "token_hash": b"\xff" * 32,
         "reserved_bytes": 100,
         "stage": StagedState(key="", committed_size_bytes=0, parts=()),
@@ -113,3 +118,55 @@ async def test_idle_uploads_are_found_and_forgotten(catalog: AnyCatalog) -> None
     await catalog.uploads.delete(idle.upload_id)
     assert await catalog.uploads.list_idle(week_ago) == []
     assert await catalog.uploads.get(idle.upload_id) is None
+
+
+@on_both
+async def test_room_lapses_of_what_began_before_and_has_no_byte(catalog: AnyCatalog) -> None:
+    old, cut = now() - timedelta(minutes=16), now() - timedelta(minutes=15)
+    uploads = {
+        "silent": an_upload(upload_id="silent", created_at=old),
+        "young": an_upload(upload_id="young"),
+        "sent": an_upload(upload_id="sent", created_at=old, stage=STAGE),
+        "sending": an_upload(upload_id="sending", created_at=old),
+        "done": an_upload(upload_id="done", created_at=old, committed=True),
+        "empty": an_upload(upload_id="empty", created_at=old, reserved_bytes=0),
+    }
+    for upload in uploads.values():
+        await catalog.uploads.create(upload)
+    assert await catalog.uploads.lapse(cut, sending=["sending"]) == ["silent"]
+    assert await catalog.uploads.lapse(cut, sending=["sending"]) == []
+    for name, upload in uploads.items():
+        expected = replace(upload, reserved_bytes=0) if name == "silent" else upload
+        assert await catalog.uploads.get(name) == expected
+
+
+@on_both
+async def test_open_uploads_are_listed_in_pages_newest_first(catalog: AnyCatalog) -> None:
+    at = now()
+    for number in range(3):
+        for account in ("alice", "bob"):
+            name, began = f"{account}-{number}", at + timedelta(seconds=number // 2)
+            await catalog.uploads.create(
+                an_upload(
+                    upload_id=name,
+                    created_by=account,
+                    created_at=began,
+                    header=header_to(f"{account}'s"),
+                )
+            )
+    await catalog.uploads.create(an_upload(upload_id="done", committed=True))
+
+    async def listed(**asked: Any) -> tuple[list[str], int]:
+        rows, total = await catalog.uploads.list_page(**{"namespaces": None, **asked})
+        return [row.upload_id for row in rows], total
+
+    names = ["bob-2", "alice-2", "bob-1", "bob-0", "alice-1", "alice-0"]
+    assert await listed(created_by="", before=None, limit=10) == (names, 6)
+    after = (at, "bob-1")
+    assert await listed(created_by="", before=after, limit=2) == (["bob-0", "alice-1"], 6)
+    assert await listed(created_by="bob", before=after, limit=2) == (["bob-0"], 3)
+    assert await listed(created_by="bob", before=(at, "bob-0"), limit=2) == ([], 3)
+    among = {"created_by": "", "before": after, "limit": 2}
+    assert await listed(namespaces=["alice's", "other"], **among) == (["alice-1", "alice-0"], 3)
+    assert await listed(namespaces=["bob's", "alice's"], **among) == (["bob-0", "alice-1"], 6)
+    assert await listed(namespaces=[], **among) == ([], 0)

@@ -10,6 +10,7 @@ from artstore.v1 import ingest_pb2, types_pb2, uploads_pb2
 from mesh.errors import ResourceExhausted
 from tests.integration.ingest.conftest import IngestUnderTest
 from tests.integration.ingest.fakes import status_of
+from tests.support.caller import ended
 from tests.support.waiting import until
 
 DATA = b"resumable" * 1000
@@ -37,6 +38,24 @@ async def test_start_answers_the_element_with_its_address_and_token(
     assert answer.storage_element_id == "se-02"
     assert answer.endpoint == second.report.endpoint
     assert answer.upload_token == "secret"
+
+
+async def test_an_accounts_number_is_final_and_its_share_is_each_elements_own(
+    ingest: IngestUnderTest, element: Any
+) -> None:
+    first, second = await element("se-01"), await element("se-02", priority=200)
+    await ingest.announce(first, second)
+    for reason, goes_on in (("TOO_MANY_UPLOADS", False), ("UPLOAD_SHARE", True)):
+        first.refuses = ResourceExhausted("abort some", reason=reason, retry_after_seconds=60)
+        call = ingest.stub.StartUpload(_start(size_bytes=9), metadata=ingest.bearer())
+        if goes_on:
+            assert (await call).storage_element_id == "se-02"
+            second.refuses = first.refuses
+            call = ingest.stub.StartUpload(_start(size_bytes=9), metadata=ingest.bearer())
+        refused = await ended(call)
+        assert refused.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert (refused.reason, refused.text) == (reason, "abort some")
+        assert refused.has_retry_info
 
 
 async def test_an_upload_is_written_asked_for_committed_and_aborted_on_its_element(

@@ -60,6 +60,11 @@ def test_write_resumes_after_whatever_may_pass_or_left_the_rest_good() -> None:
     assert leading_to(Next.RENEW_TOKEN, after_write) == names(errors.Unauthenticated)
 
 
+@pytest.mark.parametrize("reason", ["TOO_MANY_UPLOADS", "UPLOAD_SHARE"])
+def test_an_accounts_limits_are_final(reason: str) -> None:
+    assert after_write(errors.ResourceExhausted("x", reason=reason)) is Next.FAIL
+
+
 def test_commit_takes_data_loss_as_final() -> None:
     assert after_commit(errors.DataLoss("x")) is Next.FAIL
     assert after_commit(errors.OutOfRange("x")) is Next.RESUME

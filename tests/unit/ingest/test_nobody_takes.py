@@ -52,6 +52,12 @@ def test_no_room_on_any_is_no_reason_to_wait() -> None:
     assert "5 bytes" in error.message
 
 
+def test_what_is_said_of_the_account_is_told_and_not_that_there_is_no_room() -> None:
+    share = ResourceExhausted("abort some", reason="UPLOAD_SHARE", retry_after_seconds=60)
+    error = verdict(an_element(), an_element("se-02", full=True), refused=[(an_element(), share)])
+    assert error is share
+
+
 def test_an_element_that_is_down_is_waited_for_even_when_the_others_are_full() -> None:
     error = verdict(an_element(full=True), an_element("se-02", heard_at=SILENT))
     assert isinstance(error, Unavailable)

@@ -109,6 +109,7 @@ def test_an_admin_may_do_everything_but_what_servers_do_to_each_other() -> None:
     assert kept == {
         "/artstore.v1.TokenService/ListSuspensions",
         "/artstore.v1.AuditService/RecordRefusals",
+        "/artstore.v1.StorageService/GetUploadTotals",
         "/artstore.v1.StorageElementService/ReportStorageElement",
         *(method for method in ours() if method.startswith("/artstore.v1.TransferService/")),
     }

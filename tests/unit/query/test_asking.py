@@ -9,6 +9,7 @@ import pytest
 
 from artstore.v1.types_pb2 import File
 from mesh.errors import ArtStoreError, NotFound, Unavailable
+from mesh.follower.lookups import ElementMetadata
 from query_server.files.asking import Elements
 
 
@@ -36,10 +37,14 @@ class Answering(Elements):
         self.asked: list[str] = []
 
     async def _ask(
-        self, element_id: str, endpoint: str, file_id: str, metadata: Any
+        self, element_id: str, endpoint: str, file_id: str, metadata: ElementMetadata
     ) -> File | ArtStoreError:
         self.asked.append(endpoint)
         return self.answers[endpoint]
+
+
+async def no_metadata(element_id: str) -> tuple[tuple[str, str], ...]:
+    return ()
 
 
 MISSING = NotFound("no such file")
@@ -48,7 +53,7 @@ MISSING = NotFound("no such file")
 async def test_an_element_of_a_moment_ago_is_asked_before_a_file_is_nowhere() -> None:
     directory = Directory({"se-01": "a:1"}, {"se-04": "a:4"})
     elements = Answering(directory, {"a:1": MISSING, "a:4": File(file_id="x")})
-    assert (await elements.find("x", metadata=()))[0] == "se-04"
+    assert (await elements.find("x", metadata=no_metadata))[0] == "se-04"
     assert elements.asked == ["a:1", "a:4"]
 
 
@@ -56,7 +61,7 @@ async def test_a_new_element_that_is_silent_is_named() -> None:
     directory = Directory({"se-01": "a:1"}, {"se-04": "a:4"})
     elements = Answering(directory, {"a:1": MISSING, "a:4": Unavailable("down")})
     with pytest.raises(Unavailable) as silent:
-        await elements.find("x", metadata=())
+        await elements.find("x", metadata=no_metadata)
     assert silent.value.metadata == {"storage_element_ids": "se-04"}
 
 
@@ -64,5 +69,5 @@ async def test_a_new_element_that_is_silent_is_named() -> None:
 async def test_without_a_new_element_it_is_nowhere(there: Mapping[str, str] | None) -> None:
     elements = Answering(Directory({"se-01": "a:1"}, there), {"a:1": MISSING})
     with pytest.raises(NotFound):
-        await elements.find("x", metadata=())
+        await elements.find("x", metadata=no_metadata)
     assert elements.asked == ["a:1"]

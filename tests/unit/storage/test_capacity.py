@@ -100,3 +100,55 @@ def test_what_was_held_before_a_restart_is_held_again() -> None:
     reservations.restore("a", 70)
     reservations.restore("a", 70)
     assert reservations.total_bytes == 70
+
+
+ASKED = st.tuples(
+    st.sampled_from(["take", "extend", "sent", "cut", "release", "become a file"]),
+    st.integers(0, 5),
+    st.integers(0, 200),
+)
+
+
+@given(st.lists(ASKED))
+def test_sums_of_all_and_of_accounts_are_those_of_the_uploads(
+    asked: list[tuple[str, int, int]],
+) -> None:
+    reservations, room = Reservations(), 1 << 40
+    held: dict[str, int] = {}
+    sent: dict[str, int] = {}
+    files: set[str] = set()
+    for what, number, size in asked:
+        name, account = f"u{number}", "ab"[number % 2]
+        known = name in held
+        match what:
+            case "take" if not known:
+                held[name] = reservations.take(name, size, room_bytes=room, account=account)
+                sent[name] = 0
+            case "extend" if known and name not in files:
+                held[name] = reservations.extend(
+                    name, size, room_bytes=room, size_bytes=200, account=account
+                )
+            case "sent" if known and name not in files:
+                sent[name] = min(size, held[name])
+                reservations.sent(name, sent[name])
+            case "cut" if known:
+                held[name] = min(held[name], max(size, sent[name]))
+                reservations.cut(name, size)
+            case "become a file" if known:
+                files.add(name)
+                held[name] = sent[name] = size
+                reservations.restore(name, size, sent_bytes=size)
+            case "release":
+                reservations.release(name)
+                held.pop(name, None)
+                files.discard(name)
+        assert reservations.total_bytes == sum(held.values())
+        assert reservations.unsent_bytes == sum(held[one] - sent[one] for one in held)
+        for account in "ab":
+            unsent = [
+                held[one] - sent[one]
+                for one in held
+                if one not in files and "ab"[int(one[1:]) % 2] == account
+            ]
+            expected = len(unsent), sum(unsent), max(unsent, default=0)
+            assert reservations.of(account) == expected

@@ -1,0 +1,1 @@
+"""What this element asks the others."""
