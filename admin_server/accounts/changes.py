@@ -155,7 +155,15 @@ class AccountChange:
         return await self._written(account.client_id)
 
     async def delete(self, client_id: str) -> None:
-        """Remove the account, and refuse its tokens as long as one could live."""
+        """Remove the account, and refuse its tokens as long as one could live.
+
+        Its storage element is admitted no more.
+        """
+        await self._connection.execute(
+            "UPDATE storage_elements SET account_deleted = true WHERE storage_element_id ="
+            " (SELECT storage_element_id FROM service_accounts WHERE client_id = $1)",
+            client_id,
+        )
         await self._connection.execute(
             "DELETE FROM service_accounts WHERE client_id = $1", client_id
         )

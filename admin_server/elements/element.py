@@ -153,6 +153,7 @@ class RegisteredElement:
     Attributes:
         decided_priority: goes before the reported one; None while nobody has decided.
         client_id: the account that reports for it; empty if none may.
+        is_admitted: its account is there and not suspended; else nothing is sent to it.
         awaiting: what it reported and what was not admitted.
         admissions: how often an ADMIN, or its first report, has said what store and host it has.
     """
@@ -164,6 +165,15 @@ class RegisteredElement:
     client_id: str = ""
     awaiting: Awaiting = Awaiting()
     admissions: int = 0
+    is_admitted: bool = True
+
+    @property
+    def endpoint(self) -> str:
+        """host:port that it is called at; empty if nobody may call it.
+
+        What was said of one that has not reported is no address to call.
+        """
+        return self.report.endpoint if self.has_joined and self.is_admitted else ""
 
     @property
     def has_joined(self) -> bool:
@@ -186,8 +196,8 @@ class RegisteredElement:
         return self.priority, self.storage_element_id
 
     def is_healthy(self, now: datetime) -> bool:
-        """Whether it has reported within 15 s; a report from the future is none."""
-        return is_young(abs((now - self.reported_at).total_seconds()))
+        """Whether it is admitted and has reported within 15 s, not in the future."""
+        return self.is_admitted and is_young(abs((now - self.reported_at).total_seconds()))
 
     def says_the_same(self, other: RegisteredElement) -> bool:
         """Whether nothing differs but the time of the report."""
@@ -195,4 +205,10 @@ class RegisteredElement:
 
     @property
     def _said(self) -> tuple[object, ...]:
-        return self.report, self.decided_priority, self.awaiting.what
+        return (
+            self.report,
+            self.decided_priority,
+            self.client_id,
+            self.is_admitted,
+            self.awaiting.what,
+        )

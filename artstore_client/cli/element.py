@@ -100,14 +100,19 @@ def _row(element: elements_pb2.StorageElement) -> tuple[str, ...]:
         enum_word(types_pb2.ElementMode.DESCRIPTOR, element.mode) if element.endpoint else "",
         str(element.priority),
         human_time(element.reported_at) if reported else "",
-        _state(element),
+        state_of(element),
     )
 
 
-def _state(element: elements_pb2.StorageElement) -> str:
+def state_of(element: elements_pb2.StorageElement) -> str:
+    """How it is, for people."""
     words = ["reports" if element.healthy else "silent"]
     if not element.endpoint:
-        words = ["has not reported yet"]
+        words = ["is sent nothing" if element.store_id else "has not reported yet"]
+        if element.store_id and element.client_id:
+            words.append(f"account {element.client_id} is suspended")
+    if element.HasField("client_id") and not element.client_id:
+        words.append("NO ACCOUNT")
     if element.awaiting_store_id:
         words.append(f"store {element.awaiting_store_id} waits to be admitted")
     if element.awaiting_endpoint:
