@@ -38,7 +38,11 @@ class AccountDirectory:
     account as that is now: PermissionDenied beyond that, Unauthenticated if it is suspended.
     """
 
-    def __init__(self, table: AccountTable, hasher: SecretHasher, *, now: Clock) -> None:
+    def __init__(
+        self, table: AccountTable, hasher: SecretHasher, *, now: Clock, reserved: str = ""
+    ) -> None:
+        """`reserved` is the name that admin calls elements by: no account is made so or ended."""
+        self._reserved = reserved
         self._table = table
         self._hasher = hasher
         self._now = now
@@ -78,6 +82,7 @@ class AccountDirectory:
             limits=limits,
         )
         rules.check_client_id(account.client_id)
+        self._check_free(account.client_id)
         _check(account)
         secret = new_secret()
         secret_hash = await self._hasher.hash(secret)
@@ -143,9 +148,10 @@ class AccountDirectory:
 
         Raises:
             NotFound: no such account.
-            FailedPrecondition: no ADMIN would be left.
+            FailedPrecondition: no ADMIN would be left, or it is admin's own name.
         """
         _require_name(client_id)
+        self._check_free(client_id)
         async with self._table.alone(self._now) as accounts:
             before = await _governed(accounts, giver, client_id)
             await _check_left(accounts, before, None)
@@ -190,15 +196,24 @@ class AccountDirectory:
 
         Raises:
             NotFound: no such account.
-            FailedPrecondition: it is the last ADMIN: nobody could lift the suspension.
+            FailedPrecondition: it is the last ADMIN: nobody could lift the suspension; or it is
+                admin's own name.
         """
         _require_name(client_id)
+        self._check_free(client_id)
         async with self._table.alone(self._now) as accounts:
             before = await _governed(accounts, giver, client_id)
             await _check_left(accounts, before, replace(before, suspended=True))
             account = await accounts.suspend(client_id)
         _log.info("account suspended", client_id=client_id, by=giver.subject)
         return account
+
+    def _check_free(self, client_id: str) -> None:
+        if client_id == self._reserved:
+            raise FailedPrecondition(
+                f"{client_id} is the name that admin itself calls elements by; take another",
+                reason="RESERVED_NAME",
+            )
 
     async def resume(self, giver: Caller, client_id: str) -> Account:
         """Tokens for this account again. Idempotent.

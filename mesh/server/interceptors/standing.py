@@ -7,12 +7,16 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import structlog
+
 from mesh.errors import ArtStoreError, Unauthenticated
 from mesh.identity.caller import ANONYMOUS
 from mesh.identity.expiry import Expiry, current_expiry
 from mesh.identity.roles import ENDLESS
 from mesh.identity.tokens import TokenVerifier
 from mesh.server.interceptors.wrapping import Call, Proceed
+
+_log = structlog.stdlib.get_logger(__name__)
 
 
 class _Held:
@@ -74,6 +78,10 @@ class Standing:
                     self._verifier.suspensions.require_good(held.call.caller)
                 except Unauthenticated as refusal:
                     held.end(refusal)
+                except Exception:
+                    # The others are looked at all the same.
+                    _log.exception("whether a call may go on is not known: it ends")
+                    held.end(_doubted())
             await rings.wait()
 
     def _expiry_of(self, held: _Held) -> Expiry:
@@ -81,6 +89,12 @@ class Standing:
         expiry = Expiry(seconds, lambda: held.end(_expired()))
         current_expiry.set(expiry)
         return expiry
+
+
+def _doubted() -> Unauthenticated:
+    return Unauthenticated(
+        "whether this account is suspended could not be told: log in again", reason="TOKEN_INVALID"
+    )
 
 
 def _expired() -> Unauthenticated:
