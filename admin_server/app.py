@@ -87,7 +87,7 @@ def _serve(
 ) -> None:
     servicers = {
         "TokenService": access.token_servicer(),
-        "ServiceAccountService": AccountServicer(access.directory),
+        "ServiceAccountService": AccountServicer(access.directory, access.refused.tell_now),
         "StorageElementService": elements,
         "FileRegistryService": FileRegistryServicer(registry.files),
         "LifecycleService": LifecycleServicer(registry.holds),
