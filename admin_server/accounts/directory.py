@@ -96,21 +96,24 @@ class AccountDirectory:
         _log.info("account made", client_id=account.client_id, role=role, created_by=giver.subject)
         return account, secret
 
-    async def get(self, client_id: str) -> Account:
-        """One account.
+    async def get(self, looker: Caller, client_id: str) -> Account:
+        """One account, if it reaches a namespace that `looker` reads.
 
         Raises:
             NotFound: no such account.
         """
         _require_name(client_id)
         found = await self._table.find(client_id)
-        if found is None:
+        if found is None or not authority.sees(looker, found.account):
             raise _no_such(client_id)
         return found.account
 
-    async def page(self, after: str, limit: int) -> tuple[list[Account], int]:
-        """(at most `limit` accounts by client_id that follow `after`, how many there are)."""
-        return await self._table.page(after, limit)
+    async def page(self, looker: Caller, after: str, limit: int) -> tuple[list[Account], int]:
+        """(at most `limit` accounts by client_id that follow `after`, how many there are).
+
+        Of those that reach a namespace that `looker` reads.
+        """
+        return await self._table.page(after, limit, namespaces=looker.namespaces_read)
 
     async def update(
         self, giver: Caller, client_id: str, change: Callable[[Account], Account]
@@ -233,7 +236,7 @@ async def _governed(accounts: AccountChange, giver: Caller, client_id: str) -> A
     """The account, which the giver may change."""
     givers = await _both(accounts, giver)
     account = await accounts.find(client_id)
-    if account is None:
+    if account is None or not all(authority.sees(who, account) for who in givers):
         raise _no_such(client_id)
     for who in givers:
         authority.check_governs(who, account)

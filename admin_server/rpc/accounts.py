@@ -64,7 +64,7 @@ class AccountServicer(accounts_pb2_grpc.ServiceAccountServiceServicer):
         self, request: accounts_pb2.GetServiceAccountRequest, context: Any
     ) -> accounts_pb2.GetServiceAccountResponse:
         """Describe one."""
-        account = await self._directory.get(request.client_id)
+        account = await self._directory.get(current_caller(), request.client_id)
         return accounts_pb2.GetServiceAccountResponse(account=_message(account))
 
     async def ListServiceAccounts(
@@ -73,7 +73,7 @@ class AccountServicer(accounts_pb2_grpc.ServiceAccountServiceServicer):
         """List them by name."""
         asked = AskedPage.of(request, ("accounts",), str)
         after = asked.after[0] if asked.after else ""
-        found, total = await self._directory.page(after, asked.size + 1)
+        found, total = await self._directory.page(current_caller(), after, asked.size + 1)
         accounts, token = asked.page(found, lambda account: (account.client_id,))
         return accounts_pb2.ListServiceAccountsResponse(
             accounts=[_message(account) for account in accounts],
