@@ -222,7 +222,7 @@ async def test_a_suspended_account_gets_no_token_until_it_is_resumed(
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await admin.issue("alice", "wrong")
     assert from_rpc_error(refused.value).reason == "WRONG_CREDENTIALS"
-    assert await admin.accepts(token)
+    assert not await admin.accepts(token)
 
     for _ in range(2):
         assert not (await resume(admin, "alice")).account.suspended
