@@ -50,6 +50,12 @@ class Standing:
             return await proceed(call, request)
         held = _Held(call, task)
         self._calls.add(held)
+        try:
+            # What became known since the token was looked at has found no call to end.
+            self._require_good(held)
+        except BaseException:
+            self._calls.discard(held)
+            raise
         expiry = self._expiry_of(held) if call.method in ENDLESS else None
         try:
             answer = await proceed(call, request)
@@ -74,8 +80,7 @@ class Standing:
             rings.take()
             for held in tuple(self._calls):
                 try:
-                    self._verifier.suspensions.require_good(held.call.peer)
-                    self._verifier.suspensions.require_good(held.call.caller)
+                    self._require_good(held)
                 except Unauthenticated as refusal:
                     held.end(refusal)
                 except Exception:
@@ -83,6 +88,10 @@ class Standing:
                     _log.exception("whether a call may go on is not known: it ends")
                     held.end(_doubted())
             await rings.wait()
+
+    def _require_good(self, held: _Held) -> None:
+        self._verifier.suspensions.require_good(held.call.peer)
+        self._verifier.suspensions.require_good(held.call.caller)
 
     def _expiry_of(self, held: _Held) -> Expiry:
         seconds = min(map(self._verifier.seconds_left, (held.call.peer, held.call.caller)))
