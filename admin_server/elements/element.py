@@ -18,6 +18,8 @@ FILL_LEVELS = ("", "ok", "warning", "critical", "full")
 BACKENDS = ("local", "s3")
 
 _ENDPOINT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]{1,253}):([0-9]{1,5})")
+# Schemes of gRPC's targets: it would not take these for hosts.
+_SCHEMES = frozenset({"unix", "unix-abstract", "dns", "ipv4", "ipv6", "vsock", "xds", "google-c2p"})
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MAX_EPOCH_CHARACTERS = 64
 
@@ -50,7 +52,8 @@ class Report:
         """
         self._match("storage_element_id", ELEMENT_ID, "a name like se-01")
         self._match("store_id", _UUID, "a UUID in lower case")
-        self._match("endpoint", _ENDPOINT, "host:port")
+        if not _is_endpoint(self.endpoint):
+            raise _wrong("endpoint", "host:port")
         self._among("mode", MODES)
         self._among("fill_level", FILL_LEVELS)
         self._among("backend", BACKENDS)
@@ -103,8 +106,13 @@ def check_endpoint(endpoint: str) -> None:
     Raises:
         InvalidArgument: it is no host:port.
     """
-    if _ENDPOINT.fullmatch(endpoint) is None:
+    if not _is_endpoint(endpoint):
         raise InvalidArgument("endpoint must be host:port", field="endpoint")
+
+
+def _is_endpoint(text: str) -> bool:
+    found = _ENDPOINT.fullmatch(text)
+    return found is not None and found[1].lower() not in _SCHEMES
 
 
 def _wrong(name: str, what: str) -> InvalidArgument:
