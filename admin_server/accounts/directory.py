@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets as random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -214,8 +215,7 @@ class AccountDirectory:
     def _check_free(self, client_id: str) -> None:
         if client_id == self._reserved:
             raise FailedPrecondition(
-                f"{client_id} is the name that admin itself calls elements by; take another",
-                reason="RESERVED_NAME",
+                f"{client_id} is the name that admin itself calls elements by; take another"
             )
 
     async def resume(self, giver: Caller, client_id: str) -> Account:
@@ -255,6 +255,13 @@ async def _both(accounts: AccountChange, giver: Caller) -> list[Caller]:
             f"account {giver.subject} is suspended or deleted", reason="ACCOUNT_SUSPENDED"
         )
     own = await accounts.find(giver.subject)
+    ended = None if own is None else own.tokens_after
+    # As every server refuses it once it knows.
+    if ended is not None and giver.issued_at < math.floor(ended.timestamp()) + 1:
+        raise Unauthenticated(
+            f"the tokens of account {giver.subject} were ended; get a new one",
+            reason="TOKEN_WITHDRAWN",
+        )
     return [giver] if own is None else [giver, own.as_caller()]
 
 

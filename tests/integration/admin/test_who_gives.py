@@ -174,6 +174,12 @@ async def test_accounts_of_other_namespaces_are_not_there(shared_admin: RunningA
     assert await both.listed() >= {of_default.name, user.name, "alice", "admin"}
 
 
+async def test_a_token_that_its_owner_ended_gives_nothing_more(shared_admin: RunningAdmin) -> None:
+    boss = await person(shared_admin, "ADMIN", "*")
+    await boss.call("RotateServiceAccount", CHANGES["RotateServiceAccount"](boss.name))
+    assert await reason_of(boss.create("USER", "docs")) == "TOKEN_WITHDRAWN"
+
+
 async def test_who_was_suspended_can_not_undo_it_with_a_token_that_lives(
     shared_admin: RunningAdmin,
 ) -> None:
