@@ -48,7 +48,7 @@ async def build(settings: AdminSettings, now: Clock = utc_now) -> AsyncIterator[
     database = PreparedDatabase(settings.admin_database_url)
     access = await wire_access(settings, database, now=now)
     elements = wire_elements(database, access.keys, now=now)
-    token = OwnToken(access.issuer, settings.client_id or "admin-server", now=now)
+    token = OwnToken(access.issuer, settings.own_name, now=now)
     registry = wire_registry(settings, elements, token)
     server = MeshServer(settings, access.verifier, name="admin", kind=ServerKind.SERVER_KIND_ADMIN)
     audit = wire_audit(settings, database, elements, token)
@@ -87,7 +87,7 @@ def _serve(
 ) -> None:
     servicers = {
         "TokenService": access.token_servicer(),
-        "ServiceAccountService": AccountServicer(access.directory),
+        "ServiceAccountService": AccountServicer(access.directory, access.refused.tell_now),
         "StorageElementService": elements,
         "FileRegistryService": FileRegistryServicer(registry.files),
         "LifecycleService": LifecycleServicer(registry.holds),

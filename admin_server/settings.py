@@ -42,6 +42,11 @@ class AdminSettings(MeshSettings):
         return self
 
     @property
+    def own_name(self) -> str:
+        """The name that admin calls elements by."""
+        return self.client_id or "admin-server"
+
+    @property
     def admin_database_name(self) -> str:
         """Name of admin's own database; `artstore_admin` beside `artstore`."""
         return self.admin_database or f"{database_name(self.database_url)}_admin"

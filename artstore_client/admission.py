@@ -42,12 +42,12 @@ class AdmissionCalls:
         """Every element that admin knows; one that has not reported yet has no endpoint."""
         return await self._connection.registered_elements()
 
-    async def admit(self, element_id: str) -> elements_pb2.StorageElement:
-        """Accept the store and the address that wait; the element then.
+    async def waiting(self, element_id: str) -> elements_pb2.StorageElement:
+        """The element, of which a store or an address waits to be admitted.
 
         Raises:
             NotFound: no such element.
-            FailedPrecondition: nothing waits, or something else by now.
+            FailedPrecondition: nothing of it waits.
         """
         stub = self._connection.elements_of_admin()
         asked = await self._connection.calls.unary(
@@ -60,12 +60,28 @@ class AdmissionCalls:
             raise FailedPrecondition(
                 f"nothing of {element_id} waits to be admitted", reason="NOT_AWAITED"
             )
+        return waits
+
+    async def admit(
+        self, element_id: str, *, store_id: str = "", endpoint: str = ""
+    ) -> elements_pb2.StorageElement:
+        """Accept this store and this address; the element then.
+
+        Args:
+            store_id: as it waits; empty leaves the store.
+            endpoint: host:port, as it waits; empty leaves the address.
+
+        Raises:
+            NotFound: no such element.
+            InvalidArgument: both are empty.
+            FailedPrecondition: something else waits by now.
+        """
         request = elements_pb2.AdmitStorageElementRequest(
-            storage_element_id=element_id,
-            store_id=waits.awaiting_store_id,
-            endpoint=waits.awaiting_endpoint,
+            storage_element_id=element_id, store_id=store_id, endpoint=endpoint
         )
         answer = await self._connection.calls.unary(
-            stub.AdmitStorageElement, request, doing="AdmitStorageElement on admin"
+            self._connection.elements_of_admin().AdmitStorageElement,
+            request,
+            doing="AdmitStorageElement on admin",
         )
         return answer.element

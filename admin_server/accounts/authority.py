@@ -23,6 +23,11 @@ def check_governs(caller: Caller, account: Account) -> None:
     _check_reach(account, account.writable, caller.namespaces_write)
 
 
+def sees(caller: Caller, account: Account) -> bool:
+    """Whether the caller may know of this account: it reaches a namespace that the caller reads."""
+    return ALL_NAMESPACES in account.readable or any(map(caller.may_read, account.readable))
+
+
 def check_gives(caller: Caller, limits: Limits) -> None:
     """Check that the caller may give an account these limits.
 
@@ -51,9 +56,9 @@ def _check_reach(account: Account, reached: Iterable[str], own: frozenset[str]) 
             " takes an account with namespaces `*`",
             reason="NAMESPACE",
         )
-    if beyond := sorted(set(reached) - own):
+    if set(reached) - own:
         raise PermissionDenied(
-            f"{account.client_id} reaches namespace {beyond[0]}, and this account does not",
+            f"{account.client_id} reaches namespaces that this account does not reach",
             reason="NAMESPACE",
         )
 

@@ -3,7 +3,8 @@
     {"accounts": [{"client_id": "admin", "client_secret": "...", "role": "ADMIN",
                    "namespaces": ["*"], "first": true}]}
 
-An account that is there is left as it is, so a rotated secret stays rotated. `first` marks
+An account that is there is left as it is, so a rotated secret stays rotated; one that an ADMIN has
+deleted is not made again. `first` marks
 the account of whoever set the mesh up; it must be an ADMIN. A server's account that is named after
 a storage element (`storage-se-01`), or names one as `storage_element_id`, is bound to it: no other
 reports for it.
@@ -128,8 +129,10 @@ async def fill(
     Raises:
         Unavailable: the database is down.
     """
-    await make_missing(accounts, AccountTable(database), hasher, now=now)
-    await bind_elements(accounts, Bindings(database))
+    table = AccountTable(database)
+    await make_missing(accounts, table, hasher, now=now)
+    there = [one for one in accounts if await table.find(one.client_id) is not None]
+    await bind_elements(there, Bindings(database))
 
 
 async def make_missing(
@@ -160,7 +163,14 @@ async def make_missing(
         )
         secret_hash = await hasher.hash(wanted.client_secret.get_secret_value())
         async with table.alone(now) as change:
-            if await change.find(account.client_id) is None:
+            if await change.was_deleted(account.client_id):
+                _log.warning(
+                    "the bootstrap file's account was deleted by an ADMIN and is not made again:"
+                    " take it out of the file, or have an ADMIN make it (artstore account create);"
+                    " make reset begins anew",
+                    client_id=account.client_id,
+                )
+            elif await change.find(account.client_id) is None:
                 await change.insert(account, secret_hash)
                 made.append(account.client_id)
     if made:

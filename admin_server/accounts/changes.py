@@ -155,12 +155,34 @@ class AccountChange:
         return await self._written(account.client_id)
 
     async def delete(self, client_id: str) -> None:
-        """Remove the account, and refuse its tokens as long as one could live."""
+        """Remove the account, and refuse its tokens as long as one could live.
+
+        Its storage element is admitted no more.
+        """
+        await self._connection.execute(
+            "UPDATE storage_elements SET account_deleted = true WHERE storage_element_id ="
+            " (SELECT storage_element_id FROM service_accounts WHERE client_id = $1)",
+            client_id,
+        )
         await self._connection.execute(
             "DELETE FROM service_accounts WHERE client_id = $1", client_id
         )
         await suspensions.end_tokens(self._connection, client_id, self.now + UNDER_WAY)
+        await self._connection.execute(
+            "INSERT INTO deleted_accounts (client_id, deleted_at) VALUES ($1, $2)"
+            " ON CONFLICT (client_id) DO UPDATE SET deleted_at = EXCLUDED.deleted_at",
+            client_id,
+            self.now,
+        )
         await record(self._connection, "DeleteServiceAccount", client_id)
+
+    async def was_deleted(self, client_id: str) -> bool:
+        """Whether an ADMIN deleted an account of that name."""
+        return bool(
+            await self._connection.fetchval(
+                "SELECT EXISTS (SELECT FROM deleted_accounts WHERE client_id = $1)", client_id
+            )
+        )
 
     async def _set_suspended(self, client_id: str, *, suspended: bool) -> None:
         await self._connection.execute(

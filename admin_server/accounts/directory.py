@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets as random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -38,7 +39,11 @@ class AccountDirectory:
     account as that is now: PermissionDenied beyond that, Unauthenticated if it is suspended.
     """
 
-    def __init__(self, table: AccountTable, hasher: SecretHasher, *, now: Clock) -> None:
+    def __init__(
+        self, table: AccountTable, hasher: SecretHasher, *, now: Clock, reserved: str = ""
+    ) -> None:
+        """`reserved` is the name that admin calls elements by: no account is made so or ended."""
+        self._reserved = reserved
         self._table = table
         self._hasher = hasher
         self._now = now
@@ -78,6 +83,7 @@ class AccountDirectory:
             limits=limits,
         )
         rules.check_client_id(account.client_id)
+        self._check_free(account.client_id)
         _check(account)
         secret = new_secret()
         secret_hash = await self._hasher.hash(secret)
@@ -91,21 +97,24 @@ class AccountDirectory:
         _log.info("account made", client_id=account.client_id, role=role, created_by=giver.subject)
         return account, secret
 
-    async def get(self, client_id: str) -> Account:
-        """One account.
+    async def get(self, looker: Caller, client_id: str) -> Account:
+        """One account, if it reaches a namespace that `looker` reads.
 
         Raises:
             NotFound: no such account.
         """
         _require_name(client_id)
         found = await self._table.find(client_id)
-        if found is None:
+        if found is None or not authority.sees(looker, found.account):
             raise _no_such(client_id)
         return found.account
 
-    async def page(self, after: str, limit: int) -> tuple[list[Account], int]:
-        """(at most `limit` accounts by client_id that follow `after`, how many there are)."""
-        return await self._table.page(after, limit)
+    async def page(self, looker: Caller, after: str, limit: int) -> tuple[list[Account], int]:
+        """(at most `limit` accounts by client_id that follow `after`, how many there are).
+
+        Of those that reach a namespace that `looker` reads.
+        """
+        return await self._table.page(after, limit, namespaces=looker.namespaces_read)
 
     async def update(
         self, giver: Caller, client_id: str, change: Callable[[Account], Account]
@@ -143,9 +152,10 @@ class AccountDirectory:
 
         Raises:
             NotFound: no such account.
-            FailedPrecondition: no ADMIN would be left.
+            FailedPrecondition: no ADMIN would be left, or it is admin's own name.
         """
         _require_name(client_id)
+        self._check_free(client_id)
         async with self._table.alone(self._now) as accounts:
             before = await _governed(accounts, giver, client_id)
             await _check_left(accounts, before, None)
@@ -190,15 +200,23 @@ class AccountDirectory:
 
         Raises:
             NotFound: no such account.
-            FailedPrecondition: it is the last ADMIN: nobody could lift the suspension.
+            FailedPrecondition: it is the last ADMIN: nobody could lift the suspension; or it is
+                admin's own name.
         """
         _require_name(client_id)
+        self._check_free(client_id)
         async with self._table.alone(self._now) as accounts:
             before = await _governed(accounts, giver, client_id)
             await _check_left(accounts, before, replace(before, suspended=True))
             account = await accounts.suspend(client_id)
         _log.info("account suspended", client_id=client_id, by=giver.subject)
         return account
+
+    def _check_free(self, client_id: str) -> None:
+        if client_id == self._reserved:
+            raise FailedPrecondition(
+                f"{client_id} is the name that admin itself calls elements by; take another"
+            )
 
     async def resume(self, giver: Caller, client_id: str) -> Account:
         """Tokens for this account again. Idempotent.
@@ -218,7 +236,7 @@ async def _governed(accounts: AccountChange, giver: Caller, client_id: str) -> A
     """The account, which the giver may change."""
     givers = await _both(accounts, giver)
     account = await accounts.find(client_id)
-    if account is None:
+    if account is None or not all(authority.sees(who, account) for who in givers):
         raise _no_such(client_id)
     for who in givers:
         authority.check_governs(who, account)
@@ -237,6 +255,13 @@ async def _both(accounts: AccountChange, giver: Caller) -> list[Caller]:
             f"account {giver.subject} is suspended or deleted", reason="ACCOUNT_SUSPENDED"
         )
     own = await accounts.find(giver.subject)
+    ended = None if own is None else own.tokens_after
+    # As every server refuses it once it knows.
+    if ended is not None and giver.issued_at < math.floor(ended.timestamp()) + 1:
+        raise Unauthenticated(
+            f"the tokens of account {giver.subject} were ended; get a new one",
+            reason="TOKEN_WITHDRAWN",
+        )
     return [giver] if own is None else [giver, own.as_caller()]
 
 

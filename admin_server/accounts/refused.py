@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
+
+import structlog
 
 from admin_server.accounts.suspensions import Suspension as Row
 from admin_server.accounts.suspensions import SuspensionTable
 from admin_server.clock import Clock
 from mesh.calls.suspension_list import put_copy
 from mesh.contract import MAX_PAGE_SIZE
-from mesh.errors import Unavailable
+from mesh.errors import ArtStoreError, Unavailable
 from mesh.identity.suspensions import Suspension, SuspensionList, Suspensions
+
+# So long who ends an account's tokens waits until the others can know of it.
+TELL_SECONDS = 1.0
+
+_log = structlog.stdlib.get_logger(__name__)
 
 
 class RefusedAccounts:
@@ -35,6 +43,8 @@ class RefusedAccounts:
         self._suspensions = suspensions
         self._redis = redis
         self._now = now
+        # A list that was read earlier does not go before one that was read later.
+        self._turn = asyncio.Lock()
 
     async def close(self) -> None:
         """Let go of Redis."""
@@ -48,12 +58,21 @@ class RefusedAccounts:
             Unavailable: the database is down.
             OSError: it cannot be kept on disk; it counts all the same.
         """
-        found = await self._read()
-        self._suspensions.take(found)
-        if self._redis is not None:
-            with suppress(Unavailable):
-                await put_copy(self._redis, found)
-        await self._suspensions.keep()
+        async with self._turn:
+            found = await self._read()
+            self._suspensions.take(found)
+            if self._redis is not None:
+                with suppress(Unavailable):
+                    await put_copy(self._redis, found)
+            await self._suspensions.keep()
+
+    async def tell_now(self) -> None:
+        """`refresh` at once, for a second at most; what fails of it is done again soon."""
+        try:
+            async with asyncio.timeout(TELL_SECONDS):
+                await self.refresh()
+        except (ArtStoreError, OSError, TimeoutError) as exc:
+            _log.warning("what ended is told a little later", reason=str(exc) or "it took long")
 
     async def page(self, after: str, limit: int) -> tuple[list[Row], int, datetime]:
         """(at most `limit` by client_id that follow `after`, how many there are, when that was).

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
 from admin_server.accounts.account import Account, Credentials
 from admin_server.accounts.changes import AccountChange
 from admin_server.accounts.rows import ACCOUNT, account_of
 from admin_server.clock import Clock
+from mesh.contract import DEFAULT_NAMESPACE
+from mesh.identity.caller import ALL_NAMESPACES
 from mesh.postgres.database import Database
+
+# As `Account.readable`: none named is `default`.
+_REACHES = (
+    "(${0}::text[] IS NULL OR read_namespaces && ${0}::text[] OR namespaces && ${0}::text[]"
+    f" OR (namespaces = '{{{{}}}}' AND '{DEFAULT_NAMESPACE}' = ANY (${{0}}::text[])))"
+)
 
 
 class AccountTable:
@@ -36,15 +44,25 @@ class AccountTable:
             previous_secret_hash=row["previous_secret_hash"],
         )
 
-    async def page(self, after: str, limit: int) -> tuple[list[Account], int]:
-        """(at most `limit` accounts by client_id that follow `after`, how many there are)."""
+    async def page(
+        self, after: str, limit: int, *, namespaces: Collection[str]
+    ) -> tuple[list[Account], int]:
+        """(at most `limit` accounts by client_id that follow `after`, how many there are).
+
+        Args:
+            namespaces: of those that reach one of them; `*` is one that reaches all.
+        """
+        reached = None if ALL_NAMESPACES in namespaces else [*namespaces, ALL_NAMESPACES]
         rows = await self._database.fetch(
-            f"SELECT {ACCOUNT} FROM service_accounts WHERE client_id > $1"
+            f"SELECT {ACCOUNT} FROM service_accounts WHERE client_id > $1 AND {_REACHES.format(3)}"
             " ORDER BY client_id LIMIT $2",
             after,
             limit,
+            reached,
         )
-        total = await self._database.fetchval("SELECT count(*) FROM service_accounts")
+        total = await self._database.fetchval(
+            f"SELECT count(*) FROM service_accounts WHERE {_REACHES.format(1)}", reached
+        )
         return [account_of(row) for row in rows], int(total)
 
     @asynccontextmanager

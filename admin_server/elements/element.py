@@ -18,6 +18,8 @@ FILL_LEVELS = ("", "ok", "warning", "critical", "full")
 BACKENDS = ("local", "s3")
 
 _ENDPOINT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]{1,253}):([0-9]{1,5})")
+# Schemes of gRPC's targets: it would not take these for hosts.
+_SCHEMES = frozenset({"unix", "unix-abstract", "dns", "ipv4", "ipv6", "vsock", "xds", "google-c2p"})
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MAX_EPOCH_CHARACTERS = 64
 
@@ -50,7 +52,8 @@ class Report:
         """
         self._match("storage_element_id", ELEMENT_ID, "a name like se-01")
         self._match("store_id", _UUID, "a UUID in lower case")
-        self._match("endpoint", _ENDPOINT, "host:port")
+        if not _is_endpoint(self.endpoint):
+            raise _wrong("endpoint", "host:port")
         self._among("mode", MODES)
         self._among("fill_level", FILL_LEVELS)
         self._among("backend", BACKENDS)
@@ -103,8 +106,13 @@ def check_endpoint(endpoint: str) -> None:
     Raises:
         InvalidArgument: it is no host:port.
     """
-    if _ENDPOINT.fullmatch(endpoint) is None:
+    if not _is_endpoint(endpoint):
         raise InvalidArgument("endpoint must be host:port", field="endpoint")
+
+
+def _is_endpoint(text: str) -> bool:
+    found = _ENDPOINT.fullmatch(text)
+    return found is not None and found[1].lower() not in _SCHEMES
 
 
 def _wrong(name: str, what: str) -> InvalidArgument:
@@ -153,6 +161,7 @@ class RegisteredElement:
     Attributes:
         decided_priority: goes before the reported one; None while nobody has decided.
         client_id: the account that reports for it; empty if none may.
+        is_admitted: its account is there and not suspended; else nothing is sent to it.
         awaiting: what it reported and what was not admitted.
         admissions: how often an ADMIN, or its first report, has said what store and host it has.
     """
@@ -164,6 +173,15 @@ class RegisteredElement:
     client_id: str = ""
     awaiting: Awaiting = Awaiting()
     admissions: int = 0
+    is_admitted: bool = True
+
+    @property
+    def endpoint(self) -> str:
+        """host:port that it is called at; empty if nobody may call it.
+
+        What was said of one that has not reported is no address to call.
+        """
+        return self.report.endpoint if self.has_joined and self.is_admitted else ""
 
     @property
     def has_joined(self) -> bool:
@@ -186,8 +204,8 @@ class RegisteredElement:
         return self.priority, self.storage_element_id
 
     def is_healthy(self, now: datetime) -> bool:
-        """Whether it has reported within 15 s; a report from the future is none."""
-        return is_young(abs((now - self.reported_at).total_seconds()))
+        """Whether it is admitted and has reported within 15 s, not in the future."""
+        return self.is_admitted and is_young(abs((now - self.reported_at).total_seconds()))
 
     def says_the_same(self, other: RegisteredElement) -> bool:
         """Whether nothing differs but the time of the report."""
@@ -195,4 +213,10 @@ class RegisteredElement:
 
     @property
     def _said(self) -> tuple[object, ...]:
-        return self.report, self.decided_priority, self.awaiting.what
+        return (
+            self.report,
+            self.decided_priority,
+            self.client_id,
+            self.is_admitted,
+            self.awaiting.what,
+        )

@@ -133,12 +133,20 @@ class RegisteredElements:
         return element
 
     def joined(self) -> list[RegisteredElement]:
-        """Those of `list` that have reported: the others have neither files nor an address.
+        """Those of `list` that have reported: the others have no files.
 
         Raises:
             Unavailable: as `list`.
         """
         return [element for element in self.list() if element.has_joined]
+
+    def called(self) -> list[RegisteredElement]:
+        """Those of `joined` that are admitted: calls and tokens are sent to no other.
+
+        Raises:
+            Unavailable: as `list`.
+        """
+        return [element for element in self.joined() if element.endpoint]
 
     def list(self, mode: str = "") -> list[RegisteredElement]:
         """All elements, or those in that mode, lowest priority number first.

@@ -18,7 +18,10 @@ _COLUMNS = [*_REPORT, "reported_at", "registered_at"]
 _AWAITING = ["awaiting_store_id", "awaiting_endpoint", "awaiting_at"]
 _SELECT = (
     f"SELECT {', '.join(f'element.{name}' for name in _COLUMNS + _AWAITING)},"
-    " element.decided_priority, element.admissions, account.client_id"
+    " element.decided_priority, element.admissions, account.client_id,"
+    # Elements of before there were such accounts go on without one.
+    " coalesce(account.role = 'SERVICE' AND NOT account.suspended, NOT element.account_deleted)"
+    " AS is_admitted"
     " FROM storage_elements AS element"
     " LEFT JOIN service_accounts AS account USING (storage_element_id)"
 )
@@ -153,6 +156,7 @@ def _element(row: asyncpg.Record) -> RegisteredElement:
         registered_at=row["registered_at"],
         decided_priority=row["decided_priority"],
         client_id=row["client_id"] or "",
+        is_admitted=row["is_admitted"],
         awaiting=Awaiting(
             row["awaiting_store_id"], row["awaiting_endpoint"], row["awaiting_at"] or NEVER
         ),

@@ -64,12 +64,12 @@ class OwnToken:
 
 
 def endpoints_of(elements: RegisteredElements) -> Mapping[str, str]:
-    """id -> host:port of the elements that have joined; none while they are not known."""
+    """id -> host:port of the elements that are admitted; none while they are not known."""
     try:
-        known = elements.joined()
+        known = elements.called()
     except Unavailable:
         return {}
-    return {one.report.storage_element_id: one.report.endpoint for one in known}
+    return {one.storage_element_id: one.endpoint for one in known}
 
 
 def registry_fleet(

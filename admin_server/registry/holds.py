@@ -96,6 +96,9 @@ class Holds:
     async def _asked(self, file_id: str, caller: Caller, unknown: ArtStoreError) -> tuple[str, str]:
         silent: ArtStoreError | None = None
         for element in self._elements.joined():
+            if not element.endpoint:
+                silent = _not_admitted(element.storage_element_id)
+                continue
             stub: StorageServiceAsyncStub = StorageServiceStub(self._to(element.storage_element_id))
             try:
                 answer = await stub.GetFile(
@@ -119,4 +122,13 @@ class Holds:
         )
 
     def _to(self, element_id: str) -> grpc.aio.Channel:
-        return self._channel(self._elements.get(element_id).report.endpoint)
+        endpoint = self._elements.get(element_id).endpoint
+        if not endpoint:
+            raise _not_admitted(element_id)
+        return self._channel(endpoint)
+
+
+def _not_admitted(element_id: str) -> Unavailable:
+    return Unavailable(
+        f"storage element {element_id} is sent nothing: its account is suspended or deleted"
+    )

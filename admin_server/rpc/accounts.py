@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, fields, replace
 from typing import Any
 
@@ -38,8 +38,10 @@ _ROLE_VALUES = {role: accounts_pb2.Role.Value(f"ROLE_{role.value}") for role in 
 class AccountServicer(accounts_pb2_grpc.ServiceAccountServiceServicer):
     """Accounts of people and servers."""
 
-    def __init__(self, directory: AccountDirectory) -> None:
+    def __init__(self, directory: AccountDirectory, ended: Callable[[], Awaitable[None]]) -> None:
+        """`ended` has everybody know, before the answer, whose tokens may have been ended."""
         self._directory = directory
+        self._ended = ended
 
     async def CreateServiceAccount(
         self, request: accounts_pb2.CreateServiceAccountRequest, context: Any
@@ -62,7 +64,7 @@ class AccountServicer(accounts_pb2_grpc.ServiceAccountServiceServicer):
         self, request: accounts_pb2.GetServiceAccountRequest, context: Any
     ) -> accounts_pb2.GetServiceAccountResponse:
         """Describe one."""
-        account = await self._directory.get(request.client_id)
+        account = await self._directory.get(current_caller(), request.client_id)
         return accounts_pb2.GetServiceAccountResponse(account=_message(account))
 
     async def ListServiceAccounts(
@@ -71,7 +73,7 @@ class AccountServicer(accounts_pb2_grpc.ServiceAccountServiceServicer):
         """List them by name."""
         asked = AskedPage.of(request, ("accounts",), str)
         after = asked.after[0] if asked.after else ""
-        found, total = await self._directory.page(after, asked.size + 1)
+        found, total = await self._directory.page(current_caller(), after, asked.size + 1)
         accounts, token = asked.page(found, lambda account: (account.client_id,))
         return accounts_pb2.ListServiceAccountsResponse(
             accounts=[_message(account) for account in accounts],
@@ -86,6 +88,7 @@ class AccountServicer(accounts_pb2_grpc.ServiceAccountServiceServicer):
         account = await self._directory.update(
             current_caller(), request.client_id, _change_of(request)
         )
+        await self._tell_end_of(request.client_id)
         return accounts_pb2.UpdateServiceAccountResponse(account=_message(account))
 
     async def DeleteServiceAccount(
@@ -93,6 +96,7 @@ class AccountServicer(accounts_pb2_grpc.ServiceAccountServiceServicer):
     ) -> accounts_pb2.DeleteServiceAccountResponse:
         """Remove one."""
         await self._directory.delete(current_caller(), request.client_id)
+        await self._tell_end_of(request.client_id)
         return accounts_pb2.DeleteServiceAccountResponse()
 
     async def RotateServiceAccount(
@@ -102,6 +106,8 @@ class AccountServicer(accounts_pb2_grpc.ServiceAccountServiceServicer):
         account, secret = await self._directory.rotate(
             current_caller(), request.client_id, request.overlap_seconds
         )
+        if not request.overlap_seconds:
+            await self._tell_end_of(request.client_id)
         return accounts_pb2.RotateServiceAccountResponse(
             account=_message(account), client_secret=secret
         )
@@ -111,6 +117,7 @@ class AccountServicer(accounts_pb2_grpc.ServiceAccountServiceServicer):
     ) -> accounts_pb2.SuspendServiceAccountResponse:
         """No tokens for one."""
         account = await self._directory.suspend(current_caller(), request.client_id)
+        await self._tell_end_of(request.client_id)
         return accounts_pb2.SuspendServiceAccountResponse(account=_message(account))
 
     async def ResumeServiceAccount(
@@ -119,6 +126,11 @@ class AccountServicer(accounts_pb2_grpc.ServiceAccountServiceServicer):
         """Tokens again."""
         account = await self._directory.resume(current_caller(), request.client_id)
         return accounts_pb2.ResumeServiceAccountResponse(account=_message(account))
+
+    async def _tell_end_of(self, client_id: str) -> None:
+        # Who ends his own tokens has to have the answer first: his call would end, too.
+        if client_id != current_caller().subject:
+            await self._ended()
 
 
 def _change_of(

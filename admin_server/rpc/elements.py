@@ -129,8 +129,7 @@ class ElementServicer:
         message = elements_pb2.StorageElement(
             storage_element_id=report.storage_element_id,
             store_id=report.store_id,
-            # What was said of one that has not reported is no address to call.
-            endpoint=report.endpoint if element.has_joined else "",
+            endpoint=element.endpoint,
             mode=_MODE_VALUES[report.mode],
             priority=element.priority,
             capacity_bytes=report.capacity_bytes,
@@ -149,6 +148,7 @@ class ElementServicer:
             reported_at=timestamp(element.reported_at) if element.reported_at > NEVER else None,
             registered_at=timestamp(element.registered_at),
             healthy=self._directory.is_healthy(element),
+            client_id=element.client_id,
         )
         return told_to(current_caller(), message)
 

@@ -76,7 +76,7 @@ async def wire_access(settings: AdminSettings, database: Database, *, now: Clock
     keys = await asyncio.to_thread(KeySet, settings.keys_file, rotation.jwks, waits=True)
     return Access(
         hasher=hasher,
-        directory=AccountDirectory(accounts, hasher, now=now),
+        directory=AccountDirectory(accounts, hasher, now=now, reserved=settings.own_name),
         login=Login(accounts, hasher, WrongAttempts(), now=now),
         issuer=TokenIssuer(rotation, lifetime_seconds=settings.token_seconds, now=now),
         rotation=rotation,

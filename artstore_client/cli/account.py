@@ -270,8 +270,8 @@ def delete(
         print_line(f"{name}  removed")
         if account.created_by == "bootstrap":
             print_note(
-                f"admin makes {name} again at its next start, with its first secret, while its"
-                " bootstrap file names it: take it out there, or suspend it instead"
+                f"admin's bootstrap file may still name {name}: it is not made from there again;"
+                " take it out"
             )
 
     run_command(command)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -74,22 +75,53 @@ def admit(
     element: Annotated[
         str, typer.Argument(help="Id of the element.", autocompletion=complete_element)
     ],
+    endpoint: Annotated[str, typer.Option(help="The host:port to accept, as it waits.")] = "",
+    store: Annotated[str, typer.Option(help="The id of the store to accept, as it waits.")] = "",
     json: Json = False,
 ) -> None:
     """Accept the store or the address that an element reports and that waits.
 
     Do this when you have given the element another store or another host: what has its name then
-    gets the mesh's calls.
+    gets the mesh's calls. Without --endpoint and --store it asks.
     """
 
     async def command(client: Client) -> None:
-        admitted = await client.admission.admit(element)
+        waits = await client.admission.waiting(element)
+        accepted = {"store_id": store, "endpoint": endpoint}
+        if not store and not endpoint:
+            _ask(waits)
+            accepted = {
+                "store_id": waits.awaiting_store_id,
+                "endpoint": waits.awaiting_endpoint,
+            }
+        admitted = await client.admission.admit(element, **accepted)
         if json:
             print_json(admitted)
         else:
             print_line(f"{admitted.storage_element_id}  {admitted.endpoint}  {admitted.store_id}")
 
     run_command(command)
+
+
+def _ask(waits: elements_pb2.StorageElement) -> None:
+    """Show what waits, and go on if whoever sits there says yes.
+
+    Raises:
+        typer.BadParameter: nobody does.
+        typer.Exit: it was no yes.
+    """
+    options = {"store": waits.awaiting_store_id, "endpoint": waits.awaiting_endpoint}
+    asked = " ".join(f"--{name} {value}" for name, value in options.items() if value)
+    if not sys.stdin.isatty():
+        raise typer.BadParameter(
+            f"of {waits.storage_element_id} this waits; if you know it, say: {asked}"
+        )
+    for name, value in options.items():
+        if value:
+            print_advice(f"{name}  {value}  waits to be admitted")
+    print_advice(f"does the mesh go on with this as {waits.storage_element_id}? [y/N]")
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise typer.Exit(1)
 
 
 def _row(element: elements_pb2.StorageElement) -> tuple[str, ...]:
@@ -100,14 +132,19 @@ def _row(element: elements_pb2.StorageElement) -> tuple[str, ...]:
         enum_word(types_pb2.ElementMode.DESCRIPTOR, element.mode) if element.endpoint else "",
         str(element.priority),
         human_time(element.reported_at) if reported else "",
-        _state(element),
+        state_of(element),
     )
 
 
-def _state(element: elements_pb2.StorageElement) -> str:
+def state_of(element: elements_pb2.StorageElement) -> str:
+    """How it is, for people."""
     words = ["reports" if element.healthy else "silent"]
     if not element.endpoint:
-        words = ["has not reported yet"]
+        words = ["is sent nothing" if element.store_id else "has not reported yet"]
+        if element.store_id and element.client_id:
+            words.append(f"account {element.client_id} is suspended")
+    if element.HasField("client_id") and not element.client_id:
+        words.append("NO ACCOUNT")
     if element.awaiting_store_id:
         words.append(f"store {element.awaiting_store_id} waits to be admitted")
     if element.awaiting_endpoint:

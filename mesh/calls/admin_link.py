@@ -132,6 +132,7 @@ async def link_to_admin(
             rings.take()
             if settings.client_id in suspensions:
                 account.refused()
+                element_tokens.all_refused()
             await rings.wait()
 
     background.start("renewal of an ended token", renew_what_was_ended)

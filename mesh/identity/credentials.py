@@ -140,6 +140,11 @@ class ElementTokens:
         """That element answered UNAUTHENTICATED: get a new token at once."""
         self._of(element_id).refused()
 
+    def all_refused(self) -> None:
+        """The account's tokens were ended: get new ones at once."""
+        for token in self._tokens.values():
+            token.refused()
+
     def keep(self, element_ids: Collection[str]) -> None:
         """Have tokens for these elements, and for no other."""
         for element_id in element_ids:

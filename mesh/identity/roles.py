@@ -118,7 +118,7 @@ _ADMIN = (
             "IssueToken": ANYBODY,
             "GetJwks": ANYBODY,
             "RotateKeys": ADMINS,
-            "ListSuspensions": ONLY_SERVERS,
+            "ListSuspensions": SERVERS,
         },
     )
     | _service(

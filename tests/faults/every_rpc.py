@@ -76,7 +76,7 @@ WHO_MAY: dict[str, frozenset[str]] = {
     "QueryService/SyncIndex": ADMINS,
     "QueryService/GetSyncStatus": READERS,
     "TokenService/RotateKeys": ADMINS,
-    "TokenService/ListSuspensions": ONLY_SERVERS,
+    "TokenService/ListSuspensions": SERVICES,
     "ServiceAccountService/CreateServiceAccount": ADMINS,
     "ServiceAccountService/GetServiceAccount": AUDITORS,
     "ServiceAccountService/ListServiceAccounts": AUDITORS,

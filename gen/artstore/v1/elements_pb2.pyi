@@ -158,6 +158,7 @@ class StorageElement(_message.Message):
     LOST_AT_FIELD_NUMBER: _builtins.int
     AWAITING_STORE_ID_FIELD_NUMBER: _builtins.int
     AWAITING_ENDPOINT_FIELD_NUMBER: _builtins.int
+    CLIENT_ID_FIELD_NUMBER: _builtins.int
     storage_element_id: _builtins.str
     """Name of the element: se-01."""
     store_id: _builtins.str
@@ -210,6 +211,11 @@ class StorageElement(_message.Message):
     """
     awaiting_endpoint: _builtins.str
     """A host:port that waits for AdmitStorageElement; empty when none does, as awaiting_store_id."""
+    client_id: _builtins.str
+    """The account that reports for it; empty when none does. While that is suspended, or after it was
+    deleted, `endpoint` is empty and `healthy` false: nothing is sent to the element. Unset in an
+    element's own answer. For SERVICE and ADMIN, as store_id.
+    """
     @_builtins.property
     def reported_at(self) -> _timestamp_pb2.Timestamp:
         """When the element last reported, by admin's clock; unset until its first report."""
@@ -250,12 +256,15 @@ class StorageElement(_message.Message):
         lost_at: _timestamp_pb2.Timestamp | None = ...,
         awaiting_store_id: _builtins.str = ...,
         awaiting_endpoint: _builtins.str = ...,
+        client_id: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["lost_at", b"lost_at", "registered_at", b"registered_at", "reported_at", b"reported_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_client_id", b"_client_id", "client_id", b"client_id", "lost_at", b"lost_at", "registered_at", b"registered_at", "reported_at", b"reported_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["awaiting_endpoint", b"awaiting_endpoint", "awaiting_store_id", b"awaiting_store_id", "backend", b"backend", "capacity_bytes", b"capacity_bytes", "closed", b"closed", "draining", b"draining", "endpoint", b"endpoint", "epoch", b"epoch", "failure_domain", b"failure_domain", "file_count", b"file_count", "fill_level", b"fill_level", "head_position", b"head_position", "healthy", b"healthy", "is_writer", b"is_writer", "lost_at", b"lost_at", "mode", b"mode", "priority", b"priority", "registered_at", b"registered_at", "reported_at", b"reported_at", "reserved_bytes", b"reserved_bytes", "storage_element_id", b"storage_element_id", "store_id", b"store_id", "unwritable_reason", b"unwritable_reason", "used_bytes", b"used_bytes", "writable", b"writable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_client_id", b"_client_id", "awaiting_endpoint", b"awaiting_endpoint", "awaiting_store_id", b"awaiting_store_id", "backend", b"backend", "capacity_bytes", b"capacity_bytes", "client_id", b"client_id", "closed", b"closed", "draining", b"draining", "endpoint", b"endpoint", "epoch", b"epoch", "failure_domain", b"failure_domain", "file_count", b"file_count", "fill_level", b"fill_level", "head_position", b"head_position", "healthy", b"healthy", "is_writer", b"is_writer", "lost_at", b"lost_at", "mode", b"mode", "priority", b"priority", "registered_at", b"registered_at", "reported_at", b"reported_at", "reserved_bytes", b"reserved_bytes", "storage_element_id", b"storage_element_id", "store_id", b"store_id", "unwritable_reason", b"unwritable_reason", "used_bytes", b"used_bytes", "writable", b"writable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__client_id: _TypeAlias = _typing.Literal["client_id"]  # noqa: Y015
+    _WhichOneofArgType__client_id: _TypeAlias = _typing.Literal["_client_id", b"_client_id"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__client_id) -> _WhichOneofReturnType__client_id | None: ...
 
 Global___StorageElement: _TypeAlias = StorageElement  # noqa: Y015
 

@@ -94,7 +94,7 @@ class TokenServiceServicer:
     def ListSuspensions(self, request, context):
         """Lists the accounts whose tokens are refused although they live: suspended, deleted, changed.
         Every server follows it, ends their calls within 30 seconds, and keeps the last list.
-        UNAVAILABLE when the database is down. Roles: SERVICE.
+        UNAVAILABLE when the database is down. Roles: SERVICE and ADMIN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -54,7 +54,7 @@ class TokenServiceStub:
     ListSuspensions: _grpc.UnaryUnaryMultiCallable[_tokens_pb2.ListSuspensionsRequest, _tokens_pb2.ListSuspensionsResponse]
     """Lists the accounts whose tokens are refused although they live: suspended, deleted, changed.
     Every server follows it, ends their calls within 30 seconds, and keeps the last list.
-    UNAVAILABLE when the database is down. Roles: SERVICE.
+    UNAVAILABLE when the database is down. Roles: SERVICE and ADMIN.
     """
 
 @_typing.type_check_only
@@ -83,7 +83,7 @@ class TokenServiceAsyncStub(TokenServiceStub):
     ListSuspensions: _aio.UnaryUnaryMultiCallable[_tokens_pb2.ListSuspensionsRequest, _tokens_pb2.ListSuspensionsResponse]  # type: ignore[assignment]
     """Lists the accounts whose tokens are refused although they live: suspended, deleted, changed.
     Every server follows it, ends their calls within 30 seconds, and keeps the last list.
-    UNAVAILABLE when the database is down. Roles: SERVICE.
+    UNAVAILABLE when the database is down. Roles: SERVICE and ADMIN.
     """
 
 class TokenServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -133,7 +133,7 @@ class TokenServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_tokens_pb2.ListSuspensionsResponse, _abc.Awaitable[_tokens_pb2.ListSuspensionsResponse]]:
         """Lists the accounts whose tokens are refused although they live: suspended, deleted, changed.
         Every server follows it, ends their calls within 30 seconds, and keeps the last list.
-        UNAVAILABLE when the database is down. Roles: SERVICE.
+        UNAVAILABLE when the database is down. Roles: SERVICE and ADMIN.
         """
 
 def add_TokenServiceServicer_to_server(servicer: TokenServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -7,12 +7,16 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import structlog
+
 from mesh.errors import ArtStoreError, Unauthenticated
 from mesh.identity.caller import ANONYMOUS
 from mesh.identity.expiry import Expiry, current_expiry
 from mesh.identity.roles import ENDLESS
 from mesh.identity.tokens import TokenVerifier
 from mesh.server.interceptors.wrapping import Call, Proceed
+
+_log = structlog.stdlib.get_logger(__name__)
 
 
 class _Held:
@@ -46,6 +50,12 @@ class Standing:
             return await proceed(call, request)
         held = _Held(call, task)
         self._calls.add(held)
+        try:
+            # What became known since the token was looked at has found no call to end.
+            self._require_good(held)
+        except BaseException:
+            self._calls.discard(held)
+            raise
         expiry = self._expiry_of(held) if call.method in ENDLESS else None
         try:
             answer = await proceed(call, request)
@@ -70,17 +80,30 @@ class Standing:
             rings.take()
             for held in tuple(self._calls):
                 try:
-                    self._verifier.suspensions.require_good(held.call.peer)
-                    self._verifier.suspensions.require_good(held.call.caller)
+                    self._require_good(held)
                 except Unauthenticated as refusal:
                     held.end(refusal)
+                except Exception:
+                    # The others are looked at all the same.
+                    _log.exception("whether a call may go on is not known: it ends")
+                    held.end(_doubted())
             await rings.wait()
+
+    def _require_good(self, held: _Held) -> None:
+        self._verifier.suspensions.require_good(held.call.peer)
+        self._verifier.suspensions.require_good(held.call.caller)
 
     def _expiry_of(self, held: _Held) -> Expiry:
         seconds = min(map(self._verifier.seconds_left, (held.call.peer, held.call.caller)))
         expiry = Expiry(seconds, lambda: held.end(_expired()))
         current_expiry.set(expiry)
         return expiry
+
+
+def _doubted() -> Unauthenticated:
+    return Unauthenticated(
+        "whether this account is suspended could not be told: log in again", reason="TOKEN_INVALID"
+    )
 
 
 def _expired() -> Unauthenticated:

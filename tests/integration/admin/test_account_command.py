@@ -1,4 +1,4 @@
-"""`artstore account` and `artstore keys` as a user has them: processes, before a real admin."""
+"""`artstore account`, `keys` and `element admit` as a user has them: processes, a real admin."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import Any
 import grpc
 import pytest
 
-from artstore.v1 import accounts_pb2
-from tests.support.running_admin import SECRET, RunningAdmin, code_of
+from artstore.v1 import accounts_pb2, elements_pb2
+from tests.support.running_admin import SECRET, RunningAdmin, code_of, report
 from tests.support.services import clean_environment
 
 COMMAND = (sys.executable, "-c", "from artstore_client.cli import main; main()")
@@ -165,3 +165,22 @@ async def test_keys_are_rotated_by_a_command(shared_admin: RunningAdmin, shell: 
     published = {key["kid"] for key in (await shared_admin.jwks())["keys"]}
     assert rotated["key_id"] in published
     assert rotated["old_key_expires_at"].endswith("Z")
+
+
+async def test_only_what_an_admin_names_is_admitted(admin: RunningAdmin, tmp_path: Path) -> None:
+    for endpoint in ("127.0.0.1:8010", "10.0.0.9:8010"):
+        request = elements_pb2.ReportStorageElementRequest(report=report(endpoint=endpoint))
+        await admin.elements.ReportStorageElement(request, **await admin.as_("storage-se-01"))
+    shell = Shell(admin, tmp_path)
+    command = ("element", "admit", "se-01")
+    unasked = await shell.run(*command)
+    assert unasked.code != 0
+    assert "--endpoint 10.0.0.9:8010" in " ".join(unasked.err.split())
+    wrong = await shell.run(*command, "--endpoint", "10.0.0.8:8010")
+    assert wrong.code != 0
+    assert "10.0.0.9:8010" in wrong.err
+    get = elements_pb2.GetStorageElementRequest(storage_element_id="se-01")
+    known = await admin.elements.GetStorageElement(get, **await admin.as_("admin"))
+    assert known.element.endpoint == "127.0.0.1:8010"
+    done = await shell.run(*command, "--endpoint", "10.0.0.9:8010")
+    assert (done.code, "10.0.0.9:8010" in done.out) == (0, True)

@@ -222,7 +222,7 @@ async def test_a_suspended_account_gets_no_token_until_it_is_resumed(
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await admin.issue("alice", "wrong")
     assert from_rpc_error(refused.value).reason == "WRONG_CREDENTIALS"
-    assert await admin.accepts(token)
+    assert not await admin.accepts(token)
 
     for _ in range(2):
         assert not (await resume(admin, "alice")).account.suspended
@@ -358,3 +358,32 @@ async def test_what_of_an_account_cannot_be_changed_is_refused(shared_admin: Run
     with pytest.raises(grpc.aio.AioRpcError) as denied:
         await get_account(shared_admin, "admin", "alice")
     assert denied.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_an_account_that_an_admin_deleted_is_not_made_again_by_a_restart(
+    database_url: str, tmp_path: Path
+) -> None:
+    element = {**USER, "client_id": "storage-se-02", "role": "SERVICE"}
+    accounts = [ADMIN, USER, element]
+    async with running_admin(database_url, tmp_path, accounts=accounts) as admin:
+        for name in ("alice", "storage-se-02"):
+            await delete(admin, name)
+    async with running_admin(database_url, tmp_path, accounts=accounts) as admin:
+        assert await admin.issue("admin")
+        for name in ("alice", "storage-se-02"):
+            assert await code_of(admin.issue(name)) is grpc.StatusCode.UNAUTHENTICATED
+        made = await create(admin, client_id="alice", role=accounts_pb2.ROLE_USER)
+        assert await admin.issue("alice", made.client_secret)
+
+
+async def test_the_name_that_admin_calls_elements_by_is_nobodys(
+    shared_admin: RunningAdmin,
+) -> None:
+    caller, named = await shared_admin.as_("admin"), {"client_id": "admin-server"}
+    suspend = accounts_pb2.SuspendServiceAccountRequest(**named)
+    for call in (
+        create(shared_admin, role=accounts_pb2.ROLE_USER, **named),
+        shared_admin.accounts.SuspendServiceAccount(suspend, **caller),
+        delete(shared_admin, "admin-server"),
+    ):
+        assert await code_of(call) is grpc.StatusCode.FAILED_PRECONDITION

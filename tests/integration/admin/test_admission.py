@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 
 from artstore.v1 import accounts_pb2, elements_pb2, tokens_pb2
+from artstore_client.cli.element import state_of
 from mesh.calls.status import from_rpc_error
 from tests.support.running_admin import (
     ADMIN,
@@ -21,11 +22,13 @@ from tests.support.running_admin import (
     USER,
     ManualClock,
     RunningAdmin,
+    admin_database,
     bearer,
     code_of,
     report,
     running_admin,
 )
+from tests.support.waiting import until
 
 STORE = report().store_id
 OTHER_STORE = "9d1c8a52-5f0e-4d0b-8a37-6a2f0c3b7e02"
@@ -307,3 +310,49 @@ async def test_the_audience_of_a_token_is_everywhere_or_one_element(admin: Runni
     assert not await admin.accepts((await issue("artstore/se-01")).access_token)
     for wrong in ("artstore/", "artstore/SE", "elsewhere", "artstore/se-01/x"):
         assert await code_of(issue(wrong)) is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_an_element_whose_account_is_suspended_or_deleted_is_sent_nothing(
+    admin: RunningAdmin,
+) -> None:
+    first = await tell(admin, "se-02")
+    assert (first.endpoint, first.client_id) == ("127.0.0.1:8010", "storage-se-02")
+    boss, named = await admin.as_("admin"), {"client_id": "storage-se-02"}
+    suspend = accounts_pb2.SuspendServiceAccountRequest(**named)
+    await admin.accounts.SuspendServiceAccount(suspend, **boss)
+
+    async def is_called(endpoint: str) -> bool:
+        known = await get(admin, "se-02")
+        assert known.healthy == bool(known.endpoint)
+        return bool(known.endpoint == endpoint)
+
+    await until(lambda: is_called(""))
+    assert (await get(admin, "se-02")).store_id == STORE
+    resume = accounts_pb2.ResumeServiceAccountRequest(**named)
+    await admin.accounts.ResumeServiceAccount(resume, **boss)
+    await until(lambda: is_called("127.0.0.1:8010"))
+    delete = accounts_pb2.DeleteServiceAccountRequest(**named)
+    await admin.accounts.DeleteServiceAccount(delete, **boss)
+    await until(lambda: is_called(""))
+    known = await get(admin, "se-02")
+    assert known.HasField("client_id")
+    assert known.client_id == ""
+    made = await create(admin, "se-02")
+    assert made.element.client_id == made.client_id
+    assert (await get(admin, "se-02")).endpoint == "127.0.0.1:8010"
+
+
+async def test_an_element_of_before_that_no_account_was_bound_to_goes_on_and_is_told_of(
+    admin: RunningAdmin, database_url: str
+) -> None:
+    await tell(admin, "se-02")
+    async with admin_database(database_url) as connection:
+        await connection.execute("UPDATE service_accounts SET storage_element_id = NULL")
+
+    async def is_unbound() -> bool:
+        return not (await get(admin, "se-02")).client_id
+
+    await until(is_unbound)
+    known = await get(admin, "se-02")
+    assert (known.endpoint, known.healthy) == ("127.0.0.1:8010", True)
+    assert "NO ACCOUNT" in state_of(known)

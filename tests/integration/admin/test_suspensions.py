@@ -7,7 +7,9 @@ from pathlib import Path
 import grpc
 
 from artstore.v1 import accounts_pb2, tokens_pb2
-from tests.support.running_admin import RunningAdmin, code_of, running_admin
+from mesh.identity.suspensions import SUSPENSIONS_KEY
+from mesh.redis import open_redis
+from tests.support.running_admin import RunningAdmin, bearer, code_of, running_admin
 from tests.support.waiting import until
 
 NAMES = ("m-1", "m-2", "m-3")
@@ -54,7 +56,9 @@ async def test_suspended_and_deleted_accounts_are_listed_by_name(
         assert not first.suspensions[0].HasField("ends_at")
         assert deleted.HasField("ends_at")
         assert first.listed_at.seconds >= first.suspensions[0].suspended_at.seconds
-        for name in ("admin", "alice", "auditor"):
+        # Also of a server that runs as ADMIN.
+        await admin.tokens.ListSuspensions(tokens_pb2.ListSuspensionsRequest(), **caller)
+        for name in ("alice", "auditor"):
             call = admin.tokens.ListSuspensions(
                 tokens_pb2.ListSuspensionsRequest(), **await admin.as_(name)
             )
@@ -75,3 +79,34 @@ async def test_suspended_and_deleted_accounts_are_listed_by_name(
         await until(lambda: kept.exists() and b"alice" in kept.read_bytes())
     async with running_admin(database_url, tmp_path) as admin:
         assert not await admin.accepts(token)
+
+
+async def test_who_ends_tokens_is_answered_when_they_are_ended(
+    database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    async with running_admin(database_url, tmp_path, redis_url=redis_url) as admin:
+        boss, redis = await admin.as_("admin"), open_redis(redis_url)
+        for method in ("RotateServiceAccount", "SuspendServiceAccount", "DeleteServiceAccount"):
+            made = await admin.accounts.CreateServiceAccount(
+                accounts_pb2.CreateServiceAccountRequest(role=accounts_pb2.ROLE_USER), **boss
+            )
+            name = made.account.client_id
+            token = await admin.issue(name, made.client_secret)
+            request = getattr(accounts_pb2, f"{method}Request")(client_id=name)
+            await getattr(admin.accounts, method)(request, **boss)
+            assert not await admin.accepts(token), method
+            assert name.encode() in await redis.get(SUSPENSIONS_KEY), method
+        await redis.aclose()
+
+
+async def test_who_changes_his_own_secret_gets_the_new_one(shared_admin: RunningAdmin) -> None:
+    caller = await shared_admin.as_("admin")
+    made = await shared_admin.accounts.CreateServiceAccount(
+        accounts_pb2.CreateServiceAccountRequest(role=accounts_pb2.ROLE_ADMIN, namespaces=["*"]),
+        **caller,
+    )
+    name = made.account.client_id
+    own = {"metadata": bearer(await shared_admin.issue(name, made.client_secret)), "timeout": 10}
+    request = accounts_pb2.RotateServiceAccountRequest(client_id=name)
+    rotated = await shared_admin.accounts.RotateServiceAccount(request, **own)
+    assert await shared_admin.issue(name, rotated.client_secret)

@@ -109,7 +109,7 @@ async def test_an_admin_of_one_namespace_touches_no_account_that_reaches_further
     boss = await person(shared_admin, "ADMIN", "docs")
     out_of_reach = [
         await person(shared_admin, "ADMIN", "*"),
-        await person(shared_admin, "USER", "mail"),
+        await person(shared_admin, "USER", "mail", read_namespaces=["docs"]),
         await person(shared_admin, "READONLY", "docs", read_namespaces=["mail"]),
         await person(shared_admin, "SERVICE", "docs"),
     ]
@@ -150,6 +150,34 @@ async def test_who_may_look_sees_all_accounts_that_reach_his_namespace(
     user = await person(shared_admin, "USER", "mail", read_namespaces=["docs"])
     assert await looker.listed() >= {user.name, looker.name, "admin", "storage-se-01"}
     assert list((await looker.get(user.name)).read_namespaces) == ["docs"]
+
+
+async def test_accounts_of_other_namespaces_are_not_there(shared_admin: RunningAdmin) -> None:
+    stranger = await person(shared_admin, "USER", "mail")
+    of_default = await person(shared_admin, "USER")
+    boss = await person(shared_admin, "ADMIN", "docs")
+    for who in (boss, await person(shared_admin, "AUDITOR", "docs")):
+        assert not await who.listed() & {stranger.name, of_default.name, "alice"}
+        for hidden in (stranger, of_default):
+            with pytest.raises(grpc.aio.AioRpcError) as unknown:
+                await who.get(hidden.name)
+            assert unknown.value.code() is grpc.StatusCode.NOT_FOUND
+    for method, request in CHANGES.items():
+        with pytest.raises(grpc.aio.AioRpcError) as unknown:
+            await boss.call(method, request(stranger.name))
+        assert unknown.value.code() is grpc.StatusCode.NOT_FOUND, method
+    user = await person(shared_admin, "USER", "docs", read_namespaces=["payroll"])
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await boss.update(user.name, description="mine")
+    assert "payroll" not in (refused.value.details() or "")
+    both = await person(shared_admin, "AUDITOR", read_namespaces=["docs"])
+    assert await both.listed() >= {of_default.name, user.name, "alice", "admin"}
+
+
+async def test_a_token_that_its_owner_ended_gives_nothing_more(shared_admin: RunningAdmin) -> None:
+    boss = await person(shared_admin, "ADMIN", "*")
+    await boss.call("RotateServiceAccount", CHANGES["RotateServiceAccount"](boss.name))
+    assert await reason_of(boss.create("USER", "docs")) == "TOKEN_WITHDRAWN"
 
 
 async def test_who_was_suspended_can_not_undo_it_with_a_token_that_lives(

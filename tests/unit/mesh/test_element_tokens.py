@@ -56,6 +56,20 @@ async def test_what_is_kept_is_there_when_admin_is_not() -> None:
             await tokens.metadata("se-02")
 
 
+async def test_when_the_accounts_tokens_were_ended_each_is_replaced() -> None:
+    admin = Admin()
+    tokens = ElementTokens(admin.issue)
+    async with Background() as background:
+        background.start("tokens", tokens.renew)
+        await asyncio.sleep(0)
+        for name in ("se-01", "se-02"):
+            await tokens.metadata(name)
+        tokens.all_refused()
+        async with asyncio.timeout(2):
+            while set(admin.issued.values()) != {2}:  # noqa: ASYNC110 - no event tells
+                await asyncio.sleep(0.01)
+
+
 async def test_a_token_that_an_element_refused_is_replaced_and_the_others_are_not() -> None:
     admin = Admin()
     tokens = ElementTokens(admin.issue)

@@ -107,7 +107,6 @@ def test_only_login_keys_health_and_reflection_are_open_to_all() -> None:
 def test_an_admin_may_do_everything_but_what_servers_do_to_each_other() -> None:
     kept = {method for method, roles in WHO_MAY.items() if Role.ADMIN not in roles}
     assert kept == {
-        "/artstore.v1.TokenService/ListSuspensions",
         "/artstore.v1.AuditService/RecordRefusals",
         "/artstore.v1.StorageService/GetUploadTotals",
         "/artstore.v1.StorageElementService/ReportStorageElement",

@@ -99,3 +99,36 @@ def test_a_damaged_file_is_as_none_until_admin_answers(tmp_path: Path, content: 
     assert len(suspensions) == 0
     suspensions.take_newer(of(1, Suspension("mallory", 1.0)))
     assert "mallory" in suspensions
+
+
+@pytest.mark.parametrize(
+    "copy",
+    [
+        '{"listed_at": 1e300, "suspensions": []}',
+        '{"listed_at": Infinity, "suspensions": []}',
+        '{"listed_at": NaN, "suspensions": []}',
+        '{"listed_at": 1e999, "suspensions": []}',
+        '{"listed_at": 1, "suspensions":'
+        ' [{"client_id": "m", "suspended_at": Infinity, "ends_at": 5}]}',
+        '{"listed_at": 1, "suspensions": [{"client_id": "m", "suspended_at": 1, "ends_at": NaN}]}',
+        '{"listed_at": 1, "suspensions": [{"client_id": "m", "suspended_at": -1, "ends_at": 5}]}',
+    ],
+)
+def test_times_that_no_clock_shows_are_no_list(copy: str) -> None:
+    with pytest.raises(ValueError, match="suspensions"):
+        SuspensionList.from_json(copy)
+
+
+def test_a_copy_from_the_future_lifts_no_suspension() -> None:
+    suspensions = Suspensions(now=lambda: 2000.0)
+    suspensions.take(of(1990, Suspension("mallory", 5.0)))
+    suspensions.take_newer(of(2061))
+    assert "mallory" in suspensions
+    suspensions.take_newer(of(2059))
+    assert "mallory" not in suspensions
+
+
+def test_admin_itself_is_no_account_and_never_refused() -> None:
+    suspensions = Suspensions()
+    suspensions.take(of(1, Suspension("mallory", 1500.0)))
+    assert reason(suspensions, replace(MALLORY, from_admin=True)) == ""
