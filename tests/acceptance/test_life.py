@@ -22,17 +22,20 @@ def everyone(mesh: MeshProcess) -> list[int]:
     return [mesh.pid, *(process.pid for process in below)]
 
 
-def put(mesh: MeshProcess, content: bytes) -> str:
-    """Upload a file to se-01 and return its id."""
+def put(mesh: MeshProcess, content: bytes) -> tuple[str, str]:
+    """Upload a file; the element that took it, and its id.
+
+    That is se-01, unless it is not known as healthy again since somebody was killed.
+    """
     with Outside(mesh.file) as outside:
-        file_id: str = outside.upload(content, "life.txt").file_id
-        return file_id
+        file = outside.upload(content, "life.txt")
+        return file.storage_element_id, file.file_id
 
 
-def read(mesh: MeshProcess, file_id: str) -> bytes:
-    """Download a file of se-01."""
+def read(mesh: MeshProcess, stored: tuple[str, str]) -> bytes:
+    """Download what was put."""
     with Outside(mesh.file) as outside:
-        return outside.download("se-01", file_id)[1]
+        return outside.download(*stored)[1]
 
 
 def test_the_next_start_finds_the_data_until_a_reset(own_mesh: StartMesh) -> None:
