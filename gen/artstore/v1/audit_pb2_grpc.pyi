@@ -27,7 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AuditServiceStub:
-    """The audit. Roles: AUDITOR, ADMIN; RecordRefusals SERVICE. All need namespaces `*`.
+    """The audit. Roles: AUDITOR, ADMIN; RecordRefusals SERVICE. All but
+    RecordRefusals need namespaces `*`.
 
     In it are: each change of a file that a caller, a transfer or the collection made, as the element's
     feed tells it (`file.created`, `file.updated`, `file.deleted`, `file.undeleted`, `file.purged`); what
@@ -48,12 +49,14 @@ class AuditServiceStub:
     """Streams events, oldest first, for keeping elsewhere."""
     RecordRefusals: _grpc.StreamUnaryMultiCallable[_audit_pb2.RecordRefusalsRequest, _audit_pb2.RecordRefusalsResponse]
     """Tells admin of calls that a server refused for role, namespace or token. Answers how many are
-    on record; those that are sent again are counted once.
+    on record; those that are sent again are counted once. An account makes 200 events at once and
+    10 a minute, the rest is counted as `refusals.dropped`.
     """
 
 @_typing.type_check_only
 class AuditServiceAsyncStub(AuditServiceStub):
-    """The audit. Roles: AUDITOR, ADMIN; RecordRefusals SERVICE. All need namespaces `*`.
+    """The audit. Roles: AUDITOR, ADMIN; RecordRefusals SERVICE. All but
+    RecordRefusals need namespaces `*`.
 
     In it are: each change of a file that a caller, a transfer or the collection made, as the element's
     feed tells it (`file.created`, `file.updated`, `file.deleted`, `file.undeleted`, `file.purged`); what
@@ -71,11 +74,13 @@ class AuditServiceAsyncStub(AuditServiceStub):
     """Streams events, oldest first, for keeping elsewhere."""
     RecordRefusals: _aio.StreamUnaryMultiCallable[_audit_pb2.RecordRefusalsRequest, _audit_pb2.RecordRefusalsResponse]  # type: ignore[assignment]
     """Tells admin of calls that a server refused for role, namespace or token. Answers how many are
-    on record; those that are sent again are counted once.
+    on record; those that are sent again are counted once. An account makes 200 events at once and
+    10 a minute, the rest is counted as `refusals.dropped`.
     """
 
 class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
-    """The audit. Roles: AUDITOR, ADMIN; RecordRefusals SERVICE. All need namespaces `*`.
+    """The audit. Roles: AUDITOR, ADMIN; RecordRefusals SERVICE. All but
+    RecordRefusals need namespaces `*`.
 
     In it are: each change of a file that a caller, a transfer or the collection made, as the element's
     feed tells it (`file.created`, `file.updated`, `file.deleted`, `file.undeleted`, `file.purged`); what
@@ -115,7 +120,8 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_audit_pb2.RecordRefusalsResponse, _abc.Awaitable[_audit_pb2.RecordRefusalsResponse]]:
         """Tells admin of calls that a server refused for role, namespace or token. Answers how many are
-        on record; those that are sent again are counted once.
+        on record; those that are sent again are counted once. An account makes 200 events at once and
+        10 a minute, the rest is counted as `refusals.dropped`.
         """
 
 def add_AuditServiceServicer_to_server(servicer: AuditServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

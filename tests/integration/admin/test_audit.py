@@ -194,7 +194,33 @@ async def test_refusals_are_counted_once_however_often_they_are_told(shared: Aud
     ]
     assert {event.outcome for event in found} == {audit_pb2.AUDIT_OUTCOME_REFUSED}
     (dropped,) = await shared.events(action="refusals.dropped")
-    assert dict(dropped.details) == {"count": "40", "server": "se-01"}
+    assert dict(dropped.details) == {
+        "count": "40",
+        "server": "se-01",
+        "told_by": "storage-se-01",
+    }
+    assert {event.details["told_by"] for event in found} == {"storage-se-01"}
+
+
+@pytest.mark.parametrize(
+    "wrong", [refusal("r" * 65), refusal(""), refusal("r-0", count=0), refusal("r-0", count=-5)]
+)
+async def test_a_refusal_without_a_good_id_or_count_is_refused(
+    shared: Audited, wrong: audit_pb2.Refusal
+) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await shared.refuse(wrong)
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_an_account_that_tells_of_many_refusals_adds_to_a_count(audited: Audited) -> None:
+    for told in range(3):
+        await audited.refuse(*(refusal(f"{told}-{n}", actor=f"a{n}") for n in range(300)))
+    found = await audited.events()
+    noted = [one for one in found if one.action == "DeleteFile"]
+    assert 200 <= len(noted) <= 202
+    (dropped, *_) = [one for one in found if one.action == "refusals.dropped"]
+    assert dropped.details["count"] == str(3 * 100)
 
 
 async def test_texts_that_no_table_takes_are_cut_and_break_nothing(shared: Audited) -> None:
