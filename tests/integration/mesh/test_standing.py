@@ -185,6 +185,17 @@ async def test_a_stream_that_ends_with_its_token_was_not_refused(mesh: Serving) 
     assert refused(mesh) == [("", "GetFile", "TOKEN_EXPIRED", 1)]
 
 
+@pytest.mark.parametrize("suspended", ["mallory", "ingest"])
+async def test_a_refused_call_of_a_suspended_account_is_noted_with_its_caller(
+    mesh: Serving, suspended: str
+) -> None:
+    server, user = mesh.bearer(sub="ingest", role="SERVICE"), mesh.signer.token(sub="mallory")
+    suspend(mesh, suspended)
+    behind = (*server, ("artstore-caller", user))
+    assert told(await ended(mesh.stub.GetFile(GET_FILE, metadata=behind))) == SUSPENDED
+    assert refused(mesh) == [(suspended, "GetFile", "ACCOUNT_SUSPENDED", 1)]
+
+
 async def test_behind_a_server_a_stream_ends_with_the_callers_token(mesh: Serving) -> None:
     soon = int(time.time()) + 1
     user = mesh.signer.token(sub="mallory", role="SERVICE", exp=soon)
