@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import grpc
 import pytest
 import pytest_asyncio
 
+from admin_server.prepared_database import PreparedDatabase
 from artstore.v1 import accounts_pb2, audit_pb2, audit_pb2_grpc, elements_pb2
 from tests.support.running_admin import (
     ADMIN,
@@ -382,6 +385,39 @@ async def test_a_chain_that_was_cut_with_its_head_is_found_by_the_kept_one(
     await audited.change_accounts(2, "instead")
     assert await audited.broken() == last.sequence
     assert last.hash in kept.read_text()
+
+
+async def test_an_admin_that_falls_silent_with_the_lock_holds_nobody_up_for_long(
+    audited: Audited,
+) -> None:
+    silent = PreparedDatabase(audited.url)
+    silent.prepared.set()
+    async with silent.connection() as connection:
+        await connection.execute("BEGIN")
+        await connection.fetch("SELECT * FROM audit_head FOR UPDATE")
+        began = time.monotonic()
+
+        async def changed() -> bool:
+            with suppress(grpc.aio.AioRpcError):
+                await audited.change_accounts(1)
+                return True
+            return False
+
+        await until(changed, 20)
+        assert time.monotonic() - began < 10
+        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)):
+            await connection.execute("COMMIT")
+    await silent.close()
+
+
+async def test_what_stands_behind_an_emptied_head_is_found(audited: Audited) -> None:
+    await audited.change_accounts(3)
+    (audited.folder / "audit" / "head.json").unlink(missing_ok=True)
+    await audited.sql(
+        "UPDATE audit_events SET actor = 'mallory' WHERE sequence = 2", "TRUNCATE audit_head"
+    )
+    (audited.folder / "audit" / "head.json").unlink(missing_ok=True)
+    assert await audited.broken() == 1
 
 
 async def test_an_emptied_head_stops_nothing(audited: Audited) -> None:
