@@ -14,8 +14,11 @@ import grpc
 import pytest
 import pytest_asyncio
 
+from admin_server.audit.chain import Chain
+from admin_server.audit.kept_head import KeptHead
 from admin_server.prepared_database import PreparedDatabase
 from artstore.v1 import accounts_pb2, audit_pb2, audit_pb2_grpc, elements_pb2
+from mesh.postgres.database import Database
 from tests.support.running_admin import (
     ADMIN,
     AUDITOR,
@@ -418,6 +421,48 @@ async def test_what_stands_behind_an_emptied_head_is_found(audited: Audited) -> 
     )
     (audited.folder / "audit" / "head.json").unlink(missing_ok=True)
     assert await audited.broken() == 1
+
+
+async def test_a_kept_head_that_nobody_can_read_is_told_and_not_overwritten(
+    audited: Audited,
+) -> None:
+    await audited.change_accounts(1)
+    kept = audited.folder / "audit" / "head.json"
+    await until(kept.exists, 20)
+    kept.write_text("{")
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await audited.verify()
+    assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    assert "head.json" in str(refused.value.details())
+    head = KeptHead(kept, Chain(Database(audited.url)))
+    await head.keep()
+    assert kept.read_text() == "{"
+    kept.unlink()
+    assert (await audited.verify()).valid
+
+
+UNREADABLE = (
+    "occurred_at = '4713-01-01 BC'",
+    "details = '1e999'",
+    """details = '"\\ud800"'""",
+    f"details = '{'[' * 2000}{']' * 2000}'",
+    "details = '[1]'",
+)
+
+
+async def test_what_nobody_can_read_is_named_and_lists_go_on(audited: Audited) -> None:
+    await audited.change_accounts(3)
+    count = len(await audited.events())
+    await audited.sql("CREATE TABLE whole AS TABLE audit_events")
+    for change in UNREADABLE:
+        await audited.sql(f"UPDATE audit_events SET {change} WHERE sequence = 2")
+        assert await audited.broken() == 2, change[:50]
+        assert len(await audited.events()) == count, change[:50]
+        stream = audited.stub.ExportAuditEvents(
+            audit_pb2.ExportAuditEventsRequest(), **await audited.admin.as_("auditor")
+        )
+        assert len([one async for piece in stream for one in piece.events]) == count
+        await audited.sql("TRUNCATE audit_events", "INSERT INTO audit_events TABLE whole")
 
 
 async def test_an_emptied_head_stops_nothing(audited: Audited) -> None:
