@@ -113,7 +113,8 @@ class AuditEvent(_message.Message):
     def details(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """More, as key-value pairs, without secrets. Of a change: `revision` that it made, `position` in the
         feed, `cause` if that was not a caller. Of a hole: `reason` (FIRST_SEEN, TABLES_LOST, TRIMMED,
-        RESTORED), `lost` if the number is known, and where the feed broke and goes on. Of refusals:
+        RESTORED, NOT_SAID by an earlier version who made them), `lost` if the number is known (at most
+        so many if NOT_SAID), and where the feed broke and goes on. Of refusals:
         `count`, `server`, and
         `told_by`, the account whose word it is (none: admin's own).
         """

@@ -83,7 +83,8 @@ class AuditServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def VerifyAuditEvents(self, request, context):
-        """Walks the chain of hashes. INVALID_ARGUMENT when there is no such event.
+        """Walks the chain of hashes. INVALID_ARGUMENT when there is no such event; FAILED_PRECONDITION
+        when admin's file with the head that it kept cannot be read.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

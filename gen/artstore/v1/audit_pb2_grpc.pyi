@@ -44,7 +44,9 @@ class AuditServiceStub:
     ListAuditEvents: _grpc.UnaryUnaryMultiCallable[_audit_pb2.ListAuditEventsRequest, _audit_pb2.ListAuditEventsResponse]
     """Lists events, newest first."""
     VerifyAuditEvents: _grpc.UnaryUnaryMultiCallable[_audit_pb2.VerifyAuditEventsRequest, _audit_pb2.VerifyAuditEventsResponse]
-    """Walks the chain of hashes. INVALID_ARGUMENT when there is no such event."""
+    """Walks the chain of hashes. INVALID_ARGUMENT when there is no such event; FAILED_PRECONDITION
+    when admin's file with the head that it kept cannot be read.
+    """
     ExportAuditEvents: _grpc.UnaryStreamMultiCallable[_audit_pb2.ExportAuditEventsRequest, _audit_pb2.ExportAuditEventsResponse]
     """Streams events, oldest first, for keeping elsewhere."""
     RecordRefusals: _grpc.StreamUnaryMultiCallable[_audit_pb2.RecordRefusalsRequest, _audit_pb2.RecordRefusalsResponse]
@@ -69,7 +71,9 @@ class AuditServiceAsyncStub(AuditServiceStub):
     ListAuditEvents: _aio.UnaryUnaryMultiCallable[_audit_pb2.ListAuditEventsRequest, _audit_pb2.ListAuditEventsResponse]  # type: ignore[assignment]
     """Lists events, newest first."""
     VerifyAuditEvents: _aio.UnaryUnaryMultiCallable[_audit_pb2.VerifyAuditEventsRequest, _audit_pb2.VerifyAuditEventsResponse]  # type: ignore[assignment]
-    """Walks the chain of hashes. INVALID_ARGUMENT when there is no such event."""
+    """Walks the chain of hashes. INVALID_ARGUMENT when there is no such event; FAILED_PRECONDITION
+    when admin's file with the head that it kept cannot be read.
+    """
     ExportAuditEvents: _aio.UnaryStreamMultiCallable[_audit_pb2.ExportAuditEventsRequest, _audit_pb2.ExportAuditEventsResponse]  # type: ignore[assignment]
     """Streams events, oldest first, for keeping elsewhere."""
     RecordRefusals: _aio.StreamUnaryMultiCallable[_audit_pb2.RecordRefusalsRequest, _audit_pb2.RecordRefusalsResponse]  # type: ignore[assignment]
@@ -103,7 +107,9 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _audit_pb2.VerifyAuditEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_audit_pb2.VerifyAuditEventsResponse, _abc.Awaitable[_audit_pb2.VerifyAuditEventsResponse]]:
-        """Walks the chain of hashes. INVALID_ARGUMENT when there is no such event."""
+        """Walks the chain of hashes. INVALID_ARGUMENT when there is no such event; FAILED_PRECONDITION
+        when admin's file with the head that it kept cannot be read.
+        """
 
     @_abc_1.abstractmethod
     def ExportAuditEvents(
