@@ -9,11 +9,15 @@ from typing import Any
 
 import asyncpg
 import orjson
+import structlog
 
 from admin_server.audit.event import FIELDS, GENESIS, Event, Kept, Outcome, link
+from mesh.errors import Unavailable
 from mesh.postgres.database import Database
 
 READ_BATCH = 500
+
+_log = structlog.stdlib.get_logger(__name__)
 
 _COLUMNS = f"sequence, {', '.join(FIELDS)}, hash"
 # PostgreSQL has more years than Python: a row that was altered to one of them can be read, and
@@ -55,6 +59,9 @@ async def append(connection: asyncpg.Connection[Any], events: Sequence[Event]) -
 
     Those whose source_id is on record are left out. Take all other locks of the transaction
     before.
+
+    Raises:
+        Unavailable: somebody put an event where the next one belongs; see `artstore audit verify`.
     """
     if not events:
         return 0
@@ -71,7 +78,12 @@ async def append(connection: asyncpg.Connection[Any], events: Sequence[Event]) -
         last = link(last, sequence, fields)
         rows.append((sequence, *fields, last))
     if rows:
-        await connection.execute(_APPEND, *map(list, zip(*rows, strict=True)), sequence, last)
+        try:
+            await connection.execute(_APPEND, *map(list, zip(*rows, strict=True)), sequence, last)
+        except asyncpg.UniqueViolationError as exc:
+            broken = f"the audit is broken at {int(head['sequence']) + 1} or soon after it"
+            _log.error(broken, reason=str(exc))
+            raise Unavailable(f"{broken}: there is a row that admin did not write") from exc
     return len(rows)
 
 

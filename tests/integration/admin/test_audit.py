@@ -138,7 +138,9 @@ async def test_what_admin_changes_is_on_record_with_actor_and_request(shared: Au
     accounts: Any = shared.admin.accounts
     await shared.change_accounts(1, "carol")
     account = accounts_pb2.ServiceAccount(
-        description="Carol's robot", role=accounts_pb2.ROLE_AUDITOR
+        description="Carol's robot",
+        role=accounts_pb2.ROLE_AUDITOR,
+        limits=accounts_pb2.AccountLimits(open_uploads=7),
     )
     for method, request in (
         (
@@ -158,6 +160,7 @@ async def test_what_admin_changes_is_on_record_with_actor_and_request(shared: Au
     ]
     assert {event.request_id for event in found[1:]} == {"call-17"}
     assert found[1].details["role"] == "AUDITOR"
+    assert found[1].details["limits"] == "open_uploads 7"
     assert "Carol" not in str(found)
 
 
@@ -463,6 +466,22 @@ async def test_what_nobody_can_read_is_named_and_lists_go_on(audited: Audited) -
         )
         assert len([one async for piece in stream for one in piece.events]) == count
         await audited.sql("TRUNCATE audit_events", "INSERT INTO audit_events TABLE whole")
+
+
+async def test_a_row_put_in_behind_the_head_is_said_to_whoever_changes_something(
+    audited: Audited,
+) -> None:
+    await audited.change_accounts(2)
+    last = (await audited.events())[-1].sequence
+    await audited.sql(
+        "INSERT INTO audit_events SELECT sequence + 1, occurred_at, 'mallory', action, resource,"
+        " outcome, details, storage_element_id, request_id, reason, '', hash"
+        f" FROM audit_events WHERE sequence = {last}"
+    )
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await audited.change_accounts(1, "after")
+    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert f"broken at {last + 1}" in str(refused.value.details())
 
 
 async def test_an_emptied_head_stops_nothing(audited: Audited) -> None:
