@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from admin_server.accounts import suspensions
-from admin_server.accounts.account import Account, GivenLimits
+from admin_server.accounts.account import Account
+from admin_server.accounts.limits import GivenLimits
 from admin_server.accounts.rows import ACCOUNT, account_of
 from admin_server.accounts.suspensions import LONGEST_TOKEN_LIFE, UNDER_WAY
 from admin_server.audit.own import record
