@@ -21,6 +21,9 @@ MIGRATION_LOCK_KEY = 0x6172_7473_6164_6D31
 MIGRATION_SECONDS = 10.0
 # Callers of IssueToken wait for two seconds.
 TIMEOUT_SECONDS = 1.5
+# All that admin changes waits for one row (the audit's head): an admin that was stopped with it,
+# or whose machine is gone, must let go soon.
+SILENT_MILLISECONDS = 5000
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -29,7 +32,12 @@ class PreparedDatabase(Database):
     """A database whose calls answer `Unavailable` until `prepare` has gone through once."""
 
     def __init__(self, url: str) -> None:
-        super().__init__(url, timeout_seconds=TIMEOUT_SECONDS, application_name="artstore-admin")
+        super().__init__(
+            url,
+            timeout_seconds=TIMEOUT_SECONDS,
+            application_name="artstore-admin",
+            settings={"idle_in_transaction_session_timeout": str(SILENT_MILLISECONDS)},
+        )
         self.prepared = asyncio.Event()
 
     @asynccontextmanager

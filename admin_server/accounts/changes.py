@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple
+from dataclasses import asdict, astuple
 from datetime import datetime
 from typing import Any
 
 from admin_server.accounts import suspensions
 from admin_server.accounts.account import Account
+from admin_server.accounts.limits import GivenLimits
 from admin_server.accounts.rows import ACCOUNT, account_of
 from admin_server.accounts.suspensions import LONGEST_TOKEN_LIFE, UNDER_WAY
 from admin_server.audit.own import record
@@ -101,6 +102,7 @@ class AccountChange:
             role=account.role,
             namespaces=account.namespaces,
             read_namespaces=account.read_namespaces or None,
+            limits=_told(account.limits),
         )
         return await self._written(account.client_id)
 
@@ -193,3 +195,8 @@ class AccountChange:
         found = await self.find(client_id)
         assert found is not None
         return found
+
+
+def _told(limits: GivenLimits) -> list[str] | None:
+    given = [f"{name} {most}" for name, most in asdict(limits).items() if most is not None]
+    return given or None

@@ -9,13 +9,24 @@ from typing import Any
 
 import asyncpg
 import orjson
+import structlog
 
 from admin_server.audit.event import FIELDS, GENESIS, Event, Kept, Outcome, link
+from mesh.errors import Unavailable
 from mesh.postgres.database import Database
 
 READ_BATCH = 500
 
+_log = structlog.stdlib.get_logger(__name__)
+
 _COLUMNS = f"sequence, {', '.join(FIELDS)}, hash"
+# PostgreSQL has more years than Python: a row that was altered to one of them can be read, and
+# does not have its hash.
+_READ = _COLUMNS.replace(
+    "occurred_at",
+    "greatest(least(occurred_at, '9999-12-31 23:59:59.999999+00'), '0001-01-01 00:00:00+00')"
+    " AS occurred_at",
+)
 # One lock for all who make the chain longer. It is the last one that a transaction takes, so
 # nobody waits for another in a circle.
 _LOCK = "SELECT sequence, hash FROM audit_head FOR UPDATE"
@@ -48,6 +59,9 @@ async def append(connection: asyncpg.Connection[Any], events: Sequence[Event]) -
 
     Those whose source_id is on record are left out. Take all other locks of the transaction
     before.
+
+    Raises:
+        Unavailable: somebody put an event where the next one belongs; see `artstore audit verify`.
     """
     if not events:
         return 0
@@ -64,7 +78,12 @@ async def append(connection: asyncpg.Connection[Any], events: Sequence[Event]) -
         last = link(last, sequence, fields)
         rows.append((sequence, *fields, last))
     if rows:
-        await connection.execute(_APPEND, *map(list, zip(*rows, strict=True)), sequence, last)
+        try:
+            await connection.execute(_APPEND, *map(list, zip(*rows, strict=True)), sequence, last)
+        except asyncpg.UniqueViolationError as exc:
+            broken = f"the audit is broken at {int(head['sequence']) + 1} or soon after it"
+            _log.error(broken, reason=str(exc))
+            raise Unavailable(f"{broken}: there is a row that admin did not write") from exc
     return len(rows)
 
 
@@ -150,7 +169,7 @@ class Chain:
         where, arguments = matching.where()
         below = f"AND sequence < ${len(arguments) + 1}" if before is not None else ""
         rows = await self.database.fetch(
-            f"SELECT {_COLUMNS} FROM audit_events WHERE {where} {below}"
+            f"SELECT {_READ} FROM audit_events WHERE {where} {below}"
             f" ORDER BY sequence DESC LIMIT {int(limit)}",
             *arguments,
             *([] if before is None else [before]),
@@ -167,7 +186,7 @@ class Chain:
         where, arguments = (matching or Filter()).where()
         n = len(arguments)
         query = (
-            f"SELECT {_COLUMNS} FROM audit_events WHERE {where}"
+            f"SELECT {_READ} FROM audit_events WHERE {where}"
             f" AND sequence >= ${n + 1} AND sequence <= ${n + 2}"
             f" ORDER BY sequence LIMIT {READ_BATCH}"
         )
@@ -183,8 +202,16 @@ class Chain:
 def kept(row: asyncpg.Record) -> Kept:
     """The event of a row, as far as that makes sense: somebody may have altered it."""
     values = {name: row[name] for name in FIELDS}
-    outcome, details = row["outcome"], orjson.loads(row["details"])
+    outcome, details = row["outcome"], _details(row["details"])
     values["outcome"] = Outcome(outcome) if outcome in set(Outcome) else Outcome.UNSPECIFIED
-    pairs = details.items() if isinstance(details, dict) else ()
-    values["details"] = {name: str(text) for name, text in pairs}
+    values["details"] = details
     return Kept(row["sequence"], Event(**values), bytes(row["hash"]))
+
+
+def _details(text: str) -> dict[str, str]:
+    try:
+        found = orjson.loads(text)
+        pairs = found.items() if isinstance(found, dict) else ()
+        return {name: str(value) for name, value in pairs}
+    except (ValueError, RecursionError):
+        return {}

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import groupby
 
 from admin_server.audit.event import Event, Outcome
 from admin_server.clock import utc_now
 from artstore.v1 import changes_pb2
 from mesh.elements.feed_cursor import FeedCursor, encode
 
-# Nobody made these: row and sidecar differed, or it is of a version that did not say.
-_NOBODYS = (changes_pb2.CHANGE_CAUSE_REPAIR, changes_pb2.CHANGE_CAUSE_UNSPECIFIED)
 _ACTIONS = {
     changes_pb2.CHANGE_KIND_CREATED: "file.created",
     changes_pb2.CHANGE_KIND_UPDATED: "file.updated",
@@ -23,8 +22,27 @@ HOLE = "feed.hole"
 
 
 def events_of(element_id: str, changes: Sequence[changes_pb2.Change]) -> list[Event]:
-    """Those that somebody made, in order."""
-    return [_event(element_id, change) for change in changes if change.cause not in _NOBODYS]
+    """Those that somebody made, in order; a run of which that is not said is a hole."""
+    events: list[Event] = []
+    for cause, run in groupby(changes, key=lambda change: change.cause):
+        if cause == changes_pb2.CHANGE_CAUSE_UNSPECIFIED:
+            events.append(_not_said(element_id, list(run)))
+        elif cause != changes_pb2.CHANGE_CAUSE_REPAIR:
+            events += [_event(element_id, change) for change in run]
+    return events
+
+
+def _not_said(element_id: str, run: Sequence[changes_pb2.Change]) -> Event:
+    """An element of an earlier version told of repairs in the same way, so fewer may be lost."""
+    return Event(
+        occurred_at=_changed_at(run[-1]),
+        action=HOLE,
+        resource=element_id,
+        outcome=Outcome.UNSPECIFIED,
+        details={"reason": "NOT_SAID", "lost": str(len(run)), "goes_on_after": run[-1].cursor},
+        storage_element_id=element_id,
+        source_id=run[-1].cursor,
+    )
 
 
 def _event(element_id: str, change: changes_pb2.Change) -> Event:

@@ -22,7 +22,7 @@ from mesh.concurrency.watched import cancel_and_wait, telling
 from mesh.elements.feed_cursor import FeedCursor, decode, encode
 from mesh.errors import ArtStoreError, Unavailable
 from mesh.follower.lookups import ElementMetadata
-from mesh.follower.stream import FeedStream
+from mesh.follower.stream import FeedStream, token_ended
 
 if TYPE_CHECKING:
     from artstore.v1.storage_pb2_grpc import StorageServiceAsyncStub
@@ -82,6 +82,11 @@ class ElementAudit:
                     continue
                 await self._follow(cursor)
             except FAILURES as error:
+                if time.monotonic() - started > CALM_SECONDS and token_ended(error):
+                    # Foreseen: it goes on from where it is, with the token of now.
+                    backoff.reset()
+                    told = ""
+                    continue
                 reason = self._reason(error)
                 if reason != told:
                     _log.info("the audit stands still", element=self._element_id, reason=reason)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from contextlib import suppress
 from pathlib import Path
 
 import orjson
 import structlog
 
 from admin_server.audit.chain import Chain, Head
+from mesh.errors import FailedPrecondition
+from mesh.identity.kept import write_kept
 
 KEEP_SECONDS = 2.0
 
@@ -30,7 +30,11 @@ class KeptHead:
         self._told = False
 
     async def read(self) -> Head | None:
-        """What was kept last; None when there is nothing, or nothing readable."""
+        """What was kept last; None when there is nothing.
+
+        Raises:
+            FailedPrecondition: the file is there, and cannot be read.
+        """
         return await asyncio.to_thread(self._read)
 
     async def keep(self) -> None:
@@ -39,7 +43,13 @@ class KeptHead:
         Raises:
             Unavailable: the database does not answer.
         """
-        before, head = await self.read(), await self._chain.head()
+        try:
+            before, head = await self.read(), await self._chain.head()
+        except FailedPrecondition as exc:
+            if not self._told:
+                self._told = True
+                _log.error(exc.message)
+            return
         if before is not None and before.sequence:
             if before == head:
                 return
@@ -63,13 +73,17 @@ class KeptHead:
             )
 
     def _read(self) -> Head | None:
-        with suppress(OSError, ValueError, TypeError, KeyError):
+        try:
             found = orjson.loads(self._path.read_bytes())
             return Head(int(found["sequence"]), bytes.fromhex(found["hash"]))
-        return None
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError, KeyError) as exc:
+            raise FailedPrecondition(
+                f"the audit's kept head {self._path} cannot be read ({exc}), so nobody knows what"
+                " the audit had: mend it, or if you know why, delete it"
+            ) from exc
 
     def _write(self, head: Head) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = self._path.with_suffix(f".{os.getpid()}.new")
-        fresh.write_bytes(orjson.dumps({"sequence": head.sequence, "hash": head.hash.hex()}))
-        fresh.replace(self._path)
+        text = orjson.dumps({"sequence": head.sequence, "hash": head.hash.hex()}).decode()
+        write_kept(self._path, text)

@@ -80,7 +80,8 @@ async def _broken_end(
     if kept is not None and kept.sequence > head.sequence:
         return expected
     extra: int | None = await chain.database.fetchval(
-        "SELECT min(e.sequence) FROM audit_events e, audit_head h WHERE e.sequence > h.sequence"
+        "SELECT min(e.sequence) FROM audit_events e"
+        " WHERE e.sequence > coalesce((SELECT sequence FROM audit_head), 0)"
     )
     return extra
 

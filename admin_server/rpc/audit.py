@@ -18,10 +18,11 @@ from admin_server.rpc.times import timestamp
 from artstore.v1 import audit_pb2
 from mesh.errors import InvalidArgument, PermissionDenied
 from mesh.file_ids import canonical_file_id
-from mesh.identity.caller import ALL_NAMESPACES, current_caller
+from mesh.identity.caller import ALL_NAMESPACES, Role, current_caller
 from mesh.paging import AskedPage, wrong_token
 
 MAX_REFUSALS = 500
+MAX_REFUSAL_ID_BYTES = 64
 _OUTCOMES = {
     Outcome.UNSPECIFIED: audit_pb2.AUDIT_OUTCOME_UNSPECIFIED,
     Outcome.DONE: audit_pb2.AUDIT_OUTCOME_DONE,
@@ -96,13 +97,17 @@ class AuditServicer:
         """Put a piece of it on record.
 
         Raises:
-            InvalidArgument: too many, or one without an id.
+            InvalidArgument: too many, or one without a good id or count.
             Unavailable: the database does not answer; tell the same again.
         """
         if len(request.refusals) > MAX_REFUSALS:
             raise InvalidArgument(f"at most {MAX_REFUSALS} at a time", field="refusals")
         told = [_refusal(one) for one in request.refusals]
-        await self._refusals.add(request.server, told, dropped=request.dropped_count)
+        caller = current_caller()
+        told_by = "" if caller.role is Role.ANONYMOUS else caller.subject
+        await self._refusals.add(
+            request.server, told, told_by=told_by, dropped=request.dropped_count
+        )
 
 
 def _require_all_namespaces() -> None:
@@ -146,8 +151,15 @@ def _sequence(after: tuple[Any, ...] | None) -> int | None:
 
 
 def _refusal(message: audit_pb2.Refusal) -> Refusal:
-    if not message.refusal_id:
-        raise InvalidArgument("refusal_id is missing", field="refusals.refusal_id")
+    if not 1 <= len(message.refusal_id.encode()) <= MAX_REFUSAL_ID_BYTES or (
+        "\0" in message.refusal_id
+    ):
+        raise InvalidArgument(
+            f"refusal_id is 1 to {MAX_REFUSAL_ID_BYTES} bytes without NUL",
+            field="refusals.refusal_id",
+        )
+    if message.count < 1:
+        raise InvalidArgument("count is 1 or more", field="refusals.count")
     try:
         occurred_at = message.occurred_at.ToDatetime(tzinfo=UTC)
     except (ValueError, OverflowError) as exc:

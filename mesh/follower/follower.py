@@ -14,7 +14,6 @@ import grpc.aio
 import structlog
 
 from artstore.v1 import changes_pb2
-from mesh.calls.status import from_rpc_error
 from mesh.concurrency.backoff import Backoff
 from mesh.concurrency.bell import Bell
 from mesh.concurrency.watched import cancel_and_wait
@@ -26,7 +25,7 @@ from mesh.follower.lag import Lag
 from mesh.follower.lookups import FileLookups, Metadata
 from mesh.follower.replicas import POISON, CursorMoved, ReplicaTable
 from mesh.follower.snapshot import SnapshotReader
-from mesh.follower.stream import FeedStream
+from mesh.follower.stream import FeedStream, token_ended
 
 if TYPE_CHECKING:
     from artstore.v1.storage_pb2_grpc import StorageServiceAsyncStub
@@ -178,7 +177,7 @@ class ElementFollower:
                     try:
                         batch = await stream.batch()
                     except grpc.aio.AioRpcError as error:
-                        if time.monotonic() - opened_at < BRIEF_SECONDS or not _token_ended(error):
+                        if time.monotonic() - opened_at < BRIEF_SECONDS or not token_ended(error):
                             raise
                         # Foreseen: it goes on from where it is, with the token of now, and so
                         # does a snapshot that is read beside it.
@@ -331,13 +330,6 @@ class ElementFollower:
                     stream.push_back(batch[position + 1 :])
                     return message.snapshot_begin
             await self._table.note_snapshot_alive(self.element_id)
-
-
-def _token_ended(error: Exception) -> bool:
-    """Whether the element ended the stream because its token did."""
-    if not isinstance(error, grpc.aio.AioRpcError):
-        return False
-    return from_rpc_error(error).reason == "TOKEN_EXPIRED"
 
 
 async def _both(*works: Coroutine[Any, Any, None]) -> None:

@@ -8,6 +8,7 @@ import grpc
 import grpc.aio
 
 from artstore.v1.changes_pb2 import WatchChangesRequest, WatchChangesResponse
+from mesh.calls.status import from_rpc_error
 from mesh.concurrency.watched import cancel_and_wait
 from mesh.contract import HEARTBEAT_SECONDS
 from mesh.errors import Unavailable
@@ -100,3 +101,10 @@ class FeedStream:
 
 def _weight(message: WatchChangesResponse) -> int:
     return max(1, len(message.changes.changes))
+
+
+def token_ended(error: Exception) -> bool:
+    """Whether the element ended the stream because its token did."""
+    if not isinstance(error, grpc.aio.AioRpcError):
+        return False
+    return from_rpc_error(error).reason == "TOKEN_EXPIRED"

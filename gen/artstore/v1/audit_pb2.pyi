@@ -113,8 +113,10 @@ class AuditEvent(_message.Message):
     def details(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """More, as key-value pairs, without secrets. Of a change: `revision` that it made, `position` in the
         feed, `cause` if that was not a caller. Of a hole: `reason` (FIRST_SEEN, TABLES_LOST, TRIMMED,
-        RESTORED), `lost` if the number is known, and where the feed broke and goes on. Of refusals:
-        `count`, `server`.
+        RESTORED, NOT_SAID by an earlier version who made them), `lost` if the number is known (at most
+        so many if NOT_SAID), and where the feed broke and goes on. Of refusals:
+        `count`, `server`, and
+        `told_by`, the account whose word it is (none: admin's own).
         """
 
     def __init__(
@@ -369,7 +371,7 @@ class Refusal(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
     refusal_id: _builtins.str
-    """Random id, so that a repeat counts once."""
+    """Random id, so that a repeat counts once; 1 to 64 bytes."""
     actor: _builtins.str
     """Account of the token; empty when the token did not say."""
     action: _builtins.str
@@ -377,7 +379,7 @@ class Refusal(_message.Message):
     reason: _builtins.str
     """The reason, as in ErrorInfo."""
     count: _builtins.int
-    """How many equal ones in the same minute."""
+    """How many equal ones in the same minute, 1 or more."""
     @_builtins.property
     def occurred_at(self) -> _timestamp_pb2.Timestamp:
         """When the first was refused."""

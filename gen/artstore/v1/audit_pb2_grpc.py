@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class AuditServiceStub:
-    """The audit. Roles: AUDITOR, ADMIN; RecordRefusals SERVICE. All need namespaces `*`.
+    """The audit. Roles: AUDITOR, ADMIN; RecordRefusals SERVICE. All but
+    RecordRefusals need namespaces `*`.
 
     In it are: each change of a file that a caller, a transfer or the collection made, as the element's
     feed tells it (`file.created`, `file.updated`, `file.deleted`, `file.undeleted`, `file.purged`); what
@@ -64,7 +65,8 @@ class AuditServiceStub:
 
 
 class AuditServiceServicer:
-    """The audit. Roles: AUDITOR, ADMIN; RecordRefusals SERVICE. All need namespaces `*`.
+    """The audit. Roles: AUDITOR, ADMIN; RecordRefusals SERVICE. All but
+    RecordRefusals need namespaces `*`.
 
     In it are: each change of a file that a caller, a transfer or the collection made, as the element's
     feed tells it (`file.created`, `file.updated`, `file.deleted`, `file.undeleted`, `file.purged`); what
@@ -81,7 +83,8 @@ class AuditServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def VerifyAuditEvents(self, request, context):
-        """Walks the chain of hashes. INVALID_ARGUMENT when there is no such event.
+        """Walks the chain of hashes. INVALID_ARGUMENT when there is no such event; FAILED_PRECONDITION
+        when admin's file with the head that it kept cannot be read.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -96,7 +99,8 @@ class AuditServiceServicer:
 
     def RecordRefusals(self, request_iterator, context):
         """Tells admin of calls that a server refused for role, namespace or token. Answers how many are
-        on record; those that are sent again are counted once.
+        on record; those that are sent again are counted once. An account makes 200 events at once and
+        10 a minute, the rest is counted as `refusals.dropped`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -134,7 +138,8 @@ def add_AuditServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AuditService:
-    """The audit. Roles: AUDITOR, ADMIN; RecordRefusals SERVICE. All need namespaces `*`.
+    """The audit. Roles: AUDITOR, ADMIN; RecordRefusals SERVICE. All but
+    RecordRefusals need namespaces `*`.
 
     In it are: each change of a file that a caller, a transfer or the collection made, as the element's
     feed tells it (`file.created`, `file.updated`, `file.deleted`, `file.undeleted`, `file.purged`); what

@@ -27,7 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AuditServiceStub:
-    """The audit. Roles: AUDITOR, ADMIN; RecordRefusals SERVICE. All need namespaces `*`.
+    """The audit. Roles: AUDITOR, ADMIN; RecordRefusals SERVICE. All but
+    RecordRefusals need namespaces `*`.
 
     In it are: each change of a file that a caller, a transfer or the collection made, as the element's
     feed tells it (`file.created`, `file.updated`, `file.deleted`, `file.undeleted`, `file.purged`); what
@@ -43,17 +44,21 @@ class AuditServiceStub:
     ListAuditEvents: _grpc.UnaryUnaryMultiCallable[_audit_pb2.ListAuditEventsRequest, _audit_pb2.ListAuditEventsResponse]
     """Lists events, newest first."""
     VerifyAuditEvents: _grpc.UnaryUnaryMultiCallable[_audit_pb2.VerifyAuditEventsRequest, _audit_pb2.VerifyAuditEventsResponse]
-    """Walks the chain of hashes. INVALID_ARGUMENT when there is no such event."""
+    """Walks the chain of hashes. INVALID_ARGUMENT when there is no such event; FAILED_PRECONDITION
+    when admin's file with the head that it kept cannot be read.
+    """
     ExportAuditEvents: _grpc.UnaryStreamMultiCallable[_audit_pb2.ExportAuditEventsRequest, _audit_pb2.ExportAuditEventsResponse]
     """Streams events, oldest first, for keeping elsewhere."""
     RecordRefusals: _grpc.StreamUnaryMultiCallable[_audit_pb2.RecordRefusalsRequest, _audit_pb2.RecordRefusalsResponse]
     """Tells admin of calls that a server refused for role, namespace or token. Answers how many are
-    on record; those that are sent again are counted once.
+    on record; those that are sent again are counted once. An account makes 200 events at once and
+    10 a minute, the rest is counted as `refusals.dropped`.
     """
 
 @_typing.type_check_only
 class AuditServiceAsyncStub(AuditServiceStub):
-    """The audit. Roles: AUDITOR, ADMIN; RecordRefusals SERVICE. All need namespaces `*`.
+    """The audit. Roles: AUDITOR, ADMIN; RecordRefusals SERVICE. All but
+    RecordRefusals need namespaces `*`.
 
     In it are: each change of a file that a caller, a transfer or the collection made, as the element's
     feed tells it (`file.created`, `file.updated`, `file.deleted`, `file.undeleted`, `file.purged`); what
@@ -66,16 +71,20 @@ class AuditServiceAsyncStub(AuditServiceStub):
     ListAuditEvents: _aio.UnaryUnaryMultiCallable[_audit_pb2.ListAuditEventsRequest, _audit_pb2.ListAuditEventsResponse]  # type: ignore[assignment]
     """Lists events, newest first."""
     VerifyAuditEvents: _aio.UnaryUnaryMultiCallable[_audit_pb2.VerifyAuditEventsRequest, _audit_pb2.VerifyAuditEventsResponse]  # type: ignore[assignment]
-    """Walks the chain of hashes. INVALID_ARGUMENT when there is no such event."""
+    """Walks the chain of hashes. INVALID_ARGUMENT when there is no such event; FAILED_PRECONDITION
+    when admin's file with the head that it kept cannot be read.
+    """
     ExportAuditEvents: _aio.UnaryStreamMultiCallable[_audit_pb2.ExportAuditEventsRequest, _audit_pb2.ExportAuditEventsResponse]  # type: ignore[assignment]
     """Streams events, oldest first, for keeping elsewhere."""
     RecordRefusals: _aio.StreamUnaryMultiCallable[_audit_pb2.RecordRefusalsRequest, _audit_pb2.RecordRefusalsResponse]  # type: ignore[assignment]
     """Tells admin of calls that a server refused for role, namespace or token. Answers how many are
-    on record; those that are sent again are counted once.
+    on record; those that are sent again are counted once. An account makes 200 events at once and
+    10 a minute, the rest is counted as `refusals.dropped`.
     """
 
 class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
-    """The audit. Roles: AUDITOR, ADMIN; RecordRefusals SERVICE. All need namespaces `*`.
+    """The audit. Roles: AUDITOR, ADMIN; RecordRefusals SERVICE. All but
+    RecordRefusals need namespaces `*`.
 
     In it are: each change of a file that a caller, a transfer or the collection made, as the element's
     feed tells it (`file.created`, `file.updated`, `file.deleted`, `file.undeleted`, `file.purged`); what
@@ -98,7 +107,9 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _audit_pb2.VerifyAuditEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_audit_pb2.VerifyAuditEventsResponse, _abc.Awaitable[_audit_pb2.VerifyAuditEventsResponse]]:
-        """Walks the chain of hashes. INVALID_ARGUMENT when there is no such event."""
+        """Walks the chain of hashes. INVALID_ARGUMENT when there is no such event; FAILED_PRECONDITION
+        when admin's file with the head that it kept cannot be read.
+        """
 
     @_abc_1.abstractmethod
     def ExportAuditEvents(
@@ -115,7 +126,8 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_audit_pb2.RecordRefusalsResponse, _abc.Awaitable[_audit_pb2.RecordRefusalsResponse]]:
         """Tells admin of calls that a server refused for role, namespace or token. Answers how many are
-        on record; those that are sent again are counted once.
+        on record; those that are sent again are counted once. An account makes 200 events at once and
+        10 a minute, the rest is counted as `refusals.dropped`.
         """
 
 def add_AuditServiceServicer_to_server(servicer: AuditServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -44,9 +44,15 @@ class Authentication:
             )
         peer = await self._bearer(call, metadata.get(AUTHORIZATION_KEY))
         caller = peer
+        # Also a call that is refused from here on is noted with its account.
+        call.peer, call.caller = peer, caller
+        if Role.ANONYMOUS not in roles_for(call.method):
+            self._verifier.suspensions.require_good(peer)
         on_behalf = metadata.get(CALLER_KEY)
         if on_behalf and peer.role in _MAY_SPEAK_FOR_OTHERS:
             caller = (await self._verify(_bearer_token(on_behalf))).within(peer)
+            call.caller = caller
+            self._verifier.suspensions.require_good(caller)
         call.peer, call.caller = peer, caller
         set_current(caller, metadata.get(UPLOAD_TOKEN_KEY, ""))
         return await proceed(call, request)
@@ -63,7 +69,9 @@ class Authentication:
         if anonymous_may:
             # Health and login must work for whoever still holds an outdated token.
             try:
-                return await self._verify(_bearer_token(header))
+                found = await self._verify(_bearer_token(header))
+                self._verifier.suspensions.require_good(found)
+                return found
             except ArtStoreError:
                 return ANONYMOUS
         if not header[:7].lower() == "bearer ":
@@ -73,9 +81,7 @@ class Authentication:
         return await self._verify(_bearer_token(header))
 
     async def _verify(self, raw: str) -> Caller:
-        caller = self._verifier.cached(raw) or await self._verifier.verify(raw)
-        self._verifier.suspensions.require_good(caller)
-        return caller
+        return self._verifier.cached(raw) or await self._verifier.verify(raw)
 
 
 def _bearer_token(header: str) -> str:

@@ -13,7 +13,10 @@ from mesh.server.interceptors.wrapping import Call, Proceed
 
 
 class RefusalNotes:
-    """Notes what this server itself refuses; another one's refusal is noted there."""
+    """Notes what this server itself refuses; another one's refusal is noted there.
+
+    A stream that ends with its token was not refused: its caller opens it again with a new one.
+    """
 
     def __init__(self, spool: RefusalSpool) -> None:
         self._spool = spool
@@ -23,7 +26,8 @@ class RefusalNotes:
         try:
             return await proceed(call, request)
         except (PermissionDenied, Unauthenticated) as exc:
-            if not isinstance(exc.__cause__, grpc.aio.AioRpcError):
+            ended = call.cut and exc.reason == "TOKEN_EXPIRED"
+            if not ended and not isinstance(exc.__cause__, grpc.aio.AioRpcError):
                 known = call.caller.role is not Role.ANONYMOUS
                 actor = call.caller.subject if known else ""
                 self._spool.note(actor, call.method.rpartition("/")[2], exc.reason)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,11 @@ import grpc
 import pytest
 import pytest_asyncio
 
+from admin_server.audit.chain import Chain
+from admin_server.audit.kept_head import KeptHead
+from admin_server.prepared_database import PreparedDatabase
 from artstore.v1 import accounts_pb2, audit_pb2, audit_pb2_grpc, elements_pb2
+from mesh.postgres.database import Database
 from tests.support.running_admin import (
     ADMIN,
     AUDITOR,
@@ -132,7 +138,9 @@ async def test_what_admin_changes_is_on_record_with_actor_and_request(shared: Au
     accounts: Any = shared.admin.accounts
     await shared.change_accounts(1, "carol")
     account = accounts_pb2.ServiceAccount(
-        description="Carol's robot", role=accounts_pb2.ROLE_AUDITOR
+        description="Carol's robot",
+        role=accounts_pb2.ROLE_AUDITOR,
+        limits=accounts_pb2.AccountLimits(open_uploads=7),
     )
     for method, request in (
         (
@@ -152,6 +160,7 @@ async def test_what_admin_changes_is_on_record_with_actor_and_request(shared: Au
     ]
     assert {event.request_id for event in found[1:]} == {"call-17"}
     assert found[1].details["role"] == "AUDITOR"
+    assert found[1].details["limits"] == "open_uploads 7"
     assert "Carol" not in str(found)
 
 
@@ -194,7 +203,33 @@ async def test_refusals_are_counted_once_however_often_they_are_told(shared: Aud
     ]
     assert {event.outcome for event in found} == {audit_pb2.AUDIT_OUTCOME_REFUSED}
     (dropped,) = await shared.events(action="refusals.dropped")
-    assert dict(dropped.details) == {"count": "40", "server": "se-01"}
+    assert dict(dropped.details) == {
+        "count": "40",
+        "server": "se-01",
+        "told_by": "storage-se-01",
+    }
+    assert {event.details["told_by"] for event in found} == {"storage-se-01"}
+
+
+@pytest.mark.parametrize(
+    "wrong", [refusal("r" * 65), refusal(""), refusal("r-0", count=0), refusal("r-0", count=-5)]
+)
+async def test_a_refusal_without_a_good_id_or_count_is_refused(
+    shared: Audited, wrong: audit_pb2.Refusal
+) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await shared.refuse(wrong)
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_an_account_that_tells_of_many_refusals_adds_to_a_count(audited: Audited) -> None:
+    for told in range(3):
+        await audited.refuse(*(refusal(f"{told}-{n}", actor=f"a{n}") for n in range(300)))
+    found = await audited.events()
+    noted = [one for one in found if one.action == "DeleteFile"]
+    assert 200 <= len(noted) <= 202
+    (dropped, *_) = [one for one in found if one.action == "refusals.dropped"]
+    assert dropped.details["count"] == str(3 * 100)
 
 
 async def test_texts_that_no_table_takes_are_cut_and_break_nothing(shared: Audited) -> None:
@@ -356,6 +391,97 @@ async def test_a_chain_that_was_cut_with_its_head_is_found_by_the_kept_one(
     await audited.change_accounts(2, "instead")
     assert await audited.broken() == last.sequence
     assert last.hash in kept.read_text()
+
+
+async def test_an_admin_that_falls_silent_with_the_lock_holds_nobody_up_for_long(
+    audited: Audited,
+) -> None:
+    silent = PreparedDatabase(audited.url)
+    silent.prepared.set()
+    async with silent.connection() as connection:
+        await connection.execute("BEGIN")
+        await connection.fetch("SELECT * FROM audit_head FOR UPDATE")
+        began = time.monotonic()
+
+        async def changed() -> bool:
+            with suppress(grpc.aio.AioRpcError):
+                await audited.change_accounts(1)
+                return True
+            return False
+
+        await until(changed, 20)
+        assert time.monotonic() - began < 10
+        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)):
+            await connection.execute("COMMIT")
+    await silent.close()
+
+
+async def test_what_stands_behind_an_emptied_head_is_found(audited: Audited) -> None:
+    await audited.change_accounts(3)
+    (audited.folder / "audit" / "head.json").unlink(missing_ok=True)
+    await audited.sql(
+        "UPDATE audit_events SET actor = 'mallory' WHERE sequence = 2", "TRUNCATE audit_head"
+    )
+    (audited.folder / "audit" / "head.json").unlink(missing_ok=True)
+    assert await audited.broken() == 1
+
+
+async def test_a_kept_head_that_nobody_can_read_is_told_and_not_overwritten(
+    audited: Audited,
+) -> None:
+    await audited.change_accounts(1)
+    kept = audited.folder / "audit" / "head.json"
+    await until(kept.exists, 20)
+    kept.write_text("{")
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await audited.verify()
+    assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    assert "head.json" in str(refused.value.details())
+    head = KeptHead(kept, Chain(Database(audited.url)))
+    await head.keep()
+    assert kept.read_text() == "{"
+    kept.unlink()
+    assert (await audited.verify()).valid
+
+
+UNREADABLE = (
+    "occurred_at = '4713-01-01 BC'",
+    "details = '1e999'",
+    """details = '"\\ud800"'""",
+    f"details = '{'[' * 2000}{']' * 2000}'",
+    "details = '[1]'",
+)
+
+
+async def test_what_nobody_can_read_is_named_and_lists_go_on(audited: Audited) -> None:
+    await audited.change_accounts(3)
+    count = len(await audited.events())
+    await audited.sql("CREATE TABLE whole AS TABLE audit_events")
+    for change in UNREADABLE:
+        await audited.sql(f"UPDATE audit_events SET {change} WHERE sequence = 2")
+        assert await audited.broken() == 2, change[:50]
+        assert len(await audited.events()) == count, change[:50]
+        stream = audited.stub.ExportAuditEvents(
+            audit_pb2.ExportAuditEventsRequest(), **await audited.admin.as_("auditor")
+        )
+        assert len([one async for piece in stream for one in piece.events]) == count
+        await audited.sql("TRUNCATE audit_events", "INSERT INTO audit_events TABLE whole")
+
+
+async def test_a_row_put_in_behind_the_head_is_said_to_whoever_changes_something(
+    audited: Audited,
+) -> None:
+    await audited.change_accounts(2)
+    last = (await audited.events())[-1].sequence
+    await audited.sql(
+        "INSERT INTO audit_events SELECT sequence + 1, occurred_at, 'mallory', action, resource,"
+        " outcome, details, storage_element_id, request_id, reason, '', hash"
+        f" FROM audit_events WHERE sequence = {last}"
+    )
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await audited.change_accounts(1, "after")
+    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert f"broken at {last + 1}" in str(refused.value.details())
 
 
 async def test_an_emptied_head_stops_nothing(audited: Audited) -> None:

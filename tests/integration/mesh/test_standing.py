@@ -167,6 +167,35 @@ async def test_an_endless_stream_ends_with_its_token_and_a_transfer_does_not(
     assert (await upload).change_token == "2"
 
 
+def refused(mesh: Serving) -> list[tuple[str, str, str, int]]:
+    """What admin would be told of now."""
+    mesh.server.refusals.end()
+    request = mesh.server.refusals.next()
+    found = request.refusals if request is not None else ()
+    return [(one.actor, one.action, one.reason, one.count) for one in found]
+
+
+async def test_a_stream_that_ends_with_its_token_was_not_refused(mesh: Serving) -> None:
+    soon = int(time.time()) + 1
+    follower = mesh.bearer(role="SERVICE", sub="follower", exp=soon)
+    watch = mesh.stub.WatchChanges(changes_pb2.WatchChangesRequest(), metadata=follower)
+    assert told(await end_of(watch)) == ("UNAUTHENTICATED", "TOKEN_EXPIRED")
+    assert refused(mesh) == []
+    assert told(await ended(mesh.stub.GetFile(GET_FILE, metadata=follower)))[1] == "TOKEN_EXPIRED"
+    assert refused(mesh) == [("", "GetFile", "TOKEN_EXPIRED", 1)]
+
+
+@pytest.mark.parametrize("suspended", ["mallory", "ingest"])
+async def test_a_refused_call_of_a_suspended_account_is_noted_with_its_caller(
+    mesh: Serving, suspended: str
+) -> None:
+    server, user = mesh.bearer(sub="ingest", role="SERVICE"), mesh.signer.token(sub="mallory")
+    suspend(mesh, suspended)
+    behind = (*server, ("artstore-caller", user))
+    assert told(await ended(mesh.stub.GetFile(GET_FILE, metadata=behind))) == SUSPENDED
+    assert refused(mesh) == [(suspended, "GetFile", "ACCOUNT_SUSPENDED", 1)]
+
+
 async def test_behind_a_server_a_stream_ends_with_the_callers_token(mesh: Serving) -> None:
     soon = int(time.time()) + 1
     user = mesh.signer.token(sub="mallory", role="SERVICE", exp=soon)
