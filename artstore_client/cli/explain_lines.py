@@ -55,7 +55,7 @@ def _file(told: Explanation) -> Lines:
     elif not is_file_id(seen.file_id):
         yield f"{seen.file_id!r} is no id of a file; `artstore search` finds ids by names and words"
     elif seen.verdict is Verdict.UNSURE:
-        yield "not known: none that answered has it, and some did not answer"
+        yield "not known: none that answered has it, and some did not, or could not say"
     else:
         yield "not known: never stored here, removed for good, or in a namespace you may not read"
 
@@ -110,7 +110,7 @@ def _passed(one: Passed) -> str:
         return f"{name}, and was added after this file was made"
     if one.why_not_now:
         return f"{name}, and {one.why_not_now}"
-    return f"{name} and takes files now: it was full, down or read-only then"
+    return f"{name} and takes files now: perhaps it was full, down, draining or read-only then"
 
 
 def _cache(told: Explanation) -> Lines:

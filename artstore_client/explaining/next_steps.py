@@ -108,7 +108,7 @@ def _trash(seen: Seen, now: datetime) -> Iterator[Step]:
     policy = seen.policy.value
     set_so = policy is not None and policy.HasField("trash_days")
     days = policy.trash_days if policy is not None and set_so else TRASH_DAYS
-    unless = "" if set_so else ", unless the element is set otherwise"
+    unless = "" if set_so else ", unless the element or its policy says otherwise"
     gone = deleted + timedelta(days=days)
     if gone > now:
         back = "until then `artstore restore` brings it back"
@@ -170,7 +170,7 @@ def _answers(seen: Seen, now: datetime) -> Iterator[Step]:
     if seen.verdict is not Verdict.UNSURE:
         return
     names = ", ".join(one.storage_element_id for one in seen.doubting)
-    yield Step(About.ANSWERS, f"ask again when {names} answers: it may be there")
+    yield Step(About.ANSWERS, f"ask again when {names} can say: it may be there")
 
 
 RULES: tuple[Rule, ...] = (_hold, _retention, _trash, _copies, _changes, _cache, _answers)

@@ -101,7 +101,7 @@ def test_a_closed_element_changes_nothing() -> None:
 def test_a_deleted_file_leaves_the_trash_and_then_the_record() -> None:
     gone, purged = steps(live(state=DELETED, updated_at=NOW - DAY), About.TRASH)
     assert gone[0] == NOW + 6 * DAY
-    assert "7 days, unless the element is set otherwise" in gone[1]
+    assert "7 days, unless the element or its policy says otherwise" in gone[1]
     assert "`artstore restore` brings it back" in gone[1]
     assert purged[0] == NOW + 29 * DAY
 
@@ -171,7 +171,7 @@ def test_of_a_file_that_nobody_knows_nothing_happens() -> None:
 
 def test_a_silent_element_is_to_be_asked_again() -> None:
     (step,) = next_steps(seen(silent("se-02"), silent("se-03")), NOW)
-    assert step.what == "ask again when se-02, se-03 answers: it may be there"
+    assert step.what == "ask again when se-02, se-03 can say: it may be there"
 
 
 def test_what_holds_now_comes_before_what_comes_then() -> None:

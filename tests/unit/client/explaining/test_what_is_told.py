@@ -105,11 +105,13 @@ def test_what_may_be_on_a_silent_element_is_told_with_what_the_registry_knows() 
         storage_element_id="se-02", state=types_pb2.FILE_STATE_ACTIVE, revision=4
     )
     what = explain(silent("se-02", replica=replica))
-    assert told(what, "File") == ["not known: none that answered has it, and some did not answer"]
+    assert told(what, "File") == [
+        "not known: none that answered has it, and some did not, or could not say"
+    ]
     assert told(what, "Where")[1] == (
         "se-02  does not answer, last heard of 3 min ago; by the registry it has it, revision 4"
     )
-    assert told(what, "Next") == ["ask again when se-02 answers: it may be there"]
+    assert told(what, "Next") == ["ask again when se-02 can say: it may be there"]
     assert isinstance(what.error, errors.Unavailable)
     assert what.error.reason == "ELEMENT_UNAVAILABLE"
 
