@@ -367,9 +367,13 @@ class SyncAdmissionCalls:
         """`AdmissionCalls.registered`."""
         return self._loop.run(self._calls.registered())
 
-    def admit(self, element_id: str) -> elements_pb2.StorageElement:
+    def waiting(self, element_id: str) -> elements_pb2.StorageElement:
+        """`AdmissionCalls.waiting`."""
+        return self._loop.run(self._calls.waiting(element_id))
+
+    def admit(self, element_id: str, **accepted: str) -> elements_pb2.StorageElement:
         """`AdmissionCalls.admit`."""
-        return self._loop.run(self._calls.admit(element_id))
+        return self._loop.run(self._calls.admit(element_id, **accepted))
 
 
 class SyncAuditCalls:
