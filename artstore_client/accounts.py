@@ -9,6 +9,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from artstore.v1 import accounts_pb2, tokens_pb2
 from artstore.v1.accounts_pb2 import AccountLimits, Role, ServiceAccount
 from artstore_client.calls.connection import Connection
+from artstore_client.calls.pages import pages
 from artstore_client.contract import MAX_PAGE_SIZE
 
 
@@ -60,18 +61,17 @@ class AccountCalls:
 
     async def list(self) -> AsyncGenerator[ServiceAccount, None]:
         """All accounts by name, without their secrets (also AUDITOR)."""
-        token = ""
-        while True:
-            answer = await self._calls.unary(
+
+        async def ask(token: str) -> accounts_pb2.ListServiceAccountsResponse:
+            return await self._calls.unary(
                 self._connection.accounts().ListServiceAccounts,
                 accounts_pb2.ListServiceAccountsRequest(page_size=MAX_PAGE_SIZE, page_token=token),
                 doing="ListServiceAccounts on admin",
             )
-            for account in answer.accounts:
+
+        async for page in pages(ask):
+            for account in page.accounts:
                 yield account
-            token = answer.next_page_token
-            if not token:
-                return
 
     async def show(self, client_id: str) -> ServiceAccount:
         """One account, without its secret (also AUDITOR)."""

@@ -9,6 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from artstore.v1 import audit_pb2
 from artstore_client.calls.connection import Connection
+from artstore_client.calls.pages import pages
 from artstore_client.contract import MAX_PAGE_SIZE
 
 
@@ -39,20 +40,19 @@ class AuditCalls:
             before: that occurred before.
         """
         wanted = _filter(actor, action, resource, after, before)
-        token = ""
-        while True:
-            answer = await self._calls.unary(
+
+        async def ask(token: str) -> audit_pb2.ListAuditEventsResponse:
+            return await self._calls.unary(
                 self._connection.audit().ListAuditEvents,
                 audit_pb2.ListAuditEventsRequest(
                     page_size=MAX_PAGE_SIZE, page_token=token, filter=wanted
                 ),
                 doing="ListAuditEvents on admin",
             )
-            for event in answer.events:
+
+        async for page in pages(ask):
+            for event in page.events:
                 yield event
-            token = answer.next_page_token
-            if not token:
-                return
 
     async def verify(self, from_sequence: int | None = None) -> audit_pb2.VerifyAuditEventsResponse:
         """Walk the chain of hashes; the answer names the first event that does not fit.

@@ -10,6 +10,7 @@ from math import ceil
 from artstore.v1 import cache_pb2, operations_pb2
 from artstore_client import errors
 from artstore_client.calls.connection import Connection
+from artstore_client.calls.pages import pages
 from artstore_client.contract import MAX_PAGE_SIZE
 
 # A watch may come a moment before the operation that it is about.
@@ -172,18 +173,15 @@ class CacheCalls:
     async def locks(self) -> list[cache_pb2.Lock]:
         """Locks that are held, highest priority first."""
         stub = await self._connection.cache(self.element_id)
-        held: list[cache_pb2.Lock] = []
-        token = ""
-        while True:
-            answer = await self._calls.unary(
+
+        async def ask(token: str) -> cache_pb2.ListLocksResponse:
+            return await self._calls.unary(
                 stub.ListLocks,
                 cache_pb2.ListLocksRequest(page_size=MAX_PAGE_SIZE, page_token=token),
                 doing=f"ListLocks on {self.element_id}",
             )
-            held.extend(answer.locks)
-            token = answer.next_page_token
-            if not token:
-                return held
+
+        return [lock async for page in pages(ask) for lock in page.locks]
 
     async def release(
         self, kind: cache_pb2.LockKind.ValueType, *, file_id: str = "", fence: int = 0

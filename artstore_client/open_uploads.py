@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from artstore.v1 import storage_pb2, uploads_pb2
 from artstore_client import errors
 from artstore_client.calls.connection import Connection
+from artstore_client.calls.pages import of_each, pages
 from artstore_client.contract import MAX_PAGE_SIZE
 
 
@@ -35,37 +36,30 @@ class OpenUploads:
             Unavailable: reason LIST_INCOMPLETE, after the uploads of the elements that answer.
         """
         elements = [element_id] if element_id else sorted(await self._connection.all_elements())
-        failures: dict[str, errors.Unavailable] = {}
-        for name in elements:
-            request = storage_pb2.ListUploadsRequest(page_size=page_size, created_by=created_by)
-            try:
-                async for upload in self._of_element(name, request):
-                    yield upload
-            except errors.Unavailable as error:
-                failures[name] = error
-        if failures:
-            told = "; ".join(f"{name}: {error.message}" for name, error in failures.items())
-            raise errors.Unavailable(
-                f"the list is incomplete ({told})",
-                reason="LIST_INCOMPLETE",
-                metadata={"storage_element_ids": ",".join(failures)},
-            )
+
+        def of_element(name: str) -> AsyncGenerator[storage_pb2.OpenUpload, None]:
+            return self._of_element(name, created_by, page_size)
+
+        async for upload in of_each(elements, of_element):
+            yield upload
 
     async def _of_element(
-        self, element_id: str, request: storage_pb2.ListUploadsRequest
+        self, element_id: str, created_by: str, page_size: int
     ) -> AsyncGenerator[storage_pb2.OpenUpload, None]:
-        while True:
-            answer = await self._connection.at_element(
+        async def ask(token: str) -> storage_pb2.ListUploadsResponse:
+            request = storage_pb2.ListUploadsRequest(
+                page_size=page_size, created_by=created_by, page_token=token
+            )
+            return await self._connection.at_element(
                 element_id,
                 lambda stub: self._calls.unary(
                     stub.ListUploads, request, doing=f"ListUploads on {element_id}"
                 ),
             )
-            for upload in answer.uploads:
+
+        async for page in pages(ask):
+            for upload in page.uploads:
                 yield upload
-            request.page_token = answer.next_page_token
-            if not request.page_token:
-                return
 
     async def abort(self, upload_id: str) -> None:
         """End an upload and free its room; one that is not there is fine, a file stays.

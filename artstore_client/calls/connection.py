@@ -27,6 +27,7 @@ from artstore.v1 import (
 from artstore_client.calls.calls import Calls, Timeouts
 from artstore_client.calls.channels import QUICK, Channels
 from artstore_client.calls.directory import ElementDirectory
+from artstore_client.calls.pages import pages
 from artstore_client.calls.tokens import FixedToken, IssuedToken, TokenCache
 from artstore_client.contract import MAX_PAGE_SIZE
 from artstore_client.errors import ArtStoreError, ConfigurationError, Unavailable, Unimplemented
@@ -238,19 +239,16 @@ class Connection:
     async def registered_elements(self) -> list[elements_pb2.StorageElement]:
         """Every element that admin knows."""
         stub = self.elements_of_admin()
-        found: list[elements_pb2.StorageElement] = []
-        token = ""
-        while True:
-            answer = await self.calls.unary(
+
+        async def ask(token: str) -> elements_pb2.ListStorageElementsResponse:
+            return await self.calls.unary(
                 stub.ListStorageElements,
                 elements_pb2.ListStorageElementsRequest(page_size=MAX_PAGE_SIZE, page_token=token),
                 doing="ListStorageElements on admin",
                 timeout_seconds=_LIST_TIMEOUT_SECONDS,
             )
-            found.extend(answer.elements)
-            token = answer.next_page_token
-            if not token:
-                return found
+
+        return [element async for page in pages(ask) for element in page.elements]
 
     async def _issue_token(self) -> IssuedToken:
         if not self.settings.client_id or not self.settings.client_secret:

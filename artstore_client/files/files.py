@@ -10,6 +10,7 @@ from google.protobuf import field_mask_pb2
 from artstore.v1 import elements_pb2, lifecycle_pb2, storage_pb2, types_pb2
 from artstore_client import errors
 from artstore_client.calls.connection import Connection
+from artstore_client.calls.pages import of_each, pages
 from artstore_client.contract import MAX_BATCH_FILE_IDS
 from artstore_client.files.file_ids import canonical_file_id
 from artstore_client.files.finding import find_file, verdict
@@ -77,39 +78,30 @@ class Files:
     ) -> AsyncGenerator[types_pb2.File, None]:
         """Active files of one element or of all; see `Client.list_files`."""
         elements = [element_id] if element_id else list(await self._connection.all_elements())
-        failures: dict[str, errors.Unavailable] = {}
-        for name in elements:
-            try:
-                async for file in self._list_element(name, namespace, page_size):
-                    yield file
-            except errors.Unavailable as error:
-                failures[name] = error
-        if failures:
-            told = "; ".join(f"{name}: {error.message}" for name, error in failures.items())
-            raise errors.Unavailable(
-                f"the list is incomplete ({told})",
-                reason="LIST_INCOMPLETE",
-                metadata={"storage_element_ids": ",".join(failures)},
-            )
+
+        def of_element(name: str) -> AsyncGenerator[types_pb2.File, None]:
+            return self._list_element(name, namespace, page_size)
+
+        async for file in of_each(elements, of_element):
+            yield file
 
     async def _list_element(
         self, element_id: str, namespace: str, page_size: int
     ) -> AsyncGenerator[types_pb2.File, None]:
-        request = storage_pb2.StorageServiceListFilesRequest(
-            page_size=page_size, namespace=namespace
-        )
-        while True:
-            answer = await self._connection.at_element(
+        async def ask(token: str) -> storage_pb2.StorageServiceListFilesResponse:
+            request = storage_pb2.StorageServiceListFilesRequest(
+                page_size=page_size, namespace=namespace, page_token=token
+            )
+            return await self._connection.at_element(
                 element_id,
                 lambda stub: self._calls.unary(
                     stub.ListFiles, request, doing=f"ListFiles on {element_id}"
                 ),
             )
-            for file in answer.files:
+
+        async for page in pages(ask):
+            for file in page.files:
                 yield file
-            request.page_token = answer.next_page_token
-            if not request.page_token:
-                return
 
     async def update(
         self, file_id: str, changes: Mapping[str, object], expected_revision: int | None

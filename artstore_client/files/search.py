@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 
 from artstore.v1 import query_pb2
 from artstore_client.calls.connection import Connection
+from artstore_client.calls.pages import pages
 
 
 class SearchCalls:
@@ -54,9 +55,9 @@ class SearchCalls:
         page_size: int,
     ) -> AsyncGenerator[query_pb2.SearchResult, None]:
         """Results of all pages; see `Client.search_all`."""
-        token = ""
-        while True:
-            page = await self.search(
+
+        async def ask(token: str) -> query_pb2.SearchFilesResponse:
+            return await self.search(
                 query,
                 filters=filters,
                 order_by=order_by,
@@ -66,11 +67,10 @@ class SearchCalls:
                 omit_facets=True,
                 timeout_seconds=None,
             )
+
+        async for page in pages(ask):
             for result in page.results:
                 yield result
-            token = page.next_page_token
-            if not token:
-                return
 
     async def sync(self, element_id: str) -> query_pb2.SyncIndexResponse:
         """Read whole snapshots again; see `Client.sync`."""
