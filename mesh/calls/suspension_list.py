@@ -10,9 +10,9 @@ import structlog
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from artstore.v1 import tokens_pb2, tokens_pb2_grpc
-from mesh.calls.status import from_rpc_error
+from mesh.calls.admins_lists import pages
 from mesh.contract import MAX_PAGE_SIZE
-from mesh.errors import ArtStoreError, Unauthenticated, Unavailable
+from mesh.errors import ArtStoreError, Unavailable
 from mesh.identity.credentials import ServiceToken
 from mesh.identity.suspensions import SUSPENSIONS_KEY, Suspension, SuspensionList, Suspensions
 from mesh.redis import open_redis, translated
@@ -47,27 +47,13 @@ class AdminsList:
         request = tokens_pb2.ListSuspensionsRequest(page_size=MAX_PAGE_SIZE)
         found: list[Suspension] = []
         listed_at = 0.0
-        while True:
-            answer = await self._page(request)
+        async for page in pages(
+            self._stub.ListSuspensions, request, self._account, seconds=CALL_SECONDS
+        ):
             # What changed between two pages is seen whole by the next reading.
-            listed_at = listed_at or _seconds(answer.listed_at)
-            found += map(_suspension, answer.suspensions)
-            request.page_token = answer.next_page_token
-            if not request.page_token:
-                return SuspensionList(listed_at, tuple(found))
-
-    async def _page(
-        self, request: tokens_pb2.ListSuspensionsRequest
-    ) -> tokens_pb2.ListSuspensionsResponse:
-        try:
-            return await self._stub.ListSuspensions(
-                request, metadata=self._account.metadata(), timeout=CALL_SECONDS
-            )
-        except grpc.aio.AioRpcError as error:
-            refused = from_rpc_error(error)
-            if isinstance(refused, Unauthenticated):
-                self._account.refused()
-            raise refused from error
+            listed_at = listed_at or _seconds(page.listed_at)
+            found += map(_suspension, page.suspensions)
+        return SuspensionList(listed_at, tuple(found))
 
 
 async def follow_suspensions(suspensions: Suspensions, admin: AdminsList, redis_url: str) -> None:

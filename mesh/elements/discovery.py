@@ -10,11 +10,10 @@ import structlog
 from google.protobuf import json_format
 
 from artstore.v1 import elements_pb2, elements_pb2_grpc, types_pb2
-from mesh.calls.status import from_rpc_error
+from mesh.calls.admins_lists import pages
 from mesh.contract import MAX_PAGE_SIZE
 from mesh.elements.admitted import Admitted
 from mesh.elements.seen import Mode, SeenElement
-from mesh.errors import Unauthenticated
 from mesh.identity.credentials import ServiceToken
 from mesh.redis import translated
 
@@ -125,24 +124,9 @@ class AdminReports:
         await self._account.ready(FIRST_TOKEN_SECONDS)
         request = elements_pb2.ListStorageElementsRequest(page_size=MAX_PAGE_SIZE)
         found: list[elements_pb2.StorageElement] = []
-        while True:
-            answer = await self._page(request)
-            found += (one for one in answer.elements if one.endpoint)
-            request.page_token = answer.next_page_token
-            if not request.page_token:
-                break
+        async for page in pages(
+            self._stub.ListStorageElements, request, self._account, seconds=CALL_SECONDS
+        ):
+            found += (one for one in page.elements if one.endpoint)
         self._admitted.replace(found)
         return [element_of(one, healthy=one.healthy) for one in found]
-
-    async def _page(
-        self, request: elements_pb2.ListStorageElementsRequest
-    ) -> elements_pb2.ListStorageElementsResponse:
-        try:
-            return await self._stub.ListStorageElements(
-                request, metadata=self._account.metadata(), timeout=CALL_SECONDS
-            )
-        except grpc.aio.AioRpcError as error:
-            refused = from_rpc_error(error)
-            if isinstance(refused, Unauthenticated):
-                self._account.refused()
-            raise refused from error
