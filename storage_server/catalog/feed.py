@@ -135,40 +135,32 @@ class Feed:
         Tables made anew between two statements would otherwise pass for a later piece of the
         history that they replace.
         """
-        try:
-            records = await self._entries(after, limit)
-        except asyncpg.UndefinedColumnError as exc:
-            raise self._tables.of_earlier_version() from exc
-        if not records:
-            raise self._tables.head_lost()
-        changes = [_change(record) for record in records if record["entry"] is not None]
-        return Tail(records[0]["epoch"], records[0]["head"], changes)
-
-    async def _entries(self, after: int, limit: int) -> list[asyncpg.Record]:
-        return await self._database.fetch(
-            f"SELECT h.epoch, h.seq AS head, e.sequence AS entry, e.change_id, e.kind,"
-            " e.file_id AS subject, e.created_at AS changed_at, e.revision AS change_revision,"
-            f" e.cause, e.actor, e.request_id AS call_request_id, e.reason, {columns('f')}"
-            f" FROM {self._tables.feed_head} h LEFT JOIN LATERAL"
-            f" (SELECT * FROM {self._tables.feed} WHERE sequence > $1"
-            "   ORDER BY sequence LIMIT $2) e ON true"
-            f" LEFT JOIN {self._tables.files} f USING (file_id) ORDER BY e.sequence",
+        return await self._tail(
             after,
             limit,
+            selected=columns("f"),
+            joined=f" LEFT JOIN {self._tables.files} f USING (file_id)",
         )
 
     async def history(self, after: int, *, limit: int = 1000) -> Tail:
         """As `tail`, without the files: every `row` is None."""
-        records = await self._database.fetch(
-            "SELECT h.epoch, h.seq AS head, e.sequence AS entry, e.change_id, e.kind,"
-            " e.file_id AS subject, e.created_at AS changed_at, e.revision AS change_revision,"
-            " e.cause, e.actor, e.request_id AS call_request_id, e.reason, NULL AS revision"
-            f" FROM {self._tables.feed_head} h LEFT JOIN LATERAL"
-            f" (SELECT * FROM {self._tables.feed} WHERE sequence > $1"
-            "   ORDER BY sequence LIMIT $2) e ON true ORDER BY e.sequence",
-            after,
-            limit,
-        )
+        return await self._tail(after, limit, selected="NULL AS revision")
+
+    async def _tail(self, after: int, limit: int, *, selected: str, joined: str = "") -> Tail:
+        try:
+            records = await self._database.fetch(
+                "SELECT h.epoch, h.seq AS head, e.sequence AS entry, e.change_id, e.kind,"
+                " e.file_id AS subject, e.created_at AS changed_at,"
+                " e.revision AS change_revision, e.cause, e.actor,"
+                f" e.request_id AS call_request_id, e.reason, {selected}"
+                f" FROM {self._tables.feed_head} h LEFT JOIN LATERAL"
+                f" (SELECT * FROM {self._tables.feed} WHERE sequence > $1"
+                f"   ORDER BY sequence LIMIT $2) e ON true{joined} ORDER BY e.sequence",
+                after,
+                limit,
+            )
+        except asyncpg.UndefinedColumnError as exc:
+            raise self._tables.of_earlier_version() from exc
         if not records:
             raise self._tables.head_lost()
         changes = [_change(record) for record in records if record["entry"] is not None]
