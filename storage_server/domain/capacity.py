@@ -6,7 +6,7 @@ full sooner than a large one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 from mesh.contract import FULL_PERCENT
@@ -75,14 +75,6 @@ class _Reservation:
         return max(0, self.held - self.sent)
 
 
-@dataclass(slots=True)
-class _Account:
-    """What an account's uploads hold and have not sent: of each, and in all."""
-
-    unsent: dict[str, int] = field(default_factory=dict)
-    total: int = 0
-
-
 class Reservations:
     """The room that each open upload of an element holds, and whose it is. One event loop, no
     locking.
@@ -93,7 +85,7 @@ class Reservations:
 
     def __init__(self) -> None:
         self._all: dict[str, _Reservation] = {}
-        self._of: dict[str, _Account] = {}
+        self._of: dict[str, dict[str, _Reservation]] = {}
         self._total = 0
         self._unsent = 0
 
@@ -116,10 +108,8 @@ class Reservations:
         """(open uploads, what they hold and have not sent, the largest part of it that is of one)
         of an account.
         """
-        found = self._of.get(account)
-        if found is None:
-            return 0, 0, 0
-        return len(found.unsent), found.total, max(found.unsent.values(), default=0)
+        unsent = [one.unsent for one in self._of.get(account, {}).values()]
+        return len(unsent), sum(unsent), max(unsent, default=0)
 
     def take(
         self, upload_id: str, size_bytes: int | None, *, room_bytes: int, account: str = ""
@@ -164,8 +154,9 @@ class Reservations:
         """So much of an upload has come. One that is not open is passed over."""
         found = self._all.get(upload_id)
         if found is not None:
-            before, found.sent = found.unsent, sent_bytes
-            self._note(upload_id, found, before)
+            self._unsent -= found.unsent
+            found.sent = sent_bytes
+            self._unsent += found.unsent
 
     def cut(self, upload_id: str, held_bytes: int) -> None:
         """Let an upload hold at most `held_bytes`, and what it has sent; it stays open."""
@@ -188,10 +179,10 @@ class Reservations:
             return
         self._total -= found.held
         self._unsent -= found.unsent
-        of_account = self._of.get(found.account)
-        if of_account is not None:
-            of_account.total -= of_account.unsent.pop(upload_id, 0)
-            if not of_account.unsent:
+        if found.account:
+            of_account = self._of[found.account]
+            del of_account[upload_id]
+            if not of_account:
                 del self._of[found.account]
 
     def _raise_to(self, upload_id: str, wanted: int, room_bytes: int, account: str) -> int:
@@ -210,16 +201,8 @@ class Reservations:
         if found is None:
             found = self._all[upload_id] = _Reservation(account, 0)
             if account:
-                self._of.setdefault(account, _Account()).unsent[upload_id] = 0
-        before, held_before, found.held = found.unsent, found.held, held
-        self._total += held - held_before
-        self._note(upload_id, found, before)
-
-    def _note(self, upload_id: str, found: _Reservation, before: int) -> None:
-        """What an upload has not sent is another part of the sums than `before`."""
-        more = found.unsent - before
-        self._unsent += more
-        of_account = self._of.get(found.account)
-        if more and of_account is not None:
-            of_account.total += more
-            of_account.unsent[upload_id] = found.unsent
+                self._of.setdefault(account, {})[upload_id] = found
+        self._total += held - found.held
+        self._unsent -= found.unsent
+        found.held = held
+        self._unsent += found.unsent

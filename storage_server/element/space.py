@@ -64,8 +64,8 @@ class Space:
 
     def extend(
         self, upload_id: str, written_bytes: int, *, size_bytes: int | None, account: str
-    ) -> int:
-        """Make sure that an upload holds at least `written_bytes`, and answer how much that is.
+    ) -> None:
+        """Make sure that an upload holds at least `written_bytes`.
 
         Args:
             size_bytes: what was declared of the whole.
@@ -73,9 +73,7 @@ class Space:
         Raises:
             ResourceExhausted: there is no room for it.
         """
-        if written_bytes <= self._reservations.held(upload_id):
-            return self._reservations.held(upload_id)
-        held = self._reservations.extend(
+        self._reservations.extend(
             upload_id,
             written_bytes,
             room_bytes=self._room(),
@@ -83,7 +81,6 @@ class Space:
             account=account,
         )
         self._tell()
-        return held
 
     def sent(self, upload_id: str, sent_bytes: int) -> None:
         """So much of an upload has come."""

@@ -98,8 +98,8 @@ class Reserving:
         size_bytes: int | None,
         account: str,
         limits: Limits,
-    ) -> bool:
-        """Make sure that an upload holds at least `written_bytes`; whether it held less.
+    ) -> None:
+        """Make sure that an upload holds at least `written_bytes`.
 
         Args:
             size_bytes: what was declared of the whole.
@@ -109,7 +109,7 @@ class Reserving:
         """
         before = self._space.held(upload_id)
         if written_bytes <= before:
-            return False
+            return
         was_beyond = is_beyond_share(self._space.holding(account), limits.reserved_percent)
         self._space.extend(upload_id, written_bytes, size_bytes=size_bytes, account=account)
         try:
@@ -117,7 +117,6 @@ class Reserving:
         except BaseException:
             self._space.cut(upload_id, before)
             raise
-        return True
 
     # --- inside ----------------------------------------------------------------------
 
