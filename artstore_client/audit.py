@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from datetime import datetime
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from artstore.v1 import audit_pb2
 from artstore_client.calls.connection import Connection
 from artstore_client.calls.pages import pages
 from artstore_client.contract import MAX_PAGE_SIZE
+from artstore_client.times import timestamp
 
 
 class AuditCalls:
@@ -28,6 +27,7 @@ class AuditCalls:
         resource: str = "",
         after: datetime | None = None,
         before: datetime | None = None,
+        page_size: int = MAX_PAGE_SIZE,
     ) -> AsyncGenerator[audit_pb2.AuditEvent, None]:
         """Events, newest first.
 
@@ -38,6 +38,7 @@ class AuditCalls:
             resource: only of this file, account or element.
             after: that occurred then or later.
             before: that occurred before.
+            page_size: events asked for at a time, at most 1,000.
         """
         wanted = _filter(actor, action, resource, after, before)
 
@@ -45,7 +46,7 @@ class AuditCalls:
             return await self._calls.unary(
                 self._connection.audit().ListAuditEvents,
                 audit_pb2.ListAuditEventsRequest(
-                    page_size=MAX_PAGE_SIZE, page_token=token, filter=wanted
+                    page_size=page_size, page_token=token, filter=wanted
                 ),
                 doing="ListAuditEvents on admin",
             )
@@ -99,14 +100,6 @@ def _filter(
         actor=actor,
         action=action,
         resource=resource,
-        occurred_after_at=_stamp(after),
-        occurred_before_at=_stamp(before),
+        occurred_after_at=timestamp(after),
+        occurred_before_at=timestamp(before),
     )
-
-
-def _stamp(moment: datetime | None) -> Timestamp | None:
-    if moment is None:
-        return None
-    stamp = Timestamp()
-    stamp.FromDatetime(moment)
-    return stamp

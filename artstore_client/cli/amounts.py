@@ -8,13 +8,11 @@ from decimal import Decimal
 from typing import Annotated
 
 import typer
-from google.protobuf.timestamp_pb2 import Timestamp
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmgt])(i?)b?|b)?", re.IGNORECASE)
 _AGO = re.compile(r"(\d+)\s*([hdw])", re.IGNORECASE)
 _DURATION = re.compile(r"(\d{1,6})\s*([smhdw])", re.IGNORECASE)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 24 * 3600, "w": 7 * 24 * 3600}
-_HOURS = {"h": 1, "d": 24, "w": 7 * 24}
 _BIGGEST = 2**63 - 1
 
 
@@ -45,7 +43,7 @@ def parse_moment(given: str) -> datetime:
     try:
         ago = _AGO.fullmatch(given.strip())
         if ago is not None:
-            return datetime.now(UTC) - timedelta(hours=int(ago[1]) * _HOURS[ago[2].lower()])
+            return datetime.now(UTC) - timedelta(seconds=int(ago[1]) * _SECONDS[ago[2].lower()])
         return datetime.fromisoformat(given.strip()).astimezone(UTC)
     except (ValueError, OverflowError, OSError):
         raise typer.BadParameter(
@@ -63,15 +61,6 @@ def parse_duration(given: str) -> int:
     if match is None:
         raise typer.BadParameter(f"{given!r} is no length of time, such as 15m, 12h or 30d")
     return int(match[1]) * _SECONDS[match[2].lower()]
-
-
-def timestamp(moment: datetime | None) -> Timestamp | None:
-    """As a message has it."""
-    if moment is None:
-        return None
-    stamp = Timestamp()
-    stamp.FromDatetime(moment)
-    return stamp
 
 
 Size = Annotated[int | None, typer.Option(parser=parse_size, metavar="SIZE", help="Such as 64MiB.")]

@@ -14,6 +14,7 @@ from artstore_client.cli.amounts import Before, Since
 from artstore_client.cli.as_json import as_json, enum_word
 from artstore_client.cli.output import human_time, print_error, print_json, print_line, print_table
 from artstore_client.cli.running import run_command
+from artstore_client.contract import MAX_PAGE_SIZE
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -47,7 +48,12 @@ def list_events(
     async def command(client: Client) -> None:
         events: list[AuditEvent] = []
         found = client.audit.list(
-            actor=actor, action=action, resource=file or resource, after=since, before=before
+            actor=actor,
+            action=action,
+            resource=file or resource,
+            after=since,
+            before=before,
+            page_size=min(limit, MAX_PAGE_SIZE),
         )
         async with aclosing(found):
             async for event in found:

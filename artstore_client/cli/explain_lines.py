@@ -10,9 +10,9 @@ from artstore_client.cli.as_json import enum_word
 from artstore_client.cli.moments import from_now, when
 from artstore_client.cli.output import human_size
 from artstore_client.explaining.explanation import Explanation
-from artstore_client.explaining.next_steps import moment
 from artstore_client.explaining.placement import Passed
 from artstore_client.explaining.seen import ElementSeen, Verdict, Word, is_file_id
+from artstore_client.times import moment
 
 _STATE = {
     types_pb2.FILE_STATE_ACTIVE: "has it",

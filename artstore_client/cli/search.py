@@ -12,7 +12,7 @@ import typer
 from artstore.v1 import query_pb2, types_pb2
 from artstore_client import Client, errors
 from artstore_client.cli import own_changes
-from artstore_client.cli.amounts import Before, Since, Size, timestamp
+from artstore_client.cli.amounts import Before, Since, Size
 from artstore_client.cli.completion import complete_element
 from artstore_client.cli.output import (
     human_size,
@@ -26,6 +26,7 @@ from artstore_client.cli.put import parse_attributes
 from artstore_client.cli.running import run_command
 from artstore_client.cli.visible import visible
 from artstore_client.contract import MAX_PAGE_SIZE
+from artstore_client.times import timestamp
 
 if TYPE_CHECKING:
     from rich.text import Text

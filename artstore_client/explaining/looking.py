@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
-
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from artstore.v1 import (
     audit_pb2,
@@ -37,6 +35,7 @@ from artstore_client.explaining.seen import (
 from artstore_client.files.file_ids import canonical_file_id
 from artstore_client.files.files import Files
 from artstore_client.results import ElementReport
+from artstore_client.times import timestamp
 
 T = TypeVar("T")
 
@@ -65,17 +64,15 @@ class Looking:
             ConfigurationError: no storage element is known.
             Unauthenticated: the account is not known.
         """
-        asked_at = datetime.now(UTC)
         file_id = canonical_file_id(written)
         element_ids = list(await self._connection.all_elements())
         reports, answers, registry, events = await asyncio.gather(
-            Files(self._connection).elements(),
+            asyncio.gather(*map(Files(self._connection).report, element_ids)),
             asyncio.gather(*(self._answer(one, file_id) for one in element_ids)),
             _told(self._registered(file_id)),
             _told(self._events(file_id)),
         )
-        said = dict(zip(element_ids, answers, strict=True))
-        elements = self._side_by_side(reports, said, registry)
+        elements = self._side_by_side(reports, answers, registry)
         home = home_of(elements)
         home_id = home.storage_element_id if home is not None else ""
         file = home.file if home is not None else None
@@ -86,7 +83,6 @@ class Looking:
         )
         return Seen(
             file_id,
-            asked_at,
             elements,
             self._connection.directory.doubt,
             registry=registry,
@@ -118,19 +114,18 @@ class Looking:
     def _side_by_side(
         self,
         reports: Sequence[ElementReport],
-        said: Mapping[str, types_pb2.File | errors.ArtStoreError],
+        answers: Sequence[types_pb2.File | errors.ArtStoreError],
         registry: Told[tuple[registry_pb2.Replica, ...]],
     ) -> tuple[ElementSeen, ...]:
         replicas = {one.storage_element_id: one for one in registry.value or ()}
         found = [
             _seen(
                 report,
-                said[report.storage_element_id],
+                answer,
                 listed=self._connection.directory.last_report(report.storage_element_id),
                 replica=replicas.get(report.storage_element_id),
             )
-            for report in reports
-            if report.storage_element_id in said
+            for report, answer in zip(reports, answers, strict=True)
         ]
         found.sort(
             key=lambda one: (
@@ -257,14 +252,8 @@ def _only(file_id: str, file: types_pb2.File | None) -> query_pb2.SearchFilters:
         else datetime.fromtimestamp((UUID(file_id).int >> 80) / 1000, UTC)
     )
     return query_pb2.SearchFilters(
-        created_after_at=_stamp(created),
-        created_before_at=_stamp(created + _INSTANT),
+        created_after_at=timestamp(created),
+        created_before_at=timestamp(created + _INSTANT),
         min_size_bytes=file.size_bytes if file is not None else None,
         max_size_bytes=file.size_bytes if file is not None else None,
     )
-
-
-def _stamp(moment: datetime) -> Timestamp:
-    stamp = Timestamp()
-    stamp.FromDatetime(moment)
-    return stamp

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
-
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from artstore.v1 import types_pb2
 from artstore_client.explaining.placement import mode_of
 from artstore_client.explaining.seen import Seen, Verdict
+from artstore_client.times import moment
 
 # Unless the namespace's policy, or the element's settings, say otherwise.
 TRASH_DAYS = 7
@@ -182,11 +181,6 @@ def cache_ends(file: types_pb2.File) -> datetime | None:
     """
     checked = moment(file.cache_updated_at)
     return checked + timedelta(hours=file.cache_ttl_hours) if checked is not None else None
-
-
-def moment(stamp: Timestamp) -> datetime | None:
-    """The time of a field; None when it is unset."""
-    return stamp.ToDatetime(tzinfo=UTC) if stamp.seconds else None
 
 
 def _days(count: float) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
 from typing import Generic, TypeVar
 from uuid import UUID
@@ -119,7 +118,6 @@ class Seen:
 
     Attributes:
         file_id: in its canonical form; as it was written when it is no id.
-        asked_at: when the asking began, by this machine's clock.
         elements: in the order in which they are filled, lowest priority number first.
         doubt: why there may be elements that were not asked; empty when there are none.
         locks: of its element: those on the whole element and on the file, as far as they concern
@@ -129,7 +127,6 @@ class Seen:
     """
 
     file_id: str
-    asked_at: datetime
     elements: tuple[ElementSeen, ...]
     doubt: str
     registry: Told[tuple[registry_pb2.Replica, ...]]

@@ -160,29 +160,28 @@ class Files:
 
     async def elements(self) -> list[ElementReport]:
         """Every element's own report; see `Client.elements`."""
+        return list(await asyncio.gather(*map(self.report, await self._connection.all_elements())))
 
-        async def ask(element_id: str) -> ElementReport:
-            directory = self._connection.directory
-            try:
-                answer = await self._connection.at_element(
-                    element_id,
-                    lambda stub: self._calls.unary(
-                        stub.GetElement,
-                        storage_pb2.GetElementRequest(),
-                        doing=f"GetElement on {element_id}",
-                    ),
-                )
-            except errors.ArtStoreError as error:
-                return ElementReport(
-                    element_id,
-                    directory.place(element_id),
-                    error=error,
-                    last_report=directory.last_report(element_id),
-                )
-            return ElementReport(element_id, directory.place(element_id), element=answer.element)
-
-        known = await self._connection.all_elements()
-        return list(await asyncio.gather(*(ask(element_id) for element_id in known)))
+    async def report(self, element_id: str) -> ElementReport:
+        """One element's own report, or why there is none."""
+        directory = self._connection.directory
+        try:
+            answer = await self._connection.at_element(
+                element_id,
+                lambda stub: self._calls.unary(
+                    stub.GetElement,
+                    storage_pb2.GetElementRequest(),
+                    doing=f"GetElement on {element_id}",
+                ),
+            )
+        except errors.ArtStoreError as error:
+            return ElementReport(
+                element_id,
+                directory.place(element_id),
+                error=error,
+                last_report=directory.last_report(element_id),
+            )
+        return ElementReport(element_id, directory.place(element_id), element=answer.element)
 
     async def set_legal_hold(self, file_id: str, legal_hold: bool, reason: str) -> types_pb2.File:
         """Hold a file, or not any more; see `Client.set_legal_hold`."""

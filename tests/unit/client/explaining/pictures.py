@@ -103,7 +103,6 @@ def seen(*elements: ElementSeen, **fields: Any) -> Seen:
     )
     whole = Seen(
         FILE_ID,
-        NOW,
         tuple(everything),
         "",
         registry=Told(()),
