@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+import grpc.aio
+
 from artstore.v1 import (
     accounts_pb2_grpc,
     audit_pb2_grpc,
@@ -25,7 +27,7 @@ from artstore.v1 import (
     types_pb2,
 )
 from artstore_client.calls.calls import Calls, Timeouts
-from artstore_client.calls.channels import QUICK, Channels
+from artstore_client.calls.channels import PATIENT, QUICK, Channels, Keepalive
 from artstore_client.calls.directory import ElementDirectory
 from artstore_client.calls.pages import pages
 from artstore_client.calls.tokens import FixedToken, IssuedToken, TokenCache
@@ -137,34 +139,33 @@ class Connection:
             self._channels.to(await self.directory.find(element_id))
         )
 
+    def _admin(self, keepalive: Keepalive = PATIENT) -> grpc.aio.Channel:
+        endpoint = _known(self.settings.endpoints.admin, "admin")
+        return self._channels.to(endpoint, keepalive)
+
     def lifecycle(self) -> lifecycle_pb2_grpc.LifecycleServiceAsyncStub:
         """Stub of admin's lifecycle service.
 
         Raises:
             ConfigurationError: admin is not configured.
         """
-        endpoint = _known(self.settings.endpoints.admin, "admin")
-        return lifecycle_pb2_grpc.LifecycleServiceStub(self._channels.to(endpoint))
+        return lifecycle_pb2_grpc.LifecycleServiceStub(self._admin())
 
     def accounts(self) -> accounts_pb2_grpc.ServiceAccountServiceAsyncStub:
         """Stub of admin's accounts; raises as `lifecycle`."""
-        endpoint = _known(self.settings.endpoints.admin, "admin")
-        return accounts_pb2_grpc.ServiceAccountServiceStub(self._channels.to(endpoint))
+        return accounts_pb2_grpc.ServiceAccountServiceStub(self._admin())
 
     def audit(self) -> audit_pb2_grpc.AuditServiceAsyncStub:
         """Stub of admin's audit; raises as `lifecycle`."""
-        endpoint = _known(self.settings.endpoints.admin, "admin")
-        return audit_pb2_grpc.AuditServiceStub(self._channels.to(endpoint, QUICK))
+        return audit_pb2_grpc.AuditServiceStub(self._admin(QUICK))
 
     def registry(self) -> registry_pb2_grpc.FileRegistryServiceAsyncStub:
         """Stub of admin's file registry; raises as `lifecycle`."""
-        endpoint = _known(self.settings.endpoints.admin, "admin")
-        return registry_pb2_grpc.FileRegistryServiceStub(self._channels.to(endpoint, QUICK))
+        return registry_pb2_grpc.FileRegistryServiceStub(self._admin(QUICK))
 
     def tokens_at_admin(self) -> tokens_pb2_grpc.TokenServiceAsyncStub:
         """Stub of admin's tokens and keys; raises as `lifecycle`."""
-        endpoint = _known(self.settings.endpoints.admin, "admin")
-        return tokens_pb2_grpc.TokenServiceStub(self._channels.to(endpoint))
+        return tokens_pb2_grpc.TokenServiceStub(self._admin())
 
     async def cache(self, element_id: str) -> cache_pb2_grpc.CacheServiceAsyncStub:
         """Stub of the cache of the element `element_id`, where admin says that it is now.
@@ -229,8 +230,7 @@ class Connection:
         Raises:
             ConfigurationError: admin is not configured.
         """
-        endpoint = _known(self.settings.endpoints.admin, "admin")
-        return elements_pb2_grpc.StorageElementServiceStub(self._channels.to(endpoint, QUICK))
+        return elements_pb2_grpc.StorageElementServiceStub(self._admin(QUICK))
 
     async def _list_elements(self) -> list[elements_pb2.StorageElement]:
         """Those that have reported, so that they may have files and an address."""
@@ -256,8 +256,7 @@ class Connection:
                 "no credentials: set ARTSTORE_CLIENT_ID and ARTSTORE_CLIENT_SECRET, or"
                 " ARTSTORE_TOKEN, or run where `make run` wrote .artstore/mesh.json"
             )
-        endpoint = _known(self.settings.endpoints.admin, "admin")
-        stub = tokens_pb2_grpc.TokenServiceStub(self._channels.to(endpoint, QUICK))
+        stub = tokens_pb2_grpc.TokenServiceStub(self._admin(QUICK))
         request = tokens_pb2.IssueTokenRequest(
             client_id=self.settings.client_id, client_secret=self.settings.client_secret
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import aclosing, nullcontext
 from enum import StrEnum
 from pathlib import Path
@@ -21,10 +20,10 @@ from artstore_client.cli.account_output import (
     print_change,
 )
 from artstore_client.cli.amounts import parse_duration
+from artstore_client.cli.asking import agreed, require_somebody
 from artstore_client.cli.completion import complete_account
 from artstore_client.cli.output import (
     human_time,
-    print_advice,
     print_json,
     print_line,
     print_note,
@@ -260,9 +259,11 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
 ) -> None:
     """Remove an account for good; its files stay, its sessions end within 30 s."""
-    if not yes and not _agreed(f"Remove account {name} for good?"):
-        print_note("nothing was removed")
-        raise typer.Exit(1)
+    if not yes:
+        require_somebody("nobody can be asked here: say --yes")
+        if not agreed(f"Remove account {name} for good?"):
+            print_note("nothing was removed")
+            raise typer.Exit(1)
 
     async def command(client: Client) -> None:
         account = await client.accounts.show(name)
@@ -275,18 +276,6 @@ def delete(
             )
 
     run_command(command)
-
-
-def _agreed(question: str) -> bool:
-    """Ask whoever sits there.
-
-    Raises:
-        typer.BadParameter: nobody does.
-    """
-    if not sys.stdin.isatty():
-        raise typer.BadParameter("nobody can be asked here: say --yes")
-    print_advice(f"{question} [y/N]")
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _limits(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
@@ -10,6 +9,7 @@ import typer
 from artstore.v1 import elements_pb2, types_pb2
 from artstore_client import Client
 from artstore_client.cli.as_json import as_json, enum_word
+from artstore_client.cli.asking import agreed, require_somebody
 from artstore_client.cli.completion import complete_element
 from artstore_client.cli.output import (
     human_time,
@@ -112,15 +112,11 @@ def _ask(waits: elements_pb2.StorageElement) -> None:
     """
     options = {"store": waits.awaiting_store_id, "endpoint": waits.awaiting_endpoint}
     asked = " ".join(f"--{name} {value}" for name, value in options.items() if value)
-    if not sys.stdin.isatty():
-        raise typer.BadParameter(
-            f"of {waits.storage_element_id} this waits; if you know it, say: {asked}"
-        )
+    require_somebody(f"of {waits.storage_element_id} this waits; if you know it, say: {asked}")
     for name, value in options.items():
         if value:
             print_advice(f"{name}  {value}  waits to be admitted")
-    print_advice(f"does the mesh go on with this as {waits.storage_element_id}? [y/N]")
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+    if not agreed(f"does the mesh go on with this as {waits.storage_element_id}?"):
         raise typer.Exit(1)
 
 
