@@ -15,7 +15,7 @@ from artstore.v1.transfers_pb2 import Condition, HoldRequest, HoldResponse
 from artstore.v1.transfers_pb2_grpc import TransferServiceStub
 from mesh.calls.status import from_rpc_error
 from mesh.contract import CALLER_KEY, MAX_REASON_BYTES, REQUEST_ID_KEY
-from mesh.errors import ArtStoreError, InvalidArgument, NotFound, PermissionDenied, Unavailable
+from mesh.errors import ArtStoreError, InvalidArgument, NotFound, Unavailable
 from mesh.file_ids import canonical_file_id
 from mesh.follower.lookups import ElementMetadata
 from mesh.identity.caller import Caller, current_request_id
@@ -87,10 +87,7 @@ class Holds:
             element_id, namespace = await self._asked(file_id, caller, exc)
         if not caller.may_read(namespace):
             raise NotFound(f"no file {file_id[:64]!r} is registered")
-        if not caller.may_write(namespace):
-            raise PermissionDenied(
-                f"the token may not write to namespace {namespace[:64]!r}", reason="NAMESPACE"
-            )
+        caller.require_write(namespace)
         return str(element_id)
 
     async def _asked(self, file_id: str, caller: Caller, unknown: ArtStoreError) -> tuple[str, str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from mesh.contract import DEFAULT_NAMESPACE
+from mesh.errors import PermissionDenied
 from mesh.identity.limits import Limits
 
 ALL_NAMESPACES = "*"
@@ -66,6 +67,16 @@ class Caller:
         if (read, write) == (self.namespaces_read, self.namespaces_write):
             return self
         return replace(self, namespaces_read=read, namespaces_write=write)
+
+    def require_write(self, namespace: str) -> None:
+        """
+        Raises:
+            PermissionDenied: files of `namespace` may not be made or changed.
+        """
+        if not self.may_write(namespace):
+            raise PermissionDenied(
+                f"the token may not write to namespace {namespace[:64]!r}", reason="NAMESPACE"
+            )
 
 
 def _within(namespaces: frozenset[str], limit: frozenset[str]) -> frozenset[str]:

@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 
 from mesh.concurrency.unbroken import Unbroken
-from mesh.errors import Aborted, ArtStoreError, InvalidArgument, NotFound, PermissionDenied
+from mesh.errors import Aborted, ArtStoreError, InvalidArgument, NotFound
 from mesh.file_ids import canonical_file_id
 from mesh.identity.caller import Caller
 from storage_server.catalog.port import FileCatalog
@@ -285,10 +285,7 @@ def _check_caller(sidecar: Sidecar, caller: Caller, *, deleted_is_there: bool) -
     gone = sidecar.state is FileState.DELETED and not deleted_is_there
     if gone or not caller.may_read(sidecar.namespace):
         raise not_found(sidecar.file_id)
-    if not caller.may_write(sidecar.namespace):
-        raise PermissionDenied(
-            f"the token may not write to namespace {sidecar.namespace[:64]!r}", reason="NAMESPACE"
-        )
+    caller.require_write(sidecar.namespace)
 
 
 def _check_revision(sidecar: Sidecar, expected: int | None) -> None:

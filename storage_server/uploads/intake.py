@@ -15,7 +15,6 @@ from mesh.errors import (
     Aborted,
     AlreadyExists,
     ArtStoreError,
-    PermissionDenied,
     StoreReadOnly,
     Unavailable,
 )
@@ -169,11 +168,7 @@ class Intake:
         if not self._catalog.available:
             raise Unavailable("the database does not answer, so no upload could be committed")
         header = checked(header, caller.subject)
-        if not caller.may_write(header.namespace):
-            raise PermissionDenied(
-                f"the token may not write to namespace {header.namespace[:64]!r}",
-                reason="NAMESPACE",
-            )
+        caller.require_write(header.namespace)
         return header
 
     async def _take_over_stream(self, key: tuple[str, str], header: Header) -> None:

@@ -208,11 +208,7 @@ class ResumableUploads:
             raise NotFound(f"no upload {upload_id[:80]!r}; it was aborted, or idle for too long")
         if not (as_owner and _owns(caller, upload.row)):
             _require_token(token, caller, upload.row)
-        if not caller.may_write(upload.header.namespace):
-            raise PermissionDenied(
-                f"the token may not write to namespace {upload.header.namespace}",
-                reason="NAMESPACE",
-            )
+        caller.require_write(upload.header.namespace)
         upload.active_at = time.monotonic()
         current_file_id.set(upload.row.file_id)
         return upload
