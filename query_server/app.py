@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from artstore.v1.query_pb2_grpc import add_QueryServiceServicer_to_server
 from artstore.v1.server_pb2 import ServerKind
 from mesh.calls.admin_link import link_to_admin
+from mesh.calls.channels import KeptChannels
 from mesh.concurrency.background import Background
 from mesh.elements.view import follow_elements
 from mesh.follower.hints import wake_on_hints
@@ -52,8 +53,8 @@ async def build(settings: QuerySettings) -> AsyncIterator[MeshServer]:
         operations = Operations()
         stack.push_async_callback(operations.stop)
         recut = Recut(followed, operations)
-        downloads = Downloads(settings)
-        stack.push_async_callback(downloads.close)
+        channels = KeptChannels(settings)
+        stack.push_async_callback(channels.close)
         tables = index_tables(followed, settings, on_made=recut.look)
 
         async def follow() -> None:
@@ -77,8 +78,8 @@ async def build(settings: QuerySettings) -> AsyncIterator[MeshServer]:
                 index=SearchIndex(searched, lambda: recut.layout),
                 files=IndexedFiles(searched),
                 originals=Originals(
-                    Elements(downloads.channel, elements),
-                    downloads,
+                    Elements(channels.to, elements),
+                    Downloads(channels),
                     elements,
                     admin.element_tokens,
                 ),

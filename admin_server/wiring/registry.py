@@ -9,12 +9,12 @@ from admin_server.clock import Clock
 from admin_server.elements.registered import RegisteredElements
 from admin_server.elements.table import ElementTable
 from admin_server.prepared_database import TIMEOUT_SECONDS, PreparedDatabase
-from admin_server.registry.channels import ElementChannels
 from admin_server.registry.following import OwnToken, registry_fleet, unread_elements
 from admin_server.registry.holds import Holds
 from admin_server.registry.registry import FileRegistry
 from admin_server.registry.tables import registry_tables
 from admin_server.settings import AdminSettings
+from mesh.calls.channels import KeptChannels
 from mesh.concurrency.background import Background
 from mesh.follower import FollowerFleet
 from mesh.follower.hints import wake_on_hints
@@ -40,7 +40,7 @@ class Registry:
     """
 
     database: Database
-    channels: ElementChannels
+    channels: KeptChannels
     tables: RebuildableTables
     fleet: FollowerFleet
     files: FileRegistry
@@ -69,7 +69,7 @@ def wire_registry(
         application_name="artstore-admin registry",
         droppable=[EVERYTHING],
     )
-    channels = ElementChannels(settings)
+    channels = KeptChannels(settings)
     fleet = registry_fleet(settings, database, elements, token)
     files = FileRegistry(database, unread=partial(unread_elements, fleet, elements))
     return Registry(

@@ -120,3 +120,23 @@ def open_mesh_channel(
     return open_channel(
         endpoint, credentials=channel_credentials(settings), health_service=health_service
     )
+
+
+class KeptChannels:
+    """Channels to elements, one for each address: opened at its first use, kept until `close`."""
+
+    def __init__(self, settings: MeshSettings) -> None:
+        self._settings = settings
+        self._open: dict[str, grpc.aio.Channel] = {}
+
+    def to(self, endpoint: str) -> grpc.aio.Channel:
+        """The channel to host:port."""
+        if endpoint not in self._open:
+            self._open[endpoint] = open_mesh_channel(endpoint, self._settings)
+        return self._open[endpoint]
+
+    async def close(self) -> None:
+        """Close them all."""
+        for channel in self._open.values():
+            await channel.close()
+        self._open.clear()

@@ -12,11 +12,10 @@ import grpc.aio
 
 from artstore.v1 import downloads_pb2
 from artstore.v1.storage_pb2_grpc import StorageServiceStub
-from mesh.calls.channels import open_mesh_channel
+from mesh.calls.channels import KeptChannels
 from mesh.calls.status import from_rpc_error
 from mesh.errors import ArtStoreError, Unavailable
 from mesh.follower.lookups import ElementMetadata
-from mesh.settings import MeshSettings
 from query_server.files.asking import not_answering
 
 # Of silence of the element while somebody waits for its bytes; callers are more patient.
@@ -30,15 +29,8 @@ LEAST_SECONDS = 0.5
 class Downloads:
     """Passes downloads on to elements, one long-lived channel for each address."""
 
-    def __init__(self, settings: MeshSettings) -> None:
-        self._settings = settings
-        self._channels: dict[str, grpc.aio.Channel] = {}
-
-    async def close(self) -> None:
-        """Close the channels."""
-        for channel in self._channels.values():
-            await channel.close()
-        self._channels.clear()
+    def __init__(self, channels: KeptChannels) -> None:
+        self._channels = channels
 
     async def stream(
         self,
@@ -64,7 +56,7 @@ class Downloads:
             if element_id not in endpoints:
                 silent[element_id] = Unavailable("its address is not known at the moment")
                 continue
-            stub: Any = StorageServiceStub(self.channel(endpoints[element_id]))
+            stub: Any = StorageServiceStub(self._channels.to(endpoints[element_id]))
             try:
                 sent = tuple(await metadata(element_id))
             except Unavailable as error:
@@ -86,12 +78,6 @@ class Downloads:
             finally:
                 call.cancel()
         raise not_answering(request.file_id, silent) if silent else failure
-
-    def channel(self, endpoint: str) -> grpc.aio.Channel:
-        """The channel to an element."""
-        if endpoint not in self._channels:
-            self._channels[endpoint] = open_mesh_channel(endpoint, self._settings)
-        return self._channels[endpoint]
 
 
 class _Progress:

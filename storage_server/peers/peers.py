@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import grpc
 import structlog
 
 from artstore.v1 import storage_pb2
 from artstore.v1.storage_pb2_grpc import StorageServiceStub
+from mesh.calls.channels import KeptChannels
 from mesh.calls.status import from_rpc_error
 from mesh.elements.seen import SeenElement
 from mesh.elements.view import Listing, ReportSource
 from mesh.errors import ArtStoreError, Unauthenticated, Unavailable
-from mesh.identity.credentials import ServiceToken
+from mesh.identity.credentials import ElementTokens, ServiceToken
 from storage_server.domain.allowance import Holding
 
 if TYPE_CHECKING:
@@ -28,22 +29,8 @@ LIST_SECONDS = 1.0
 _log = structlog.stdlib.get_logger(__name__)
 
 
-class ElementTokens(Protocol):
-    """This server's tokens for calls of elements."""
-
-    async def metadata(self, element_id: str) -> tuple[tuple[str, str], ...]:
-        """Metadata for a call of that element.
-
-        Raises:
-            Unavailable: admin has given no token.
-        """
-
-    def refused(self, element_id: str) -> None:
-        """That element answered UNAUTHENTICATED."""
-
-
 class Peers:
-    """One connection to each element that was asked, kept.
+    """Asks each other element.
 
     Which elements there are is asked anew each time, after the caller has put its claim on its
     books: one that was on no list then finds that claim when it asks in its turn.
@@ -54,7 +41,7 @@ class Peers:
         reports: those in Redis, which tell that there are others when admin does not answer.
         account: this server's own token, for admin.
         tokens: those for the elements.
-        open_channel: makes a channel to host:port.
+        channels: to them; closed by whoever made it.
     """
 
     def __init__(
@@ -65,22 +52,15 @@ class Peers:
         account: ServiceToken,
         *,
         tokens: ElementTokens,
-        open_channel: Callable[[str], grpc.aio.Channel],
+        channels: KeptChannels,
     ) -> None:
         self._element_id = element_id
         self._registry = registry
         self._reports = reports
         self._account = account
         self._tokens = tokens
-        self._open_channel = open_channel
-        self._channels: dict[str, grpc.aio.Channel] = {}
+        self._channels = channels
         self._listed: dict[str, str] = {}
-
-    async def close(self) -> None:
-        """Close all connections."""
-        for channel in self._channels.values():
-            await channel.close()
-        self._channels.clear()
 
     async def holdings(self, account: str) -> Mapping[str, Holding]:
         """What an account holds at each other element, by the element's id.
@@ -120,9 +100,7 @@ class Peers:
         return self._listed
 
     async def _ask(self, element_id: str, endpoint: str, account: str) -> Holding:
-        if endpoint not in self._channels:
-            self._channels[endpoint] = self._open_channel(endpoint)
-        stub: StorageServiceAsyncStub = StorageServiceStub(self._channels[endpoint])
+        stub: StorageServiceAsyncStub = StorageServiceStub(self._channels.to(endpoint))
         try:
             answer = await stub.GetUploadTotals(
                 storage_pb2.GetUploadTotalsRequest(created_by=account),

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 
 from mesh.calls.admin_link import AdminLink
-from mesh.calls.channels import open_mesh_channel
+from mesh.calls.channels import KeptChannels
 from mesh.elements.admitted import Admitted
 from mesh.elements.discovery import AdminReports, RedisReports
 from storage_server.peers.peers import Peers
@@ -22,15 +21,16 @@ async def open_peers(
     """The other elements; none is called before it is asked something."""
     admitted = Admitted()
     admitted.on_list = lambda ids: admin.element_tokens.keep({*ids} - {settings.element_id})
+    channels = KeptChannels(settings)
     peers = Peers(
         settings.element_id,
         AdminReports(admin.channel, admin.account, admitted),
         RedisReports(adapters.redis, admitted),
         admin.account,
         tokens=admin.element_tokens,
-        open_channel=partial(open_mesh_channel, settings=settings),
+        channels=channels,
     )
     try:
         yield peers
     finally:
-        await peers.close()
+        await channels.close()

@@ -13,6 +13,7 @@ import pytest
 
 from artstore.v1 import downloads_pb2, storage_pb2_grpc
 from artstore.v1.types_pb2 import Chunk, File
+from mesh.calls import channels
 from mesh.errors import Unavailable
 from query_server.files import downloads
 from query_server.files.downloads import Downloads
@@ -80,14 +81,14 @@ async def serve() -> AsyncIterator[Callable[..., Any]]:
 async def passing_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Downloads]:
     monkeypatch.setattr(downloads, "IDLE_SECONDS", 0.5)
     monkeypatch.setattr(
-        downloads, "open_mesh_channel", lambda endpoint, _: grpc.aio.insecure_channel(endpoint)
+        channels, "open_mesh_channel", lambda endpoint, _: grpc.aio.insecure_channel(endpoint)
     )
     settings = QuerySettings(
         database_url="postgresql://nobody@localhost/nothing", data_dir=tmp_path
     )
-    opened = Downloads(settings)
-    yield opened
-    await opened.close()
+    kept = channels.KeptChannels(settings)
+    yield Downloads(kept)
+    await kept.close()
 
 
 def stream(

@@ -38,7 +38,7 @@ class Asked(Peers):
     """Notes who would be asked."""
 
     def __init__(self, admin: Heard, redis: Heard, account: ServiceToken) -> None:
-        super().__init__("se-01", admin, redis, account, tokens=None, open_channel=None)  # type: ignore[arg-type]
+        super().__init__("se-01", admin, redis, account, tokens=None, channels=None)  # type: ignore[arg-type]
 
     async def names(self) -> set[str]:
         return set(await self._others())
