@@ -61,16 +61,3 @@ def _check_reach(account: Account, reached: Iterable[str], own: frozenset[str]) 
             f"{account.client_id} reaches namespaces that this account does not reach",
             reason="NAMESPACE",
         )
-
-
-def check_concerns_all(caller: Caller, what: str) -> None:
-    """Check that the caller may change what is of all namespaces.
-
-    Raises:
-        PermissionDenied: it reaches only some of them.
-    """
-    if not caller.may_write(ALL_NAMESPACES):
-        raise PermissionDenied(
-            f"{what} concern all namespaces: that takes an account with namespaces `*`",
-            reason="NAMESPACE",
-        )

@@ -6,7 +6,6 @@ import secrets
 
 import structlog
 
-from admin_server.accounts.authority import check_concerns_all
 from admin_server.accounts.bindings import Bindings, account_named_after
 from admin_server.accounts.directory import AccountDirectory
 from admin_server.accounts.limits import GivenLimits
@@ -42,7 +41,6 @@ class Creation:
             FailedPrecondition: somebody else gave it an account at the same time.
             Unavailable: the database is down.
         """
-        check_concerns_all(giver, "storage elements")
         await self._elements.add(storage_element_id, endpoint=endpoint, priority=priority)
         client_id, secret = await self._account(giver, storage_element_id)
         if not await self._bindings.bind(client_id, storage_element_id):

