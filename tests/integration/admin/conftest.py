@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 
+from tests.integration.admin.audited import EVERYBODY, Audited
 from tests.support.running_admin import ManualClock, RunningAdmin, running_admin
 from tests.support.services import PostgresProcess
 
@@ -35,3 +37,20 @@ async def admin(
     """An admin of the test's own, whose clock the test may put forward."""
     async with running_admin(database_url, tmp_path, now=clock) as running:
         yield running
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def audited(database_url: str, tmp_path: Path) -> AsyncIterator[Audited]:
+    async with running_admin(database_url, tmp_path, accounts=EVERYBODY) as admin:
+        yield Audited(admin, database_url, tmp_path)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def shared_audited(
+    postgres: PostgresProcess, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Audited]:
+    """One whose chain no test breaks."""
+    url, folder = postgres.create_database(), tmp_path_factory.mktemp("audited")
+    async with running_admin(url, folder, accounts=EVERYBODY) as admin:
+        yield Audited(admin, url, folder)
+    postgres.drop_database(url)

@@ -14,13 +14,13 @@ from storage_server.domain.origin import OF_REPAIR, Cause, Origin
 from storage_server.domain.sidecar import digest
 from storage_server.domain.sidecar_changes import updated
 from storage_server.store.port import SIDECAR_SUFFIX
-from storage_server.uploads.resumable_uploads import StartedUpload
 from storage_server.writing.protocol import HeldFile
 from storage_server.writing.recording import SidecarUncertain
 from storage_server.writing.replay import Replay
 from tests.support.memory_element import ALICE, LONG_AGO, MemoryElement, a_header
 from tests.support.memory_store import MemoryStore
 from tests.support.origins import BY_ALICE, BY_BOB
+from tests.unit.storage.resumable import late_sidecar
 
 Told = list[tuple[int | None, Origin | None]]
 Arrival = Callable[[], None]
@@ -258,23 +258,11 @@ async def test_a_resumed_upload_is_of_who_commits_it(element: MemoryElement) -> 
     assert await told(element) == [(1, BY_BOB)]
 
 
-async def late_sidecar(element: MemoryElement, opened: StartedUpload, by: Origin) -> Arrival:
-    """Commit to a store that has the sidecar, but writes it only when the answer is called."""
-    element.calls.fail("read_sidecar", SILENT)
-    element.calls.lose_answer("write_sidecar", SILENT)
-    with pytest.raises(SidecarUncertain):
-        await element.resumable.commit(opened.upload_id, opened.token, ALICE, 0, None, by=by)
-    element.calls.mend()
-    (path,) = [one for one in element.memory.files if one.endswith(SIDECAR_SUFFIX)]
-    sent = element.memory.files.pop(path)
-    return lambda: element.memory.files.update({path: sent})
-
-
 async def test_an_upload_that_arrives_after_its_abort_is_of_who_committed_it(
     element: MemoryElement,
 ) -> None:
     opened = await element.intake.start(a_header(), ALICE)
-    arrives = await late_sidecar(element, opened, BY_BOB)
+    arrives = await late_sidecar(element, opened, by=BY_BOB)
     await element.resumable.abort(opened.upload_id, opened.token, ALICE)
     arrives()
     await element.replay.all()
@@ -285,7 +273,7 @@ async def test_an_upload_that_arrives_late_is_not_of_who_tried_after_and_sent_no
     element: MemoryElement,
 ) -> None:
     opened = await element.intake.start(a_header(), ALICE)
-    arrives = await late_sidecar(element, opened, BY_BOB)
+    arrives = await late_sidecar(element, opened, by=BY_BOB)
     element.calls.fail("stage.place", SILENT)
     with pytest.raises(Unavailable):
         await element.resumable.commit(opened.upload_id, opened.token, ALICE, 0, None, by=BY_ALICE)
