@@ -16,11 +16,10 @@ import structlog
 from admin_server.audit.changes import events_of, hole
 from admin_server.audit.cursors import AuditCursors, Elsewhere
 from artstore.v1 import changes_pb2
-from artstore.v1.storage_pb2_grpc import StorageServiceStub
 from mesh.concurrency.backoff import Backoff
-from mesh.concurrency.watched import cancel_and_wait, telling
 from mesh.elements.feed_cursor import FeedCursor, decode, encode
 from mesh.errors import ArtStoreError, Unavailable
+from mesh.follower.each_element import EachElement
 from mesh.follower.lookups import ElementMetadata
 from mesh.follower.stream import FeedStream, token_ended
 
@@ -179,10 +178,9 @@ class AuditFollowing:
     ) -> None:
         self._cursors = cursors
         self._elements = elements
-        self._open_channel = open_channel
         self._metadata = metadata
         self._refused = refused
-        self._followed: dict[str, _Followed] = {}
+        self._followed = EachElement(open_channel, self._audit, name="follow {} for the audit")
         self._places: Mapping[str, str] = {}
 
     def audited(self, element_id: str) -> str:
@@ -194,56 +192,30 @@ class AuditFollowing:
         try:
             while True:
                 elements = self._elements()
-                for element_id in self._followed.keys() - elements.keys():
-                    await self._end(element_id)
+                for element_id in self._followed.running.keys() - elements.keys():
+                    await self._leave(element_id)
                 for element_id, endpoint in elements.items():
-                    await self._ensure(element_id, endpoint)
+                    await self._followed.ensure(element_id, endpoint)
                 with suppress(Unavailable):
                     self._places = await self._cursors.places()
                 await asyncio.sleep(LOOK_SECONDS)
         finally:
-            for element_id in list(self._followed):
-                await self._end(element_id)
+            for element_id in self._followed.running:
+                await self._leave(element_id)
 
-    async def _ensure(self, element_id: str, endpoint: str) -> None:
-        known = self._followed.get(element_id)
-        if known is not None and known.endpoint == endpoint and not known.task.done():
-            return
-        await self._end(element_id)
-        channel = self._open_channel(endpoint)
-        audit = ElementAudit(
+    def _audit(self, element_id: str, stub: StorageServiceAsyncStub) -> ElementAudit:
+        return ElementAudit(
             element_id,
-            StorageServiceStub(channel),
+            stub,
             self._cursors,
             metadata=self._metadata,
             refused=self._refused,
         )
-        task = asyncio.create_task(audit.run(), name=f"follow {element_id} for the audit")
-        task.add_done_callback(telling(_log, "following crashed, it is started again"))
-        self._followed[element_id] = _Followed(endpoint, channel, audit, task)
 
-    async def _end(self, element_id: str) -> None:
-        followed = self._followed.pop(element_id, None)
-        if followed is not None:
-            await cancel_and_wait(followed.task)
-            await followed.channel.close()
-            await followed.audit.resign()
-
-
-class _Followed:
-    """What is kept of an element that is followed."""
-
-    def __init__(
-        self,
-        endpoint: str,
-        channel: grpc.aio.Channel,
-        audit: ElementAudit,
-        task: asyncio.Task[None],
-    ) -> None:
-        self.endpoint = endpoint
-        self.channel = channel
-        self.audit = audit
-        self.task = task
+    async def _leave(self, element_id: str) -> None:
+        audit = await self._followed.end(element_id)
+        if audit is not None:
+            await audit.resign()
 
 
 def _text(cursor: FeedCursor) -> str:

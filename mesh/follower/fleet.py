@@ -6,18 +6,17 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 import grpc.aio
 import structlog
 
-from artstore.v1.storage_pb2_grpc import StorageServiceStub
-from mesh.concurrency.watched import cancel_and_wait, telling
+from mesh.concurrency.watched import cancel_and_wait
 from mesh.elements.seen import ELEMENT_ID
 from mesh.errors import NotFound, Unavailable
 from mesh.follower.cursor import SyncStatus
+from mesh.follower.each_element import EachElement
 from mesh.follower.follower import FAILURES, ElementFollower
 from mesh.follower.lookups import ElementMetadata
 from mesh.follower.progress import Progress
@@ -38,14 +37,6 @@ STATUS_AGE_SECONDS = 5.0
 MOST_FAILURES = 3
 FAILING_SECONDS = 1.0
 PATIENCE_SECONDS = 15.0
-
-
-@dataclass(slots=True)
-class _Followed:
-    endpoint: str
-    channel: grpc.aio.Channel
-    follower: ElementFollower
-    task: asyncio.Task[None]
 
 
 class FollowerFleet:
@@ -78,11 +69,10 @@ class FollowerFleet:
         self.table = table
         self.progress = Progress(table)
         self._elements = elements
-        self._open_channel = open_channel
         self._metadata = metadata
         self._refused = refused
         self._reconcile_seconds = reconcile_seconds
-        self._followed: dict[str, _Followed] = {}
+        self._followers = EachElement(open_channel, self._follower, name="follow {}")
         self._gone_since: dict[str, float] = {}
         self._forgetting: dict[str, asyncio.Task[None]] = {}
 
@@ -93,7 +83,7 @@ class FollowerFleet:
                 elements = self._elements()
                 for element_id, endpoint in elements.items():
                     await self._ensure(element_id, endpoint)
-                for element_id in self._followed.keys() - elements.keys():
+                for element_id in self._followers.running.keys() - elements.keys():
                     await self._leave(element_id)
                 await self._forget_gone(elements)
                 await asyncio.sleep(DISCOVERY_SECONDS)
@@ -102,9 +92,9 @@ class FollowerFleet:
 
     def wake(self, element_id: str = "") -> None:
         """One element (or any) has news: its follower tries again if following broke off."""
-        for name, followed in self._followed.items():
+        for name, follower in self._followers.running.items():
             if element_id in ("", name):
-                followed.follower.wake()
+                follower.wake()
 
     async def complete(self, max_age_seconds: float = 0.0) -> bool:
         """Whether every element that was ever heard of was read whole."""
@@ -147,8 +137,9 @@ class FollowerFleet:
 
     async def _resync(self, element_id: str, deadline: float) -> int:
         number = await self.table.want_snapshot(element_id)
-        if element_id in self._followed:
-            self._followed[element_id].follower.ask()
+        follower = self._followers.running.get(element_id)
+        if follower is not None:
+            follower.ask()
         first: SyncStatus | None = None
         last, moved_at = None, time.monotonic()
         failures, failing_since = 0, 0.0
@@ -207,13 +198,10 @@ class FollowerFleet:
     async def _ensure(self, element_id: str, endpoint: str) -> None:
         if element_id in self._forgetting and not self._forgetting[element_id].done():
             return
-        known = self._followed.get(element_id)
-        if known is not None and known.endpoint == endpoint and not known.task.done():
-            return
-        await self._end(element_id)
-        channel = self._open_channel(endpoint)
-        stub: StorageServiceAsyncStub = StorageServiceStub(channel)
-        follower = ElementFollower(
+        await self._followers.ensure(element_id, endpoint)
+
+    def _follower(self, element_id: str, stub: StorageServiceAsyncStub) -> ElementFollower:
+        return ElementFollower(
             element_id=element_id,
             stub=stub,
             metadata=partial(self._metadata, element_id),
@@ -222,23 +210,14 @@ class FollowerFleet:
             reconcile_seconds=self._reconcile_seconds,
             on_cursor=self.progress.reached,
         )
-        task = asyncio.create_task(follower.run(), name=f"follow {element_id}")
-        task.add_done_callback(telling(log, "follower crashed, it is started again"))
-        self._followed[element_id] = _Followed(endpoint, channel, follower, task)
-
-    async def _end(self, element_id: str) -> None:
-        followed = self._followed.pop(element_id, None)
-        if followed is not None:
-            await cancel_and_wait(followed.task)
-            await followed.channel.close()
 
     async def _leave(self, element_id: str) -> None:
-        await self._end(element_id)
+        await self._followers.end(element_id)
         with suppress(Unavailable):
             # Else it expires by itself.
             await self.table.resign(element_id)
 
     async def _stop(self) -> None:
         await cancel_and_wait(*self._forgetting.values())
-        for element_id in list(self._followed):
+        for element_id in self._followers.running:
             await self._leave(element_id)

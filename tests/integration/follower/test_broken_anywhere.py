@@ -9,7 +9,7 @@ import pytest
 
 from artstore.v1 import storage_pb2, types_pb2
 from mesh.concurrency.watched import seen
-from mesh.follower import fleet
+from mesh.follower import each_element, fleet
 from tests.support.following import (
     FailingTable,
     Following,
@@ -51,7 +51,7 @@ async def test_death_at_any_step_of_snapshot_and_tail(
     shared_element: Node, follow: Follow, monkeypatch: pytest.MonkeyPatch, fatal: int
 ) -> None:
     monkeypatch.setattr(fleet, "DISCOVERY_SECONDS", 0.02)
-    monkeypatch.setattr(fleet, "telling", lambda *_: seen)
+    monkeypatch.setattr(each_element, "telling", lambda *_: seen)
     following = follow(shared_element)
     following.table.fatal = fatal
     for _ in range(fatal):

@@ -63,7 +63,7 @@ async def test_as_long_as_it_is_not_known_which_there_are_nothing_is_dropped(
         await follower.agrees()
         before = await replica_rows(follower.table)
         known = {}
-        await until(lambda: not follower.fleet._followed)
+        await until(lambda: not follower.fleet._followers.running)
         await follower.fleet._forget_gone({})
         assert not follower.fleet._forgetting
     assert await replica_rows(follower.table) == before

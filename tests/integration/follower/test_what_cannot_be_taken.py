@@ -212,7 +212,7 @@ async def test_a_snapshot_that_fails_at_once_is_tried_again_with_pauses(
             readings += 1
             raise Unavailable("the disk of the element is on fire")
 
-        followed = following.fleet._followed["se-01"].follower
+        followed = following.fleet._followers.running["se-01"]
         monkeypatch.setattr(followed._snapshots, "read", read)
         with pytest.raises(Unavailable, match="on fire"):
             await following.fleet.resync(seconds=2.5)
