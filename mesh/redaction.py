@@ -58,6 +58,13 @@ def without_quotes(text: str) -> str:
     return _QUOTED.sub(_left_out, text)
 
 
+def asked_for(name: str, form: re.Pattern[str]) -> str:
+    """What was asked for, as a message tells it: quoted, so that no log line has it, unless it has
+    the form of a name that operators give.
+    """
+    return name if form.fullmatch(name) is not None else repr(name[:64])
+
+
 def _left_out(found: re.Match[str]) -> str:
     quoted = found[1] if found[1] is not None else found[2]
     return found[0] if is_file_id(quoted) else "'…'"

@@ -26,6 +26,7 @@ from mesh.errors import (
     Unauthenticated,
 )
 from mesh.identity.caller import Caller, Role
+from mesh.redaction import asked_for
 
 MAX_OVERLAP_SECONDS = 30 * 24 * 3600
 
@@ -300,6 +301,4 @@ def _require_name(client_id: str) -> None:
 
 
 def _no_such(client_id: str) -> NotFound:
-    # Log lines leave out what is quoted; what could be the name of an account they may tell.
-    told = client_id if rules.is_client_id(client_id) else repr(client_id[:64])
-    return NotFound(f"there is no account {told}")
+    return NotFound(f"there is no account {asked_for(client_id, rules.CLIENT_ID)}")

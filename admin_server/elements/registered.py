@@ -37,6 +37,7 @@ from mesh.errors import (
     PermissionDenied,
     Unavailable,
 )
+from mesh.redaction import asked_for
 
 SYNC_SECONDS = 2.0
 LOOK_SECONDS = 0.5
@@ -385,10 +386,7 @@ class RegisteredElements:
 
 
 def _no_such(storage_element_id: str) -> NotFound:
-    # Log lines leave out what is quoted; what could be the name of an element they may tell.
-    is_name = ELEMENT_ID.fullmatch(storage_element_id) is not None
-    told = storage_element_id if is_name else repr(storage_element_id[:64])
-    return NotFound(f"there is no storage element {told}")
+    return NotFound(f"there is no storage element {asked_for(storage_element_id, ELEMENT_ID)}")
 
 
 def _not_yours(storage_element_id: str, bound: str, client_id: str) -> PermissionDenied:

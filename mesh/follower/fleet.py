@@ -21,6 +21,7 @@ from mesh.follower.follower import FAILURES, ElementFollower
 from mesh.follower.lookups import ElementMetadata
 from mesh.follower.progress import Progress
 from mesh.follower.replicas import CursorMoved, ReplicaTable
+from mesh.redaction import asked_for
 
 if TYPE_CHECKING:
     from artstore.v1.storage_pb2_grpc import StorageServiceAsyncStub
@@ -111,9 +112,7 @@ class FollowerFleet:
         """
         known = {status.element_id for status in statuses} | set(self._elements())
         if element_id and element_id not in known:
-            # Log lines leave out what is quoted; what could be the name of one they may tell.
-            told = element_id if ELEMENT_ID.fullmatch(element_id) else repr(element_id[:64])
-            raise NotFound(f"storage element {told} is not known")
+            raise NotFound(f"storage element {asked_for(element_id, ELEMENT_ID)} is not known")
         return known
 
     async def resync(self, element_id: str = "", *, seconds: float) -> dict[str, int]:
