@@ -14,6 +14,8 @@ SIDE_BY_SIDE = $(MAKE) --no-print-directory --jobs --keep-going \
 # Set for other programs, these would break ours: Python finds its own library and packages.
 unexport PYTHONHOME PYTHONPATH PYTHONPLATLIBDIR PYTHONSTARTUP PYTHONINSPECT PYTHONWARNINGS
 unexport PYTHONIOENCODING PIP_TARGET PIP_PREFIX PIP_ROOT PIP_USER CDPATH
+# As it is set in many images: each start of a server or a command would compile all of it again.
+unexport PYTHONDONTWRITEBYTECODE
 export PYTHONUTF8 := 1
 
 .PHONY: help run reset install test test-full test-compose check unit lint $(LINTERS) format gen
@@ -30,9 +32,9 @@ reset: $(VENV)/.run ## Empty the stores, the tables and Valkey (the mesh must be
 
 install: $(VENV)/.dev ## Make .venv with everything that developing needs
 
-# Three workers on two cores: tests of what is silent wait more than they compute.
+# Two workers for each core: tests of what is silent wait more than they compute.
 test: $(VENV)/.dev ## Run the tests against real PostgreSQL, Valkey and S3
-	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not full and not containers" $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not full and not containers" $(PYTEST_ARGS)
 
 test-full: $(VENV)/.dev ## Run all tests, the stated sizes and the containers too
 	@$(BIN)/python -m pytest --timeout 3600 -m "not containers" $(PYTEST_ARGS)

@@ -38,7 +38,8 @@ async def prepare_in(background: Background, prepare: Callable[[], Awaitable[Non
 
     background.start("prepare database", until_done)
     with suppress(TimeoutError):
-        await asyncio.wait_for(tried.wait(), PREPARE_FIRST_SECONDS)
+        async with asyncio.timeout(PREPARE_FIRST_SECONDS):
+            await tried.wait()
 
 
 async def repeat(work: Callable[[], Awaitable[None]], seconds: float) -> None:

@@ -24,6 +24,9 @@ TIMEOUT_SECONDS = 1.5
 # All that admin changes waits for one row (the audit's head): an admin that was stopped with it,
 # or whose machine is gone, must let go soon.
 SILENT_MILLISECONDS = 5000
+WATCH_SECONDS = 2.0
+
+_IS_MADE = "SELECT to_regclass('alembic_version') IS NOT NULL"
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -76,3 +79,29 @@ class PreparedDatabase(Database):
         finally:
             await opened.close()
         self.prepared.set()
+
+    async def watch(self, give_up: Callable[[str], None]) -> None:
+        """Give up once the database was dropped, or all that was made in it: what this process
+        remembers of accounts, keys and elements was that database's.
+
+        Args:
+            give_up: ends the process, with the reason.
+        """
+        await self.prepared.wait()
+        while True:
+            if await self._is_gone():
+                give_up(f"database {self.name} is gone; the next start makes it anew")
+                return
+            await asyncio.sleep(WATCH_SECONDS)
+
+    async def _is_gone(self) -> bool:
+        try:
+            return not await self.fetchval(_IS_MADE)
+        except Unavailable:
+            pass
+        try:
+            connection = await self.connect()
+        except Unavailable as exc:
+            return isinstance(exc.__cause__, asyncpg.InvalidCatalogNameError)
+        connection.terminate()
+        return False

@@ -14,6 +14,7 @@ if typing.TYPE_CHECKING:
     from artstore_client.cache import CacheCalls
     from artstore_client.calls.waiting import Waiting
     from artstore_client.client import Client
+    from artstore_client.erasure import ErasureCalls
     from artstore_client.errors import (
         Aborted,
         AlreadyExists,
@@ -35,15 +36,21 @@ if typing.TYPE_CHECKING:
     )
     from artstore_client.explaining.explanation import Explanation
     from artstore_client.open_uploads import OpenUploads
+    from artstore_client.policies import PolicyCalls
     from artstore_client.results import DownloadedFile, ElementReport, Progress, UploadedFile
+    from artstore_client.retention import RetentionCalls
     from artstore_client.sync import (
         SyncAccountCalls,
         SyncAuditCalls,
         SyncCacheCalls,
         SyncClient,
+        SyncErasureCalls,
         SyncKeyCalls,
         SyncOpenUploads,
     )
+    from artstore_client.sync_policies import SyncPolicyCalls, SyncRetentionCalls
+    from artstore_client.sync_transfers import SyncTransferCalls
+    from artstore_client.transfers import TransferCalls
     from artstore_client.uploads.sources import UploadSource
 
 __all__ = [
@@ -59,6 +66,7 @@ __all__ = [
     "DeadlineExceeded",
     "DownloadedFile",
     "ElementReport",
+    "ErasureCalls",
     "Explanation",
     "FailedPrecondition",
     "Internal",
@@ -68,15 +76,22 @@ __all__ = [
     "OpenUploads",
     "OutOfRange",
     "PermissionDenied",
+    "PolicyCalls",
     "Progress",
     "ResourceExhausted",
+    "RetentionCalls",
     "SourceChanged",
     "SyncAccountCalls",
     "SyncAuditCalls",
     "SyncCacheCalls",
     "SyncClient",
+    "SyncErasureCalls",
     "SyncKeyCalls",
     "SyncOpenUploads",
+    "SyncPolicyCalls",
+    "SyncRetentionCalls",
+    "SyncTransferCalls",
+    "TransferCalls",
     "Unauthenticated",
     "Unavailable",
     "Unimplemented",
@@ -99,6 +114,7 @@ _HOMES = {
     "DeadlineExceeded": "errors",
     "DownloadedFile": "results",
     "ElementReport": "results",
+    "ErasureCalls": "erasure",
     "Explanation": "explaining.explanation",
     "FailedPrecondition": "errors",
     "Internal": "errors",
@@ -108,15 +124,22 @@ _HOMES = {
     "OpenUploads": "open_uploads",
     "OutOfRange": "errors",
     "PermissionDenied": "errors",
+    "PolicyCalls": "policies",
     "Progress": "results",
     "ResourceExhausted": "errors",
+    "RetentionCalls": "retention",
     "SourceChanged": "errors",
     "SyncAccountCalls": "sync",
     "SyncAuditCalls": "sync",
     "SyncCacheCalls": "sync",
     "SyncClient": "sync",
+    "SyncErasureCalls": "sync",
     "SyncKeyCalls": "sync",
     "SyncOpenUploads": "sync",
+    "SyncPolicyCalls": "sync_policies",
+    "SyncRetentionCalls": "sync_policies",
+    "SyncTransferCalls": "sync_transfers",
+    "TransferCalls": "transfers",
     "Unauthenticated": "errors",
     "Unavailable": "errors",
     "Unimplemented": "errors",

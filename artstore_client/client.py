@@ -291,10 +291,10 @@ class Client(Areas):
     def list_files(
         self, element_id: str = "", *, namespace: str = "", page_size: int = MAX_PAGE_SIZE
     ) -> AsyncGenerator[types_pb2.File, None]:
-        """Active files, element by element, oldest first within each.
+        """Active files, each once, element by element, oldest first within each.
 
         Args:
-            element_id: only this element; empty means all.
+            element_id: only this element; empty means all: what moves meanwhile may be left out.
             namespace: only this one; empty means all that the token may read.
             page_size: files asked for at a time, at most 1,000.
 
@@ -382,7 +382,7 @@ class Client(Areas):
     @property
     def change_tokens(self) -> list[str]:
         """The last change that this client made on each element, for `min_change_tokens`."""
-        return [token for token in self._connection.changes.values() if token]
+        return list(self._connection.changes.values())
 
     async def search(
         self,

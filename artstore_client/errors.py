@@ -84,8 +84,6 @@ class AlreadyExists(ArtStoreError):
 class FailedPrecondition(ArtStoreError):
     """The mode of the element, a legal hold or the file's state forbids the call."""
 
-    advice = "Look at the mode of the element and the state of the file."
-
 
 class Aborted(ArtStoreError):
     """Somebody else has it, took it over, or changed it first."""
@@ -173,8 +171,10 @@ STORE_READ_ONLY = "STORE_READ_ONLY"
 
 _ADVICE_FOR = {
     STORE_READ_ONLY: "An upload that is sent again goes to another element.",
-    # The servers' own texts say what to do.
-    "NO_ELEMENT": "",
+    "MODE": "Look at the modes of the elements: `artstore elements`.",
+    "FILE_STATE": "Look at the state of the file: `artstore explain ID`.",
+    "FILE_DELETED": "While it is in the trash `artstore restore ID` brings it back.",
+    # The server's own text says what to do.
     "NO_SPACE": "",
 }
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import threading
-from collections.abc import AsyncGenerator, Coroutine, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import Any, BinaryIO, Self, TypeVar
+from typing import Any, BinaryIO, Self
 
 from artstore.v1 import (
     accounts_pb2,
     audit_pb2,
     cache_pb2,
     elements_pb2,
+    lifecycle_pb2,
     operations_pb2,
     query_pb2,
     storage_pb2,
@@ -27,87 +26,45 @@ from artstore_client.cache import CacheCalls
 from artstore_client.calls.waiting import Waiting
 from artstore_client.client import Client
 from artstore_client.contract import MAX_PAGE_SIZE
+from artstore_client.erasure import ErasureCalls
 from artstore_client.explaining.explanation import Explanation
+from artstore_client.loop_thread import LoopThread
 from artstore_client.open_uploads import OpenUploads
 from artstore_client.results import DownloadedFile, ElementReport, UploadedFile
+from artstore_client.sync_collections import SyncCollectionCalls, SyncTrashCalls
+from artstore_client.sync_mesh_check import SyncMeshCheckCalls
+from artstore_client.sync_policies import SyncPolicyCalls, SyncRetentionCalls
+from artstore_client.sync_transfers import SyncTransferring
 from artstore_client.uploads.sources import UploadSource
 
-T = TypeVar("T")
 
-
-class _LoopThread:
-    """An event loop of its own in a background thread."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(
-            target=self._loop.run_forever, name="artstore-client", daemon=True
-        )
-        self._thread.start()
-
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Wait for `work`; when the waiting is interrupted, `work` is cancelled and ends first."""
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
-        try:
-            return future.result()
-        except KeyboardInterrupt:
-            future.cancel()
-            raise
-
-    def iterate(self, generator: AsyncGenerator[T, None]) -> Iterator[T]:
-        """The items of `generator`, one hand-over for each; leaving the loop closes it."""
-        try:
-            while True:
-                try:
-                    yield self.run(_step(generator))
-                except StopAsyncIteration:
-                    return
-        finally:
-            self.run(generator.aclose())
-
-    def stop(self) -> None:
-        """End the loop and its thread."""
-        if self._loop.is_closed():
-            return
-        self.run(_settle())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-
-async def _step(generator: AsyncGenerator[T, None]) -> T:
-    return await anext(generator)
-
-
-async def _settle() -> None:
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in others:
-        task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
-    await asyncio.get_running_loop().shutdown_asyncgens()
-    await asyncio.get_running_loop().shutdown_default_executor()
-
-
-class SyncClient:
+class SyncClient(SyncTransferring):
     """`Client` for scripts; safe to use from several threads.
 
     Take the arguments, the meaning and the errors of each method from `Client`.
     """
 
-    def __init__(self, client: Client, loop: _LoopThread) -> None:
+    def __init__(self, client: Client, loop: LoopThread) -> None:
+        super().__init__(client, loop)
         self._client = client
         self._loop = loop
         self.accounts = SyncAccountCalls(client.accounts, loop)
         self.admission = SyncAdmissionCalls(client.admission, loop)
         self.keys = SyncKeyCalls(client.keys, loop)
         self.audit = SyncAuditCalls(client.audit, loop)
+        self.erasure = SyncErasureCalls(client.erasure, loop)
         self.open_uploads = SyncOpenUploads(client.open_uploads, loop)
+        self.collections = SyncCollectionCalls(client.collections, loop)
+        self.mesh_check = SyncMeshCheckCalls(client.mesh_check, loop)
+        self.trash = SyncTrashCalls(client.trash, loop)
+        self.policies = SyncPolicyCalls(client.policies, loop.run)
+        self.retention = SyncRetentionCalls(client.retention, loop.run)
 
     @classmethod
     def connect(cls, **options: Any) -> Self:
         """A client; takes what `Client.connect` takes. Use it with `with`, or call `close`."""
         client = Client.connect(**options)
-        return cls(client, _LoopThread())
+        return cls(client, LoopThread())
 
     def close(self) -> None:
         """End all calls, connections and the background thread."""
@@ -241,7 +198,7 @@ class SyncClient:
 class SyncOpenUploads:
     """`OpenUploads` for scripts."""
 
-    def __init__(self, calls: OpenUploads, loop: _LoopThread) -> None:
+    def __init__(self, calls: OpenUploads, loop: LoopThread) -> None:
         self._calls = calls
         self._loop = loop
 
@@ -257,7 +214,7 @@ class SyncOpenUploads:
 class SyncCacheCalls:
     """`CacheCalls` for scripts."""
 
-    def __init__(self, calls: CacheCalls, loop: _LoopThread) -> None:
+    def __init__(self, calls: CacheCalls, loop: LoopThread) -> None:
         self._calls = calls
         self._loop = loop
 
@@ -299,7 +256,7 @@ class SyncCacheCalls:
 class SyncAccountCalls:
     """`AccountCalls` for scripts."""
 
-    def __init__(self, calls: AccountCalls, loop: _LoopThread) -> None:
+    def __init__(self, calls: AccountCalls, loop: LoopThread) -> None:
         self._calls = calls
         self._loop = loop
 
@@ -343,7 +300,7 @@ class SyncAccountCalls:
 class SyncKeyCalls:
     """`KeyCalls` for scripts."""
 
-    def __init__(self, calls: KeyCalls, loop: _LoopThread) -> None:
+    def __init__(self, calls: KeyCalls, loop: LoopThread) -> None:
         self._calls = calls
         self._loop = loop
 
@@ -355,7 +312,7 @@ class SyncKeyCalls:
 class SyncAdmissionCalls:
     """`AdmissionCalls` for scripts."""
 
-    def __init__(self, calls: AdmissionCalls, loop: _LoopThread) -> None:
+    def __init__(self, calls: AdmissionCalls, loop: LoopThread) -> None:
         self._calls = calls
         self._loop = loop
 
@@ -379,7 +336,7 @@ class SyncAdmissionCalls:
 class SyncAuditCalls:
     """`AuditCalls` for scripts."""
 
-    def __init__(self, calls: AuditCalls, loop: _LoopThread) -> None:
+    def __init__(self, calls: AuditCalls, loop: LoopThread) -> None:
         self._calls = calls
         self._loop = loop
 
@@ -396,3 +353,25 @@ class SyncAuditCalls:
     ) -> Iterator[audit_pb2.AuditEvent]:
         """`AuditCalls.export`."""
         return self._loop.iterate(self._calls.export(from_sequence, **wanted))
+
+
+class SyncErasureCalls:
+    """`ErasureCalls` for scripts."""
+
+    def __init__(self, calls: ErasureCalls, loop: LoopThread) -> None:
+        self._calls = calls
+        self._loop = loop
+
+    def hold(self, file_id: str, *, reason: str = "") -> lifecycle_pb2.SetLegalHoldResponse:
+        """`ErasureCalls.hold`."""
+        return self._loop.run(self._calls.hold(file_id, reason=reason))
+
+    def release(self, file_id: str, *, reason: str = "") -> lifecycle_pb2.SetLegalHoldResponse:
+        """`ErasureCalls.release`."""
+        return self._loop.run(self._calls.release(file_id, reason=reason))
+
+    def erase(
+        self, file_id: str, *, reason: str, operation_id: str = ""
+    ) -> lifecycle_pb2.EraseFileResponse:
+        """`ErasureCalls.erase`."""
+        return self._loop.run(self._calls.erase(file_id, reason=reason, operation_id=operation_id))

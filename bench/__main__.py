@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from bench import audit, cache, calls, growth, memory, one_file, s3, search, transfer
+from bench import audit, cache, calls, growth, life, memory, one_file, s3, search, transfer
 from bench.figures import Results
 from bench.machine import describe
 from bench.meshes import Mesh
@@ -26,6 +26,11 @@ LONG_ROUNDS = 3
 READ_SECONDS = 20.0
 UPLOAD_SECONDS = 15.0
 AUDITED_CHANGES = 2000
+FINALIZED_FILES = 30
+FINALIZED_BYTES = 10 * transfer.MIB
+SMALL_TRANSFERS = 300
+# There the S3 server is a process of this machine too.
+SMALL_TRANSFERS_ON_S3 = 60
 
 
 def _arguments() -> argparse.Namespace:
@@ -128,6 +133,29 @@ async def _audit(results: Results, arguments: argparse.Namespace, folder: Path) 
         )
 
 
+async def _life(results: Results, arguments: argparse.Namespace, folder: Path) -> None:
+    async with _mesh(arguments, folder) as mesh:
+        await _lives(results, arguments, mesh, small=SMALL_TRANSFERS, label="disk")
+
+
+async def _life_s3(results: Results, arguments: argparse.Namespace, folder: Path) -> None:
+    with object_store(folder / "buckets") as store:
+        async with _mesh(arguments, folder, **store.environment()) as mesh:
+            await _lives(results, arguments, mesh, small=SMALL_TRANSFERS_ON_S3, label="S3")
+
+
+async def _lives(
+    results: Results, arguments: argparse.Namespace, mesh: Mesh, *, small: int, label: str
+) -> None:
+    size = arguments.size_mib * transfer.MIB
+    rounds = min(arguments.rounds, LONG_ROUNDS)
+    results.figures += await life.finalizations(
+        mesh, files=FINALIZED_FILES, size=FINALIZED_BYTES, label=label
+    )
+    results.figures += await life.small_files(mesh, files=small, rounds=rounds, label=label)
+    results.figures += await life.large_files(mesh, size=size, rounds=rounds, label=label)
+
+
 PARTS = {
     "transfer": _transfer,
     "memory-disk": _memory_disk,
@@ -138,6 +166,8 @@ PARTS = {
     "memory": _memory,
     "search": _search,
     "audit": _audit,
+    "life": _life,
+    "life-s3": _life_s3,
 }
 
 

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 
 from artstore.v1.server_pb2 import ServerKind
+from ingest_server.finalization.finalizations import Finalizations
 from ingest_server.metrics import fresh_elements
 from ingest_server.placement.suspects import Suspects
 from ingest_server.rpc.ingest import SERVICE, IngestServicer, add_to_server
@@ -17,6 +18,7 @@ from ingest_server.uploads.pins import Pins
 from ingest_server.uploads.placing import Placement
 from ingest_server.uploads.resumable import ResumableUploads
 from ingest_server.uploads.streamed import Limits, StreamedUploads
+from ingest_server.uploads.whereabouts import Whereabouts
 from mesh.calls.admin_link import AdminLink, link_to_admin
 from mesh.calls.channels import open_mesh_channel
 from mesh.concurrency.background import Background
@@ -56,8 +58,16 @@ async def build(settings: IngestSettings) -> AsyncIterator[MeshServer]:
             idle=settings.ingest_idle_seconds,
         )
         servicer = IngestServicer(
-            StreamedUploads(placement, connections, link.element_tokens, background, limits),
+            StreamedUploads(
+                placement,
+                connections,
+                link.element_tokens,
+                background,
+                limits,
+                whereabouts=Whereabouts(elements, connections, link.element_tokens),
+            ),
             ResumableUploads(placement, elements, connections, link.element_tokens, limits),
+            Finalizations(link.channel, link.account),
         )
         server = MeshServer(
             settings, link.verifier, name="ingest", kind=ServerKind.SERVER_KIND_INGEST

@@ -239,7 +239,8 @@ class Supervisor:
             with contextlib.suppress(psutil.Error):
                 member.resume()
         try:
-            await asyncio.wait_for(process.wait(), _STOP_SECONDS)
+            async with asyncio.timeout(_STOP_SECONDS):
+                await process.wait()
         except TimeoutError:
             self._say(f"{running.program.name} did not stop: killed")
             processes.signal_family(process.pid, signal.SIGKILL)

@@ -13,6 +13,7 @@ from typing import Final
 AUTHORIZATION_KEY: Final = "authorization"
 CALLER_KEY: Final = "artstore-caller"
 UPLOAD_TOKEN_KEY: Final = "artstore-upload-token"
+TICKET_KEY: Final = "artstore-ticket"
 REQUEST_ID_KEY: Final = "x-request-id"
 
 ACCEPTED_KEY: Final = "artstore-accepted"

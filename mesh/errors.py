@@ -5,7 +5,8 @@
     ├── NotFound
     ├── AlreadyExists
     ├── FailedPrecondition   mode, legal hold, wrong state
-    │   └── StoreReadOnly        the store reads but does not write
+    │   ├── StoreReadOnly        the store reads but does not write
+    │   └── LegallyHeld          the file is under legal hold
     ├── Aborted              lock held, pre-empted, taken over, revision conflict
     ├── OutOfRange           offset
     ├── ResourceExhausted    space, file or message too large, rate
@@ -81,6 +82,19 @@ class StoreReadOnly(FailedPrecondition):
     """
 
     default_reason = "STORE_READ_ONLY"
+
+
+class LegallyHeld(FailedPrecondition):
+    """The file is under legal hold: it neither expires nor goes until an ADMIN lifts that."""
+
+    default_reason = "LEGAL_HOLD"
+
+    def __init__(self, file_id: str = "") -> None:
+        which = f" {file_id}" if file_id else ""
+        super().__init__(
+            f"{'file' if which else 'the file'}{which} is under legal hold: it stays until an ADMIN"
+            f" lifts that by `artstore release{which or ' ID'}`"
+        )
 
 
 class Aborted(ArtStoreError):

@@ -114,6 +114,11 @@ class MeshSettings(BaseSettings):
         """Where admin's list of suspended accounts survives a restart: beside the keys."""
         return self.keys_file.with_name("suspensions.json")
 
+    @property
+    def policies_file(self) -> Path:
+        """Where admin's list of the policies of namespaces survives a restart of an element."""
+        return self.keys_file.with_name("policies.json")
+
 
 def load(settings_type: type[S]) -> S:
     """Read the environment.

@@ -42,8 +42,6 @@ async def build(settings: QuerySettings) -> AsyncIterator[MeshServer]:
         # Closed last: a follower that ends gives its lead to the next one.
         followed = followed_database(settings.index_url)
         stack.push_async_callback(followed.close)
-        searched = searched_database(settings.index_url)
-        stack.push_async_callback(searched.close)
         background = await stack.enter_async_context(Background())
         admin = await stack.enter_async_context(link_to_admin(settings, background))
         redis = open_redis(settings.redis_url)
@@ -56,6 +54,12 @@ async def build(settings: QuerySettings) -> AsyncIterator[MeshServer]:
         channels = KeptChannels(settings)
         stack.push_async_callback(channels.close)
         tables = index_tables(followed, settings, on_made=recut.look)
+        searched = searched_database(settings.index_url, tables.ready)
+        stack.push_async_callback(searched.close)
+
+        async def answers() -> None:
+            await followed.ping()
+            searched.require_ready()
 
         async def follow() -> None:
             await tables.ready.wait()
@@ -88,7 +92,8 @@ async def build(settings: QuerySettings) -> AsyncIterator[MeshServer]:
             ),
         )
         await tables.first(PREPARE_SECONDS)
-        health = HealthWatcher(server, [(SERVICE, followed.ping)])
+        await server.set_serving(SERVICE, tables.ready.is_set())
+        health = HealthWatcher(server, [(SERVICE, answers)])
         background.start("index follower", follow)
         background.start("index tables", tables.watch)
         background.start("index words", cut_anew)

@@ -11,7 +11,7 @@ from functools import partial
 from artstore.v1.cache_pb2_grpc import add_CacheServiceServicer_to_server
 from artstore.v1.server_pb2 import SERVER_KIND_STORAGE
 from artstore.v1.storage_pb2_grpc import add_StorageServiceServicer_to_server
-from mesh.calls.admin_link import link_to_admin
+from mesh.calls.admin_link import AdminLink, link_to_admin
 from mesh.concurrency.background import Background
 from mesh.operations.servicer import serve_operations
 from mesh.redis import ping
@@ -21,11 +21,10 @@ from mesh.server.server import MeshServer
 from storage_server.feed.hints import publish_hints
 from storage_server.reporting.reports import Reports
 from storage_server.rpc import transfers
-from storage_server.rpc.cache import CacheServicer
 from storage_server.settings import StorageSettings
 from storage_server.upkeep import trimming
 from storage_server.wiring.adapters import open_adapters, store_opener, wire_clock
-from storage_server.wiring.element import WiredElement, wire_element, wire_reports, wire_servicer
+from storage_server.wiring.element import WiredElement, wire_element, wire_reports, wire_servicers
 from storage_server.wiring.peers import open_peers
 
 STORAGE = "artstore.v1.StorageService"
@@ -51,7 +50,7 @@ async def build(
         background = await opened(Background())
         name = settings.element_id
         admin = await opened(link_to_admin(settings, background, now=clock.agreed, element_id=name))
-        adapters = await opened(open_adapters(settings, clock))
+        adapters = await opened(open_adapters(settings, clock, admin.policies))
         peers = await opened(open_peers(settings, adapters, admin))
         server = MeshServer(settings, admin.verifier, name=name, kind=SERVER_KIND_STORAGE)
         server.tell_refusals_to(admin.tell_refusals)
@@ -60,11 +59,11 @@ async def build(
             adapters,
             open_store=store_opener(settings),
             endpoint=lambda: server.endpoint if server.port else "",
-            elsewhere=peers,
+            peers=peers,
             adopt=adopt,
         )
         stack.push_async_callback(_close, wired)
-        health = _serve(server, wired)
+        health = _serve(server, wired, admin)
         await wired.upkeep.opening.advance()
         await wired.upkeep.clock_watch.look()
         await wired.description.look()
@@ -72,14 +71,14 @@ async def build(
         yield server
 
 
-def _serve(server: MeshServer, wired: WiredElement) -> HealthWatcher:
+def _serve(server: MeshServer, wired: WiredElement, admin: AdminLink) -> HealthWatcher:
+    files, steps, caches = wire_servicers(wired, admin.keys)
     element, cache = wired.adapters.element, wired.cache.operations
     database, redis = wired.adapters.catalog.database.ping, partial(ping, wired.adapters.redis)
-    server.add(STORAGE, add_StorageServiceServicer_to_server, wire_servicer(wired))
-    steps = transfers.TransferServicer(wired.answers, wired.files.changes)
+    server.add(STORAGE, add_StorageServiceServicer_to_server, files)
     server.add(transfers.SERVICE, partly(transfers.SERVICE), steps)
     serve_operations(server, cache.operations, element_id=element.element_id)
-    server.add(CACHE, add_CacheServiceServicer_to_server, CacheServicer(cache))
+    server.add(CACHE, add_CacheServiceServicer_to_server, caches)
     server.needs("postgresql", database)
     server.needs("redis", redis)
     server.needs("storage", element.is_serving)
@@ -115,6 +114,7 @@ async def _close(wired: WiredElement) -> None:
     await wired.cache.watch.stop()
     await wired.cache.operations.operations.stop()
     wired.upkeep.mode_change.stop()
-    await wired.writing.unbroken.wait(END_SECONDS)
+    await wired.uploads.unbroken.wait(END_SECONDS)
+    await wired.steps.keeping.let_go()
     await wired.uploads.keeping.stop()
     await wired.upkeep.opening.close()

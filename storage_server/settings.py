@@ -44,11 +44,6 @@ class StorageSettings(MeshSettings):
     trash_days: float = Field(
         default=7.0, ge=0, description="Days until a deleted file's bytes go; 0: at once."
     )
-    tombstone_days: float = Field(
-        default=30.0,
-        ge=0,
-        description="Days until the record of a deleted file goes, once its bytes are gone.",
-    )
     cache_ttl_hours: int | None = Field(
         default=None,
         ge=1,
@@ -61,7 +56,13 @@ class StorageSettings(MeshSettings):
     upload_lapse_seconds: float = Field(
         default=900.0,
         gt=0,
-        description="Seconds after which an upload that sent no byte gives its room back.",
+        description="Seconds until an upload or move that sent no byte gives its room back.",
+    )
+    orphan_days: float = Field(
+        default=7.0, ge=0, description="Days that a blob without a sidecar stays where it is."
+    )
+    quarantine_days: float = Field(
+        default=30.0, ge=0, description="Days that what was set aside stays in quarantine."
     )
     feed_keep_changes: int = Field(
         default=100_000, ge=1, description="Changes kept for followers that were away."

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from launch.environment import is_libpq
 from tests.distribution import (
@@ -17,7 +18,9 @@ from tests.distribution import (
     pytest_itemcollected,
     pytest_runtest_teardown,
     pytest_xdist_make_scheduler,
+    read_in_turn,
 )
+from tests.support import templates
 from tests.support.mesh import mesh, mesh_local, mesh_s3, own_mesh
 from tests.support.services import (
     PostgresProcess,
@@ -35,6 +38,10 @@ for name in list(os.environ):
     if name.lower().endswith("_proxy") or is_libpq(name):
         del os.environ[name]
 
+# How quickly examples come is the machine's, which does three other things at a time.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
+
 __all__ = [
     "mesh",
     "mesh_local",
@@ -47,8 +54,9 @@ __all__ = [
 ]
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Heed Ctrl-C, as what tests start must: a shell's background jobs are told to ignore it."""
+    read_in_turn(config)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -79,6 +87,7 @@ def database_folder() -> Iterator[Path]:
 def postgres(database_folder: Path) -> Iterator[PostgresProcess]:
     """A PostgreSQL for all tests; never freeze or stop this one."""
     with running(PostgresProcess(database_folder / "postgres")) as server:
+        templates.share(server.url)
         yield server
 
 

@@ -44,6 +44,14 @@ class AccountTable:
             previous_secret_hash=row["previous_secret_hash"],
         )
 
+    async def usable(self, client_ids: Collection[str]) -> set[str]:
+        """Those of the names that are of an account that is not suspended."""
+        rows = await self._database.fetch(
+            "SELECT client_id FROM service_accounts WHERE client_id = ANY ($1) AND NOT suspended",
+            sorted(client_ids),
+        )
+        return {row["client_id"] for row in rows}
+
     async def page(
         self, after: str, limit: int, *, namespaces: Collection[str]
     ) -> tuple[list[Account], int]:

@@ -17,6 +17,7 @@ _ACTIONS = {
     changes_pb2.CHANGE_KIND_DELETED: "file.deleted",
     changes_pb2.CHANGE_KIND_UNDELETED: "file.undeleted",
     changes_pb2.CHANGE_KIND_PURGED: "file.purged",
+    changes_pb2.CHANGE_KIND_ERASED: "file.erased",
 }
 HOLE = "feed.hole"
 

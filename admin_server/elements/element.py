@@ -22,6 +22,8 @@ _ENDPOINT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]{1,253}):([0-9]{1,5})
 _SCHEMES = frozenset({"unix", "unix-abstract", "dns", "ipv4", "ipv6", "vsock", "xds", "google-c2p"})
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MAX_EPOCH_CHARACTERS = 64
+_MAX_FOLLOWERS = 100
+_MAX_PEERS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,8 @@ class Report:
     epoch: str
     sequence: int
     unwritable_reason: str = ""
+    followers_behind: tuple[str, ...] = ()
+    peers: tuple[str, ...] = ()
 
     def check(self) -> None:
         """
@@ -62,6 +66,11 @@ class Report:
         reason = self.unwritable_reason
         if len(reason) > MAX_REASON_CHARACTERS or not reason.isprintable():
             raise _wrong("unwritable_reason", f"at most {MAX_REASON_CHARACTERS} characters")
+        behind = self.followers_behind
+        if len(behind) > _MAX_FOLLOWERS or not all(one.isprintable() for one in behind):
+            raise _wrong("followers_behind", f"at most {_MAX_FOLLOWERS} names of accounts")
+        if len(self.peers) > _MAX_PEERS or not all(map(ELEMENT_ID.fullmatch, self.peers)):
+            raise _wrong("peer_storage_element_ids", f"at most {_MAX_PEERS} names like se-01")
         for field in fields(self):
             value = getattr(self, field.name)
             if type(value) is int and value < 0:

@@ -15,7 +15,7 @@ from dataclasses import replace
 import structlog
 
 from admin_server.clock import Clock
-from admin_server.elements import admission
+from admin_server.elements import admission, peers
 from admin_server.elements.element import (
     NEVER,
     AllTold,
@@ -67,6 +67,8 @@ class RegisteredElements:
         self._table = table
         self._now = now
         self._known: dict[str, RegisteredElement] = {}
+        self._forgotten: frozenset[str] = frozenset()
+        self._told_unheard: list[str] = []
         self._unwritten: set[str] = set()
         self._healthy: dict[str, bool] = {}
         self._watchers: set[Watcher] = set()
@@ -140,6 +142,18 @@ class RegisteredElements:
             Unavailable: as `list`.
         """
         return [element for element in self.list() if element.has_joined]
+
+    def unheard(self) -> list[str]:
+        """Ids of those that others name and that have not reported: they may have files.
+
+        Raises:
+            Unavailable: as `list`.
+        """
+        return peers.unheard(self.list(), self._forgotten)
+
+    def peers_of(self, storage_element_id: str) -> list[str]:
+        """Ids of the others, as far as they are known now."""
+        return peers.told_to(storage_element_id, self._known.values(), self._forgotten)
 
     def called(self) -> list[RegisteredElement]:
         """Those of `joined` that are admitted: calls and tokens are sent to no other.
@@ -331,6 +345,7 @@ class RegisteredElements:
 
     async def _read(self) -> None:
         elements = {e.storage_element_id: e for e in await self._table.read()}
+        self._forgotten = await self._table.forgotten()
         for stored in elements.values():
             self._put(self._newer(stored))
         for storage_element_id in self._known.keys() - elements.keys():
@@ -343,6 +358,14 @@ class RegisteredElements:
         if not self._loaded:
             self._all_reported_at = time.monotonic() + REPORTED_SECONDS
         self._loaded = True
+        self._tell_unheard()
+
+    def _tell_unheard(self) -> None:
+        found = peers.unheard(self._known.values(), self._forgotten)
+        if found != self._told_unheard:
+            self._told_unheard = found
+            if found:
+                _log.warning("elements that others know have not reported", elements=found)
 
     def _newer(self, stored: RegisteredElement) -> RegisteredElement:
         """The newer reports of the row's and ours, with the row's decisions."""

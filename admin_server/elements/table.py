@@ -14,6 +14,7 @@ from admin_server.elements.element import NEVER, Awaiting, RegisteredElement, Re
 from mesh.postgres.database import Database
 
 _REPORT = [field.name for field in fields(Report)]
+_LISTS = ("followers_behind", "peers")
 _COLUMNS = [*_REPORT, "reported_at", "registered_at"]
 _AWAITING = ["awaiting_store_id", "awaiting_endpoint", "awaiting_at"]
 _SELECT = (
@@ -65,6 +66,11 @@ class ElementTable:
     async def read(self) -> list[RegisteredElement]:
         """All elements."""
         return [_element(row) for row in await self._database.fetch(_SELECT)]
+
+    async def forgotten(self) -> frozenset[str]:
+        """Ids of those whose rows were deleted, and who have not come back."""
+        rows = await self._database.fetch("SELECT storage_element_id FROM forgotten_elements")
+        return frozenset(row["storage_element_id"] for row in rows)
 
     async def find(self, storage_element_id: str) -> RegisteredElement | None:
         """One element."""
@@ -151,7 +157,11 @@ class ElementTable:
 
 def _element(row: asyncpg.Record) -> RegisteredElement:
     return RegisteredElement(
-        report=Report(**{name: row[name] for name in _REPORT}),
+        report=Report(
+            **{name: row[name] for name in _REPORT if name not in _LISTS},
+            followers_behind=tuple(row["followers_behind"]),
+            peers=tuple(row["peers"]),
+        ),
         reported_at=row["reported_at"],
         registered_at=row["registered_at"],
         decided_priority=row["decided_priority"],

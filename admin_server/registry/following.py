@@ -10,12 +10,12 @@ from admin_server.accounts.account import Account
 from admin_server.clock import Clock
 from admin_server.elements.registered import RegisteredElements
 from admin_server.keys.issuer import TokenIssuer
-from admin_server.registry.registry import CURSORS, TABLE
+from admin_server.registry.replicas import RegistryReplicas
 from admin_server.settings import AdminSettings
 from mesh.calls.channels import open_mesh_channel
 from mesh.contract import AUTHORIZATION_KEY
 from mesh.errors import Unavailable
-from mesh.follower import FollowerFleet, ReplicaTable, process_name
+from mesh.follower import FollowerFleet
 from mesh.identity.caller import ALL_NAMESPACES, Role
 from mesh.identity.tokens import audience_of
 from mesh.postgres.database import Database
@@ -77,7 +77,7 @@ def registry_fleet(
 ) -> FollowerFleet:
     """The followers of all registered elements."""
     return FollowerFleet(
-        table=ReplicaTable(database, table=TABLE, prefix=CURSORS, leader=process_name()),
+        table=RegistryReplicas(database),
         elements=partial(endpoints_of, elements),
         knows_all=lambda: elements.loaded,
         open_channel=lambda endpoint: open_mesh_channel(endpoint, settings, health_service=None),
@@ -87,16 +87,23 @@ def registry_fleet(
     )
 
 
-async def unread_elements(fleet: FollowerFleet, elements: RegisteredElements) -> list[str]:
+async def unread_elements(
+    fleet: FollowerFleet, elements: RegisteredElements, *, silent: bool = True
+) -> list[str]:
     """Ids of the elements that may have files which the registry lacks: silent, or not read yet.
+
+    Args:
+        silent: False leaves out those that are silent now and were read whole before.
 
     Raises:
         Unavailable: the database is down, or the elements are not known yet.
     """
     statuses = await fleet.progress.statuses(STATUS_AGE_SECONDS)
     complete = {status.element_id for status in statuses if status.complete}
-    return [
+    unread = [
         element.storage_element_id
         for element in elements.joined()
-        if element.storage_element_id not in complete or not elements.is_healthy(element)
+        if element.storage_element_id not in complete
+        or (silent and not elements.is_healthy(element))
     ]
+    return [*unread, *elements.unheard()]

@@ -13,6 +13,7 @@ from artstore.v1.storage_pb2 import StorageServiceGetFileRequest
 from artstore.v1.storage_pb2_grpc import StorageServiceStub
 from artstore.v1.transfers_pb2 import Condition, HoldRequest, HoldResponse
 from artstore.v1.transfers_pb2_grpc import TransferServiceStub
+from artstore.v1.types_pb2 import FILE_STATE_DELETED
 from mesh.calls.status import from_rpc_error
 from mesh.contract import CALLER_KEY, MAX_REASON_BYTES, REQUEST_ID_KEY
 from mesh.errors import ArtStoreError, InvalidArgument, NotFound, Unavailable
@@ -60,9 +61,11 @@ class Holds:
             Unavailable: its element, or one that may have it, is silent.
         """
         if len(reason.encode()) > MAX_REASON_BYTES or "\0" in reason:
-            raise InvalidArgument(f"at most {MAX_REASON_BYTES} bytes of text", field="reason")
+            raise InvalidArgument(
+                f"a reason has at most {MAX_REASON_BYTES} bytes of text", field="reason"
+            )
         file_id = canonical_file_id(file_id)
-        element_id = await self._home(file_id, caller)
+        element_id = await self._home(file_id, caller, is_release=not legal_hold)
         request = HoldRequest(
             condition=Condition(file_id=file_id),
             legal_hold=legal_hold,
@@ -76,15 +79,25 @@ class Holds:
         except grpc.aio.AioRpcError as exc:
             raise from_rpc_error(exc) from exc
 
-    async def _home(self, file_id: str, caller: Caller) -> str:
-        """The element to ask; one that the registry does not know yet is asked for everywhere."""
+    async def _home(self, file_id: str, caller: Caller, *, is_release: bool) -> str:
+        """The element to ask; one that the registry does not know yet is asked for everywhere.
+
+        Of a file that was erased, one that holds it is asked to hold it no more.
+        """
         try:
-            row = (await self._registry.replicas(file_id, caller))[0]
+            # A hold comes in time until the file is collected.
+            row = (await self._registry.replicas(file_id, caller, show_expired=True))[0]
             element_id, namespace = row["storage_element_id"], row["namespace"]
         except (NotFound, Unavailable) as exc:
-            if exc.reason == "FILE_DELETED":
+            held = await self._registry.held_where_erased(file_id) if is_release else None
+            if held is not None:
+                element_id, namespace = held["storage_element_id"], held["namespace"]
+            elif exc.reason == "FILE_DELETED":
+                if await self._registry.is_erased(file_id):
+                    raise NotFound(f"file {file_id} was erased for ever") from exc
                 raise
-            element_id, namespace = await self._asked(file_id, caller, exc)
+            else:
+                element_id, namespace = await self._asked(file_id, caller, exc)
         if not caller.may_read(namespace):
             raise NotFound(f"no file {file_id[:64]!r} is registered")
         caller.require_write(namespace)
@@ -99,7 +112,7 @@ class Holds:
             stub: StorageServiceAsyncStub = StorageServiceStub(self._to(element.storage_element_id))
             try:
                 answer = await stub.GetFile(
-                    StorageServiceGetFileRequest(file_id=file_id),
+                    StorageServiceGetFileRequest(file_id=file_id, show_deleted=True),
                     metadata=await self._as(caller, element.storage_element_id),
                     timeout=CALL_SECONDS,
                 )
@@ -107,6 +120,8 @@ class Holds:
                 error = from_rpc_error(exc)
                 if not isinstance(error, NotFound):
                     silent = error
+                continue
+            if answer.file.state == FILE_STATE_DELETED:
                 continue
             return element.storage_element_id, answer.file.namespace
         raise silent or unknown

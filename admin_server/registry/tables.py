@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from admin_server.registry.indexes import index_statements
 from admin_server.registry.registry import CURSORS, TABLE
 from mesh.follower.schema import create_statements, table_names
 from mesh.follower.tables import RebuildableTables
@@ -15,12 +16,17 @@ def registry_statements() -> list[str]:
     return [
         *create_statements(TABLE, CURSORS),
         f"CREATE INDEX ON {TABLE} (created_at, file_id) WHERE state <> 'deleted'",
+        *index_statements(),
     ]
+
+
+def drop_statement() -> str:
+    """SQL that removes what is left of them."""
+    return f"DROP TABLE IF EXISTS {', '.join(table_names(TABLE, CURSORS))} CASCADE"
 
 
 def registry_tables(database: Database) -> RebuildableTables:
     """The tables of the registry in `database`, once its migrations have run."""
-    names = table_names(TABLE, CURSORS)
 
     async def make() -> None:
         async with database.transaction() as tx:
@@ -31,8 +37,8 @@ def registry_tables(database: Database) -> RebuildableTables:
 
     return RebuildableTables(
         database,
-        names=names,
-        drop=(f"DROP TABLE IF EXISTS {', '.join(names)} CASCADE",),
+        names=table_names(TABLE, CURSORS),
+        drop=(drop_statement(),),
         make=make,
         lock_key=LOCK_KEY,
     )

@@ -70,6 +70,7 @@ class ElementServicer:
         return elements_pb2.ReportStorageElementResponse(
             element=self._message(element),
             report_interval_seconds=REPORT_INTERVAL_SECONDS,
+            peer_storage_element_ids=self._directory.peers_of(element.storage_element_id),
             audited_cursor=self._audited(element.storage_element_id),
         )
 
@@ -147,6 +148,7 @@ class ElementServicer:
             registered_at=timestamp(element.registered_at),
             healthy=self._directory.is_healthy(element),
             client_id=element.client_id,
+            followers_behind=report.followers_behind,
         )
         return told_to(current_caller(), message)
 
@@ -169,6 +171,8 @@ def _report(message: elements_pb2.StorageElementReport) -> Report:
         backend=_BACKENDS.get(message.backend, ""),
         epoch=message.epoch,
         sequence=message.head_position,
+        followers_behind=tuple(message.followers_behind),
+        peers=tuple(message.peer_storage_element_ids),
     )
 
 

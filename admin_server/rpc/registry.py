@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from admin_server.registry.registry import FileRegistry
+from admin_server.rpc.findings import FindingCalls
 from artstore.v1 import registry_pb2
 from mesh.errors import InvalidArgument
 from mesh.follower.rows import STATES, to_file
@@ -18,8 +19,9 @@ _STATE_OF = {word: number for number, word in STATES.items()}
 class FileRegistryServicer:
     """Which element has which file."""
 
-    def __init__(self, registry: FileRegistry) -> None:
+    def __init__(self, registry: FileRegistry, findings: FindingCalls) -> None:
         self._registry = registry
+        self._findings = findings
 
     async def GetFile(
         self, request: registry_pb2.FileRegistryServiceGetFileRequest, context: Any
@@ -31,8 +33,9 @@ class FileRegistryServicer:
             replicas=[
                 registry_pb2.Replica(
                     storage_element_id=row["storage_element_id"],
-                    state=_STATE_OF[row["state"]],  # type: ignore[arg-type]
+                    state=_STATE_OF.get(row["state"], 0),  # type: ignore[arg-type]
                     revision=row["revision"],
+                    home_since=row["home_since"],
                 )
                 for row in rows
             ],
@@ -57,3 +60,21 @@ class FileRegistryServicer:
         return registry_pb2.FileRegistryServiceListFilesResponse(
             files=[to_file(row) for row in rows], next_page_token=token, total_size=total
         )
+
+    async def CheckMesh(
+        self, request: registry_pb2.CheckMeshRequest, context: Any
+    ) -> registry_pb2.CheckMeshResponse:
+        """Check all files of the mesh."""
+        return await self._findings.check_mesh(request)
+
+    async def ListFindings(
+        self, request: registry_pb2.ListFindingsRequest, context: Any
+    ) -> registry_pb2.ListFindingsResponse:
+        """List what waits for somebody."""
+        return await self._findings.list_findings(request)
+
+    async def ResolveHome(
+        self, request: registry_pb2.ResolveHomeRequest, context: Any
+    ) -> registry_pb2.ResolveHomeResponse:
+        """Make an element the home of a file."""
+        return await self._findings.resolve_home(request)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from functools import partial
 
 from admin_server.clock import Clock
 from admin_server.elements.registered import RegisteredElements
 from admin_server.elements.table import ElementTable
+from admin_server.policies.usage import Usage
 from admin_server.prepared_database import TIMEOUT_SECONDS, PreparedDatabase
 from admin_server.registry.following import OwnToken, registry_fleet, unread_elements
 from admin_server.registry.holds import Holds
+from admin_server.registry.indexes import keep_indexes
 from admin_server.registry.registry import FileRegistry
 from admin_server.registry.tables import registry_tables
 from admin_server.settings import AdminSettings
@@ -37,6 +40,7 @@ class Registry:
         fleet: follows the elements into them.
         files: answers from them.
         holds: set and lifted on the elements.
+        usage: what the files of a namespace take.
     """
 
     database: Database
@@ -45,6 +49,7 @@ class Registry:
     fleet: FollowerFleet
     files: FileRegistry
     holds: Holds
+    usage: Usage
 
 
 def wire_elements(database: Database, keys: KeySet, *, now: Clock) -> RegisteredElements:
@@ -79,6 +84,7 @@ def wire_registry(
         fleet=fleet,
         files=files,
         holds=Holds(files, elements, channel=channels.to, metadata=token.metadata),
+        usage=Usage(database),
     )
 
 
@@ -95,7 +101,12 @@ def start_following(
 async def _keep_tables(registry: Registry, database: PreparedDatabase) -> None:
     """Make the registry's tables, and make them anew, once admin's database is there."""
     await database.prepared.wait()
-    await registry.tables.watch()
+    await asyncio.gather(registry.tables.watch(), _make_indexes(registry))
+
+
+async def _make_indexes(registry: Registry) -> None:
+    await registry.tables.ready.wait()
+    await keep_indexes(registry.database)
 
 
 async def _follow(registry: Registry) -> None:

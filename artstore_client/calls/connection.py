@@ -24,9 +24,9 @@ from artstore.v1 import (
     storage_pb2_grpc,
     tokens_pb2,
     tokens_pb2_grpc,
-    types_pb2,
 )
 from artstore_client.calls.calls import Calls, Timeouts
+from artstore_client.calls.change_tokens import ChangeTokens
 from artstore_client.calls.channels import PATIENT, QUICK, Channels, Keepalive
 from artstore_client.calls.directory import ElementDirectory
 from artstore_client.calls.pages import pages
@@ -74,7 +74,7 @@ class Connection:
             ask=self._list_elements if places.admin else None,
         )
         self._registry_silent_until = 0.0
-        self.changes: dict[str, str] = {}
+        self.changes = ChangeTokens()
 
     async def close(self) -> None:
         """End all calls and connections."""
@@ -194,15 +194,16 @@ class Connection:
         await self.directory.look()
         return await self.directory.known()
 
-    async def registered_homes(self, file_id: str) -> list[str]:
-        """Elements that the registry believes to hold `file_id`.
+    async def registered(self, file_id: str) -> registry_pb2.FileRegistryServiceGetFileResponse:
+        """What the registry believes of `file_id`.
 
         A hint, and never proof: the registry follows the elements. Empty when it does not know,
         is not configured, or did not answer lately.
         """
+        unknown = registry_pb2.FileRegistryServiceGetFileResponse()
         endpoint = self.settings.endpoints.admin
         if not endpoint or time.monotonic() < self._registry_silent_until:
-            return []
+            return unknown
         request = registry_pb2.FileRegistryServiceGetFileRequest(file_id=file_id)
         try:
             answer = await self.calls.unary(
@@ -215,14 +216,10 @@ class Connection:
             # With a reason it answered: it can't tell of this file.
             if not error.reason:
                 self._registry_silent_until = time.monotonic() + _REGISTRY_SILENCE_SECONDS
-            return []
+            return unknown
         except ArtStoreError:
-            return []
-        return [
-            replica.storage_element_id
-            for replica in answer.replicas
-            if replica.state == types_pb2.FILE_STATE_ACTIVE
-        ]
+            return unknown
+        return answer
 
     def elements_of_admin(self) -> elements_pb2_grpc.StorageElementServiceAsyncStub:
         """Stub of admin's service of elements.

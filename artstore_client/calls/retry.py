@@ -30,7 +30,8 @@ _PASSING = (errors.Unavailable, errors.Internal)
 # An element that can't take this file any more, while another one may.
 _REFUSED = (errors.ResourceExhausted, errors.FailedPrecondition)
 # What no other element changes, and no short wait.
-_LIMITS_OF_ACCOUNT = frozenset({"TOO_MANY_UPLOADS", "UPLOAD_SHARE"})
+_QUOTA = "QUOTA"
+_LIMITS_OF_ACCOUNT = frozenset({"TOO_MANY_UPLOADS", "UPLOAD_SHARE", _QUOTA})
 
 
 def after_stream(error: errors.ArtStoreError, *, bytes_sent: int) -> Next:
@@ -43,7 +44,7 @@ def after_stream(error: errors.ArtStoreError, *, bytes_sent: int) -> Next:
         return Next.RENEW_TOKEN
     if isinstance(error, _PASSING):
         return Next.RESTART
-    if isinstance(error, _REFUSED) and bytes_sent > 0:
+    if isinstance(error, _REFUSED) and bytes_sent > 0 and error.reason != _QUOTA:
         return Next.RESTART
     return Next.FAIL
 

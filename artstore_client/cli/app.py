@@ -13,16 +13,23 @@ from artstore_client.cli import (
     account,
     audit,
     cache,
+    check,
+    collect,
     element,
+    erasure,
     exit_codes,
     explain,
     files,
     get,
     keys,
     mesh,
+    policy,
     put,
+    retention,
     search,
     selftest,
+    transfer,
+    trash,
     uploads,
 )
 from artstore_client.cli.limits import NoRetry, Timeout, take, with_limits
@@ -49,9 +56,18 @@ app.command()(explain.explain)
 app.command()(files.update)
 app.command()(files.rm)
 app.command()(files.restore)
+app.command()(erasure.hold)
+app.command()(erasure.release)
+app.command()(erasure.erase)
+app.command()(collect.collect)
+app.command()(retention.keep)
+app.command()(transfer.finalize)
+app.command()(transfer.move)
 app.command()(search.search)
 app.command()(search.sync)
 app.command()(uploads.uploads)
+app.command()(check.check)
+app.command()(check.resolve)
 app.command()(mesh.elements)
 app.command()(mesh.mode)
 app.command()(mesh.token)
@@ -61,6 +77,9 @@ app.add_typer(account.app, name="account")
 app.add_typer(audit.app, name="audit")
 app.add_typer(keys.app, name="keys")
 app.add_typer(element.app, name="element")
+app.add_typer(transfer.app, name="transfer")
+app.add_typer(trash.app, name="trash")
+app.add_typer(policy.app, name="policy")
 
 
 @app.callback()
@@ -69,7 +88,17 @@ def all_commands(timeout: Timeout = None, no_retry: NoRetry = False) -> None:
     take(timeout, no_retry)
 
 
-for group in (app, cache.app, account.app, audit.app, keys.app, element.app):
+for group in (
+    app,
+    cache.app,
+    account.app,
+    audit.app,
+    keys.app,
+    element.app,
+    transfer.app,
+    trash.app,
+    policy.app,
+):
     for known in group.registered_commands:
         if known.callback is not None:
             known.callback = with_limits(known.callback)

@@ -32,6 +32,7 @@ def document(told: Explanation) -> dict[str, Any]:
             }
             for step in told.next_steps
         ],
+        "transfer": as_json(seen.transfer.value) if seen.transfer.value is not None else None,
         "search": _indexed(seen.indexed.value) if seen.indexed.value is not None else None,
         "events": _list(seen.events.value),
         "not_shown": _not_shown(seen),
@@ -51,6 +52,7 @@ def _element(one: ElementSeen) -> dict[str, Any]:
         if file is not None
         else None,
         "revision": file.revision if file is not None else None,
+        "went_to": one.went_to or None,
         "registered": as_json(one.replica) if one.replica is not None else None,
         "error": one.error.message if one.error is not None else None,
     }
@@ -87,6 +89,7 @@ def _not_shown(seen: Seen) -> dict[str, str]:
         "registry": seen.registry,
         "locks": seen.locks,
         "policy": seen.policy,
+        "transfer": seen.transfer,
         "search": seen.indexed,
         "events": seen.events,
     }

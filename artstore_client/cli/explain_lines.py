@@ -10,6 +10,7 @@ from artstore_client.cli.as_json import enum_word
 from artstore_client.cli.moments import from_now, when
 from artstore_client.cli.output import human_size
 from artstore_client.explaining.explanation import Explanation
+from artstore_client.explaining.next_steps import has_ended
 from artstore_client.explaining.placement import Passed
 from artstore_client.explaining.seen import ElementSeen, Verdict, Word, is_file_id
 from artstore_client.times import moment
@@ -69,7 +70,7 @@ def _where(told: Explanation) -> Lines:
 
 def _said(one: ElementSeen, told: Explanation) -> str:
     if one.word is Word.NOT_THERE:
-        return "has not got it"
+        return f"had it, now on {one.went_to}" if one.went_to else "has not got it"
     if one.word in (Word.SILENT, Word.REFUSED):
         return _unsaid(one, told.explained_at)
     if one.file is None:
@@ -157,7 +158,8 @@ def _search(told: Explanation) -> Lines:
     if indexed is None:
         yield f"not known whether it is found: {seen.indexed.why_not}"
         return
-    live = seen.verdict is Verdict.LIVE
+    ended = seen.file is not None and has_ended(seen.file, told.explained_at)
+    live = seen.verdict is Verdict.LIVE and not ended
     if indexed.file is None:
         yield "does not find it yet" if live else "does not find it"
     elif seen.file is not None and live:

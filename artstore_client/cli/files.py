@@ -15,6 +15,7 @@ from artstore_client.cli import exit_codes
 from artstore_client.cli.as_json import as_json
 from artstore_client.cli.completion import complete_element
 from artstore_client.cli.output import (
+    human_expiry,
     human_size,
     human_time,
     print_error,
@@ -155,12 +156,23 @@ def rm(
     run_command(command)
 
 
-def restore(file_ids: Annotated[list[str], _IDS], json: Annotated[bool, _JSON] = False) -> None:
-    """Bring deleted files back."""
+def restore(
+    file_ids: Annotated[list[str], _IDS],
+    days: Annotated[
+        int | None,
+        typer.Option(min=1, max=3650, help="Days to keep it from now on; an expired one needs it."),
+    ] = None,
+    json: Annotated[bool, _JSON] = False,
+) -> None:
+    """Bring deleted files back, with --days also those that have expired."""
 
     async def command(client: Client) -> int:
         async def undelete(file_id: str) -> None:
-            _print_change(await client.undelete(file_id), "restored", json=json)
+            if days is None:
+                file = await client.undelete(file_id)
+            else:
+                file = await client.retention.restore(file_id, days)
+            _print_change(file, "restored", json=json)
 
         return await each(file_ids, undelete)
 
@@ -188,13 +200,14 @@ def _print_change(file: types_pb2.File, done: str, *, json: bool) -> None:
 
 def _print_files(files: list[types_pb2.File]) -> None:
     print_table(
-        ("id", "element", ">size", "created", "name"),
+        ("id", "element", ">size", "created", "expires", "name"),
         [
             (
                 file.file_id,
                 file.storage_element_id,
                 human_size(file.size_bytes),
                 human_time(file.created_at),
+                human_expiry(file),
                 file.attributes.get("path") or file.original_filename,
             )
             for file in files

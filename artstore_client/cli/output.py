@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from artstore.v1 import types_pb2
 from artstore_client.cli.as_json import as_json, dumps
 from artstore_client.cli.visible import visible
 from artstore_client.errors import ArtStoreError
@@ -127,6 +128,13 @@ def human_time(time: Timestamp) -> str:
     if not time.seconds:
         return ""
     return time.ToDatetime(tzinfo=UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def human_expiry(file: types_pb2.File) -> str:
+    """When a file expires; `held` while a hold keeps it, empty when it never does."""
+    if not file.expires_at.seconds:
+        return ""
+    return "held" if file.legal_hold else human_time(file.expires_at)
 
 
 def _write(text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from artstore_client.calls.waiting import Waiting
@@ -35,6 +36,30 @@ class WaitTeller:
             elif not told_at or now.seconds - told_at >= NEWS_SECONDS:
                 told_at = now.seconds
                 print_note(sentence(now))
+
+
+class News:
+    """Prints how far work is that goes on elsewhere: after 2 s, every 10 s, and what is new."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._since = clock()
+        self._told_at = 0.0
+        self._told = ""
+
+    def tell(self, how_far: str, why: str) -> None:
+        """Look at it again.
+
+        Args:
+            why: what it waits for itself; told at once when it is another one.
+        """
+        seconds = self._clock() - self._since
+        if seconds < FIRST_NEWS_SECONDS:
+            return
+        if self._told_at and why == self._told and seconds - self._told_at < NEWS_SECONDS:
+            return
+        self._told_at, self._told = seconds, why
+        print_note(f"waiting for {seconds:.0f} s: {how_far}{f' ({why})' if why else ''}")
 
 
 def sentence(waiting: Waiting) -> str:

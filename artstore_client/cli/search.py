@@ -15,6 +15,7 @@ from artstore_client.cli import own_changes
 from artstore_client.cli.amounts import Before, Since, Size
 from artstore_client.cli.completion import complete_element
 from artstore_client.cli.output import (
+    human_expiry,
     human_size,
     human_time,
     print_error,
@@ -202,13 +203,14 @@ def sync(
 
 def _print_page(page: query_pb2.SearchFilesResponse) -> None:
     print_table(
-        ("id", "element", ">size", "created", "name"),
+        ("id", "element", ">size", "created", "expires", "name"),
         [
             (
                 result.file.file_id,
                 result.file.storage_element_id,
                 human_size(result.file.size_bytes),
                 human_time(result.file.created_at),
+                human_expiry(result.file),
                 _name_cell(result),
             )
             for result in page.results

@@ -118,6 +118,9 @@ class Download:
                 continue
             except errors.ArtStoreError as error:
                 step = retry.after_download(error)
+                if step is retry.Next.FAIL and error.metadata.get("moved_to"):
+                    # It went while it was read.
+                    step = retry.Next.RESUME
                 renewals += step is retry.Next.RENEW_TOKEN
                 if isinstance(error, errors.DataLoss) and error.reason == "CHUNK_CHECKSUM":
                     self._damaged += 1
@@ -129,7 +132,22 @@ class Download:
                     raise
                 if isinstance(error, errors.Unavailable) and not error.reason:
                     await self._connection.unanswered(self._element_id)
+                await self._look_elsewhere(error)
             await asyncio.sleep(delay)
+
+    async def _look_elsewhere(self, error: errors.ArtStoreError) -> None:
+        """Go on where the same bytes are, if that is another element than the one that failed."""
+        if not isinstance(error, errors.Unavailable | errors.NotFound):
+            return
+        try:
+            element_id, file = await find_file(self._connection, self._file_id)
+        except errors.NotFound:
+            raise
+        except errors.ArtStoreError:
+            # What the download itself met is tried again, and told in the end.
+            return
+        if (file.sha256, file.size_bytes) == (self.file.sha256, self.file.size_bytes):
+            self._element_id = element_id
 
     async def _one_stream(self) -> AsyncGenerator[bytes, None]:
         stub = await self._connection.storage(self._element_id)

@@ -66,11 +66,12 @@ class Looking:
         """
         file_id = canonical_file_id(written)
         element_ids = list(await self._connection.all_elements())
-        reports, answers, registry, events = await asyncio.gather(
+        reports, answers, registry, events, transfer = await asyncio.gather(
             asyncio.gather(*map(Files(self._connection).report, element_ids)),
             asyncio.gather(*(self._answer(one, file_id) for one in element_ids)),
             _told(self._registered(file_id)),
             _told(self._events(file_id)),
+            _told(self._transfer(file_id)),
         )
         elements = self._side_by_side(reports, answers, registry)
         home = home_of(elements)
@@ -90,6 +91,7 @@ class Looking:
             policy=policy,
             indexed=indexed,
             events=events,
+            transfer=transfer,
         )
 
     async def _answer(self, element_id: str, file_id: str) -> types_pb2.File | errors.ArtStoreError:
@@ -161,6 +163,19 @@ class Looking:
         )
         return tuple(answer.events)
 
+    async def _transfer(self, file_id: str) -> lifecycle_pb2.Transfer | None:
+        """Its newest one."""
+        try:
+            answer = await self._calls.unary(
+                self._connection.lifecycle().GetTransfer,
+                lifecycle_pb2.GetTransferRequest(file_id=file_id),
+                doing="GetTransfer on admin",
+                timeout_seconds=self._seconds,
+            )
+        except errors.NotFound:
+            return None
+        return answer.transfer
+
     async def _locks(self, home_id: str, file_id: str) -> tuple[cache_pb2.Lock, ...]:
         if not home_id:
             return ()
@@ -207,7 +222,7 @@ class Looking:
         return Indexed(found, following, page.index_complete)
 
 
-async def _told(asking: Awaitable[T]) -> Told[T]:
+async def _told(asking: Awaitable[T | None]) -> Told[T]:
     try:
         return Told(await asking)
     except errors.ArtStoreError as error:
@@ -233,6 +248,7 @@ def _seen(
         element=report.element or listed,
         listed=listed,
         replica=replica,
+        went_to=error.metadata.get("moved_to", "") if error is not None else "",
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from artstore.v1 import types_pb2
+from artstore.v1 import lifecycle_pb2, types_pb2
 from artstore_client.explaining.placement import mode_of
 from artstore_client.explaining.seen import Seen, Verdict
 from artstore_client.times import moment
@@ -33,6 +33,7 @@ class About(StrEnum):
     RETENTION = "retention"
     TRASH = "trash"
     COPIES = "copies"
+    TRANSFER = "transfer"
     CHANGES = "changes"
     CACHE = "cache"
     ANSWERS = "answers"
@@ -77,10 +78,14 @@ def _retention(seen: Seen, now: datetime) -> Iterator[Step]:
     if ends is None or file.legal_hold:
         return
     kept = f"its retention ({_days(file.retention_days)})"
-    what = (
-        f"{kept} ends; `artstore update --days` extends it" if ends > now else f"{kept} has ended"
-    )
     served = seen.policy.is_served
+    if not has_ended(file, now):
+        extends = "keep" if served else "update --days"
+        what = f"{kept} ends; `artstore {extends}` extends it"
+    elif served is False:
+        what = f"{kept} has ended"
+    else:
+        what = f"{kept} has ended: nobody finds it, and `artstore keep` brings it back"
     if served is False:
         what += "; it stays readable: this version of the mesh removes no expired files yet"
     elif served is None:
@@ -88,6 +93,12 @@ def _retention(seen: Seen, now: datetime) -> Iterator[Step]:
     yield Step(About.RETENTION, what, ends)
     if served:
         yield Step(About.RETENTION, "the next collection puts it into the trash", ends + GRACE)
+
+
+def has_ended(file: types_pb2.File, now: datetime) -> bool:
+    """Whether the retention of an active file is over."""
+    ends = moment(file.expires_at)
+    return ends is not None and ends <= now and not file.legal_hold
 
 
 def _trash(seen: Seen, now: datetime) -> Iterator[Step]:
@@ -100,22 +111,27 @@ def _trash(seen: Seen, now: datetime) -> Iterator[Step]:
     deleted = moment(file.deleted_at) or moment(file.updated_at)
     if deleted is None or file.legal_hold:
         return
-    if mode_of(home) in _NO_DELETE:
-        stays = f"nothing is removed while {home.storage_element_id} is in mode {mode_of(home)}"
-        yield Step(About.TRASH, stays)
-        return
     policy = seen.policy.value
     set_so = policy is not None and policy.HasField("trash_days")
     days = policy.trash_days if policy is not None and set_so else TRASH_DAYS
     unless = "" if set_so else ", unless the element or its policy says otherwise"
     gone = deleted + timedelta(days=days)
     if gone > now:
-        back = "until then `artstore restore` brings it back"
+        back = f"until then `artstore {_brings_back(file, now)}` brings it back"
         yield Step(About.TRASH, f"its bytes leave the trash ({_days(days)}{unless}); {back}", gone)
     else:
         yield Step(About.TRASH, f"its bytes left the trash ({_days(days)}{unless})", gone)
     purged = deleted + timedelta(days=max(days, TOMBSTONE_DAYS))
-    yield Step(About.TRASH, "the record of it goes, too: then nobody knows the id any more", purged)
+    what = (
+        f"a collection takes the record, too ({_days(TOMBSTONE_DAYS)}, unless admin's settings say"
+        " otherwise), once every element says that nothing else is left of it"
+    )
+    yield Step(About.TRASH, f"{what}: then nobody knows the id any more", purged)
+
+
+def _brings_back(file: types_pb2.File, now: datetime) -> str:
+    ends = moment(file.expires_at)
+    return "trash restore --days" if ends is not None and ends <= now else "restore"
 
 
 def _copies(seen: Seen, now: datetime) -> Iterator[Step]:
@@ -133,6 +149,28 @@ def _copies(seen: Seen, now: datetime) -> Iterator[Step]:
             yield Step(About.COPIES, f"{name} becomes its home when the transfer is done")
         elif file.state == types_pb2.FILE_STATE_COPY:
             yield Step(About.COPIES, f"{name} holds a copy, which follows its home")
+
+
+def _transfer(seen: Seen, now: datetime) -> Iterator[Step]:
+    transfer = seen.transfer.value
+    if transfer is None:
+        return
+    way = (
+        f"from {transfer.source_storage_element_id} to {transfer.target_storage_element_id or '?'}"
+    )
+    tid, state = transfer.transfer_id, transfer.state
+    if state == lifecycle_pb2.TRANSFER_STATE_FAILED:
+        what = f"its move {way} was given up: {transfer.error}"
+        yield Step(About.TRANSFER, f"{what}; `artstore transfer retry {tid}` tries again")
+    elif state == lifecycle_pb2.TRANSFER_STATE_SWITCHING:
+        yield Step(About.TRANSFER, f"changes its home {way} at this moment: changes of it wait")
+    elif state in (lifecycle_pb2.TRANSFER_STATE_QUEUED, lifecycle_pb2.TRANSFER_STATE_COPYING):
+        failed = f", last tried in vain: {transfer.error}" if transfer.error else ""
+        yield Step(
+            About.TRANSFER,
+            f"is on its way {way}{failed}; `artstore transfer show {tid}` tells how far",
+            moment(transfer.next_attempt_at) if transfer.error else None,
+        )
 
 
 def _changes(seen: Seen, now: datetime) -> Iterator[Step]:
@@ -172,7 +210,16 @@ def _answers(seen: Seen, now: datetime) -> Iterator[Step]:
     yield Step(About.ANSWERS, f"ask again when {names} can say: it may be there")
 
 
-RULES: tuple[Rule, ...] = (_hold, _retention, _trash, _copies, _changes, _cache, _answers)
+RULES: tuple[Rule, ...] = (
+    _hold,
+    _retention,
+    _trash,
+    _transfer,
+    _copies,
+    _changes,
+    _cache,
+    _answers,
+)
 
 
 def cache_ends(file: types_pb2.File) -> datetime | None:

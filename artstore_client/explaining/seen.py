@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Generic, TypeVar
 from uuid import UUID
@@ -18,11 +18,14 @@ from artstore.v1 import (
     types_pb2,
 )
 from artstore_client import errors
+from artstore_client.files.home import home, latest
+from artstore_client.files.replicas import replica_of
 
 T = TypeVar("T")
 
 # The home, and its tombstone; of other copies the mesh goes by these.
 HOME_STATES = frozenset({types_pb2.FILE_STATE_ACTIVE, types_pb2.FILE_STATE_DELETED})
+_HOMES = frozenset({"active", "deleted"})
 
 
 class Verdict(StrEnum):
@@ -85,6 +88,7 @@ class ElementSeen:
         element: as it describes itself, else as admin last heard of it; None when neither is known.
         listed: as admin lists it, with `registered_at`; None when admin did not list it.
         replica: what the registry says that it has; None when it knows of nothing there.
+        went_to: of NOT_THERE: the element to which it went from there; empty when it never was.
     """
 
     storage_element_id: str
@@ -94,6 +98,7 @@ class ElementSeen:
     element: elements_pb2.StorageElement | None = None
     listed: elements_pb2.StorageElement | None = None
     replica: registry_pb2.Replica | None = None
+    went_to: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +129,7 @@ class Seen:
             it.
         policy: of its namespace.
         events: the last ones of the audit, newest first.
+        transfer: its newest one; None when it never was on its way.
     """
 
     file_id: str
@@ -134,6 +140,7 @@ class Seen:
     policy: Told[lifecycle_pb2.Policy]
     indexed: Told[Indexed]
     events: Told[tuple[audit_pb2.AuditEvent, ...]]
+    transfer: Told[lifecycle_pb2.Transfer] = field(default_factory=Told)
 
     @property
     def home(self) -> ElementSeen | None:
@@ -161,21 +168,18 @@ class Seen:
 
 
 def home_of(elements: Iterable[ElementSeen]) -> ElementSeen | None:
-    """The one that speaks for the file: of two homes the later, of equal ones the lower id.
+    """The one that speaks for the file (`files.home`), its tombstone too.
 
     A copy, or a source that was moved away, speaks only while no home answers.
     """
     found = [one for one in elements if one.word in (Word.HAS, Word.DELETED)]
-    found.sort(key=lambda one: one.storage_element_id)
-    return max(found, key=_lateness, default=None)
-
-
-def _lateness(one: ElementSeen) -> tuple[bool, int, int, bool]:
-    if one.file is None:
-        return (True, 0, 0, False)
-    file = one.file
-    since = file.home_since if file.HasField("home_since") else file.created_at.ToMilliseconds()
-    return (file.state in HOME_STATES, since, file.revision, one.word is Word.HAS)
+    by_id = {one.storage_element_id: one for one in found}
+    told = [replica_of(one.file, name) for name, one in by_id.items() if one.file is not None]
+    speaking = home(one for one in told if one.state in _HOMES) or home(told) or latest(told)
+    undescribed = next((one for one in found if one.file is None), None)
+    if speaking is None or (speaking.state not in _HOMES and undescribed is not None):
+        return undescribed
+    return by_id[speaking.element_id]
 
 
 def is_file_id(text: str) -> bool:

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing, suppress
+from typing import TypeAlias
 
 from google.protobuf import field_mask_pb2
 
-from artstore.v1 import elements_pb2, lifecycle_pb2, storage_pb2, types_pb2
+from artstore.v1 import elements_pb2, lifecycle_pb2, storage_pb2, storage_pb2_grpc, types_pb2
 from artstore_client import errors
 from artstore_client.calls.connection import Connection
 from artstore_client.calls.pages import of_each, pages
 from artstore_client.contract import MAX_BATCH_FILE_IDS
+from artstore_client.files.changing import at_home
 from artstore_client.files.file_ids import canonical_file_id
-from artstore_client.files.finding import find_file, verdict
+from artstore_client.files.finding import Finding, find_file, verdict
+from artstore_client.files.home import in_reading_order
+from artstore_client.files.replicas import replica_of
 from artstore_client.results import ElementReport
+
+_Stub: TypeAlias = "storage_pb2_grpc.StorageServiceAsyncStub"
 
 
 class Files:
@@ -44,6 +51,7 @@ class Files:
             Unavailable: some are missing, and some element did not answer.
         """
         failures: dict[str, errors.ArtStoreError] = {}
+        told: dict[str, dict[str, types_pb2.File]] = {}
 
         async def ask(element_id: str, wanted: Sequence[str]) -> None:
             request = storage_pb2.BatchGetFilesRequest(file_ids=wanted)
@@ -58,32 +66,55 @@ class Files:
                 failures[element_id] = error
                 return
             for file in answer.files:
-                known = found.get(file.file_id)
-                if known is None or known.state == types_pb2.FILE_STATE_MOVED:
-                    found[file.file_id] = file
+                told.setdefault(file.file_id, {})[element_id] = file
 
         elements = set(await self._connection.elements())
         await asyncio.gather(*(ask(name, ids) for name in elements))
-        missing = [file_id for file_id in ids if canonical_file_id(file_id) not in found]
+        missing = [file_id for file_id in ids if canonical_file_id(file_id) not in told]
         if missing:
             now = set(await self._connection.all_elements())
             await asyncio.gather(*(ask(name, missing) for name in now - elements))
-            missing = [file_id for file_id in ids if canonical_file_id(file_id) not in found]
+            missing = [file_id for file_id in ids if canonical_file_id(file_id) not in told]
             failures = {name: error for name, error in failures.items() if name in now}
         if missing and failures:
             raise verdict(missing[0], failures, doubt=self._connection.directory.doubt)
+        for file_id, files in told.items():
+            await self._keep_home(file_id, files, found)
+
+    async def _keep_home(
+        self, file_id: str, told: Mapping[str, types_pb2.File], found: dict[str, types_pb2.File]
+    ) -> None:
+        """Add to `found` the file that readers see, of what elements told of it."""
+        known = [replica_of(file, name) for name, file in told.items()]
+        order = in_reading_order(known)
+        if order and order[0].state == "active":
+            found[file_id] = told[order[0].element_id]
+            return
+        # Without its home: whether that was deleted is not among these answers.
+        with suppress(errors.NotFound):
+            found[file_id] = await self.stat(file_id)
 
     async def list_files(
         self, element_id: str, namespace: str, page_size: int
     ) -> AsyncGenerator[types_pb2.File, None]:
-        """Active files of one element or of all; see `Client.list_files`."""
+        """Active files of one element or of all; see `Client.list_files`.
+
+        A file that goes from one element to another meanwhile is shown as it was first met; it is
+        left out if it goes to an element that has been listed from one that is still to be. What
+        was listed is kept in memory by its id, some 150 bytes for each file.
+        """
         elements = [element_id] if element_id else list(await self._connection.all_elements())
 
         def of_element(name: str) -> AsyncGenerator[types_pb2.File, None]:
             return self._list_element(name, namespace, page_size)
 
-        async for file in of_each(elements, of_element):
-            yield file
+        # One that moves meanwhile is shown where it was and where it comes to.
+        shown: set[str] = set()
+        async with aclosing(of_each(elements, of_element)) as files:
+            async for file in files:
+                if file.file_id not in shown:
+                    shown.add(file.file_id)
+                    yield file
 
     async def _list_element(
         self, element_id: str, namespace: str, page_size: int
@@ -107,56 +138,59 @@ class Files:
         self, file_id: str, changes: Mapping[str, object], expected_revision: int | None
     ) -> types_pb2.File:
         """Change the fields named in `changes`; see `Client.update`."""
-        element_id, _ = await find_file(self._connection, file_id)
-        stub = await self._connection.storage(element_id)
-        answer = await self._calls.unary(
-            stub.UpdateFile,
-            storage_pb2.UpdateFileRequest(
-                file_id=file_id,
-                file=types_pb2.File(**changes),  # type: ignore[arg-type]
-                update_mask=field_mask_pb2.FieldMask(paths=sorted(changes)),
-                expected_revision=expected_revision,
-            ),
-            doing=f"UpdateFile on {element_id}",
+        request = storage_pb2.UpdateFileRequest(
+            file_id=file_id,
+            file=types_pb2.File(**changes),  # type: ignore[arg-type]
+            update_mask=field_mask_pb2.FieldMask(paths=sorted(changes)),
+            expected_revision=expected_revision,
         )
-        self._connection.changes[element_id] = answer.change_token
+
+        async def change(stub: _Stub, element_id: str) -> storage_pb2.UpdateFileResponse:
+            doing = f"UpdateFile on {element_id}"
+            return await self._calls.unary(stub.UpdateFile, request, doing=doing)
+
+        # Kept longer, a file that has expired is there again.
+        longer = "retention_days" in changes
+        element_id, answer = await at_home(self._connection, file_id, change, show_expired=longer)
+        self._connection.changes.note(element_id, answer.change_token)
         return answer.file
 
     async def delete(self, file_id: str, expected_revision: int | None) -> types_pb2.File:
         """Delete a file; see `Client.delete`."""
-        element_id, _ = await find_file(self._connection, file_id)
-        stub = await self._connection.storage(element_id)
-        answer = await self._calls.unary(
-            stub.DeleteFile,
-            storage_pb2.DeleteFileRequest(file_id=file_id, expected_revision=expected_revision),
-            doing=f"DeleteFile on {element_id}",
+        request = storage_pb2.DeleteFileRequest(
+            file_id=file_id, expected_revision=expected_revision
         )
-        self._connection.changes[element_id] = answer.change_token
+
+        async def change(stub: _Stub, element_id: str) -> storage_pb2.DeleteFileResponse:
+            doing = f"DeleteFile on {element_id}"
+            return await self._calls.unary(stub.DeleteFile, request, doing=doing)
+
+        element_id, answer = await at_home(self._connection, file_id, change)
+        self._connection.changes.note(element_id, answer.change_token)
         return answer.file
 
-    async def undelete(self, file_id: str, expected_revision: int | None) -> types_pb2.File:
-        """Bring a deleted file back; see `Client.undelete`."""
-        failures: dict[str, errors.ArtStoreError] = {}
-        try:
-            # Of a file with replicas the active one is meant, and it needs nothing done.
-            candidates: Iterable[str] = [(await find_file(self._connection, file_id))[0]]
-        except (errors.NotFound, errors.Unavailable):
-            candidates = list(await self._connection.elements())
-        for element_id in candidates:
-            stub = await self._connection.storage(element_id)
-            request = storage_pb2.UndeleteFileRequest(
-                file_id=file_id, expected_revision=expected_revision
-            )
-            try:
-                answer = await self._calls.unary(
-                    stub.UndeleteFile, request, doing=f"UndeleteFile on {element_id}"
-                )
-            except (errors.NotFound, errors.Unavailable) as error:
-                failures[element_id] = error
-                continue
-            self._connection.changes[element_id] = answer.change_token
-            return answer.file
-        raise verdict(file_id, failures, doubt=self._connection.directory.doubt)
+    async def undelete(
+        self, file_id: str, expected_revision: int | None, retention_days: int | None = None
+    ) -> types_pb2.File:
+        """Bring a deleted file back; see `Client.undelete` and `RetentionCalls.restore`."""
+        request = storage_pb2.UndeleteFileRequest(
+            file_id=file_id,
+            expected_revision=expected_revision,
+            retention_days=retention_days,
+        )
+
+        async def change(stub: _Stub, element_id: str) -> storage_pb2.UndeleteFileResponse:
+            doing = f"UndeleteFile on {element_id}"
+            return await self._calls.unary(stub.UndeleteFile, request, doing=doing)
+
+        # Of a file that is there its home is meant, and it needs nothing done.
+        finding = Finding(self._connection, file_id, show_expired=True)
+        home = await finding.speaking()
+        if not home:
+            raise finding.verdict()
+        element_id, answer = await at_home(self._connection, file_id, change, element_id=home)
+        self._connection.changes.note(element_id, answer.change_token)
+        return answer.file
 
     async def elements(self) -> list[ElementReport]:
         """Every element's own report; see `Client.elements`."""
@@ -192,7 +226,7 @@ class Files:
             ),
             doing="SetLegalHold on admin",
         )
-        self._connection.changes[answer.file.storage_element_id] = answer.change_token
+        self._connection.changes.note(answer.file.storage_element_id, answer.change_token)
         return answer.file
 
     async def set_mode(

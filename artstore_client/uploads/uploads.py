@@ -110,8 +110,7 @@ class Uploader:
         finally:
             source.close()
             self._connection.calls.waits.progressed()
-        if uploaded.change_token:
-            self._connection.changes[uploaded.file.storage_element_id] = uploaded.change_token
+        self._connection.changes.note(uploaded.file.storage_element_id, uploaded.change_token)
         return uploaded
 
     async def _one_stream(

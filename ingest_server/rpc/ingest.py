@@ -8,10 +8,10 @@ import grpc
 from google.protobuf import message_factory
 
 from artstore.v1 import ingest_pb2, uploads_pb2
+from ingest_server.finalization.finalizations import Finalizations
 from ingest_server.rpc.incoming import ClientStream
 from ingest_server.uploads.resumable import ResumableUploads
 from ingest_server.uploads.streamed import StreamedUploads
-from mesh.errors import Unimplemented
 from mesh.identity.caller import current_file_id
 
 SERVICE = "artstore.v1.IngestService"
@@ -22,11 +22,16 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class IngestServicer:
-    """Turns calls into calls of the uploads. The two streams take and answer raw bytes."""
+    """Turns calls into calls of uploads and finalizations. The two streams take and answer raw
+    bytes.
+    """
 
-    def __init__(self, streamed: StreamedUploads, resumable: ResumableUploads) -> None:
+    def __init__(
+        self, streamed: StreamedUploads, resumable: ResumableUploads, finalizations: Finalizations
+    ) -> None:
         self._streamed = streamed
         self._resumable = resumable
+        self._finalizations = finalizations
 
     async def Upload(self, requests: object, context: Context) -> bytes:
         """Store a file in one stream."""
@@ -65,18 +70,18 @@ class IngestServicer:
     async def FinalizeFile(
         self, request: ingest_pb2.FinalizeFileRequest, context: Context
     ) -> ingest_pb2.FinalizeFileResponse:
-        """Not served yet."""
-        raise Unimplemented(
-            "finalization is not served by this version: upload the file as PERMANENT"
-        )
+        """Make a temporary file permanent, and have it moved to an element in mode rw."""
+        transfer = await self._finalizations.finalize(request)
+        current_file_id.set(transfer.file_id)
+        return ingest_pb2.FinalizeFileResponse(transfer=transfer)
 
     async def GetFinalization(
         self, request: ingest_pb2.GetFinalizationRequest, context: Context
     ) -> ingest_pb2.GetFinalizationResponse:
-        """Not served yet."""
-        raise Unimplemented(
-            "finalization is not served by this version: upload the file as PERMANENT"
-        )
+        """Say how far a finalization is."""
+        transfer = await self._finalizations.get(request)
+        current_file_id.set(transfer.file_id)
+        return ingest_pb2.GetFinalizationResponse(transfer=transfer)
 
 
 def add_to_server(servicer: IngestServicer, server: grpc.aio.Server) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import grpc
 
-from artstore.v1 import uploads_pb2
+from artstore.v1 import storage_pb2, uploads_pb2
 
 _SERVICE = "/artstore.v1.StorageService/"
 
@@ -60,6 +60,13 @@ class ElementCalls:
             _SERVICE + "AbortUpload",
             request_serializer=uploads_pb2.AbortUploadRequest.SerializeToString,
             response_deserializer=uploads_pb2.AbortUploadResponse.FromString,
+        )
+        self.get_file: grpc.aio.UnaryUnaryMultiCallable[
+            storage_pb2.StorageServiceGetFileRequest, storage_pb2.StorageServiceGetFileResponse
+        ] = channel.unary_unary(
+            _SERVICE + "GetFile",
+            request_serializer=storage_pb2.StorageServiceGetFileRequest.SerializeToString,
+            response_deserializer=storage_pb2.StorageServiceGetFileResponse.FromString,
         )
 
     async def close(self) -> None:

@@ -9,7 +9,6 @@ is recognised by the element that gets it, not across elements.
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 import time
 from collections.abc import Awaitable, Callable
@@ -20,12 +19,11 @@ import structlog
 
 from ingest_server.metrics import pins_skipped
 from mesh.contract import REQUEST_LIFE_SECONDS
+from mesh.elements.request_pins import pin_key
 from mesh.errors import Unavailable
 from mesh.redis import translated
 
-KEY_PREFIX = "artstore:request:"
 REST_SECONDS = 2.0
-MAX_KEY_PART = 200
 
 T = TypeVar("T")
 
@@ -116,15 +114,6 @@ class Pins:
             pins_skipped.inc()
             _log.warning("request ids: Redis is not answering", reason=exc.message)
             return None
-
-
-def pin_key(subject: str, request_id: str) -> str:
-    """The Redis key of an account's request."""
-    if len(subject) + len(request_id) <= MAX_KEY_PART and ":" not in subject:
-        return f"{KEY_PREFIX}{subject}:{request_id}"
-    # Two pairs must never share a key.
-    digest = hashlib.sha256(f"{len(subject)}:{subject}{request_id}".encode()).hexdigest()
-    return f"{KEY_PREFIX}:{digest}"
 
 
 def _text(value: object) -> str:

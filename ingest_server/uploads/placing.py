@@ -11,11 +11,11 @@ import structlog
 
 from artstore.v1 import uploads_pb2
 from ingest_server.metrics import refusals
-from ingest_server.placement.selection import Choice, choose
 from ingest_server.placement.suspects import Suspects
 from ingest_server.uploads.header import declared_size, mode_for
 from ingest_server.uploads.pins import Pin, Pins
 from mesh.elements.seen import Mode, SeenElement
+from mesh.elements.selection import Choice, choose
 from mesh.elements.view import ElementView
 from mesh.errors import (
     Aborted,
@@ -30,8 +30,8 @@ T = TypeVar("T")
 # What says "not here" and leaves open that another element takes it. Whatever else an element
 # answers, every element would.
 _REFUSALS = (ResourceExhausted, FailedPrecondition, Unavailable)
-# The account's, which no other element would see otherwise.
-_TOO_MANY = "TOO_MANY_UPLOADS"
+# The account's and the namespace's, which no other element would see otherwise.
+_EVERYWHERE = frozenset({"TOO_MANY_UPLOADS", "QUOTA"})
 # What of the room is an account's is counted at each element by itself.
 _SHARE = "UPLOAD_SHARE"
 _ROUNDS = 3
@@ -78,7 +78,7 @@ class Placement:
         Raises:
             FailedPrecondition: reason NO_ELEMENT, no element of the file's mode exists.
             ResourceExhausted: reason NO_SPACE, they exist and none has room; TOO_MANY_UPLOADS or
-                UPLOAD_SHARE, the account's limits.
+                UPLOAD_SHARE, the account's limits; QUOTA, the namespace's.
             Unavailable: waiting can help: an element that has room is down, silent or can't
                 write at the moment, or did not take it, or the one that may have the file of
                 this request_id does not answer.
@@ -122,7 +122,7 @@ class Placement:
                 opened = await attempt(element)
             except _REFUSALS as exc:
                 self._note(element, exc)
-                if exc.reason == _TOO_MANY:
+                if exc.reason in _EVERYWHERE:
                     raise
                 if element.element_id == pinned and isinstance(exc, Unavailable):
                     raise Unavailable(

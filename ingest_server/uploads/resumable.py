@@ -19,6 +19,7 @@ from ingest_server.uploads.forwarding import Forwarding, Incoming
 from ingest_server.uploads.header import check_header
 from ingest_server.uploads.placing import Placement
 from ingest_server.uploads.streamed import Limits
+from ingest_server.uploads.whereabouts import Whereabouts
 from mesh.calls.status import from_rpc_error
 from mesh.elements.seen import SeenElement
 from mesh.elements.view import ElementView
@@ -50,6 +51,7 @@ class ResumableUploads:
         self._connections = connections
         self._tokens = tokens
         self._limits = limits
+        self._whereabouts = Whereabouts(elements, connections, tokens)
 
     async def start(
         self, request: uploads_pb2.StartUploadRequest
@@ -116,14 +118,19 @@ class ResumableUploads:
     async def get(self, request: uploads_pb2.GetUploadRequest) -> uploads_pb2.GetUploadResponse:
         """Ask the element how far an upload is."""
         element, calls = await self._calls_for(request.upload_id)
-        return await self._call(element, calls.get_upload, request, CALL_SECONDS)
+        answer = await self._call(element, calls.get_upload, request, CALL_SECONDS)
+        if answer.HasField("file"):
+            answer.file.CopyFrom(await self._whereabouts.home_of(answer.file))
+        return answer
 
     async def commit(
         self, request: uploads_pb2.CommitUploadRequest
     ) -> uploads_pb2.CommitUploadResponse:
         """Have the element make the file."""
         element, calls = await self._calls_for(request.upload_id)
-        return await self._call(element, calls.commit_upload, request, COMMIT_SECONDS)
+        answer = await self._call(element, calls.commit_upload, request, COMMIT_SECONDS)
+        answer.file.CopyFrom(await self._whereabouts.home_of(answer.file))
+        return answer
 
     async def abort(
         self, request: uploads_pb2.AbortUploadRequest

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from artstore.v1.uploads_pb2 import UploadResponse
 from ingest_server.metrics import uploads
 from ingest_server.uploads.element_calls import ElementConnections
 from ingest_server.uploads.element_metadata import metadata_for_element
@@ -13,6 +14,7 @@ from ingest_server.uploads.element_stream import ElementStream
 from ingest_server.uploads.forwarding import Forwarding, Incoming
 from ingest_server.uploads.header import header_of
 from ingest_server.uploads.placing import Placed, Placement
+from ingest_server.uploads.whereabouts import Whereabouts
 from mesh.concurrency.background import Background
 from mesh.elements.seen import SeenElement
 from mesh.errors import (
@@ -64,12 +66,15 @@ class StreamedUploads:
         tokens: ElementTokens,
         background: Background,
         limits: Limits,
+        *,
+        whereabouts: Whereabouts,
     ) -> None:
         self._placement = placement
         self._connections = connections
         self._tokens = tokens
         self._background = background
         self._limits = limits
+        self._whereabouts = whereabouts
 
     async def upload(self, incoming: Incoming) -> bytes:
         """Pass one upload through and return the element's serialized answer.
@@ -87,7 +92,7 @@ class StreamedUploads:
         try:
             answer = await self._upload(incoming)
             outcome = "stored"
-            return answer
+            return await self._at_home(answer)
         except ResourceExhausted:
             outcome = "refused"
             raise
@@ -96,6 +101,15 @@ class StreamedUploads:
             raise
         finally:
             uploads.labels("Upload", outcome).inc()
+
+    async def _at_home(self, answer: bytes) -> bytes:
+        """The answer to a repeat, with its file as it is where it lives by now."""
+        response = UploadResponse.FromString(answer)
+        home = await self._whereabouts.home_of(response.file)
+        if home is response.file:
+            return answer
+        response.file.CopyFrom(home)
+        return response.SerializeToString()
 
     async def _upload(self, incoming: Incoming) -> bytes:
         forwarding = Forwarding(incoming, idle_seconds=self._limits.idle, ends_by_finish=True)

@@ -18,12 +18,14 @@ import structlog
 
 from artstore.v1 import audit_pb2, audit_pb2_grpc, tokens_pb2, tokens_pb2_grpc
 from mesh.calls.channels import open_mesh_channel
+from mesh.calls.policy_list import AdminsPolicies, follow_policies
 from mesh.calls.status import from_rpc_error
 from mesh.calls.suspension_list import AdminsList, follow_suspensions
 from mesh.concurrency.background import Background
 from mesh.concurrency.backoff import Backoff
 from mesh.errors import ArtStoreError
 from mesh.identity.credentials import ElementTokens, ServiceToken
+from mesh.identity.policies import Policies
 from mesh.identity.suspensions import Suspensions
 from mesh.identity.tokens import AUDIENCE, KeySet, TokenVerifier
 from mesh.settings import MeshSettings
@@ -45,6 +47,7 @@ class AdminLink:
         verifier: for `MeshServer`.
         account: this server's own token, for calls of admin.
         element_tokens: its tokens for calls of elements.
+        policies: of the namespaces; followed by elements alone.
     """
 
     channel: grpc.aio.Channel
@@ -52,6 +55,7 @@ class AdminLink:
     verifier: TokenVerifier
     account: ServiceToken
     element_tokens: ElementTokens
+    policies: Policies
 
     async def tell_refusals(self, request: audit_pb2.RecordRefusalsRequest) -> None:
         """Have admin put on record what this server refused.
@@ -141,8 +145,19 @@ async def link_to_admin(
         "suspensions",
         partial(follow_suspensions, suspensions, admins_list, settings.redis_url),
     )
+    admins_policies = AdminsPolicies(channel, account)
+    policies = await _policies(settings, background, admins_policies) if element_id else Policies()
     try:
         verifier = TokenVerifier(keys, now, element_id=element_id, suspensions=suspensions)
-        yield AdminLink(channel, keys, verifier, account, element_tokens)
+        yield AdminLink(channel, keys, verifier, account, element_tokens, policies)
     finally:
         await channel.close()
+
+
+async def _policies(
+    settings: MeshSettings, background: Background, admins: AdminsPolicies
+) -> Policies:
+    """The policies of namespaces, followed from now on."""
+    policies = await asyncio.to_thread(Policies, settings.policies_file)
+    background.start("policies", partial(follow_policies, policies, admins))
+    return policies

@@ -6,9 +6,15 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import structlog
 from structlog.stdlib import BoundLogger
 
 from mesh.errors import ArtStoreError
+
+# Longer than what is left to do for whoever is cancelled.
+AGAIN_SECONDS = 10.0
+
+_log = structlog.stdlib.get_logger(__name__)
 
 
 def seen(task: asyncio.Future[Any]) -> BaseException | None:
@@ -41,8 +47,17 @@ def telling(
 
 
 async def cancel_and_wait(*tasks: asyncio.Future[Any] | None) -> None:
-    """Cancel them and wait until they have ended, however they do; None is none."""
+    """Cancel them and wait until they have ended, however they do; None is none.
+
+    One that goes on has lost the word, as where any error is taken for one of its own: it is told
+    again and again, else a server would never end.
+    """
     left = [task for task in tasks if task is not None]
     for task in left:
         task.cancel()
-    await asyncio.gather(*left, return_exceptions=True)
+    while left:
+        _, deaf = await asyncio.wait(left, timeout=AGAIN_SECONDS)
+        left = list(deaf)
+        for task in left:
+            _log.warning("a cancelled task goes on: it is cancelled again", task=repr(task))
+            task.cancel()

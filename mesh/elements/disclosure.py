@@ -25,6 +25,7 @@ def told_to(caller: Caller, element: elements_pb2.StorageElement) -> elements_pb
     if not sees_histories(caller):
         element.store_id = element.epoch = element.awaiting_store_id = ""
         element.ClearField("client_id")
+        element.ClearField("followers_behind")
     if not counts_all(caller):
         element.file_count = element.head_position = 0
     return element

@@ -24,6 +24,7 @@ from mesh.follower.cursor import Cursor, Lead, cursor_of
 from mesh.follower.lag import Lag
 from mesh.follower.lookups import FileLookups, Metadata
 from mesh.follower.replicas import POISON, CursorMoved, ReplicaTable
+from mesh.follower.rows import KNOWN_STATES
 from mesh.follower.snapshot import SnapshotReader
 from mesh.follower.stream import FeedStream, token_ended
 
@@ -162,7 +163,8 @@ class ElementFollower:
 
     async def _watch(self, cursor: Cursor) -> FeedStream:
         request = changes_pb2.WatchChangesRequest(
-            cursor=encode(cursor.epoch, cursor.sequence, cursor.change_id)
+            cursor=encode(cursor.epoch, cursor.sequence, cursor.change_id),
+            known_states=KNOWN_STATES,
         )
         metadata = tuple(await self._metadata())
         return FeedStream(self._stub.WatchChanges(request, metadata=metadata))

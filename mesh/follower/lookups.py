@@ -40,8 +40,8 @@ class LookedUp:
     """What an element said.
 
     Attributes:
-        found: files that it has.
-        gone: ids that it says are NOT_FOUND.
+        found: files that it has, in whatever state.
+        gone: ids that it says are NOT_FOUND: it has no sidecar of them.
         unknown: ids whose sidecar is there and damaged: nobody can say what it held.
     """
 
@@ -97,7 +97,7 @@ class FileLookups:
             began = time.monotonic()
             try:
                 answer = await self._stub.BatchGetFiles(
-                    storage_pb2.BatchGetFilesRequest(file_ids=file_ids),
+                    storage_pb2.BatchGetFilesRequest(file_ids=file_ids, show_deleted=True),
                     metadata=tuple(await self._metadata()),
                     timeout=LOOK_UP_SECONDS,
                 )

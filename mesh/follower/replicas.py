@@ -372,7 +372,9 @@ class ReplicaTable(CursorTable):
     ) -> asyncpg.Record:
         rows = orjson.dumps([to_row(file, element_id, n) for n, file in files]).decode()
         arguments = (rows, list(ids), element_id, self.leader, *rest)
+        file_ids = {*(file.file_id for _, file in files), *ids}
         async with self.database.transaction() as tx:
+            await self._before(tx, element_id, files, sorted(file_ids))
             if ids:
                 # What is removed must be seen by the statement: it begins after all others.
                 await tx.execute(
@@ -382,7 +384,36 @@ class ReplicaTable(CursorTable):
             record: asyncpg.Record = (await tx.fetch(statement, *arguments, timeout=APPLY_SECONDS))[
                 0
             ]
+            await self._after(tx, element_id, files, sorted(file_ids))
         return record
+
+    async def _before(
+        self,
+        tx: asyncpg.Connection[Any],
+        element_id: str,
+        files: Sequence[Numbered],
+        file_ids: Sequence[str],
+    ) -> None:
+        """What a table does more in a transaction that writes rows of files, before that.
+
+        Args:
+            files: those that are written for the element.
+            file_ids: of these, and of those that are removed.
+        """
+
+    async def _after(
+        self,
+        tx: asyncpg.Connection[Any],
+        element_id: str,
+        files: Sequence[Numbered],
+        file_ids: Sequence[str],
+    ) -> None:
+        """What it does more afterwards.
+
+        Args:
+            files: those that were written for the element.
+            file_ids: of these, and of those that were removed.
+        """
 
     async def _led(self, statement: str, element_id: str, *arguments: object) -> bool:
         found = await self._fetchval(statement, element_id, self.leader, *arguments)

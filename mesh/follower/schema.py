@@ -41,6 +41,11 @@ def create_statements(table: str, prefix: str) -> list[str]:
             finalized_at timestamptz,
             finalized_to text NOT NULL,
             legal_hold boolean NOT NULL,
+            home_since bigint,
+            moved_to text NOT NULL DEFAULT '',
+            copies integer,
+            updated_by text NOT NULL DEFAULT '',
+            deleted_at timestamptz,
             PRIMARY KEY (file_id, storage_element_id)
         )
         """,
@@ -98,6 +103,21 @@ def create_statements(table: str, prefix: str) -> list[str]:
         FOR EACH STATEMENT EXECUTE FUNCTION {prefix}_truncated()
         """,
     ]
+
+
+def add_states(table: str) -> str:
+    """SQL that gives a table of an earlier version what it lacks of `create_statements`.
+
+    All of it is NULL or a constant in the rows that are there: none is written.
+    """
+    return f"""
+        ALTER TABLE {table}
+            ADD COLUMN IF NOT EXISTS home_since bigint,
+            ADD COLUMN IF NOT EXISTS moved_to text NOT NULL DEFAULT '',
+            ADD COLUMN IF NOT EXISTS copies integer,
+            ADD COLUMN IF NOT EXISTS updated_by text NOT NULL DEFAULT '',
+            ADD COLUMN IF NOT EXISTS deleted_at timestamptz
+    """
 
 
 def table_names(table: str, prefix: str) -> list[str]:

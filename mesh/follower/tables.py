@@ -27,6 +27,10 @@ class RebuildableTables:
         drop: SQL that removes what is left of them, whatever that is.
         make: makes database and tables; what is there stays.
         lock_key: of the advisory lock under which tables of this database are made.
+
+    Attributes:
+        ready: they have been there since the start, as this version needs them; until then they may
+            be those of an earlier one.
     """
 
     def __init__(

@@ -36,6 +36,7 @@ class Caller:
         token: the raw access token, to be passed on as metadata; empty when anonymous.
         limits: how much it may take at a time.
         from_admin: it is admin itself, with a token for this element alone.
+        for_this_element: its token is good at this element alone.
         issued_at: when the token was issued, seconds since 1970.
         expires_at: when the token ends, seconds since 1970.
     """
@@ -47,6 +48,7 @@ class Caller:
     token: str = field(default="", repr=False, compare=False)
     limits: Limits = field(default_factory=Limits)
     from_admin: bool = field(default=False, compare=False)
+    for_this_element: bool = field(default=False, compare=False)
     issued_at: float = field(default=0.0, compare=False)
     expires_at: float = field(default=float("inf"), compare=False)
 
@@ -95,6 +97,7 @@ current_file_id: ContextVar[str] = ContextVar("artstore_file_id", default="")
 
 _caller: ContextVar[Caller] = ContextVar("artstore_caller", default=ANONYMOUS)
 _upload_token: ContextVar[str] = ContextVar("artstore_upload_token", default="")
+_ticket: ContextVar[str] = ContextVar("artstore_ticket", default="")
 
 
 def current_caller() -> Caller:
@@ -107,7 +110,13 @@ def current_upload_token() -> str:
     return _upload_token.get()
 
 
-def set_current(caller: Caller, upload_token: str = "") -> None:
+def current_ticket() -> str:
+    """The raw `artstore-ticket` of this call, empty if none was sent."""
+    return _ticket.get()
+
+
+def set_current(caller: Caller, upload_token: str = "", ticket: str = "") -> None:
     """Make these those of the current task. Each call runs in a task of its own."""
     _caller.set(caller)
     _upload_token.set(upload_token)
+    _ticket.set(ticket)

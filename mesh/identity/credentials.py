@@ -55,7 +55,8 @@ class ServiceToken:
             Unavailable: none came within `timeout` seconds.
         """
         try:
-            await asyncio.wait_for(self._obtained.wait(), timeout)
+            async with asyncio.timeout(timeout):
+                await self._obtained.wait()
         except TimeoutError as exc:
             raise Unavailable("no access token from admin yet") from exc
 

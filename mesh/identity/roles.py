@@ -11,6 +11,8 @@ ANYBODY = frozenset(Role)
 READERS = frozenset({Role.READONLY, Role.USER, Role.AUDITOR, Role.SERVICE, Role.ADMIN})
 # An auditor looks and never writes, so it is not "above" a user.
 USERS = frozenset({Role.USER, Role.SERVICE, Role.ADMIN})
+# A file is finalized on behalf of a user, never by a server for itself.
+FINALIZERS = frozenset({Role.USER, Role.ADMIN})
 SERVERS = frozenset({Role.SERVICE, Role.ADMIN})
 ADMINS = frozenset({Role.ADMIN})
 AUDITORS = frozenset({Role.AUDITOR, Role.ADMIN})
@@ -72,6 +74,8 @@ _TRANSFER = _service(
             "Heal",
             "Erase",
             "OpenElement",
+            "CollectLeftovers",
+            "MakePermanent",
         ),
         ONLY_SERVERS,
     ),
@@ -95,11 +99,11 @@ _INGEST = _service(
             "GetUpload",
             "CommitUpload",
             "AbortUpload",
-            "FinalizeFile",
             "GetFinalization",
         ),
         USERS,
-    ),
+    )
+    | {"FinalizeFile": FINALIZERS},
 )
 _QUERY = _service(
     "artstore.v1.QueryService",
@@ -163,7 +167,8 @@ _ADMIN = (
     | _service(
         "artstore.v1.LifecycleService",
         {
-            "MoveFile": ADMINS,
+            # Ingest asks for a FINALIZE on behalf of a USER; the handler tells the kinds apart.
+            "MoveFile": SERVERS,
             "SetLegalHold": ADMINS,
             "EraseFile": ADMINS,
             "GetTransfer": USERS,
@@ -175,7 +180,8 @@ _ADMIN = (
             "StartEvacuation": ADMINS,
             "GetPolicy": ADMINS,
             "SetPolicy": ADMINS,
-            "ListPolicies": ADMINS,
+            # Elements follow them.
+            "ListPolicies": SERVERS,
         },
     )
     | _service(
@@ -225,6 +231,13 @@ BEHIND_A_SERVER: Mapping[str, frozenset[Role]] = MappingProxyType(
         ("/artstore.v1.StorageService/Upload", "/artstore.v1.StorageService/StartUpload"), USERS
     )
     | dict.fromkeys(_TRANSFER, ADMINS)
+    | dict.fromkeys(
+        (
+            "/artstore.v1.TransferService/MakePermanent",
+            "/artstore.v1.LifecycleService/MoveFile",
+        ),
+        USERS,
+    )
 )
 
 ENDLESS = frozenset(

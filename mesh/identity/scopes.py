@@ -80,6 +80,9 @@ _ELEMENTS = (
         Heal=ALL_WRITE,
         Erase=ALL_WRITE,
         OpenElement=ALL_WRITE,
+        CollectLeftovers=ALL_WRITE,
+        # On behalf of whoever finalizes the file.
+        MakePermanent=NAMESPACED,
     )
 )
 _EVERYWHERE = _service(

@@ -377,6 +377,7 @@ def _caller_of(claims: Mapping[str, Any], raw: str, own_audience: str) -> Caller
         limits = Limits.of_claim(claims.get(CLAIM_LIMITS))
     except (TypeError, ValueError) as exc:
         raise Unauthenticated(f"access token is not valid: {exc}", reason="TOKEN_INVALID") from exc
+    for_this_element = bool(own_audience) and claims["aud"] == own_audience
     return Caller(
         subject=str(claims["sub"]),
         role=role,
@@ -384,7 +385,8 @@ def _caller_of(claims: Mapping[str, Any], raw: str, own_audience: str) -> Caller
         namespaces_write=_namespaces(claims.get(CLAIM_WRITE)),
         token=raw,
         limits=limits,
-        from_admin=claims.get(CLAIM_ADMIN) is True and claims["aud"] == own_audience,
+        from_admin=claims.get(CLAIM_ADMIN) is True and for_this_element,
+        for_this_element=for_this_element,
         issued_at=float(claims["iat"]),
         expires_at=float(claims["exp"]),
     )

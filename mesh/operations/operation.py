@@ -37,7 +37,7 @@ class Operation:
 
     Attributes:
         operation_id: as given by the caller, or made.
-        kind: check, full, incremental, completion, cleanup or sync.
+        kind: a word of `servicer.KINDS`: check, full, sync, collection ...
         phase: what it does now.
         done, total: files dealt with in this phase, and how many there are (0: unknown).
         files: the most files that one of its phases dealt with: each phase meets them again.

@@ -86,8 +86,7 @@ class Operations:
             Aborted: it was cancelled (reason CANCELLED) or pre-empted.
         """
         name = operation_id or uuid4().hex
-        if not _ID.fullmatch(name):
-            raise InvalidArgument("1 to 128 letters, digits or ._:-", field="operation_id")
+        require_operation_id(name)
         entry = self._operations.get(name)
         if entry is None or self._is_free(entry):
             entry = self._start(Operation(name, kind, _requester()), asked, work)
@@ -200,6 +199,12 @@ class Operations:
             if oldest is None:
                 return
             del self._operations[oldest]
+
+
+def require_operation_id(name: str) -> None:
+    """Raise InvalidArgument unless `name` may name an operation."""
+    if not _ID.fullmatch(name):
+        raise InvalidArgument("1 to 128 letters, digits or ._:-", field="operation_id")
 
 
 def _requester() -> str:

@@ -31,6 +31,9 @@ KINDS: Mapping[str, pb.OperationKind.ValueType] = {
     "completion": pb.OPERATION_KIND_COMPLETION,
     "sync": pb.OPERATION_KIND_SYNC,
     "reindex": pb.OPERATION_KIND_REINDEX,
+    "erasure": pb.OPERATION_KIND_ERASURE,
+    "collection": pb.OPERATION_KIND_COLLECTION,
+    "mesh_check": pb.OPERATION_KIND_MESH_CHECK,
 }
 _STATES: Mapping[State, pb.OperationState.ValueType] = {
     state: pb.OperationState.Value(f"OPERATION_STATE_{state.name}") for state in State

@@ -43,14 +43,20 @@ async def planned_anew(
 
 
 async def roll_back(connection: Any, transaction: Any, *, gone: bool) -> None:
+    """End a transaction that was begun, or whose beginning was cut off."""
     if gone or connection.is_closed():
         cut(connection)
         return
     try:
-        await asyncio.shield(asyncio.wait_for(transaction.rollback(), 1.0))
-    except BaseException:
-        # Not rolled back in time: the server does it when the connection drops.
+        async with asyncio.timeout(1.0):
+            await asyncio.shield(transaction.rollback())
+    except BaseException as exc:
+        # Not in time, or asyncpg does not know whether it began: the server does it when the
+        # connection drops.
         cut(connection)
+        # Whoever waits for the end of a task that was cancelled here would wait for ever.
+        if isinstance(exc, asyncio.CancelledError):
+            raise
 
 
 def cut(connection: Any) -> None:

@@ -24,6 +24,7 @@ from mesh.errors import Unavailable
 from mesh.postgres import tcp_keepalive
 from mesh.postgres.connections import Connection, cut, keep_alive, planned_anew, roll_back
 from mesh.postgres.failures import is_gone, refusal
+from mesh.postgres.opening import Opening
 from mesh.postgres.urls import database_name
 
 T = TypeVar("T")
@@ -80,7 +81,8 @@ class Database:
             **(settings or {}),
         }
         self._pool: asyncpg.Pool[Any] | None = None
-        self._opening = asyncio.Lock()
+        self._opening = Opening()
+        self._opening_pool = asyncio.Lock()
         self._probe: asyncio.Task[None] | None = None
         self._sign_of_life: asyncpg.Connection[Any] | None = None
         self._down = False
@@ -168,8 +170,8 @@ class Database:
                 isolation=isolation,  # type: ignore[arg-type]
                 readonly=readonly,
             )
-            await transaction.start()
             try:
+                await transaction.start()
                 yield connection
             except BaseException as exc:
                 await roll_back(connection, transaction, gone=is_gone(exc))
@@ -179,7 +181,7 @@ class Database:
     async def connect(self, *, timeout: float | None = None) -> asyncpg.Connection[Any]:
         """A connection outside the pool, for LISTEN and session locks; the caller closes it."""
         try:
-            connection = await asyncpg.connect(
+            connection: asyncpg.Connection[Any] = await self._opening.connect(
                 self.url,
                 timeout=timeout or self.timeout_seconds,
                 command_timeout=self.timeout_seconds,
@@ -238,9 +240,11 @@ class Database:
         pool, self._pool = self._pool, None
         if pool is not None:
             try:
-                await asyncio.wait_for(pool.close(), 1.0)
+                async with asyncio.timeout(1.0):
+                    await pool.close()
             except Exception:
                 pool.terminate()
+        await self._opening.close()
 
     async def _twice(self, call: Callable[[asyncpg.Connection[Any]], Awaitable[T]]) -> T:
         try:
@@ -266,7 +270,7 @@ class Database:
             raise
 
     async def _open(self) -> asyncpg.Pool[Any]:
-        async with self._opening:
+        async with self._opening_pool:
             if self._closed:
                 raise Unavailable(f"database {self.name} is closed")
             if self._pool is None:
@@ -277,6 +281,7 @@ class Database:
                     timeout=self.timeout_seconds,
                     command_timeout=self.timeout_seconds,
                     server_settings=self._server_settings,
+                    connect=self._opening.connect,
                     connection_class=Connection,
                     init=keep_alive,
                 )
@@ -300,7 +305,7 @@ class Database:
         try:
             while not self._closed:
                 try:
-                    connection = await asyncpg.connect(
+                    connection = await self._opening.connect(
                         self.url, timeout=PROBE_SECONDS, command_timeout=PROBE_SECONDS
                     )
                 except Exception as exc:

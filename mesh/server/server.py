@@ -100,6 +100,7 @@ class MeshServer:
         self._background = Background()
         self._services: list[str] = []
         self._stopping: asyncio.Task[None] | None = None
+        self.gave_up = asyncio.Event()
         self._standing = Standing(verifier)
         self._server = grpc.aio.server(
             interceptors=[
@@ -141,7 +142,7 @@ class MeshServer:
         self._tell_refusals = tell
 
     async def start(self) -> None:
-        """Listen. Each added service is SERVING until `set_serving` says otherwise.
+        """Listen. Each added service is SERVING unless `set_serving` says or has said otherwise.
 
         Raises:
             SettingsError: the port is taken, or the address is not one of this host.
@@ -153,7 +154,7 @@ class MeshServer:
         enable_reflection([*self._services, *own, reflection.SERVICE_NAME], self._server)
         self._bind()
         for service in ("", *self._services):
-            await self.set_serving(service, True)
+            await self.set_serving(service, self.info.serving.get(service, True))
         await self._server.start()
         self._background.start("event loop lag", watch_loop_lag)
         self._background.start("calls of suspended accounts", self._standing.watch)
@@ -169,6 +170,13 @@ class MeshServer:
             self.info.serving[service] = serving
         await self._health.set(service, _STATUS.SERVING if serving else _STATUS.NOT_SERVING)
 
+    def give_up(self, reason: str) -> None:
+        """End the process as it ends by SIGTERM, with 1: what it is built on is gone for good, and
+        whoever runs it starts it anew.
+        """
+        _log.error("ends by itself", reason=reason)
+        self.gave_up.set()
+
     async def stop(self, drain_seconds: float = DRAIN_SECONDS) -> None:
         """NOT_SERVING, no new calls, let those in flight end, at most `drain_seconds`."""
         if self._stopping is None:
@@ -178,7 +186,8 @@ class MeshServer:
     async def _stop(self, drain_seconds: float) -> None:
         await self._health.enter_graceful_shutdown()
         # Clients that watch health turn to others before the listener closes.
-        await asyncio.sleep(BEAT_SECONDS)
+        if self.metrics.watches:
+            await asyncio.sleep(BEAT_SECONDS)
         closing = asyncio.create_task(self._server.stop(drain_seconds))
         with suppress(TimeoutError):
             async with asyncio.timeout(drain_seconds):
@@ -244,7 +253,8 @@ def run(name: str, settings_type: type[S], build: Build[S]) -> NoReturn:
         build: async context manager that wires everything and yields a server not yet
             started; what it opened it closes on the way out, after the last call has ended.
 
-    Exits 0 after a stop by SIGTERM or SIGINT, 2 on wrong settings, 1 on anything else.
+    Exits 0 after a stop by SIGTERM or SIGINT, 2 on wrong settings, 1 on anything else, as where the
+    server gave up.
     """
     parser = argparse.ArgumentParser(prog=name)
     parser.add_argument(
@@ -262,18 +272,18 @@ def run(name: str, settings_type: type[S], build: Build[S]) -> NoReturn:
     logs.configure(server=name, level=settings.log_level, path=settings.log_path)
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
-        asyncio.run(serve(settings, build))
+        gave_up = asyncio.run(serve(settings, build))
     except ArtStoreError as exc:
         _log.error("could not start", reason=exc.message)
         sys.exit(1)
     except Exception:
         _log.exception("ended by an unforeseen exception")
         sys.exit(1)
-    sys.exit(0)
+    sys.exit(1 if gave_up else 0)
 
 
-async def serve(settings: S, build: Build[S]) -> None:
-    """Build, start, serve until SIGTERM or SIGINT, drain, close.
+async def serve(settings: S, build: Build[S]) -> bool:
+    """Build, start, serve until SIGTERM or SIGINT, drain, close. Whether the server gave up.
 
     A signal before the server has started, and a second one while it drains, cut short.
     """
@@ -290,22 +300,27 @@ async def serve(settings: S, build: Build[S]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
     try:
-        await work
+        return await work
     except asyncio.CancelledError:
         if not stop.is_set():
             raise
+        return False
 
 
 async def _serve_until(
     settings: S, build: Build[S], started: asyncio.Event, stop: asyncio.Event
-) -> None:
+) -> bool:
     async with build(settings) as server:
         await server.start()
         started.set()
         # What lives as long as the process need not be looked at by the collector again.
         gc.collect()
         gc.freeze()
+        ends = [asyncio.create_task(one.wait()) for one in (stop, server.gave_up)]
         try:
-            await stop.wait()
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            for task in ends:
+                task.cancel()
             await server.stop()
+    return server.gave_up.is_set()

@@ -34,24 +34,23 @@ class Downloads:
 
     async def stream(
         self,
-        request: downloads_pb2.DownloadRequest,
+        progress: Progress,
         *,
         elements: Sequence[str],
         endpoints: Mapping[str, str],
         metadata: ElementMetadata,
     ) -> AsyncIterator[downloads_pb2.DownloadResponse]:
-        """The parts of a download: one header, then chunks.
+        """The parts of a download that are still to come: one header, then chunks.
 
         When an element fails or falls silent, the next one that has the same bytes goes on
         from the offset reached.
 
         Raises:
-            ArtStoreError: what an element answered; NotFound when all did, Unavailable naming
-                those that don't answer.
+            ArtStoreError: what an element answered; NotFound when all did, or one that it was
+                deleted; Unavailable naming those that don't answer.
         """
         failure: ArtStoreError = Unavailable("no element that has the file is known at the moment")
         silent: dict[str, ArtStoreError] = {}
-        progress = _Progress(request)
         for element_id in elements:
             if element_id not in endpoints:
                 silent[element_id] = Unavailable("its address is not known at the moment")
@@ -71,20 +70,30 @@ class Downloads:
                 return
             except ArtStoreError as error:
                 failure = error
+                if error.reason == "FILE_DELETED":
+                    # The others are earlier: they have not heard of it yet.
+                    raise
                 if isinstance(error, Unavailable):
                     silent[element_id] = error
                 if progress.whole:
                     return
+                if error.reason == "EXPIRED" and not progress.begun:
+                    # Of its home's word a copy does not know.
+                    raise
             finally:
                 call.cancel()
-        raise not_answering(request.file_id, silent) if silent else failure
+        raise not_answering(progress.file_id, silent) if silent else failure
 
 
-class _Progress:
-    """How much of a download has been passed on, and of which bytes."""
+class Progress:
+    """How much of a download has been passed on, and of which bytes.
+
+    Attributes:
+        file_id: the file.
+    """
 
     def __init__(self, request: downloads_pb2.DownloadRequest) -> None:
-        self._file_id = request.file_id
+        self.file_id = request.file_id
         self._length = request.length if request.HasField("length") else None
         self._header: downloads_pb2.DownloadHeader | None = None
         self._offset = request.offset
@@ -96,6 +105,11 @@ class _Progress:
         if self._header is not None:
             return IDLE_SECONDS
         return min(IDLE_SECONDS, max(LEAST_SECONDS, self._header_by - time.monotonic()))
+
+    @property
+    def begun(self) -> bool:
+        """Something was passed on."""
+        return self._header is not None
 
     @property
     def whole(self) -> bool:
@@ -111,7 +125,7 @@ class _Progress:
     def remaining(self) -> downloads_pb2.DownloadRequest:
         """What to ask the next element for."""
         return downloads_pb2.DownloadRequest(
-            file_id=self._file_id, offset=self._offset, length=self._left
+            file_id=self.file_id, offset=self._offset, length=self._left
         )
 
     def take(self, part: downloads_pb2.DownloadResponse) -> bool:

@@ -13,7 +13,7 @@ from mesh.follower.lookups import ElementMetadata
 from mesh.identity.caller import Caller
 from mesh.identity.credentials import ElementTokens
 from query_server.files.asking import Elements
-from query_server.files.downloads import Downloads
+from query_server.files.downloads import Downloads, Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +32,13 @@ class Originals:
         return await self.elements.find(file_id, metadata=self._as(caller), but=but)
 
     def stream(
-        self, request: downloads_pb2.DownloadRequest, homes: Sequence[str], caller: Caller
+        self, progress: Progress, homes: Sequence[str], caller: Caller
     ) -> AsyncIterator[downloads_pb2.DownloadResponse]:
-        """A download from the first of `homes` that gives it; see `Downloads.stream`."""
+        """What is left of a download, from the first of `homes` that gives it; see
+        `Downloads.stream`.
+        """
         return self.downloads.stream(
-            request,
+            progress,
             elements=homes,
             endpoints=self.view.endpoints(),
             metadata=self._as(caller),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from mesh.calls.channels import open_mesh_channel
 from mesh.elements.view import ElementView
-from mesh.follower import FollowerFleet, ReplicaTable, process_name
+from mesh.follower import FollowerFleet, process_name
+from mesh.follower.shown import ShownReplicas
 from mesh.identity.credentials import ElementTokens
 from mesh.postgres.database import Database
 from query_server.following.tables import CURSORS
@@ -20,7 +21,7 @@ def index_fleet(
 ) -> FollowerFleet:
     """The followers of all elements that the view knows."""
     return FollowerFleet(
-        table=ReplicaTable(database, table=TABLE, prefix=CURSORS, leader=process_name()),
+        table=ShownReplicas(database, table=TABLE, prefix=CURSORS, leader=process_name()),
         elements=elements.endpoints,
         knows_all=lambda: elements.listed,
         open_channel=lambda endpoint: open_mesh_channel(endpoint, settings, health_service=None),

@@ -70,7 +70,7 @@ class IndexSync:
     async def statuses(
         self, element_id: str = "", *, namespaces: Sequence[str] | None = None
     ) -> list[tuple[SyncStatus, int]]:
-        """(status, files in the index) of one element or of all.
+        """(status, files in the index) of one element or of all; none that has expired.
 
         Args:
             namespaces: only files of these are counted; None means all.
@@ -84,7 +84,8 @@ class IndexSync:
             self._fleet.table.statuses(),
             self._database.fetch(
                 f"SELECT storage_element_id, count(*) FROM {TABLE}"
-                " WHERE state <> 'deleted' AND ($1::text[] IS NULL OR namespace = ANY($1))"
+                " WHERE state = 'active' AND (expires_at IS NULL OR expires_at > now()"
+                " OR legal_hold) AND ($1::text[] IS NULL OR namespace = ANY($1))"
                 " GROUP BY 1",
                 namespaces,
                 timeout=COUNT_SECONDS,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -12,11 +12,14 @@ from prometheus_client import Histogram
 
 from artstore.v1 import downloads_pb2, query_pb2
 from artstore.v1.query_pb2_grpc import QueryServiceServicer
+from artstore.v1.types_pb2 import File
 from mesh.elements.disclosure import counts_all
-from mesh.errors import NotFound
+from mesh.errors import ArtStoreError, NotFound, Unavailable
 from mesh.follower.rows import to_file
-from mesh.identity.caller import current_caller
+from mesh.identity.caller import Caller, current_caller
 from mesh.operations import Operation, Operations
+from query_server.files.asking import ENDS, has_expired
+from query_server.files.downloads import Progress
 from query_server.files.files import IndexedFiles
 from query_server.files.originals import Originals
 from query_server.following.sync import IndexSync
@@ -58,9 +61,9 @@ class QueryServicer(QueryServiceServicer):
         """See the proto."""
         caller = current_caller()
         rows = await self.files.replicas(request.file_id, caller)
-        if rows:
+        if rows and not rows[0]["ended"]:
             return query_pb2.QueryServiceGetFileResponse(file=to_file(rows[0]))
-        _, file = await self.originals.find(request.file_id, caller)
+        _, file = await self._find(request.file_id, caller, ended=bool(rows))
         return query_pb2.QueryServiceGetFileResponse(file=file)
 
     async def DownloadFile(
@@ -68,21 +71,43 @@ class QueryServicer(QueryServiceServicer):
     ) -> AsyncIterator[downloads_pb2.DownloadResponse]:
         """See the proto."""
         caller = current_caller()
-        homes = [
-            row["storage_element_id"] for row in await self.files.replicas(request.file_id, caller)
-        ]
+        rows = await self.files.replicas(request.file_id, caller)
+        ended = bool(rows) and rows[0]["ended"]
+        # Of one that seems to have expired its home is asked, before a copy gives it.
+        homes = [] if ended else [row["storage_element_id"] for row in rows]
+        late: ArtStoreError | None = None
+        progress = Progress(request)
         if homes:
             try:
-                async for part in self.originals.stream(request, homes, caller):
+                async for part in self.originals.stream(progress, homes, caller):
                     yield part
                 return
-            except NotFound as error:
-                # The index is late: the file may have gone elsewhere.
-                if error.reason == "FILE_DELETED":
+            except (NotFound, Unavailable) as error:
+                # The index is late: the file may have gone elsewhere, while it was read too.
+                went = bool(error.metadata.get("moved_to"))
+                if error.reason in ENDS or (progress.begun and not went):
                     raise
-        home, _ = await self.originals.find(request.file_id, caller, but=homes)
-        async for part in self.originals.stream(request, [home], caller):
+                late = error
+        try:
+            home, _ = await self._find(request.file_id, caller, but=homes, ended=ended)
+        except NotFound as error:
+            if isinstance(late, Unavailable) and error.reason not in ENDS:
+                raise late from error
+            raise
+        rest = progress if progress.begun else Progress(request)
+        async for part in self.originals.stream(rest, [home], caller):
             yield part
+
+    async def _find(
+        self, file_id: str, caller: Caller, *, but: Collection[str] = (), ended: bool
+    ) -> tuple[str, File]:
+        """See `Originals.find`; where none answers, one that has `ended` by the index is gone."""
+        try:
+            return await self.originals.find(file_id, caller, but=but)
+        except Unavailable as error:
+            if not ended or error.reason == "SWITCHING":
+                raise
+            raise has_expired(file_id) from None
 
     async def SyncIndex(
         self, request: query_pb2.SyncIndexRequest, context: Any

@@ -11,12 +11,15 @@ from mesh import content_type
 from query_server.search.request import Filters
 from query_server.search.table import KEY_CHARACTERS
 
+# SQL of what any search may find: nothing has to run for a file to expire.
+FOUND = ("state = 'active'", "(expires_at IS NULL OR expires_at > now() OR legal_hold)")
+
 
 class Conditions:
     """Conditions joined by AND, with their parameters."""
 
     def __init__(self) -> None:
-        self.clauses: list[str] = ["state = 'active'"]
+        self.clauses: list[str] = list(FOUND)
         self.parameters: list[Any] = []
 
     def parameter(self, value: object) -> str:

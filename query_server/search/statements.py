@@ -15,12 +15,14 @@ from query_server.search.terms import MAX_WORDS, Terms
 
 MATCHES_CAP = 10_000
 # How many files match is guessed from so many of the newest. All matches of a search are looked at
-# if they seem to be no more than FEW_MATCHES; of others those among the WALKED_ROWS newest files
-# (twice as many for a search whose count then reaches the cap, so that it is seen to be capped),
-# in the order of an index on time, and of them RANKED are compared for relevance.
+# if they seem to be no more than FEW_MATCHES; of others those among the WALKED_ROWS newest files,
+# in the order of an index on time, and of them RANKED are compared for relevance. Down to a quarter
+# of that is walked where it seems to hold ENOUGH_MATCHES, twice as much for a search whose count
+# then reaches the cap, so that it is seen to be capped.
 PROBED_ROWS = 1_000
 FEW_MATCHES = 5_000
 WALKED_ROWS = 20_000
+ENOUGH_MATCHES = 200
 RANKED = 1_000
 FACET_VALUES = 20
 FACET_MATCHES = 2_000
@@ -172,9 +174,12 @@ def probe(guess: str, conditions: Conditions) -> str:
     if guess in ("true", "false"):
         return f"SELECT {guess} AS few, {2 * WALKED_ROWS} AS walk"
     capped = f"matched * {2 * WALKED_ROWS} > {MATCHES_CAP * PROBED_ROWS}"
+    enough = f"{ENOUGH_MATCHES * PROBED_ROWS} / greatest(matched, 1)"
     return f"""
-        SELECT {guess} AS few, CASE WHEN {capped} THEN {2 * WALKED_ROWS} ELSE {WALKED_ROWS} END
-        AS walk FROM (
+        SELECT {guess} AS few,
+               CASE WHEN {capped} THEN {2 * WALKED_ROWS}
+                    ELSE least(greatest({enough}, {WALKED_ROWS // 4}), {WALKED_ROWS}) END AS walk
+        FROM (
             SELECT count(*) AS matched, (SELECT greatest(reltuples, 0)::bigint FROM pg_class
                                          WHERE oid = '{TABLE}'::regclass) AS files
             FROM ({newest(PROBED_ROWS)}) {TABLE} WHERE {conditions.sql}) counted"""

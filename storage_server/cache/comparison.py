@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 from storage_server.catalog.summaries import RowKeys, RowSummary, key_of
 from storage_server.domain.decisions import Verdict, compare
+from storage_server.domain.life import HAVE_BYTES
 from storage_server.domain.naming import blob_beside, file_id_in_name
-from storage_server.domain.sidecar import FileState
 from storage_server.store.port import UNKNOWN_SIZE, UNREADABLE_SIZE, ListedFolder, ListedSidecar
 
 
@@ -168,7 +168,7 @@ class Comparison:
                 self._agree(row, same[0].path)
 
     def _agree(self, row: RowSummary, path: str) -> None:
-        found, dead = self._found, row.state is FileState.DELETED
+        found, dead = self._found, row.state not in HAVE_BYTES
         found.agreeing.append(row.file_id)
         found.agreeing_in[path.rpartition("/")[0]] += 1
         found.renamed.append(Renamed(row.file_id, path, row.path, dead))
@@ -209,6 +209,11 @@ class ComparedBlobs:
     def renamed_ids(self) -> Iterable[str]:
         """Of the files whose blob has another form of its name."""
         return (file_id for path in self.forms if (file_id := file_id_in_name(path)) is not None)
+
+    @property
+    def orphan_ids(self) -> Iterable[str]:
+        """In the names of those that no sidecar stands for."""
+        return (file_id for path in self.orphans if (file_id := file_id_in_name(path)) is not None)
 
 
 def blobs_of(found: Differences) -> ComparedBlobs:

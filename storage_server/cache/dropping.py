@@ -9,7 +9,7 @@ from storage_server.cache.run import RebuildRun
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.summaries import RowSummary
 from storage_server.domain.decisions import may_drop
-from storage_server.domain.sidecar import FileState
+from storage_server.domain.life import HAVE_BYTES
 from storage_server.sidecars.reading import look_at
 from storage_server.store.port import Store
 
@@ -46,7 +46,7 @@ async def drop_proved(
         gone |= await _gone(run, store, catalog, start, s0)
     ids = list(gone)
     # What is counted before leaves tombstones out, which are among those that go.
-    tombstones = sum(row.state is FileState.DELETED for row in gone.values())
+    tombstones = sum(row.state not in HAVE_BYTES for row in gone.values())
     before = run.result.cache_entries_before + tombstones
     if len(ids) > DELETE_RATIO_FROM and len(ids) > max_delete_ratio * max(before, 1):
         raise FailedPrecondition(
@@ -60,7 +60,7 @@ async def drop_proved(
     await prove()
     for start in range(0, len(ids), BATCH):
         dropped = await catalog.merge.drop(ids[start : start + BATCH], s0=s0, fence=run.fence)
-        live = [one for one in dropped if gone[one].state is not FileState.DELETED]
+        live = [one for one in dropped if gone[one].state in HAVE_BYTES]
         run.result.entries_deleted += len(live)
 
 

@@ -10,8 +10,8 @@ from storage_server.cache.report import Finding, Report
 from storage_server.cache.suspicions import Suspicions
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.summaries import RowSummary
+from storage_server.domain.life import HAVE_BYTES
 from storage_server.domain.naming import blob_beside, file_id_in_name
-from storage_server.domain.sidecar import FileState
 from storage_server.sidecars.reading import (
     NOT_A_FILE,
     InvalidAttr,
@@ -101,8 +101,8 @@ class Judging:
     ) -> None:
         """Judge a valid sidecar by the row of its id; `look` is at that row's, if not this."""
         report, file_id = self._report, one.sidecar.file_id
-        dead = one.sidecar.state is FileState.DELETED
-        row_is_live = row is not None and row.state is not FileState.DELETED
+        dead = one.sidecar.state not in HAVE_BYTES
+        row_is_live = row is not None and row.state in HAVE_BYTES
         if dead and not row_is_live:
             return
         loses = look is not None and not look.found.disproves_row and look.path != one.path
@@ -166,7 +166,7 @@ class Judging:
             file_id, row = before.file_id, rows.get(before.file_id)
             if row is None or row.sequence != before.sequence or file_id in pending:
                 continue
-            live = row.state is not FileState.DELETED
+            live = row.state in HAVE_BYTES
             # A file whose sidecar lies elsewhere was judged by that: its row is stale.
             absent = looks[file_id].found.disproves_row
             if live and absent and file_id not in self._met:
@@ -185,7 +185,7 @@ class Judging:
             if isinstance(one, InvalidAttr) or self._report.is_wrong(one.path):
                 continue
             sidecar, size = one.sidecar, sizes[places[one.path]]
-            if sidecar.state is FileState.DELETED or size == sidecar.size_bytes:
+            if sidecar.state not in HAVE_BYTES or size == sidecar.size_bytes:
                 continue
             file_id = sidecar.file_id
             detail = file_id
@@ -195,13 +195,14 @@ class Judging:
         self._advance(0)
 
     async def _look_at_orphan_blobs(self, paths: Sequence[str]) -> None:
-        """A blob is placed while its upload is open or its intent stands, before its sidecar."""
-        open_uploads = {one.path for one in await self._catalog.uploads.list_open()}
+        """A blob is placed while its upload or pull is open or its intent stands, before its
+        sidecar.
+        """
+        awaited = {one.path for one in await self._catalog.uploads.list_open()}
+        awaited |= {one.path for one in await self._catalog.pulls.list_open()}
         pending = await self._catalog.pending.pending_ids()
         free = [
-            path
-            for path in paths
-            if path not in open_uploads and file_id_in_name(path) not in pending
+            path for path in paths if path not in awaited and file_id_in_name(path) not in pending
         ]
         sidecars = await self._store().read_sidecars([path + SIDECAR_SUFFIX for path in free])
         alone = [path for path, content in zip(free, sidecars, strict=True) if content is None]

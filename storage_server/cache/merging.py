@@ -14,6 +14,7 @@ from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.rows import to_values
 from storage_server.catalog.summaries import RowSummary
 from storage_server.domain.decisions import keeps_id
+from storage_server.domain.life import HAVE_BYTES
 from storage_server.domain.naming import blob_beside
 from storage_server.domain.sidecar import FileState
 from storage_server.sidecars.reading import InvalidAttr, look_at, taken, validated
@@ -31,6 +32,7 @@ class _Candidate(NamedTuple):
     file_id: str
     at_home: bool
     is_tombstone: bool
+    is_erased: bool
     blob_present: bool
     row: tuple[Any, ...]
 
@@ -40,7 +42,8 @@ class Merging:
 
     One batch is merged while the next is read. Of several sidecars with one id the one that the
     row names wins (under another form of its name if need be), without a row the one in the
-    folder of the id's time. Those that may lose wait until everything has been listed.
+    folder of the id's time; over all of these one that says that the file was erased. Those that
+    may lose wait until everything has been listed.
     """
 
     def __init__(
@@ -80,7 +83,9 @@ class Merging:
     async def merge_strays(self) -> None:
         """Decide between sidecars with one id, and merge the winners."""
         await self._merged()
-        waiting = sorted(self._strays, key=lambda one: (not one.at_home, one.path))
+        waiting = sorted(
+            self._strays, key=lambda one: (not one.is_erased, not one.at_home, one.path)
+        )
         while waiting:
             batch: dict[str, _Candidate] = {}
             later = []
@@ -95,7 +100,12 @@ class Merging:
             winners = []
             for file_id, stray in batch.items():
                 row, look = rows.get(file_id), found.get(file_id)
-                if row is None or look is None or stray.path in (row.path, look.path):
+                self._run.note_leftovers([file_id], stray.path)
+                if stray.is_erased:
+                    winners.append(stray)
+                elif row is not None and row.state is FileState.ERASED:
+                    self._run.result.note(taken(stray.path, row.path))
+                elif row is None or look is None or stray.path in (row.path, look.path):
                     winners.append(stray)
                 elif keeps_id(row.sequence, self._run.s0, look.found):
                     self._run.result.note(taken(stray.path, look.path or row.path))
@@ -130,7 +140,8 @@ class Merging:
             one = before.pop(read.path)
             if read.file_id == one.file_id:
                 row = rows.get(one.file_id)
-                if row is None or row.path in (read.path, read.recorded_path):
+                named = row is None or row.path in (read.path, read.recorded_path)
+                if named or read.is_erased:
                     candidates.append(read)
         self._run.suspects += [rows[one.file_id] for one in before.values() if one.file_id in rows]
         await self._merge(candidates, s0)
@@ -232,7 +243,7 @@ def _sorted_out(
             blob_present=blob_present,
             known_digest=read.digest,
         )
-        is_tombstone = sidecar.state is FileState.DELETED
+        is_tombstone = sidecar.state not in HAVE_BYTES
         valid.append(
             _Candidate(
                 path,
@@ -240,6 +251,7 @@ def _sorted_out(
                 sidecar.file_id,
                 read.at_home,
                 is_tombstone,
+                read.is_erased,
                 blob_present,
                 row,
             )

@@ -11,6 +11,7 @@ from typing import Protocol
 from mesh.operations import Operation
 from storage_server.cache.comparison import Differences, blobs_of
 from storage_server.cache.dropping import DEFAULT_MAX_DELETE_RATIO, drop_proved
+from storage_server.cache.forgetting import Forgetting
 from storage_server.cache.merging import Merging
 from storage_server.cache.restoring import NameRestoring
 from storage_server.cache.result import RebuildResult
@@ -40,6 +41,7 @@ class Rebuild:
         proof: that the store is the element's.
         cache_ttl_hours: of rows in the present mode.
         names: restores them.
+        forgetting: removes what is left of erased files.
     """
 
     def __init__(
@@ -50,12 +52,14 @@ class Rebuild:
         proof: Proof,
         cache_ttl_hours: Callable[[], int],
         names: NameRestoring,
+        forgetting: Forgetting,
     ) -> None:
         self._store = store
         self._catalog = catalog
         self._proof = proof
         self._cache_ttl_hours = cache_ttl_hours
         self._names = names
+        self._forgetting = forgetting
 
     async def run(
         self,
@@ -84,6 +88,7 @@ class Rebuild:
         run = RebuildRun(result, operation, fence, head.sequence, now, full)
         operation.begin("listing", total=head.file_count)
         await self._walk(run)
+        await self._forgetting.run(run)
         if restore_names:
             await self._names.run(run)
         if full:
@@ -137,6 +142,7 @@ def _note_equal(run: RebuildRun, folder: EqualFolder) -> None:
     run.expected[listing.path] += summary.rows
     blobs = folder.compare_blobs()
     run.renamed.update(blobs.renamed_ids)
+    run.note_leftovers(blobs.orphan_ids)
     if blobs.are_complete:
         run.verified[listing.path] = Verified(listing.stamp, summary.rows, summary.newest_sequence)
     run.operation.advance(summary.rows)
@@ -151,6 +157,8 @@ def _note_different(run: RebuildRun, found: Differences) -> None:
     run.unsettled.update(row.file_id for row in rows)
     run.suspects += found.suspects
     run.renamed.update(one.file_id for one in found.renamed)
-    run.renamed.update(blobs_of(found).renamed_ids)
+    blobs = blobs_of(found)
+    run.renamed.update(blobs.renamed_ids)
+    run.note_leftovers(blobs.orphan_ids)
     run.expected.update(found.agreeing_in)
     run.operation.advance(len(found.agreeing), len(found.unreadable))

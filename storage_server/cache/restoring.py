@@ -63,7 +63,7 @@ class NameRestoring:
     async def _restore(self, row: RowSummary) -> bool:
         """Whether a name changed. The file's lock is held."""
         located = await locate(self._store(), row.file_id, row.path)
-        if located is None:
+        if located is None or located.is_erased:
             return False
         sidecar = located.sidecar
         recorded = blob_path(sidecar.storage_path, sidecar.storage_filename)

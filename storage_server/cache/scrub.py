@@ -12,7 +12,8 @@ from mesh.operations import Operation
 from storage_server.cache.report import Finding, Report
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.summaries import RowSummary
-from storage_server.domain.sidecar import FileState, Sidecar
+from storage_server.domain.life import HAVE_BYTES
+from storage_server.domain.sidecar import Sidecar
 from storage_server.sidecars.locate import locate_blob
 from storage_server.sidecars.reading import InvalidAttr, ReadSidecar, read_rows
 from storage_server.store.port import Store
@@ -49,9 +50,7 @@ class Scrub:
             live = [
                 row
                 for row in rows
-                if row.intact
-                and row.state is not FileState.DELETED
-                and not report.is_wrong(row.file_id)
+                if row.intact and row.state in HAVE_BYTES and not report.is_wrong(row.file_id)
             ]
             for start in range(0, len(live), BATCH):
                 batch = live[start : start + BATCH]

@@ -9,8 +9,8 @@ from storage_server.cache.comparison import Differences, compare_blobs, wrong_si
 from storage_server.cache.report import Report
 from storage_server.cache.survey import EqualFolder, Surveyed, Verified
 from storage_server.catalog.summaries import RowSummary
+from storage_server.domain.life import HAVE_BYTES
 from storage_server.domain.naming import blob_beside, file_id_in_name, sidecar_path
-from storage_server.domain.sidecar import FileState
 from storage_server.store.port import UNKNOWN_SIZE
 
 
@@ -98,7 +98,7 @@ class Suspicions:
                 self.rows += rows
             self.counted.update(_live(rows))
             for row in rows:
-                if row.state is FileState.DELETED:
+                if row.state not in HAVE_BYTES:
                     tombstones.add(blob_beside(path))
                 else:
                     self.claimed[path] = row.file_id
@@ -138,4 +138,4 @@ class Suspicions:
 
 
 def _live(rows: Iterable[RowSummary]) -> Iterator[str]:
-    return (row.file_id for row in rows if row.state is not FileState.DELETED)
+    return (row.file_id for row in rows if row.state in HAVE_BYTES)

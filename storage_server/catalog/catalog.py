@@ -18,6 +18,7 @@ from storage_server.catalog.open import (
     tables_present,
 )
 from storage_server.catalog.pending import Pending
+from storage_server.catalog.pulls import Pulls
 from storage_server.catalog.reads import Reads
 from storage_server.catalog.summaries import Summaries
 from storage_server.catalog.tables import Tables
@@ -43,6 +44,7 @@ class Catalog:
         self.writes = Writes(database, tables, self.fences, self.bell, self._epoch)
         self.pending = Pending(database, tables)
         self.uploads = Uploads(database, tables)
+        self.pulls = Pulls(database, tables)
         self.feed = Feed(database, tables, self._epoch)
         self.summaries = Summaries(database, tables)
         self.merge = Merge(database, tables, self.fences, self.bell)

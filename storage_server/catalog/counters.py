@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from mesh.postgres.database import Database
 from storage_server.catalog.fences import Fence, Fences
 from storage_server.catalog.guarded import begin_guarded
+from storage_server.catalog.rows import has_bytes
 from storage_server.catalog.tables import Tables
 from storage_server.catalog.writes import MAX_COUNTER
 
@@ -21,13 +22,15 @@ class _Count:
 
     Attributes:
         rows: how many there are in each folder, tombstones too.
-        live_rows: those that are no tombstones.
+        live_rows: those that have bytes.
+        active_rows: those that are homes.
         used_bytes: of the blobs that are there.
         bytes_off, files_off: what the counters lack.
     """
 
     rows: Mapping[str, int]
     live_rows: int
+    active_rows: int
     used_bytes: int
     bytes_off: int
     files_off: int
@@ -44,7 +47,7 @@ class Counters:
     async def recount(self, *, fence: Fence, expected: Mapping[str, int] | None = None) -> int:
         """Set the counters by the rows, after a repair has made those equal to the sidecars.
 
-        Answers how many rows are no tombstones. An upload that has no row yet is counted when
+        Answers how many rows have bytes. An upload that has no row yet is counted when
         its intent ends.
 
         Writes go on: rows are counted beside the counters of the same moment, and the counters
@@ -71,23 +74,25 @@ class Counters:
             SELECT h.used_bytes, h.file_count, f.* FROM {self._tables.feed_head} h
             LEFT JOIN (
                 SELECT storage_path, count(*) AS rows,
-                       count(*) FILTER (WHERE state <> 'deleted') AS live_rows,
+                       count(*) FILTER (WHERE {has_bytes("f")}) AS live_rows,
+                       count(*) FILTER (WHERE state = 'active') AS active_rows,
                        coalesce(sum(size_bytes) FILTER (WHERE blob_present), 0) AS bytes
-                FROM {self._tables.files} GROUP BY storage_path) f ON true
+                FROM {self._tables.files} f GROUP BY storage_path) f ON true
             """,
             timeout=_TIMEOUT_SECONDS,
         )
         if not records:
             raise self._tables.head_lost()
         head, folders = records[0], [one for one in records if one["rows"] is not None]
-        live_rows = sum(one["live_rows"] for one in folders)
+        active_rows = sum(one["active_rows"] for one in folders)
         used_bytes = min(MAX_COUNTER, sum(int(one["bytes"]) for one in folders))
         return _Count(
             rows={one["storage_path"]: one["rows"] for one in folders},
-            live_rows=live_rows,
+            live_rows=sum(one["live_rows"] for one in folders),
+            active_rows=active_rows,
             used_bytes=used_bytes,
             bytes_off=used_bytes - head["used_bytes"],
-            files_off=live_rows - head["file_count"],
+            files_off=active_rows - head["file_count"],
         )
 
     async def _correct(self, fence: Fence, counted: _Count, *, complete: bool) -> bool:
@@ -108,4 +113,4 @@ class Counters:
                 complete,
                 timeout=_TIMEOUT_SECONDS,
             )
-        return tuple(record or ()) == (counted.used_bytes, counted.live_rows)
+        return tuple(record or ()) == (counted.used_bytes, counted.active_rows)

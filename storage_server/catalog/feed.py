@@ -278,7 +278,7 @@ class Feed:
         return bool(
             await self._database.fetchval(
                 "SELECT NOT complete OR file_count >"
-                f" (SELECT count(*) FROM {self._tables.files} WHERE state <> 'deleted')"
+                f" (SELECT count(*) FROM {self._tables.files} WHERE state = 'active')"
                 f" FROM {self._tables.feed_head}"
             )
         )

@@ -26,6 +26,7 @@ from storage_server.catalog.guarded import begin_guarded
 from storage_server.catalog.rows import (
     CACHE_COLUMNS,
     WRITTEN_COLUMNS,
+    has_bytes,
     intact,
     row_hash,
 )
@@ -41,9 +42,9 @@ class Merged:
     """What a batch did.
 
     Attributes:
-        created, updated, deleted: rows written anew and told to the feed that are no tombstones
-            now and were none before; that were none before only are `deleted`, and a tombstone
-            that stays one is none of them.
+        created, updated, deleted: rows written anew and told to the feed that have bytes now,
+            and had some before if `updated`; that had some before only are `deleted`, and what
+            is and stays a tombstone or stub is none of them.
         renewed: rows that say the same; only identity and cache_updated_at were set.
         newer: ids left alone: a direct write changed the row after S0, or an upload of it is
             between its sidecar and its row, which it will write itself.
@@ -195,7 +196,7 @@ class Merge:
                 DELETE FROM {self._tables.files} f
                 USING unnest($2::text[], $3::bigint[]) AS seen(file_id, sequence)
                 WHERE f.file_id = seen.file_id AND f.sequence = seen.sequence
-                  AND f.state <> 'deleted' AND {expired_sql("f", "$1")}
+                  AND {has_bytes("f")} AND {expired_sql("f", "$1")}
                   AND NOT EXISTS (
                       SELECT FROM {self._tables.pending} p WHERE p.file_id = f.file_id)
                 """,
@@ -242,14 +243,17 @@ class Merge:
             " WHERE p.file_id = s.file_id AND p.kind = 'created')"
         )
         same = f"(f.digest = s.digest AND {intact('f')})"
+        # Its sidecar was read, and then removed on purpose.
+        purged = f"SELECT file_id FROM {self._tables.feed} WHERE sequence > $1 AND kind = 'purged'"
         return f"""
         WITH compared AS MATERIALIZED (
             SELECT s.file_id, f.file_id IS NULL AS missing,
                    CASE WHEN f.file_id IS NULL THEN NOT {uploading}
+                             AND s.file_id NOT IN ({purged})
                         ELSE f.sequence <= $1 END AS old,
                    coalesce({same}, false) AS same,
-                   s.state <> 'deleted' AS live,
-                   coalesce(f.state <> 'deleted', false) AS was_live
+                   {has_bytes("s")} AS live,
+                   coalesce({has_bytes("f")}, false) AS was_live
             FROM pg_temp.{self._stage} s LEFT JOIN LATERAL (
                 SELECT f.* FROM {files} f WHERE f.file_id = s.file_id OFFSET 0) f ON true
         ),

@@ -19,6 +19,22 @@ from storage_server.domain.origin import OF_REPAIR, Cause, Origin
 
 
 @dataclass(frozen=True, slots=True)
+class Counted:
+    """What the counters have of one file; nothing by default.
+
+    Attributes:
+        homes: 1 of an active file.
+        size_bytes: of its blob, where that exists.
+    """
+
+    homes: int = 0
+    size_bytes: int = 0
+
+
+NOTHING_COUNTED = Counted()
+
+
+@dataclass(frozen=True, slots=True)
 class PendingWrite:
     """An intent.
 
@@ -29,6 +45,7 @@ class PendingWrite:
             no origin.
         digest: of its fields; None when they are not known yet, which is so of an upload.
         origin: whose write it is.
+        counted: of the file as it was; None in one of an earlier version.
     """
 
     pending_id: int
@@ -40,6 +57,7 @@ class PendingWrite:
     revision: int | None = None
     digest: bytes | None = None
     origin: Origin | None = None
+    counted: Counted | None = None
 
     def wrote(self, revision: int, digest: bytes) -> bool:
         """Whether a sidecar with these is the one that was to be written.
@@ -60,7 +78,9 @@ def that_wrote(
     and sends nothing, comes last. The statement of `Writes.commit_row` chooses in the same way
     whose change it tells.
     """
-    wrote = [one for one in intents if one.wrote(revision, digest)]
+    wrote = [
+        one for one in intents if one.kind is not ChangeKind.PURGED and one.wrote(revision, digest)
+    ]
     return max(wrote, key=_likelihood, default=None)
 
 
@@ -85,6 +105,7 @@ class Pending:
         by: Origin,
         revision: int,
         digest: bytes | None = None,
+        counted: Counted = NOTHING_COUNTED,
     ) -> int:
         """Commit an intent and answer its id. The caller holds the file's lock.
 
@@ -93,13 +114,16 @@ class Pending:
         Args:
             by: told to the feed once the row is written, by whomever.
             revision, digest: see `PendingWrite`.
+            counted: of the file as it is before the write; the row tells it where there is one.
         """
         async with self._database.connection() as connection:
             return int(
                 await connection.fetchval(
                     f"INSERT INTO {self._tables.pending} (file_id, path, kind, request_id,"
-                    " revision, digest, cause, actor, call_request_id, reason)"
-                    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING pending_id",
+                    " revision, digest, cause, actor, call_request_id, reason,"
+                    " counted_homes, counted_bytes)"
+                    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
+                    " RETURNING pending_id",
                     file_id,
                     path,
                     kind.value,
@@ -110,6 +134,8 @@ class Pending:
                     by.actor,
                     by.request_id,
                     by.reason,
+                    counted.homes,
+                    counted.size_bytes,
                 )
             )
 
@@ -139,7 +165,7 @@ class Pending:
     async def _list(self, condition: str, *arguments: str) -> Sequence[PendingWrite]:
         records = await self._database.fetch(
             "SELECT pending_id, file_id, path, kind, request_id, created_at, revision, digest,"
-            " cause, actor, call_request_id, reason"
+            " cause, actor, call_request_id, reason, counted_homes, counted_bytes"
             f" FROM {self._tables.pending} WHERE {condition} ORDER BY pending_id",
             *arguments,
         )
@@ -154,6 +180,9 @@ class Pending:
                 record["revision"],
                 record["digest"],
                 origin_of(record),
+                None
+                if record["counted_homes"] is None
+                else Counted(record["counted_homes"], record["counted_bytes"]),
             )
             for record in records
         ]

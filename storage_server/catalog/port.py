@@ -9,7 +9,8 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from storage_server.catalog.pending import PendingWrite
+from storage_server.catalog.pending import NOTHING_COUNTED, Counted, PendingWrite
+from storage_server.catalog.pulls import PullRow
 from storage_server.catalog.rows import FileRow
 from storage_server.catalog.uploads import UploadRow
 from storage_server.catalog.writes import Committed, Guarded
@@ -23,6 +24,8 @@ class RowReads(Protocol):
     """See `storage_server.catalog.reads.Reads`."""
 
     async def get(self, file_id: str) -> FileRow | None: ...
+
+    async def is_complete(self) -> bool: ...
 
     async def find_by_request(
         self, created_by: str, request_id: str, *, since: datetime
@@ -57,6 +60,8 @@ class RowWrites(Protocol):
 
     async def blob_removed(self, file_id: str) -> bool: ...
 
+    async def purge(self, file_id: str) -> Committed | None: ...
+
 
 class Intents(Protocol):
     """See `storage_server.catalog.pending.Pending`."""
@@ -71,6 +76,7 @@ class Intents(Protocol):
         by: Origin,
         revision: int,
         digest: bytes | None = None,
+        counted: Counted = NOTHING_COUNTED,
     ) -> int: ...
 
     async def end_pending(self, pending_id: int) -> None: ...
@@ -89,12 +95,20 @@ class UploadRecords(Protocol):
 
     async def get(self, upload_id: str) -> UploadRow | None: ...
 
+    async def of_file(self, file_id: str) -> Sequence[UploadRow]: ...
+
     async def find_by_request(
         self, created_by: str, request_id: str, *, since: datetime
     ) -> UploadRow | None: ...
 
     async def record_progress(
-        self, upload_id: str, stage: StagedState, *, reserved_bytes: int, now: datetime
+        self,
+        upload_id: str,
+        stage: StagedState,
+        *,
+        reserved_bytes: int,
+        received_bytes: int,
+        now: datetime,
     ) -> bool: ...
 
     async def replace_token(self, upload_id: str, token_hash: bytes, *, now: datetime) -> bool: ...
@@ -123,6 +137,18 @@ class UploadRecords(Protocol):
     ) -> Sequence[UploadRow]: ...
 
 
+class PullRecords(Protocol):
+    """See `storage_server.catalog.pulls.Pulls`."""
+
+    async def put(self, pull: PullRow) -> None: ...
+
+    async def get(self, file_id: str) -> PullRow | None: ...
+
+    async def delete(self, file_id: str) -> None: ...
+
+    async def list_open(self) -> Sequence[PullRow]: ...
+
+
 class FileCatalog(Protocol):
     """The tables of one element, as far as single files are concerned."""
 
@@ -145,3 +171,7 @@ class FileCatalog(Protocol):
     @property
     def uploads(self) -> UploadRecords:
         """Resumable uploads."""
+
+    @property
+    def pulls(self) -> PullRecords:
+        """Files on their way here from another element."""

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from mesh.paging import AskedPage
 from mesh.postgres.database import Database
 from storage_server.catalog.expiry import expired_sql
-from storage_server.catalog.rows import FileRow, columns, from_record
+from storage_server.catalog.rows import FileRow, columns, from_record, has_bytes
 from storage_server.catalog.tables import Tables
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -48,6 +48,10 @@ class Reads:
         record = await self._database.fetchrow(f"{self._select} WHERE f.file_id = $1", file_id)
         return None if record is None else from_record(record)
 
+    async def is_complete(self) -> bool:
+        """Whether each file has its row; not in new tables, nor when rows were cleaned."""
+        return bool(await self._database.fetchval(f"SELECT complete FROM {self._tables.feed_head}"))
+
     async def newest(self, before: datetime) -> tuple[datetime | None, int]:
         """When the newest active file dated up to `before` was made, None when there is none; and
         how many are dated later, counted up to 1,000."""
@@ -82,6 +86,8 @@ class Reads:
         page_size: int = 0,
         page_token: str = "",
         show_deleted: bool = False,
+        only_trash: bool = False,
+        unexpired_at: datetime | None = None,
     ) -> Page:
         """Active files by (created_at, file_id); pages stay right while files come and go.
 
@@ -90,27 +96,38 @@ class Reads:
             page_size: 0 means 100; more than 1,000 is lowered.
             page_token: of the page before.
             show_deleted: tombstones as well.
+            only_trash: tombstones alone, those whose bytes are there.
+            unexpired_at: active files that have expired by then are left out; None leaves none.
 
         Raises:
             InvalidArgument: a negative page_size, or a page_token that is none of this list.
         """
         allowed = None if namespaces is None else list(namespaces)
-        made_for = ("files", allowed, show_deleted)
+        made_for = ("files", allowed, show_deleted, only_trash)
         asked = AskedPage.read(page_size, page_token, made_for, datetime, str)
         after_time, after_id = asked.after or (_EPOCH, "")
+        at = unexpired_at or _EPOCH
         states = "f.state IN ('active', 'deleted')" if show_deleted else "f.state = 'active'"
+        if only_trash:
+            states = "f.state = 'deleted' AND f.blob_present"
         listed = f"{states} AND ($1::text[] IS NULL OR f.namespace = ANY($1::text[]))"
         records = await self._database.fetch(
-            f"{self._select} WHERE {listed}"
+            f"{self._select} WHERE {listed} AND NOT {_ended('f', '$5')}"
             " AND (f.created_at, f.file_id) > ($2::timestamptz, $3::text)"
             " ORDER BY f.created_at, f.file_id LIMIT $4",
             allowed,
             after_time,
             after_id,
             asked.size + 1,
+            at,
         )
+        # Of the expired ones there are few, and an index has them: the others need not be read.
         total = await self._database.fetchval(
-            f"SELECT count(*) FROM {self._tables.files} f WHERE {listed}", allowed
+            f"SELECT (SELECT count(*) FROM {self._tables.files} f WHERE {listed})"
+            f" - (SELECT count(*) FROM {self._tables.files} f"
+            f" WHERE {listed} AND {_ended('f', '$2')})",
+            allowed,
+            at,
         )
         page, token = asked.page(records, lambda record: (record["created_at"], record["file_id"]))
         return Page([from_record(record) for record in page], token, total)
@@ -133,7 +150,7 @@ class Reads:
         """Rows and expired rows, tombstones left out."""
         record = await self._database.fetchrow(
             f"SELECT count(*) AS rows, count(*) FILTER (WHERE {expired_sql('f', '$1')})"
-            f" AS expired FROM {self._tables.files} f WHERE f.state <> 'deleted'",
+            f" AS expired FROM {self._tables.files} f WHERE {has_bytes('f')}",
             now,
         )
         return Counts(record["rows"], record["expired"]) if record else Counts(0, 0)
@@ -141,9 +158,20 @@ class Reads:
     async def expired_ids(self, now: datetime, *, limit: int = 10) -> Sequence[str]:
         """Ids of some expired rows, tombstones left out."""
         records = await self._database.fetch(
-            f"SELECT f.file_id FROM {self._tables.files} f WHERE f.state <> 'deleted'"
+            f"SELECT f.file_id FROM {self._tables.files} f WHERE {has_bytes('f')}"
             f" AND {expired_sql('f', '$1')} ORDER BY f.file_id LIMIT $2",
             now,
             limit,
         )
         return [record["file_id"] for record in records]
+
+
+def _ended(alias: str, now: str) -> str:
+    """SQL: a home whose retention has ended, as `domain.retention.is_expired`; never NULL.
+
+    Migration 0005 has an index of such.
+    """
+    return (
+        f"({alias}.state = 'active' AND {alias}.expires_at IS NOT NULL"
+        f" AND NOT {alias}.legal_hold AND {alias}.expires_at <= {now}::timestamptz)"
+    )

@@ -17,7 +17,8 @@ import asyncpg
 import orjson
 
 from storage_server.catalog import expiry
-from storage_server.domain.fields import SIDECAR_COLUMNS
+from storage_server.domain.fields import SIDECAR_COLUMNS, WRITTEN_WHEN_SET
+from storage_server.domain.life import HAVE_BYTES
 from storage_server.domain.naming import sidecar_path
 from storage_server.domain.sidecar import FileState, RetentionPolicy, Sidecar, digest
 from storage_server.store.port import Identity
@@ -38,7 +39,9 @@ WRITTEN_COLUMNS: Mapping[str, str] = {**SIDECAR_COLUMNS, **CACHE_COLUMNS}
 """What `to_values` fills, in its order. `row_hash` and `sequence` are computed in SQL."""
 
 _COLUMN_NAMES = tuple(WRITTEN_COLUMNS)
+_HASHED_ALWAYS = tuple(name for name in SIDECAR_COLUMNS if name not in WRITTEN_WHEN_SET)
 _INT64 = 1 << 64
+_NEVER_HAVE_BYTES = frozenset({FileState.GONE, FileState.ERASED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,14 +83,49 @@ def columns(alias: str = "") -> str:
 
 
 def row_hash(alias: str) -> str:
-    """SQL of the 64-bit hash over the sidecar's columns and the digest."""
-    names = ", ".join(f"{alias}.{name}" for name in (*SIDECAR_COLUMNS, "digest"))
-    return f"hash_record_extended(ROW({names}), 0)"
+    """SQL of the 64-bit hash over the sidecar's columns and the digest.
+
+    Columns that came later are part of it only where one of them has a value: a row that was
+    written before they came keeps its hash.
+    """
+    always = ", ".join(f"{alias}.{name}" for name in (*_HASHED_ALWAYS, "digest"))
+    later = [f"{alias}.{name}" for name in WRITTEN_WHEN_SET]
+    unset = " AND ".join(
+        f"{column} = ''" if kind == "text" else f"{column} IS NULL"
+        for column, kind in zip(
+            later, map(SIDECAR_COLUMNS.__getitem__, WRITTEN_WHEN_SET), strict=True
+        )
+    )
+    return (
+        f"hash_record_extended(CASE WHEN {unset} THEN ROW({always})"
+        f" ELSE ROW({always}, {', '.join(later)}) END, 0)"
+    )
 
 
 def intact(alias: str) -> str:
     """SQL that is true for a row whose columns are as they were written."""
     return f"({alias}.row_hash IS NOT DISTINCT FROM {row_hash(alias)})"
+
+
+def has_bytes(alias: str) -> str:
+    """SQL that is true for a row whose file must have its blob: see `life.HAVE_BYTES`."""
+    words = ", ".join(f"'{state}'" for state in sorted(HAVE_BYTES))
+    return f"({alias}.state IN ({words}))"
+
+
+def bytes_of(alias: str) -> str:
+    """SQL of the bytes that a row's blob takes: none once it has been removed."""
+    return f"(CASE WHEN {alias}.blob_present THEN {alias}.size_bytes ELSE 0 END)"
+
+
+def homes_of(alias: str) -> str:
+    """SQL of the files that a row counts as: one if it is a home."""
+    return f"({alias}.state = 'active')::int"
+
+
+def has_blob(sidecar: Sidecar, *, blob_present: bool) -> bool:
+    """What a row says of its blob, told whether one was found or is supposed to be there."""
+    return blob_present and sidecar.state not in _NEVER_HAVE_BYTES
 
 
 def to_values(
@@ -129,13 +167,18 @@ def to_values(
         sidecar.finalized_to,
         sidecar.legal_hold,
         sidecar.unknown,
+        sidecar.home_since,
+        sidecar.moved_to,
+        sidecar.copies,
+        sidecar.updated_by,
+        sidecar.deleted_at,
         cache_updated_at,
         cache_ttl_hours,
         identity.mtime_ns,
         identity.size,
         signed(identity.inode),
         identity.etag,
-        blob_present,
+        has_blob(sidecar, blob_present=blob_present),
         known_digest or digest(sidecar),
     )
 
@@ -184,6 +227,11 @@ def sidecar_of(record: asyncpg.Record) -> Sidecar:
         finalized_at=record["finalized_at"],
         finalized_to=record["finalized_to"],
         legal_hold=record["legal_hold"],
+        home_since=record["home_since"],
+        moved_to=record["moved_to"],
+        copies=record["copies"],
+        updated_by=record["updated_by"],
+        deleted_at=record["deleted_at"],
         unknown=record["unknown_fields"],
     )
 

@@ -16,7 +16,7 @@ import asyncpg
 
 from mesh.postgres.database import Database
 from storage_server.catalog.expiry import expired_sql
-from storage_server.catalog.rows import identity_of, intact
+from storage_server.catalog.rows import has_bytes, identity_of, intact
 from storage_server.catalog.tables import Tables
 from storage_server.domain.naming import SIDECAR_SUFFIX, sidecar_path
 from storage_server.domain.sidecar import FileState
@@ -32,8 +32,8 @@ _LINE = (
     " || CASE WHEN f.sidecar_inode >= 0 THEN f.sidecar_inode::numeric"
     " ELSE f.sidecar_inode + 18446744073709551616 END || E'\\t' || f.sidecar_etag"
 )
-_BLOB_SIZE = " || E'\\t' || CASE WHEN f.state = 'deleted' THEN '' ELSE f.size_bytes::text END"
-_EXPIRED = f"count(*) FILTER (WHERE f.state <> 'deleted' AND {expired_sql('f', '$1')}) AS expired"
+_BLOB_SIZE = f" || E'\\t' || CASE WHEN {has_bytes('f')} THEN f.size_bytes::text ELSE '' END"
+_EXPIRED = f"count(*) FILTER (WHERE {has_bytes('f')} AND {expired_sql('f', '$1')}) AS expired"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +42,11 @@ class FolderSummary:
 
     Attributes:
         rows: all of them, tombstones too.
-        live_rows: those that are no tombstones.
+        live_rows: those that must have a blob: no tombstones, nor stubs.
         fingerprint: hex; equal to `fingerprint(...)` of a listing that has the same sidecars
             (and blobs, if that was asked for).
         damaged: rows whose columns are not as they were written.
-        tombstones: names of the blobs (perhaps gone) of its tombstones.
+        tombstones: names of the blobs (perhaps gone) of the others.
         newest_sequence: the highest sequence among its rows.
         expired: those of `live_rows` that have expired.
     """
@@ -86,7 +86,7 @@ class RowKeys:
         keys: of the rows, in the same order. That of a row damaged in the database is its
             file id, which is no key of any sidecar.
         blob_sizes: in bytes, in the same order.
-        tombstones: keys of those that are tombstones.
+        tombstones: keys of those that need no blob: tombstones and stubs.
     """
 
     file_ids: Sequence[str]
@@ -150,10 +150,10 @@ class Summaries:
         where = "" if only is None else " WHERE f.storage_path = ANY($2::text[])"
         records = await self._database.fetch(
             f"SELECT f.storage_path, count(*) AS rows,"
-            f" count(*) FILTER (WHERE f.state <> 'deleted') AS live_rows,"
+            f" count(*) FILTER (WHERE {has_bytes('f')}) AS live_rows,"
             f" md5(string_agg({line}, '\\x0a'::bytea ORDER BY {line})) AS fingerprint,"
             f" count(*) FILTER (WHERE NOT {intact('f')}) AS damaged,"
-            f" array_agg(f.storage_filename) FILTER (WHERE f.state = 'deleted') AS tombstones,"
+            f" array_agg(f.storage_filename) FILTER (WHERE NOT {has_bytes('f')}) AS tombstones,"
             f" max(f.sequence) AS newest_sequence, {_EXPIRED}"
             f" FROM {self._tables.files} f{where} GROUP BY f.storage_path",
             datetime.now(UTC),
@@ -181,7 +181,7 @@ class Summaries:
         """
         records = await self._database.fetch(
             "SELECT f.storage_path, count(*) AS rows,"
-            " count(*) FILTER (WHERE f.state <> 'deleted') AS live_rows,"
+            f" count(*) FILTER (WHERE {has_bytes('f')}) AS live_rows,"
             f" max(f.sequence) AS newest_sequence, {_EXPIRED}"
             f" FROM {self._tables.files} f GROUP BY f.storage_path",
             datetime.now(UTC),
@@ -208,7 +208,7 @@ class Summaries:
         records = await self._database.fetch(
             "SELECT array_agg(f.file_id) AS file_ids, array_agg(f.key) AS keys,"
             " array_agg(f.size_bytes) AS blob_sizes,"
-            " array_agg(f.key) FILTER (WHERE f.state = 'deleted') AS tombstones"
+            f" array_agg(f.key) FILTER (WHERE NOT {has_bytes('f')}) AS tombstones"
             " FROM (SELECT f.file_id, f.state, f.size_bytes,"
             f" (row_number() OVER () - 1) / {_KEYS} AS piece,"
             f" CASE WHEN {intact('f')} THEN f.storage_path || '/' || {_LINE}"
@@ -239,7 +239,7 @@ class Summaries:
     async def expired_rows(self, after: str, *, now: datetime, limit: int) -> Sequence[RowSummary]:
         """Expired rows with an id above `after`, by id; no tombstones, none with an intent."""
         records = await self._database.fetch(
-            f"{self._select()} WHERE f.file_id > $1 AND f.state <> 'deleted'"
+            f"{self._select()} WHERE f.file_id > $1 AND {has_bytes('f')}"
             f" AND {expired_sql('f', '$2')} AND NOT EXISTS"
             f" (SELECT FROM {self._tables.pending} p WHERE p.file_id = f.file_id)"
             " ORDER BY f.file_id LIMIT $3",

@@ -71,6 +71,11 @@ class Tables:
         return f"public.{self.prefix}uploads"
 
     @property
+    def pulls(self) -> str:
+        """Files on their way here from another element."""
+        return f"public.{self.prefix}pulls"
+
+    @property
     def fences(self) -> str:
         """One row: the fences of rebuild and cleanup. Locked before `feed_head`."""
         return f"public.{self.prefix}fences"
@@ -87,4 +92,12 @@ class Tables:
 
     def all(self) -> tuple[str, ...]:
         """All tables that a migrated element has."""
-        return (self.files, self.feed_head, self.feed, self.pending, self.uploads, self.fences)
+        return (
+            self.files,
+            self.feed_head,
+            self.feed,
+            self.pending,
+            self.uploads,
+            self.pulls,
+            self.fences,
+        )

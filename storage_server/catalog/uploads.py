@@ -15,7 +15,8 @@ from storage_server.store.port import StagedState
 
 _COLUMNS = (
     "upload_id, file_id, path, state, created_by, request_id, header, token_hash,"
-    " reserved_bytes, stage_key, committed_size_bytes, parts, created_at, touched_at"
+    " reserved_bytes, stage_key, committed_size_bytes, parts, created_at, touched_at,"
+    " received_bytes"
 )
 # Of the account $1 (empty: of all), to namespaces $2 (NULL: to all).
 _WANTED = (
@@ -35,6 +36,8 @@ class UploadRow:
         reserved_bytes: room it holds.
         stage: what the store needs to go on; `committed_size_bytes` is the recorded offset.
         committed: the file exists; the row stays so that a second commit finds it.
+        received_bytes: how far its sender came, also where the store did not keep all of it: a
+            file has no fewer.
     """
 
     upload_id: str
@@ -49,6 +52,7 @@ class UploadRow:
     created_at: datetime
     touched_at: datetime
     committed: bool = False
+    received_bytes: int = 0
 
 
 class Uploads:
@@ -62,7 +66,7 @@ class Uploads:
         """Put a new upload on record. The id must be new."""
         await self._database.execute(
             f"INSERT INTO {self._tables.uploads} ({_COLUMNS})"
-            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12::jsonb, $13, $14)",
+            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12::jsonb, $13, $14, $15)",
             upload.upload_id,
             upload.file_id,
             upload.path,
@@ -77,6 +81,7 @@ class Uploads:
             _parts(upload.stage),
             upload.created_at,
             upload.touched_at,
+            upload.received_bytes,
         )
 
     async def get(self, upload_id: str) -> UploadRow | None:
@@ -85,6 +90,13 @@ class Uploads:
             f"SELECT {_COLUMNS} FROM {self._tables.uploads} WHERE upload_id = $1", upload_id
         )
         return None if record is None else _row(record)
+
+    async def of_file(self, file_id: str) -> Sequence[UploadRow]:
+        """The uploads, open or committed, whose file has this id."""
+        records = await self._database.fetch(
+            f"SELECT {_COLUMNS} FROM {self._tables.uploads} WHERE file_id = $1", file_id
+        )
+        return [_row(record) for record in records]
 
     async def find_by_request(
         self, created_by: str, request_id: str, *, since: datetime
@@ -105,18 +117,25 @@ class Uploads:
         return None if record is None else _row(record)
 
     async def record_progress(
-        self, upload_id: str, stage: StagedState, *, reserved_bytes: int, now: datetime
+        self,
+        upload_id: str,
+        stage: StagedState,
+        *,
+        reserved_bytes: int,
+        received_bytes: int,
+        now: datetime,
     ) -> bool:
         """What a checkpoint has made durable. False when the upload is not open any more."""
         tag = await self._database.execute(
             f"UPDATE {self._tables.uploads} SET stage_key = $2, committed_size_bytes = $3,"
-            " parts = $4::jsonb, reserved_bytes = $5, touched_at = $6"
+            " parts = $4::jsonb, reserved_bytes = $5, received_bytes = $6, touched_at = $7"
             " WHERE upload_id = $1 AND state = 'open'",
             upload_id,
             stage.key,
             stage.committed_size_bytes,
             _parts(stage),
             reserved_bytes,
+            received_bytes,
             now,
         )
         return tag == "UPDATE 1"
@@ -234,4 +253,5 @@ def _row(record: asyncpg.Record) -> UploadRow:
         created_at=record["created_at"],
         touched_at=record["touched_at"],
         committed=record["state"] == "committed",
+        received_bytes=record["received_bytes"],
     )

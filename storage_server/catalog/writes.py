@@ -3,10 +3,11 @@
 Every statement takes `feed_head` before rows. The head's lock orders commits, so that
 sequence order is commit order and has no gaps.
 
-The counters: `file_count` counts files that are no tombstones; `used_bytes` counts blobs that
-exist, so a tombstone's until its trash is removed. Both move only with direct writes (a file
-is counted when the intent of its upload ends) and are set anew by a repair that has seen a
-complete listing (`Merge.recount`); that rows come and go by cleanup and repair changes neither.
+The counters: `file_count` counts homes, which are what is listed; `used_bytes` counts blobs that
+exist, of copies too, and a tombstone's until its trash is removed. Both move only with direct
+writes, by what the row said of the file before, or where it has none, the write's intent; and are
+set anew by a repair that has seen a complete listing (`Counters.recount`). That rows come and go by
+cleanup and repair changes neither.
 """
 
 from __future__ import annotations
@@ -27,8 +28,10 @@ from storage_server.catalog.fences import Fence, Fences
 from storage_server.catalog.rows import (
     WRITTEN_COLUMNS,
     FileRow,
+    bytes_of,
     columns,
     from_record,
+    homes_of,
     intact,
     row_hash,
     signed,
@@ -77,6 +80,7 @@ class Writes:
         self._bell = bell
         self._epoch = epoch
         self._commit = _commit_statement(tables)
+        self._purge = _purge_statement(tables)
 
     async def commit_row(
         self,
@@ -192,14 +196,30 @@ class Writes:
     # --- trash and tombstones ------------------------------------------------------------
 
     async def list_trash(
-        self, deleted_before: datetime, *, after: FileRow | None = None, limit: int = 100
+        self,
+        deleted_before: datetime,
+        *,
+        namespace: str | None = None,
+        but: Sequence[str] = (),
+        after: FileRow | None = None,
+        limit: int = 100,
     ) -> Sequence[FileRow]:
         """Tombstones deleted before then whose blob has not been removed yet, oldest first.
 
         Args:
+            namespace: only of this one; None means all.
+            but: of none of these.
             after: the last one of the page before.
         """
-        return await self._tombstones("blob_present", deleted_before, after, limit)
+        return await self._tombstones(
+            "blob_present AND ($5::text IS NULL OR namespace = $5)"
+            " AND namespace <> ALL($6::text[])",
+            deleted_before,
+            after,
+            limit,
+            namespace,
+            list(but),
+        )
 
     async def blob_removed(self, file_id: str) -> bool:
         """The blob of a tombstone is gone from the store: give its bytes back, once.
@@ -219,29 +239,20 @@ class Writes:
             )
         return given_back is not None
 
-    async def list_old_tombstones(
-        self, deleted_before: datetime, *, after: FileRow | None = None, limit: int = 100
-    ) -> Sequence[FileRow]:
-        """Tombstones older than that whose blob is gone: ready to be purged. As `list_trash`."""
-        return await self._tombstones("NOT blob_present", deleted_before, after, limit)
+    async def purge(self, file_id: str) -> Committed | None:
+        """The sidecar of a file is gone on purpose: drop its row, tell the feed, end its intents.
 
-    async def purge_tombstone(self, file_id: str, *, sequence: int, fence: Fence) -> bool:
-        """Drop a tombstone's row once its sidecar is gone; False when it has changed since.
-
-        The feed is told nothing: it has told the deletion.
-
-        Raises:
-            Aborted: somebody with a higher fence took over.
+        The caller holds the file's lock, and has an intent of kind PURGED on record, which says
+        whose change it is. Without one nothing is done, and the answer is None: so a repeat (after
+        Unavailable, which leaves open whether it was done) tells nothing twice.
         """
-        async with self._database.transaction() as connection:
-            await self._fences.require(connection, fence)
-            tag = await connection.execute(
-                f"DELETE FROM {self._tables.files}"
-                " WHERE file_id = $1 AND sequence = $2 AND state = 'deleted'",
-                file_id,
-                sequence,
-            )
-        return str(tag) == "DELETE 1"
+        async with self._database.connection() as connection:
+            record = await connection.fetchrow(self._purge, file_id)
+        if record is None:
+            return None
+        self._epoch.value = record["epoch"]
+        self._bell.ring()
+        return Committed(record["epoch"], record["sequence"], str(record["change_id"]))
 
     @asynccontextmanager
     async def _committing(
@@ -262,7 +273,12 @@ class Writes:
             yield connection
 
     async def _tombstones(
-        self, condition: str, deleted_before: datetime, after: FileRow | None, limit: int
+        self,
+        condition: str,
+        deleted_before: datetime,
+        after: FileRow | None,
+        limit: int,
+        *more: object,
     ) -> Sequence[FileRow]:
         records = await self._database.fetch(
             f"SELECT {columns()} FROM {self._tables.files} WHERE state = 'deleted'"
@@ -273,6 +289,7 @@ class Writes:
             after.sidecar.updated_at if after else None,
             after.sidecar.file_id if after else "",
             limit,
+            *more,
         )
         return [from_record(record) for record in records]
 
@@ -299,33 +316,20 @@ def _commit_statement(tables: Tables) -> str:
     ),
     written_by AS (
         SELECT i.pending_id, i.cause, i.actor, i.call_request_id, i.reason FROM intents i, new
-        WHERE i.revision IS NULL
-           OR i.revision = new.revision AND (i.digest IS NULL OR i.digest = new.digest)
+        WHERE i.kind <> 'purged' AND (i.revision IS NULL
+           OR i.revision = new.revision AND (i.digest IS NULL OR i.digest = new.digest))
         ORDER BY i.cause IS NOT DISTINCT FROM 'repair', i.revision IS NULL, i.pending_id DESC
         LIMIT 1
     ),
-    old AS (
-        SELECT f.size_bytes, f.state FROM {tables.files} f JOIN new USING (file_id)
-    ),
-    uploaded AS (
-        SELECT NOT EXISTS (SELECT FROM old)
-           AND EXISTS (SELECT FROM intents WHERE kind = 'created') AS yes
-    ),
+    {_counted_before(tables, "new")},
     head AS (
         UPDATE {tables.feed_head} h SET
             seq = h.seq + 1,
             used_bytes = least({MAX_COUNTER}, greatest(0, h.used_bytes::numeric + coalesce(
-                (SELECT new.size_bytes - old.size_bytes FROM old),
-                CASE WHEN uploaded.yes THEN new.size_bytes ELSE 0 END
-            ))),
+                (SELECT {bytes_of("new")} - size_bytes FROM counted), 0))),
             file_count = greatest(0, h.file_count + coalesce(
-                (SELECT (new.state <> 'deleted')::int - (old.state <> 'deleted')::int FROM old),
-                CASE WHEN uploaded.yes THEN (new.state <> 'deleted')::int
-                     WHEN {kind} = 'deleted' THEN -1
-                     WHEN {kind} = 'undeleted' THEN 1
-                     ELSE 0 END
-            ))
-        FROM new, uploaded
+                (SELECT {homes_of("new")} - homes FROM counted), 0))
+        FROM new
         RETURNING h.epoch, h.seq
     ),
     written AS (
@@ -339,5 +343,54 @@ def _commit_statement(tables: Tables) -> str:
            CASE WHEN w.pending_id IS NULL THEN 'repair' ELSE w.cause END,
            w.actor, w.call_request_id, w.reason
     FROM head, new LEFT JOIN written_by w ON true
+    RETURNING sequence, change_id, (SELECT epoch FROM head) AS epoch
+    """
+
+
+def _counted_before(tables: Tables, of: str) -> str:
+    """SQL of what the counters have of a file: by its row, else by the oldest of its `intents`,
+    since all that came after it is not counted yet; nothing when neither says it.
+    """
+    return f"""
+    counted AS (
+        SELECT size_bytes, homes FROM (
+            SELECT 0 AS place, {bytes_of("f")} AS size_bytes, {homes_of("f")} AS homes
+            FROM {tables.files} f JOIN {of} USING (file_id)
+            UNION ALL
+            SELECT pending_id, coalesce(counted_bytes, 0), coalesce(counted_homes, 0)
+            FROM intents WHERE counted_homes IS NOT NULL OR kind = 'created'
+        ) told ORDER BY place LIMIT 1
+    )"""
+
+
+def _purge_statement(tables: Tables) -> str:
+    return f"""
+    WITH intents AS (
+        DELETE FROM {tables.pending} WHERE file_id = $1 AND EXISTS (
+            SELECT FROM {tables.pending} WHERE file_id = $1 AND kind = 'purged'
+        ) RETURNING *
+    ),
+    purged_by AS (
+        SELECT file_id, revision, cause, actor, call_request_id, reason FROM intents
+        WHERE kind = 'purged' ORDER BY pending_id DESC LIMIT 1
+    ),
+    {_counted_before(tables, "purged_by")},
+    head AS (
+        UPDATE {tables.feed_head} h SET
+            seq = h.seq + 1,
+            used_bytes = greatest(0, h.used_bytes - coalesce(
+                (SELECT size_bytes FROM counted), 0)),
+            file_count = greatest(0, h.file_count - coalesce((SELECT homes FROM counted), 0))
+        FROM purged_by
+        RETURNING h.epoch, h.seq
+    ),
+    gone AS (
+        DELETE FROM {tables.files} f USING head WHERE f.file_id = $1
+    )
+    INSERT INTO {tables.feed}
+        (sequence, kind, file_id, revision, cause, actor, request_id, reason)
+    SELECT head.seq, 'purged', p.file_id, p.revision,
+           p.cause, p.actor, p.call_request_id, p.reason
+    FROM head, purged_by p
     RETURNING sequence, change_id, (SELECT epoch FROM head) AS epoch
     """

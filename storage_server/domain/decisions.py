@@ -12,6 +12,9 @@ from __future__ import annotations
 import enum
 from typing import TypeVar
 
+from storage_server.domain.kinds import ChangeKind
+from storage_server.domain.sidecar import FileState
+
 IdentityT = TypeVar("IdentityT")
 
 
@@ -111,3 +114,21 @@ def may_drop(row_sequence: int, s0: int, found: Found) -> bool:
 def keeps_id(row_sequence: int, s0: int, found: Found) -> bool:
     """Of two sidecars with one id: whether the one that the row names wins over another."""
     return not found.disproves_row or row_sequence > s0
+
+
+def kind_of_repair(state: FileState, row_state: FileState | None) -> ChangeKind:
+    """What is told of a row that is written from a sidecar which nobody is known to have changed.
+
+    Args:
+        state: of the sidecar.
+        row_state: of the row before; None when there was none.
+    """
+    if state is FileState.ERASED:
+        return ChangeKind.ERASED
+    if row_state is None:
+        return ChangeKind.CREATED
+    if state is FileState.DELETED and row_state is not FileState.DELETED:
+        return ChangeKind.DELETED
+    if state is not FileState.DELETED and row_state is FileState.DELETED:
+        return ChangeKind.UNDELETED
+    return ChangeKind.UPDATED

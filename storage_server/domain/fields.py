@@ -10,15 +10,15 @@ place loses, and the place.
 How to add a field to a file. The test fails at the first step that was left out, and
 `tests/acceptance/test_upgrade.py` for tables and sidecars of an older version:
 
-1. `protos/artstore/v1/types.proto`, `File`: the next number and a comment; `make gen`. A field that
-   the element has not got yet is named in `ANNOUNCED`.
-2. A line at the end of `FIELDS`, not in `ANNOUNCED`.
-3. `domain/sidecar.py`: an attribute of `Sidecar` with a default, since older sidecars lack it; then
-   `_canonical` and `_sidecar`. At its default it is left out of the text: sidecars written before
-   keep their digest, and no row is stale.
-4. `catalog/migrations/`: a revision that adds the column with the same default and writes every
-   `row_hash` anew, since it is taken over all columns. Then `to_values` and `sidecar_of`
-   (`catalog/rows.py`); every statement goes by `SIDECAR_COLUMNS`, which is made here.
+1. `protos/artstore/v1/types.proto`, `File`: the next number and a comment; `make gen`.
+2. A line at the end of `FIELDS`, made by `_when_set`: at its default the field is left out of the
+   text and of a row's hash, so sidecars and rows written before stay as they are.
+3. `domain/sidecar.py`: an attribute of `Sidecar` with None or the empty text as its default; then
+   `_set_members` and `_sidecar`.
+4. `catalog/migrations/`: a revision that adds the column with the same default. Then `to_values`
+   and `sidecar_of` (`catalog/rows.py`); every statement goes by `SIDECAR_COLUMNS`, which is made
+   here. Once such a revision is released, the next field needs a hash of its own beside
+   `row_hash`'s two, or rows that have some of these fields are stale.
 5. `rpc/messages.py`: `file_message`.
 6. `mesh/follower/schema.py` and `rows.py`: column, `to_row`, `to_file`; and a revision of each
    server that follows (`query_server/migrations/`, `admin_server/migrations/`) that adds the
@@ -72,6 +72,8 @@ class Field:
         user_part: free text of the user's, counted towards MAX_USER_PART_BYTES.
         updatable: a change may give it a new value.
         told: the message has it, and with that every follower.
+        when_set: in the text, and in a row's hash, only when it is not at its default, which is
+            None or the empty text.
     """
 
     name: str
@@ -81,6 +83,11 @@ class Field:
     user_part: bool = False
     updatable: bool = False
     told: bool = True
+    when_set: bool = False
+
+
+def _when_set(name: str, kind: Kind, *, may_be_null: bool = False) -> Field:
+    return Field(name, kind, may_be_null=may_be_null, when_set=True)
 
 
 def _given(name: str, kind: Kind = Kind.TEXT, *, updatable: bool = True) -> Field:
@@ -114,6 +121,11 @@ FIELDS = (
     Field("finalized_at", Kind.TIME, may_be_null=True),
     Field("finalized_to", Kind.TEXT),
     Field("legal_hold", Kind.FLAG, updatable=True),
+    _when_set("home_since", Kind.INT64, may_be_null=True),
+    _when_set("moved_to", Kind.TEXT),
+    _when_set("copies", Kind.INT32, may_be_null=True),
+    _when_set("updated_by", Kind.TEXT),
+    _when_set("deleted_at", Kind.TIME, may_be_null=True),
 )
 """In the order of the columns over which a row's hash is taken: new ones come last."""
 
@@ -128,16 +140,19 @@ FROM_ELEMENT = frozenset(
 )
 """Of the message: what the element that answers adds of itself and of its cache."""
 
-ANNOUNCED = frozenset({"home_since", "moved_to", "copies", "updated_by", "deleted_at"})
-"""Of the message: promised by the contract, not kept by any element yet."""
-
 NAMES = frozenset(field.name for field in FIELDS)
 
-IN_SIDECAR = ("schema_version", *(one.name for one in FIELDS if one.name != "schema_version"))
-"""Names in the order in which a sidecar is written."""
+ALWAYS_WRITTEN = (
+    "schema_version",
+    *(one.name for one in FIELDS if one.name != "schema_version" and not one.when_set),
+)
+"""Names in the order in which every sidecar begins."""
+
+WRITTEN_WHEN_SET = tuple(one.name for one in FIELDS if one.when_set)
+"""Names in the order in which they follow, those of them that have a value."""
 
 TIMES = tuple(one.name for one in FIELDS if one.kind is Kind.TIME)
-MAY_BE_NULL = tuple(one.name for one in FIELDS if one.may_be_null)
+WRITTEN_AS_NULL = tuple(one.name for one in FIELDS if one.may_be_null and not one.when_set)
 USER_PART = tuple(one.name for one in FIELDS if one.user_part)
 
 UPDATABLE = frozenset(one.name for one in FIELDS if one.updatable)
@@ -147,8 +162,9 @@ UNKNOWN_COLUMN = "unknown_fields"
 """Holds what a sidecar has beyond FIELDS, as text."""
 
 SIDECAR_COLUMNS: Mapping[str, str] = {
-    **{one.name: one.kind.column_type for one in FIELDS},
+    **{one.name: one.kind.column_type for one in FIELDS if not one.when_set},
     UNKNOWN_COLUMN: Kind.TEXT.column_type,
+    **{one.name: one.kind.column_type for one in FIELDS if one.when_set},
 }
 """Columns that hold the sidecar, with their types, in the order of a row's hash."""
 

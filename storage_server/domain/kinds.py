@@ -9,7 +9,8 @@ class ChangeKind(StrEnum):
     """As written in the tables; the same words, in capitals, as in the contract.
 
     CREATED: uploaded, or found by a repair. DROPPED: a repair dropped the row, its sidecar is
-    gone; a follower asks before it removes anything.
+    gone; a follower asks before it removes anything. PURGED: the last record of a file was removed
+    on purpose. ERASED: nothing is left of it but id, namespace, times, by whom and why.
     """
 
     CREATED = "created"
@@ -17,6 +18,8 @@ class ChangeKind(StrEnum):
     DELETED = "deleted"
     UNDELETED = "undeleted"
     DROPPED = "dropped"
+    PURGED = "purged"
+    ERASED = "erased"
 
     @classmethod
     def _missing_(cls, value: object) -> ChangeKind:

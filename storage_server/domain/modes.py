@@ -47,6 +47,7 @@ _NEXT: dict[Mode, frozenset[Mode]] = {
     Mode.AR: frozenset(),
 }
 _NEXT_IF_CONFIRMED: dict[Mode, frozenset[Mode]] = {Mode.RO: frozenset({Mode.RW})}
+_ELSEWHERE = "; an ADMIN moves one to an element in mode edit: `artstore move ID --to se-NN`"
 _CACHE_TTL_HOURS = {Mode.EDIT: 24, Mode.RW: 24, Mode.RO: 168, Mode.AR: 168}
 
 
@@ -58,9 +59,10 @@ def allows(mode: Mode, action: Action) -> bool:
 def require(mode: Mode, action: Action) -> None:
     """Raise FailedPrecondition, naming the mode, unless it allows `action`."""
     if not allows(mode, action):
+        elsewhere = "" if action is Action.CREATE else _ELSEWHERE
         raise FailedPrecondition(
             f"the storage element is in mode {mode.value}, which does not allow to "
-            f"{action.value} files",
+            f"{action.value} files{elsewhere}",
             reason="MODE",
             metadata={"mode": mode.value, "operation": action.value},
         )

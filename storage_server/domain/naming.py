@@ -2,6 +2,7 @@
 
     YYYY/MM/DD/HH/{stem}_{uploader}_{YYYYMMDDTHHMMSS}_{file_id}{ext}            the blob
     YYYY/MM/DD/HH/{stem}_{uploader}_{YYYYMMDDTHHMMSS}_{file_id}{ext}.attr.json  its sidecar
+    YYYY/MM/DD/HH/erased_{YYYYMMDDTHHMMSS}_{file_id}.attr.json                  of an erased file
 
 A name is at most 200 bytes of UTF-8; only the stem is shortened, at a character's border.
 All times are UTC and come from the time in the file id.
@@ -17,7 +18,7 @@ import re
 from datetime import UTC, datetime
 from functools import lru_cache
 
-from storage_server.domain.file_id import milliseconds_of
+from storage_server.domain.file_id import milliseconds_of, time_of
 
 SIDECAR_SUFFIX = ".attr.json"
 MAX_NAME_BYTES = 200
@@ -26,6 +27,7 @@ MAX_UPLOADER_CHARACTERS = 64
 
 _HOUR_SECONDS = 3_600
 _STEM_OF_NAMELESS = "file"
+ERASED_STEM = "erased"
 _NOBODY = "unknown"
 # Control characters (C0, DEL, C1), separators and what other systems forbid, lone surrogates.
 _FORBIDDEN = re.compile('[\x00-\x1f\x7f-\x9f<>:"/\\\\|?*\u2028\u2029\ud800-\udfff]')
@@ -68,14 +70,27 @@ def storage_filename(
 ) -> str:
     """The blob's name in its folder: at most 200 bytes, no separator, unique by its id."""
     stem, extension = split_name(original_filename)
-    stamp = created_at.astimezone(UTC)
-    tail = (
-        f"_{clean_uploader(uploader)}"
-        f"_{stamp.year:04}{stamp.month:02}{stamp.day:02}"
-        f"T{stamp.hour:02}{stamp.minute:02}{stamp.second:02}"
-        f"_{file_id}{extension}"
-    )
+    tail = f"_{clean_uploader(uploader)}_{_stamp(created_at)}_{file_id}{extension}"
     return _cut(stem, MAX_NAME_BYTES - len(tail.encode())) + tail
+
+
+def erased_filename(created_at: datetime, file_id: str) -> str:
+    """What the name of a blob would be whose file was erased: it says nothing but time and id."""
+    return f"{ERASED_STEM}_{_stamp(created_at)}_{file_id}"
+
+
+def erased_sidecar_path(file_id: str) -> str | None:
+    """Where the sidecar lies that says that a file was erased; None when the id does not tell."""
+    try:
+        created_at = time_of(file_id)
+    except (ValueError, OverflowError):
+        return None
+    return sidecar_path(folder_of(created_at), erased_filename(created_at, file_id))
+
+
+def _stamp(created_at: datetime) -> str:
+    at = created_at.astimezone(UTC)
+    return f"{at.year:04}{at.month:02}{at.day:02}T{at.hour:02}{at.minute:02}{at.second:02}"
 
 
 def folder_of(created_at: datetime) -> str:

@@ -21,7 +21,13 @@ import orjson
 
 from mesh.errors import FailedPrecondition
 from storage_server.domain import sidecar_members as read
-from storage_server.domain.fields import IN_SIDECAR, MAY_BE_NULL, NAMES, TIMES
+from storage_server.domain.fields import (
+    ALWAYS_WRITTEN,
+    NAMES,
+    TIMES,
+    WRITTEN_AS_NULL,
+    WRITTEN_WHEN_SET,
+)
 from storage_server.domain.sidecar_scan import InvalidSidecar, unknown_members
 
 __all__ = [
@@ -40,15 +46,29 @@ __all__ = [
 
 SCHEMA_VERSION = 1
 MAX_SIDECAR_BYTES = 4096
-MAX_CREATED_BY_BYTES = 128
+MAX_CREATED_BY_BYTES = 64
+"""Of files that are made or changed from now on: accounts have no longer names."""
 
 
 class FileState(StrEnum):
-    """`moved` serves bytes and refuses updates; `deleted` is a tombstone."""
+    """Where a copy of a file is in its life; a file has one home, `active` or `deleted`.
+
+    `deleted` is the home's tombstone. `moved` was the home, and still serves bytes. `copy` serves
+    bytes, `incoming` has them and is not shown yet. `gone` is a stub without bytes, `erased` what
+    stays of a file that was erased for ever. Only `active` is changed by users.
+    """
 
     ACTIVE = "active"
     DELETED = "deleted"
     MOVED = "moved"
+    COPY = "copy"
+    INCOMING = "incoming"
+    GONE = "gone"
+    ERASED = "erased"
+
+
+_LEAVE_OUT_NULLS = frozenset({FileState.COPY, FileState.INCOMING, FileState.GONE, FileState.ERASED})
+"""States that came later: their sidecars have no field that is null, so that the longest fits."""
 
 
 class RetentionPolicy(StrEnum):
@@ -66,12 +86,19 @@ class Sidecar:
         revision: 1 at the upload, one more at each change.
         storage_path: the blob's folder `YYYY/MM/DD/HH`.
         storage_filename: the blob's name in it.
-        sha256: of the blob, lower-case hex.
+        sha256: of the blob, lower-case hex; empty of an erased file only.
         crc32c: of the blob, as an unsigned 32-bit number; None when unknown.
         created_at: the time in the file id.
         retention_days, expires_at: None for permanent files.
         finalized_at, finalized_to: when and to which element the file was moved.
         legal_hold: a held file neither expires nor goes.
+        home_since: since when this copy is the home, in ms since 1970; None means since the time
+            in the file id.
+        moved_to: the element that has the file instead, of `moved` and `gone`; empty means
+            `finalized_to`.
+        copies: how many are wanted, 1 to 5; None means as the namespace's policy says.
+        updated_by: the account that made the last change; empty when that is not known.
+        deleted_at: when the file was deleted; of a tombstone, None means `updated_at`.
         unknown: raw JSON text of the members this version does not know, joined by commas.
     """
 
@@ -100,6 +127,11 @@ class Sidecar:
     finalized_at: datetime | None = None
     finalized_to: str = ""
     legal_hold: bool = False
+    home_since: int | None = None
+    moved_to: str = ""
+    copies: int | None = None
+    updated_by: str = ""
+    deleted_at: datetime | None = None
     schema_version: int = SCHEMA_VERSION
     unknown: str = ""
 
@@ -135,37 +167,55 @@ def _digest_of(canonical: bytes) -> bytes:
 
 def _canonical(sidecar: Sidecar) -> bytes:
     attributes = sidecar.attributes
-    body = orjson.dumps(
-        {
-            "schema_version": sidecar.schema_version,
-            "file_id": sidecar.file_id,
-            "revision": sidecar.revision,
-            "state": sidecar.state.value,
-            "namespace": sidecar.namespace,
-            "original_filename": sidecar.original_filename,
-            "storage_filename": sidecar.storage_filename,
-            "storage_path": sidecar.storage_path,
-            "size_bytes": sidecar.size_bytes,
-            "content_type": sidecar.content_type,
-            "sha256": sidecar.sha256,
-            "crc32c": sidecar.crc32c,
-            "created_at": _time_text(sidecar.created_at),
-            "created_by": sidecar.created_by,
-            "updated_at": _time_text(sidecar.updated_at),
-            "request_id": sidecar.request_id,
-            "description": sidecar.description,
-            "version": sidecar.version,
-            "tags": sidecar.tags,
-            "attributes": dict(sorted(attributes.items())) if attributes else {},
-            "retention_policy": sidecar.retention_policy.value,
-            "retention_days": sidecar.retention_days,
-            "expires_at": _time_text(sidecar.expires_at),
-            "finalized_at": _time_text(sidecar.finalized_at),
-            "finalized_to": sidecar.finalized_to,
-            "legal_hold": sidecar.legal_hold,
-        }
-    )
+    members = {
+        "schema_version": sidecar.schema_version,
+        "file_id": sidecar.file_id,
+        "revision": sidecar.revision,
+        "state": sidecar.state.value,
+        "namespace": sidecar.namespace,
+        "original_filename": sidecar.original_filename,
+        "storage_filename": sidecar.storage_filename,
+        "storage_path": sidecar.storage_path,
+        "size_bytes": sidecar.size_bytes,
+        "content_type": sidecar.content_type,
+        "sha256": sidecar.sha256,
+        "crc32c": sidecar.crc32c,
+        "created_at": _time_text(sidecar.created_at),
+        "created_by": sidecar.created_by,
+        "updated_at": _time_text(sidecar.updated_at),
+        "request_id": sidecar.request_id,
+        "description": sidecar.description,
+        "version": sidecar.version,
+        "tags": sidecar.tags,
+        "attributes": dict(sorted(attributes.items())) if attributes else {},
+        "retention_policy": sidecar.retention_policy.value,
+        "retention_days": sidecar.retention_days,
+        "expires_at": _time_text(sidecar.expires_at),
+        "finalized_at": _time_text(sidecar.finalized_at),
+        "finalized_to": sidecar.finalized_to,
+        "legal_hold": sidecar.legal_hold,
+        **_set_members(sidecar),
+    }
+    if sidecar.state in _LEAVE_OUT_NULLS:
+        members = {name: value for name, value in members.items() if value is not None}
+    body = orjson.dumps(members)
     return body[:-1] + b"," + sidecar.unknown.encode() + b"}" if sidecar.unknown else body
+
+
+def _set_members(sidecar: Sidecar) -> dict[str, Any]:
+    """What older sidecars lack, where it has a value."""
+    members: dict[str, Any] = {}
+    if sidecar.home_since is not None:
+        members["home_since"] = sidecar.home_since
+    if sidecar.moved_to:
+        members["moved_to"] = sidecar.moved_to
+    if sidecar.copies is not None:
+        members["copies"] = sidecar.copies
+    if sidecar.updated_by:
+        members["updated_by"] = sidecar.updated_by
+    if sidecar.deleted_at is not None:
+        members["deleted_at"] = _time_text(sidecar.deleted_at)
+    return members
 
 
 def _time_text(at: datetime | None) -> str | None:
@@ -230,20 +280,38 @@ def _read(data: bytes) -> tuple[Sidecar, bool]:
 
 
 def _is_canonical(data: bytes, members: dict[str, Any]) -> bool:
-    """All fields, in order and form as `_canonical` has them; so none is unknown or twice there.
+    """The fields in order and form as `_canonical` has them; so none is unknown or twice there.
 
     A field that is null or a time in another form would be written in another way.
     """
-    if tuple(members) != IN_SIDECAR or b"\\u0000" in data or orjson.dumps(members) != data:
+    names = tuple(members)
+    if names != ALWAYS_WRITTEN and names != _names_as_written(members):
         return False
-    nulls = sum(members[name] is None for name in MAY_BE_NULL)
-    times = [members[name] for name in TIMES]
+    if _leaves_out_nulls(members) and None in members.values():
+        return False
+    if b"\\u0000" in data or orjson.dumps(members) != data:
+        return False
+    nulls = sum(members.get(name, "") is None for name in WRITTEN_AS_NULL)
+    times = [members.get(name) for name in TIMES]
     if data.count(b":null") != nulls or not all(
         time is None or (type(time) is str and _TIME.fullmatch(time)) for time in times
     ):
         return False
     attributes = members["attributes"]
     return type(attributes) is dict and list(attributes) == sorted(attributes)
+
+
+def _leaves_out_nulls(members: dict[str, Any]) -> bool:
+    state = members.get("state")
+    return type(state) is str and state in _LEAVE_OUT_NULLS
+
+
+def _names_as_written(members: dict[str, Any]) -> tuple[str, ...]:
+    always = ALWAYS_WRITTEN
+    if _leaves_out_nulls(members):
+        nulls = {name for name in WRITTEN_AS_NULL if members.get(name) is None}
+        always = tuple(name for name in always if name not in nulls)
+    return (*always, *(one for one in WRITTEN_WHEN_SET if members.get(one) not in (None, "")))
 
 
 def _is_plain(data: bytes, members: dict[str, Any]) -> bool:
@@ -271,10 +339,11 @@ def _sidecar(members: dict[str, Any], unknown: str) -> Sidecar:
     created_at = read.time(members, "created_at")
     if created_at is None:
         raise InvalidSidecar("created_at is missing")
+    state = read.word(members, "state", _STATES)
     return Sidecar(
         file_id=read.file_id(members),
         revision=read.required(read.integer(members, "revision", 1, read.MAX_INT64), "revision"),
-        state=read.word(members, "state", _STATES),
+        state=state,
         namespace=read.text(members, "namespace"),
         original_filename=read.text(members, "original_filename"),
         storage_filename=read.storage_filename(members),
@@ -283,7 +352,7 @@ def _sidecar(members: dict[str, Any], unknown: str) -> Sidecar:
             read.integer(members, "size_bytes", 0, read.MAX_INT64), "size_bytes"
         ),
         content_type=read.text(members, "content_type", "application/octet-stream"),
-        sha256=read.sha256(members),
+        sha256=read.sha256(members, may_be_empty=state is FileState.ERASED),
         crc32c=read.integer(members, "crc32c", 0, 0xFFFFFFFF),
         created_at=created_at,
         created_by=read.text(members, "created_by"),
@@ -299,6 +368,11 @@ def _sidecar(members: dict[str, Any], unknown: str) -> Sidecar:
         finalized_at=read.time(members, "finalized_at"),
         finalized_to=read.text(members, "finalized_to", ""),
         legal_hold=read.boolean(members, "legal_hold"),
+        home_since=read.integer(members, "home_since", 0, read.MAX_INT64),
+        moved_to=read.text(members, "moved_to", ""),
+        copies=read.integer(members, "copies", 1, read.MAX_INT32),
+        updated_by=read.text(members, "updated_by", ""),
+        deleted_at=read.time(members, "deleted_at"),
         schema_version=members["schema_version"],
         unknown=unknown,
     )

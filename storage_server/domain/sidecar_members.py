@@ -63,8 +63,10 @@ def file_id(members: dict[str, Any]) -> str:
     return value
 
 
-def sha256(members: dict[str, Any]) -> str:
+def sha256(members: dict[str, Any], *, may_be_empty: bool) -> str:
     value = text(members, "sha256")
+    if not value and may_be_empty:
+        return value
     if len(value) != 64 or not _HEX.issuperset(value):
         raise InvalidSidecar("sha256 is not 64 lower-case hex digits")
     return value

@@ -134,6 +134,10 @@ class Clock:
         now = self._monotonic()
         return next((a.offset + now for a in self._valid().values()), self._wall())
 
+    def agreed_time(self) -> datetime:
+        """`agreed`, aware UTC."""
+        return datetime.fromtimestamp(self.agreed(), UTC)
+
     def latest(self) -> float:
         """Seconds since 1970 by that one of the other clocks that is furthest ahead, or by ours."""
         now = self._monotonic()

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import orjson
 import structlog
 
+from mesh.elements.seen import ELEMENT_ID
 from mesh.errors import Unavailable
 from storage_server.domain.modes import Mode
 from storage_server.store.port import Store
@@ -25,11 +26,16 @@ _log = structlog.stdlib.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ElementFile:
-    """The content of `element.json`."""
+    """The content of `element.json`.
+
+    Attributes:
+        peers: ids of the other elements; not in the file while none are known.
+    """
 
     element_id: str
     store_id: str
     mode: Mode
+    peers: tuple[str, ...] = ()
 
 
 def encode(element: ElementFile) -> bytes:
@@ -39,6 +45,7 @@ def encode(element: ElementFile) -> bytes:
             "element_id": element.element_id,
             "store_id": element.store_id,
             "mode": element.mode.value,
+            **({"peers": element.peers} if element.peers else {}),
         },
         option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE,
     )
@@ -53,7 +60,10 @@ def decode(content: bytes) -> ElementFile:
     try:
         members = orjson.loads(content.removeprefix(codecs.BOM_UTF8))
         return ElementFile(
-            str(members["element_id"]), str(members["store_id"]), Mode(members["mode"])
+            str(members["element_id"]),
+            str(members["store_id"]),
+            Mode(members["mode"]),
+            tuple(one for one in members.get("peers") or () if ELEMENT_ID.fullmatch(str(one))),
         )
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as exc:
         raise Unavailable(

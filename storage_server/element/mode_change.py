@@ -45,7 +45,6 @@ class ModeChange:
         self._ttl_hours = ttl_hours
         self._abort_uploads = abort_uploads
         self._unbroken = unbroken
-        self._turn = asyncio.Lock()
         self._drain: asyncio.Task[None] | None = None
 
     async def change(self, mode: Mode, *, confirm: bool, drain_seconds: int | None) -> None:
@@ -65,13 +64,13 @@ class ModeChange:
 
     async def _change(self, mode: Mode, *, confirm: bool, seconds: int) -> None:
         element = self._element
-        async with self._turn:
+        async with element.file_turn:
             store = element.writing()
             check_transition(element.mode, mode, confirm=confirm)
             if mode is element.mode:
                 return
             before = element.mode
-            content = encode(ElementFile(element.element_id, element.store_id, mode))
+            content = encode(ElementFile(element.element_id, element.store_id, mode, element.peers))
             await store.write_element(content)
             element.enter_mode(mode, seconds)
             _log.info("mode changed", element=element.element_id, before=before, mode=mode)

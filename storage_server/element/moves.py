@@ -33,6 +33,7 @@ class Moves:
         element._move(Move.STORE_OPENED)
         element._store = store
         element.store_id = identity.store_id
+        element.peers = identity.peers
         element._set_mode(identity.mode)
         element._recover()
 

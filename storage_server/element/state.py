@@ -27,6 +27,8 @@ class Element:
     Attributes:
         mode: as in `element.json`; until that was read, as for a new element.
         store_id: of the store in use, empty until it was read.
+        peers: ids of the other elements, as in `element.json`.
+        file_turn: whoever writes `element.json` has it.
         write_error: why the store takes no writes, as last tried; None when it does.
         changed: set when others should hear of a change at once.
     """
@@ -35,6 +37,8 @@ class Element:
         self.element_id = element_id
         self.mode = mode
         self.store_id = ""
+        self.peers: tuple[str, ...] = ()
+        self.file_turn = asyncio.Lock()
         self.write_error: ArtStoreError | None = None
         self.changed = Bell()
         self._standing = Standing()
@@ -174,6 +178,7 @@ class Element:
             raise Unavailable(self._problem, reason="STORAGE_DOWN")
         if not self.is_writer:
             self._set_mode(found.mode)
+            self.peers = found.peers
         self._recover()
 
     def note_write(self, error: ArtStoreError | None) -> None:
@@ -181,6 +186,10 @@ class Element:
         before, self.write_error = self.write_error, error
         if (before and before.message) != (error and error.message):
             self.changed.ring()
+
+    def note_peers(self, peers: tuple[str, ...]) -> None:
+        """`element.json` names these other elements."""
+        self.peers = peers
 
     def _fail(self, problem: str) -> None:
         if self._problem != problem:

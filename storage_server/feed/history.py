@@ -42,14 +42,17 @@ class History:
         """
         while True:
             place = await self._feed.place(cursor.sequence)
-            if not _goes_on(cursor, place):
-                cursor = _beginning(cursor, place)
-                yield SnapshotBegins(cursor.epoch, cursor.sequence, "", 0)
-                yield SnapshotEnds(cursor.epoch, cursor.sequence, "")
-            async for event in self._tail(cursor):
+            here = cursor if _goes_on(cursor, place) else _beginning(cursor, place)
+            async for event in self._tail(here):
+                # Told once its first changes are read: the oldest may be trimmed until then, which
+                # would be told as one more place where some are missing.
+                if cursor is not here:
+                    yield SnapshotBegins(here.epoch, here.sequence, "", 0)
+                    yield SnapshotEnds(here.epoch, here.sequence, "")
                 if isinstance(event, ChangeBatch):
                     last = event.changes[-1]
-                    cursor = FeedCursor(event.epoch, last.sequence, last.change_id)
+                    here = FeedCursor(event.epoch, last.sequence, last.change_id)
+                cursor = here
                 yield event
 
     async def _tail(self, cursor: FeedCursor) -> AsyncIterator[FeedEvent]:

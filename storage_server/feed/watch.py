@@ -17,6 +17,7 @@ from mesh.errors import Unavailable
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.feed import Change, Head
 from storage_server.catalog.rows import FileRow
+from storage_server.feed.known_states import FollowersBehind
 
 log = structlog.get_logger("storage_server.feed")
 
@@ -82,12 +83,16 @@ class ChangeWatch:
         make_complete: finds files that lack a row; called before a snapshot when rows were
             cleaned or lost, since a file without a row would never reach a new follower.
             Followers that wait for it share one call.
+
+    Attributes:
+        behind: which followers do not know all states of a file.
     """
 
     def __init__(self, catalog: Catalog, *, make_complete: Callable[[], Awaitable[object]]) -> None:
         self._catalog = catalog
         self._make_complete = make_complete
         self._repairs = SingleFlight[str, object]()
+        self.behind = FollowersBehind()
 
     async def follow(self, cursor: FeedCursor) -> AsyncGenerator[FeedEvent, None]:
         """The feed from `cursor` on, for ever; a snapshot first when the cursor is of no use.

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 
 from mesh.concurrency.watched import seen
 from mesh.contract import MAX_BATCH_FILE_IDS
@@ -17,10 +18,18 @@ from mesh.identity.caller import ALL_NAMESPACES, Caller
 from storage_server.catalog.reads import Reads
 from storage_server.catalog.rows import FileRow
 from storage_server.domain.file_id import is_canonical
+from storage_server.domain.life import HAVE_BYTES
 from storage_server.domain.naming import home_of, sidecar_path
-from storage_server.domain.sidecar import FileState
+from storage_server.domain.sidecar import FileState, Sidecar
+from storage_server.element.retention import Retention
 from storage_server.element.state import Element
+from storage_server.files.by_state import (
+    not_found,
+    sees_every_state,
+    unreadable,
+)
 from storage_server.files.refresh import DEADLINE_SECONDS, Refresh
+from storage_server.sidecars.locate import require_row_tells, size_of_blob
 from storage_server.store.side_by_side import side_by_side
 from storage_server.writing.view import FileView, of_row
 
@@ -35,11 +44,16 @@ _BATCH_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class FilePage:
-    """A page of files."""
+    """A page of files.
+
+    Attributes:
+        trash_days: how long the bytes of its tombstones stay, by namespace.
+    """
 
     files: Sequence[FileView]
     next_page_token: str
     total_size: int
+    trash_days: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -64,10 +78,13 @@ class _Batch:
 class Lookup:
     """Answers from the cache, and from the sidecar where the cache cannot."""
 
-    def __init__(self, element: Element, reads: Reads, refresh: Refresh) -> None:
+    def __init__(
+        self, element: Element, reads: Reads, refresh: Refresh, retention: Retention
+    ) -> None:
         self._element = element
         self._reads = reads
         self._refresh = refresh
+        self._retention = retention
 
     async def get(
         self,
@@ -82,24 +99,62 @@ class Lookup:
 
         Args:
             seconds_left: until the caller's deadline, None when it has none.
-            show_deleted: a tombstone as well.
+            show_deleted: a tombstone as well, and a file that has expired; a server that asks for
+                itself is told of every state, as the sidecar says.
             omit_refresh: as the cache has it, and nothing is refreshed.
 
         Raises:
-            NotFound: no sidecar, a tombstone, or a namespace the caller may not read.
-            Unavailable: neither cache nor storage answers.
+            NotFound: no sidecar, a state that is not read, expired, or a namespace the caller may
+                not read.
+            Unavailable: neither cache nor storage answers; to a server also while it is not known
+                whether the file is here.
         """
         file_id = canonical_file_id(file_id)
         if omit_refresh:
             cached = await self._as_cached(file_id, seconds_left)
-            return visible(cached, file_id, caller, show_deleted=show_deleted)
+            return self._visible(cached, file_id, caller, show_deleted=show_deleted)
         if seconds_left is None or seconds_left > _PATIENT_SECONDS:
             view = await self.find(file_id)
         else:
             view = await self._find_soon(file_id, max(0.05, seconds_left / 3))
-        if view is not None and view.sidecar.state is FileState.DELETED:
-            view = await self._as_in_store(view, seconds_left)
-        return visible(view, file_id, caller, show_deleted=show_deleted)
+        if show_deleted and sees_every_state(caller):
+            if view is None:
+                view = await self._certainly_absent(file_id)
+            if view is not None:
+                view = await self._as_stored(view, seconds_left)
+        elif view is not None and self._why_not(view.sidecar) is not None:
+            view = await self._as_in_store(view, seconds_left) or view
+        return self._visible(view, file_id, caller, show_deleted=show_deleted)
+
+    async def with_bytes(self, file_id: str) -> FileView:
+        """The file as its sidecar says, of any namespace, in a state in which it always has bytes.
+
+        Raises:
+            NotFound: no sidecar, or one that stands for no bytes.
+            Unavailable: the storage does not answer.
+        """
+        file_id = canonical_file_id(file_id)
+        row = None
+        with suppress(Unavailable):
+            self._element.require_tables()
+            row = await self._reads.get(file_id) if is_canonical(file_id) else None
+        view = await self._refresh.from_sidecar(file_id, row.path if row is not None else "")
+        if view is None or view.sidecar.state not in HAVE_BYTES:
+            raise not_found(file_id)
+        return view
+
+    async def went(self, sidecar: Sidecar) -> NotFound | None:
+        """Why a file whose bytes were not found is not read here any more; None if it should be.
+
+        Args:
+            sidecar: as it was when its bytes were looked for.
+
+        Raises:
+            DataLoss, Unavailable: its sidecar cannot be read.
+        """
+        path = sidecar_path(sidecar.storage_path, sidecar.storage_filename)
+        view = await self._refresh.from_sidecar(sidecar.file_id, path)
+        return not_found(sidecar.file_id) if view is None else unreadable(view.sidecar)
 
     async def find(
         self, file_id: str, *, deadline_seconds: float = DEADLINE_SECONDS
@@ -132,16 +187,44 @@ class Lookup:
             return of_row(row, datetime.now(UTC))
         return await self._refresh.from_sidecar(file_id)
 
-    async def _as_in_store(self, view: FileView, seconds_left: float | None) -> FileView:
-        """A file that the cache calls deleted, as its sidecar says: a store that was restored from
-        a backup may have it. The cached one when the store does not answer soon.
+    async def _certainly_absent(self, file_id: str) -> FileView | None:
+        """What was not found, looked for by its row as well where its id names no folder."""
+        if not is_canonical(file_id) or home_of(file_id) is not None:
+            return None
+        self._element.require_tables()
+        row = await self._reads.get(file_id)
+        if row is None:
+            await require_row_tells(self._reads, file_id)
+            return None
+        return await self._refresh.from_sidecar(file_id, row.path)
+
+    async def _as_stored(self, view: FileView, seconds_left: float | None) -> FileView | None:
+        """What admin decides by: the sidecar, and whether its bytes are there, as many as it says.
+
+        Raises:
+            Unavailable: the store is silent; a cached row is no answer to that.
+        """
+        stored = await self._as_in_store(view, seconds_left)
+        if stored is view:
+            raise Unavailable("the store does not say now what the file's sidecar is")
+        if stored is None:
+            return None
+        stored = replace(stored, cache_stale=False)
+        if stored.sidecar.state not in (*HAVE_BYTES, FileState.DELETED):
+            return stored
+        size = await size_of_blob(self._element.reading(), stored.sidecar)
+        return replace(stored, blob_present=size == stored.sidecar.size_bytes)
+
+    async def _as_in_store(self, view: FileView, seconds_left: float | None) -> FileView | None:
+        """A file as its sidecar says: where the cache has nothing to read, a store that was
+        restored from a backup may have it. The cached one when the store does not answer soon.
         """
         sidecar = view.sidecar
         seconds = DEADLINE_SECONDS if seconds_left is None else min(DEADLINE_SECONDS, seconds_left)
         path = sidecar_path(sidecar.storage_path, sidecar.storage_filename)
         try:
             async with asyncio.timeout(seconds):
-                return await self._refresh.from_sidecar(sidecar.file_id, path) or view
+                return await self._refresh.from_sidecar(sidecar.file_id, path)
         except (Unavailable, DataLoss, TimeoutError):
             return view
 
@@ -158,14 +241,21 @@ class Lookup:
             cached.add_done_callback(seen)
 
     async def get_many(
-        self, file_ids: Sequence[str], caller: Caller, *, seconds_left: float | None = None
+        self,
+        file_ids: Sequence[str],
+        caller: Caller,
+        *,
+        seconds_left: float | None = None,
+        show_deleted: bool = False,
     ) -> tuple[Sequence[FileView], Sequence[str]]:
         """Those of the files that are there and that `caller` may read, and the other ids.
 
-        What cannot be refreshed in time is answered as stale.
+        A server is told of expired files as well: it follows this element, and would take what is
+        missing for what has gone. What cannot be refreshed in time is answered as stale.
 
         Args:
             seconds_left: until the caller's deadline, None when it has none.
+            show_deleted: as in `get`, but as the cache says.
 
         Raises:
             InvalidArgument: more than 1,000 ids.
@@ -198,7 +288,11 @@ class Lookup:
         found, missing = [], []
         for file_id in file_ids:
             view = views.get(file_id)
-            if view is not None and _is_visible(view, caller):
+            if (
+                view is not None
+                and caller.may_read(view.sidecar.namespace)
+                and self._is_shown(view.sidecar, caller, show_deleted=show_deleted, in_batch=True)
+            ):
                 found.append(view)
             else:
                 missing.append(file_id)
@@ -212,11 +306,14 @@ class Lookup:
         page_size: int,
         page_token: str,
         show_deleted: bool = False,
+        only_trash: bool = False,
     ) -> FilePage:
-        """Active files of the namespaces that `caller` may read, oldest first, from the cache.
+        """Active files of the namespaces that `caller` may read, oldest first, from the cache;
+        none that has expired.
 
         Args:
             show_deleted: tombstones as well.
+            only_trash: tombstones alone, those whose bytes are there.
 
         Raises:
             InvalidArgument: page_size or page_token.
@@ -240,10 +337,20 @@ class Lookup:
             page_size=page_size,
             page_token=page_token,
             show_deleted=show_deleted,
+            only_trash=only_trash,
+            unexpired_at=self._retention.now(),
         )
         now = datetime.now(UTC)
+        trash_days = {
+            row.sidecar.namespace: self._retention.trash(row.sidecar.namespace) / timedelta(days=1)
+            for row in page.rows
+            if row.sidecar.state is FileState.DELETED
+        }
         return FilePage(
-            [of_row(row, now) for row in page.rows], page.next_page_token, page.total_size
+            [of_row(row, now) for row in page.rows],
+            page.next_page_token,
+            page.total_size,
+            trash_days,
         )
 
     async def _found_in_cache(
@@ -297,27 +404,31 @@ class Lookup:
                 return of_row(row, datetime.now(UTC), stale=True)
             return await self._refresh.refreshed(file_id, row, deadline_seconds=seconds)
 
+    def _visible(
+        self, view: FileView | None, file_id: str, caller: Caller, *, show_deleted: bool
+    ) -> FileView:
+        """`view` if the caller may see it.
 
-def visible(
-    view: FileView | None, file_id: str, caller: Caller, *, show_deleted: bool = False
-) -> FileView:
-    """`view` if the caller may see it.
+        Raises:
+            NotFound: there is none, or not for this caller, or its state is not read; reason
+                FILE_DELETED for a tombstone, EXPIRED for a file that has expired.
+        """
+        if view is None or not caller.may_read(view.sidecar.namespace):
+            raise not_found(file_id)
+        if not self._is_shown(view.sidecar, caller, show_deleted=show_deleted):
+            raise self._why_not(view.sidecar) or not_found(file_id)
+        return view
 
-    Raises:
-        NotFound: there is none, or not for this caller; reason FILE_DELETED for a tombstone.
-    """
-    if view is None or not caller.may_read(view.sidecar.namespace):
-        raise not_found(file_id)
-    if view.sidecar.state is FileState.DELETED and not show_deleted:
-        raise NotFound(f"file {file_id[:64]!r} was deleted", reason="FILE_DELETED")
-    return view
+    def _is_shown(
+        self, sidecar: Sidecar, caller: Caller, *, show_deleted: bool, in_batch: bool = False
+    ) -> bool:
+        gone = sidecar.state is FileState.DELETED or self._retention.is_expired(sidecar)
+        if show_deleted and (gone or sees_every_state(caller)):
+            return True
+        if in_batch and sees_every_state(caller):
+            return unreadable(sidecar) is None
+        return self._why_not(sidecar) is None
 
-
-def not_found(file_id: str) -> NotFound:
-    """The one answer for a file that never was here, or is not for this caller."""
-    return NotFound(f"no file {file_id[:64]!r}")
-
-
-def _is_visible(view: FileView, caller: Caller) -> bool:
-    sidecar = view.sidecar
-    return sidecar.state is not FileState.DELETED and caller.may_read(sidecar.namespace)
+    def _why_not(self, sidecar: Sidecar) -> NotFound | None:
+        """Why a user does not read it; None when it is read."""
+        return unreadable(sidecar) or self._retention.why_expired(sidecar)

@@ -7,8 +7,9 @@ One refresh of a file at a time, whoever asks, under the file's lazy lock and it
 process. There the row is read once more: one that somebody else has renewed is the answer. Then the
 sidecar is read: a row that says the same is renewed, another one written anew, a missing one put
 back, unless somebody wrote it since it was looked at. Nothing is written where an intent is open or
-a tombstone has no row. A file without a sidecar is not found, once `element.json` proves the store.
-The answer is what the sidecar says.
+a tombstone has no row. A file without a sidecar is not found, once `element.json` proves the store;
+one that has no row either, and whose id names its folder, without the lazy lock. The answer is what
+the sidecar says.
 
 Who asks waits for a deadline at most, `DEADLINE_SECONDS`. When the refresh cannot be done by then
 (a rebuild has the element, lock store, storage or PostgreSQL do not answer, the sidecar is
@@ -48,8 +49,9 @@ from storage_server.catalog.fences import Fence, Guard
 from storage_server.catalog.port import FileCatalog
 from storage_server.catalog.rows import FileRow
 from storage_server.catalog.writes import Guarded
-from storage_server.domain.kinds import ChangeKind
-from storage_server.domain.sidecar import FileState
+from storage_server.domain.decisions import kind_of_repair
+from storage_server.domain.life import HAVE_BYTES
+from storage_server.domain.naming import home_of
 from storage_server.element.state import Element
 from storage_server.sidecars.locate import locate
 from storage_server.sidecars.reading import ReadSidecar
@@ -179,7 +181,9 @@ class Refresh:
             _log.info("Cache entry expired, triggering lazy rebuild", file_id=file_id)
         progress = _Progress()
         try:
-            if self._element.is_writer:
+            if row is None and await self._is_absent(file_id, progress):
+                view = None
+            elif self._element.is_writer:
                 view = await self._locked(file_id, progress)
             else:
                 view = await self._read_only(file_id, row, progress)
@@ -194,6 +198,19 @@ class Refresh:
         if view is None or not view.cache_stale:
             _log.info("lazy rebuild done", file_id=file_id, outcome=progress.outcome.value)
         return view
+
+    async def _is_absent(self, file_id: str, progress: _Progress) -> bool:
+        """Whether a file without a row certainly is not here: nothing is to be written then, so
+        the lazy lock is not asked for. Admin asks each element so of every file that it moves.
+        """
+        if home_of(file_id) is None:
+            # Where it would lie only a row tells, which may have come meanwhile.
+            return False
+        async with self._file_locks.hold(file_id):
+            if await self._locate(file_id, None, progress) is None:
+                return True
+        progress.outcome = Outcome.LOCK
+        return False
 
     async def _locked(self, file_id: str, progress: _Progress) -> FileView | None:
         async with self._lock(file_id) as fence, self._file_locks.hold(file_id):
@@ -250,10 +267,10 @@ class Refresh:
         self, located: ReadSidecar, row: FileRow | None, guarded: Guarded, progress: _Progress
     ) -> FileView:
         sidecar, ttl = located.sidecar, self._recording.ttl_hours
-        tombstone = row is None and sidecar.state is FileState.DELETED
+        tombstone = row is None and sidecar.state not in HAVE_BYTES
         if tombstone or (row is not None and row.pending):
-            # Nothing asks for the row of a tombstone, a repair counts and adds it; and what a
-            # pending write may still do to the sidecar is the replay's to find out.
+            # Nothing asks for the row of a tombstone or stub, a repair counts and adds it; and what
+            # a pending write may still do to the sidecar is the replay's to find out.
             progress.outcome = Outcome.READ_ONLY
             return of_sidecar(sidecar, ttl, stale=False)
         progress.outcome = Outcome.DATABASE
@@ -265,8 +282,8 @@ class Refresh:
             view = await self._recording.write_row(
                 sidecar,
                 located.identity,
-                _kind(sidecar.state, row),
-                blob_present=row is None or row.blob_present,
+                kind_of_repair(sidecar.state, row.sidecar.state if row else None),
+                blob_present=sidecar.state in HAVE_BYTES or row is None or row.blob_present,
                 guarded=guarded,
             )
         except ArtStoreError as exc:
@@ -303,13 +320,3 @@ class Refresh:
             sequence=row.sequence,
             blob_present=row.blob_present,
         )
-
-
-def _kind(state: FileState, row: FileRow | None) -> ChangeKind:
-    if row is None:
-        return ChangeKind.CREATED
-    if state is FileState.DELETED and row.sidecar.state is not FileState.DELETED:
-        return ChangeKind.DELETED
-    if state is not FileState.DELETED and row.sidecar.state is FileState.DELETED:
-        return ChangeKind.UNDELETED
-    return ChangeKind.UPDATED

@@ -269,9 +269,8 @@ class ElementLocks:
                 self._lose(held, None)
                 return
             try:
-                answer = await asyncio.wait_for(
-                    self._run(scripts.RENEW, keys, arguments), deadline - asked
-                )
+                async with asyncio.timeout(deadline - asked):
+                    answer = await self._run(scripts.RENEW, keys, arguments)
             except Exception as error:
                 # Whatever it was: the lock ends at its deadline, and the work with it.
                 log.warning("lock not renewed", kind=held.kind.name, reason=repr(error))

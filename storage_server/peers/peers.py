@@ -72,6 +72,19 @@ class Peers:
         asked = [self._ask(name, endpoint, account) for name, endpoint in others.items()]
         return dict(zip(others, await asyncio.gather(*asked), strict=True))
 
+    async def endpoint_of(self, element_id: str) -> str:
+        """Where another element is called.
+
+        Raises:
+            Unavailable: admin does not list it, or it is not known which elements there are.
+        """
+        endpoint = (await self._others()).get(element_id)
+        if not endpoint:
+            raise Unavailable(
+                f"storage element {element_id} is not known here", reason="ELEMENT_UNAVAILABLE"
+            )
+        return endpoint
+
     async def _others(self) -> Mapping[str, str]:
         """Id and endpoint of every other element.
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any
 
 from artstore.v1 import elements_pb2, types_pb2
@@ -41,6 +41,7 @@ class Description:
     Args:
         endpoint: answers host:port that others reach this process at, empty until it listens.
         priority: place in Sequential Fill.
+        followers_behind: answers accounts that follow and do not know all states of a file.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Description:
         *,
         endpoint: Callable[[], str],
         priority: int,
+        followers_behind: Callable[[], Sequence[str]],
     ) -> None:
         self._element = element
         self._space = space
@@ -59,6 +61,7 @@ class Description:
         self._clock = clock
         self._endpoint = endpoint
         self._priority = priority
+        self._followers_behind = followers_behind
         self._head_position = 0
         self._database_problem = "the database was not asked yet"
 
@@ -118,12 +121,14 @@ class Description:
 
     def report(self) -> elements_pb2.StorageElementReport:
         """The same, as told to Redis and admin."""
-        report = elements_pb2.StorageElementReport(**self._facts())
+        report = elements_pb2.StorageElementReport(
+            **self._facts(), peer_storage_element_ids=self._element.peers
+        )
         report.reported_at.FromDatetime(self._now())
         return report
 
     def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._clock.agreed(), UTC)
+        return self._clock.agreed_time()
 
     def _facts(self) -> dict[str, Any]:
         element, space = self._element, self._space
@@ -145,4 +150,5 @@ class Description:
             "backend": _BACKENDS.get(element.backend, types_pb2.STORAGE_BACKEND_UNSPECIFIED),
             "epoch": self._feed.epoch,
             "head_position": self._head_position,
+            "followers_behind": self._followers_behind(),
         }

@@ -26,6 +26,7 @@ from mesh.elements.feed_cursor import FeedCursor, decode
 from mesh.errors import ArtStoreError, InvalidArgument, Unavailable
 from mesh.identity.credentials import ServiceToken
 from mesh.redis import translated
+from storage_server.element.peers import keep_peers
 from storage_server.element.state import Element
 from storage_server.reporting.description import Description
 
@@ -145,6 +146,7 @@ class Reports:
             raise from_rpc_error(exc) from exc
         with suppress(InvalidArgument):
             self._audited = decode(answer.audited_cursor)
+        await keep_peers(self._element, answer.peer_storage_element_ids)
         waiting = answer.element.awaiting_endpoint
         if waiting == request.report.endpoint and waiting != self._waiting:
             _log.warning(

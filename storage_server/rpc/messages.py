@@ -16,7 +16,7 @@ from storage_server.domain.fields import UPDATABLE
 from storage_server.domain.kinds import ChangeKind
 from storage_server.domain.modes import Mode
 from storage_server.domain.origin import Cause
-from storage_server.domain.sidecar import FileState, RetentionPolicy
+from storage_server.domain.sidecar import FileState, RetentionPolicy, Sidecar
 from storage_server.files.changes import HOLD_IS_ELSEWHERE
 from storage_server.reporting.description import MODES
 from storage_server.uploads.header import Header
@@ -29,11 +29,16 @@ _STATES: Mapping[FileState, types_pb2.FileState.ValueType] = {
     FileState.ACTIVE: types_pb2.FILE_STATE_ACTIVE,
     FileState.DELETED: types_pb2.FILE_STATE_DELETED,
     FileState.MOVED: types_pb2.FILE_STATE_MOVED,
+    FileState.COPY: types_pb2.FILE_STATE_COPY,
+    FileState.INCOMING: types_pb2.FILE_STATE_INCOMING,
+    FileState.GONE: types_pb2.FILE_STATE_GONE,
+    FileState.ERASED: types_pb2.FILE_STATE_ERASED,
 }
 _POLICIES: Mapping[RetentionPolicy, types_pb2.RetentionPolicy.ValueType] = {
     RetentionPolicy.TEMPORARY: types_pb2.RETENTION_POLICY_TEMPORARY,
     RetentionPolicy.PERMANENT: types_pb2.RETENTION_POLICY_PERMANENT,
 }
+_STATE_OF: Mapping[int, FileState] = {number: state for state, number in _STATES.items()}
 _POLICY_OF: Mapping[int, RetentionPolicy] = {
     types_pb2.RETENTION_POLICY_UNSPECIFIED: RetentionPolicy.TEMPORARY,
     **{number: policy for policy, number in _POLICIES.items()},
@@ -45,6 +50,8 @@ CHANGE_KINDS: Mapping[ChangeKind, changes_pb2.ChangeKind.ValueType] = {
     ChangeKind.DELETED: changes_pb2.CHANGE_KIND_DELETED,
     ChangeKind.UNDELETED: changes_pb2.CHANGE_KIND_UNDELETED,
     ChangeKind.DROPPED: changes_pb2.CHANGE_KIND_DROPPED,
+    ChangeKind.PURGED: changes_pb2.CHANGE_KIND_PURGED,
+    ChangeKind.ERASED: changes_pb2.CHANGE_KIND_ERASED,
 }
 CHANGE_CAUSES: Mapping[Cause, changes_pb2.ChangeCause.ValueType] = {
     Cause.CALLER: changes_pb2.CHANGE_CAUSE_CALLER,
@@ -52,6 +59,28 @@ CHANGE_CAUSES: Mapping[Cause, changes_pb2.ChangeCause.ValueType] = {
     Cause.TRANSFER: changes_pb2.CHANGE_CAUSE_TRANSFER,
     Cause.COLLECTION: changes_pb2.CHANGE_CAUSE_COLLECTION,
 }
+# Fields of a file that its message has as the sidecar has them.
+_SAID = (
+    "file_id",
+    "revision",
+    "namespace",
+    "original_filename",
+    "storage_filename",
+    "storage_path",
+    "size_bytes",
+    "content_type",
+    "sha256",
+    "created_by",
+    "request_id",
+    "description",
+    "version",
+    "finalized_to",
+    "legal_hold",
+    "moved_to",
+    "updated_by",
+)
+_OPTIONAL = ("crc32c", "home_since", "copies")
+_TIMES = ("expires_at", "finalized_at", "deleted_at")
 
 
 def timestamp(at: datetime | None) -> Timestamp | None:
@@ -91,12 +120,50 @@ def file_message(view: FileView, element_id: str) -> types_pb2.File:
         finalized_at=timestamp(sidecar.finalized_at),
         finalized_to=sidecar.finalized_to,
         legal_hold=sidecar.legal_hold,
+        home_since=sidecar.home_since,
+        moved_to=sidecar.moved_to,
+        copies=sidecar.copies,
+        updated_by=sidecar.updated_by,
+        deleted_at=timestamp(sidecar.deleted_at),
         storage_element_id=element_id,
         cache_updated_at=timestamp(view.cache_updated_at),
         cache_ttl_hours=view.cache_ttl_hours,
         cache_expired=view.cache_expired,
         cache_stale=view.cache_stale,
     )
+
+
+def sidecar_of_message(file: types_pb2.File, *, field: str) -> Sidecar:
+    """What another element says of a file, as its sidecar there has it, but for what only tools
+    wrote into that: it is not told.
+
+    Args:
+        field: of the request, for messages.
+
+    Raises:
+        InvalidArgument: it is no file.
+    """
+    state, policy = _STATE_OF.get(file.state), _POLICY_OF.get(file.retention_policy)
+    if state is None or policy is None or not file.file_id or not file.HasField("created_at"):
+        raise InvalidArgument("no file, or of a state that is not known here", field=field)
+    values: dict[str, Any] = {name: getattr(file, name) for name in _SAID}
+    values |= {name: optional(file, name) for name in _OPTIONAL}
+    values |= {name: _time_of(file, name) for name in _TIMES}
+    return Sidecar(
+        state=state,
+        retention_policy=policy,
+        retention_days=file.retention_days or None,
+        tags=tuple(file.tags),
+        attributes=dict(file.attributes),
+        created_at=file.created_at.ToDatetime(tzinfo=UTC),
+        updated_at=file.updated_at.ToDatetime(tzinfo=UTC),
+        **values,
+    )
+
+
+def _time_of(file: types_pb2.File, name: str) -> datetime | None:
+    at: Timestamp | None = optional(file, name)
+    return None if at is None else at.ToDatetime(tzinfo=UTC)
 
 
 def token_of(view: FileView, element_id: str, epoch: str) -> str:

@@ -14,7 +14,15 @@ from artstore.v1.storage_pb2_grpc import StorageServiceServicer
 from mesh.contract import CHUNK_BYTES
 from mesh.elements.disclosure import told_to
 from mesh.errors import InvalidArgument, PermissionDenied, Unimplemented
-from mesh.identity.caller import Role, current_caller, current_file_id, current_upload_token
+from mesh.identity.caller import (
+    Role,
+    current_caller,
+    current_file_id,
+    current_ticket,
+    current_upload_token,
+)
+from mesh.identity.tickets import TicketVerifier
+from storage_server.domain.sidecar import digest, encode
 from storage_server.element.mode_change import ModeChange
 from storage_server.files.element_files import ElementFiles
 from storage_server.reporting.description import Description
@@ -46,6 +54,7 @@ class StorageServicer(StorageServiceServicer):
     files: ElementFiles
     uploads: ElementUploads
     feed: FeedStreams
+    tickets: TicketVerifier
 
     async def Upload(self, request_iterator: Any, context: Context) -> uploads_pb2.UploadResponse:
         """See the proto."""
@@ -170,15 +179,20 @@ class StorageServicer(StorageServiceServicer):
         self, request: downloads_pb2.DownloadRequest, context: Context
     ) -> None:
         """See the proto."""
+        by_ticket = current_ticket() and await self._has_ticket(request.file_id)
         part = await self.files.downloads.open(
             request.file_id,
             current_caller(),
             offset=request.offset,
             length=optional(request, "length"),
             seconds_left=context.time_remaining(),
+            by_ticket=bool(by_ticket),
         )
         header = downloads_pb2.DownloadHeader(
-            file=self.answers.file(part.view), offset=part.offset, length=part.length
+            file=self.answers.file(part.view),
+            offset=part.offset,
+            length=part.length,
+            sidecar=encode(part.view.sidecar) if by_ticket else b"",
         )
         if part.chunks is None:
             await context.write(downloads_pb2.DownloadResponse(header=header))
@@ -195,6 +209,11 @@ class StorageServicer(StorageServiceServicer):
                 await context.write(downloads_pb2.DownloadResponse(chunk=chunk))
                 offset += len(data)
 
+    async def _has_ticket(self, file_id: str) -> bool:
+        ticket = await self.tickets.verify(current_ticket())
+        ticket.require(current_caller(), source=self.answers.element_id, file_id=file_id)
+        return True
+
     async def GetFile(
         self, request: storage_pb2.StorageServiceGetFileRequest, context: Context
     ) -> storage_pb2.StorageServiceGetFileResponse:
@@ -206,14 +225,21 @@ class StorageServicer(StorageServiceServicer):
             show_deleted=request.show_deleted,
             omit_refresh=request.omit_refresh,
         )
-        return storage_pb2.StorageServiceGetFileResponse(file=self.answers.file(view))
+        return storage_pb2.StorageServiceGetFileResponse(
+            file=self.answers.file(view),
+            digest=digest(view.sidecar).hex(),
+            bytes_present=view.blob_present,
+        )
 
     async def BatchGetFiles(
         self, request: storage_pb2.BatchGetFilesRequest, context: Context
     ) -> storage_pb2.BatchGetFilesResponse:
         """See the proto."""
         found, missing = await self.files.lookup.get_many(
-            request.file_ids, current_caller(), seconds_left=context.time_remaining()
+            request.file_ids,
+            current_caller(),
+            seconds_left=context.time_remaining(),
+            show_deleted=request.show_deleted,
         )
         return storage_pb2.BatchGetFilesResponse(
             files=[self.answers.file(view) for view in found], missing_file_ids=missing
@@ -229,11 +255,13 @@ class StorageServicer(StorageServiceServicer):
             page_size=request.page_size,
             page_token=request.page_token,
             show_deleted=request.show_deleted,
+            only_trash=request.only_trash,
         )
         return storage_pb2.StorageServiceListFilesResponse(
             files=[self.answers.file(view) for view in page.files],
             next_page_token=page.next_page_token,
             total_size=page.total_size,
+            trash_days=page.trash_days,
         )
 
     async def UpdateFile(
@@ -269,13 +297,12 @@ class StorageServicer(StorageServiceServicer):
         self, request: storage_pb2.UndeleteFileRequest, context: Context
     ) -> storage_pb2.UndeleteFileResponse:
         """See the proto."""
-        if request.HasField("retention_days"):
-            raise Unimplemented("files do not expire yet; leave retention_days out")
         view = await self.files.changes.undelete(
             request.file_id,
             current_caller(),
             by=of_this_call(),
             expected_revision=optional(request, "expected_revision"),
+            retention_days=optional(request, "retention_days"),
         )
         return storage_pb2.UndeleteFileResponse(
             file=self.answers.file(view), change_token=self.answers.token(view)

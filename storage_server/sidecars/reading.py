@@ -16,7 +16,13 @@ from storage_server.domain.naming import (
     sidecar_path,
     split_sidecar_path,
 )
-from storage_server.domain.sidecar import InvalidSidecar, Sidecar, decode_with_digest, digest
+from storage_server.domain.sidecar import (
+    FileState,
+    InvalidSidecar,
+    Sidecar,
+    decode_with_digest,
+    digest,
+)
 from storage_server.store.port import UNREADABLE_SIZE, Identity, Store
 
 MAX_NAME_BYTES = 255
@@ -49,6 +55,11 @@ class ReadSidecar:
     def is_renamed(self) -> bool:
         """It lies under another form of its name."""
         return self.path != self.recorded_path
+
+    @property
+    def is_erased(self) -> bool:
+        """It says that the file was erased, whatever another one with its id says."""
+        return self.sidecar.state is FileState.ERASED
 
     @property
     def at_home(self) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from mesh.errors import StoreReadOnly, Unavailable
+from storage_server.store import local_aside, local_erasing
 from storage_server.store.folders import Handle
 from storage_server.store.listing import Walk, names_in, stamp_of
 from storage_server.store.local_files import LocalFiles
@@ -17,7 +18,14 @@ from storage_server.store.local_read import read_blob
 from storage_server.store.local_stage import LocalStage
 from storage_server.store.name_index import FolderNames, NameIndex
 from storage_server.store.os_errors import unwritable
-from storage_server.store.paths import ELEMENT_FILE, LOCK_FILE, STAGING, check, check_key
+from storage_server.store.paths import (
+    ELEMENT_FILE,
+    LOCK_FILE,
+    QUARANTINE,
+    STAGING,
+    check,
+    check_key,
+)
 from storage_server.store.port import Identity, ListedFolder, Stage, StagedState
 from storage_server.store.side_by_side import side_by_side
 from storage_server.store.threads import Threads, silent
@@ -185,6 +193,12 @@ class LocalStore:
         await self._settled(path)
         return await self._threads.run(path, self._files.stat_blob, path)
 
+    async def blob_age_seconds(self, path: str) -> float | None:
+        """By its time of modification."""
+        await self._settled(path)
+        found = await self._threads.run(path, self._files.stat, path)
+        return None if found is None else max(0.0, time.time() - found.st_mtime)
+
     async def delete_blob(self, path: str) -> None:
         """Remove it."""
         await self._change(path, self._files.delete, path)
@@ -194,6 +208,37 @@ class LocalStore:
     async def rename(self, path: str, to: str) -> bool:
         """Rename in the folder; see the port."""
         return await self._change(path, self._files.rename, path, to)
+
+    # --- quarantine ----------------------------------------------------------------
+
+    async def set_aside(self, name: str, content: bytes) -> None:
+        """Write it to `.quarantine/{name}` durably."""
+        check_key(name)
+        path, folders = f"{QUARANTINE}/{name}", self._files.folders
+        await self._change(path, local_aside.keep, folders, name, content)
+
+    async def list_aside(self) -> Sequence[str]:
+        """The names in `.quarantine`."""
+        return await self._threads.run(QUARANTINE, local_aside.names, self._files.folders)
+
+    async def discard_aside(self, name: str) -> None:
+        """Remove it durably."""
+        check_key(name)
+        path = f"{QUARANTINE}/{name}"
+        await self._change(path, local_aside.remove, self._files.folders, name)
+
+    async def aside_age_seconds(self, name: str) -> float | None:
+        """By when its name last changed: moving it there was that."""
+        check_key(name)
+        path, folders = f"{QUARANTINE}/{name}", self._files.folders
+        changed = await self._threads.run(path, local_aside.changed_at, folders, name)
+        return None if changed is None else max(0.0, time.time() - changed)
+
+    async def quarantine(self, path: str, name: str) -> bool:
+        """Rename it to `.quarantine/{name}`."""
+        check(path)
+        check_key(name)
+        return await self._change(path, local_aside.move, self._files.folders, path, name)
 
     # --- sidecars ------------------------------------------------------------------
 
@@ -248,6 +293,24 @@ class LocalStore:
         """Those that have no sidecar in `folder`."""
         check(folder)
         return await self._index.absent(file_ids, folder)
+
+    # --- erasing -------------------------------------------------------------------
+
+    async def erase(
+        self, file_id: str, folders: Collection[str], *, others: Collection[str] = (), keep: str
+    ) -> None:
+        """Remove all that is of the file; see the port."""
+        for folder in folders:
+            check(folder)
+        await self._change(
+            f"all of {file_id}",
+            local_erasing.erase,
+            self._files.folders,
+            file_id,
+            folders,
+            others,
+            keep,
+        )
 
     # --- listing -------------------------------------------------------------------
 

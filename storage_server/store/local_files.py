@@ -71,7 +71,7 @@ class LocalFiles:
     @changes_store
     def write_element(self, content: bytes) -> None:
         with self.folders.ensured(paths.STAGING) as staging, self.folders.opened("") as root:
-            _replace(content, staging, paths.ELEMENT_FILE, root)
+            replace_file(content, staging, paths.ELEMENT_FILE, root)
         self.folders.element_seen = True
 
     def is_empty(self) -> bool:
@@ -314,7 +314,7 @@ class LocalFiles:
         if self.stat_sidecar(path) != expected:
             return self._same_or_conflict(path, content)
         with self.folders.ensured(paths.STAGING) as staging, self.folders.ensured(folder) as target:
-            return _replace(content, staging, name, target)
+            return replace_file(content, staging, name, target)
 
     def _same_or_conflict(self, path: str, content: bytes) -> Identity:
         """The identity of a sidecar that an earlier try, whose answer was lost, has written."""
@@ -377,7 +377,8 @@ def _read_sidecar(name: str, folder: int) -> tuple[bytes, Identity]:
         os.close(fd)
 
 
-def _replace(content: bytes, staging: int, name: str, folder: int) -> Identity:
+def replace_file(content: bytes, staging: int, name: str, folder: int) -> Identity:
+    """Write `name` in an open folder, whole and durably, by way of the open `staging`."""
     temporary = _TEMPORARY + secrets.token_hex(8)
     fd = os.open(temporary, _CREATE, 0o644, dir_fd=staging)
     try:

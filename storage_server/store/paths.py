@@ -10,6 +10,10 @@ ELEMENT_FILE = "element.json"
 """Read in any case, since tools change names; this one comes first and is the one written."""
 LOCK_FILE = "element.lock"
 STAGING = ".staging"
+QUARANTINE = ".quarantine"
+"""What nothing names any more and somebody may still want, with the file's id in its name; no
+listing shows it.
+"""
 
 _KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
 

@@ -270,6 +270,9 @@ class Store(Protocol):
     async def stat_blob(self, path: str) -> int | None:
         """Its size, or None."""
 
+    async def blob_age_seconds(self, path: str) -> float | None:
+        """How long ago its bytes were written, as far as the store tells; None: it is not there."""
+
     async def delete_blob(self, path: str) -> None:
         """Remove it. Missing is fine."""
 
@@ -281,6 +284,37 @@ class Store(Protocol):
         False, and nothing done, when `path` is not there or something stands at `to` already.
         Where names cannot be changed (S3) it is copied and then removed: a crash in between
         leaves both. The caller holds the file's lock.
+
+        Raises:
+            FailedPrecondition: the store cannot copy a blob of this size (S3: over 5 GiB).
+        """
+
+    # --- quarantine ----------------------------------------------------------------
+
+    async def set_aside(self, name: str, content: bytes) -> None:
+        """Keep a few bytes, a sidecar say, in `.quarantine`, durably. Idempotent.
+
+        Args:
+            name: a plain name; what it had before is replaced.
+        """
+
+    async def list_aside(self) -> Sequence[str]:
+        """The names of what is in `.quarantine`."""
+
+    async def discard_aside(self, name: str) -> None:
+        """Remove it from `.quarantine`. Missing is fine."""
+
+    async def aside_age_seconds(self, name: str) -> float | None:
+        """How long it has been in `.quarantine`; None when it is not there."""
+
+    async def quarantine(self, path: str, name: str) -> bool:
+        """Move a blob to `.quarantine`, durably. The caller holds the file's lock.
+
+        False, and nothing done, when it is not there. Where names cannot be changed (S3) it is
+        copied and then removed: a crash in between leaves both.
+
+        Args:
+            name: as for `set_aside`.
 
         Raises:
             FailedPrecondition: the store cannot copy a blob of this size (S3: over 5 GiB).
@@ -333,6 +367,25 @@ class Store(Protocol):
     async def absent(self, file_ids: Collection[str], folder: str) -> Set[str]:
         """Those of `file_ids` of which `find_sidecars` would find nothing in `folder`; one listing
         at most, however many there are.
+        """
+
+    # --- erasing -------------------------------------------------------------------
+
+    async def erase(
+        self, file_id: str, folders: Collection[str], *, others: Collection[str] = (), keep: str
+    ) -> None:
+        """Remove whatever has `file_id` in its name, in `folders` and in the quarantine, and the
+        stages of that name; blobs first, sidecars last. Missing is fine.
+
+        Where the store keeps earlier versions of its objects, those go too, also of what had been
+        removed before.
+
+        Args:
+            others: paths of things of the file that lack its id in their name.
+            keep: the one path that stays.
+
+        Raises:
+            StoreReadOnly, Unavailable: something may be left; a repeat goes on.
         """
 
     # --- listing -------------------------------------------------------------------

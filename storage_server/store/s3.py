@@ -12,14 +12,12 @@ from mesh.errors import (
     Aborted,
     ArtStoreError,
     DataLoss,
-    FailedPrecondition,
     InvalidArgument,
-    Unavailable,
 )
 from storage_server.domain.naming import is_sidecar_name
-from storage_server.store import s3_listing, s3_uploads
+from storage_server.store import s3_aside, s3_erasing, s3_listing, s3_uploads
 from storage_server.store.name_index import FolderNames, NameIndex, names_by_id
-from storage_server.store.paths import ELEMENT_FILE, check, split
+from storage_server.store.paths import ELEMENT_FILE, QUARANTINE, check, check_key, split
 from storage_server.store.port import (
     MAX_SIDECAR_BYTES,
     Identity,
@@ -39,7 +37,6 @@ from storage_server.store.threads import Threads
 
 _THREADS = 4
 _READS_IN_FLIGHT = 16
-_MAX_COPY_BYTES = 5 << 30
 _CONFLICT_STATUSES = frozenset({409, 412})
 
 
@@ -94,7 +91,7 @@ class S3Store:
     async def read_element(self) -> bytes | None:
         """`element.json`, or None."""
         found = await self._get(ELEMENT_FILE, 1 << 20)
-        if found is None and (name := await self._other_element_file()) is not None:
+        if found is None and (name := await self._in_other_case(ELEMENT_FILE)) is not None:
             found = await self._get(name, 1 << 20)
         return found[0] if found is not None else None
 
@@ -187,6 +184,11 @@ class S3Store:
         found = await self._head(path)
         return found.size if found is not None else None
 
+    async def blob_age_seconds(self, path: str) -> float | None:
+        """By LastModified."""
+        check(path)
+        return await s3_aside.age_seconds(self._client, self._prefix + path)
+
     async def delete_blob(self, path: str) -> None:
         """Remove it."""
         try:
@@ -201,31 +203,43 @@ class S3Store:
         found = await self._head(path)
         if found is None or await self._head(to) is not None:
             return False
-        if found.size > _MAX_COPY_BYTES:
-            raise FailedPrecondition(
-                f"{path}: it has more than 5 GiB, which S3 does not copy in one call: copy it "
-                f"with a tool, then remove it; the copy is {to}",
-                reason="TOO_LARGE_TO_COPY",
-            )
+        await self._copy_and_remove(path, to, found)
+        return True
+
+    async def _copy_and_remove(self, path: str, to: str, found: Identity) -> None:
         try:
-            await self._client.call_once(
-                "copy_object",
-                self._prefix + to,
-                seconds=self._client.seconds_for(found.size),
-                CopySource={"Bucket": self._client.bucket, "Key": self._prefix + path},
-            )
-            copy = await self._head(to)
-            if copy is None or copy.size != found.size:
-                raise Unavailable(
-                    f"{path}: its copy is not whole: it stays under both names",
-                    reason="STORAGE_DOWN",
-                )
-            await self._delete(path)
-        except Refused as exc:
-            raise self._client.unexpected(exc, f"copying {path}") from exc
+            await s3_aside.move(self._client, self._prefix, path, to, found.size)
         finally:
             for index in (self._index, self._blob_index):
                 index.changed(split(path)[0])
+
+    # --- quarantine ----------------------------------------------------------------
+
+    async def set_aside(self, name: str, content: bytes) -> None:
+        """PUT it below `.quarantine/`."""
+        await s3_aside.keep(self._client, self._prefix, name, content)
+
+    async def list_aside(self) -> Sequence[str]:
+        """The names below `.quarantine/`."""
+        return await s3_aside.names(self._client, self._threads, self._prefix)
+
+    async def discard_aside(self, name: str) -> None:
+        """DELETE it."""
+        await s3_aside.remove(self._client, self._prefix, name)
+
+    async def aside_age_seconds(self, name: str) -> float | None:
+        """By LastModified."""
+        check_key(name)
+        key = f"{self._prefix}{QUARANTINE}/{name}"
+        return await s3_aside.age_seconds(self._client, key)
+
+    async def quarantine(self, path: str, name: str) -> bool:
+        """Copy it to `.quarantine/{name}` and remove it."""
+        check_key(name)
+        found = await self._head(path)
+        if found is None:
+            return False
+        await self._copy_and_remove(path, f"{QUARANTINE}/{name}", found)
         return True
 
     # --- sidecars ------------------------------------------------------------------
@@ -305,6 +319,20 @@ class S3Store:
         check(folder)
         return await self._index.absent(file_ids, folder)
 
+    # --- erasing -------------------------------------------------------------------
+
+    async def erase(
+        self, file_id: str, folders: Collection[str], *, others: Collection[str] = (), keep: str
+    ) -> None:
+        """Remove all that is of the file, in all versions; see the port."""
+        try:
+            at = self._client, self._threads, self._prefix
+            await s3_erasing.erase(*at, file_id, folders, others=others, keep=keep)
+        finally:
+            for folder in folders:
+                self._index.changed(folder)
+                self._blob_index.changed(folder)
+
     # --- listing -------------------------------------------------------------------
 
     async def scan(
@@ -324,16 +352,8 @@ class S3Store:
 
     # --- inside --------------------------------------------------------------------
 
-    async def _other_element_file(self) -> str | None:
-        """The key of `element.json` in another case."""
-        async with contextlib.aclosing(
-            s3_listing.pages(self._client, self._threads, self._prefix, ELEMENT_FILE[0].upper())
-        ) as found:
-            async for page in found:
-                for entry in page:
-                    if entry.path.lower() == ELEMENT_FILE:
-                        return entry.path
-        return None
+    async def _in_other_case(self, name: str) -> str | None:
+        return await s3_listing.in_other_case(self._client, self._threads, self._prefix, name)
 
     async def _list_names(self, folder: str) -> FolderNames:
         return await self._names_in(folder, sidecars=True)

@@ -15,9 +15,11 @@ from typing import Any
 import aioboto3
 import aiohttp
 from aiobotocore.config import AioConfig
+from aiobotocore.httpsession import AIOHTTPSession
 from botocore.exceptions import BotoCoreError, ClientError
 
 from mesh.calls.loopback import on_loopback
+from mesh.concurrency.watched import seen
 from mesh.errors import ArtStoreError, ResourceExhausted, StoreReadOnly, Unavailable
 from storage_server.store.s3_config import S3Config
 from storage_server.store.threads import silent
@@ -300,6 +302,28 @@ class _Pool:
         self.slots = asyncio.Semaphore(size)
 
 
+class _Request(aiohttp.ClientRequest):
+    """Sends its body in a task of its own, as aiohttp does."""
+
+    async def write_bytes(self, *arguments: Any, **options: Any) -> None:
+        """Whoever waits for the answer is told that the connection is lost. If that comes as this
+        begins, aiohttp has let go of the task by then, and nobody fetches its error.
+        """
+        if (task := asyncio.current_task()) is not None:
+            task.add_done_callback(seen)
+        await super().write_bytes(*arguments, **options)
+
+
+class _HttpSession(AIOHTTPSession):
+    """The client's connections, with requests of our own kind."""
+
+    async def _get_session(self, proxy_url: str | None) -> aiohttp.ClientSession:
+        # The stubs leave it out.
+        session: aiohttp.ClientSession = await super()._get_session(proxy_url)  # type: ignore[misc]
+        session._request_class = _Request
+        return session
+
+
 @functools.cache
 def _session() -> aioboto3.Session:
     """Kept, since it reads the description of S3 from disk, which takes a while."""
@@ -323,6 +347,7 @@ def _client(config: S3Config, read_seconds: float, *, attempts: int, connections
             read_timeout=read_seconds,
             retries={"total_max_attempts": attempts, "mode": "standard"},
             max_pool_connections=connections,
+            http_session_cls=_HttpSession,
             # HTTP_PROXY of the surrounding shell is for the web; None lets botocore heed it.
             proxies={} if on_loopback(config.endpoint_url) else None,
             # Other servers than Amazon's refuse the checksum headers that are the default.

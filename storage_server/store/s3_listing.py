@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import NamedTuple
 from urllib.parse import unquote_plus
 from xml.etree import ElementTree
@@ -63,6 +64,16 @@ async def pages(
             yield await threads.run("a page of a listing", parse_page, xml, len(prefix))
     finally:
         await cancel_and_wait(ahead)
+
+
+async def in_other_case(client: S3Client, threads: Threads, prefix: str, name: str) -> str | None:
+    """The path of what is called `name` but for its case, and begins with a capital."""
+    async with aclosing(pages(client, threads, prefix, name[0].upper())) as found:
+        async for page in found:
+            for entry in page:
+                if entry.path.lower() == name:
+                    return entry.path
+    return None
 
 
 def _next_token(xml: bytes, last: str) -> str:

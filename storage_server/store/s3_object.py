@@ -104,7 +104,7 @@ class S3Object:
         now = asyncio.get_running_loop().time
         seconds = self._client.completion_seconds if seconds_left is None else seconds_left
         limit = now() + seconds
-        until = limit - min(_LAST_LOOK_SECONDS, seconds / 10)
+        until = limit - min(_LAST_LOOK_SECONDS, seconds / 4)
         order = {"UploadId": upload_id, "MultipartUpload": {"Parts": list(parts)}}
         # Few tries, and one process that makes them: they are to last, not to be spread.
         backoff = Backoff(_FIRST_PAUSE_SECONDS, _MAX_PAUSE_SECONDS, factor=4.0, spread=lambda: 1.0)
@@ -115,7 +115,8 @@ class S3Object:
             except (Refused, Unavailable) as exc:
                 if isinstance(exc, Refused) and await self._is_made_already(exc, size, digest):
                     return
-                look = min(self._client.seconds_for(size), max(0.1, limit - now()))
+                # What is left is also for taking away what came, and for the answer's way.
+                look = min(self._client.seconds_for(size), max(0.1, (limit - now()) / 2))
                 if await self._is_there(size, look):
                     return
                 if attempt + 1 == _TRIES or now() + _LAST_LOOK_SECONDS >= until:

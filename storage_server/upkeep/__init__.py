@@ -1,1 +1,1 @@
-"""What is done by the clock: trash, old tombstones, leftovers, the feed's tail."""
+"""What is done by the clock: trash, leftovers, the feed's tail."""

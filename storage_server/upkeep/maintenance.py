@@ -1,5 +1,8 @@
-"""What the writer does by itself: replay, sweep, drop idle uploads, empty the trash,
-purge tombstones."""
+"""What the writer does by itself: replay, sweep, drop idle uploads, empty the trash.
+
+Tombstones and stubs stay until admin has them purged: what they must stop may be on an element that
+this one knows nothing of.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from mesh.errors import ArtStoreError
 from storage_server.element.clock import Clock
 from storage_server.element.phase import Phase
 from storage_server.element.state import Element
-from storage_server.upkeep.purge import Purge
+from storage_server.upkeep.leftovers import Leftovers
 from storage_server.upkeep.sweep import Sweeper
 from storage_server.upkeep.trash import Trash
 from storage_server.uploads.keeping import UploadKeeping
@@ -36,7 +39,7 @@ class Maintenance:
         *,
         sweeper: Sweeper,
         trash: Trash,
-        purge: Purge,
+        leftovers: Leftovers,
     ) -> None:
         self._element = element
         self._clock = clock
@@ -44,7 +47,7 @@ class Maintenance:
         self._uploads = uploads
         self._sweeper = sweeper
         self._trash = trash
-        self._purge = purge
+        self._leftovers = leftovers
         self._due = Bell()
         self._first = True
         self._seldom_at = 0.0
@@ -78,7 +81,7 @@ class Maintenance:
             self._seldom_at = now
             await self._try("sweep", self._sweep)
             await self._try("idle uploads", self._uploads.drop_idle)
-            await self._try("old tombstones", self._purge.run)
+            await self._try("quarantine", self._leftovers.empty_quarantine)
 
     async def _first_sweep(self) -> None:
         await self._uploads.settle_open()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -10,8 +11,8 @@ from mesh.concurrency.keyed_locks import KeyedLocks
 from mesh.errors import ArtStoreError
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.rows import FileRow
-from storage_server.domain.modes import Action, allows
 from storage_server.domain.sidecar import FileState
+from storage_server.element.retention import Retention
 from storage_server.element.state import Element
 from storage_server.files.changes import remove_blob
 from storage_server.sidecars.locate import locate
@@ -23,28 +24,34 @@ class Trash:
     """Removes blobs of tombstones; the tombstones themselves stay.
 
     Args:
-        keep: how long a deleted file can be brought back.
+        retention: how long a deleted file of a namespace can be brought back.
     """
 
     def __init__(
-        self, element: Element, catalog: Catalog, file_locks: KeyedLocks, *, keep: timedelta
+        self, element: Element, catalog: Catalog, file_locks: KeyedLocks, *, retention: Retention
     ) -> None:
         self._element = element
         self._catalog = catalog
         self._file_locks = file_locks
-        self._keep = keep
+        self._retention = retention
 
     async def empty(self) -> None:
         """Remove what has been there for too long; what cannot be removed is passed over."""
-        if not allows(self._element.mode, Action.DELETE):
-            return
         self._element.writing()
-        before = datetime.now(UTC) - self._keep
-        rows = await self._catalog.writes.list_trash(before)
+        set_so = self._retention.trash_that_was_set()
+        await self._empty(self._retention.trash_unless_set, None, but=tuple(set_so))
+        for namespace, keep in set_so.items():
+            await self._empty(keep, namespace)
+
+    async def _empty(
+        self, keep: timedelta, namespace: str | None, *, but: Sequence[str] = ()
+    ) -> None:
+        before, list_trash = datetime.now(UTC) - keep, self._catalog.writes.list_trash
+        rows = await list_trash(before, namespace=namespace, but=but)
         while rows:
             for row in rows:
                 await self._remove(row)
-            rows = await self._catalog.writes.list_trash(before, after=rows[-1])
+            rows = await list_trash(before, namespace=namespace, but=but, after=rows[-1])
 
     async def _remove(self, row: FileRow) -> None:
         """Remove one blob, if its sidecar, read again, still says that it may go."""
@@ -57,7 +64,8 @@ class Trash:
                     await self._element.prove()
                     return
                 sidecar = located.sidecar
-                old = sidecar.updated_at < datetime.now(UTC) - self._keep
+                keep = self._retention.trash(sidecar.namespace)
+                old = sidecar.updated_at < datetime.now(UTC) - keep
                 if sidecar.state is not FileState.DELETED or not old:
                     return
                 await remove_blob(store, self._catalog, sidecar)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from mesh.concurrency.unbroken import Unbroken
-from mesh.errors import FailedPrecondition, InvalidArgument, Unavailable
+from mesh.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from storage_server.domain.allowance import Holding
 from storage_server.element.space import Space
 from storage_server.uploads.intake import Intake
@@ -69,6 +70,25 @@ class ElementUploads:
         )
         await self.intake.interrupt_all(error)
         await self.keeping.abort_all()
+
+    async def requests_of(self, file_id: str) -> Collection[tuple[str, str]]:
+        """Account and request id of each upload of a file, where it has one.
+
+        Raises:
+            Unavailable: the database does not answer.
+        """
+        found = {*self.intake.requests_of(file_id), *await self.keeping.requests_of(file_id)}
+        return [(account, request_id) for account, request_id in sorted(found) if request_id]
+
+    async def end_of_file(self, file_id: str) -> None:
+        """End whatever uploads the file with this id, before it is erased.
+
+        Raises:
+            Unavailable: storage or database, or it takes too long.
+        """
+        error = NotFound("the file was erased; its upload has ended", reason="FILE_DELETED")
+        await self.intake.end(file_id, error)
+        await self.keeping.end(file_id, error)
 
     def interrupt_idle(self, idle_seconds: float) -> None:
         """End the streams that have been silent for so long; what came stays."""

@@ -16,13 +16,23 @@ from mesh.errors import InvalidArgument
 from storage_server.domain import naming
 from storage_server.domain.fields import USER_PART, values_of
 from storage_server.domain.file_id import time_of
-from storage_server.domain.sidecar import MAX_CREATED_BY_BYTES, RetentionPolicy, Sidecar, encode
-from storage_server.domain.sidecar_changes import MAX_RETENTION_DAYS
+from storage_server.domain.retention import (
+    DEFAULT_RETENTION_DAYS,
+    MAX_RETENTION_DAYS,
+    require_days,
+    too_many_days,
+)
+from storage_server.domain.sidecar import (
+    MAX_CREATED_BY_BYTES,
+    FileState,
+    RetentionPolicy,
+    Sidecar,
+    encode,
+)
 from storage_server.domain.user_part import check_labels, check_user_part, distinct
 from storage_server.store.port import SealedBlob
 
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
-DEFAULT_RETENTION_DAYS = 30
 MAX_SIZE_BYTES = 1 << 60
 # By versions before this one, whose uploads go on and whose requests may be repeated.
 _LONGEST_EVER_TAKEN_DAYS = 36_500
@@ -64,11 +74,26 @@ class Header:
         members["retention_policy"] = RetentionPolicy(members["retention_policy"])
         return cls(**members)
 
+    def repeats(self, first: Header, *, days_said: bool = True) -> bool:
+        """Whether this one says what `first` said.
 
-def checked(header: Header, created_by: str) -> Header:
+        Args:
+            days_said: False of a request that did not say for how long; then it may be the same one
+                whatever the policy of the namespace has become meanwhile.
+        """
+        days = self.retention_days if days_said else first.retention_days
+        return replace(self, retention_days=days) == first
+
+
+def checked(
+    header: Header, created_by: str, *, default_days: int = DEFAULT_RETENTION_DAYS
+) -> Header:
     """`header` with defaults filled in, after every check that needs no byte of the file.
 
     A repeat passes as its first request did; `require_new` is for one that is none.
+
+    Args:
+        default_days: that a temporary file is kept unless it is said.
 
     Raises:
         InvalidArgument: naming the field.
@@ -77,7 +102,7 @@ def checked(header: Header, created_by: str) -> Header:
         header,
         content_type=content_type.canonical(header.content_type or DEFAULT_CONTENT_TYPE),
         namespace=header.namespace or DEFAULT_NAMESPACE,
-        retention_days=_retention_days(header),
+        retention_days=_retention_days(header, default_days),
         tags=distinct(header.tags),
     )
     check_labels(filled.tags, filled.attributes)
@@ -100,29 +125,29 @@ def check_declared(size_bytes: int | None, sha256: str | None) -> None:
         raise InvalidArgument("sha256 is not 64 lower-case hex digits", field="sha256")
 
 
-def _retention_days(header: Header) -> int | None:
+def _retention_days(header: Header, default_days: int) -> int | None:
     days = header.retention_days or 0
     if header.retention_policy is RetentionPolicy.PERMANENT:
         if days:
             raise InvalidArgument("a permanent file has no retention_days", field="retention_days")
         return None
     if not 0 <= days <= _LONGEST_EVER_TAKEN_DAYS:
-        raise _too_many_days()
-    return days or DEFAULT_RETENTION_DAYS
+        raise too_many_days(MAX_RETENTION_DAYS)
+    return days or default_days
 
 
-def require_new(header: Header) -> None:
-    """Refuse what only a repeat of a request to an older version may say.
+def require_new(header: Header, *, longest_days: int = MAX_RETENTION_DAYS) -> None:
+    """Refuse what only a repeat of a request to an older version, or from before the namespace's
+    policy was set, may say.
+
+    Args:
+        longest_days: the most that the namespace allows.
 
     Raises:
         InvalidArgument: naming the field.
     """
-    if (header.retention_days or 0) > MAX_RETENTION_DAYS:
-        raise _too_many_days()
-
-
-def _too_many_days() -> InvalidArgument:
-    return InvalidArgument(f"retention_days is 1 to {MAX_RETENTION_DAYS:,}", field="retention_days")
+    if header.retention_days is not None:
+        require_days(header.retention_days, longest_days)
 
 
 def draft(header: Header, file_id: str, created_by: str) -> Sidecar:
@@ -168,18 +193,24 @@ def completed(sidecar: Sidecar, blob: SealedBlob) -> Sidecar:
     return replace(sidecar, size_bytes=blob.size_bytes, sha256=blob.sha256, crc32c=blob.crc32c)
 
 
-def describes(header: Header, sidecar: Sidecar) -> bool:
+def describes(header: Header, sidecar: Sidecar, *, days_said: bool = True) -> bool:
     """Whether `sidecar` is of a file uploaded with this very header.
 
-    Of a file that was changed since, only what no update can change is compared.
+    Of a file that was changed since, only what no change but its finalization can touch is
+    compared; of a stub too, which has forgotten the user's words.
+
+    Args:
+        days_said: as of `Header.repeats`.
     """
+    changed = sidecar.revision > 1 or sidecar.state is FileState.GONE
+    finalized = changed and sidecar.retention_policy is RetentionPolicy.PERMANENT
     same = (
         header.namespace == sidecar.namespace
-        and header.retention_policy is sidecar.retention_policy
+        and (finalized or header.retention_policy is sidecar.retention_policy)
         and header.size_bytes in (None, sidecar.size_bytes)
         and header.sha256 in (None, sidecar.sha256)
     )
-    if not same or sidecar.revision > 1:
+    if not same or changed:
         return same
     return (
         header.original_filename == sidecar.original_filename
@@ -188,7 +219,7 @@ def describes(header: Header, sidecar: Sidecar) -> bool:
         and header.version == sidecar.version
         and header.tags == distinct(sidecar.tags)
         and dict(header.attributes) == dict(sidecar.attributes)
-        and header.retention_days == sidecar.retention_days
+        and (not days_said or header.retention_days == sidecar.retention_days)
     )
 
 

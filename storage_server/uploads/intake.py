@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import structlog
 
 from mesh.concurrency.keyed_locks import KeyedLocks
-from mesh.contract import REQUEST_LIFE_SECONDS
+from mesh.contract import DEFAULT_NAMESPACE, REQUEST_LIFE_SECONDS
 from mesh.errors import (
     Aborted,
     AlreadyExists,
@@ -95,13 +96,13 @@ class Intake:
             InvalidArgument, PermissionDenied, FailedPrecondition, ResourceExhausted,
             AlreadyExists, Unavailable: nothing was begun.
         """
-        header = self._checked(header, caller)
+        days_said, header = bool(header.retention_days), self._checked(header, caller)
         if not header.request_id:
             return await self._begin_stream(header, caller, by)
         key = (caller.subject, header.request_id)
         async with self._request_locks.hold(key):
-            await self._take_over_stream(key, header)
-            view, upload = await self._served(key, header)
+            await self._take_over_stream(key, header, days_said=days_said)
+            view, upload = await self._served(key, header, days_said=days_said)
             if view is not None:
                 return Repeated(view)
             if upload is not None:
@@ -115,13 +116,13 @@ class Intake:
 
         Raises: as `begin`.
         """
-        header = self._checked(header, caller)
+        days_said, header = bool(header.retention_days), self._checked(header, caller)
         if not header.request_id:
             return await self._start_upload(header, caller)
         key = (caller.subject, header.request_id)
         async with self._request_locks.hold(key):
-            await self._take_over_stream(key, header)
-            view, upload = await self._served(key, header)
+            await self._take_over_stream(key, header, days_said=days_said)
+            view, upload = await self._served(key, header, days_said=days_said)
             if upload is not None:
                 if view is None:
                     await self._end_unless_writing(upload)
@@ -145,6 +146,27 @@ class Intake:
             waits = [asyncio.ensure_future(upload.until_over()) for upload in running]
             await asyncio.wait(waits, timeout=TAKE_OVER_SECONDS)
 
+    def requests_of(self, file_id: str) -> Collection[tuple[str, str]]:
+        """Account and request id of the streamed upload of a file."""
+        stream = self._running.get(file_id)
+        return [] if stream is None else [(stream.sidecar.created_by, stream.header.request_id)]
+
+    async def end(self, file_id: str, error: ArtStoreError) -> None:
+        """End the streamed upload of a file, and wait until that is done, or it is a file.
+
+        Raises:
+            Unavailable: it takes too long.
+        """
+        stream = self._running.get(file_id)
+        if stream is None:
+            return
+        stream.interrupt(error)
+        try:
+            async with asyncio.timeout(TAKE_OVER_SECONDS):
+                await stream.until_over()
+        except TimeoutError as exc:
+            raise Unavailable(f"the upload of {file_id} is still ending") from exc
+
     def interrupt_idle(self, idle_seconds: float) -> None:
         """End the streamed uploads that have been silent for so long."""
         limit = time.monotonic() - idle_seconds
@@ -167,16 +189,20 @@ class Intake:
         self._parts.element.writing()
         if not self._catalog.available:
             raise Unavailable("the database does not answer, so no upload could be committed")
-        header = checked(header, caller.subject)
+        namespace = header.namespace or DEFAULT_NAMESPACE
+        days = self._parts.terms.retention.default_days(namespace)
+        header = checked(header, caller.subject, default_days=days)
         caller.require_write(header.namespace)
         return header
 
-    async def _take_over_stream(self, key: tuple[str, str], header: Header) -> None:
+    async def _take_over_stream(
+        self, key: tuple[str, str], header: Header, *, days_said: bool
+    ) -> None:
         """End the running stream of the same request, if there is one, and wait for its end."""
         stream = self._by_request.get(key)
         if stream is None:
             return
-        if stream.header != header:
+        if not header.repeats(stream.header, days_said=days_said):
             raise _other_header(key[1])
         stream.interrupt(Aborted("a newer call with the same request_id", reason="TAKEN_OVER"))
         try:
@@ -186,13 +212,13 @@ class Intake:
             raise Unavailable("the first upload with this request_id is still ending") from exc
 
     async def _served(
-        self, key: tuple[str, str], header: Header
+        self, key: tuple[str, str], header: Header, *, days_said: bool
     ) -> tuple[FileView | None, UploadRow | None]:
         """The file and the resumable upload of this request, where there are such.
 
         Raises:
             AlreadyExists: of another header.
-            NotFound: its file was deleted since.
+            NotFound: its file was deleted since, or has expired.
         """
         since = datetime.now(UTC) - timedelta(seconds=REQUEST_LIFE_SECONDS)
         # A commit that was cut off has an intent and no row yet.
@@ -201,21 +227,21 @@ class Intake:
         upload = await self._catalog.uploads.find_by_request(*key, since=since)
         view = None if row is None else of_row(row, datetime.now(UTC))
         if upload is None:
-            if view is not None and not describes(header, view.sidecar):
+            if view is not None and not describes(header, view.sidecar, days_said=days_said):
                 raise _other_header(key[1])
-        elif Header.from_bytes(upload.header) != header:
+        elif not header.repeats(Header.from_bytes(upload.header), days_said=days_said):
             raise _other_header(key[1])
         elif view is None and upload.committed:
             # Its row was cleaned away; the sidecar is still there.
             view = await self._find(upload.file_id)
         if view is not None:
             require_present(view)
+            self._parts.terms.retention.require_current(view.sidecar)
         return view, upload
 
     async def _begin_stream(self, header: Header, caller: Caller, by: Origin) -> StreamedUpload:
         parts = self._parts
-        parts.element.require_creating()
-        require_new(header)
+        self._require_new(header)
         sidecar = draft(header, new_file_id(self._clock.now()), caller.subject)
         await parts.reserving.take(
             sidecar.file_id, header.size_bytes, account=caller.subject, limits=caller.limits
@@ -227,9 +253,15 @@ class Intake:
         return stream
 
     async def _start_upload(self, header: Header, caller: Caller) -> StartedUpload:
-        self._parts.element.require_creating()
-        require_new(header)
+        self._require_new(header)
         return await self._resumable.open(header, new_file_id(self._clock.now()), caller)
+
+    def _require_new(self, header: Header) -> None:
+        """Refuse what only a repeat may ask for, and what the namespace has no room for."""
+        parts = self._parts
+        parts.element.require_creating()
+        require_new(header, longest_days=parts.terms.retention.longest_days(header.namespace))
+        parts.terms.quotas.require(header.namespace, header.size_bytes)
 
     async def _end_unless_writing(self, row: UploadRow) -> None:
         """Give an open upload up when the store takes no writes.

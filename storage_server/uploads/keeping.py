@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -80,12 +81,45 @@ class UploadKeeping:
                 )
                 await self._parts.unbroken.run(self._uploads.end(upload))
 
+    async def requests_of(self, file_id: str) -> Collection[tuple[str, str]]:
+        """Account and request id of the uploads of a file."""
+        rows = await self._parts.records.of_file(file_id)
+        return [(row.created_by, row.request_id) for row in rows]
+
+    async def end(self, file_id: str, error: ArtStoreError) -> None:
+        """End the uploads of a file, and let those go from memory that have become one.
+
+        Raises:
+            Unavailable: storage or database.
+        """
+        for row in await self._parts.records.of_file(file_id):
+            upload = await self._uploads.load(row.upload_id)
+            if upload is not None:
+                upload.interrupt(error)
+                await self._parts.unbroken.run(self._uploads.end(upload))
+            self._uploads.forget(row.upload_id)
+
     async def settle_open(self) -> None:
         """Finish uploads whose file was made just before a crash."""
         for row in await self._parts.records.list_open():
             upload = await self._uploads.load(row.upload_id)
             if upload is not None:
                 await self._uploads.settle(upload)
+
+    async def idle(self) -> Sequence[UploadRow]:
+        """The open uploads that nobody has touched for a week."""
+        before = datetime.now(UTC) - self._idle_for
+        return [row for row in await self._parts.records.list_open() if self._is_idle(row, before)]
+
+    async def drop(self, row: UploadRow) -> bool:
+        """Drop one that was idle, if it still is and has not become a file."""
+        return await self._drop_idle(row, datetime.now(UTC) - self._idle_for)
+
+    def _is_idle(self, row: UploadRow, before: datetime) -> bool:
+        upload = self._uploads.find(row.upload_id)
+        if upload is None:
+            return row.touched_at < before
+        return not upload.busy and upload.row.touched_at < before
 
     async def drop_idle(self) -> None:
         """Forget uploads that nobody has touched for a week."""
@@ -138,7 +172,7 @@ class UploadKeeping:
         limit = time.monotonic() - idle_seconds
         for upload in self._uploads.in_use:
             if upload.active_at < limit:
-                upload.interrupt(
+                upload.pause(
                     Aborted(f"nothing came for {idle_seconds:g} s; go on later", reason="IDLE")
                 )
 
@@ -150,12 +184,16 @@ class UploadKeeping:
                 upload.stage.rest()
 
     async def close_idle(self) -> None:
-        """Close the stages of uploads that are not used now; the catalog has what they need."""
+        """Close the stages of uploads that are not used now; the catalog has what they need.
+
+        What S3 does not keep of them, the part below a whole one, goes; how much came stays known.
+        """
         limit = time.monotonic() - IDLE_CLOSE_SECONDS
         for upload in self._uploads.in_use:
             if upload.active_at < limit and not upload.busy:
                 await upload.committed_size()
                 async with upload.turn:
-                    if upload.active_at < limit:
+                    known = upload.state.is_file or upload.stage.is_on_record
+                    if known and upload.active_at < limit:
                         self._uploads.forget(upload.upload_id)
                         await upload.stage.close()

@@ -23,10 +23,13 @@ class RecordedStage:
 
     Attributes:
         row: the upload as on record.
+        received_bytes: how far the sender came. More than `offset` when some of that is gone, such
+            as the part below a whole one that S3 does not take: it has to be sent again.
     """
 
     def __init__(self, parts: UploadParts, row: UploadRow) -> None:
         self.row = row
+        self.received_bytes = row.received_bytes
         self._parts = parts
         self._stage: Stage | None = None
 
@@ -41,9 +44,9 @@ class RecordedStage:
         return self.recorded_bytes if self._stage is None else self._stage.offset
 
     @property
-    def is_open(self) -> bool:
-        """It holds bytes, or may."""
-        return self._stage is not None
+    def is_on_record(self) -> bool:
+        """How far the sender came is, so that whoever goes on knows whether bytes are gone."""
+        return self.received_bytes == self.row.received_bytes
 
     async def found(self) -> int:
         """Bytes that are there: of those on record the store was asked. Without any, no stage is
@@ -80,6 +83,7 @@ class RecordedStage:
             # After an error only the last checkpoint is sure.
             await self.close()
             raise
+        self.received_bytes = max(self.received_bytes, stage.offset)
         if stage.offset - self.recorded_bytes >= CHECKPOINT_BYTES:
             await self.checkpoint()
 
@@ -87,6 +91,8 @@ class RecordedStage:
         """Put on record what came, as far as the store can keep it. Closes the stage if not."""
         stage = self._stage
         if stage is None:
+            if not self.is_on_record:
+                await self._record(self.row.stage)
             return
         try:
             state = await stage.checkpoint()
@@ -103,7 +109,8 @@ class RecordedStage:
         """Forget what came from `offset` on, or from where the store can go back to."""
         stage = await self.opened()
         await stage.truncate(offset)
-        if stage.offset < self.recorded_bytes:
+        self.received_bytes = offset
+        if stage.offset < self.recorded_bytes or not self.is_on_record:
             await self.checkpoint()
 
     async def reopen(self) -> None:
@@ -116,6 +123,7 @@ class RecordedStage:
         except FailedPrecondition:
             await stage.discard()
             self._stage = None
+            self.received_bytes = 0
             await self._record(self._nothing())
 
     def rest(self) -> None:
@@ -163,12 +171,14 @@ class RecordedStage:
     async def _record(self, state: StagedState) -> None:
         now = datetime.now(UTC)
         upload_id = self.row.upload_id
-        held = self._parts.space.held(upload_id)
+        held, received = self._parts.space.held(upload_id), self.received_bytes
         if not await self._parts.records.record_progress(
-            upload_id, state, reserved_bytes=held, now=now
+            upload_id, state, reserved_bytes=held, received_bytes=received, now=now
         ):
             raise NotFound(f"no open upload {upload_id!r}")
-        self.row = replace(self.row, stage=state, reserved_bytes=held, touched_at=now)
+        self.row = replace(
+            self.row, stage=state, reserved_bytes=held, received_bytes=received, touched_at=now
+        )
 
 
 def first_key(element: Element, upload_id: str) -> str:

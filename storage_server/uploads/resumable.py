@@ -131,7 +131,7 @@ class ResumableUpload:
             StoreReadOnly: the store takes no writes any more.
         """
         async with self.turn:
-            if self._writer is not writer:
+            if self._writer is not writer or writer.interrupted.done():
                 raise _interruption(writer)
             self._require_open()
             self.active_at = time.monotonic()
@@ -160,20 +160,21 @@ class ResumableUpload:
             if self._writer is not writer:
                 raise _interruption(writer)
             self._writer = None
-            if self.stage.is_open and self.state is not UploadState.GONE:
+            if self.state is not UploadState.GONE:
                 await self.stage.checkpoint()
             return self.stage.recorded_bytes
 
     async def committed_size(self) -> int:
         """Bytes on record; while nobody writes, those that came but are not yet are put there."""
         async with self.turn:
-            pending = self.stage.offset > self.stage.recorded_bytes
+            stage = self.stage
+            pending = stage.offset > stage.recorded_bytes or not stage.is_on_record
             if pending and self._writer is None and not self.state.is_file:
                 try:
-                    await self.stage.checkpoint()
+                    await stage.checkpoint()
                 except (Unavailable, StoreReadOnly, ResourceExhausted) as exc:
                     _log.info("progress not recorded", reason=exc.message)
-            return self.stage.recorded_bytes
+            return stage.recorded_bytes
 
     # --- ending ----------------------------------------------------------------------
 
@@ -192,7 +193,7 @@ class ResumableUpload:
             deadline: see `make_file`.
 
         Raises:
-            OutOfRange: size_bytes is more than was sent.
+            OutOfRange: size_bytes is more than was sent, or some of what came is gone.
             DataLoss: size or digest differ; the upload stays open.
         """
         self._require_open()
@@ -220,7 +221,8 @@ class ResumableUpload:
         begun = self._parts.writing.begin(self.sidecar, ChangeKind.CREATED, by=by)
         async with begun as write:
             try:
-                await make_file(write, stage, self.sidecar, check, deadline=deadline)
+                with self._parts.terms.quotas.room(self.sidecar.namespace, stage.offset):
+                    await make_file(write, stage, self.sidecar, check, deadline=deadline)
             except SidecarUncertain:
                 raise
             except Differs:
@@ -256,8 +258,13 @@ class ResumableUpload:
         await self._parts.records.delete(self.upload_id)
         self._parts.space.release(self.upload_id)
 
+    def pause(self, error: ArtStoreError) -> None:
+        """End the stream that is writing, if one is; what came on it is then put on record."""
+        if self._writer is not None:
+            self._writer.interrupt(error)
+
     def interrupt(self, error: ArtStoreError) -> None:
-        """End the stream that is writing, if one is."""
+        """End the stream that is writing, if one is, and have it change nothing any more."""
         if self._writer is not None:
             self._writer.interrupt(error)
             self._writer = None
@@ -291,22 +298,28 @@ class ResumableUpload:
         self.interrupt(Aborted("a newer call has the upload", reason="TAKEN_OVER"))
 
     def _check_size(self, size_bytes: int | None) -> None:
-        declared, came = self.header.size_bytes, self.stage.offset
+        declared, left = self.header.size_bytes, self.stage.offset
+        came = max(left, self.stage.received_bytes)
         if size_bytes is not None and declared is not None and size_bytes != declared:
             raise DataLoss(
                 f"the header declared {declared} bytes, the commit {size_bytes}",
                 reason="SIZE_MISMATCH",
             )
         expected = size_bytes if size_bytes is not None else declared
-        if expected is None or expected == came:
-            return
-        if expected > came:
-            raise OutOfRange(
-                f"{expected} bytes were declared, {came} came; send the rest",
-                reason="INCOMPLETE",
-                metadata={"committed_size_bytes": str(came)},
-            )
-        raise DataLoss(f"{came} bytes came, {expected} were declared", reason="SIZE_MISMATCH")
+        if expected is not None and expected < came:
+            raise DataLoss(f"{came} bytes came, {expected} were declared", reason="SIZE_MISMATCH")
+        if left < came:
+            raise _incomplete(f"{came} bytes came, and only {left} of them are left", left)
+        if expected is not None and expected > came:
+            raise _incomplete(f"{expected} bytes were declared, {came} came", left)
+
+
+def _incomplete(what: str, left: int) -> OutOfRange:
+    return OutOfRange(
+        f"{what}; ask GetUpload, send the rest from its answer on, then commit",
+        reason="INCOMPLETE",
+        metadata={"committed_size_bytes": str(left)},
+    )
 
 
 def _interruption(writer: UploadWriter) -> ArtStoreError:

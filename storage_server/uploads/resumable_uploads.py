@@ -14,6 +14,7 @@ from mesh.errors import NotFound, PermissionDenied, Unavailable
 from mesh.identity.caller import ALL_NAMESPACES, Caller, Role, current_file_id
 from mesh.paging import AskedPage
 from storage_server.catalog.uploads import UploadRow
+from storage_server.domain.life import deleted_at_of
 from storage_server.domain.naming import blob_path
 from storage_server.domain.origin import Origin
 from storage_server.domain.sidecar import FileState, Sidecar
@@ -234,6 +235,7 @@ class ResumableUploads:
         if view is None:
             raise NotFound(f"the upload became file {upload.row.file_id}, which is gone")
         require_present(view)
+        self._parts.terms.retention.require_current(view.sidecar)
         return view
 
 
@@ -260,9 +262,18 @@ def _no_token() -> PermissionDenied:
 
 def require_present(view: FileView) -> None:
     """Raise NotFound for the file of an earlier upload that was deleted since: an answer that
-    says OK would be taken for a file that is kept.
+    says OK would be taken for a file that is kept. One that went elsewhere is kept there, and its
+    `moved_to` says where.
     """
-    if view.sidecar.state is FileState.DELETED:
+    sidecar = view.sidecar
+    if sidecar.state is FileState.ERASED:
+        raise NotFound(
+            f"the upload became file {sidecar.file_id}, which was erased for ever",
+            metadata={"file_id": sidecar.file_id},
+        )
+    if sidecar.state is FileState.DELETED or (
+        sidecar.state is FileState.COPY and deleted_at_of(sidecar)
+    ):
         raise NotFound(
             f"the upload became file {view.sidecar.file_id}, which was deleted since; "
             "UndeleteFile may bring it back, a new request_id makes another file",

@@ -172,7 +172,8 @@ class StreamedUpload:
         begun = self._parts.writing.begin(self.sidecar, ChangeKind.CREATED, by=self._by)
         async with begun as write:
             try:
-                await make_file(write, stage, self.sidecar, check, deadline=deadline)
+                with self._parts.terms.quotas.room(self.sidecar.namespace, stage.offset):
+                    await make_file(write, stage, self.sidecar, check, deadline=deadline)
             except SidecarUncertain:
                 raise
             except ArtStoreError:

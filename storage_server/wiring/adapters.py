@@ -6,11 +6,12 @@ import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from redis.asyncio import Redis
 
+from mesh.identity.policies import Policies
 from mesh.postgres.database import Database
 from mesh.redis import open_redis
 from storage_server.catalog.catalog import Catalog
@@ -41,6 +42,7 @@ class Adapters:
         locks: priority locks, kept in Valkey.
         writer: decides which process writes.
         clock: this machine's, and what others say of it.
+        policies: of the namespaces, as admin tells them.
     """
 
     element: Element
@@ -49,10 +51,13 @@ class Adapters:
     locks: ElementLocks
     writer: WriterLock
     clock: Clock
+    policies: Policies = field(default_factory=Policies)
 
 
 @asynccontextmanager
-async def open_adapters(settings: StorageSettings, clock: Clock) -> AsyncIterator[Adapters]:
+async def open_adapters(
+    settings: StorageSettings, clock: Clock, policies: Policies
+) -> AsyncIterator[Adapters]:
     """Nothing is asked before the first call. PostgreSQL is let go of first, then Valkey."""
     redis, database = open_redis(settings.redis_url), _database(settings)
     async with AsyncExitStack() as stack:
@@ -68,6 +73,7 @@ async def open_adapters(settings: StorageSettings, clock: Clock) -> AsyncIterato
             ),
             writer=_writer_lock(settings, catalog),
             clock=clock,
+            policies=policies,
         )
 
 

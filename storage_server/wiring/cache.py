@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from mesh.operations import Operations
 from storage_server.cache.check import Check
 from storage_server.cache.cleanup import Cleanup
+from storage_server.cache.forgetting import Forgetting
 from storage_server.cache.operations import CacheOperations
 from storage_server.cache.rebuild import Rebuild
 from storage_server.cache.restoring import NameRestoring
@@ -53,6 +54,7 @@ def wire_cache(settings: StorageSettings, adapters: Adapters, writing: WiredWrit
             proof=element,
             cache_ttl_hours=lambda: settings.ttl_hours(element.mode),
             names=names,
+            forgetting=Forgetting(store, catalog, writing.file_locks, writing.remains),
         ),
         cleanup=Cleanup(store, catalog, element),
         operations=Operations(),

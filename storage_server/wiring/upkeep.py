@@ -11,19 +11,22 @@ from storage_server.element.mode_change import ModeChange
 from storage_server.element.opening import Opening
 from storage_server.element.write_probe import WriteProbe
 from storage_server.settings import StorageSettings
+from storage_server.steps.keeping import StepsKeeping
+from storage_server.upkeep.leftovers import Leftovers
 from storage_server.upkeep.maintenance import Maintenance
-from storage_server.upkeep.purge import Purge
 from storage_server.upkeep.silence import Silence
 from storage_server.upkeep.sweep import Sweeper
 from storage_server.upkeep.trash import Trash
 from storage_server.uploads.element_uploads import ElementUploads
 from storage_server.wiring.adapters import Adapters, StoreOpener
-from storage_server.wiring.files import WiredWriting
+from storage_server.wiring.files import WiredWriting, wire_retention
 
 
 @dataclass(frozen=True, slots=True)
 class Upkeep:
-    """Each has a `watch` for the background, but for the mode, which follows itself."""
+    """Each has a `watch` for the background, but for the mode, which follows itself, and the
+    leftovers, which admin asks for.
+    """
 
     opening: Opening
     clock_watch: ClockWatch
@@ -31,6 +34,7 @@ class Upkeep:
     mode_change: ModeChange
     maintenance: Maintenance
     silence: Silence
+    leftovers: Leftovers
 
 
 def wire_upkeep(
@@ -38,6 +42,7 @@ def wire_upkeep(
     adapters: Adapters,
     writing: WiredWriting,
     uploads: ElementUploads,
+    steps: StepsKeeping,
     *,
     open_store: StoreOpener,
     adopt: bool,
@@ -49,7 +54,33 @@ def wire_upkeep(
         adopt: see `wire_opening`.
     """
     element, catalog = adapters.element, adapters.catalog
-    maintenance = _maintenance(settings, adapters, writing, uploads)
+    sweeper = Sweeper(
+        element,
+        catalog,
+        writing.file_locks,
+        steps,
+        running=lambda: uploads.intake.running,
+    )
+    leftovers = Leftovers(
+        element,
+        adapters.clock,
+        writing.file_locks,
+        uploads.keeping,
+        named=sweeper.named,
+        orphan_age=timedelta(days=settings.orphan_days),
+        quarantine=timedelta(days=settings.quarantine_days),
+    )
+    maintenance = Maintenance(
+        element,
+        adapters.clock,
+        writing.replay,
+        uploads.keeping,
+        sweeper=sweeper,
+        trash=Trash(
+            element, catalog, writing.file_locks, retention=wire_retention(settings, adapters)
+        ),
+        leftovers=leftovers,
+    )
     write_probe = WriteProbe(
         element,
         interval_seconds=settings.write_probe_seconds,
@@ -65,9 +96,15 @@ def wire_upkeep(
 
     async def begin_writing() -> None:
         await write_probe.prove()
+        writing.replay.take_over()
         await uploads.take_over()
+        await steps.take_over()
         mode_change.resume()
         maintenance.started()
+
+    async def let_go() -> None:
+        await steps.let_go()
+        await uploads.let_go()
 
     return Upkeep(
         opening=wire_opening(
@@ -76,7 +113,7 @@ def wire_upkeep(
             open_store=open_store,
             adopt=adopt,
             on_writing=begin_writing,
-            on_lost=uploads.let_go,
+            on_lost=let_go,
         ),
         clock_watch=ClockWatch(
             adapters.clock,
@@ -88,6 +125,7 @@ def wire_upkeep(
         write_probe=write_probe,
         mode_change=mode_change,
         maintenance=maintenance,
+        leftovers=leftovers,
         silence=Silence(
             element,
             adapters.clock,
@@ -123,26 +161,4 @@ def wire_opening(
         adopt=adopt,
         on_writing=on_writing,
         on_lost=on_lost,
-    )
-
-
-def _maintenance(
-    settings: StorageSettings, adapters: Adapters, writing: WiredWriting, uploads: ElementUploads
-) -> Maintenance:
-    element, catalog, file_locks = adapters.element, adapters.catalog, writing.file_locks
-    return Maintenance(
-        element,
-        adapters.clock,
-        writing.replay,
-        uploads.keeping,
-        sweeper=Sweeper(element, catalog, file_locks, running=lambda: uploads.intake.running),
-        trash=Trash(element, catalog, file_locks, keep=timedelta(days=settings.trash_days)),
-        purge=Purge(
-            element,
-            catalog,
-            file_locks,
-            adapters.writer,
-            adapters.locks,
-            keep=timedelta(days=settings.tombstone_days),
-        ),
     )

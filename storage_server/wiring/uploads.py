@@ -11,10 +11,11 @@ from storage_server.uploads.intake import Intake
 from storage_server.uploads.keeping import UploadKeeping
 from storage_server.uploads.open_uploads import OpenUploads
 from storage_server.uploads.parts import UploadParts
+from storage_server.uploads.quotas import Quotas, Terms
 from storage_server.uploads.reserving import Elsewhere, Reserving
 from storage_server.uploads.resumable_uploads import Find, ResumableUploads
 from storage_server.wiring.adapters import Adapters
-from storage_server.wiring.files import WiredWriting
+from storage_server.wiring.files import WiredWriting, wire_retention
 
 
 def wire_uploads(
@@ -35,7 +36,10 @@ def wire_uploads(
     space = Space(element, settings.capacity_bytes)
     idle_for = timedelta(days=settings.upload_idle_days)
     reserving = Reserving(element.element_id, space, elsewhere)
-    parts = UploadParts(element, space, reserving, writing.protocol, catalog.uploads, unbroken)
+    terms = Terms(wire_retention(settings, adapters), Quotas(adapters.policies))
+    parts = UploadParts(
+        element, space, reserving, terms, writing.protocol, catalog.uploads, unbroken
+    )
     uploads = OpenUploads(parts, catalog.reads, writing.replay)
     resumable = ResumableUploads(parts, uploads, find=find, idle_for=idle_for)
     intake = Intake(

@@ -34,13 +34,17 @@ from contextlib import asynccontextmanager, suppress
 
 from mesh.concurrency.keyed_locks import KeyedLocks
 from mesh.errors import ArtStoreError, Unavailable
+from storage_server.catalog.pending import NOTHING_COUNTED
+from storage_server.domain.freshness import Freshness
 from storage_server.domain.kinds import ChangeKind
+from storage_server.domain.naming import sidecar_path
 from storage_server.domain.origin import OF_REPAIR, Origin
 from storage_server.domain.sidecar import Sidecar
+from storage_server.element.clock import Clock
 from storage_server.element.state import Element
 from storage_server.sidecars.reading import ReadSidecar
 from storage_server.store.port import Identity, Store
-from storage_server.writing.recording import Recording, SidecarUncertain
+from storage_server.writing.recording import Recording, SidecarUncertain, counted_of
 from storage_server.writing.view import FileView
 
 
@@ -81,10 +85,13 @@ def fate_of_intent(error: BaseException | None, *, sends_blob: bool, stranded: b
 class Writing:
     """Writes files of the element, one write of a file at a time."""
 
-    def __init__(self, element: Element, recording: Recording, file_locks: KeyedLocks) -> None:
+    def __init__(
+        self, element: Element, recording: Recording, file_locks: KeyedLocks, clock: Clock
+    ) -> None:
         self._element = element
         self._recording = recording
         self._file_locks = file_locks
+        self._clock = clock
 
     @property
     def ttl_hours(self) -> int:
@@ -96,6 +103,16 @@ class Writing:
         """The file's lock, for whoever must read before it knows what to write."""
         async with self._file_locks.hold(file_id):
             yield HeldFile(self._recording)
+
+    def require_fresh(self, freshness: Freshness) -> None:
+        """Ask at once, and again under the file's lock, just before the write: a step may have
+        waited for the lock.
+
+        Raises:
+            Aborted: as `Freshness.require`, by this element's clock or, where that is in doubt, by
+                the others'.
+        """
+        freshness.require(self._clock.agreed_time())
 
     def is_held(self, file_id: str) -> bool:
         """Whether a write of the file is under way."""
@@ -132,6 +149,7 @@ class HeldFile:
         *,
         by: Origin,
         over: ReadSidecar | None = None,
+        before: Sidecar | None = None,
     ) -> AsyncIterator[Write]:
         """A write, from its intent on. What it leaves behind is decided here alone.
 
@@ -139,11 +157,15 @@ class HeldFile:
             draft: what is to be written; of an upload still without size and digests.
             by: whose write it is, for the feed.
             over: the sidecar that is replaced, as just read; None for a new one.
+            before: what the file was, where its sidecar lies elsewhere; that of `over` by default.
 
         Raises:
-            Unavailable: the intent is not certain, and nothing was begun.
+            Unavailable: the intent is not certain, and nothing was begun; or the storage.
         """
-        intent = await self._recording.intend(draft, kind, by)
+        if before is None and over is not None:
+            before = over.sidecar
+        counted = NOTHING_COUNTED if before is None else await counted_of(store, before)
+        intent = await self._recording.intend(draft, kind, by, counted)
         write = Write(self._recording, store, kind, over)
         error: BaseException | None = None
         try:
@@ -218,13 +240,28 @@ class Write:
         )
         self._written = sidecar, identity
 
-    async def row(self) -> FileView:
+    @property
+    def path(self) -> str:
+        """Where the sidecar lies that was written."""
+        sidecar, _ = self._written_sidecar()
+        path = "" if self._over is None else self._over.path
+        return path or sidecar_path(sidecar.storage_path, sidecar.storage_filename)
+
+    async def row(self, *, blob_present: bool = True) -> FileView:
         """Row, feed and the end of the file's intents, in one statement.
+
+        Args:
+            blob_present: False of what has no bytes.
 
         Raises:
             Unavailable: reason ROW_PENDING; the file is as asked, and the replay writes its row.
         """
+        sidecar, identity = self._written_sidecar()
+        return await self._recording.write_row(
+            sidecar, identity, self._kind, blob_present=blob_present
+        )
+
+    def _written_sidecar(self) -> tuple[Sidecar, Identity]:
         if self._written is None:
             raise RuntimeError("a row follows its sidecar")
-        sidecar, identity = self._written
-        return await self._recording.write_row(sidecar, identity, self._kind)
+        return self._written

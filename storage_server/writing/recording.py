@@ -9,15 +9,18 @@ from functools import partial
 import structlog
 
 from mesh.errors import Aborted, ArtStoreError, ResourceExhausted, StoreReadOnly, Unavailable
+from storage_server.catalog.pending import NOTHING_COUNTED, Counted
 from storage_server.catalog.port import FileCatalog
+from storage_server.catalog.rows import has_blob
 from storage_server.catalog.writes import Guarded
 from storage_server.domain.kinds import ChangeKind
 from storage_server.domain.modes import Mode
 from storage_server.domain.naming import sidecar_path
 from storage_server.domain.origin import Origin
-from storage_server.domain.sidecar import Sidecar, digest, encode
+from storage_server.domain.sidecar import FileState, Sidecar, digest, encode
 from storage_server.element.state import Element
 from storage_server.element.writer import WriterLock
+from storage_server.sidecars.locate import holds_bytes
 from storage_server.store.port import Identity, Store
 from storage_server.writing.view import FileView
 
@@ -26,6 +29,19 @@ _log = structlog.stdlib.get_logger(__name__)
 
 class SidecarUncertain(Unavailable):
     """It is open whether the sidecar was written: keep blob and intent, the replay decides."""
+
+
+async def counted_of(store: Store, sidecar: Sidecar) -> Counted:
+    """What the counters have of a file whose sidecar says so.
+
+    Raises:
+        Unavailable: the storage does not answer.
+    """
+    has_bytes = await holds_bytes(store, sidecar)
+    return Counted(
+        homes=int(sidecar.state is FileState.ACTIVE),
+        size_bytes=sidecar.size_bytes if has_bytes else 0,
+    )
 
 
 class Recording:
@@ -53,8 +69,18 @@ class Recording:
         """Hours that a row written now counts as fresh."""
         return self._ttl_hours(self._element.mode)
 
-    async def intend(self, sidecar: Sidecar, kind: ChangeKind, by: Origin) -> int:
-        """Commit the intent to write `sidecar`; answers its id."""
+    async def intend(
+        self,
+        sidecar: Sidecar,
+        kind: ChangeKind,
+        by: Origin,
+        counted: Counted = NOTHING_COUNTED,
+    ) -> int:
+        """Commit the intent to write `sidecar`; answers its id.
+
+        Args:
+            counted: of the file as it is.
+        """
         # What an upload will write is not known before its bytes are.
         uploaded = kind is ChangeKind.CREATED
         return await self._catalog.pending.begin_write(
@@ -65,6 +91,7 @@ class Recording:
             by=by,
             revision=sidecar.revision,
             digest=None if uploaded else digest(sidecar),
+            counted=counted,
         )
 
     async def end_intent(self, pending_id: int) -> None:
@@ -163,5 +190,5 @@ class Recording:
             ttl,
             cache_expired=False,
             sequence=committed.sequence,
-            blob_present=blob_present,
+            blob_present=has_blob(sidecar, blob_present=blob_present),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from storage_server.catalog.rows import FileRow
+from storage_server.catalog.rows import FileRow, has_blob
 from storage_server.domain.sidecar import Sidecar
 
 
@@ -17,7 +17,7 @@ class FileView:
         cache_updated_at: None when the answer does not come from a row.
         cache_stale: it could not be verified in time and may be older than the sidecar.
         sequence: of the feed entry that wrote the row; 0 when that is not known.
-        blob_present: False once the bytes of a deleted file have gone.
+        blob_present: False once the bytes of a deleted file have gone, and of a stub.
     """
 
     sidecar: Sidecar
@@ -44,4 +44,11 @@ def of_row(row: FileRow, now: datetime, *, stale: bool = False) -> FileView:
 
 def of_sidecar(sidecar: Sidecar, ttl_hours: int, *, stale: bool) -> FileView:
     """What the sidecar says, when there is no row to go by."""
-    return FileView(sidecar, None, ttl_hours, cache_expired=stale, cache_stale=stale)
+    return FileView(
+        sidecar,
+        None,
+        ttl_hours,
+        cache_expired=stale,
+        cache_stale=stale,
+        blob_present=has_blob(sidecar, blob_present=True),
+    )

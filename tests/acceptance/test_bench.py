@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bench import audit, cache, growth, memory, one_file, s3, search
+from bench import audit, cache, growth, life, memory, one_file, s3, search
 from bench.figures import Results
 from bench.meshes import Mesh
 from bench.peers.object_store import object_store
@@ -22,6 +22,7 @@ async def test_every_part_of_the_bench_runs_and_shows_its_rows(
     tmp_path: Path, own_mesh: Callable[..., MeshProcess], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(audit, "TAKE_UP_SECONDS", 0.1)
+    monkeypatch.setattr(life, "WARM_UP", 0)
     monkeypatch.setattr(search, "SEARCHES", 2)
     monkeypatch.setattr(search, "FAR_PAGE", 2)
     results = Results({}, {})
@@ -42,6 +43,9 @@ async def test_every_part_of_the_bench_runs_and_shows_its_rows(
             results.figures += await search.searchable(mesh, upload_seconds=0.1)
             results.figures += await search.filtered(mesh, rows=1000, rounds=1)
             results.figures += await audit.cost(mesh, changes=4, rounds=1)
+            results.figures += await life.finalizations(mesh, files=1, size=1000, label="tiny")
+            results.figures += await life.small_files(mesh, files=2, rounds=1, label="tiny")
+            results.figures += await life.large_files(mesh, size=3_000_000, rounds=1, label="tiny")
 
     reads = next(one for one in results.figures if one.name.startswith("sidecars read"))
     assert reads.value.median == 0
@@ -56,6 +60,9 @@ async def test_every_part_of_the_bench_runs_and_shows_its_rows(
         "upload to searchable at 20 uploads/s, p99",
         "common word, page 2, p95",
         "audit, processor time of a change",
+        "through ingest, tiny, p95, s",
+        "files of 2 kB moved, 2 asked for at once",
+        "MoveFile, of a bare Download + Upload",
     ):
         assert row in page
     drawing = ElementTree.fromstring(growth.as_svg(results.growth))

@@ -14,7 +14,11 @@ import psutil
 import pytest
 import redis
 
+from admin_server.settings import AdminSettings
 from artstore.v1 import downloads_pb2, storage_pb2
+from ingest_server.settings import IngestSettings
+from query_server.settings import QuerySettings
+from storage_server.settings import StorageSettings
 from tests.support.mesh import REPOSITORY, MeshProcess
 from tests.support.outside import Outside
 from tests.support.services import PostgresProcess, S3Process, ValkeyProcess
@@ -99,8 +103,20 @@ def test_table_is_what_these_tests_cover() -> None:
     """ARTSTORE_RESTART has its test in `tests/integration/launch/test_launch.py`,
     ARTSTORE_AUDIT_WAIT_DAYS in `tests/integration/feed/test_audit.py`, ARTSTORE_REFUSAL_SECONDS
     in `tests/integration/admin/test_audit.py`, ARTSTORE_WRITE_PROBE_SECONDS in
-    `tests/integration/storage/test_read_only_store.py`, and ARTSTORE_STORE_PATIENT_SECONDS in
-    `tests/faults/test_dependencies.py`.
+    `tests/integration/storage/test_read_only_store.py`, ARTSTORE_TRANSFERS,
+    ARTSTORE_TRANSFERS_PER_ELEMENT, ARTSTORE_TRANSFERS_PER_ACCOUNT,
+    ARTSTORE_TRANSFER_LEASE_SECONDS, ARTSTORE_DECISIONS_LIVE_SECONDS, ARTSTORE_SWEEP_SECONDS,
+    ARTSTORE_TICKET_SECONDS, ARTSTORE_MOVED_KEEP_HOURS, ARTSTORE_INCOMING_KEEP_DAYS and
+    ARTSTORE_FIRST_HOME_STEP_SECONDS in `tests/integration/admin/test_transfers_lost.py`,
+    ARTSTORE_TRANSFER_RETRY_SECONDS in `tests/integration/admin/test_transfers.py`,
+    ARTSTORE_TRANSFER_KEEP_DAYS in `tests/integration/admin/test_transfers_lost.py`,
+    ARTSTORE_TRASH_DAYS in `tests/integration/storage/test_changing_files.py`,
+    ARTSTORE_UPLOAD_IDLE_DAYS in `tests/integration/storage/test_resumable_uploads.py`,
+    ARTSTORE_KEY_ROTATION_DAYS in `tests/integration/admin/test_keys.py`,
+    ARTSTORE_CACHE_TTL_HOURS in `tests/integration/storage/test_modes.py`, and
+    ARTSTORE_STORE_PATIENT_SECONDS in
+    `tests/faults/test_dependencies.py`; those of collections have theirs in
+    `tests/integration/feed/test_collection.py`.
     """
     table = re.findall(r"^\| (`[^|]+) \|", (REPOSITORY / "README.md").read_text(), re.MULTILINE)
     names = {name for cell in table for name in re.findall(r"`([A-Z0-9_]+)`", cell)}
@@ -110,5 +126,24 @@ def test_table_is_what_these_tests_cover() -> None:
         "ARTSTORE_S3_MAX_CONNECTIONS", "ARTSTORE_STORE_PATIENT_SECONDS", "AWS_ACCESS_KEY_ID",
         "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION", "ARTSTORE_SE_01_CAPACITY_BYTES",
         "ARTSTORE_TOKEN_SECONDS", "ARTSTORE_WRITE_PROBE_SECONDS", "ARTSTORE_AUDIT_WAIT_DAYS",
-        "ARTSTORE_REFUSAL_SECONDS",
+        "ARTSTORE_REFUSAL_SECONDS", "ARTSTORE_TRANSFERS", "ARTSTORE_TRANSFER_RETRY_SECONDS",
+        "ARTSTORE_FIRST_HOME_STEP_SECONDS", "ARTSTORE_TRANSFERS_PER_ELEMENT",
+        "ARTSTORE_TRANSFERS_PER_ACCOUNT", "ARTSTORE_TRANSFER_LEASE_SECONDS",
+        "ARTSTORE_TICKET_SECONDS", "ARTSTORE_DECISIONS_LIVE_SECONDS", "ARTSTORE_SWEEP_SECONDS",
+        "ARTSTORE_MOVED_KEEP_HOURS", "ARTSTORE_INCOMING_KEEP_DAYS",
+        "ARTSTORE_COLLECTION_SECONDS",
+        "ARTSTORE_COLLECTION_FILES_PER_SECOND", "ARTSTORE_EXPIRED_KEEP_HOURS",
+        "ARTSTORE_TOMBSTONE_DAYS", "ARTSTORE_ORPHAN_DAYS", "ARTSTORE_QUARANTINE_DAYS",
+        "ARTSTORE_TRANSFER_KEEP_DAYS", "ARTSTORE_TRASH_DAYS", "ARTSTORE_UPLOAD_IDLE_DAYS",
+        "ARTSTORE_KEY_ROTATION_DAYS", "ARTSTORE_CACHE_TTL_HOURS",
     }  # fmt: skip
+
+
+def test_how_long_anything_of_a_file_is_kept_is_in_the_table_and_as_it_says() -> None:
+    page = (REPOSITORY / "README.md").read_text()
+    table = dict(re.findall(r"^\| `(\w+)` \| .* \| ([^|]+) \|$", page, re.MULTILINE))
+    for settings in (AdminSettings, StorageSettings, IngestSettings, QuerySettings):
+        for name, field in settings.model_fields.items():
+            if name.endswith(("_days", "_hours")) or name.startswith("transfer"):
+                told = table[f"ARTSTORE_{name.upper()}"]
+                assert field.default is None or float(told) == field.default, name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from dataclasses import astuple
 from typing import Any
 
 import grpc
@@ -15,10 +16,12 @@ import artstore_client.calls.services
 import artstore_client.contract
 import artstore_client.errors
 import artstore_client.files.file_ids
+import artstore_client.files.home
 import artstore_client.targets
 import mesh.calls.services
 import mesh.calls.status
 import mesh.contract
+import mesh.elements.home
 import mesh.errors
 import mesh.file_ids
 import mesh.targets
@@ -114,3 +117,34 @@ def test_an_id_is_understood_by_both_in_each_form(form: str) -> None:
     value = uuid.uuid4()
     for module in (artstore_client.files.file_ids, mesh.file_ids):
         assert module.canonical_file_id(form.format(value)) == str(value)
+
+
+told = st.tuples(
+    st.sampled_from(["a", "b", "c"]),
+    st.sampled_from(["active", "copy", "incoming", "moved", "deleted", "gone", "erased"]),
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.sampled_from(["", "a", "b"]),
+)
+
+
+def decided(module: Any, replicas: list[tuple[Any, ...]], asked: dict[str, int]) -> Any:
+    known = [module.Replica(*one) for one in replicas]
+    home = module.home(known)
+    return (
+        home and astuple(home),
+        module.has_ended(known),
+        [astuple(one) for one in module.in_reading_order(known)],
+        [module.follow(one, asked) for one in known],
+    )
+
+
+@settings(deadline=None)
+@given(
+    replicas=st.lists(told, max_size=3, unique_by=lambda one: one[0]),
+    asked=st.dictionaries(st.sampled_from(["a", "b"]), st.integers(-1, 3)),
+)
+def test_both_find_the_same_home(replicas: list[tuple[Any, ...]], asked: dict[str, int]) -> None:
+    assert decided(artstore_client.files.home, replicas, asked) == decided(
+        mesh.elements.home, replicas, asked
+    )

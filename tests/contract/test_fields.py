@@ -18,12 +18,12 @@ from typing import Any
 import orjson
 import pytest
 
+from artstore.v1 import types_pb2
 from mesh.follower.rows import COLUMNS, CONTENT, KEY, to_file, to_row
 from mesh.follower.schema import create_statements
 from storage_server.catalog.rows import WRITTEN_COLUMNS, sidecar_of, to_values
 from storage_server.domain import sidecar as codec
 from storage_server.domain.fields import (
-    ANNOUNCED,
     FIELDS,
     FROM_ELEMENT,
     SIDECAR_COLUMNS,
@@ -156,7 +156,7 @@ def a_later_version(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_table_record_and_contract_have_the_same_fields() -> None:
     told = {one.name for one in TOLD}
     assert set(BY_NAME) ^ {one.name for one in attributes_of(Sidecar)} == {"unknown"}
-    assert (told | FROM_ELEMENT | ANNOUNCED) ^ set(FILE.fields_by_name) == set()
+    assert (told | FROM_ELEMENT) ^ set(FILE.fields_by_name) == set()
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -212,10 +212,19 @@ def test_a_sidecar_is_written_as_ever() -> None:
     )
 
 
+def test_a_state_of_a_later_version_is_none_that_anybody_is_shown() -> None:
+    sent = a_message(WHOLE)
+    sent.state = 99  # type: ignore[assignment]
+    row = to_row(sent, "se-01", 1)
+    assert row["state"] == "unknown"
+    assert to_file(row).state == types_pb2.FILE_STATE_UNSPECIFIED
+
+
 @pytest.mark.parametrize("field", [field for field in FIELDS if field.kind is Kind.WORD])
 def test_every_word_of_a_closed_set_comes_through(field: Field) -> None:
     for word in type(WORDS[field.name]):
-        sidecar = replace(WHOLE, **{field.name: word})
+        # What is at home has not gone anywhere: a follower would take it for a source.
+        sidecar = replace(WHOLE, moved_to="", **{field.name: word})
         sent = file_message(of_sidecar(sidecar, 24, stale=False), "se-01")
         assert getattr(sent, field.name) == in_message(FILE.fields_by_name[field.name], word)
         row = to_row(sent, "se-01", 1)

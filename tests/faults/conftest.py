@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.killed_steps import TAKEN_UP_SOON
+from tests.faults.stops import that_stop
 from tests.support.caller import Caller
 from tests.support.mesh import MeshProcess, running_mesh
 from tests.support.services import S3Process
@@ -16,7 +18,7 @@ from tests.support.services import S3Process
 @pytest.fixture(scope="module")
 def broken_local() -> Iterator[MeshProcess]:
     """A mesh on local files for one module, which leaves every part of it running."""
-    with running_mesh({}, quiet=False) as mesh:
+    with running_mesh({**TAKEN_UP_SOON, **that_stop()}, quiet=False) as mesh:
         yield mesh
 
 

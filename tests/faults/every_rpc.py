@@ -15,6 +15,7 @@ SERVERS = ("admin", "se-01", "se-03", "ingest", "query")
 ROLES = ("READONLY", "USER", "AUDITOR", "SERVICE", "ADMIN")
 READERS = frozenset(ROLES)
 USERS = frozenset({"USER", "SERVICE", "ADMIN"})
+FINALIZERS = frozenset({"USER", "ADMIN"})
 SERVICES = frozenset({"SERVICE", "ADMIN"})
 AUDITORS = frozenset({"AUDITOR", "ADMIN"})
 ADMINS = frozenset({"ADMIN"})
@@ -68,7 +69,7 @@ WHO_MAY: dict[str, frozenset[str]] = {
     "IngestService/GetUpload": USERS,
     "IngestService/CommitUpload": USERS,
     "IngestService/AbortUpload": USERS,
-    "IngestService/FinalizeFile": USERS,
+    "IngestService/FinalizeFile": FINALIZERS,
     "IngestService/GetFinalization": USERS,
     "QueryService/SearchFiles": READERS,
     "QueryService/GetFile": READERS,
@@ -101,6 +102,7 @@ WHO_MAY: dict[str, frozenset[str]] = {
     "FileRegistryService/CheckMesh": AUDITORS,
     "FileRegistryService/ListFindings": AUDITORS,
     "FileRegistryService/ResolveHome": ADMINS,
+    # A server asks on behalf of a user alone, for a FINALIZE.
     "LifecycleService/MoveFile": ADMINS,
     "LifecycleService/SetLegalHold": ADMINS,
     "LifecycleService/EraseFile": ADMINS,
@@ -113,7 +115,7 @@ WHO_MAY: dict[str, frozenset[str]] = {
     "LifecycleService/StartEvacuation": ADMINS,
     "LifecycleService/GetPolicy": ADMINS,
     "LifecycleService/SetPolicy": ADMINS,
-    "LifecycleService/ListPolicies": ADMINS,
+    "LifecycleService/ListPolicies": SERVICES,
     "AuditService/ListAuditEvents": AUDITORS,
     "AuditService/VerifyAuditEvents": AUDITORS,
     "AuditService/ExportAuditEvents": AUDITORS,
@@ -131,6 +133,8 @@ WHO_MAY: dict[str, frozenset[str]] = {
     "TransferService/Heal": ONLY_SERVERS,
     "TransferService/Erase": ONLY_SERVERS,
     "TransferService/OpenElement": ONLY_SERVERS,
+    "TransferService/CollectLeftovers": ONLY_SERVERS,
+    "TransferService/MakePermanent": ONLY_SERVERS,
 }
 
 # What concerns all namespaces and takes a token of namespaces `*`.
@@ -140,6 +144,7 @@ _FILES_AND_ACCOUNTS = (
     "ServiceAccountService/",
     "TokenService/ListSuspensions",
     "TransferService/Hold",
+    "TransferService/MakePermanent",
     "StorageElementService/ReportStorageElement",
     "StorageElementService/GetStorageElement",
     "StorageElementService/ListStorageElements",

@@ -18,6 +18,8 @@ import pytest
 
 from artstore_client import Client, UploadedFile
 from launch import processes
+from tests.faults.killed_steps import Moves
+from tests.faults.stops import Stops
 from tests.faults.stores import holdings, nothing_left
 from tests.support.caller import INGEST, Caller
 from tests.support.command import Command, make_file
@@ -261,3 +263,23 @@ async def test_stream_through_a_killed_server_leaves_nothing(
     await asyncio.to_thread(broken_mesh.wait_restarted, victim, pid)
     await whole(caller)
     await nothing_left(broken_mesh, caller, before, seconds=15)
+
+
+@pytest.mark.parametrize(
+    ("step", "victim"),
+    [
+        pytest.param("incoming-sidecar", "target", marks=pytest.mark.full),
+        ("moved-sidecar", "source"),
+        pytest.param("activate-on-record", "admin", marks=pytest.mark.full),
+    ],
+)
+async def test_a_move_ends_completed_when_a_server_dies_amid_it(
+    broken_local: MeshProcess, tmp_path: Path, step: str, victim: str
+) -> None:
+    """All steps and victims: `test_killed_steps.py`."""
+    async with (
+        Caller(broken_local.file) as caller,
+        Client.connect(mesh_file=broken_local.mesh_file, state_folder=tmp_path) as client,
+    ):
+        moves = Moves(broken_local, client, caller, Stops(broken_local))
+        await moves.through_death(step, victim)

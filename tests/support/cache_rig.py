@@ -12,6 +12,7 @@ from typing import Any
 
 import google_crc32c
 
+from mesh.identity.policies import Policies
 from storage_server.cache.operations import CacheOperations
 from storage_server.cache.report import Level, Report
 from storage_server.cache.result import RebuildResult
@@ -249,7 +250,7 @@ def path_of(sidecar: Sidecar) -> str:
 async def running_rig(backdoor: Backdoor, **values: Any) -> AsyncIterator[CacheRig]:
     """A rig on the store that `values`, the element's settings, name."""
     settings = StorageSettings(element_id=ELEMENT_ID, scrub_bytes_per_second=0, **values)
-    async with open_adapters(settings, wire_clock(settings, time.time)) as adapters:
+    async with open_adapters(settings, wire_clock(settings, time.time), Policies()) as adapters:
         opening = wire_opening(
             settings,
             adapters,

@@ -66,6 +66,7 @@ class FakeElement(storage_pb2_grpc.StorageServiceServicer):
         endpoint: what it says of itself.
         strict: tokens of uploads, checksums and digests must be there and right.
         upload_token: of every upload; a new one for each start when empty.
+        losses: how many bytes of an upload are left when it is committed; one for each commit.
     """
 
     def __init__(self, element_id: str = "se-01") -> None:
@@ -73,6 +74,7 @@ class FakeElement(storage_pb2_grpc.StorageServiceServicer):
         self.endpoint = ""
         self.upload_token = ""
         self.change_token = "changed"
+        self.losses: list[int] = []
         self.strict = True
         self.files: dict[str, tuple[types_pb2.File, bytes]] = {}
         self.uploads: dict[str, Upload] = {}
@@ -199,6 +201,8 @@ class FakeElement(storage_pb2_grpc.StorageServiceServicer):
 
     async def CommitUpload(self, request: Any, context: Any) -> Any:
         upload = await self._upload(request.upload_id, context)
+        if self.losses:
+            del upload.data[self.losses.pop(0) :]
         data = bytes(upload.data)
         if request.size_bytes > len(data):
             await refuse(context, errors.OutOfRange("not all bytes are here"))

@@ -5,104 +5,55 @@ The catalog suite (tests/integration/catalog) holds it to what PostgreSQL does.
 
 from __future__ import annotations
 
-import itertools
 import uuid
-from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
-import orjson
-
-from mesh.errors import Aborted, Unavailable
 from storage_server.catalog.feed import Change, Head
-from storage_server.catalog.fences import Fence, in_force
-from storage_server.catalog.pending import PendingWrite, that_wrote
-from storage_server.catalog.rows import FileRow
-from storage_server.catalog.uploads import UploadRow
+from storage_server.catalog.pending import NOTHING_COUNTED, Counted, PendingWrite, that_wrote
+from storage_server.catalog.rows import FileRow, has_blob
 from storage_server.catalog.writes import MAX_COUNTER, Committed, Guarded
 from storage_server.domain.kinds import ChangeKind
 from storage_server.domain.origin import OF_REPAIR, Origin
 from storage_server.domain.sidecar import FileState, Sidecar, digest
-from storage_server.store.port import Identity, StagedState
-from tests.support.calls import Calls
+from storage_server.store.port import Identity
+from tests.support.memory_tables import MemoryTables, Statements, preempted
+from tests.support.memory_uploads import MemoryPulls, MemoryUploads
 
 
-@dataclass
-class MemoryTables:
-    """What outlives a process: everything on record, for tests to look at and to change.
-
-    Attributes:
-        feed: oldest first; their `row` is looked up when they are read.
-        intents: by pending id.
-    """
-
-    files: dict[str, FileRow] = field(default_factory=dict)
-    feed: list[Change] = field(default_factory=list)
-    intents: dict[int, PendingWrite] = field(default_factory=dict)
-    uploads: dict[str, UploadRow] = field(default_factory=dict)
-    epoch: str = field(default_factory=lambda: str(uuid.uuid4()))
-    sequence: int = 0
-    used_bytes: int = 0
-    file_count: int = 0
-    rebuild_fence: int = 0
-    last_fence: int = 0
-    pending_ids: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
-
-    def row(self, file_id: str) -> FileRow | None:
-        """The row with `pending` set if an intent is on record."""
-        row = self.files.get(file_id)
-        pending = any(one.file_id == file_id for one in self.intents.values())
-        return None if row is None else replace(row, pending=pending)
-
-    def require(self, fence: Fence) -> None:
-        """Raise Aborted when somebody with a higher fence has taken over."""
-        if not in_force(fence, self.rebuild_fence, 0):
-            raise preempted()
-
-
-class MemoryCatalog(Calls):
-    """The `FileCatalog` of one process, over tables that another one may share.
-
-    A statement is a call of the name `writes.commit_row` and so on.
-
-    Attributes:
-        down: every call raises Unavailable.
-    """
+class MemoryCatalog(Statements):
+    """The `FileCatalog` of one process."""
 
     def __init__(self, tables: MemoryTables | None = None) -> None:
-        super().__init__()
-        self.tables = tables if tables is not None else MemoryTables()
-        self.down = False
+        super().__init__(tables)
         self.reads = MemoryReads(self)
         self.writes = MemoryWrites(self)
         self.pending = MemoryPending(self)
         self.uploads = MemoryUploads(self)
+        self.pulls = MemoryPulls(self)
         self.feed = MemoryFeed(self)
         self.fences = MemoryFences(self)
-
-    @property
-    def available(self) -> bool:
-        return not self.down
-
-    @asynccontextmanager
-    async def statement(self, name: str) -> AsyncIterator[MemoryTables]:
-        """One statement: done whole when its block ends, or not at all."""
-        async with self.around(name):
-            if self.down:
-                raise Unavailable("the database in memory is not answering")
-            yield self.tables
 
 
 class MemoryReads:
     """See `storage_server.catalog.reads.Reads`."""
 
-    def __init__(self, catalog: MemoryCatalog) -> None:
+    def __init__(self, catalog: Statements) -> None:
         self._catalog = catalog
 
     async def get(self, file_id: str) -> FileRow | None:
         async with self._catalog.statement("reads.get") as tables:
             return tables.row(file_id)
+
+    async def is_complete(self) -> bool:
+        async with self._catalog.statement("reads.is_complete") as tables:
+            return tables.complete
+
+    async def get_many(self, file_ids: Sequence[str]) -> dict[str, FileRow]:
+        async with self._catalog.statement("reads.get_many") as tables:
+            rows = {one: tables.row(one) for one in file_ids}
+        return {one: row for one, row in rows.items() if row is not None}
 
     async def find_by_request(
         self, created_by: str, request_id: str, *, since: datetime
@@ -120,7 +71,7 @@ class MemoryReads:
 class MemoryWrites:
     """See `storage_server.catalog.writes.Writes`."""
 
-    def __init__(self, catalog: MemoryCatalog) -> None:
+    def __init__(self, catalog: Statements) -> None:
         self._catalog = catalog
 
     async def commit_row(
@@ -141,8 +92,10 @@ class MemoryWrites:
                 if (old and old.sequence) != guarded.sequence:
                     raise preempted()
             ended = self._end_intents(tables, sidecar.file_id, direct=guarded is None)
-            created = any(one.kind is ChangeKind.CREATED for one in ended)
-            self._count(tables, old, sidecar, kind, uploaded=old is None and created)
+            before = _counted_before(old, ended)
+            if before is not None:
+                has_bytes = has_blob(sidecar, blob_present=blob_present)
+                self._count(tables, before, _counted(sidecar, has_bytes=has_bytes))
             tables.sequence += 1
             tables.files[sidecar.file_id] = FileRow(
                 sidecar=sidecar,
@@ -151,7 +104,7 @@ class MemoryWrites:
                 sequence=tables.sequence,
                 cache_updated_at=now,
                 cache_ttl_hours=cache_ttl_hours,
-                blob_present=blob_present,
+                blob_present=has_blob(sidecar, blob_present=blob_present),
             )
             change_id = str(uuid.uuid4())
             made = that_wrote(ended, sidecar.revision, digest(sidecar))
@@ -200,6 +153,34 @@ class MemoryWrites:
             tables.used_bytes = max(0, tables.used_bytes - row.sidecar.size_bytes)
             return True
 
+    async def purge(self, file_id: str) -> Committed | None:
+        async with self._catalog.statement("writes.purge") as tables:
+            purges = [
+                one
+                for one in tables.intents.values()
+                if one.file_id == file_id and one.kind is ChangeKind.PURGED
+            ]
+            if not purges:
+                return None
+            ended = self._end_intents(tables, file_id, direct=True)
+            before = _counted_before(tables.files.pop(file_id, None), ended)
+            self._count(tables, before or NOTHING_COUNTED, NOTHING_COUNTED)
+            tables.sequence += 1
+            change_id = str(uuid.uuid4())
+            tables.feed.append(
+                Change(
+                    tables.sequence,
+                    change_id,
+                    ChangeKind.PURGED,
+                    file_id,
+                    datetime.now(UTC),
+                    row=None,
+                    revision=purges[-1].revision,
+                    origin=purges[-1].origin,
+                )
+            )
+            return Committed(tables.epoch, tables.sequence, change_id)
+
     def _end_intents(
         self, tables: MemoryTables, file_id: str, *, direct: bool
     ) -> Sequence[PendingWrite]:
@@ -213,32 +194,16 @@ class MemoryWrites:
             del tables.intents[one.pending_id]
         return ended
 
-    def _count(
-        self,
-        tables: MemoryTables,
-        old: FileRow | None,
-        new: Sidecar,
-        kind: ChangeKind,
-        *,
-        uploaded: bool,
-    ) -> None:
-        live = new.state is not FileState.DELETED
-        if old is not None:
-            more_bytes = new.size_bytes - old.sidecar.size_bytes
-            more_files = live - (old.sidecar.state is not FileState.DELETED)
-        elif uploaded:
-            more_bytes, more_files = new.size_bytes, int(live)
-        else:
-            more_bytes = 0
-            more_files = {ChangeKind.DELETED: -1, ChangeKind.UNDELETED: 1}.get(kind, 0)
-        tables.used_bytes = min(MAX_COUNTER, max(0, tables.used_bytes + more_bytes))
-        tables.file_count = max(0, tables.file_count + more_files)
+    def _count(self, tables: MemoryTables, before: Counted, after: Counted) -> None:
+        used_bytes = tables.used_bytes + after.size_bytes - before.size_bytes
+        tables.used_bytes = min(MAX_COUNTER, max(0, used_bytes))
+        tables.file_count = max(0, tables.file_count + after.homes - before.homes)
 
 
 class MemoryPending:
     """See `storage_server.catalog.pending.Pending`."""
 
-    def __init__(self, catalog: MemoryCatalog) -> None:
+    def __init__(self, catalog: Statements) -> None:
         self._catalog = catalog
 
     async def begin_write(
@@ -251,11 +216,21 @@ class MemoryPending:
         by: Origin,
         revision: int,
         digest: bytes | None = None,
+        counted: Counted = NOTHING_COUNTED,
     ) -> int:
         async with self._catalog.statement("pending.begin_write") as tables:
             number = next(tables.pending_ids)
             tables.intents[number] = PendingWrite(
-                number, file_id, path, kind, request_id, datetime.now(UTC), revision, digest, by
+                number,
+                file_id,
+                path,
+                kind,
+                request_id,
+                datetime.now(UTC),
+                revision,
+                digest,
+                by,
+                counted,
             )
             return number
 
@@ -278,113 +253,10 @@ class MemoryPending:
         return [one for one in found if request_id and one.request_id == request_id]
 
 
-class MemoryUploads:
-    """See `storage_server.catalog.uploads.Uploads`."""
-
-    def __init__(self, catalog: MemoryCatalog) -> None:
-        self._catalog = catalog
-
-    async def create(self, upload: UploadRow) -> None:
-        async with self._catalog.statement("uploads.create") as tables:
-            assert upload.upload_id not in tables.uploads
-            tables.uploads[upload.upload_id] = upload
-
-    async def get(self, upload_id: str) -> UploadRow | None:
-        async with self._catalog.statement("uploads.get") as tables:
-            return tables.uploads.get(upload_id)
-
-    async def find_by_request(
-        self, created_by: str, request_id: str, *, since: datetime
-    ) -> UploadRow | None:
-        async with self._catalog.statement("uploads.find_by_request") as tables:
-            found = [
-                one
-                for one in tables.uploads.values()
-                if (one.created_by, one.request_id) == (created_by, request_id)
-                and (not one.committed or one.touched_at >= since)
-            ]
-            return max(found, key=_age) if request_id and found else None
-
-    async def record_progress(
-        self, upload_id: str, stage: StagedState, *, reserved_bytes: int, now: datetime
-    ) -> bool:
-        async with self._catalog.statement("uploads.record_progress") as tables:
-            found = tables.uploads.get(upload_id)
-            if found is None or found.committed:
-                return False
-            tables.uploads[upload_id] = replace(
-                found, stage=stage, reserved_bytes=reserved_bytes, touched_at=now
-            )
-            return True
-
-    async def replace_token(self, upload_id: str, token_hash: bytes, *, now: datetime) -> bool:
-        async with self._catalog.statement("uploads.replace_token") as tables:
-            found = tables.uploads.get(upload_id)
-            if found is None:
-                return False
-            tables.uploads[upload_id] = replace(found, token_hash=token_hash, touched_at=now)
-            return True
-
-    async def finish(self, upload_id: str, *, now: datetime) -> None:
-        async with self._catalog.statement("uploads.finish") as tables:
-            if found := tables.uploads.get(upload_id):
-                tables.uploads[upload_id] = replace(
-                    found, committed=True, reserved_bytes=0, touched_at=now
-                )
-
-    async def delete(self, upload_id: str) -> None:
-        async with self._catalog.statement("uploads.delete") as tables:
-            tables.uploads.pop(upload_id, None)
-
-    async def list_open(self) -> Sequence[UploadRow]:
-        async with self._catalog.statement("uploads.list_open") as tables:
-            return sorted((one for one in tables.uploads.values() if not one.committed), key=_age)
-
-    async def lapse(self, created_before: datetime, *, sending: Collection[str]) -> Sequence[str]:
-        async with self._catalog.statement("uploads.lapse") as tables:
-            due = [
-                one
-                for one in tables.uploads.values()
-                if not one.committed
-                and not one.stage.committed_size_bytes
-                and one.reserved_bytes
-                and one.created_at < created_before
-                and one.upload_id not in sending
-            ]
-            for one in due:
-                tables.uploads[one.upload_id] = replace(one, reserved_bytes=0)
-            return [one.upload_id for one in due]
-
-    async def list_page(
-        self,
-        *,
-        created_by: str,
-        namespaces: Collection[str] | None,
-        before: tuple[datetime, str] | None,
-        limit: int,
-    ) -> tuple[Sequence[UploadRow], int]:
-        found = [
-            one
-            for one in await self.list_open()
-            if created_by in ("", one.created_by)
-            and (namespaces is None or orjson.loads(one.header)["namespace"] in namespaces)
-        ]
-        page = [one for one in reversed(found) if before is None or _age(one) < before]
-        return page[:limit], len(found)
-
-    async def list_idle(self, touched_before: datetime, *, limit: int = 100) -> Sequence[UploadRow]:
-        async with self._catalog.statement("uploads.list_idle") as tables:
-            idle = [one for one in tables.uploads.values() if one.touched_at < touched_before]
-            return sorted(idle, key=lambda one: one.touched_at)[:limit]
-
-    async def reserved_total(self) -> int:
-        return sum(one.reserved_bytes for one in await self.list_open())
-
-
 class MemoryFeed:
     """Reads the feed as `storage_server.catalog.feed.Feed` does."""
 
-    def __init__(self, catalog: MemoryCatalog) -> None:
+    def __init__(self, catalog: Statements) -> None:
         self._catalog = catalog
 
     async def head(self) -> Head:
@@ -406,7 +278,7 @@ class MemoryFeed:
 class MemoryFences:
     """See `storage_server.catalog.fences.Fences`."""
 
-    def __init__(self, catalog: MemoryCatalog) -> None:
+    def __init__(self, catalog: Statements) -> None:
         self._catalog = catalog
 
     async def draw(self) -> int:
@@ -420,14 +292,29 @@ class MemoryFences:
                 raise preempted()
             tables.rebuild_fence = fence
 
+    async def raise_cleanup(self, fence: int) -> None:
+        async with self._catalog.statement("fences.raise_cleanup") as tables:
+            if max(tables.rebuild_fence, tables.cleanup_fence) >= fence:
+                raise preempted()
+            tables.cleanup_fence = fence
 
-def preempted() -> Aborted:
-    return Aborted("somebody with a higher fence, or another write, was there", reason="PREEMPTED")
+
+def _counted(sidecar: Sidecar, *, has_bytes: bool) -> Counted:
+    home = sidecar.state is FileState.ACTIVE
+    return Counted(int(home), sidecar.size_bytes if has_bytes else 0)
+
+
+def _counted_before(row: FileRow | None, ended: Sequence[PendingWrite]) -> Counted | None:
+    """By the row, else by the oldest intent; None when neither says it."""
+    if row is not None:
+        return _counted(row.sidecar, has_bytes=row.blob_present)
+    told = [
+        one.counted or NOTHING_COUNTED
+        for one in ended
+        if one.counted is not None or one.kind is ChangeKind.CREATED
+    ]
+    return told[0] if told else None
 
 
 def _intact(row: FileRow) -> bool:
     return row.digest == digest(row.sidecar)
-
-
-def _age(upload: UploadRow) -> tuple[datetime, str]:
-    return upload.created_at, upload.upload_id

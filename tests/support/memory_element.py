@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -29,17 +29,19 @@ from storage_server.locks.held import HeldLock
 from storage_server.locks.kinds import LockKind
 from storage_server.settings import StorageSettings
 from storage_server.store.paths import ELEMENT_FILE
-from storage_server.store.port import Store
+from storage_server.store.port import SIDECAR_SUFFIX, Store
 from storage_server.uploads.header import Header
 from storage_server.uploads.intake import Repeated
 from storage_server.uploads.streamed import StreamedUpload
 from storage_server.wiring.adapters import Adapters, wire_clock
 from storage_server.wiring.files import wire_files, wire_writing
+from storage_server.wiring.steps import wire_steps
 from storage_server.wiring.uploads import wire_uploads
 from storage_server.writing.view import FileView
 from tests.support.calls import Called, Calls
-from tests.support.memory_catalog import MemoryCatalog, MemoryTables
+from tests.support.memory_catalog import MemoryCatalog
 from tests.support.memory_store import Memory, MemoryStore
+from tests.support.memory_tables import MemoryTables
 from tests.support.origins import BY_ALICE
 
 ELEMENT_ID = "se-01"
@@ -71,7 +73,28 @@ class FreeLock:
         self.asked += 1
         if self.error is not None:
             raise self.error
-        yield HeldLock(kind, file_id, await self._catalog.fences.draw(), "nobody", operation_id)
+        fence = await self._catalog.fences.draw()
+        if kind is LockKind.BACKGROUND_CLEANUP:
+            await self._catalog.fences.raise_cleanup(fence)
+        yield HeldLock(kind, file_id, fence, "nobody", operation_id)
+
+
+class MemoryRedis:
+    """Valkey, as far as keys are taken away.
+
+    Attributes:
+        deleted: names of keys.
+        error: raised instead.
+    """
+
+    def __init__(self) -> None:
+        self.deleted: list[str] = []
+        self.error: Exception | None = None
+
+    async def delete(self, name: str) -> None:
+        if self.error is not None:
+            raise self.error
+        self.deleted.append(name)
 
 
 class Others:
@@ -95,11 +118,60 @@ class Others:
         return self.known
 
 
+class MemoryReading:
+    """A download from another element in memory.
+
+    Attributes:
+        sidecar: of the file there.
+    """
+
+    def __init__(self, sidecar: Sidecar, pieces: Iterator[bytes], calls: Calls) -> None:
+        self.sidecar = sidecar
+        self._pieces = pieces
+        self._calls = calls
+
+    async def next(self) -> bytes:
+        async with self._calls.around("source.next"):
+            return next(self._pieces, b"")
+
+
+class MemorySource:
+    """Reads from other elements in memory.
+
+    Attributes:
+        elements: by id.
+        calls: `source.reading`, for each download, and `source.next`, for each piece.
+        piece_bytes: comes at a time.
+        tickets: with which it was read.
+    """
+
+    def __init__(self) -> None:
+        self.elements: dict[str, MemoryElement] = {}
+        self.calls = Calls()
+        self.piece_bytes = 2
+        self.tickets: list[str] = []
+
+    @asynccontextmanager
+    async def reading(
+        self, source: str, file_id: str, ticket: str, *, offset: int, length: int | None = None
+    ) -> AsyncIterator[MemoryReading]:
+        self.tickets.append(ticket)
+        async with self.calls.around("source.reading"):
+            there = self.elements[source]
+            sidecar = there.sidecar(file_id)
+            content, _ = there.memory.files[path_of(sidecar).removesuffix(SIDECAR_SUFFIX)]
+        end = len(content) if length is None else offset + length
+        starts = range(offset, end, self.piece_bytes)
+        pieces = (content[at : min(at + self.piece_bytes, end)] for at in starts)
+        yield MemoryReading(sidecar, pieces, self.calls)
+
+
 class MemoryElement:
     """A process that writes the element. Another one over the same memory is its next start.
 
     Attributes:
         calls: those of the store, by name: `write_sidecar`, `stage.seal` and so on.
+        source: other elements, from which files are pulled.
         catalog: counts and breaks its own.
         moves: of its phase.
     """
@@ -111,6 +183,7 @@ class MemoryElement:
         *,
         capacity_bytes: int = 1 << 40,
         keep_trash: bool = True,
+        source: MemorySource | None = None,
     ) -> None:
         self.memory = memory if memory is not None else Memory()
         self.calls = Calls()
@@ -119,6 +192,7 @@ class MemoryElement:
         self.element = Element(ELEMENT_ID, Mode.EDIT)
         self.moves = _brought_up(self.element, self.memory, self.calls)
         self.lazy_lock = FreeLock(self.catalog)
+        self.redis = MemoryRedis()
         self.writer = Called(FolderWriterLock(), self.calls, "writer.")
         settings = StorageSettings(
             element_id=ELEMENT_ID,
@@ -130,14 +204,14 @@ class MemoryElement:
         adapters = Adapters(
             self.element,
             cast(Catalog, self.catalog),
-            redis=cast(Redis, None),
+            redis=cast(Redis, self.redis),
             locks=cast(ElementLocks, self.lazy_lock),
             writer=cast(WriterLock, self.writer),
             clock=wire_clock(settings, time.time),
         )
         writing = wire_writing(settings, adapters)
         files = wire_files(settings, adapters, writing)
-        self.elsewhere = Others()
+        self.policies, self.elsewhere = adapters.policies, Others()
         uploads = wire_uploads(
             settings, adapters, writing, find=files.lookup.find, elsewhere=self.elsewhere
         )
@@ -147,9 +221,14 @@ class MemoryElement:
             writing.replay,
         )
         self.lookup, self.changes = files.lookup, files.changes
+        self.downloads = files.downloads
         self.space, self.intake = uploads.space, uploads.intake
         self.reserving = uploads.reserving
         self.resumable, self.keeping = uploads.resumable, uploads.keeping
+        self.source = source if source is not None else MemorySource()
+        self.clock = adapters.clock
+        self.steps = wire_steps(settings, adapters, writing, uploads, source=self.source)
+        self.erasing = self.steps.erasing
 
     # --- as a client -----------------------------------------------------------------
 
@@ -180,7 +259,9 @@ class MemoryElement:
 
     def sidecar(self, file_id: str) -> Sidecar:
         """What the store has of a file."""
-        (path,) = [one for one in self.memory.files if file_id in one and one.endswith(".json")]
+        (path,) = [
+            one for one in self.memory.files if file_id in one and one.endswith(SIDECAR_SUFFIX)
+        ]
         return decode(self.memory.files[path][0])
 
     def put_sidecar(self, sidecar: Sidecar) -> None:

@@ -12,7 +12,7 @@ from mesh.errors import Aborted, DataLoss, FailedPrecondition, InvalidArgument, 
 from storage_server.domain.naming import file_id_in_name, is_folder, is_sidecar_name
 from storage_server.store.digest import RunningDigest
 from storage_server.store.name_index import names_by_id
-from storage_server.store.paths import ELEMENT_FILE, check, check_key, split
+from storage_server.store.paths import ELEMENT_FILE, QUARANTINE, check, check_key, split
 from storage_server.store.port import (
     MAX_SIDECAR_BYTES,
     SIDECAR_SUFFIX,
@@ -28,17 +28,24 @@ from storage_server.store.port import (
 
 @dataclass
 class Memory:
-    """What outlives a store: files by path with their inode, and stages by key."""
+    """What outlives a store: files by path with their inode, and stages by key.
+
+    Attributes:
+        part_bytes: of a stage only whole parts of so many bytes are kept, as on S3.
+    """
 
     files: dict[str, tuple[bytes, int]] = field(default_factory=dict)
     folders: set[str] = field(default_factory=set)
     stages: dict[str, tuple[bytearray, float]] = field(default_factory=dict)
+    times: dict[str, float] = field(default_factory=dict)
+    part_bytes: int = 1
     inodes: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
     writer: object | None = None
 
     def put(self, path: str, content: bytes) -> Identity:
         """Write a file."""
         self.files[path] = (content, next(self.inodes))
+        self.times[path] = time.time()
         return self.identity(path)
 
     def identity(self, path: str) -> Identity:
@@ -71,7 +78,7 @@ class MemoryStage:
 
     async def checkpoint(self) -> StagedState:
         self._require_open()
-        return StagedState(self._key, self.offset)
+        return StagedState(self._key, self.offset - self.offset % self._memory.part_bytes)
 
     async def truncate(self, offset: int) -> None:
         self._require_writable()
@@ -259,6 +266,39 @@ class MemoryStore:
         self.memory.files[to] = self.memory.files.pop(path)
         return True
 
+    async def set_aside(self, name: str, content: bytes) -> None:
+        check_key(name)
+        self.memory.put(f"{QUARANTINE}/{name}", content)
+
+    async def list_aside(self) -> Sequence[str]:
+        start = QUARANTINE + "/"
+        return sorted(one.removeprefix(start) for one in self.memory.files if one.startswith(start))
+
+    async def discard_aside(self, name: str) -> None:
+        check_key(name)
+        self.memory.files.pop(f"{QUARANTINE}/{name}", None)
+
+    async def aside_age_seconds(self, name: str) -> float | None:
+        check_key(name)
+        return self._age(f"{QUARANTINE}/{name}")
+
+    async def blob_age_seconds(self, path: str) -> float | None:
+        check(path)
+        return self._age(path)
+
+    async def quarantine(self, path: str, name: str) -> bool:
+        check(path)
+        check_key(name)
+        if path not in self.memory.files:
+            return False
+        self.memory.put(f"{QUARANTINE}/{name}", self.memory.files.pop(path)[0])
+        return True
+
+    def _age(self, path: str) -> float | None:
+        if path not in self.memory.files:
+            return None
+        return time.time() - self.memory.times[path]
+
     async def find_sidecars(self, file_id: str, folder: str) -> Sequence[str]:
         check(folder)
         return self._find(file_id, folder, sidecars=True)
@@ -276,13 +316,25 @@ class MemoryStore:
         return [
             path
             for path in self.memory.files
-            if split(path)[0] == folder
+            if path.rpartition("/")[0] == folder
             and is_sidecar_name(path) is sidecars
             and file_id_in_name(path) == file_id
         ]
 
     async def absent(self, file_ids: Collection[str], folder: str) -> Set[str]:
         return {one for one in file_ids if not await self.find_sidecars(one, folder)}
+
+    async def erase(
+        self, file_id: str, folders: Collection[str], *, others: Collection[str] = (), keep: str
+    ) -> None:
+        wanted = {*folders, QUARANTINE}
+        for path in sorted(self.memory.files, key=is_sidecar_name):
+            of_file = file_id in path.rpartition("/")[2].lower() and any(
+                path.startswith(f"{folder}/") for folder in wanted
+            )
+            if path != keep and (of_file or path in others):
+                del self.memory.files[path]
+        self.memory.stages.pop(file_id, None)
 
     async def scan(
         self, *, known_stamps: Mapping[str, str] | None = None, blob_sizes: bool = False

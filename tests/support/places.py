@@ -90,7 +90,7 @@ class S3Place:
         self.name = name
         self.account = account
         self._server = server
-        self._client: Any = server.client()
+        self.client: Any = server.client()
         self._stores: list[Store] = []
 
     def config(self, **more: Any) -> StoreConfig:
@@ -119,20 +119,20 @@ class S3Place:
             # Its objects are files, and writing those is a hundred times faster.
             put_files(self._server.root / self.account.bucket / PREFIX, files)
             return
-        put_objects(self._client, self.account.bucket, PREFIX, files)
+        put_objects(self.client, self.account.bucket, PREFIX, files)
 
     def put_folder(self, path: str) -> None:
         self.put({f"{path}/.keep": b""})
 
     def paths(self) -> set[str]:
         listed: list[str] = []
-        for page in self._client.get_paginator("list_objects_v2").paginate(
+        for page in self.client.get_paginator("list_objects_v2").paginate(
             Bucket=self.account.bucket
         ):
             listed += [found["Key"] for found in page.get("Contents", ())]
         try:
-            uploads = self._client.list_multipart_uploads(Bucket=self.account.bucket)
-        except self._client.exceptions.NoSuchUpload:
+            uploads = self.client.list_multipart_uploads(Bucket=self.account.bucket)
+        except self.client.exceptions.NoSuchUpload:
             # How rclone says that there are none.
             uploads = {}
         listed += [found["Key"] for found in uploads.get("Uploads", ())]

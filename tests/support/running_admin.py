@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,10 @@ import asyncpg
 import grpc
 import pytest
 
+from admin_server.accounts import secrets
 from admin_server.app import build
 from admin_server.clock import Clock, utc_now
+from admin_server.life.homes import HomeSteps
 from admin_server.settings import AdminSettings
 from artstore.v1 import (
     accounts_pb2_grpc,
@@ -24,8 +26,10 @@ from artstore.v1 import (
     tokens_pb2_grpc,
     types_pb2,
 )
+from mesh.postgres.database import Database
 from mesh.postgres.urls import with_database
 from mesh.server.server import MeshServer
+from tests.support import templates
 
 SECRET = "a secret of the bootstrap file"
 ADMIN = {
@@ -136,13 +140,25 @@ async def running_admin(
     """Start admin with these accounts and stop it at the end."""
     bootstrap_file = write_bootstrap_file(folder / "bootstrap.json", accounts)
     settings = settings_of(database_url, folder, bootstrap_file=bootstrap_file, **changes)
-    async with build(settings, now) as server:
+    await templates.admin_tables(database_url)
+    async with AsyncExitStack() as stack:
+        with _quick_hashes():
+            server = await stack.enter_async_context(build(settings, now))
         await server.start()
         try:
             async with grpc.aio.insecure_channel(f"localhost:{server.port}") as channel:
                 yield RunningAdmin(server, channel)
         finally:
             await server.stop(drain_seconds=0.5)
+
+
+@contextmanager
+def _quick_hashes() -> Iterator[None]:
+    """Argon2 is made slow on purpose: 30 ms for each account and for its first login."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(secrets, "TIME_COST", 1)
+        patch.setattr(secrets, "MEMORY_KIB", 8)
+        yield
 
 
 @asynccontextmanager
@@ -154,6 +170,17 @@ async def admin_database(database_url: str) -> AsyncIterator[asyncpg.Connection[
         yield connection
     finally:
         await connection.close()
+
+
+async def grown_old(database_url: str) -> None:
+    """Admin's tables are no new ones any more: homes may change."""
+    name = database_url.rpartition("/")[2] + "_admin"
+    database = Database(with_database(database_url, name))
+    try:
+        await HomeSteps(database).of("any")
+        await database.execute("UPDATE home_record SET since = '-infinity'")
+    finally:
+        await database.close()
 
 
 def report(storage_element_id: str = "se-01", **changes: Any) -> elements_pb2.StorageElementReport:

@@ -172,8 +172,7 @@ class PostgresProcess(ServiceProcess):
 
     def prepare(self) -> None:
         if not self.cluster.folder.exists():
-            # A copy takes a tenth of the time of an initdb.
-            subprocess.run(["cp", "-a", _fresh_cluster(), self.cluster.folder], check=True)
+            copy_cluster(self.cluster.folder)
         self.cluster.prepare(durable=False)
 
     def command(self) -> list[str]:
@@ -219,6 +218,11 @@ class PostgresProcess(ServiceProcess):
         self.stop()
         super().discard()
         self.cluster.remove()
+
+
+def copy_cluster(folder: Path) -> None:
+    """Make `folder` a cluster that was never started: a copy takes a fifth of an initdb."""
+    subprocess.run(["cp", "-a", _fresh_cluster(), folder], check=True)
 
 
 @cache

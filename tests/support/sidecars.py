@@ -67,5 +67,10 @@ any_sidecar = st.builds(
     finalized_at=st.none() | times,
     finalized_to=texts,
     legal_hold=st.booleans(),
+    home_since=st.none() | int64,
+    moved_to=texts,
+    copies=st.none() | st.integers(1, 5),
+    updated_by=texts,
+    deleted_at=st.none() | times,
     unknown=st.just("") | st.just('"x-note" : {"b":[1, 2.50],"a":"\\u00e9"},"y":null'),
 )

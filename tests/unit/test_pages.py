@@ -74,6 +74,22 @@ def test_a_rule_names_what_keeps_it_and_what_holds_it(number: int) -> None:
     assert re.search(r"`tests/[\w/]+\.py`", held[1])
 
 
+def test_each_way_that_broke_the_rules_is_a_test_of_the_model_and_of_servers_that_can() -> None:
+    rows = re.findall(r"^\| (\d+) \| [^|]+ \| ([^|]+) \|$", CORRECTNESS, re.MULTILINE)
+    ways = {number for number, _ in rows}
+    model, servers = (
+        re.findall(r"^(?:async )?def (test_\w+)", (ROOT / name).read_text(), re.MULTILINE)
+        for name in (
+            "tests/unit/life/test_traces.py",
+            "tests/integration/feed/test_life_traces.py",
+        )
+    )
+    assert {number for name in model for number in re.findall(r"^test_(\d+)_", name)} == ways
+    assert ways == {str(number) for number in range(1, 12)}
+    named = [name for _, cell in rows for name in re.findall(r"`(test_\w+)`", cell)]
+    assert sorted(named) == sorted(servers)
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_files_that_a_page_names_are_there(page: str) -> None:
     """Named from the root, or from the part that the page is about."""

@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from admin_server.registry.tables import registry_statements
+from admin_server.registry.tables import drop_statement, registry_statements
 
 revision = "0002"
 down_revision = "0001"
@@ -11,6 +11,11 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make the tables."""
+    """Make the tables.
+
+    They may be there: when all tables were dropped under an admin, it made these again before it
+    ended, for they are a cache.
+    """
+    op.execute(drop_statement())
     for statement in registry_statements():
         op.execute(statement)

@@ -26,7 +26,7 @@ from artstore.v1 import types_pb2 as artstore_dot_v1_dot_types__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61rtstore/v1/changes.proto\x12\x0b\x61rtstore.v1\x1a\x17\x61rtstore/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\";\n\x13WatchChangesRequest\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\x14\n\x0c\x63hanges_only\x18\x02 \x01(\x08\"\xe3\x01\n\x14WatchChangesResponse\x12\x34\n\x0esnapshot_begin\x18\x01 \x01(\x0b\x32\x1a.artstore.v1.SnapshotBeginH\x00\x12+\n\x07\x63hanges\x18\x02 \x01(\x0b\x32\x18.artstore.v1.ChangeBatchH\x00\x12\x30\n\x0csnapshot_end\x18\x03 \x01(\x0b\x32\x18.artstore.v1.SnapshotEndH\x00\x12+\n\theartbeat\x18\x04 \x01(\x0b\x32\x16.artstore.v1.HeartbeatH\x00\x42\t\n\x07payload\"J\n\rSnapshotBegin\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\x15\n\rhead_position\x18\x02 \x01(\x03\x12\x12\n\nfile_count\x18\x03 \x01(\x03\"3\n\x0b\x43hangeBatch\x12$\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x13.artstore.v1.Change\"\xf5\x02\n\x06\x43hange\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\x03\x12%\n\x04kind\x18\x03 \x01(\x0e\x32\x17.artstore.v1.ChangeKind\x12\x0f\n\x07\x66ile_id\x18\x04 \x01(\t\x12\x1f\n\x04\x66ile\x18\x05 \x01(\x0b\x32\x11.artstore.v1.File\x12.\n\nchanged_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x05\x63\x61use\x18\x07 \x01(\x0e\x32\x18.artstore.v1.ChangeCause\x12\x15\n\x08revision\x18\x08 \x01(\x03H\x00\x88\x01\x01\x12\x0e\n\x06\x64igest\x18\t \x01(\t\x12\r\n\x05\x61\x63tor\x18\n \x01(\t\x12\x12\n\nrequest_id\x18\x0b \x01(\t\x12\x0e\n\x06reason\x18\x0c \x01(\t\x12\x1c\n\x0f\x63hange_revision\x18\r \x01(\x03H\x01\x88\x01\x01\x42\x0b\n\t_revisionB\x12\n\x10_change_revision\"/\n\x0bSnapshotEnd\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\x03\"D\n\tHeartbeat\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\x03\x12\x15\n\rhead_position\x18\x03 \x01(\x03*\xda\x01\n\nChangeKind\x12\x1b\n\x17\x43HANGE_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43HANGE_KIND_CREATED\x10\x01\x12\x17\n\x13\x43HANGE_KIND_UPDATED\x10\x02\x12\x17\n\x13\x43HANGE_KIND_DELETED\x10\x03\x12\x19\n\x15\x43HANGE_KIND_UNDELETED\x10\x04\x12\x17\n\x13\x43HANGE_KIND_DROPPED\x10\x05\x12\x18\n\x14\x43HANGE_KIND_SNAPSHOT\x10\x06\x12\x16\n\x12\x43HANGE_KIND_PURGED\x10\x07*\x95\x01\n\x0b\x43hangeCause\x12\x1c\n\x18\x43HANGE_CAUSE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43HANGE_CAUSE_CALLER\x10\x01\x12\x17\n\x13\x43HANGE_CAUSE_REPAIR\x10\x02\x12\x19\n\x15\x43HANGE_CAUSE_TRANSFER\x10\x03\x12\x1b\n\x17\x43HANGE_CAUSE_COLLECTION\x10\x04\x42N\n\x0f\x63om.artstore.v1P\x01Z+artstore.example/gen/artstore/v1;artstorev1\xaa\x02\x0b\x41rtStore.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61rtstore/v1/changes.proto\x12\x0b\x61rtstore.v1\x1a\x17\x61rtstore/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"i\n\x13WatchChangesRequest\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\x14\n\x0c\x63hanges_only\x18\x02 \x01(\x08\x12,\n\x0cknown_states\x18\x03 \x03(\x0e\x32\x16.artstore.v1.FileState\"\xe3\x01\n\x14WatchChangesResponse\x12\x34\n\x0esnapshot_begin\x18\x01 \x01(\x0b\x32\x1a.artstore.v1.SnapshotBeginH\x00\x12+\n\x07\x63hanges\x18\x02 \x01(\x0b\x32\x18.artstore.v1.ChangeBatchH\x00\x12\x30\n\x0csnapshot_end\x18\x03 \x01(\x0b\x32\x18.artstore.v1.SnapshotEndH\x00\x12+\n\theartbeat\x18\x04 \x01(\x0b\x32\x16.artstore.v1.HeartbeatH\x00\x42\t\n\x07payload\"J\n\rSnapshotBegin\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\x15\n\rhead_position\x18\x02 \x01(\x03\x12\x12\n\nfile_count\x18\x03 \x01(\x03\"3\n\x0b\x43hangeBatch\x12$\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x13.artstore.v1.Change\"\xf5\x02\n\x06\x43hange\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\x03\x12%\n\x04kind\x18\x03 \x01(\x0e\x32\x17.artstore.v1.ChangeKind\x12\x0f\n\x07\x66ile_id\x18\x04 \x01(\t\x12\x1f\n\x04\x66ile\x18\x05 \x01(\x0b\x32\x11.artstore.v1.File\x12.\n\nchanged_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x05\x63\x61use\x18\x07 \x01(\x0e\x32\x18.artstore.v1.ChangeCause\x12\x15\n\x08revision\x18\x08 \x01(\x03H\x00\x88\x01\x01\x12\x0e\n\x06\x64igest\x18\t \x01(\t\x12\r\n\x05\x61\x63tor\x18\n \x01(\t\x12\x12\n\nrequest_id\x18\x0b \x01(\t\x12\x0e\n\x06reason\x18\x0c \x01(\t\x12\x1c\n\x0f\x63hange_revision\x18\r \x01(\x03H\x01\x88\x01\x01\x42\x0b\n\t_revisionB\x12\n\x10_change_revision\"/\n\x0bSnapshotEnd\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\x03\"D\n\tHeartbeat\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\x03\x12\x15\n\rhead_position\x18\x03 \x01(\x03*\xf2\x01\n\nChangeKind\x12\x1b\n\x17\x43HANGE_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43HANGE_KIND_CREATED\x10\x01\x12\x17\n\x13\x43HANGE_KIND_UPDATED\x10\x02\x12\x17\n\x13\x43HANGE_KIND_DELETED\x10\x03\x12\x19\n\x15\x43HANGE_KIND_UNDELETED\x10\x04\x12\x17\n\x13\x43HANGE_KIND_DROPPED\x10\x05\x12\x18\n\x14\x43HANGE_KIND_SNAPSHOT\x10\x06\x12\x16\n\x12\x43HANGE_KIND_PURGED\x10\x07\x12\x16\n\x12\x43HANGE_KIND_ERASED\x10\x08*\x95\x01\n\x0b\x43hangeCause\x12\x1c\n\x18\x43HANGE_CAUSE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43HANGE_CAUSE_CALLER\x10\x01\x12\x17\n\x13\x43HANGE_CAUSE_REPAIR\x10\x02\x12\x19\n\x15\x43HANGE_CAUSE_TRANSFER\x10\x03\x12\x1b\n\x17\x43HANGE_CAUSE_COLLECTION\x10\x04\x42N\n\x0f\x63om.artstore.v1P\x01Z+artstore.example/gen/artstore/v1;artstorev1\xaa\x02\x0b\x41rtStore.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,22 +34,22 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'artstore.v1.changes_pb2', _
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\017com.artstore.v1P\001Z+artstore.example/gen/artstore/v1;artstorev1\252\002\013ArtStore.V1'
-  _globals['_CHANGEKIND']._serialized_start=1016
-  _globals['_CHANGEKIND']._serialized_end=1234
-  _globals['_CHANGECAUSE']._serialized_start=1237
-  _globals['_CHANGECAUSE']._serialized_end=1386
+  _globals['_CHANGEKIND']._serialized_start=1062
+  _globals['_CHANGEKIND']._serialized_end=1304
+  _globals['_CHANGECAUSE']._serialized_start=1307
+  _globals['_CHANGECAUSE']._serialized_end=1456
   _globals['_WATCHCHANGESREQUEST']._serialized_start=100
-  _globals['_WATCHCHANGESREQUEST']._serialized_end=159
-  _globals['_WATCHCHANGESRESPONSE']._serialized_start=162
-  _globals['_WATCHCHANGESRESPONSE']._serialized_end=389
-  _globals['_SNAPSHOTBEGIN']._serialized_start=391
-  _globals['_SNAPSHOTBEGIN']._serialized_end=465
-  _globals['_CHANGEBATCH']._serialized_start=467
-  _globals['_CHANGEBATCH']._serialized_end=518
-  _globals['_CHANGE']._serialized_start=521
-  _globals['_CHANGE']._serialized_end=894
-  _globals['_SNAPSHOTEND']._serialized_start=896
-  _globals['_SNAPSHOTEND']._serialized_end=943
-  _globals['_HEARTBEAT']._serialized_start=945
-  _globals['_HEARTBEAT']._serialized_end=1013
+  _globals['_WATCHCHANGESREQUEST']._serialized_end=205
+  _globals['_WATCHCHANGESRESPONSE']._serialized_start=208
+  _globals['_WATCHCHANGESRESPONSE']._serialized_end=435
+  _globals['_SNAPSHOTBEGIN']._serialized_start=437
+  _globals['_SNAPSHOTBEGIN']._serialized_end=511
+  _globals['_CHANGEBATCH']._serialized_start=513
+  _globals['_CHANGEBATCH']._serialized_end=564
+  _globals['_CHANGE']._serialized_start=567
+  _globals['_CHANGE']._serialized_end=940
+  _globals['_SNAPSHOTEND']._serialized_start=942
+  _globals['_SNAPSHOTEND']._serialized_end=989
+  _globals['_HEARTBEAT']._serialized_start=991
+  _globals['_HEARTBEAT']._serialized_end=1059
 # @@protoc_insertion_point(module_scope)

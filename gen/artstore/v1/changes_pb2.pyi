@@ -43,6 +43,10 @@ class _ChangeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChangeKind
     """A file of a snapshot."""
     CHANGE_KIND_PURGED: _ChangeKind.ValueType  # 7
     """Its last record was removed on purpose: a follower removes it without asking."""
+    CHANGE_KIND_ERASED: _ChangeKind.ValueType  # 8
+    """It was erased for ever; the file as told has nothing but id, namespace, times, the account
+    (updated_by) and its reason (description).
+    """
 
 class ChangeKind(_ChangeKind, metaclass=_ChangeKindEnumTypeWrapper):
     """What a change is. More come with time: treat an unknown one as UPDATED whose file is unset, and ask
@@ -65,6 +69,10 @@ CHANGE_KIND_SNAPSHOT: ChangeKind.ValueType  # 6
 """A file of a snapshot."""
 CHANGE_KIND_PURGED: ChangeKind.ValueType  # 7
 """Its last record was removed on purpose: a follower removes it without asking."""
+CHANGE_KIND_ERASED: ChangeKind.ValueType  # 8
+"""It was erased for ever; the file as told has nothing but id, namespace, times, the account
+(updated_by) and its reason (description).
+"""
 Global___ChangeKind: _TypeAlias = ChangeKind  # noqa: Y015
 
 class _ChangeCause:
@@ -110,6 +118,7 @@ class WatchChangesRequest(_message.Message):
 
     CURSOR_FIELD_NUMBER: _builtins.int
     CHANGES_ONLY_FIELD_NUMBER: _builtins.int
+    KNOWN_STATES_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
     """`cursor` of the last change applied, of a snapshot's end, or of a heartbeat; empty asks for a
     snapshot. A text that is no cursor is INVALID_ARGUMENT.
@@ -120,15 +129,22 @@ class WatchChangesRequest(_message.Message):
     history or empty, a snapshot without files stands in the feed: its cursor is the place before the
     next change that is kept, or before the oldest one. Needs namespaces `*` (PERMISSION_DENIED).
     """
+    @_builtins.property
+    def known_states(self) -> _containers.RepeatedScalarFieldContainer[_types_pb2.FileState.ValueType]:
+        """States that the follower can tell apart. A file in a state of COPY and later that is not named
+        is told as DELETED; ACTIVE, DELETED and MOVED need not be named.
+        """
+
     def __init__(
         self,
         *,
         cursor: _builtins.str = ...,
         changes_only: _builtins.bool = ...,
+        known_states: _abc.Iterable[_types_pb2.FileState.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes_only", b"changes_only", "cursor", b"cursor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes_only", b"changes_only", "cursor", b"cursor", "known_states", b"known_states"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -279,7 +295,7 @@ class Change(_message.Message):
     that of an upload's header, which is in `file`. Empty as `actor`.
     """
     reason: _builtins.str
-    """Why, as the caller said, at most 200 bytes; only SetLegalHold takes a reason so far. Empty as
+    """Why, as the caller said, at most 200 bytes; SetLegalHold and EraseFile take one. Empty as
     `actor`.
     """
     change_revision: _builtins.int

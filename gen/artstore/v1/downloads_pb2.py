@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from artstore.v1 import types_pb2 as artstore_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x61rtstore/v1/downloads.proto\x12\x0b\x61rtstore.v1\x1a\x17\x61rtstore/v1/types.proto\"R\n\x0f\x44ownloadRequest\x12\x0f\n\x07\x66ile_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x13\n\x06length\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\t\n\x07_length\"Q\n\x0e\x44ownloadHeader\x12\x1f\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x11.artstore.v1.File\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0e\n\x06length\x18\x03 \x01(\x03\"q\n\x10\x44ownloadResponse\x12-\n\x06header\x18\x01 \x01(\x0b\x32\x1b.artstore.v1.DownloadHeaderH\x00\x12#\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x12.artstore.v1.ChunkH\x00\x42\t\n\x07payloadBN\n\x0f\x63om.artstore.v1P\x01Z+artstore.example/gen/artstore/v1;artstorev1\xaa\x02\x0b\x41rtStore.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x61rtstore/v1/downloads.proto\x12\x0b\x61rtstore.v1\x1a\x17\x61rtstore/v1/types.proto\"R\n\x0f\x44ownloadRequest\x12\x0f\n\x07\x66ile_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x13\n\x06length\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\t\n\x07_length\"b\n\x0e\x44ownloadHeader\x12\x1f\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x11.artstore.v1.File\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0e\n\x06length\x18\x03 \x01(\x03\x12\x0f\n\x07sidecar\x18\x04 \x01(\x0c\"q\n\x10\x44ownloadResponse\x12-\n\x06header\x18\x01 \x01(\x0b\x32\x1b.artstore.v1.DownloadHeaderH\x00\x12#\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x12.artstore.v1.ChunkH\x00\x42\t\n\x07payloadBN\n\x0f\x63om.artstore.v1P\x01Z+artstore.example/gen/artstore/v1;artstorev1\xaa\x02\x0b\x41rtStore.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,7 +36,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DOWNLOADREQUEST']._serialized_start=69
   _globals['_DOWNLOADREQUEST']._serialized_end=151
   _globals['_DOWNLOADHEADER']._serialized_start=153
-  _globals['_DOWNLOADHEADER']._serialized_end=234
-  _globals['_DOWNLOADRESPONSE']._serialized_start=236
-  _globals['_DOWNLOADRESPONSE']._serialized_end=349
+  _globals['_DOWNLOADHEADER']._serialized_end=251
+  _globals['_DOWNLOADRESPONSE']._serialized_start=253
+  _globals['_DOWNLOADRESPONSE']._serialized_end=366
 # @@protoc_insertion_point(module_scope)

@@ -58,10 +58,15 @@ class DownloadHeader(_message.Message):
     FILE_FIELD_NUMBER: _builtins.int
     OFFSET_FIELD_NUMBER: _builtins.int
     LENGTH_FIELD_NUMBER: _builtins.int
+    SIDECAR_FIELD_NUMBER: _builtins.int
     offset: _builtins.int
     """First byte that follows."""
     length: _builtins.int
     """Number of bytes that follow."""
+    sidecar: _builtins.bytes
+    """The file's sidecar as it lies there, at most 4,096 bytes; only for another element that reads by
+    admin's ticket (`artstore-ticket`), else empty.
+    """
     @_builtins.property
     def file(self) -> _types_pb2.File:
         """The file."""
@@ -72,10 +77,11 @@ class DownloadHeader(_message.Message):
         file: _types_pb2.File | None = ...,
         offset: _builtins.int = ...,
         length: _builtins.int = ...,
+        sidecar: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["file", b"file"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["file", b"file", "length", b"length", "offset", b"offset"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file", b"file", "length", b"length", "offset", b"offset", "sidecar", b"sidecar"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -47,6 +47,8 @@ class StorageElementReport(_message.Message):
     DRAINING_FIELD_NUMBER: _builtins.int
     CLOSED_FIELD_NUMBER: _builtins.int
     FAILURE_DOMAIN_FIELD_NUMBER: _builtins.int
+    FOLLOWERS_BEHIND_FIELD_NUMBER: _builtins.int
+    PEER_STORAGE_ELEMENT_IDS_FIELD_NUMBER: _builtins.int
     storage_element_id: _builtins.str
     """Name of the element: se-01."""
     store_id: _builtins.str
@@ -64,7 +66,7 @@ class StorageElementReport(_message.Message):
     reserved_bytes: _builtins.int
     """Bytes promised to open uploads."""
     file_count: _builtins.int
-    """Active files."""
+    """Active files, those that have expired and were not collected yet among them."""
     fill_level: _types_pb2.FillLevel.ValueType
     """Fill against the thresholds of the mode, reservations included."""
     writable: _builtins.bool
@@ -95,6 +97,20 @@ class StorageElementReport(_message.Message):
     def reported_at(self) -> _timestamp_pb2.Timestamp:
         """When the element last reported, by its own clock."""
 
+    @_builtins.property
+    def followers_behind(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Accounts of servers that follow the element, or have within 24 hours, and did not say that they
+        know all states of a file (WatchChangesRequest.known_states). While there is one no file is
+        moved: upgrade it, and wait until it follows anew.
+        """
+
+    @_builtins.property
+    def peer_storage_element_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The other elements, as its element.json has them from admin's answers; at most 1,000 ids, else
+        INVALID_ARGUMENT. To an admin whose tables were lost those that it names count as silent until
+        they report.
+        """
+
     def __init__(
         self,
         *,
@@ -118,10 +134,12 @@ class StorageElementReport(_message.Message):
         draining: _builtins.bool = ...,
         closed: _builtins.bool = ...,
         failure_domain: _builtins.str = ...,
+        followers_behind: _abc.Iterable[_builtins.str] | None = ...,
+        peer_storage_element_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["reported_at", b"reported_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "capacity_bytes", b"capacity_bytes", "closed", b"closed", "draining", b"draining", "endpoint", b"endpoint", "epoch", b"epoch", "failure_domain", b"failure_domain", "file_count", b"file_count", "fill_level", b"fill_level", "head_position", b"head_position", "is_writer", b"is_writer", "mode", b"mode", "priority", b"priority", "reported_at", b"reported_at", "reserved_bytes", b"reserved_bytes", "storage_element_id", b"storage_element_id", "store_id", b"store_id", "unwritable_reason", b"unwritable_reason", "used_bytes", b"used_bytes", "writable", b"writable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "capacity_bytes", b"capacity_bytes", "closed", b"closed", "draining", b"draining", "endpoint", b"endpoint", "epoch", b"epoch", "failure_domain", b"failure_domain", "file_count", b"file_count", "fill_level", b"fill_level", "followers_behind", b"followers_behind", "head_position", b"head_position", "is_writer", b"is_writer", "mode", b"mode", "peer_storage_element_ids", b"peer_storage_element_ids", "priority", b"priority", "reported_at", b"reported_at", "reserved_bytes", b"reserved_bytes", "storage_element_id", b"storage_element_id", "store_id", b"store_id", "unwritable_reason", b"unwritable_reason", "used_bytes", b"used_bytes", "writable", b"writable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -159,6 +177,7 @@ class StorageElement(_message.Message):
     AWAITING_STORE_ID_FIELD_NUMBER: _builtins.int
     AWAITING_ENDPOINT_FIELD_NUMBER: _builtins.int
     CLIENT_ID_FIELD_NUMBER: _builtins.int
+    FOLLOWERS_BEHIND_FIELD_NUMBER: _builtins.int
     storage_element_id: _builtins.str
     """Name of the element: se-01."""
     store_id: _builtins.str
@@ -176,7 +195,9 @@ class StorageElement(_message.Message):
     reserved_bytes: _builtins.int
     """Bytes promised to open uploads."""
     file_count: _builtins.int
-    """Active files of all namespaces; 0 for tokens that do not read all."""
+    """Active files of all namespaces, those that have expired and were not collected yet among them; 0
+    for tokens that do not read all.
+    """
     fill_level: _types_pb2.FillLevel.ValueType
     """Fill against the thresholds of the mode, reservations included."""
     writable: _builtins.bool
@@ -228,6 +249,10 @@ class StorageElement(_message.Message):
     def lost_at(self) -> _timestamp_pb2.Timestamp:
         """Since when it is marked lost; unset when it is not."""
 
+    @_builtins.property
+    def followers_behind(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """As StorageElementReport says. For SERVICE and ADMIN, as store_id."""
+
     def __init__(
         self,
         *,
@@ -257,10 +282,11 @@ class StorageElement(_message.Message):
         awaiting_store_id: _builtins.str = ...,
         awaiting_endpoint: _builtins.str = ...,
         client_id: _builtins.str | None = ...,
+        followers_behind: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_client_id", b"_client_id", "client_id", b"client_id", "lost_at", b"lost_at", "registered_at", b"registered_at", "reported_at", b"reported_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_client_id", b"_client_id", "awaiting_endpoint", b"awaiting_endpoint", "awaiting_store_id", b"awaiting_store_id", "backend", b"backend", "capacity_bytes", b"capacity_bytes", "client_id", b"client_id", "closed", b"closed", "draining", b"draining", "endpoint", b"endpoint", "epoch", b"epoch", "failure_domain", b"failure_domain", "file_count", b"file_count", "fill_level", b"fill_level", "head_position", b"head_position", "healthy", b"healthy", "is_writer", b"is_writer", "lost_at", b"lost_at", "mode", b"mode", "priority", b"priority", "registered_at", b"registered_at", "reported_at", b"reported_at", "reserved_bytes", b"reserved_bytes", "storage_element_id", b"storage_element_id", "store_id", b"store_id", "unwritable_reason", b"unwritable_reason", "used_bytes", b"used_bytes", "writable", b"writable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_client_id", b"_client_id", "awaiting_endpoint", b"awaiting_endpoint", "awaiting_store_id", b"awaiting_store_id", "backend", b"backend", "capacity_bytes", b"capacity_bytes", "client_id", b"client_id", "closed", b"closed", "draining", b"draining", "endpoint", b"endpoint", "epoch", b"epoch", "failure_domain", b"failure_domain", "file_count", b"file_count", "fill_level", b"fill_level", "followers_behind", b"followers_behind", "head_position", b"head_position", "healthy", b"healthy", "is_writer", b"is_writer", "lost_at", b"lost_at", "mode", b"mode", "priority", b"priority", "registered_at", b"registered_at", "reported_at", b"reported_at", "reserved_bytes", b"reserved_bytes", "storage_element_id", b"storage_element_id", "store_id", b"store_id", "unwritable_reason", b"unwritable_reason", "used_bytes", b"used_bytes", "writable", b"writable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__client_id: _TypeAlias = _typing.Literal["client_id"]  # noqa: Y015
     _WhichOneofArgType__client_id: _TypeAlias = _typing.Literal["_client_id", b"_client_id"]  # noqa: Y015
@@ -440,7 +466,9 @@ class ReportStorageElementResponse(_message.Message):
 
     @_builtins.property
     def peer_storage_element_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The other elements there are, for element.json. Empty in this version."""
+        """The other elements there are, for element.json. Empty where there is none, and of earlier
+        versions: what was told before stays.
+        """
 
     def __init__(
         self,

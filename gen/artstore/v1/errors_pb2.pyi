@@ -27,7 +27,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_INVALID_ARGUMENT: _ErrorReason.ValueType  # 1
     """INVALID_ARGUMENT: a field is wrong; BadRequest names it. Mend the request."""
     ERROR_REASON_NOT_FOUND: _ErrorReason.ValueType  # 2
-    """NOT_FOUND: there is none. Look at the id."""
+    """NOT_FOUND: there is none. Look at the id. Of a file that has left an element, metadata `moved_to`
+    names the element to ask.
+    """
     ERROR_REASON_ALREADY_EXISTS: _ErrorReason.ValueType  # 3
     """ALREADY_EXISTS: the name is taken. Take another, or use what is there."""
     ERROR_REASON_FAILED_PRECONDITION: _ErrorReason.ValueType  # 4
@@ -111,21 +113,17 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_INVALID_SIDECAR: _ErrorReason.ValueType  # 42
     """DATA_LOSS: the file's sidecar can't be read. The consistency check says why."""
     ERROR_REASON_EXPIRED: _ErrorReason.ValueType  # 43
-    """NOT_FOUND: the file's retention has ended. UpdateFile extends it until it is collected. Not yet
-    answered.
+    """NOT_FOUND: the file's retention has ended; UpdateFile extends it until it is collected.
+    FAILED_PRECONDITION: so has that of a file in the trash; UndeleteFile needs retention_days.
     """
     ERROR_REASON_NOT_HOME: _ErrorReason.ValueType  # 44
-    """FAILED_PRECONDITION: a copy is not changed; metadata `home` names the element to ask. Not yet
-    answered.
+    """FAILED_PRECONDITION: a copy is not changed; metadata `home` names the element to ask, where that
+    is known. Else the file registry knows it.
     """
     ERROR_REASON_MOVED: _ErrorReason.ValueType  # 45
-    """FAILED_PRECONDITION: the file lives elsewhere; metadata `moved_to` names the element to ask.
-    Not yet answered.
-    """
+    """FAILED_PRECONDITION: the file lives elsewhere; metadata `moved_to` names the element to ask."""
     ERROR_REASON_SWITCHING: _ErrorReason.ValueType  # 46
-    """UNAVAILABLE: the file is changing its home at this moment. Try again after RetryInfo. Not yet
-    answered.
-    """
+    """UNAVAILABLE: the file is changing its home at this moment. Try again after RetryInfo."""
     ERROR_REASON_STALE: _ErrorReason.ValueType  # 47
     """ABORTED: the step was decided too long ago. Look again, then decide again."""
     ERROR_REASON_LOST: _ErrorReason.ValueType  # 48
@@ -137,7 +135,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_GAP: _ErrorReason.ValueType  # 50
     """OUT_OF_RANGE: a chunk leaves a gap. Call GetUpload and go on from its answer."""
     ERROR_REASON_INCOMPLETE: _ErrorReason.ValueType  # 51
-    """OUT_OF_RANGE: fewer bytes were sent than declared. Send the rest, then commit."""
+    """OUT_OF_RANGE: fewer bytes are here than were declared, or sent. Call GetUpload, send the rest
+    from its answer on, then commit.
+    """
     ERROR_REASON_COMMITTED: _ErrorReason.ValueType  # 52
     """FAILED_PRECONDITION: the upload is committed. GetUpload shows the file."""
     ERROR_REASON_TAKEN_OVER: _ErrorReason.ValueType  # 53
@@ -244,6 +244,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED: room is reserved for other uploads of the account that have not sent their
     bytes; metadata `reserved_percent`. Send or abort some (ListUploads, `artstore uploads`).
     """
+    ERROR_REASON_QUOTA: _ErrorReason.ValueType  # 98
+    """RESOURCE_EXHAUSTED: the files of the namespace take as much as its policy allows; metadata
+    `namespace`, `quota_bytes`, `used_bytes`. Delete some, or have an ADMIN set a larger quota.
+    """
+    ERROR_REASON_TOO_MANY_TRANSFERS: _ErrorReason.ValueType  # 104
+    """RESOURCE_EXHAUSTED: the account has as many transfers of files under way as it may; metadata
+    `transfers`. Try again when some have ended (RetryInfo).
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """`reason` of google.rpc.ErrorInfo (domain `artstore`) in the details of every error, without the
@@ -256,7 +264,9 @@ ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 ERROR_REASON_INVALID_ARGUMENT: ErrorReason.ValueType  # 1
 """INVALID_ARGUMENT: a field is wrong; BadRequest names it. Mend the request."""
 ERROR_REASON_NOT_FOUND: ErrorReason.ValueType  # 2
-"""NOT_FOUND: there is none. Look at the id."""
+"""NOT_FOUND: there is none. Look at the id. Of a file that has left an element, metadata `moved_to`
+names the element to ask.
+"""
 ERROR_REASON_ALREADY_EXISTS: ErrorReason.ValueType  # 3
 """ALREADY_EXISTS: the name is taken. Take another, or use what is there."""
 ERROR_REASON_FAILED_PRECONDITION: ErrorReason.ValueType  # 4
@@ -340,21 +350,17 @@ ERROR_REASON_BLOB_SHORT: ErrorReason.ValueType  # 41
 ERROR_REASON_INVALID_SIDECAR: ErrorReason.ValueType  # 42
 """DATA_LOSS: the file's sidecar can't be read. The consistency check says why."""
 ERROR_REASON_EXPIRED: ErrorReason.ValueType  # 43
-"""NOT_FOUND: the file's retention has ended. UpdateFile extends it until it is collected. Not yet
-answered.
+"""NOT_FOUND: the file's retention has ended; UpdateFile extends it until it is collected.
+FAILED_PRECONDITION: so has that of a file in the trash; UndeleteFile needs retention_days.
 """
 ERROR_REASON_NOT_HOME: ErrorReason.ValueType  # 44
-"""FAILED_PRECONDITION: a copy is not changed; metadata `home` names the element to ask. Not yet
-answered.
+"""FAILED_PRECONDITION: a copy is not changed; metadata `home` names the element to ask, where that
+is known. Else the file registry knows it.
 """
 ERROR_REASON_MOVED: ErrorReason.ValueType  # 45
-"""FAILED_PRECONDITION: the file lives elsewhere; metadata `moved_to` names the element to ask.
-Not yet answered.
-"""
+"""FAILED_PRECONDITION: the file lives elsewhere; metadata `moved_to` names the element to ask."""
 ERROR_REASON_SWITCHING: ErrorReason.ValueType  # 46
-"""UNAVAILABLE: the file is changing its home at this moment. Try again after RetryInfo. Not yet
-answered.
-"""
+"""UNAVAILABLE: the file is changing its home at this moment. Try again after RetryInfo."""
 ERROR_REASON_STALE: ErrorReason.ValueType  # 47
 """ABORTED: the step was decided too long ago. Look again, then decide again."""
 ERROR_REASON_LOST: ErrorReason.ValueType  # 48
@@ -366,7 +372,9 @@ ERROR_REASON_REQUEST_ID: ErrorReason.ValueType  # 49
 ERROR_REASON_GAP: ErrorReason.ValueType  # 50
 """OUT_OF_RANGE: a chunk leaves a gap. Call GetUpload and go on from its answer."""
 ERROR_REASON_INCOMPLETE: ErrorReason.ValueType  # 51
-"""OUT_OF_RANGE: fewer bytes were sent than declared. Send the rest, then commit."""
+"""OUT_OF_RANGE: fewer bytes are here than were declared, or sent. Call GetUpload, send the rest
+from its answer on, then commit.
+"""
 ERROR_REASON_COMMITTED: ErrorReason.ValueType  # 52
 """FAILED_PRECONDITION: the upload is committed. GetUpload shows the file."""
 ERROR_REASON_TAKEN_OVER: ErrorReason.ValueType  # 53
@@ -472,5 +480,13 @@ Finish or abort some (ListUploads, `artstore uploads`).
 ERROR_REASON_UPLOAD_SHARE: ErrorReason.ValueType  # 97
 """RESOURCE_EXHAUSTED: room is reserved for other uploads of the account that have not sent their
 bytes; metadata `reserved_percent`. Send or abort some (ListUploads, `artstore uploads`).
+"""
+ERROR_REASON_QUOTA: ErrorReason.ValueType  # 98
+"""RESOURCE_EXHAUSTED: the files of the namespace take as much as its policy allows; metadata
+`namespace`, `quota_bytes`, `used_bytes`. Delete some, or have an ADMIN set a larger quota.
+"""
+ERROR_REASON_TOO_MANY_TRANSFERS: ErrorReason.ValueType  # 104
+"""RESOURCE_EXHAUSTED: the account has as many transfers of files under way as it may; metadata
+`transfers`. Try again when some have ended (RetryInfo).
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -147,16 +147,20 @@ class IngestServiceServicer:
     def FinalizeFile(self, request, context):
         """Moves a TEMPORARY file to an element in mode rw and makes it PERMANENT: permanent where it is
         first, then by a transfer, which may take as long as it must. A repeat answers the transfer
-        that runs or ran. FAILED_PRECONDITION, reason NO_ELEMENT: there is no rw element, nothing has
-        changed. UNIMPLEMENTED in this version.
+        that runs or ran.
+
+        NOT_FOUND no such file, it is deleted, or its namespace is none of the caller's;
+        PERMISSION_DENIED the caller may not write to it; ABORTED, reason REVISION_CONFLICT, another
+        revision; FAILED_PRECONDITION, reason NO_ELEMENT, there is no rw element, nothing has changed,
+        or the file's state; UNAVAILABLE admin, or an element that may have the file, is silent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetFinalization(self, request, context):
-        """Describes the finalization of a file. NOT_FOUND when there is none. UNIMPLEMENTED in this
-        version.
+        """Describes the finalization of a file. NOT_FOUND when there is none, or it is of another
+        namespace; UNAVAILABLE admin is silent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

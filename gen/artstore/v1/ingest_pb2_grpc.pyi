@@ -65,12 +65,16 @@ class IngestServiceStub:
     FinalizeFile: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.FinalizeFileRequest, _ingest_pb2.FinalizeFileResponse]
     """Moves a TEMPORARY file to an element in mode rw and makes it PERMANENT: permanent where it is
     first, then by a transfer, which may take as long as it must. A repeat answers the transfer
-    that runs or ran. FAILED_PRECONDITION, reason NO_ELEMENT: there is no rw element, nothing has
-    changed. UNIMPLEMENTED in this version.
+    that runs or ran.
+
+    NOT_FOUND no such file, it is deleted, or its namespace is none of the caller's;
+    PERMISSION_DENIED the caller may not write to it; ABORTED, reason REVISION_CONFLICT, another
+    revision; FAILED_PRECONDITION, reason NO_ELEMENT, there is no rw element, nothing has changed,
+    or the file's state; UNAVAILABLE admin, or an element that may have the file, is silent.
     """
     GetFinalization: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.GetFinalizationRequest, _ingest_pb2.GetFinalizationResponse]
-    """Describes the finalization of a file. NOT_FOUND when there is none. UNIMPLEMENTED in this
-    version.
+    """Describes the finalization of a file. NOT_FOUND when there is none, or it is of another
+    namespace; UNAVAILABLE admin is silent.
     """
 
 @_typing.type_check_only
@@ -109,12 +113,16 @@ class IngestServiceAsyncStub(IngestServiceStub):
     FinalizeFile: _aio.UnaryUnaryMultiCallable[_ingest_pb2.FinalizeFileRequest, _ingest_pb2.FinalizeFileResponse]  # type: ignore[assignment]
     """Moves a TEMPORARY file to an element in mode rw and makes it PERMANENT: permanent where it is
     first, then by a transfer, which may take as long as it must. A repeat answers the transfer
-    that runs or ran. FAILED_PRECONDITION, reason NO_ELEMENT: there is no rw element, nothing has
-    changed. UNIMPLEMENTED in this version.
+    that runs or ran.
+
+    NOT_FOUND no such file, it is deleted, or its namespace is none of the caller's;
+    PERMISSION_DENIED the caller may not write to it; ABORTED, reason REVISION_CONFLICT, another
+    revision; FAILED_PRECONDITION, reason NO_ELEMENT, there is no rw element, nothing has changed,
+    or the file's state; UNAVAILABLE admin, or an element that may have the file, is silent.
     """
     GetFinalization: _aio.UnaryUnaryMultiCallable[_ingest_pb2.GetFinalizationRequest, _ingest_pb2.GetFinalizationResponse]  # type: ignore[assignment]
-    """Describes the finalization of a file. NOT_FOUND when there is none. UNIMPLEMENTED in this
-    version.
+    """Describes the finalization of a file. NOT_FOUND when there is none, or it is of another
+    namespace; UNAVAILABLE admin is silent.
     """
 
 class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -192,8 +200,12 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_ingest_pb2.FinalizeFileResponse, _abc.Awaitable[_ingest_pb2.FinalizeFileResponse]]:
         """Moves a TEMPORARY file to an element in mode rw and makes it PERMANENT: permanent where it is
         first, then by a transfer, which may take as long as it must. A repeat answers the transfer
-        that runs or ran. FAILED_PRECONDITION, reason NO_ELEMENT: there is no rw element, nothing has
-        changed. UNIMPLEMENTED in this version.
+        that runs or ran.
+
+        NOT_FOUND no such file, it is deleted, or its namespace is none of the caller's;
+        PERMISSION_DENIED the caller may not write to it; ABORTED, reason REVISION_CONFLICT, another
+        revision; FAILED_PRECONDITION, reason NO_ELEMENT, there is no rw element, nothing has changed,
+        or the file's state; UNAVAILABLE admin, or an element that may have the file, is silent.
         """
 
     @_abc_1.abstractmethod
@@ -202,8 +214,8 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ingest_pb2.GetFinalizationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ingest_pb2.GetFinalizationResponse, _abc.Awaitable[_ingest_pb2.GetFinalizationResponse]]:
-        """Describes the finalization of a file. NOT_FOUND when there is none. UNIMPLEMENTED in this
-        version.
+        """Describes the finalization of a file. NOT_FOUND when there is none, or it is of another
+        namespace; UNAVAILABLE admin is silent.
         """
 
 def add_IngestServiceServicer_to_server(servicer: IngestServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -233,26 +233,39 @@ class MoveFileRequest(_message.Message):
     FILE_ID_FIELD_NUMBER: _builtins.int
     TARGET_STORAGE_ELEMENT_ID_FIELD_NUMBER: _builtins.int
     EXPECTED_REVISION_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
     file_id: _builtins.str
     """The file, active."""
     target_storage_element_id: _builtins.str
     """Element to move to; empty lets Sequential Fill choose another one."""
     expected_revision: _builtins.int
     """Revision the caller saw; unset sets no condition, another one is ABORTED."""
+    kind: Global___TransferKind.ValueType
+    """MOVE or FINALIZE, others are INVALID_ARGUMENT; unset means MOVE, which only an ADMIN asks for.
+    FINALIZE is IngestService.FinalizeFile, whose caller comes as metadata `artstore-caller`: the
+    file becomes PERMANENT where it is before this is answered, and goes to an element in mode rw.
+    A repeat answers the transfer that runs or ran.
+    """
     def __init__(
         self,
         *,
         file_id: _builtins.str = ...,
         target_storage_element_id: _builtins.str = ...,
         expected_revision: _builtins.int | None = ...,
+        kind: Global___TransferKind.ValueType | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_revision", b"_expected_revision", "expected_revision", b"expected_revision"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_revision", b"_expected_revision", "_kind", b"_kind", "expected_revision", b"expected_revision", "kind", b"kind"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_revision", b"_expected_revision", "expected_revision", b"expected_revision", "file_id", b"file_id", "target_storage_element_id", b"target_storage_element_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_revision", b"_expected_revision", "_kind", b"_kind", "expected_revision", b"expected_revision", "file_id", b"file_id", "kind", b"kind", "target_storage_element_id", b"target_storage_element_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_revision: _TypeAlias = _typing.Literal["expected_revision"]  # noqa: Y015
     _WhichOneofArgType__expected_revision: _TypeAlias = _typing.Literal["_expected_revision", b"_expected_revision"]  # noqa: Y015
+    _WhichOneofReturnType__kind: _TypeAlias = _typing.Literal["kind"]  # noqa: Y015
+    _WhichOneofArgType__kind: _TypeAlias = _typing.Literal["_kind", b"_kind"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_revision) -> _WhichOneofReturnType__expected_revision | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__kind) -> _WhichOneofReturnType__kind | None: ...
 
 Global___MoveFileRequest: _TypeAlias = MoveFileRequest  # noqa: Y015
 
@@ -384,7 +397,10 @@ class EraseFileResponse(_message.Message):
     STORAGE_ELEMENT_IDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def operation(self) -> _operations_pb2.Operation:
-        """What remains to be done on elements that were silent."""
+        """What remains to be done on elements that were silent: while it runs, `error` names those that it
+        waits for and those that hold the file, and `findings` counts the latter. It goes on whatever
+        becomes of this operation, which is kept in memory until admin restarts.
+        """
 
     @_builtins.property
     def storage_element_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -411,16 +427,32 @@ class GetTransferRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TRANSFER_ID_FIELD_NUMBER: _builtins.int
+    FILE_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    WAIT_SECONDS_FIELD_NUMBER: _builtins.int
     transfer_id: _builtins.str
     """Its id."""
+    file_id: _builtins.str
+    """Instead of the id: the newest transfer of this file, of this kind if one is set. What
+    GetFinalization asks for.
+    """
+    kind: Global___TransferKind.ValueType
+    """Only with file_id; unset means any kind."""
+    wait_seconds: _builtins.float
+    """While it has not ended: answer so many seconds later, at most 10, or as soon as this admin has
+    tried it. 0, which is the default, and less: at once.
+    """
     def __init__(
         self,
         *,
         transfer_id: _builtins.str = ...,
+        file_id: _builtins.str = ...,
+        kind: Global___TransferKind.ValueType = ...,
+        wait_seconds: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["transfer_id", b"transfer_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_id", b"file_id", "kind", b"kind", "transfer_id", b"transfer_id", "wait_seconds", b"wait_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -502,7 +534,7 @@ class ListTransfersResponse(_message.Message):
     next_page_token: _builtins.str
     """Empty on the last page."""
     total_size: _builtins.int
-    """Transfers on all pages."""
+    """Transfers on all pages, as counted for the first."""
     @_builtins.property
     def transfers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Transfer]:
         """Newest first."""
@@ -632,7 +664,7 @@ class CollectionCount(_message.Message):
     """Bytes."""
     @_builtins.property
     def examples(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The first 100, as file ids or, where there is none, paths."""
+        """The first 100: ids of files, and of uploads that became none. Never names."""
 
     def __init__(
         self,
@@ -906,17 +938,27 @@ class Policy(_message.Message):
     default_retention_days: _builtins.int
     """Days a TEMPORARY file is kept unless its header says otherwise, 1 to 3,650; unset means 30."""
     max_retention_days: _builtins.int
-    """Largest retention_days a header may ask for, 1 to 3,650; unset means 3,650."""
+    """Largest retention_days a header, UpdateFile or UndeleteFile may ask for, 1 to 3,650; unset means
+    3,650. Files that have more keep it.
+    """
     copies: _builtins.int
-    """Copies that are wanted unless a header says otherwise, 1 to 5; unset means 1."""
+    """Copies that are wanted unless a header says otherwise, 1 to 5; unset means 1. Kept, and not
+    acted on in this version.
+    """
     max_copies: _builtins.int
-    """Most copies a header may ask for, 1 to 5; unset means 5."""
+    """Most copies a header may ask for, 1 to 5; unset means 5. Kept, and not acted on in this version."""
     trash_days: _builtins.int
-    """Days that a deleted file's bytes wait in the trash; 0 means none, unset means 7."""
+    """Days that a deleted file's bytes wait in the trash, 0 to 3,650; 0 means none, unset means as the
+    element is set (7).
+    """
     quota_bytes: _builtins.int
-    """Bytes that its files may take, copies counted; unset means no limit."""
+    """Bytes that its files may take, copies counted; unset means no limit. More is RESOURCE_EXHAUSTED,
+    reason QUOTA. Exact at one element; what several store within the same seconds may go beyond.
+    """
     used_bytes: _builtins.int
-    """Bytes that its files take; output only."""
+    """Bytes that its files take, copies counted, without those in the trash and what a move left
+    behind, as the registry knows them; output only.
+    """
     @_builtins.property
     def updated_at(self) -> _timestamp_pb2.Timestamp:
         """When it was last set; output only, unset when it was not."""

@@ -27,7 +27,8 @@ if _version_not_supported:
 
 class LifecycleServiceStub:
     """A file's life. MoveFile, SetLegalHold, EraseFile, collection, evacuation, policies: ADMIN;
-    ListTransfers: AUDITOR, ADMIN; GetTransfer: USER up, of its own namespaces.
+    ListTransfers: AUDITOR, ADMIN; GetTransfer: USER up, of its own namespaces. MoveFile of
+    kind FINALIZE comes from ingest (SERVICE), on behalf of a USER, a SERVICE or an ADMIN.
     """
 
     def __init__(self, channel):
@@ -105,22 +106,31 @@ class LifecycleServiceStub:
 
 class LifecycleServiceServicer:
     """A file's life. MoveFile, SetLegalHold, EraseFile, collection, evacuation, policies: ADMIN;
-    ListTransfers: AUDITOR, ADMIN; GetTransfer: USER up, of its own namespaces.
+    ListTransfers: AUDITOR, ADMIN; GetTransfer: USER up, of its own namespaces. MoveFile of
+    kind FINALIZE comes from ingest (SERVICE), on behalf of a USER, a SERVICE or an ADMIN.
     """
 
     def MoveFile(self, request, context):
         """Moves a file's home to another element. While a transfer of the file is under way it is
-        answered; a file that is at the target already is answered COMPLETED. Without a target a repeat
-        after the end moves it once more, unless expected_revision is set: a move adds one.
-        UNIMPLEMENTED in this version.
+        answered; a file that is at the target already is answered COMPLETED. A repeat by the
+        same account with the same request_id is answered the same transfer. Without a target any other
+        repeat after the end moves it once more, unless expected_revision is set: a move adds one.
+
+        NOT_FOUND no such file, it is deleted, or its namespace is none of the caller's; PERMISSION_DENIED
+        the caller may not write to it; ABORTED, reason REVISION_CONFLICT, another revision;
+        FAILED_PRECONDITION, reason NO_ELEMENT, no element takes it, and nothing has changed; its state;
+        a server that follows the elements does not know files that move, the message says which;
+        INVALID_ARGUMENT the target is none; UNAVAILABLE an element that may have it is silent, or a
+        transfer of another kind is under way.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SetLegalHold(self, request, context):
-        """Sets or lifts a hold: a held file neither expires, nor can be deleted, collected or erased.
-        Works in every mode.
+        """Sets or lifts a hold: a held file neither expires, nor can be deleted, collected or erased; it
+        may move, and stays held. Works in every mode. Answers when the home and all copies that answer
+        have it; the others get it when they do.
 
         NOT_FOUND no such file, or it is deleted; PERMISSION_DENIED its namespace; UNAVAILABLE its element
         is silent.
@@ -130,23 +140,28 @@ class LifecycleServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def EraseFile(self, request, context):
-        """Erases a file for ever, in every mode, also one that nobody knows. Answers when two elements
-        have it on record. FAILED_PRECONDITION, reason LEGAL_HOLD, under a hold. UNIMPLEMENTED in this
-        version.
+        """Erases a file for ever, in every mode, also one that nobody knows (which needs namespaces `*`):
+        its home first, within a move both its ends, then a second element; then it answers. The rest
+        follows by itself, also on elements that come back later; `operation` tells what remains. One
+        that is erased already is answered as it is. What stays is a tombstone (FILE_STATE_ERASED).
+
+        FAILED_PRECONDITION, reason LEGAL_HOLD, under a hold; NOT_FOUND the caller may not read its
+        namespace; UNAVAILABLE its home, or everybody who could be the second, is silent, or its home is
+        being changed: a repeat goes on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetTransfer(self, request, context):
-        """Describes a transfer. NOT_FOUND when there is none. UNIMPLEMENTED in this version.
+        """Describes a transfer. NOT_FOUND when there is none, or it is of another namespace.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListTransfers(self, request, context):
-        """Lists transfers, newest first. UNIMPLEMENTED in this version.
+        """Lists transfers, newest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -155,7 +170,7 @@ class LifecycleServiceServicer:
     def CancelTransfer(self, request, context):
         """Gives a transfer up; one that is CANCELLED already is answered as it is. NOT_FOUND when there
         is none; FAILED_PRECONDITION when the source was told already (SWITCHING), or it has ended
-        otherwise. UNIMPLEMENTED in this version.
+        otherwise.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -163,8 +178,7 @@ class LifecycleServiceServicer:
 
     def RetryTransfer(self, request, context):
         """Tries a transfer that FAILED again; one that is under way or COMPLETED is answered as it is.
-        NOT_FOUND when there is none; FAILED_PRECONDITION when it is CANCELLED. UNIMPLEMENTED in this
-        version.
+        NOT_FOUND when there is none; FAILED_PRECONDITION when it is CANCELLED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -194,22 +208,24 @@ class LifecycleServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetPolicy(self, request, context):
-        """Gives the policy of a namespace; the defaults when none was set. UNIMPLEMENTED in this version.
+        """Gives the policy of a namespace; the defaults when none was set.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SetPolicy(self, request, context):
-        """Sets the policy of a namespace, for files stored from then on. INVALID_ARGUMENT a value out of
-        range. UNIMPLEMENTED in this version.
+        """Sets the policy of a namespace, for files stored from then on; trash_days for those in the trash,
+        too. Elements follow within seconds, and keep to what they heard last while admin is away.
+        INVALID_ARGUMENT a value out of range, or a default that is more than the largest.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListPolicies(self, request, context):
-        """Lists the policies that were set, by namespace. UNIMPLEMENTED in this version.
+        """Lists the policies that were set, by namespace. Roles: SERVICE, ADMIN. To a server used_bytes
+        are told where there is a quota.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -293,7 +309,8 @@ def add_LifecycleServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class LifecycleService:
     """A file's life. MoveFile, SetLegalHold, EraseFile, collection, evacuation, policies: ADMIN;
-    ListTransfers: AUDITOR, ADMIN; GetTransfer: USER up, of its own namespaces.
+    ListTransfers: AUDITOR, ADMIN; GetTransfer: USER up, of its own namespaces. MoveFile of
+    kind FINALIZE comes from ingest (SERVICE), on behalf of a USER, a SERVICE or an ADMIN.
     """
 
     @staticmethod

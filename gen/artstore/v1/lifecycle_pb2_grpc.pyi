@@ -28,7 +28,8 @@ GRPC_VERSION: str
 
 class LifecycleServiceStub:
     """A file's life. MoveFile, SetLegalHold, EraseFile, collection, evacuation, policies: ADMIN;
-    ListTransfers: AUDITOR, ADMIN; GetTransfer: USER up, of its own namespaces.
+    ListTransfers: AUDITOR, ADMIN; GetTransfer: USER up, of its own namespaces. MoveFile of
+    kind FINALIZE comes from ingest (SERVICE), on behalf of a USER, a SERVICE or an ADMIN.
     """
 
     @_typing.overload
@@ -37,35 +38,47 @@ class LifecycleServiceStub:
     def __new__(cls, channel: _aio.Channel) -> LifecycleServiceAsyncStub: ...
     MoveFile: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.MoveFileRequest, _lifecycle_pb2.MoveFileResponse]
     """Moves a file's home to another element. While a transfer of the file is under way it is
-    answered; a file that is at the target already is answered COMPLETED. Without a target a repeat
-    after the end moves it once more, unless expected_revision is set: a move adds one.
-    UNIMPLEMENTED in this version.
+    answered; a file that is at the target already is answered COMPLETED. A repeat by the
+    same account with the same request_id is answered the same transfer. Without a target any other
+    repeat after the end moves it once more, unless expected_revision is set: a move adds one.
+
+    NOT_FOUND no such file, it is deleted, or its namespace is none of the caller's; PERMISSION_DENIED
+    the caller may not write to it; ABORTED, reason REVISION_CONFLICT, another revision;
+    FAILED_PRECONDITION, reason NO_ELEMENT, no element takes it, and nothing has changed; its state;
+    a server that follows the elements does not know files that move, the message says which;
+    INVALID_ARGUMENT the target is none; UNAVAILABLE an element that may have it is silent, or a
+    transfer of another kind is under way.
     """
     SetLegalHold: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.SetLegalHoldRequest, _lifecycle_pb2.SetLegalHoldResponse]
-    """Sets or lifts a hold: a held file neither expires, nor can be deleted, collected or erased.
-    Works in every mode.
+    """Sets or lifts a hold: a held file neither expires, nor can be deleted, collected or erased; it
+    may move, and stays held. Works in every mode. Answers when the home and all copies that answer
+    have it; the others get it when they do.
 
     NOT_FOUND no such file, or it is deleted; PERMISSION_DENIED its namespace; UNAVAILABLE its element
     is silent.
     """
     EraseFile: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.EraseFileRequest, _lifecycle_pb2.EraseFileResponse]
-    """Erases a file for ever, in every mode, also one that nobody knows. Answers when two elements
-    have it on record. FAILED_PRECONDITION, reason LEGAL_HOLD, under a hold. UNIMPLEMENTED in this
-    version.
+    """Erases a file for ever, in every mode, also one that nobody knows (which needs namespaces `*`):
+    its home first, within a move both its ends, then a second element; then it answers. The rest
+    follows by itself, also on elements that come back later; `operation` tells what remains. One
+    that is erased already is answered as it is. What stays is a tombstone (FILE_STATE_ERASED).
+
+    FAILED_PRECONDITION, reason LEGAL_HOLD, under a hold; NOT_FOUND the caller may not read its
+    namespace; UNAVAILABLE its home, or everybody who could be the second, is silent, or its home is
+    being changed: a repeat goes on.
     """
     GetTransfer: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.GetTransferRequest, _lifecycle_pb2.GetTransferResponse]
-    """Describes a transfer. NOT_FOUND when there is none. UNIMPLEMENTED in this version."""
+    """Describes a transfer. NOT_FOUND when there is none, or it is of another namespace."""
     ListTransfers: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.ListTransfersRequest, _lifecycle_pb2.ListTransfersResponse]
-    """Lists transfers, newest first. UNIMPLEMENTED in this version."""
+    """Lists transfers, newest first."""
     CancelTransfer: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.CancelTransferRequest, _lifecycle_pb2.CancelTransferResponse]
     """Gives a transfer up; one that is CANCELLED already is answered as it is. NOT_FOUND when there
     is none; FAILED_PRECONDITION when the source was told already (SWITCHING), or it has ended
-    otherwise. UNIMPLEMENTED in this version.
+    otherwise.
     """
     RetryTransfer: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.RetryTransferRequest, _lifecycle_pb2.RetryTransferResponse]
     """Tries a transfer that FAILED again; one that is under way or COMPLETED is answered as it is.
-    NOT_FOUND when there is none; FAILED_PRECONDITION when it is CANCELLED. UNIMPLEMENTED in this
-    version.
+    NOT_FOUND when there is none; FAILED_PRECONDITION when it is CANCELLED.
     """
     RunCollection: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.RunCollectionRequest, _lifecycle_pb2.RunCollectionResponse]
     """Runs a collection now: expired files, sources of moves, trash, idle uploads, orphan blobs.
@@ -78,52 +91,68 @@ class LifecycleServiceStub:
     (OperationService). UNIMPLEMENTED in this version.
     """
     GetPolicy: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.GetPolicyRequest, _lifecycle_pb2.GetPolicyResponse]
-    """Gives the policy of a namespace; the defaults when none was set. UNIMPLEMENTED in this version."""
+    """Gives the policy of a namespace; the defaults when none was set."""
     SetPolicy: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.SetPolicyRequest, _lifecycle_pb2.SetPolicyResponse]
-    """Sets the policy of a namespace, for files stored from then on. INVALID_ARGUMENT a value out of
-    range. UNIMPLEMENTED in this version.
+    """Sets the policy of a namespace, for files stored from then on; trash_days for those in the trash,
+    too. Elements follow within seconds, and keep to what they heard last while admin is away.
+    INVALID_ARGUMENT a value out of range, or a default that is more than the largest.
     """
     ListPolicies: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.ListPoliciesRequest, _lifecycle_pb2.ListPoliciesResponse]
-    """Lists the policies that were set, by namespace. UNIMPLEMENTED in this version."""
+    """Lists the policies that were set, by namespace. Roles: SERVICE, ADMIN. To a server used_bytes
+    are told where there is a quota.
+    """
 
 @_typing.type_check_only
 class LifecycleServiceAsyncStub(LifecycleServiceStub):
     """A file's life. MoveFile, SetLegalHold, EraseFile, collection, evacuation, policies: ADMIN;
-    ListTransfers: AUDITOR, ADMIN; GetTransfer: USER up, of its own namespaces.
+    ListTransfers: AUDITOR, ADMIN; GetTransfer: USER up, of its own namespaces. MoveFile of
+    kind FINALIZE comes from ingest (SERVICE), on behalf of a USER, a SERVICE or an ADMIN.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     MoveFile: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.MoveFileRequest, _lifecycle_pb2.MoveFileResponse]  # type: ignore[assignment]
     """Moves a file's home to another element. While a transfer of the file is under way it is
-    answered; a file that is at the target already is answered COMPLETED. Without a target a repeat
-    after the end moves it once more, unless expected_revision is set: a move adds one.
-    UNIMPLEMENTED in this version.
+    answered; a file that is at the target already is answered COMPLETED. A repeat by the
+    same account with the same request_id is answered the same transfer. Without a target any other
+    repeat after the end moves it once more, unless expected_revision is set: a move adds one.
+
+    NOT_FOUND no such file, it is deleted, or its namespace is none of the caller's; PERMISSION_DENIED
+    the caller may not write to it; ABORTED, reason REVISION_CONFLICT, another revision;
+    FAILED_PRECONDITION, reason NO_ELEMENT, no element takes it, and nothing has changed; its state;
+    a server that follows the elements does not know files that move, the message says which;
+    INVALID_ARGUMENT the target is none; UNAVAILABLE an element that may have it is silent, or a
+    transfer of another kind is under way.
     """
     SetLegalHold: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.SetLegalHoldRequest, _lifecycle_pb2.SetLegalHoldResponse]  # type: ignore[assignment]
-    """Sets or lifts a hold: a held file neither expires, nor can be deleted, collected or erased.
-    Works in every mode.
+    """Sets or lifts a hold: a held file neither expires, nor can be deleted, collected or erased; it
+    may move, and stays held. Works in every mode. Answers when the home and all copies that answer
+    have it; the others get it when they do.
 
     NOT_FOUND no such file, or it is deleted; PERMISSION_DENIED its namespace; UNAVAILABLE its element
     is silent.
     """
     EraseFile: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.EraseFileRequest, _lifecycle_pb2.EraseFileResponse]  # type: ignore[assignment]
-    """Erases a file for ever, in every mode, also one that nobody knows. Answers when two elements
-    have it on record. FAILED_PRECONDITION, reason LEGAL_HOLD, under a hold. UNIMPLEMENTED in this
-    version.
+    """Erases a file for ever, in every mode, also one that nobody knows (which needs namespaces `*`):
+    its home first, within a move both its ends, then a second element; then it answers. The rest
+    follows by itself, also on elements that come back later; `operation` tells what remains. One
+    that is erased already is answered as it is. What stays is a tombstone (FILE_STATE_ERASED).
+
+    FAILED_PRECONDITION, reason LEGAL_HOLD, under a hold; NOT_FOUND the caller may not read its
+    namespace; UNAVAILABLE its home, or everybody who could be the second, is silent, or its home is
+    being changed: a repeat goes on.
     """
     GetTransfer: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.GetTransferRequest, _lifecycle_pb2.GetTransferResponse]  # type: ignore[assignment]
-    """Describes a transfer. NOT_FOUND when there is none. UNIMPLEMENTED in this version."""
+    """Describes a transfer. NOT_FOUND when there is none, or it is of another namespace."""
     ListTransfers: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.ListTransfersRequest, _lifecycle_pb2.ListTransfersResponse]  # type: ignore[assignment]
-    """Lists transfers, newest first. UNIMPLEMENTED in this version."""
+    """Lists transfers, newest first."""
     CancelTransfer: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.CancelTransferRequest, _lifecycle_pb2.CancelTransferResponse]  # type: ignore[assignment]
     """Gives a transfer up; one that is CANCELLED already is answered as it is. NOT_FOUND when there
     is none; FAILED_PRECONDITION when the source was told already (SWITCHING), or it has ended
-    otherwise. UNIMPLEMENTED in this version.
+    otherwise.
     """
     RetryTransfer: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.RetryTransferRequest, _lifecycle_pb2.RetryTransferResponse]  # type: ignore[assignment]
     """Tries a transfer that FAILED again; one that is under way or COMPLETED is answered as it is.
-    NOT_FOUND when there is none; FAILED_PRECONDITION when it is CANCELLED. UNIMPLEMENTED in this
-    version.
+    NOT_FOUND when there is none; FAILED_PRECONDITION when it is CANCELLED.
     """
     RunCollection: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.RunCollectionRequest, _lifecycle_pb2.RunCollectionResponse]  # type: ignore[assignment]
     """Runs a collection now: expired files, sources of moves, trash, idle uploads, orphan blobs.
@@ -136,17 +165,21 @@ class LifecycleServiceAsyncStub(LifecycleServiceStub):
     (OperationService). UNIMPLEMENTED in this version.
     """
     GetPolicy: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.GetPolicyRequest, _lifecycle_pb2.GetPolicyResponse]  # type: ignore[assignment]
-    """Gives the policy of a namespace; the defaults when none was set. UNIMPLEMENTED in this version."""
+    """Gives the policy of a namespace; the defaults when none was set."""
     SetPolicy: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.SetPolicyRequest, _lifecycle_pb2.SetPolicyResponse]  # type: ignore[assignment]
-    """Sets the policy of a namespace, for files stored from then on. INVALID_ARGUMENT a value out of
-    range. UNIMPLEMENTED in this version.
+    """Sets the policy of a namespace, for files stored from then on; trash_days for those in the trash,
+    too. Elements follow within seconds, and keep to what they heard last while admin is away.
+    INVALID_ARGUMENT a value out of range, or a default that is more than the largest.
     """
     ListPolicies: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.ListPoliciesRequest, _lifecycle_pb2.ListPoliciesResponse]  # type: ignore[assignment]
-    """Lists the policies that were set, by namespace. UNIMPLEMENTED in this version."""
+    """Lists the policies that were set, by namespace. Roles: SERVICE, ADMIN. To a server used_bytes
+    are told where there is a quota.
+    """
 
 class LifecycleServiceServicer(metaclass=_abc_1.ABCMeta):
     """A file's life. MoveFile, SetLegalHold, EraseFile, collection, evacuation, policies: ADMIN;
-    ListTransfers: AUDITOR, ADMIN; GetTransfer: USER up, of its own namespaces.
+    ListTransfers: AUDITOR, ADMIN; GetTransfer: USER up, of its own namespaces. MoveFile of
+    kind FINALIZE comes from ingest (SERVICE), on behalf of a USER, a SERVICE or an ADMIN.
     """
 
     @_abc_1.abstractmethod
@@ -156,9 +189,16 @@ class LifecycleServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_lifecycle_pb2.MoveFileResponse, _abc.Awaitable[_lifecycle_pb2.MoveFileResponse]]:
         """Moves a file's home to another element. While a transfer of the file is under way it is
-        answered; a file that is at the target already is answered COMPLETED. Without a target a repeat
-        after the end moves it once more, unless expected_revision is set: a move adds one.
-        UNIMPLEMENTED in this version.
+        answered; a file that is at the target already is answered COMPLETED. A repeat by the
+        same account with the same request_id is answered the same transfer. Without a target any other
+        repeat after the end moves it once more, unless expected_revision is set: a move adds one.
+
+        NOT_FOUND no such file, it is deleted, or its namespace is none of the caller's; PERMISSION_DENIED
+        the caller may not write to it; ABORTED, reason REVISION_CONFLICT, another revision;
+        FAILED_PRECONDITION, reason NO_ELEMENT, no element takes it, and nothing has changed; its state;
+        a server that follows the elements does not know files that move, the message says which;
+        INVALID_ARGUMENT the target is none; UNAVAILABLE an element that may have it is silent, or a
+        transfer of another kind is under way.
         """
 
     @_abc_1.abstractmethod
@@ -167,8 +207,9 @@ class LifecycleServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _lifecycle_pb2.SetLegalHoldRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_lifecycle_pb2.SetLegalHoldResponse, _abc.Awaitable[_lifecycle_pb2.SetLegalHoldResponse]]:
-        """Sets or lifts a hold: a held file neither expires, nor can be deleted, collected or erased.
-        Works in every mode.
+        """Sets or lifts a hold: a held file neither expires, nor can be deleted, collected or erased; it
+        may move, and stays held. Works in every mode. Answers when the home and all copies that answer
+        have it; the others get it when they do.
 
         NOT_FOUND no such file, or it is deleted; PERMISSION_DENIED its namespace; UNAVAILABLE its element
         is silent.
@@ -180,9 +221,14 @@ class LifecycleServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _lifecycle_pb2.EraseFileRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_lifecycle_pb2.EraseFileResponse, _abc.Awaitable[_lifecycle_pb2.EraseFileResponse]]:
-        """Erases a file for ever, in every mode, also one that nobody knows. Answers when two elements
-        have it on record. FAILED_PRECONDITION, reason LEGAL_HOLD, under a hold. UNIMPLEMENTED in this
-        version.
+        """Erases a file for ever, in every mode, also one that nobody knows (which needs namespaces `*`):
+        its home first, within a move both its ends, then a second element; then it answers. The rest
+        follows by itself, also on elements that come back later; `operation` tells what remains. One
+        that is erased already is answered as it is. What stays is a tombstone (FILE_STATE_ERASED).
+
+        FAILED_PRECONDITION, reason LEGAL_HOLD, under a hold; NOT_FOUND the caller may not read its
+        namespace; UNAVAILABLE its home, or everybody who could be the second, is silent, or its home is
+        being changed: a repeat goes on.
         """
 
     @_abc_1.abstractmethod
@@ -191,7 +237,7 @@ class LifecycleServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _lifecycle_pb2.GetTransferRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_lifecycle_pb2.GetTransferResponse, _abc.Awaitable[_lifecycle_pb2.GetTransferResponse]]:
-        """Describes a transfer. NOT_FOUND when there is none. UNIMPLEMENTED in this version."""
+        """Describes a transfer. NOT_FOUND when there is none, or it is of another namespace."""
 
     @_abc_1.abstractmethod
     def ListTransfers(
@@ -199,7 +245,7 @@ class LifecycleServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _lifecycle_pb2.ListTransfersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_lifecycle_pb2.ListTransfersResponse, _abc.Awaitable[_lifecycle_pb2.ListTransfersResponse]]:
-        """Lists transfers, newest first. UNIMPLEMENTED in this version."""
+        """Lists transfers, newest first."""
 
     @_abc_1.abstractmethod
     def CancelTransfer(
@@ -209,7 +255,7 @@ class LifecycleServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_lifecycle_pb2.CancelTransferResponse, _abc.Awaitable[_lifecycle_pb2.CancelTransferResponse]]:
         """Gives a transfer up; one that is CANCELLED already is answered as it is. NOT_FOUND when there
         is none; FAILED_PRECONDITION when the source was told already (SWITCHING), or it has ended
-        otherwise. UNIMPLEMENTED in this version.
+        otherwise.
         """
 
     @_abc_1.abstractmethod
@@ -219,8 +265,7 @@ class LifecycleServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_lifecycle_pb2.RetryTransferResponse, _abc.Awaitable[_lifecycle_pb2.RetryTransferResponse]]:
         """Tries a transfer that FAILED again; one that is under way or COMPLETED is answered as it is.
-        NOT_FOUND when there is none; FAILED_PRECONDITION when it is CANCELLED. UNIMPLEMENTED in this
-        version.
+        NOT_FOUND when there is none; FAILED_PRECONDITION when it is CANCELLED.
         """
 
     @_abc_1.abstractmethod
@@ -257,7 +302,7 @@ class LifecycleServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _lifecycle_pb2.GetPolicyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_lifecycle_pb2.GetPolicyResponse, _abc.Awaitable[_lifecycle_pb2.GetPolicyResponse]]:
-        """Gives the policy of a namespace; the defaults when none was set. UNIMPLEMENTED in this version."""
+        """Gives the policy of a namespace; the defaults when none was set."""
 
     @_abc_1.abstractmethod
     def SetPolicy(
@@ -265,8 +310,9 @@ class LifecycleServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _lifecycle_pb2.SetPolicyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_lifecycle_pb2.SetPolicyResponse, _abc.Awaitable[_lifecycle_pb2.SetPolicyResponse]]:
-        """Sets the policy of a namespace, for files stored from then on. INVALID_ARGUMENT a value out of
-        range. UNIMPLEMENTED in this version.
+        """Sets the policy of a namespace, for files stored from then on; trash_days for those in the trash,
+        too. Elements follow within seconds, and keep to what they heard last while admin is away.
+        INVALID_ARGUMENT a value out of range, or a default that is more than the largest.
         """
 
     @_abc_1.abstractmethod
@@ -275,6 +321,8 @@ class LifecycleServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _lifecycle_pb2.ListPoliciesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_lifecycle_pb2.ListPoliciesResponse, _abc.Awaitable[_lifecycle_pb2.ListPoliciesResponse]]:
-        """Lists the policies that were set, by namespace. UNIMPLEMENTED in this version."""
+        """Lists the policies that were set, by namespace. Roles: SERVICE, ADMIN. To a server used_bytes
+        are told where there is a quota.
+        """
 
 def add_LifecycleServiceServicer_to_server(servicer: LifecycleServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

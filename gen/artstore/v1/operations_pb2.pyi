@@ -224,7 +224,7 @@ class Operation(_message.Message):
     findings: _builtins.int
     """Things found wrong so far."""
     error: _builtins.str
-    """Why it failed, for people; empty otherwise."""
+    """Why it failed, for people; of an ERASURE that runs, what it waits for; empty otherwise."""
     requested_by: _builtins.str
     """Account that asked for it; empty for the server's own work."""
     storage_element_id: _builtins.str

@@ -387,7 +387,8 @@ class SearchFilesResponse(_message.Message):
     """Files that match, on all pages; a lower bound when total_is_exact is false."""
     total_is_exact: _builtins.bool
     """Counted to the end. False beyond 10,000 matches, and of matches that seem to be more than
-    5,000 in an index of more than 40,000 files: then those among the 40,000 newest are counted.
+    5,000 in an index of more than 20,000 files: then those among the 5,000 to 40,000 newest are
+    counted, the fewer the more of them match.
     """
     next_page_token: _builtins.str
     """Empty on the last page."""
@@ -582,7 +583,7 @@ class ElementSyncStatus(_message.Message):
     complete: _builtins.bool
     """A whole snapshot of this epoch was applied."""
     file_count: _builtins.int
-    """Files of the element in the index, of the namespaces that the token reads."""
+    """Files of the element in the index, of the namespaces that the token reads; none that has expired."""
     @_builtins.property
     def last_contact_at(self) -> _timestamp_pb2.Timestamp:
         """When something was last heard from the element; unset before."""

@@ -82,7 +82,7 @@ class QueryServiceServicer:
     def GetFile(self, request, context):
         """Describes a file from the index; one that the index lacks is asked for at every element.
         Idempotent. NOT_FOUND when all of them say that they have not got it, or it was deleted
-        (reason FILE_DELETED); UNAVAILABLE, reason ELEMENT_UNAVAILABLE, names those in
+        (reason FILE_DELETED) or has expired (EXPIRED); UNAVAILABLE, reason ELEMENT_UNAVAILABLE, names those in
         storage_element_ids that may have it and don't answer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

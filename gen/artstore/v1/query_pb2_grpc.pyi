@@ -45,7 +45,7 @@ class QueryServiceStub:
     GetFile: _grpc.UnaryUnaryMultiCallable[_query_pb2.QueryServiceGetFileRequest, _query_pb2.QueryServiceGetFileResponse]
     """Describes a file from the index; one that the index lacks is asked for at every element.
     Idempotent. NOT_FOUND when all of them say that they have not got it, or it was deleted
-    (reason FILE_DELETED); UNAVAILABLE, reason ELEMENT_UNAVAILABLE, names those in
+    (reason FILE_DELETED) or has expired (EXPIRED); UNAVAILABLE, reason ELEMENT_UNAVAILABLE, names those in
     storage_element_ids that may have it and don't answer.
     """
     DownloadFile: _grpc.UnaryStreamMultiCallable[_downloads_pb2.DownloadRequest, _downloads_pb2.DownloadResponse]
@@ -78,7 +78,7 @@ class QueryServiceAsyncStub(QueryServiceStub):
     GetFile: _aio.UnaryUnaryMultiCallable[_query_pb2.QueryServiceGetFileRequest, _query_pb2.QueryServiceGetFileResponse]  # type: ignore[assignment]
     """Describes a file from the index; one that the index lacks is asked for at every element.
     Idempotent. NOT_FOUND when all of them say that they have not got it, or it was deleted
-    (reason FILE_DELETED); UNAVAILABLE, reason ELEMENT_UNAVAILABLE, names those in
+    (reason FILE_DELETED) or has expired (EXPIRED); UNAVAILABLE, reason ELEMENT_UNAVAILABLE, names those in
     storage_element_ids that may have it and don't answer.
     """
     DownloadFile: _aio.UnaryStreamMultiCallable[_downloads_pb2.DownloadRequest, _downloads_pb2.DownloadResponse]  # type: ignore[assignment]
@@ -120,7 +120,7 @@ class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_query_pb2.QueryServiceGetFileResponse, _abc.Awaitable[_query_pb2.QueryServiceGetFileResponse]]:
         """Describes a file from the index; one that the index lacks is asked for at every element.
         Idempotent. NOT_FOUND when all of them say that they have not got it, or it was deleted
-        (reason FILE_DELETED); UNAVAILABLE, reason ELEMENT_UNAVAILABLE, names those in
+        (reason FILE_DELETED) or has expired (EXPIRED); UNAVAILABLE, reason ELEMENT_UNAVAILABLE, names those in
         storage_element_ids that may have it and don't answer.
         """
 

@@ -71,7 +71,8 @@ class FileRegistryServiceServicer:
     """
 
     def GetFile(self, request, context):
-        """Describes a file with all its replicas. Idempotent. NOT_FOUND when no replica is active;
+        """Describes a file with all its replicas. Idempotent. NOT_FOUND when no replica is active, or,
+        reason EXPIRED, the one that serves it has expired;
         UNAVAILABLE, reason ELEMENT_UNAVAILABLE, when it is not registered and an element that may
         have it (storage_element_ids) is silent or was not read yet.
         """
@@ -88,22 +89,26 @@ class FileRegistryServiceServicer:
 
     def CheckMesh(self, request, context):
         """Looks for files with two homes or none, copies that differ or are too few, and sidecars set
-        aside. UNIMPLEMENTED in this version.
+        aside. What the sidecars themselves say how to mend is mended: of two homes the earlier yields.
+        Goes on when the caller leaves (OperationService of admin).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListFindings(self, request, context):
-        """Lists what is wrong and waits for somebody. UNIMPLEMENTED in this version.
+        """Lists what the checks found. A check that reached every element forgets what it did not find
+        again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ResolveHome(self, request, context):
-        """Says which element is the home of a file that has none of its own accord. UNIMPLEMENTED in
-        this version.
+        """Says which element is the home of a file that has none of its own accord. An element that is
+        the home is answered as it is. INVALID_ARGUMENT no such element; NOT_FOUND no such file;
+        FAILED_PRECONDITION, reason FILE_STATE, that element has nothing that can be the home, or a
+        transfer is under way; UNAVAILABLE it is silent, or, reason SWITCHING, the home is being changed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

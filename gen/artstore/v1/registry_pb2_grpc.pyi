@@ -37,7 +37,8 @@ class FileRegistryServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> FileRegistryServiceAsyncStub: ...
     GetFile: _grpc.UnaryUnaryMultiCallable[_registry_pb2.FileRegistryServiceGetFileRequest, _registry_pb2.FileRegistryServiceGetFileResponse]
-    """Describes a file with all its replicas. Idempotent. NOT_FOUND when no replica is active;
+    """Describes a file with all its replicas. Idempotent. NOT_FOUND when no replica is active, or,
+    reason EXPIRED, the one that serves it has expired;
     UNAVAILABLE, reason ELEMENT_UNAVAILABLE, when it is not registered and an element that may
     have it (storage_element_ids) is silent or was not read yet.
     """
@@ -45,13 +46,18 @@ class FileRegistryServiceStub:
     """Lists files, oldest first. Idempotent."""
     CheckMesh: _grpc.UnaryUnaryMultiCallable[_registry_pb2.CheckMeshRequest, _registry_pb2.CheckMeshResponse]
     """Looks for files with two homes or none, copies that differ or are too few, and sidecars set
-    aside. UNIMPLEMENTED in this version.
+    aside. What the sidecars themselves say how to mend is mended: of two homes the earlier yields.
+    Goes on when the caller leaves (OperationService of admin).
     """
     ListFindings: _grpc.UnaryUnaryMultiCallable[_registry_pb2.ListFindingsRequest, _registry_pb2.ListFindingsResponse]
-    """Lists what is wrong and waits for somebody. UNIMPLEMENTED in this version."""
+    """Lists what the checks found. A check that reached every element forgets what it did not find
+    again.
+    """
     ResolveHome: _grpc.UnaryUnaryMultiCallable[_registry_pb2.ResolveHomeRequest, _registry_pb2.ResolveHomeResponse]
-    """Says which element is the home of a file that has none of its own accord. UNIMPLEMENTED in
-    this version.
+    """Says which element is the home of a file that has none of its own accord. An element that is
+    the home is answered as it is. INVALID_ARGUMENT no such element; NOT_FOUND no such file;
+    FAILED_PRECONDITION, reason FILE_STATE, that element has nothing that can be the home, or a
+    transfer is under way; UNAVAILABLE it is silent, or, reason SWITCHING, the home is being changed.
     """
 
 @_typing.type_check_only
@@ -63,7 +69,8 @@ class FileRegistryServiceAsyncStub(FileRegistryServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetFile: _aio.UnaryUnaryMultiCallable[_registry_pb2.FileRegistryServiceGetFileRequest, _registry_pb2.FileRegistryServiceGetFileResponse]  # type: ignore[assignment]
-    """Describes a file with all its replicas. Idempotent. NOT_FOUND when no replica is active;
+    """Describes a file with all its replicas. Idempotent. NOT_FOUND when no replica is active, or,
+    reason EXPIRED, the one that serves it has expired;
     UNAVAILABLE, reason ELEMENT_UNAVAILABLE, when it is not registered and an element that may
     have it (storage_element_ids) is silent or was not read yet.
     """
@@ -71,13 +78,18 @@ class FileRegistryServiceAsyncStub(FileRegistryServiceStub):
     """Lists files, oldest first. Idempotent."""
     CheckMesh: _aio.UnaryUnaryMultiCallable[_registry_pb2.CheckMeshRequest, _registry_pb2.CheckMeshResponse]  # type: ignore[assignment]
     """Looks for files with two homes or none, copies that differ or are too few, and sidecars set
-    aside. UNIMPLEMENTED in this version.
+    aside. What the sidecars themselves say how to mend is mended: of two homes the earlier yields.
+    Goes on when the caller leaves (OperationService of admin).
     """
     ListFindings: _aio.UnaryUnaryMultiCallable[_registry_pb2.ListFindingsRequest, _registry_pb2.ListFindingsResponse]  # type: ignore[assignment]
-    """Lists what is wrong and waits for somebody. UNIMPLEMENTED in this version."""
+    """Lists what the checks found. A check that reached every element forgets what it did not find
+    again.
+    """
     ResolveHome: _aio.UnaryUnaryMultiCallable[_registry_pb2.ResolveHomeRequest, _registry_pb2.ResolveHomeResponse]  # type: ignore[assignment]
-    """Says which element is the home of a file that has none of its own accord. UNIMPLEMENTED in
-    this version.
+    """Says which element is the home of a file that has none of its own accord. An element that is
+    the home is answered as it is. INVALID_ARGUMENT no such element; NOT_FOUND no such file;
+    FAILED_PRECONDITION, reason FILE_STATE, that element has nothing that can be the home, or a
+    transfer is under way; UNAVAILABLE it is silent, or, reason SWITCHING, the home is being changed.
     """
 
 class FileRegistryServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -92,7 +104,8 @@ class FileRegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _registry_pb2.FileRegistryServiceGetFileRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_registry_pb2.FileRegistryServiceGetFileResponse, _abc.Awaitable[_registry_pb2.FileRegistryServiceGetFileResponse]]:
-        """Describes a file with all its replicas. Idempotent. NOT_FOUND when no replica is active;
+        """Describes a file with all its replicas. Idempotent. NOT_FOUND when no replica is active, or,
+        reason EXPIRED, the one that serves it has expired;
         UNAVAILABLE, reason ELEMENT_UNAVAILABLE, when it is not registered and an element that may
         have it (storage_element_ids) is silent or was not read yet.
         """
@@ -112,7 +125,8 @@ class FileRegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_registry_pb2.CheckMeshResponse, _abc.Awaitable[_registry_pb2.CheckMeshResponse]]:
         """Looks for files with two homes or none, copies that differ or are too few, and sidecars set
-        aside. UNIMPLEMENTED in this version.
+        aside. What the sidecars themselves say how to mend is mended: of two homes the earlier yields.
+        Goes on when the caller leaves (OperationService of admin).
         """
 
     @_abc_1.abstractmethod
@@ -121,7 +135,9 @@ class FileRegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _registry_pb2.ListFindingsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_registry_pb2.ListFindingsResponse, _abc.Awaitable[_registry_pb2.ListFindingsResponse]]:
-        """Lists what is wrong and waits for somebody. UNIMPLEMENTED in this version."""
+        """Lists what the checks found. A check that reached every element forgets what it did not find
+        again.
+        """
 
     @_abc_1.abstractmethod
     def ResolveHome(
@@ -129,8 +145,10 @@ class FileRegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _registry_pb2.ResolveHomeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_registry_pb2.ResolveHomeResponse, _abc.Awaitable[_registry_pb2.ResolveHomeResponse]]:
-        """Says which element is the home of a file that has none of its own accord. UNIMPLEMENTED in
-        this version.
+        """Says which element is the home of a file that has none of its own accord. An element that is
+        the home is answered as it is. INVALID_ARGUMENT no such element; NOT_FOUND no such file;
+        FAILED_PRECONDITION, reason FILE_STATE, that element has nothing that can be the home, or a
+        transfer is under way; UNAVAILABLE it is silent, or, reason SWITCHING, the home is being changed.
         """
 
 def add_FileRegistryServiceServicer_to_server(servicer: FileRegistryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

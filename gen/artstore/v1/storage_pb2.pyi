@@ -213,7 +213,10 @@ class StorageServiceGetFileRequest(_message.Message):
     file_id: _builtins.str
     """The file."""
     show_deleted: _builtins.bool
-    """A tombstone (state DELETED) is answered as well, instead of NOT_FOUND."""
+    """A tombstone (state DELETED) and a file that has expired are answered as well, instead of
+    NOT_FOUND. To a server that asks on nobody's behalf every state is, and NOT_FOUND means that
+    there is no sidecar.
+    """
     omit_refresh: _builtins.bool
     """Answers what the cache has, an expired row too (cache_expired), and refreshes nothing; from the
     sidecar, with cache_updated_at unset, where no row can be had.
@@ -240,6 +243,14 @@ class StorageServiceGetFileResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     FILE_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    BYTES_PRESENT_FIELD_NUMBER: _builtins.int
+    digest: _builtins.str
+    """Digest of the sidecar's fields, lower-case hex, as in Change: what a step of TransferService is
+    conditional on.
+    """
+    bytes_present: _builtins.bool
+    """The element has the file's bytes, in the trash if it is DELETED, as far as its tables know."""
     @_builtins.property
     def file(self) -> _types_pb2.File:
         """The file."""
@@ -248,10 +259,12 @@ class StorageServiceGetFileResponse(_message.Message):
         self,
         *,
         file: _types_pb2.File | None = ...,
+        digest: _builtins.str = ...,
+        bytes_present: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["file", b"file"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["file", b"file"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_present", b"bytes_present", "digest", b"digest", "file", b"file"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -264,6 +277,9 @@ class BatchGetFilesRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     FILE_IDS_FIELD_NUMBER: _builtins.int
+    SHOW_DELETED_FIELD_NUMBER: _builtins.int
+    show_deleted: _builtins.bool
+    """As in StorageServiceGetFileRequest."""
     @_builtins.property
     def file_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """At most 1,000 ids; more is INVALID_ARGUMENT. Each may be written as `File.file_id` says."""
@@ -272,10 +288,11 @@ class BatchGetFilesRequest(_message.Message):
         self,
         *,
         file_ids: _abc.Iterable[_builtins.str] | None = ...,
+        show_deleted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_ids", b"file_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_ids", b"file_ids", "show_deleted", b"show_deleted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -321,6 +338,7 @@ class StorageServiceListFilesRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     NAMESPACE_FIELD_NUMBER: _builtins.int
     SHOW_DELETED_FIELD_NUMBER: _builtins.int
+    ONLY_TRASH_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """At most 1,000, 100 by default; more is lowered."""
     page_token: _builtins.str
@@ -331,6 +349,8 @@ class StorageServiceListFilesRequest(_message.Message):
     """Only this namespace; empty means all that the token may read."""
     show_deleted: _builtins.bool
     """Tombstones as well (state DELETED), which UndeleteFile brings back."""
+    only_trash: _builtins.bool
+    """The trash alone: tombstones whose bytes are there. show_deleted says nothing then."""
     def __init__(
         self,
         *,
@@ -338,10 +358,11 @@ class StorageServiceListFilesRequest(_message.Message):
         page_token: _builtins.str = ...,
         namespace: _builtins.str = ...,
         show_deleted: _builtins.bool = ...,
+        only_trash: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "page_size", b"page_size", "page_token", b"page_token", "show_deleted", b"show_deleted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "only_trash", b"only_trash", "page_size", b"page_size", "page_token", b"page_token", "show_deleted", b"show_deleted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -353,9 +374,30 @@ class StorageServiceListFilesResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class TrashDaysEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     FILES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     TOTAL_SIZE_FIELD_NUMBER: _builtins.int
+    TRASH_DAYS_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Empty on the last page."""
     total_size: _builtins.int
@@ -364,16 +406,24 @@ class StorageServiceListFilesResponse(_message.Message):
     def files(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.File]:
         """Oldest first."""
 
+    @_builtins.property
+    def trash_days(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """Days that deleted files' bytes wait in the trash, by namespace, of the tombstones on this page:
+        they go so long after deleted_at (updated_at where that is unset), unless somebody sets other
+        days meanwhile.
+        """
+
     def __init__(
         self,
         *,
         files: _abc.Iterable[_types_pb2.File] | None = ...,
         next_page_token: _builtins.str = ...,
         total_size: _builtins.int = ...,
+        trash_days: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files", "next_page_token", b"next_page_token", "total_size", b"total_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files", "next_page_token", b"next_page_token", "total_size", b"total_size", "trash_days", b"trash_days"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -519,8 +569,9 @@ class UndeleteFileRequest(_message.Message):
     expected_revision: _builtins.int
     """Revision of the tombstone; unset sets no condition."""
     retention_days: _builtins.int
-    """New days to keep an expired file, counted from now, 1 to 3,650; unset leaves them.
-    UNIMPLEMENTED in this version: leave it out.
+    """New days to keep a TEMPORARY file, counted from now, 1 to 3,650 or what the namespace's policy
+    allows; unset leaves them. A file whose retention has ended needs them: else it is
+    FAILED_PRECONDITION, reason EXPIRED.
     """
     def __init__(
         self,

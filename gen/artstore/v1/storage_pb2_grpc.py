@@ -202,7 +202,8 @@ class StorageServiceServicer:
         - A chunk that starts beyond what was accepted so far is OUT_OF_RANGE: call GetUpload
         and go on from its answer.
         - Ending the stream, cleanly or not, keeps what was accepted; the answer says how much
-        of it survives a restart of the server. It commits nothing: call CommitUpload.
+        of it survives a restart of the server, or some minutes in which nobody uses the
+        upload. It commits nothing: call CommitUpload.
         - UNAVAILABLE, DEADLINE_EXCEEDED, INTERNAL and a broken connection: resume as above.
         - ABORTED, reason TAKEN_OVER: a newer WriteUpload has the upload. Do not resume unless
         you are sure to be the only sender.
@@ -248,8 +249,11 @@ class StorageServiceServicer:
         """Makes the file of a resumable upload. Idempotent: a second commit answers the same file.
         Roles: USER up, with the upload's token.
 
-        OUT_OF_RANGE when size_bytes is more than was sent (resume and send the rest); DATA_LOSS
-        when size or digest differ otherwise: nothing becomes visible, and bytes may be sent again.
+        OUT_OF_RANGE, reason INCOMPLETE, when size_bytes is more than was sent, or when some of what was
+        sent is gone, such as what S3 had not kept when the server restarted: call GetUpload, send the
+        rest from its answer on, then commit. No file ever has fewer bytes than came.
+        DATA_LOSS when size or digest differ otherwise: nothing becomes visible, and bytes may be sent
+        again.
         What was sent stays for that, except on S3 after a restart of the server: there only the
         completed object can be hashed, and after a wrong digest GetUpload answers 0.
         NOT_FOUND, reason FILE_DELETED, when it was committed and its file was deleted since.
@@ -272,6 +276,10 @@ class StorageServiceServicer:
         NOT_FOUND; OUT_OF_RANGE offset beyond the end (offset = size gives no bytes);
         FAILED_PRECONDITION mode ar; DATA_LOSS blob missing or shorter than recorded;
         UNAVAILABLE store down. To resume, ask again from the offset reached.
+
+        With metadata `artstore-ticket`, signed by admin, another element reads one file for a transfer,
+        in every mode and namespace, also one that is MOVED or INCOMING: PERMISSION_DENIED when it is not
+        for this element, this file and the caller's own account.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -281,34 +289,39 @@ class StorageServiceServicer:
         """Describes a file. Idempotent. Roles: READONLY up.
 
         An expired cache row is refreshed from the sidecar first, a missing one put back. When that
-        can't be done in time the answer has cache_stale = true. NOT_FOUND means no sidecar, or a
-        tombstone (reason FILE_DELETED); see show_deleted and omit_refresh for other ways to look.
+        can't be done in time the answer has cache_stale = true. NOT_FOUND means no sidecar, a tombstone
+        (reason FILE_DELETED), a file that has expired (reason EXPIRED), or what is not read here: on its
+        way here, or gone elsewhere (metadata `moved_to`). See show_deleted and omit_refresh for other
+        ways to look.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BatchGetFiles(self, request, context):
-        """Describes up to 1,000 files; ids that are not there are listed as missing. Idempotent.
-        Roles: READONLY up.
+        """Describes up to 1,000 files; ids that are not there are listed as missing, so are those of files
+        that have expired, but not to role SERVICE. Idempotent. Roles: READONLY up.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListFiles(self, request, context):
-        """Lists files from the cache, oldest first. Roles: READONLY up. UNAVAILABLE when the database is
-        down.
+        """Lists files from the cache, oldest first; none that has expired. Roles: READONLY up. UNAVAILABLE
+        when the database is down.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateFile(self, request, context):
-        """Changes what the user supplied. Roles: USER up.
+        """Changes what the user supplied. Roles: USER up. A file that has expired is NOT_FOUND, reason
+        EXPIRED, unless it is kept longer by it: until it is collected that brings it back.
 
         ABORTED, reason REVISION_CONFLICT, when expected_revision is not the sidecar's;
-        FAILED_PRECONDITION mode, state, or reason STORE_READ_ONLY; INVALID_ARGUMENT unknown or
+        FAILED_PRECONDITION mode, reason MOVED or NOT_HOME (the file lives elsewhere; DeleteFile and
+        UndeleteFile too), or STORE_READ_ONLY; UNAVAILABLE, reason SWITCHING, while it changes its home;
+        INVALID_ARGUMENT unknown or
         unchangeable field (legal_hold: see LifecycleService.SetLegalHold).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -327,7 +340,8 @@ class StorageServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UndeleteFile(self, request, context):
-        """Brings a deleted file back. Idempotent on an active file. Roles: USER up.
+        """Brings back a deleted file, or with retention_days one that has expired. Idempotent on an active
+        file. Roles: USER up.
 
         NOT_FOUND when there is none, or, reason BLOB_GONE, its bytes are gone; ABORTED revision;
         FAILED_PRECONDITION mode, or reason STORE_READ_ONLY.

@@ -88,7 +88,8 @@ class StorageServiceStub:
       - A chunk that starts beyond what was accepted so far is OUT_OF_RANGE: call GetUpload
         and go on from its answer.
       - Ending the stream, cleanly or not, keeps what was accepted; the answer says how much
-        of it survives a restart of the server. It commits nothing: call CommitUpload.
+        of it survives a restart of the server, or some minutes in which nobody uses the
+        upload. It commits nothing: call CommitUpload.
       - UNAVAILABLE, DEADLINE_EXCEEDED, INTERNAL and a broken connection: resume as above.
       - ABORTED, reason TAKEN_OVER: a newer WriteUpload has the upload. Do not resume unless
         you are sure to be the only sender.
@@ -117,8 +118,11 @@ class StorageServiceStub:
     """Makes the file of a resumable upload. Idempotent: a second commit answers the same file.
     Roles: USER up, with the upload's token.
 
-    OUT_OF_RANGE when size_bytes is more than was sent (resume and send the rest); DATA_LOSS
-    when size or digest differ otherwise: nothing becomes visible, and bytes may be sent again.
+    OUT_OF_RANGE, reason INCOMPLETE, when size_bytes is more than was sent, or when some of what was
+    sent is gone, such as what S3 had not kept when the server restarted: call GetUpload, send the
+    rest from its answer on, then commit. No file ever has fewer bytes than came.
+    DATA_LOSS when size or digest differ otherwise: nothing becomes visible, and bytes may be sent
+    again.
     What was sent stays for that, except on S3 after a restart of the server: there only the
     completed object can be hashed, and after a wrong digest GetUpload answers 0.
     NOT_FOUND, reason FILE_DELETED, when it was committed and its file was deleted since.
@@ -133,27 +137,36 @@ class StorageServiceStub:
     NOT_FOUND; OUT_OF_RANGE offset beyond the end (offset = size gives no bytes);
     FAILED_PRECONDITION mode ar; DATA_LOSS blob missing or shorter than recorded;
     UNAVAILABLE store down. To resume, ask again from the offset reached.
+
+    With metadata `artstore-ticket`, signed by admin, another element reads one file for a transfer,
+    in every mode and namespace, also one that is MOVED or INCOMING: PERMISSION_DENIED when it is not
+    for this element, this file and the caller's own account.
     """
     GetFile: _grpc.UnaryUnaryMultiCallable[_storage_pb2.StorageServiceGetFileRequest, _storage_pb2.StorageServiceGetFileResponse]
     """Describes a file. Idempotent. Roles: READONLY up.
 
     An expired cache row is refreshed from the sidecar first, a missing one put back. When that
-    can't be done in time the answer has cache_stale = true. NOT_FOUND means no sidecar, or a
-    tombstone (reason FILE_DELETED); see show_deleted and omit_refresh for other ways to look.
+    can't be done in time the answer has cache_stale = true. NOT_FOUND means no sidecar, a tombstone
+    (reason FILE_DELETED), a file that has expired (reason EXPIRED), or what is not read here: on its
+    way here, or gone elsewhere (metadata `moved_to`). See show_deleted and omit_refresh for other
+    ways to look.
     """
     BatchGetFiles: _grpc.UnaryUnaryMultiCallable[_storage_pb2.BatchGetFilesRequest, _storage_pb2.BatchGetFilesResponse]
-    """Describes up to 1,000 files; ids that are not there are listed as missing. Idempotent.
-    Roles: READONLY up.
+    """Describes up to 1,000 files; ids that are not there are listed as missing, so are those of files
+    that have expired, but not to role SERVICE. Idempotent. Roles: READONLY up.
     """
     ListFiles: _grpc.UnaryUnaryMultiCallable[_storage_pb2.StorageServiceListFilesRequest, _storage_pb2.StorageServiceListFilesResponse]
-    """Lists files from the cache, oldest first. Roles: READONLY up. UNAVAILABLE when the database is
-    down.
+    """Lists files from the cache, oldest first; none that has expired. Roles: READONLY up. UNAVAILABLE
+    when the database is down.
     """
     UpdateFile: _grpc.UnaryUnaryMultiCallable[_storage_pb2.UpdateFileRequest, _storage_pb2.UpdateFileResponse]
-    """Changes what the user supplied. Roles: USER up.
+    """Changes what the user supplied. Roles: USER up. A file that has expired is NOT_FOUND, reason
+    EXPIRED, unless it is kept longer by it: until it is collected that brings it back.
 
     ABORTED, reason REVISION_CONFLICT, when expected_revision is not the sidecar's;
-    FAILED_PRECONDITION mode, state, or reason STORE_READ_ONLY; INVALID_ARGUMENT unknown or
+    FAILED_PRECONDITION mode, reason MOVED or NOT_HOME (the file lives elsewhere; DeleteFile and
+    UndeleteFile too), or STORE_READ_ONLY; UNAVAILABLE, reason SWITCHING, while it changes its home;
+    INVALID_ARGUMENT unknown or
     unchangeable field (legal_hold: see LifecycleService.SetLegalHold).
     """
     DeleteFile: _grpc.UnaryUnaryMultiCallable[_storage_pb2.DeleteFileRequest, _storage_pb2.DeleteFileResponse]
@@ -164,7 +177,8 @@ class StorageServiceStub:
     reason STORE_READ_ONLY.
     """
     UndeleteFile: _grpc.UnaryUnaryMultiCallable[_storage_pb2.UndeleteFileRequest, _storage_pb2.UndeleteFileResponse]
-    """Brings a deleted file back. Idempotent on an active file. Roles: USER up.
+    """Brings back a deleted file, or with retention_days one that has expired. Idempotent on an active
+    file. Roles: USER up.
 
     NOT_FOUND when there is none, or, reason BLOB_GONE, its bytes are gone; ABORTED revision;
     FAILED_PRECONDITION mode, or reason STORE_READ_ONLY.
@@ -252,7 +266,8 @@ class StorageServiceAsyncStub(StorageServiceStub):
       - A chunk that starts beyond what was accepted so far is OUT_OF_RANGE: call GetUpload
         and go on from its answer.
       - Ending the stream, cleanly or not, keeps what was accepted; the answer says how much
-        of it survives a restart of the server. It commits nothing: call CommitUpload.
+        of it survives a restart of the server, or some minutes in which nobody uses the
+        upload. It commits nothing: call CommitUpload.
       - UNAVAILABLE, DEADLINE_EXCEEDED, INTERNAL and a broken connection: resume as above.
       - ABORTED, reason TAKEN_OVER: a newer WriteUpload has the upload. Do not resume unless
         you are sure to be the only sender.
@@ -281,8 +296,11 @@ class StorageServiceAsyncStub(StorageServiceStub):
     """Makes the file of a resumable upload. Idempotent: a second commit answers the same file.
     Roles: USER up, with the upload's token.
 
-    OUT_OF_RANGE when size_bytes is more than was sent (resume and send the rest); DATA_LOSS
-    when size or digest differ otherwise: nothing becomes visible, and bytes may be sent again.
+    OUT_OF_RANGE, reason INCOMPLETE, when size_bytes is more than was sent, or when some of what was
+    sent is gone, such as what S3 had not kept when the server restarted: call GetUpload, send the
+    rest from its answer on, then commit. No file ever has fewer bytes than came.
+    DATA_LOSS when size or digest differ otherwise: nothing becomes visible, and bytes may be sent
+    again.
     What was sent stays for that, except on S3 after a restart of the server: there only the
     completed object can be hashed, and after a wrong digest GetUpload answers 0.
     NOT_FOUND, reason FILE_DELETED, when it was committed and its file was deleted since.
@@ -297,27 +315,36 @@ class StorageServiceAsyncStub(StorageServiceStub):
     NOT_FOUND; OUT_OF_RANGE offset beyond the end (offset = size gives no bytes);
     FAILED_PRECONDITION mode ar; DATA_LOSS blob missing or shorter than recorded;
     UNAVAILABLE store down. To resume, ask again from the offset reached.
+
+    With metadata `artstore-ticket`, signed by admin, another element reads one file for a transfer,
+    in every mode and namespace, also one that is MOVED or INCOMING: PERMISSION_DENIED when it is not
+    for this element, this file and the caller's own account.
     """
     GetFile: _aio.UnaryUnaryMultiCallable[_storage_pb2.StorageServiceGetFileRequest, _storage_pb2.StorageServiceGetFileResponse]  # type: ignore[assignment]
     """Describes a file. Idempotent. Roles: READONLY up.
 
     An expired cache row is refreshed from the sidecar first, a missing one put back. When that
-    can't be done in time the answer has cache_stale = true. NOT_FOUND means no sidecar, or a
-    tombstone (reason FILE_DELETED); see show_deleted and omit_refresh for other ways to look.
+    can't be done in time the answer has cache_stale = true. NOT_FOUND means no sidecar, a tombstone
+    (reason FILE_DELETED), a file that has expired (reason EXPIRED), or what is not read here: on its
+    way here, or gone elsewhere (metadata `moved_to`). See show_deleted and omit_refresh for other
+    ways to look.
     """
     BatchGetFiles: _aio.UnaryUnaryMultiCallable[_storage_pb2.BatchGetFilesRequest, _storage_pb2.BatchGetFilesResponse]  # type: ignore[assignment]
-    """Describes up to 1,000 files; ids that are not there are listed as missing. Idempotent.
-    Roles: READONLY up.
+    """Describes up to 1,000 files; ids that are not there are listed as missing, so are those of files
+    that have expired, but not to role SERVICE. Idempotent. Roles: READONLY up.
     """
     ListFiles: _aio.UnaryUnaryMultiCallable[_storage_pb2.StorageServiceListFilesRequest, _storage_pb2.StorageServiceListFilesResponse]  # type: ignore[assignment]
-    """Lists files from the cache, oldest first. Roles: READONLY up. UNAVAILABLE when the database is
-    down.
+    """Lists files from the cache, oldest first; none that has expired. Roles: READONLY up. UNAVAILABLE
+    when the database is down.
     """
     UpdateFile: _aio.UnaryUnaryMultiCallable[_storage_pb2.UpdateFileRequest, _storage_pb2.UpdateFileResponse]  # type: ignore[assignment]
-    """Changes what the user supplied. Roles: USER up.
+    """Changes what the user supplied. Roles: USER up. A file that has expired is NOT_FOUND, reason
+    EXPIRED, unless it is kept longer by it: until it is collected that brings it back.
 
     ABORTED, reason REVISION_CONFLICT, when expected_revision is not the sidecar's;
-    FAILED_PRECONDITION mode, state, or reason STORE_READ_ONLY; INVALID_ARGUMENT unknown or
+    FAILED_PRECONDITION mode, reason MOVED or NOT_HOME (the file lives elsewhere; DeleteFile and
+    UndeleteFile too), or STORE_READ_ONLY; UNAVAILABLE, reason SWITCHING, while it changes its home;
+    INVALID_ARGUMENT unknown or
     unchangeable field (legal_hold: see LifecycleService.SetLegalHold).
     """
     DeleteFile: _aio.UnaryUnaryMultiCallable[_storage_pb2.DeleteFileRequest, _storage_pb2.DeleteFileResponse]  # type: ignore[assignment]
@@ -328,7 +355,8 @@ class StorageServiceAsyncStub(StorageServiceStub):
     reason STORE_READ_ONLY.
     """
     UndeleteFile: _aio.UnaryUnaryMultiCallable[_storage_pb2.UndeleteFileRequest, _storage_pb2.UndeleteFileResponse]  # type: ignore[assignment]
-    """Brings a deleted file back. Idempotent on an active file. Roles: USER up.
+    """Brings back a deleted file, or with retention_days one that has expired. Idempotent on an active
+    file. Roles: USER up.
 
     NOT_FOUND when there is none, or, reason BLOB_GONE, its bytes are gone; ABORTED revision;
     FAILED_PRECONDITION mode, or reason STORE_READ_ONLY.
@@ -431,7 +459,8 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
           - A chunk that starts beyond what was accepted so far is OUT_OF_RANGE: call GetUpload
             and go on from its answer.
           - Ending the stream, cleanly or not, keeps what was accepted; the answer says how much
-            of it survives a restart of the server. It commits nothing: call CommitUpload.
+            of it survives a restart of the server, or some minutes in which nobody uses the
+            upload. It commits nothing: call CommitUpload.
           - UNAVAILABLE, DEADLINE_EXCEEDED, INTERNAL and a broken connection: resume as above.
           - ABORTED, reason TAKEN_OVER: a newer WriteUpload has the upload. Do not resume unless
             you are sure to be the only sender.
@@ -484,8 +513,11 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         """Makes the file of a resumable upload. Idempotent: a second commit answers the same file.
         Roles: USER up, with the upload's token.
 
-        OUT_OF_RANGE when size_bytes is more than was sent (resume and send the rest); DATA_LOSS
-        when size or digest differ otherwise: nothing becomes visible, and bytes may be sent again.
+        OUT_OF_RANGE, reason INCOMPLETE, when size_bytes is more than was sent, or when some of what was
+        sent is gone, such as what S3 had not kept when the server restarted: call GetUpload, send the
+        rest from its answer on, then commit. No file ever has fewer bytes than came.
+        DATA_LOSS when size or digest differ otherwise: nothing becomes visible, and bytes may be sent
+        again.
         What was sent stays for that, except on S3 after a restart of the server: there only the
         completed object can be hashed, and after a wrong digest GetUpload answers 0.
         NOT_FOUND, reason FILE_DELETED, when it was committed and its file was deleted since.
@@ -512,6 +544,10 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         NOT_FOUND; OUT_OF_RANGE offset beyond the end (offset = size gives no bytes);
         FAILED_PRECONDITION mode ar; DATA_LOSS blob missing or shorter than recorded;
         UNAVAILABLE store down. To resume, ask again from the offset reached.
+
+        With metadata `artstore-ticket`, signed by admin, another element reads one file for a transfer,
+        in every mode and namespace, also one that is MOVED or INCOMING: PERMISSION_DENIED when it is not
+        for this element, this file and the caller's own account.
         """
 
     @_abc_1.abstractmethod
@@ -523,8 +559,10 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         """Describes a file. Idempotent. Roles: READONLY up.
 
         An expired cache row is refreshed from the sidecar first, a missing one put back. When that
-        can't be done in time the answer has cache_stale = true. NOT_FOUND means no sidecar, or a
-        tombstone (reason FILE_DELETED); see show_deleted and omit_refresh for other ways to look.
+        can't be done in time the answer has cache_stale = true. NOT_FOUND means no sidecar, a tombstone
+        (reason FILE_DELETED), a file that has expired (reason EXPIRED), or what is not read here: on its
+        way here, or gone elsewhere (metadata `moved_to`). See show_deleted and omit_refresh for other
+        ways to look.
         """
 
     @_abc_1.abstractmethod
@@ -533,8 +571,8 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _storage_pb2.BatchGetFilesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_storage_pb2.BatchGetFilesResponse, _abc.Awaitable[_storage_pb2.BatchGetFilesResponse]]:
-        """Describes up to 1,000 files; ids that are not there are listed as missing. Idempotent.
-        Roles: READONLY up.
+        """Describes up to 1,000 files; ids that are not there are listed as missing, so are those of files
+        that have expired, but not to role SERVICE. Idempotent. Roles: READONLY up.
         """
 
     @_abc_1.abstractmethod
@@ -543,8 +581,8 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _storage_pb2.StorageServiceListFilesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_storage_pb2.StorageServiceListFilesResponse, _abc.Awaitable[_storage_pb2.StorageServiceListFilesResponse]]:
-        """Lists files from the cache, oldest first. Roles: READONLY up. UNAVAILABLE when the database is
-        down.
+        """Lists files from the cache, oldest first; none that has expired. Roles: READONLY up. UNAVAILABLE
+        when the database is down.
         """
 
     @_abc_1.abstractmethod
@@ -553,10 +591,13 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _storage_pb2.UpdateFileRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_storage_pb2.UpdateFileResponse, _abc.Awaitable[_storage_pb2.UpdateFileResponse]]:
-        """Changes what the user supplied. Roles: USER up.
+        """Changes what the user supplied. Roles: USER up. A file that has expired is NOT_FOUND, reason
+        EXPIRED, unless it is kept longer by it: until it is collected that brings it back.
 
         ABORTED, reason REVISION_CONFLICT, when expected_revision is not the sidecar's;
-        FAILED_PRECONDITION mode, state, or reason STORE_READ_ONLY; INVALID_ARGUMENT unknown or
+        FAILED_PRECONDITION mode, reason MOVED or NOT_HOME (the file lives elsewhere; DeleteFile and
+        UndeleteFile too), or STORE_READ_ONLY; UNAVAILABLE, reason SWITCHING, while it changes its home;
+        INVALID_ARGUMENT unknown or
         unchangeable field (legal_hold: see LifecycleService.SetLegalHold).
         """
 
@@ -579,7 +620,8 @@ class StorageServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _storage_pb2.UndeleteFileRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_storage_pb2.UndeleteFileResponse, _abc.Awaitable[_storage_pb2.UndeleteFileResponse]]:
-        """Brings a deleted file back. Idempotent on an active file. Roles: USER up.
+        """Brings back a deleted file, or with retention_days one that has expired. Idempotent on an active
+        file. Roles: USER up.
 
         NOT_FOUND when there is none, or, reason BLOB_GONE, its bytes are gone; ABORTED revision;
         FAILED_PRECONDITION mode, or reason STORE_READ_ONLY.

@@ -23,11 +23,12 @@ _sym_db = _symbol_database.Default()
 
 
 from artstore.v1 import elements_pb2 as artstore_dot_v1_dot_elements__pb2
+from artstore.v1 import lifecycle_pb2 as artstore_dot_v1_dot_lifecycle__pb2
 from artstore.v1 import types_pb2 as artstore_dot_v1_dot_types__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x61rtstore/v1/transfers.proto\x12\x0b\x61rtstore.v1\x1a\x1a\x61rtstore/v1/elements.proto\x1a\x17\x61rtstore/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"l\n\tCondition\x12\x0f\n\x07\x66ile_id\x18\x01 \x01(\t\x12\x13\n\x06\x64igest\x18\x02 \x01(\tH\x00\x88\x01\x01\x12.\n\ndecided_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\t\n\x07_digest\"s\n\x0fPullFileRequest\x12\x0e\n\x06ticket\x18\x01 \x01(\t\x12%\n\x05state\x18\x02 \x01(\x0e\x32\x16.artstore.v1.FileState\x12)\n\tcondition\x18\x03 \x01(\x0b\x32\x16.artstore.v1.Condition\"N\n\x10PullFileResponse\x12\x19\n\x11\x63opied_size_bytes\x18\x01 \x01(\x03\x12\x1f\n\x04\x66ile\x18\x02 \x01(\x0b\x32\x11.artstore.v1.File\"O\n\x10MarkMovedRequest\x12)\n\tcondition\x18\x01 \x01(\x0b\x32\x16.artstore.v1.Condition\x12\x10\n\x08moved_to\x18\x02 \x01(\t\"4\n\x11MarkMovedResponse\x12\x1f\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x11.artstore.v1.File\"]\n\x0fSyncCopyRequest\x12)\n\tcondition\x18\x01 \x01(\x0b\x32\x16.artstore.v1.Condition\x12\x1f\n\x04home\x18\x02 \x01(\x0b\x32\x11.artstore.v1.File\"3\n\x10SyncCopyResponse\x12\x1f\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x11.artstore.v1.File\"\xcd\x01\n\x0f\x41\x63tivateRequest\x12)\n\tcondition\x18\x01 \x01(\x0b\x32\x16.artstore.v1.Condition\x12\x12\n\nhome_since\x18\x02 \x01(\x03\x12\x15\n\x08revision\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12%\n\x05state\x18\x04 \x01(\x0e\x32\x16.artstore.v1.FileState\x12\x30\n\x0c\x66inalized_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0b\n\t_revision\"I\n\x10\x41\x63tivateResponse\x12\x1f\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x11.artstore.v1.File\x12\x14\n\x0c\x63hange_token\x18\x02 \x01(\t\"u\n\x0e\x43ollectRequest\x12)\n\tcondition\x18\x01 \x01(\x0b\x32\x16.artstore.v1.Condition\x12&\n\x04step\x18\x02 \x01(\x0e\x32\x18.artstore.v1.CollectStep\x12\x10\n\x08moved_to\x18\x03 \x01(\t\"L\n\x0f\x43ollectResponse\x12\x1f\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x11.artstore.v1.File\x12\x18\n\x10\x66reed_size_bytes\x18\x02 \x01(\x03\"\\\n\x0bHoldRequest\x12)\n\tcondition\x18\x01 \x01(\x0b\x32\x16.artstore.v1.Condition\x12\x12\n\nlegal_hold\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\"E\n\x0cHoldResponse\x12\x1f\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x11.artstore.v1.File\x12\x14\n\x0c\x63hange_token\x18\x02 \x01(\t\"H\n\x0bHealRequest\x12)\n\tcondition\x18\x01 \x01(\x0b\x32\x16.artstore.v1.Condition\x12\x0e\n\x06ticket\x18\x02 \x01(\t\"B\n\x0cHealResponse\x12\x1f\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x11.artstore.v1.File\x12\x11\n\tunchanged\x18\x02 \x01(\x08\"_\n\x0c\x45raseRequest\x12)\n\tcondition\x18\x01 \x01(\x0b\x32\x16.artstore.v1.Condition\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x14\n\x0crequested_by\x18\x03 \x01(\t\"0\n\rEraseResponse\x12\x1f\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x11.artstore.v1.File\"D\n\x12OpenElementRequest\x12.\n\ndecided_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"C\n\x13OpenElementResponse\x12,\n\x07\x65lement\x18\x01 \x01(\x0b\x32\x1b.artstore.v1.StorageElement*z\n\x0b\x43ollectStep\x12\x1c\n\x18\x43OLLECT_STEP_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43OLLECT_STEP_TO_GONE\x10\x01\x12\x1b\n\x17\x43OLLECT_STEP_TO_DELETED\x10\x02\x12\x16\n\x12\x43OLLECT_STEP_PURGE\x10\x03\x32\xb9\x05\n\x0fTransferService\x12N\n\x08PullFile\x12\x1c.artstore.v1.PullFileRequest\x1a\x1d.artstore.v1.PullFileResponse\"\x03\x90\x02\x02\x30\x01\x12O\n\tMarkMoved\x12\x1d.artstore.v1.MarkMovedRequest\x1a\x1e.artstore.v1.MarkMovedResponse\"\x03\x90\x02\x02\x12L\n\x08SyncCopy\x12\x1c.artstore.v1.SyncCopyRequest\x1a\x1d.artstore.v1.SyncCopyResponse\"\x03\x90\x02\x02\x12L\n\x08\x41\x63tivate\x12\x1c.artstore.v1.ActivateRequest\x1a\x1d.artstore.v1.ActivateResponse\"\x03\x90\x02\x02\x12I\n\x07\x43ollect\x12\x1b.artstore.v1.CollectRequest\x1a\x1c.artstore.v1.CollectResponse\"\x03\x90\x02\x02\x12@\n\x04Hold\x12\x18.artstore.v1.HoldRequest\x1a\x19.artstore.v1.HoldResponse\"\x03\x90\x02\x02\x12@\n\x04Heal\x12\x18.artstore.v1.HealRequest\x1a\x19.artstore.v1.HealResponse\"\x03\x90\x02\x02\x12\x43\n\x05\x45rase\x12\x19.artstore.v1.EraseRequest\x1a\x1a.artstore.v1.EraseResponse\"\x03\x90\x02\x02\x12U\n\x0bOpenElement\x12\x1f.artstore.v1.OpenElementRequest\x1a .artstore.v1.OpenElementResponse\"\x03\x90\x02\x02\x42N\n\x0f\x63om.artstore.v1P\x01Z+artstore.example/gen/artstore/v1;artstorev1\xaa\x02\x0b\x41rtStore.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x61rtstore/v1/transfers.proto\x12\x0b\x61rtstore.v1\x1a\x1a\x61rtstore/v1/elements.proto\x1a\x1b\x61rtstore/v1/lifecycle.proto\x1a\x17\x61rtstore/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9d\x01\n\tCondition\x12\x0f\n\x07\x66ile_id\x18\x01 \x01(\t\x12\x13\n\x06\x64igest\x18\x02 \x01(\tH\x00\x88\x01\x01\x12.\n\ndecided_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0btaken_until\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\t\n\x07_digest\"s\n\x0fPullFileRequest\x12\x0e\n\x06ticket\x18\x01 \x01(\t\x12%\n\x05state\x18\x02 \x01(\x0e\x32\x16.artstore.v1.FileState\x12)\n\tcondition\x18\x03 \x01(\x0b\x32\x16.artstore.v1.Condition\"N\n\x10PullFileResponse\x12\x19\n\x11\x63opied_size_bytes\x18\x01 \x01(\x03\x12\x1f\n\x04\x66ile\x18\x02 \x01(\x0b\x32\x11.artstore.v1.File\"O\n\x10MarkMovedRequest\x12)\n\tcondition\x18\x01 \x01(\x0b\x32\x16.artstore.v1.Condition\x12\x10\n\x08moved_to\x18\x02 \x01(\t\"4\n\x11MarkMovedResponse\x12\x1f\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x11.artstore.v1.File\"]\n\x0fSyncCopyRequest\x12)\n\tcondition\x18\x01 \x01(\x0b\x32\x16.artstore.v1.Condition\x12\x1f\n\x04home\x18\x02 \x01(\x0b\x32\x11.artstore.v1.File\"3\n\x10SyncCopyResponse\x12\x1f\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x11.artstore.v1.File\"\xcd\x01\n\x0f\x41\x63tivateRequest\x12)\n\tcondition\x18\x01 \x01(\x0b\x32\x16.artstore.v1.Condition\x12\x12\n\nhome_since\x18\x02 \x01(\x03\x12\x15\n\x08revision\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12%\n\x05state\x18\x04 \x01(\x0e\x32\x16.artstore.v1.FileState\x12\x30\n\x0c\x66inalized_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0b\n\t_revision\"I\n\x10\x41\x63tivateResponse\x12\x1f\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x11.artstore.v1.File\x12\x14\n\x0c\x63hange_token\x18\x02 \x01(\t\"\x8a\x01\n\x0e\x43ollectRequest\x12)\n\tcondition\x18\x01 \x01(\x0b\x32\x16.artstore.v1.Condition\x12&\n\x04step\x18\x02 \x01(\x0e\x32\x18.artstore.v1.CollectStep\x12\x10\n\x08moved_to\x18\x03 \x01(\t\x12\x13\n\x0bhome_sha256\x18\x04 \x01(\t\"L\n\x0f\x43ollectResponse\x12\x1f\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x11.artstore.v1.File\x12\x18\n\x10\x66reed_size_bytes\x18\x02 \x01(\x03\"\\\n\x0bHoldRequest\x12)\n\tcondition\x18\x01 \x01(\x0b\x32\x16.artstore.v1.Condition\x12\x12\n\nlegal_hold\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\"E\n\x0cHoldResponse\x12\x1f\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x11.artstore.v1.File\x12\x14\n\x0c\x63hange_token\x18\x02 \x01(\t\"H\n\x0bHealRequest\x12)\n\tcondition\x18\x01 \x01(\x0b\x32\x16.artstore.v1.Condition\x12\x0e\n\x06ticket\x18\x02 \x01(\t\"B\n\x0cHealResponse\x12\x1f\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x11.artstore.v1.File\x12\x11\n\tunchanged\x18\x02 \x01(\x08\"r\n\x0c\x45raseRequest\x12)\n\tcondition\x18\x01 \x01(\x0b\x32\x16.artstore.v1.Condition\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x14\n\x0crequested_by\x18\x03 \x01(\t\x12\x11\n\tnamespace\x18\x04 \x01(\t\"0\n\rEraseResponse\x12\x1f\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x11.artstore.v1.File\"D\n\x12OpenElementRequest\x12.\n\ndecided_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"C\n\x13OpenElementResponse\x12,\n\x07\x65lement\x18\x01 \x01(\x0b\x32\x1b.artstore.v1.StorageElement\"A\n\x14MakePermanentRequest\x12)\n\tcondition\x18\x01 \x01(\x0b\x32\x16.artstore.v1.Condition\"N\n\x15MakePermanentResponse\x12\x1f\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x11.artstore.v1.File\x12\x14\n\x0c\x63hange_token\x18\x02 \x01(\t\"\x9e\x01\n\x17\x43ollectLeftoversRequest\x12.\n\ndecided_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x64ry_run\x18\x02 \x01(\x08\x12\x1d\n\x10max_delete_ratio\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x0e\n\x06if_due\x18\x04 \x01(\x08\x42\x13\n\x11_max_delete_ratio\"X\n\x18\x43ollectLeftoversResponse\x12,\n\x06\x63ounts\x18\x01 \x03(\x0b\x32\x1c.artstore.v1.CollectionCount\x12\x0e\n\x06\x65rrors\x18\x02 \x03(\t*\xae\x01\n\x0b\x43ollectStep\x12\x1c\n\x18\x43OLLECT_STEP_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43OLLECT_STEP_TO_GONE\x10\x01\x12\x1b\n\x17\x43OLLECT_STEP_TO_DELETED\x10\x02\x12\x16\n\x12\x43OLLECT_STEP_PURGE\x10\x03\x12\x18\n\x14\x43OLLECT_STEP_TO_COPY\x10\x04\x12\x18\n\x14\x43OLLECT_STEP_GIVE_UP\x10\x05\x32\xfc\x06\n\x0fTransferService\x12N\n\x08PullFile\x12\x1c.artstore.v1.PullFileRequest\x1a\x1d.artstore.v1.PullFileResponse\"\x03\x90\x02\x02\x30\x01\x12O\n\tMarkMoved\x12\x1d.artstore.v1.MarkMovedRequest\x1a\x1e.artstore.v1.MarkMovedResponse\"\x03\x90\x02\x02\x12L\n\x08SyncCopy\x12\x1c.artstore.v1.SyncCopyRequest\x1a\x1d.artstore.v1.SyncCopyResponse\"\x03\x90\x02\x02\x12L\n\x08\x41\x63tivate\x12\x1c.artstore.v1.ActivateRequest\x1a\x1d.artstore.v1.ActivateResponse\"\x03\x90\x02\x02\x12I\n\x07\x43ollect\x12\x1b.artstore.v1.CollectRequest\x1a\x1c.artstore.v1.CollectResponse\"\x03\x90\x02\x02\x12@\n\x04Hold\x12\x18.artstore.v1.HoldRequest\x1a\x19.artstore.v1.HoldResponse\"\x03\x90\x02\x02\x12@\n\x04Heal\x12\x18.artstore.v1.HealRequest\x1a\x19.artstore.v1.HealResponse\"\x03\x90\x02\x02\x12\x43\n\x05\x45rase\x12\x19.artstore.v1.EraseRequest\x1a\x1a.artstore.v1.EraseResponse\"\x03\x90\x02\x02\x12U\n\x0bOpenElement\x12\x1f.artstore.v1.OpenElementRequest\x1a .artstore.v1.OpenElementResponse\"\x03\x90\x02\x02\x12[\n\rMakePermanent\x12!.artstore.v1.MakePermanentRequest\x1a\".artstore.v1.MakePermanentResponse\"\x03\x90\x02\x02\x12\x64\n\x10\x43ollectLeftovers\x12$.artstore.v1.CollectLeftoversRequest\x1a%.artstore.v1.CollectLeftoversResponse\"\x03\x90\x02\x02\x42N\n\x0f\x63om.artstore.v1P\x01Z+artstore.example/gen/artstore/v1;artstorev1\xaa\x02\x0b\x41rtStore.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -53,46 +54,58 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TRANSFERSERVICE'].methods_by_name['Erase']._serialized_options = b'\220\002\002'
   _globals['_TRANSFERSERVICE'].methods_by_name['OpenElement']._loaded_options = None
   _globals['_TRANSFERSERVICE'].methods_by_name['OpenElement']._serialized_options = b'\220\002\002'
-  _globals['_COLLECTSTEP']._serialized_start=1793
-  _globals['_COLLECTSTEP']._serialized_end=1915
-  _globals['_CONDITION']._serialized_start=130
-  _globals['_CONDITION']._serialized_end=238
-  _globals['_PULLFILEREQUEST']._serialized_start=240
-  _globals['_PULLFILEREQUEST']._serialized_end=355
-  _globals['_PULLFILERESPONSE']._serialized_start=357
-  _globals['_PULLFILERESPONSE']._serialized_end=435
-  _globals['_MARKMOVEDREQUEST']._serialized_start=437
-  _globals['_MARKMOVEDREQUEST']._serialized_end=516
-  _globals['_MARKMOVEDRESPONSE']._serialized_start=518
-  _globals['_MARKMOVEDRESPONSE']._serialized_end=570
-  _globals['_SYNCCOPYREQUEST']._serialized_start=572
-  _globals['_SYNCCOPYREQUEST']._serialized_end=665
-  _globals['_SYNCCOPYRESPONSE']._serialized_start=667
-  _globals['_SYNCCOPYRESPONSE']._serialized_end=718
-  _globals['_ACTIVATEREQUEST']._serialized_start=721
-  _globals['_ACTIVATEREQUEST']._serialized_end=926
-  _globals['_ACTIVATERESPONSE']._serialized_start=928
-  _globals['_ACTIVATERESPONSE']._serialized_end=1001
-  _globals['_COLLECTREQUEST']._serialized_start=1003
-  _globals['_COLLECTREQUEST']._serialized_end=1120
-  _globals['_COLLECTRESPONSE']._serialized_start=1122
-  _globals['_COLLECTRESPONSE']._serialized_end=1198
-  _globals['_HOLDREQUEST']._serialized_start=1200
-  _globals['_HOLDREQUEST']._serialized_end=1292
-  _globals['_HOLDRESPONSE']._serialized_start=1294
-  _globals['_HOLDRESPONSE']._serialized_end=1363
-  _globals['_HEALREQUEST']._serialized_start=1365
-  _globals['_HEALREQUEST']._serialized_end=1437
-  _globals['_HEALRESPONSE']._serialized_start=1439
-  _globals['_HEALRESPONSE']._serialized_end=1505
-  _globals['_ERASEREQUEST']._serialized_start=1507
-  _globals['_ERASEREQUEST']._serialized_end=1602
-  _globals['_ERASERESPONSE']._serialized_start=1604
-  _globals['_ERASERESPONSE']._serialized_end=1652
-  _globals['_OPENELEMENTREQUEST']._serialized_start=1654
-  _globals['_OPENELEMENTREQUEST']._serialized_end=1722
-  _globals['_OPENELEMENTRESPONSE']._serialized_start=1724
-  _globals['_OPENELEMENTRESPONSE']._serialized_end=1791
-  _globals['_TRANSFERSERVICE']._serialized_start=1918
-  _globals['_TRANSFERSERVICE']._serialized_end=2615
+  _globals['_TRANSFERSERVICE'].methods_by_name['MakePermanent']._loaded_options = None
+  _globals['_TRANSFERSERVICE'].methods_by_name['MakePermanent']._serialized_options = b'\220\002\002'
+  _globals['_TRANSFERSERVICE'].methods_by_name['CollectLeftovers']._loaded_options = None
+  _globals['_TRANSFERSERVICE'].methods_by_name['CollectLeftovers']._serialized_options = b'\220\002\002'
+  _globals['_COLLECTSTEP']._serialized_start=2312
+  _globals['_COLLECTSTEP']._serialized_end=2486
+  _globals['_CONDITION']._serialized_start=160
+  _globals['_CONDITION']._serialized_end=317
+  _globals['_PULLFILEREQUEST']._serialized_start=319
+  _globals['_PULLFILEREQUEST']._serialized_end=434
+  _globals['_PULLFILERESPONSE']._serialized_start=436
+  _globals['_PULLFILERESPONSE']._serialized_end=514
+  _globals['_MARKMOVEDREQUEST']._serialized_start=516
+  _globals['_MARKMOVEDREQUEST']._serialized_end=595
+  _globals['_MARKMOVEDRESPONSE']._serialized_start=597
+  _globals['_MARKMOVEDRESPONSE']._serialized_end=649
+  _globals['_SYNCCOPYREQUEST']._serialized_start=651
+  _globals['_SYNCCOPYREQUEST']._serialized_end=744
+  _globals['_SYNCCOPYRESPONSE']._serialized_start=746
+  _globals['_SYNCCOPYRESPONSE']._serialized_end=797
+  _globals['_ACTIVATEREQUEST']._serialized_start=800
+  _globals['_ACTIVATEREQUEST']._serialized_end=1005
+  _globals['_ACTIVATERESPONSE']._serialized_start=1007
+  _globals['_ACTIVATERESPONSE']._serialized_end=1080
+  _globals['_COLLECTREQUEST']._serialized_start=1083
+  _globals['_COLLECTREQUEST']._serialized_end=1221
+  _globals['_COLLECTRESPONSE']._serialized_start=1223
+  _globals['_COLLECTRESPONSE']._serialized_end=1299
+  _globals['_HOLDREQUEST']._serialized_start=1301
+  _globals['_HOLDREQUEST']._serialized_end=1393
+  _globals['_HOLDRESPONSE']._serialized_start=1395
+  _globals['_HOLDRESPONSE']._serialized_end=1464
+  _globals['_HEALREQUEST']._serialized_start=1466
+  _globals['_HEALREQUEST']._serialized_end=1538
+  _globals['_HEALRESPONSE']._serialized_start=1540
+  _globals['_HEALRESPONSE']._serialized_end=1606
+  _globals['_ERASEREQUEST']._serialized_start=1608
+  _globals['_ERASEREQUEST']._serialized_end=1722
+  _globals['_ERASERESPONSE']._serialized_start=1724
+  _globals['_ERASERESPONSE']._serialized_end=1772
+  _globals['_OPENELEMENTREQUEST']._serialized_start=1774
+  _globals['_OPENELEMENTREQUEST']._serialized_end=1842
+  _globals['_OPENELEMENTRESPONSE']._serialized_start=1844
+  _globals['_OPENELEMENTRESPONSE']._serialized_end=1911
+  _globals['_MAKEPERMANENTREQUEST']._serialized_start=1913
+  _globals['_MAKEPERMANENTREQUEST']._serialized_end=1978
+  _globals['_MAKEPERMANENTRESPONSE']._serialized_start=1980
+  _globals['_MAKEPERMANENTRESPONSE']._serialized_end=2058
+  _globals['_COLLECTLEFTOVERSREQUEST']._serialized_start=2061
+  _globals['_COLLECTLEFTOVERSREQUEST']._serialized_end=2219
+  _globals['_COLLECTLEFTOVERSRESPONSE']._serialized_start=2221
+  _globals['_COLLECTLEFTOVERSRESPONSE']._serialized_end=2309
+  _globals['_TRANSFERSERVICE']._serialized_start=2489
+  _globals['_TRANSFERSERVICE']._serialized_end=3381
 # @@protoc_insertion_point(module_scope)

@@ -4,10 +4,13 @@ isort:skip_file
 The steps of a file's life that admin tells an element to take."""
 
 from artstore.v1 import elements_pb2 as _elements_pb2
+from artstore.v1 import lifecycle_pb2 as _lifecycle_pb2
 from artstore.v1 import types_pb2 as _types_pb2
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
@@ -34,6 +37,12 @@ class _CollectStepEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CollectSt
     """A home that expired goes into the trash, DELETED."""
     COLLECT_STEP_PURGE: _CollectStep.ValueType  # 3
     """The last record: of a stub, or of a tombstone whose time in the trash has ended."""
+    COLLECT_STEP_TO_COPY: _CollectStep.ValueType  # 4
+    """Nothing: a home that is none any more, since a later one is known, becomes a COPY as it stands."""
+    COLLECT_STEP_GIVE_UP: _CollectStep.ValueType  # 5
+    """What is here of a pull that nobody goes on with, of a file that is not here or GONE. UNAVAILABLE
+    while it is under way, or something of it may still arrive.
+    """
 
 class CollectStep(_CollectStep, metaclass=_CollectStepEnumTypeWrapper):
     """What is taken away of a file."""
@@ -46,6 +55,12 @@ COLLECT_STEP_TO_DELETED: CollectStep.ValueType  # 2
 """A home that expired goes into the trash, DELETED."""
 COLLECT_STEP_PURGE: CollectStep.ValueType  # 3
 """The last record: of a stub, or of a tombstone whose time in the trash has ended."""
+COLLECT_STEP_TO_COPY: CollectStep.ValueType  # 4
+"""Nothing: a home that is none any more, since a later one is known, becomes a COPY as it stands."""
+COLLECT_STEP_GIVE_UP: CollectStep.ValueType  # 5
+"""What is here of a pull that nobody goes on with, of a file that is not here or GONE. UNAVAILABLE
+while it is under way, or something of it may still arrive.
+"""
 Global___CollectStep: _TypeAlias = CollectStep  # noqa: Y015
 
 @_typing.final
@@ -57,6 +72,7 @@ class Condition(_message.Message):
     FILE_ID_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
     DECIDED_AT_FIELD_NUMBER: _builtins.int
+    TAKEN_UNTIL_FIELD_NUMBER: _builtins.int
     file_id: _builtins.str
     """The file."""
     digest: _builtins.str
@@ -69,16 +85,24 @@ class Condition(_message.Message):
         at.
         """
 
+    @_builtins.property
+    def taken_until(self) -> _timestamp_pb2.Timestamp:
+        """Until when the step may be begun, by admin's clock; later it is ABORTED, reason STALE, as it is
+        before decided_at by more than a seventh of the time between them, or 5 s. Unset, or more than
+        60 s after decided_at, means 60 s after it.
+        """
+
     def __init__(
         self,
         *,
         file_id: _builtins.str = ...,
         digest: _builtins.str | None = ...,
         decided_at: _timestamp_pb2.Timestamp | None = ...,
+        taken_until: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_digest", b"_digest", "decided_at", b"decided_at", "digest", b"digest"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_digest", b"_digest", "decided_at", b"decided_at", "digest", b"digest", "taken_until", b"taken_until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_digest", b"_digest", "decided_at", b"decided_at", "digest", b"digest", "file_id", b"file_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_digest", b"_digest", "decided_at", b"decided_at", "digest", b"digest", "file_id", b"file_id", "taken_until", b"taken_until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__digest: _TypeAlias = _typing.Literal["digest"]  # noqa: Y015
     _WhichOneofArgType__digest: _TypeAlias = _typing.Literal["_digest", b"_digest"]  # noqa: Y015
@@ -333,10 +357,15 @@ class CollectRequest(_message.Message):
     CONDITION_FIELD_NUMBER: _builtins.int
     STEP_FIELD_NUMBER: _builtins.int
     MOVED_TO_FIELD_NUMBER: _builtins.int
+    HOME_SHA256_FIELD_NUMBER: _builtins.int
     step: Global___CollectStep.ValueType
     """What is taken away. Required."""
     moved_to: _builtins.str
     """Element that has the file instead; for TO_GONE."""
+    home_sha256: _builtins.str
+    """SHA-256 of the home's bytes, lower-case hex, as admin has read them for this call; for TO_GONE of
+    a held copy, which is FAILED_PRECONDITION, reason LEGAL_HOLD, without it or with another one.
+    """
     @_builtins.property
     def condition(self) -> Global___Condition:
         """How the file's sidecar must be and when that was looked at."""
@@ -347,10 +376,11 @@ class CollectRequest(_message.Message):
         condition: Global___Condition | None = ...,
         step: Global___CollectStep.ValueType = ...,
         moved_to: _builtins.str = ...,
+        home_sha256: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "moved_to", b"moved_to", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "home_sha256", b"home_sha256", "moved_to", b"moved_to", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -368,7 +398,7 @@ class CollectResponse(_message.Message):
     """Bytes that were freed."""
     @_builtins.property
     def file(self) -> _types_pb2.File:
-        """After it; unset after PURGE."""
+        """After it; unset where nothing is left."""
 
     def __init__(
         self,
@@ -509,10 +539,13 @@ class EraseRequest(_message.Message):
     CONDITION_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     REQUESTED_BY_FIELD_NUMBER: _builtins.int
+    NAMESPACE_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
     """Why: a code or text of at most 200 bytes, kept."""
     requested_by: _builtins.str
     """Account that asked for it, recorded as said: only admin's own account calls."""
+    namespace: _builtins.str
+    """The file's namespace, for an element that has nothing of it; empty when nobody knows it."""
     @_builtins.property
     def condition(self) -> Global___Condition:
         """How the file's sidecar must be and when that was looked at."""
@@ -523,10 +556,11 @@ class EraseRequest(_message.Message):
         condition: Global___Condition | None = ...,
         reason: _builtins.str = ...,
         requested_by: _builtins.str = ...,
+        namespace: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "reason", b"reason", "requested_by", b"requested_by"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "namespace", b"namespace", "reason", b"reason", "requested_by", b"requested_by"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -603,3 +637,127 @@ class OpenElementResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___OpenElementResponse: _TypeAlias = OpenElementResponse  # noqa: Y015
+
+@_typing.final
+class MakePermanentRequest(_message.Message):
+    """Asks to make a file PERMANENT."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONDITION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def condition(self) -> Global___Condition:
+        """How the file's sidecar must be and when that was looked at."""
+
+    def __init__(
+        self,
+        *,
+        condition: Global___Condition | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MakePermanentRequest: _TypeAlias = MakePermanentRequest  # noqa: Y015
+
+@_typing.final
+class MakePermanentResponse(_message.Message):
+    """The file is PERMANENT."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILE_FIELD_NUMBER: _builtins.int
+    CHANGE_TOKEN_FIELD_NUMBER: _builtins.int
+    change_token: _builtins.str
+    """As in UploadResponse."""
+    @_builtins.property
+    def file(self) -> _types_pb2.File:
+        """After it."""
+
+    def __init__(
+        self,
+        *,
+        file: _types_pb2.File | None = ...,
+        change_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["file", b"file"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change_token", b"change_token", "file", b"file"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MakePermanentResponse: _TypeAlias = MakePermanentResponse  # noqa: Y015
+
+@_typing.final
+class CollectLeftoversRequest(_message.Message):
+    """Asks to collect what belongs to no file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DECIDED_AT_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    MAX_DELETE_RATIO_FIELD_NUMBER: _builtins.int
+    IF_DUE_FIELD_NUMBER: _builtins.int
+    dry_run: _builtins.bool
+    """Look only."""
+    max_delete_ratio: _builtins.float
+    """Largest share of the element's blobs that may go as orphans, 0 to 1; of more none goes, and
+    `errors` says so. Unset means 0.1 where more than 100 would go.
+    """
+    if_due: _builtins.bool
+    """Look for orphan blobs only where they were not looked for within 24 hours (on S3; locally only
+    folders that have changed are listed again).
+    """
+    @_builtins.property
+    def decided_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was decided, by admin's clock. Required."""
+
+    def __init__(
+        self,
+        *,
+        decided_at: _timestamp_pb2.Timestamp | None = ...,
+        dry_run: _builtins.bool = ...,
+        max_delete_ratio: _builtins.float | None = ...,
+        if_due: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_delete_ratio", b"_max_delete_ratio", "decided_at", b"decided_at", "max_delete_ratio", b"max_delete_ratio"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_delete_ratio", b"_max_delete_ratio", "decided_at", b"decided_at", "dry_run", b"dry_run", "if_due", b"if_due", "max_delete_ratio", b"max_delete_ratio"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_delete_ratio: _TypeAlias = _typing.Literal["max_delete_ratio"]  # noqa: Y015
+    _WhichOneofArgType__max_delete_ratio: _TypeAlias = _typing.Literal["_max_delete_ratio", b"_max_delete_ratio"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_delete_ratio) -> _WhichOneofReturnType__max_delete_ratio | None: ...
+
+Global___CollectLeftoversRequest: _TypeAlias = CollectLeftoversRequest  # noqa: Y015
+
+@_typing.final
+class CollectLeftoversResponse(_message.Message):
+    """It is collected."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNTS_FIELD_NUMBER: _builtins.int
+    ERRORS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def counts(self) -> _containers.RepeatedCompositeFieldContainer[_lifecycle_pb2.CollectionCount]:
+        """Uploads and blobs, by reason; examples are ids of uploads and of files."""
+
+    @_builtins.property
+    def errors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What could not be removed, for people; the first 10."""
+
+    def __init__(
+        self,
+        *,
+        counts: _abc.Iterable[_lifecycle_pb2.CollectionCount] | None = ...,
+        errors: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "errors", b"errors"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CollectLeftoversResponse: _TypeAlias = CollectLeftoversResponse  # noqa: Y015

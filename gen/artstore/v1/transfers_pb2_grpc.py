@@ -30,8 +30,8 @@ class TransferServiceStub:
     every mode, is decided by admin from the sidecars that answered, and is conditional on the
     sidecar's digest: ABORTED, reason REVISION_CONFLICT, when it is another one, and ABORTED, reason
     STALE, when it was decided more than 60 s ago. A step that was taken already is answered as it
-    was, whatever the digest, so that one whose answer was lost may be repeated. All but Hold are
-    UNIMPLEMENTED in this version.
+    was, whatever the digest, so that one whose answer was lost may be repeated. Heal and
+    OpenElement are UNIMPLEMENTED in this version.
 
     Roles: SERVICE, admin's own account.
     """
@@ -87,6 +87,16 @@ class TransferServiceStub:
                 request_serializer=artstore_dot_v1_dot_transfers__pb2.OpenElementRequest.SerializeToString,
                 response_deserializer=artstore_dot_v1_dot_transfers__pb2.OpenElementResponse.FromString,
                 _registered_method=True)
+        self.MakePermanent = channel.unary_unary(
+                '/artstore.v1.TransferService/MakePermanent',
+                request_serializer=artstore_dot_v1_dot_transfers__pb2.MakePermanentRequest.SerializeToString,
+                response_deserializer=artstore_dot_v1_dot_transfers__pb2.MakePermanentResponse.FromString,
+                _registered_method=True)
+        self.CollectLeftovers = channel.unary_unary(
+                '/artstore.v1.TransferService/CollectLeftovers',
+                request_serializer=artstore_dot_v1_dot_transfers__pb2.CollectLeftoversRequest.SerializeToString,
+                response_deserializer=artstore_dot_v1_dot_transfers__pb2.CollectLeftoversResponse.FromString,
+                _registered_method=True)
 
 
 class TransferServiceServicer:
@@ -94,15 +104,17 @@ class TransferServiceServicer:
     every mode, is decided by admin from the sidecars that answered, and is conditional on the
     sidecar's digest: ABORTED, reason REVISION_CONFLICT, when it is another one, and ABORTED, reason
     STALE, when it was decided more than 60 s ago. A step that was taken already is answered as it
-    was, whatever the digest, so that one whose answer was lost may be repeated. All but Hold are
-    UNIMPLEMENTED in this version.
+    was, whatever the digest, so that one whose answer was lost may be repeated. Heal and
+    OpenElement are UNIMPLEMENTED in this version.
 
     Roles: SERVICE, admin's own account.
     """
 
     def PullFile(self, request, context):
         """Reads a file from another element by admin's ticket and keeps it as INCOMING or COPY; tells how
-        far it is. A repeat goes on where the first broke off; nothing is read when the bytes are here.
+        far it is. A repeat goes on where the first broke off; nothing is read when the bytes are here,
+        and a COPY that is here already is answered as it is. The work goes on for 45 s when the caller
+        leaves; a repeat joins it and renews the ticket.
 
         FAILED_PRECONDITION mode, draining, reason CLOSED, or another state is here; DATA_LOSS bytes
         that differ from the ticket; PERMISSION_DENIED the ticket; UNAVAILABLE the source.
@@ -136,7 +148,7 @@ class TransferServiceServicer:
     def Collect(self, request, context):
         """Takes the bytes or the last record of a file away: expired, moved, surplus, or trash.
         FAILED_PRECONDITION a hold, or reason CLOSED; UNAVAILABLE, reason CLOCK, when the element's
-        clock is in doubt.
+        clock is in doubt. A held copy goes when home_sha256 is what it has itself.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -161,7 +173,11 @@ class TransferServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Erase(self, request, context):
-        """Erases a file for ever, also one that is not here. FAILED_PRECONDITION, reason LEGAL_HOLD.
+        """Erases a file for ever, also one that is not here; one that is erased is answered as it is, and
+        what has come back of it since is removed. Its uploads end with NOT_FOUND, reason FILE_DELETED.
+
+        FAILED_PRECONDITION, reason LEGAL_HOLD. UNAVAILABLE storage, database or Redis: the file may be
+        erased to its readers already, and the element goes on by itself.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -170,6 +186,29 @@ class TransferServiceServicer:
     def OpenElement(self, request, context):
         """Opens a closed element that was compared with the others. ABORTED, reason STALE, when it has
         been closed again since.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MakePermanent(self, request, context):
+        """Makes a file PERMANENT where it is, as the first step of FinalizeFile, on behalf of the caller,
+        whose token comes as metadata `artstore-caller`. A file that is PERMANENT already is answered as
+        it is. FAILED_PRECONDITION when it is not active, or reason CLOSED; NOT_FOUND no such file here,
+        it is deleted, or its namespace is none of the caller's; PERMISSION_DENIED the caller may not
+        write to it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CollectLeftovers(self, request, context):
+        """Takes away what belongs to no file: uploads that were idle for too long (7 days), and blobs
+        without a sidecar that are older than 7 days and that no upload, pull or pending write names;
+        these lie in `.quarantine` for 30 days more. A repeat finds nothing more.
+
+        FAILED_PRECONDITION, reason CLOSED; ABORTED, reason STALE; UNAVAILABLE, reason CLOCK, when the
+        element's clock is in doubt.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -223,6 +262,16 @@ def add_TransferServiceServicer_to_server(servicer, server):
                     request_deserializer=artstore_dot_v1_dot_transfers__pb2.OpenElementRequest.FromString,
                     response_serializer=artstore_dot_v1_dot_transfers__pb2.OpenElementResponse.SerializeToString,
             ),
+            'MakePermanent': grpc.unary_unary_rpc_method_handler(
+                    servicer.MakePermanent,
+                    request_deserializer=artstore_dot_v1_dot_transfers__pb2.MakePermanentRequest.FromString,
+                    response_serializer=artstore_dot_v1_dot_transfers__pb2.MakePermanentResponse.SerializeToString,
+            ),
+            'CollectLeftovers': grpc.unary_unary_rpc_method_handler(
+                    servicer.CollectLeftovers,
+                    request_deserializer=artstore_dot_v1_dot_transfers__pb2.CollectLeftoversRequest.FromString,
+                    response_serializer=artstore_dot_v1_dot_transfers__pb2.CollectLeftoversResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'artstore.v1.TransferService', rpc_method_handlers)
@@ -236,8 +285,8 @@ class TransferService:
     every mode, is decided by admin from the sidecars that answered, and is conditional on the
     sidecar's digest: ABORTED, reason REVISION_CONFLICT, when it is another one, and ABORTED, reason
     STALE, when it was decided more than 60 s ago. A step that was taken already is answered as it
-    was, whatever the digest, so that one whose answer was lost may be repeated. All but Hold are
-    UNIMPLEMENTED in this version.
+    was, whatever the digest, so that one whose answer was lost may be repeated. Heal and
+    OpenElement are UNIMPLEMENTED in this version.
 
     Roles: SERVICE, admin's own account.
     """
@@ -475,6 +524,60 @@ class TransferService:
             '/artstore.v1.TransferService/OpenElement',
             artstore_dot_v1_dot_transfers__pb2.OpenElementRequest.SerializeToString,
             artstore_dot_v1_dot_transfers__pb2.OpenElementResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MakePermanent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/artstore.v1.TransferService/MakePermanent',
+            artstore_dot_v1_dot_transfers__pb2.MakePermanentRequest.SerializeToString,
+            artstore_dot_v1_dot_transfers__pb2.MakePermanentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CollectLeftovers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/artstore.v1.TransferService/CollectLeftovers',
+            artstore_dot_v1_dot_transfers__pb2.CollectLeftoversRequest.SerializeToString,
+            artstore_dot_v1_dot_transfers__pb2.CollectLeftoversResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -31,8 +31,8 @@ class TransferServiceStub:
     every mode, is decided by admin from the sidecars that answered, and is conditional on the
     sidecar's digest: ABORTED, reason REVISION_CONFLICT, when it is another one, and ABORTED, reason
     STALE, when it was decided more than 60 s ago. A step that was taken already is answered as it
-    was, whatever the digest, so that one whose answer was lost may be repeated. All but Hold are
-    UNIMPLEMENTED in this version.
+    was, whatever the digest, so that one whose answer was lost may be repeated. Heal and
+    OpenElement are UNIMPLEMENTED in this version.
 
     Roles: SERVICE, admin's own account.
     """
@@ -43,7 +43,9 @@ class TransferServiceStub:
     def __new__(cls, channel: _aio.Channel) -> TransferServiceAsyncStub: ...
     PullFile: _grpc.UnaryStreamMultiCallable[_transfers_pb2.PullFileRequest, _transfers_pb2.PullFileResponse]
     """Reads a file from another element by admin's ticket and keeps it as INCOMING or COPY; tells how
-    far it is. A repeat goes on where the first broke off; nothing is read when the bytes are here.
+    far it is. A repeat goes on where the first broke off; nothing is read when the bytes are here,
+    and a COPY that is here already is answered as it is. The work goes on for 45 s when the caller
+    leaves; a repeat joins it and renews the ticket.
 
     FAILED_PRECONDITION mode, draining, reason CLOSED, or another state is here; DATA_LOSS bytes
     that differ from the ticket; PERMISSION_DENIED the ticket; UNAVAILABLE the source.
@@ -59,7 +61,7 @@ class TransferServiceStub:
     Collect: _grpc.UnaryUnaryMultiCallable[_transfers_pb2.CollectRequest, _transfers_pb2.CollectResponse]
     """Takes the bytes or the last record of a file away: expired, moved, surplus, or trash.
     FAILED_PRECONDITION a hold, or reason CLOSED; UNAVAILABLE, reason CLOCK, when the element's
-    clock is in doubt.
+    clock is in doubt. A held copy goes when home_sha256 is what it has itself.
     """
     Hold: _grpc.UnaryUnaryMultiCallable[_transfers_pb2.HoldRequest, _transfers_pb2.HoldResponse]
     """Sets or lifts a legal hold, on behalf of an ADMIN, whose token comes as metadata
@@ -72,10 +74,30 @@ class TransferServiceStub:
     The work goes on when the caller leaves; a repeat waits for it and renews the ticket.
     """
     Erase: _grpc.UnaryUnaryMultiCallable[_transfers_pb2.EraseRequest, _transfers_pb2.EraseResponse]
-    """Erases a file for ever, also one that is not here. FAILED_PRECONDITION, reason LEGAL_HOLD."""
+    """Erases a file for ever, also one that is not here; one that is erased is answered as it is, and
+    what has come back of it since is removed. Its uploads end with NOT_FOUND, reason FILE_DELETED.
+
+    FAILED_PRECONDITION, reason LEGAL_HOLD. UNAVAILABLE storage, database or Redis: the file may be
+    erased to its readers already, and the element goes on by itself.
+    """
     OpenElement: _grpc.UnaryUnaryMultiCallable[_transfers_pb2.OpenElementRequest, _transfers_pb2.OpenElementResponse]
     """Opens a closed element that was compared with the others. ABORTED, reason STALE, when it has
     been closed again since.
+    """
+    MakePermanent: _grpc.UnaryUnaryMultiCallable[_transfers_pb2.MakePermanentRequest, _transfers_pb2.MakePermanentResponse]
+    """Makes a file PERMANENT where it is, as the first step of FinalizeFile, on behalf of the caller,
+    whose token comes as metadata `artstore-caller`. A file that is PERMANENT already is answered as
+    it is. FAILED_PRECONDITION when it is not active, or reason CLOSED; NOT_FOUND no such file here,
+    it is deleted, or its namespace is none of the caller's; PERMISSION_DENIED the caller may not
+    write to it.
+    """
+    CollectLeftovers: _grpc.UnaryUnaryMultiCallable[_transfers_pb2.CollectLeftoversRequest, _transfers_pb2.CollectLeftoversResponse]
+    """Takes away what belongs to no file: uploads that were idle for too long (7 days), and blobs
+    without a sidecar that are older than 7 days and that no upload, pull or pending write names;
+    these lie in `.quarantine` for 30 days more. A repeat finds nothing more.
+
+    FAILED_PRECONDITION, reason CLOSED; ABORTED, reason STALE; UNAVAILABLE, reason CLOCK, when the
+    element's clock is in doubt.
     """
 
 @_typing.type_check_only
@@ -84,8 +106,8 @@ class TransferServiceAsyncStub(TransferServiceStub):
     every mode, is decided by admin from the sidecars that answered, and is conditional on the
     sidecar's digest: ABORTED, reason REVISION_CONFLICT, when it is another one, and ABORTED, reason
     STALE, when it was decided more than 60 s ago. A step that was taken already is answered as it
-    was, whatever the digest, so that one whose answer was lost may be repeated. All but Hold are
-    UNIMPLEMENTED in this version.
+    was, whatever the digest, so that one whose answer was lost may be repeated. Heal and
+    OpenElement are UNIMPLEMENTED in this version.
 
     Roles: SERVICE, admin's own account.
     """
@@ -93,7 +115,9 @@ class TransferServiceAsyncStub(TransferServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     PullFile: _aio.UnaryStreamMultiCallable[_transfers_pb2.PullFileRequest, _transfers_pb2.PullFileResponse]  # type: ignore[assignment]
     """Reads a file from another element by admin's ticket and keeps it as INCOMING or COPY; tells how
-    far it is. A repeat goes on where the first broke off; nothing is read when the bytes are here.
+    far it is. A repeat goes on where the first broke off; nothing is read when the bytes are here,
+    and a COPY that is here already is answered as it is. The work goes on for 45 s when the caller
+    leaves; a repeat joins it and renews the ticket.
 
     FAILED_PRECONDITION mode, draining, reason CLOSED, or another state is here; DATA_LOSS bytes
     that differ from the ticket; PERMISSION_DENIED the ticket; UNAVAILABLE the source.
@@ -109,7 +133,7 @@ class TransferServiceAsyncStub(TransferServiceStub):
     Collect: _aio.UnaryUnaryMultiCallable[_transfers_pb2.CollectRequest, _transfers_pb2.CollectResponse]  # type: ignore[assignment]
     """Takes the bytes or the last record of a file away: expired, moved, surplus, or trash.
     FAILED_PRECONDITION a hold, or reason CLOSED; UNAVAILABLE, reason CLOCK, when the element's
-    clock is in doubt.
+    clock is in doubt. A held copy goes when home_sha256 is what it has itself.
     """
     Hold: _aio.UnaryUnaryMultiCallable[_transfers_pb2.HoldRequest, _transfers_pb2.HoldResponse]  # type: ignore[assignment]
     """Sets or lifts a legal hold, on behalf of an ADMIN, whose token comes as metadata
@@ -122,10 +146,30 @@ class TransferServiceAsyncStub(TransferServiceStub):
     The work goes on when the caller leaves; a repeat waits for it and renews the ticket.
     """
     Erase: _aio.UnaryUnaryMultiCallable[_transfers_pb2.EraseRequest, _transfers_pb2.EraseResponse]  # type: ignore[assignment]
-    """Erases a file for ever, also one that is not here. FAILED_PRECONDITION, reason LEGAL_HOLD."""
+    """Erases a file for ever, also one that is not here; one that is erased is answered as it is, and
+    what has come back of it since is removed. Its uploads end with NOT_FOUND, reason FILE_DELETED.
+
+    FAILED_PRECONDITION, reason LEGAL_HOLD. UNAVAILABLE storage, database or Redis: the file may be
+    erased to its readers already, and the element goes on by itself.
+    """
     OpenElement: _aio.UnaryUnaryMultiCallable[_transfers_pb2.OpenElementRequest, _transfers_pb2.OpenElementResponse]  # type: ignore[assignment]
     """Opens a closed element that was compared with the others. ABORTED, reason STALE, when it has
     been closed again since.
+    """
+    MakePermanent: _aio.UnaryUnaryMultiCallable[_transfers_pb2.MakePermanentRequest, _transfers_pb2.MakePermanentResponse]  # type: ignore[assignment]
+    """Makes a file PERMANENT where it is, as the first step of FinalizeFile, on behalf of the caller,
+    whose token comes as metadata `artstore-caller`. A file that is PERMANENT already is answered as
+    it is. FAILED_PRECONDITION when it is not active, or reason CLOSED; NOT_FOUND no such file here,
+    it is deleted, or its namespace is none of the caller's; PERMISSION_DENIED the caller may not
+    write to it.
+    """
+    CollectLeftovers: _aio.UnaryUnaryMultiCallable[_transfers_pb2.CollectLeftoversRequest, _transfers_pb2.CollectLeftoversResponse]  # type: ignore[assignment]
+    """Takes away what belongs to no file: uploads that were idle for too long (7 days), and blobs
+    without a sidecar that are older than 7 days and that no upload, pull or pending write names;
+    these lie in `.quarantine` for 30 days more. A repeat finds nothing more.
+
+    FAILED_PRECONDITION, reason CLOSED; ABORTED, reason STALE; UNAVAILABLE, reason CLOCK, when the
+    element's clock is in doubt.
     """
 
 class TransferServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -133,8 +177,8 @@ class TransferServiceServicer(metaclass=_abc_1.ABCMeta):
     every mode, is decided by admin from the sidecars that answered, and is conditional on the
     sidecar's digest: ABORTED, reason REVISION_CONFLICT, when it is another one, and ABORTED, reason
     STALE, when it was decided more than 60 s ago. A step that was taken already is answered as it
-    was, whatever the digest, so that one whose answer was lost may be repeated. All but Hold are
-    UNIMPLEMENTED in this version.
+    was, whatever the digest, so that one whose answer was lost may be repeated. Heal and
+    OpenElement are UNIMPLEMENTED in this version.
 
     Roles: SERVICE, admin's own account.
     """
@@ -146,7 +190,9 @@ class TransferServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_transfers_pb2.PullFileResponse], _abc.AsyncIterator[_transfers_pb2.PullFileResponse]]:
         """Reads a file from another element by admin's ticket and keeps it as INCOMING or COPY; tells how
-        far it is. A repeat goes on where the first broke off; nothing is read when the bytes are here.
+        far it is. A repeat goes on where the first broke off; nothing is read when the bytes are here,
+        and a COPY that is here already is answered as it is. The work goes on for 45 s when the caller
+        leaves; a repeat joins it and renews the ticket.
 
         FAILED_PRECONDITION mode, draining, reason CLOSED, or another state is here; DATA_LOSS bytes
         that differ from the ticket; PERMISSION_DENIED the ticket; UNAVAILABLE the source.
@@ -186,7 +232,7 @@ class TransferServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_transfers_pb2.CollectResponse, _abc.Awaitable[_transfers_pb2.CollectResponse]]:
         """Takes the bytes or the last record of a file away: expired, moved, surplus, or trash.
         FAILED_PRECONDITION a hold, or reason CLOSED; UNAVAILABLE, reason CLOCK, when the element's
-        clock is in doubt.
+        clock is in doubt. A held copy goes when home_sha256 is what it has itself.
         """
 
     @_abc_1.abstractmethod
@@ -217,7 +263,12 @@ class TransferServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _transfers_pb2.EraseRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_transfers_pb2.EraseResponse, _abc.Awaitable[_transfers_pb2.EraseResponse]]:
-        """Erases a file for ever, also one that is not here. FAILED_PRECONDITION, reason LEGAL_HOLD."""
+        """Erases a file for ever, also one that is not here; one that is erased is answered as it is, and
+        what has come back of it since is removed. Its uploads end with NOT_FOUND, reason FILE_DELETED.
+
+        FAILED_PRECONDITION, reason LEGAL_HOLD. UNAVAILABLE storage, database or Redis: the file may be
+        erased to its readers already, and the element goes on by itself.
+        """
 
     @_abc_1.abstractmethod
     def OpenElement(
@@ -227,6 +278,33 @@ class TransferServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_transfers_pb2.OpenElementResponse, _abc.Awaitable[_transfers_pb2.OpenElementResponse]]:
         """Opens a closed element that was compared with the others. ABORTED, reason STALE, when it has
         been closed again since.
+        """
+
+    @_abc_1.abstractmethod
+    def MakePermanent(
+        self,
+        request: _transfers_pb2.MakePermanentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_transfers_pb2.MakePermanentResponse, _abc.Awaitable[_transfers_pb2.MakePermanentResponse]]:
+        """Makes a file PERMANENT where it is, as the first step of FinalizeFile, on behalf of the caller,
+        whose token comes as metadata `artstore-caller`. A file that is PERMANENT already is answered as
+        it is. FAILED_PRECONDITION when it is not active, or reason CLOSED; NOT_FOUND no such file here,
+        it is deleted, or its namespace is none of the caller's; PERMISSION_DENIED the caller may not
+        write to it.
+        """
+
+    @_abc_1.abstractmethod
+    def CollectLeftovers(
+        self,
+        request: _transfers_pb2.CollectLeftoversRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_transfers_pb2.CollectLeftoversResponse, _abc.Awaitable[_transfers_pb2.CollectLeftoversResponse]]:
+        """Takes away what belongs to no file: uploads that were idle for too long (7 days), and blobs
+        without a sidecar that are older than 7 days and that no upload, pull or pending write names;
+        these lie in `.quarantine` for 30 days more. A repeat finds nothing more.
+
+        FAILED_PRECONDITION, reason CLOSED; ABORTED, reason STALE; UNAVAILABLE, reason CLOCK, when the
+        element's clock is in doubt.
         """
 
 def add_TransferServiceServicer_to_server(servicer: TransferServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -69,7 +69,9 @@ class _FileStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FileState.V
     UndeleteFile.
     """
     FILE_STATE_ERASED: _FileState.ValueType  # 7
-    """Erased for ever: no bytes, no name, no digest."""
+    """Erased for ever: no bytes, no name, no digest. `updated_at` says when, `updated_by` who had it
+    erased, `description` the reason that they gave; the namespace stays where it was known.
+    """
 
 class FileState(_FileState, metaclass=_FileStateEnumTypeWrapper):
     """Where a copy of a file is in its life. One file has at most one home (ACTIVE or DELETED) and
@@ -96,7 +98,9 @@ FILE_STATE_GONE: FileState.ValueType  # 6
 UndeleteFile.
 """
 FILE_STATE_ERASED: FileState.ValueType  # 7
-"""Erased for ever: no bytes, no name, no digest."""
+"""Erased for ever: no bytes, no name, no digest. `updated_at` says when, `updated_by` who had it
+erased, `description` the reason that they gave; the namespace stays where it was known.
+"""
 Global___FileState: _TypeAlias = FileState  # noqa: Y015
 
 class _ElementMode:
@@ -288,8 +292,8 @@ class File(_message.Message):
     retention_policy: Global___RetentionPolicy.ValueType
     """How long the file is kept."""
     retention_days: _builtins.int
-    """Days a TEMPORARY file is kept, counted from created_at, or from when UndeleteFile brought an
-    expired one back; 0 for PERMANENT.
+    """Days a TEMPORARY file is kept, counted from created_at, or from when UndeleteFile set them anew;
+    0 for PERMANENT.
     """
     finalized_to: _builtins.str
     """Element that holds the finalized copy; empty if none does."""
@@ -331,7 +335,9 @@ class File(_message.Message):
 
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
-        """When it expires: created_at + retention_days, or as UndeleteFile said; unset for PERMANENT."""
+        """When it expires: created_at + retention_days, or as UndeleteFile said; unset for PERMANENT. From
+        then on it is NOT_FOUND, reason EXPIRED, unless it is held.
+        """
 
     @_builtins.property
     def finalized_at(self) -> _timestamp_pb2.Timestamp:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mesh.contract import AUTHORIZATION_KEY, CALLER_KEY, UPLOAD_TOKEN_KEY
+from mesh.contract import AUTHORIZATION_KEY, CALLER_KEY, TICKET_KEY, UPLOAD_TOKEN_KEY
 from mesh.errors import ArtStoreError, Unauthenticated
 from mesh.identity.caller import (
     ANONYMOUS,
@@ -20,7 +20,7 @@ _MAY_SPEAK_FOR_OTHERS = frozenset({Role.SERVICE, Role.ADMIN})
 
 
 # What says who calls: with two of one, one server might believe the first and another the last.
-_ONCE = (AUTHORIZATION_KEY, CALLER_KEY, UPLOAD_TOKEN_KEY)
+_ONCE = (AUTHORIZATION_KEY, CALLER_KEY, UPLOAD_TOKEN_KEY, TICKET_KEY)
 
 
 class Authentication:
@@ -54,7 +54,7 @@ class Authentication:
             call.caller = caller
             self._verifier.suspensions.require_good(caller)
         call.peer, call.caller = peer, caller
-        set_current(caller, metadata.get(UPLOAD_TOKEN_KEY, ""))
+        set_current(caller, metadata.get(UPLOAD_TOKEN_KEY, ""), metadata.get(TICKET_KEY, ""))
         return await proceed(call, request)
 
     async def _bearer(self, call: Call, header: Any) -> Caller:

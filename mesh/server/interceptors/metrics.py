@@ -29,7 +29,12 @@ calls_in_flight = Gauge("artstore_calls_in_flight", "Calls being served now, wat
 
 
 class CallMetrics:
-    """Counts and times calls, and knows when a server has none left in flight."""
+    """Counts and times calls, and knows when a server has none left in flight.
+
+    Attributes:
+        in_flight: open watches aside.
+        watches: those of changes, of health and the like.
+    """
 
     def __init__(self) -> None:
         self._counters: dict[tuple[str, grpc.StatusCode], Counter] = {}
@@ -37,11 +42,14 @@ class CallMetrics:
         self._idle = asyncio.Event()
         self._idle.set()
         self.in_flight = 0
+        self.watches = 0
 
     async def __call__(self, call: Call, request: Any, *, proceed: Proceed) -> Any:
         """Measure one call."""
         watch = call.method in WATCHES
-        if not watch:
+        if watch:
+            self.watches += 1
+        else:
             self.in_flight += 1
             self._idle.clear()
         calls_in_flight.inc()
@@ -53,7 +61,9 @@ class CallMetrics:
             raise
         finally:
             calls_in_flight.dec()
-            if not watch:
+            if watch:
+                self.watches -= 1
+            else:
                 self.in_flight -= 1
                 if self.in_flight == 0:
                     self._idle.set()

@@ -192,6 +192,16 @@ async def test_broken_stream_resumes_where_the_element_is(
     assert fake.element.bytes_received < len(BIG) + 300 * KIB
 
 
+async def test_what_an_element_has_lost_before_the_commit_is_sent_again(
+    fake: FakeMesh, big_file: Path
+) -> None:
+    fake.element.losses = [700 * KIB, 0]
+    async with fake.client() as client:
+        uploaded = await client.upload(big_file)
+    assert fake.element.files[uploaded.file_id][1] == BIG
+    assert fake.element.first_offsets == [0, 700 * KIB, 0]
+
+
 async def test_upload_survives_a_server_that_restarts(fake: FakeMesh, big_file: Path) -> None:
     fake.element.write_faults = [Fault(700 * KIB, None)]
     async with fake.client() as client:

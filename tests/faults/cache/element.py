@@ -32,6 +32,8 @@ START_SECONDS = 100.0
 class AloneCaller(Outside):
     """A caller of a mesh that has one element and no admin: the test signs the token."""
 
+    account = "alice"
+
     def __init__(self, rig: Rig, port: int) -> None:
         super().__init__(
             MeshFile(
@@ -48,7 +50,7 @@ class AloneCaller(Outside):
 
     @property
     def token(self) -> str:
-        return self._rig.signer.token(role="ADMIN", ns_read=["*"], ns_write=["*"])
+        return self._rig.signer.token(sub=self.account, role="ADMIN", ns_read=["*"], ns_write=["*"])
 
     def hold(self, element_id: str, file_id: str, legal_hold: bool) -> transfers_pb2.HoldResponse:
         """Set or lift a legal hold, as admin asks for it on behalf of this caller."""

@@ -87,7 +87,10 @@ class Histories(Model):
         answer = self.call(may_be, self.element.caller.delete, file.file_id)
         if answer is not None and before is not None:
             after = self.written(file)
-            assert after == tombstoned(before, after.updated_at)
+            changed = tombstoned(before, after.updated_at)
+            assert after == replace(
+                changed, updated_by=self.element.caller.account, deleted_at=after.updated_at
+            )
 
     @rule(pick=PICK)
     def undelete(self, pick: int) -> None:
@@ -101,7 +104,8 @@ class Histories(Model):
             assert self.element.store.read(file.path) == file.content
         else:
             after = self.written(file)
-            assert after == undeleted(before, after.updated_at)
+            changed = undeleted(before, after.updated_at)
+            assert after == replace(changed, updated_by=self.element.caller.account)
 
     @rule(pick=PICK, held=st.booleans())
     def hold(self, pick: int, held: bool) -> None:

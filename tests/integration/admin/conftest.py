@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from admin_server.prepared_database import PreparedDatabase
+from mesh.postgres.database import Database
 from tests.integration.admin.audited import EVERYBODY, Audited
 from tests.support.running_admin import ManualClock, RunningAdmin, running_admin
 from tests.support.services import PostgresProcess
@@ -54,3 +56,18 @@ async def shared_audited(
     async with running_admin(url, folder, accounts=EVERYBODY) as admin:
         yield Audited(admin, url, folder)
     postgres.drop_database(url)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def admin_tables(postgres: PostgresProcess) -> AsyncIterator[Database]:
+    """Admin's tables, without an admin."""
+    url = postgres.create_database()
+    database = PreparedDatabase(f"{url}_admin")
+    await database.prepare(url, _no_accounts)
+    yield database
+    await database.close()
+    postgres.drop_database(url)
+
+
+async def _no_accounts(database: Database) -> None:
+    """None is needed."""

@@ -104,6 +104,7 @@ async def test_an_account_s_file_logs_its_holder_in_and_shows_no_secret(
     # What an AUDITOR may not do is refused as such, by its code.
     refused = await shell.run("account", "suspend", "filed", of="filed.json")
     assert (refused.code, "ROLE_DENIED" in refused.err) == (4, True)
+    assert "SuspendServiceAccount: ADMIN may" in refused.err
 
     # A file that is there is not touched, and no account is made for it.
     before = path.read_bytes()

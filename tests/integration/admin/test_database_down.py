@@ -5,20 +5,25 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from admin_server.registry.tables import registry_statements
 from artstore.v1 import accounts_pb2, elements_pb2
 from mesh.calls.status import DETAILS_KEY
+from mesh.postgres.urls import database_name
 from tests.support.running_admin import (
     EVERYBODY,
     OTHER_ELEMENTS,
     RunningAdmin,
+    admin_database,
     report,
     running_admin,
 )
@@ -186,6 +191,48 @@ async def test_a_first_start_before_postgresql_makes_everything_once_it_is_there
         token = await eventually(lambda: admin.issue("admin"))
         # The elements are read a moment after the keys.
         assert await eventually(lambda: admin.accepts(token))
+
+
+async def drop_tables(connection: Any) -> None:
+    """Until no statement of the admin is in the way, at which PostgreSQL ends the drop."""
+    while True:
+        with suppress(asyncpg.DeadlockDetectedError):
+            await connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+            return
+
+
+@pytest.mark.parametrize("of", ["database", "tables"])
+async def test_an_admin_whose_records_were_dropped_ends_so_that_the_next_makes_them_anew(
+    database_url: str, tmp_path: Path, of: str
+) -> None:
+    async with running_admin(database_url, tmp_path) as admin:
+        await admin.issue("alice")
+        assert not admin.server.gave_up.is_set()
+        if of == "tables":
+            async with admin_database(database_url) as connection:
+                await drop_tables(connection)
+        else:
+            connection = await asyncpg.connect(database_url)
+            name = database_name(database_url) + "_admin"
+            await connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+            await connection.close()
+        async with asyncio.timeout(RECOVERS_SECONDS):
+            await admin.server.gave_up.wait()
+    async with running_admin(database_url, tmp_path) as admin:
+        await eventually(lambda: admin.issue("alice"))
+
+
+async def test_a_registry_that_was_made_again_when_all_was_dropped_holds_up_no_start(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with running_admin(database_url, tmp_path) as admin:
+        await admin.issue("alice")
+    async with admin_database(database_url) as connection:
+        await drop_tables(connection)
+        for statement in registry_statements():
+            await connection.execute(statement)
+    async with running_admin(database_url, tmp_path) as admin:
+        await eventually(lambda: admin.issue("alice"))
 
 
 async def test_with_a_database_that_lost_all_elements_none_is_denied_before_they_report(

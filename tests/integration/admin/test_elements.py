@@ -98,6 +98,7 @@ async def test_a_reported_element_is_described_as_it_said(admin: RunningAdmin) -
         head_position=8,
         writable=False,
         unwritable_reason="its file system is read-only",
+        followers_behind=["query"],
     )
     answer = await register(admin, said)
     assert answer.report_interval_seconds == 5.0
@@ -107,7 +108,8 @@ async def test_a_reported_element_is_described_as_it_said(admin: RunningAdmin) -
     assert known.HasField("registered_at")
     assert known.HasField("reported_at")
     for field in said.DESCRIPTOR.fields:
-        if field.name != "reported_at":
+        # Whom it knows is between the two.
+        if field.name not in ("reported_at", "peer_storage_element_ids"):
             assert getattr(known, field.name) == getattr(said, field.name), field.name
 
 
@@ -137,6 +139,7 @@ async def test_an_element_may_not_know_how_full_it_is(admin: RunningAdmin) -> No
         ({"epoch": "a\0"}, "report.epoch"),
         ({"unwritable_reason": "two\nlines"}, "report.unwritable_reason"),
         ({"unwritable_reason": "x" * 201}, "report.unwritable_reason"),
+        ({"followers_behind": ["two\nlines"]}, "report.followers_behind"),
     ],
 )
 async def test_a_report_that_cannot_be_true_is_refused_by_field(

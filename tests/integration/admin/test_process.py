@@ -60,7 +60,7 @@ def test_it_serves_until_sigterm_and_logs_no_error_and_no_secret(
         finally:
             process.kill()
     lines = [json.loads(line) for line in log.read_text().splitlines()]
-    assert {line["level"] for line in lines} == {"info"}
+    assert [line for line in lines if line["level"] != "info"] == []
     assert str(ADMIN["client_secret"]) not in log.read_text()
     assert lines[-1]["event"] == "stopped"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import grpc
@@ -11,13 +10,12 @@ import pytest
 
 from admin_server.registry.registry import CURSORS, TABLE
 from artstore.v1 import registry_pb2, registry_pb2_grpc
-from artstore.v1.types_pb2 import File, FileState
-from mesh.follower import Cursor, ReplicaTable
+from artstore.v1.types_pb2 import FileState
+from mesh.follower import ReplicaTable
 from mesh.postgres.database import Database
+from tests.integration.admin.registry_rows import a_file, put
 from tests.support.running_admin import USER, RunningAdmin
 from tests.support.waiting import until
-
-START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -28,28 +26,6 @@ async def table(admin: RunningAdmin, database_url: str) -> AsyncIterator[Replica
     await until(lambda: database.fetchval("SELECT to_regclass($1) IS NOT NULL", TABLE))
     yield table
     await database.close()
-
-
-async def put(table: ReplicaTable, element_id: str, *files: File) -> None:
-    lead = await table.lead(element_id, seconds=60)
-    assert lead is not None
-    old = lead.cursor
-    new = Cursor("e", old.sequence + len(files), "x")
-    changes = [(old.sequence + n, file) for n, file in enumerate(files, 1)]
-    await table.apply(element_id, old, Cursor(old.epoch, new.sequence, "x"), files=changes)
-
-
-def a_file(number: int, *, state: str = "ACTIVE", age: int = 0, **fields: Any) -> File:
-    file = File(
-        file_id=f"file-{number}",
-        namespace="default",
-        revision=1,
-        state=FileState.Value(f"FILE_STATE_{state}"),
-        **fields,
-    )
-    file.created_at.FromDatetime(START + timedelta(seconds=number))
-    file.updated_at.FromDatetime(START + timedelta(days=1, seconds=age))
-    return file
 
 
 def registry(admin: RunningAdmin) -> Any:
@@ -102,6 +78,65 @@ async def test_a_tombstone_or_a_source_that_moved_hides_no_other_replica(
     await put(table, "se-01", a_file(3, state="MOVED"))
     assert (await replicas(admin, "file-3")).file.storage_element_id == "se-01"
     assert ("file-3", 3) in await listed(admin)
+
+
+MOVED, LATER = {"state": "MOVED", "revision": 2, "moved_to": "se-02"}, {"home_since": 2**50}
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "home"),
+    [
+        # A switch as the two feeds may tell of it, in any order.
+        ({}, {"state": "INCOMING"}, "se-01"),
+        (MOVED, {"state": "INCOMING"}, "se-01"),
+        ({}, {"revision": 2, **LATER}, "se-02"),
+        (MOVED, {"revision": 2, **LATER}, "se-02"),
+        # The target was changed or deleted since, or an older store came back.
+        ({"state": "GONE", "moved_to": "se-02"}, {"revision": 5, **LATER}, "se-02"),
+        ({"revision": 9}, {"revision": 2, **LATER}, "se-02"),
+        ({"revision": 9}, {"state": "DELETED", "revision": 3, **LATER}, ""),
+        (MOVED, {"state": "DELETED", "revision": 3, **LATER}, ""),
+        ({"state": "DELETED", "revision": 3}, {"revision": 2, **LATER}, "se-02"),
+        # A copy is read, and never listed.
+        ({}, {"state": "COPY"}, "se-01"),
+        ({"state": "DELETED", "revision": 2}, {"state": "COPY"}, ""),
+        ({"state": "ERASED"}, {"revision": 2, **LATER}, ""),
+    ],
+)
+async def test_a_file_on_two_elements_is_one_line_at_its_home(
+    admin: RunningAdmin,
+    table: ReplicaTable,
+    source: dict[str, Any],
+    target: dict[str, Any],
+    home: str,
+) -> None:
+    told = {"se-01": a_file(1, **source), "se-02": a_file(1, **target)}
+    for element_id, file in told.items():
+        await put(table, element_id, file)
+    assert await listed(admin) == ([("file-1", 1)] if home else [])
+    for element_id in told:
+        at_home = [("file-1", 1)] if element_id == home else []
+        assert await listed(admin, storage_element_id=element_id) == at_home
+    if not home:
+        with pytest.raises(grpc.aio.AioRpcError) as ended:
+            await replicas(admin, "file-1")
+        assert ended.value.code() is grpc.StatusCode.NOT_FOUND
+        return
+    found = await replicas(admin, "file-1")
+    assert found.file.storage_element_id == found.replicas[0].storage_element_id == home
+    assert found.file.state == told[home].state
+    assert len(found.replicas) == 2
+    assert found.replicas[0].HasField("home_since") is told[home].HasField("home_since")
+
+
+async def test_a_file_that_left_for_where_is_not_known_yet_is_not_said_to_be_gone(
+    admin: RunningAdmin, table: ReplicaTable
+) -> None:
+    await put(table, "se-01", a_file(1, state="GONE", moved_to="se-02"))
+    with pytest.raises(grpc.aio.AioRpcError) as away:
+        await replicas(admin, "file-1")
+    assert away.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert "se-02" in str(away.value.details())
 
 
 @pytest.mark.parametrize("gone", ["file-1", "file-9", "\0"])

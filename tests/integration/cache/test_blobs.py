@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from storage_server.cache.report import Finding, Level
+from storage_server.catalog.pulls import PullRow
 from storage_server.catalog.uploads import UploadRow
 from storage_server.domain.kinds import ChangeKind
 from storage_server.domain.naming import blob_path
@@ -45,10 +46,21 @@ async def test_a_blob_without_a_sidecar_is_an_orphan_and_harmless(rig: CacheRig)
         assert report.inconsistency_percentage == 0
 
 
-async def test_blobs_of_open_uploads_and_of_intents_are_no_orphans(rig: CacheRig) -> None:
-    uploading, committing = a_sidecar(), a_sidecar()
-    for sidecar in (uploading, committing):
+async def test_blobs_of_open_uploads_pulls_and_intents_are_no_orphans(rig: CacheRig) -> None:
+    uploading, committing, coming = a_sidecar(), a_sidecar(), a_sidecar()
+    for sidecar in (uploading, committing, coming):
         await rig.place_blob(sidecar, b"hello")
+    await rig.catalog.pulls.put(
+        PullRow(
+            file_id=coming.file_id,
+            path=blob_of(coming),
+            sha256="0" * 64,
+            size_bytes=5,
+            stage=StagedState(""),
+            began_at=utc_now(),
+            touched_at=utc_now(),
+        )
+    )
     await rig.catalog.uploads.create(
         UploadRow(
             upload_id="se-01.u",

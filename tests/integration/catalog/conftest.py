@@ -58,7 +58,7 @@ def catalog(request: pytest.FixtureRequest) -> Catalog | MemoryCatalog:
 async def emptied_catalog(shared_catalog: Catalog) -> Catalog:
     for statement in (
         f"TRUNCATE {TABLES.files}, {TABLES.feed}, {TABLES.pending}, {TABLES.uploads},"
-        f" {TABLES.feed_head}, {TABLES.fences}",
+        f" {TABLES.pulls}, {TABLES.feed_head}, {TABLES.fences}",
         f"INSERT INTO {TABLES.feed_head} DEFAULT VALUES",
         f"INSERT INTO {TABLES.fences} DEFAULT VALUES",
         f"ALTER SEQUENCE {TABLES.fence_sequence} RESTART",

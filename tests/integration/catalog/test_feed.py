@@ -100,3 +100,4 @@ async def test_a_snapshot_and_the_feed_after_its_head_miss_nothing(catalog: Cata
 
 async def test_new_tables_are_not_complete(catalog: Catalog) -> None:
     assert await catalog.feed.rows_lost()
+    assert not await catalog.reads.is_complete()

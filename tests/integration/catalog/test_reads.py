@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from mesh.errors import InvalidArgument
 from storage_server.catalog import rows
 from storage_server.catalog.catalog import Catalog
-from storage_server.domain.fields import SIDECAR_COLUMNS
+from storage_server.domain.fields import SIDECAR_COLUMNS, WRITTEN_WHEN_SET
 from storage_server.domain.kinds import ChangeKind
 from storage_server.domain.sidecar import Sidecar, decode, encode
 from storage_server.domain.sidecar_changes import tombstoned
@@ -18,7 +18,7 @@ from storage_server.store.port import Identity
 from tests.integration.catalog.back_door import on_both
 from tests.integration.catalog.files import AnyCatalog, a_sidecar, commit, lazy, now, renew, upload
 from tests.support.origins import BY_ALICE
-from tests.support.sidecars import any_sidecar
+from tests.support.sidecars import AT, any_sidecar
 
 
 @settings(
@@ -164,7 +164,7 @@ def damage_of(column: str) -> str:
         words.get(column)
         or {
             "text": f"{column} || 'x'",
-            "bigint": f"{column} + 1",
+            "bigint": f"coalesce({column}, 0) + 1",
             "integer": f"coalesce({column}, 0) + 1",
             "timestamptz": f"coalesce({column}, now()) + interval '1 microsecond'",
             "text[]": f"{column} || 'x'::text",
@@ -172,6 +172,41 @@ def damage_of(column: str) -> str:
             "boolean": f"NOT {column}",
         }[SIDECAR_COLUMNS[column]]
     )
+
+
+HASHED_BY_VERSION_1 = (
+    "file_id, schema_version, revision, state, namespace, original_filename, storage_filename,"
+    " storage_path, size_bytes, content_type, sha256, crc32c, created_at, created_by, updated_at,"
+    " request_id, description, version, tags, attributes, retention_policy, retention_days,"
+    " expires_at, finalized_at, finalized_to, legal_hold, unknown_fields, digest"
+)
+
+
+async def test_a_row_of_an_earlier_version_keeps_its_hash(catalog: Catalog) -> None:
+    await upload(catalog, a_sidecar())
+    assert await catalog.database.fetchval(
+        f"SELECT row_hash = hash_record_extended(ROW({HASHED_BY_VERSION_1}), 0)"
+        f" FROM {catalog.tables.files}"
+    )
+
+
+@pytest.mark.parametrize("column", WRITTEN_WHEN_SET)
+async def test_a_value_that_a_row_has_lost_is_missed(catalog: Catalog, column: str) -> None:
+    """Columns of later versions are hashed where one of them has a value."""
+    fields = {
+        "home_since": 5,
+        "moved_to": "se-02",
+        "copies": 2,
+        "updated_by": "a",
+        "deleted_at": AT,
+    }
+    sidecar = a_sidecar(**{column: fields[column]})
+    await upload(catalog, sidecar)
+    (found,) = (await catalog.summaries.rows_by_id([sidecar.file_id])).values()
+    assert found.intact
+    await catalog.database.execute(f"UPDATE {catalog.tables.files} SET {column} = DEFAULT")
+    (found,) = (await catalog.summaries.rows_by_id([sidecar.file_id])).values()
+    assert not found.intact
 
 
 async def test_a_change_of_any_column_behind_our_back_is_found(catalog: Catalog) -> None:

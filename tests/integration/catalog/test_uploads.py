@@ -33,6 +33,7 @@ def an_upload(**fields: Any) -> UploadRow:
         "stage": StagedState(key="", committed_size_bytes=0, parts=()),
         "created_at": at,
         "touched_at": at,
+        "received_bytes": 7,
     }
     return UploadRow(**{**values, **fields})
 
@@ -51,13 +52,13 @@ async def test_progress_is_recorded_while_it_is_open(catalog: AnyCatalog) -> Non
     await catalog.uploads.create(upload)
     later = now()
     assert await catalog.uploads.record_progress(
-        upload.upload_id, STAGE, reserved_bytes=200, now=later
+        upload.upload_id, STAGE, reserved_bytes=200, received_bytes=15, now=later
     )
-    expected = replace(upload, stage=STAGE, reserved_bytes=200, touched_at=later)
+    expected = replace(upload, stage=STAGE, reserved_bytes=200, received_bytes=15, touched_at=later)
     assert await catalog.uploads.get(upload.upload_id) == expected
     await catalog.uploads.finish(upload.upload_id, now=later)
     assert not await catalog.uploads.record_progress(
-        upload.upload_id, StagedState("", 0, ()), reserved_bytes=0, now=later
+        upload.upload_id, StagedState("", 0, ()), reserved_bytes=0, received_bytes=0, now=later
     )
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from mesh.errors import Aborted
 from storage_server.catalog.catalog import Catalog
-from storage_server.catalog.fences import Fence, Guard
+from storage_server.catalog.pending import NOTHING_COUNTED, Counted
 from storage_server.domain.kinds import ChangeKind
+from storage_server.domain.origin import OF_REPAIR
+from storage_server.domain.sidecar import FileState, Sidecar, digest
 from storage_server.domain.sidecar_changes import tombstoned, undeleted, updated
 from tests.integration.catalog.back_door import age, clean, damage, on_both
 from tests.integration.catalog.files import (
@@ -18,6 +21,7 @@ from tests.integration.catalog.files import (
     an_identity,
     commit,
     lazy,
+    merge,
     now,
     renew,
     upload,
@@ -99,16 +103,68 @@ async def test_a_tombstone_keeps_its_bytes_until_its_blob_is_removed(catalog: Ca
     assert not await catalog.writes.blob_removed(sidecar.file_id)
     assert (await catalog.feed.head()).used_bytes == 0
     assert await catalog.writes.list_trash(now()) == []
-    (old,) = await catalog.writes.list_old_tombstones(now())
-    assert await catalog.writes.list_old_tombstones(now(), after=old) == []
-    number = await catalog.fences.draw()
-    await catalog.fences.raise_cleanup(number)
-    early = Fence(Guard.CLEANUP, number - 1)
-    with pytest.raises(Aborted):
-        await catalog.writes.purge_tombstone(sidecar.file_id, sequence=old.sequence, fence=early)
-    fence = Fence(Guard.CLEANUP, number)
-    assert await catalog.writes.purge_tombstone(sidecar.file_id, sequence=old.sequence, fence=fence)
+
+
+@on_both
+async def test_what_is_purged_on_purpose_is_told_once_as_its_intent_says(
+    catalog: AnyCatalog,
+) -> None:
+    sidecar = a_sidecar()
+    await upload(catalog, sidecar)
+    tombstone = tombstoned(sidecar, now())
+    await commit(catalog, tombstone, ChangeKind.DELETED)
+    assert await catalog.writes.purge(sidecar.file_id) is None
+    await _intend_to_purge(catalog, tombstone)
+    purged = await catalog.writes.purge(sidecar.file_id)
+    assert purged is not None
+    assert await catalog.writes.purge(sidecar.file_id) is None
     assert await catalog.reads.get(sidecar.file_id) is None
+    assert await catalog.pending.list_pending() == []
+    change = (await catalog.feed.read(0))[-1]
+    assert (change.sequence, change.change_id) == (purged.sequence, purged.change_id) and (
+        change.sequence == 3
+    )
+    assert (change.kind, change.row, change.revision) == (ChangeKind.PURGED, None, 2)
+    assert change.origin == BY_ALICE
+    head = await catalog.feed.head()
+    assert (head.sequence, head.used_bytes, head.file_count) == (3, 0, 0)
+
+
+@on_both
+async def test_an_intent_to_purge_tells_of_no_other_write(catalog: AnyCatalog) -> None:
+    sidecar = a_sidecar()
+    await upload(catalog, sidecar)
+    await _intend_to_purge(catalog, sidecar)
+    await commit(catalog, sidecar, ChangeKind.UPDATED)
+    assert (await catalog.feed.read(0))[-1].origin == OF_REPAIR
+
+
+async def test_a_repair_puts_back_nothing_that_was_purged_since_it_was_read(
+    catalog: Catalog,
+) -> None:
+    sidecar = a_sidecar()
+    await upload(catalog, sidecar)
+    s0 = (await catalog.feed.head()).sequence
+    await _intend_to_purge(catalog, sidecar)
+    await catalog.writes.purge(sidecar.file_id)
+    merged = await merge(catalog, sidecar, s0=s0)
+    assert merged.newer == (sidecar.file_id,)
+    assert await catalog.reads.get(sidecar.file_id) is None
+    assert (await merge(catalog, sidecar)).created == 1
+
+
+async def _intend_to_purge(
+    catalog: AnyCatalog, sidecar: Sidecar, counted: Counted = NOTHING_COUNTED
+) -> None:
+    await catalog.pending.begin_write(
+        sidecar.file_id,
+        "path",
+        ChangeKind.PURGED,
+        by=BY_ALICE,
+        revision=sidecar.revision,
+        digest=digest(sidecar),
+        counted=counted,
+    )
 
 
 @on_both
@@ -294,3 +350,48 @@ async def test_a_change_of_mode_sets_the_ttl_of_all_rows(catalog: Catalog) -> No
     await catalog.writes.set_cache_ttl(168)
     page = await catalog.reads.list_files()
     assert [row.cache_ttl_hours for row in page.rows] == [168] * 3
+
+
+@on_both
+async def test_a_write_of_a_file_whose_row_was_lost_counts_by_what_its_intent_says(
+    catalog: AnyCatalog,
+) -> None:
+    sidecar = a_sidecar()
+    await upload(catalog, sidecar)
+    for changed, counted, expected in (
+        (replace(sidecar, state=FileState.MOVED, moved_to="se-02"), Counted(1, 100), (100, 0)),
+        (replace(sidecar, state=FileState.GONE, moved_to="se-02"), Counted(0, 100), (0, 0)),
+        (sidecar, Counted(), (100, 1)),
+    ):
+        await clean(catalog)
+        # The newer one is of a repeat: nothing has been counted between the two.
+        for told in (counted, Counted(1, 50)):
+            await catalog.pending.begin_write(
+                sidecar.file_id,
+                "path",
+                ChangeKind.UPDATED,
+                by=BY_ALICE,
+                revision=changed.revision,
+                digest=digest(changed),
+                counted=told,
+            )
+        await commit(catalog, changed, ChangeKind.UPDATED)
+        head = await catalog.feed.head()
+        assert (head.used_bytes, head.file_count) == expected
+        # Its row says it now, whatever an intent does.
+        await commit(catalog, changed, ChangeKind.UPDATED)
+        assert (await catalog.feed.head()).used_bytes == expected[0]
+
+
+@on_both
+async def test_a_purge_of_a_file_whose_row_was_lost_counts_by_what_its_intent_says(
+    catalog: AnyCatalog,
+) -> None:
+    sidecar = a_sidecar()
+    await upload(catalog, sidecar)
+    await commit(catalog, tombstoned(sidecar, now()), ChangeKind.DELETED)
+    await clean(catalog)
+    await _intend_to_purge(catalog, sidecar, counted=Counted(0, 100))
+    await catalog.writes.purge(sidecar.file_id)
+    head = await catalog.feed.head()
+    assert (head.used_bytes, head.file_count) == (0, 0)

@@ -19,9 +19,10 @@ from mesh.follower.rows import CONTENT
 from mesh.server.server import MeshServer
 from query_server.app import build as build_query
 from query_server.settings import QuerySettings
+from tests.support import templates
 from tests.support.running_admin import ADMIN, SECRET, RunningAdmin, running_admin
 from tests.support.storage_rig import Node, Rig
-from tests.support.waiting import until
+from tests.support.waiting import until, until_answered
 
 ACCOUNTS = [
     ADMIN,
@@ -93,7 +94,12 @@ class SmallMesh:
                 **settings,
             )
         )
+        # Its database may still be on its way when its port is open.
+        await until_answered(self._logged_in, 30, "admin's database is ready")
+
+    async def _logged_in(self) -> bool:
         self.token = await self.admin.issue("admin")
+        return True
 
     async def start_element(self, element_id: str, **settings: Any) -> Node:
         if element_id not in self.rigs:
@@ -129,6 +135,7 @@ class SmallMesh:
             "client_id": "query-server",
             "client_secret": SECRET,
         }
+        await templates.index_tables(self.database_url)
         part = self._parts["query"] = Part()
         server = await part.stack.enter_async_context(
             build_query(QuerySettings(**values | settings))
@@ -221,12 +228,21 @@ class SmallMesh:
             )
         return len(expected)
 
+    async def caught_up(self, seconds: float = 30.0) -> None:
+        """Wait until the registry has all that the elements have told."""
+        await until(self._registry_caught_up, seconds)
+
+    async def _registry_caught_up(self) -> bool:
+        return await self._has_caught_up(((self.admin_url, "registry_cursors"),))
+
     async def _caught_up(self) -> bool:
+        return await self._has_caught_up(
+            ((self.query_url, "sync_cursors"), (self.admin_url, "registry_cursors"))
+        )
+
+    async def _has_caught_up(self, followers: Sequence[tuple[str, str]]) -> bool:
         heads = await self._heads()
-        for url, cursors in (
-            (self.query_url, "sync_cursors"),
-            (self.admin_url, "registry_cursors"),
-        ):
+        for url, cursors in followers:
             try:
                 rows = await fetch(url, f"SELECT * FROM {cursors}")
             except (asyncpg.UndefinedTableError, asyncpg.InvalidCatalogNameError):

@@ -24,10 +24,12 @@ FOLLOWING = ["change hints"]
 
 
 def _background() -> Counter[str]:
-    """Names of the tasks of this loop, but for those of Python, of gRPC and of one element."""
+    """Names of the tasks of this loop, but for those of Python, of gRPC, of one element and of an
+    operation that may be under way."""
     names = (task.get_name() for task in asyncio.all_tasks())
     others = re.compile(
         r"Task-\d|HandleExceptions|rpc_task|follow |access token for |read a change feed"
+        r"|operation |renew "
     )
     return Counter(name for name in names if not others.match(name))
 
@@ -49,10 +51,17 @@ async def test_a_server_serves_needs_and_does_what_it_is_there_for(
                 *FOLLOWING,
                 "audit",
                 "audit's head",
+                "collection",
+                "database",
                 "elements' health",
+                "erasures",
                 "file registry",
                 "registry tables",
                 "storage elements",
+                "sweep",
+                "transfers",
+                "transfers counted",
+                "transfers trimmed",
             ]
         )
         assert _served(admin) == {
@@ -79,6 +88,7 @@ async def test_a_server_serves_needs_and_does_what_it_is_there_for(
                 "hints of changes",
                 "maintenance",
                 "opening",
+                "policies",
                 "report to admin",
                 "report to redis",
                 "silent streams",

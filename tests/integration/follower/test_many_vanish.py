@@ -15,6 +15,7 @@ from artstore.v1 import cache_pb2, cache_pb2_grpc
 from mesh.follower.lookups import BATCH, FileLookups
 from storage_server.domain.file_id import new_file_id
 from storage_server.domain.naming import home_of
+from storage_server.domain.sidecar import FileState
 from storage_server.files.lookup import Lookup
 from storage_server.store.name_index import NameIndex
 from tests.support.following import Following, replica_rows
@@ -126,3 +127,19 @@ async def test_files_whose_rows_are_gone_are_not_taken_for_gone(own_element: Nod
     answers = await FileLookups(own_element.stub, metadata).look_up([*ids, unknown])
     assert {file.file_id for file in answers.found} == set(ids)
     assert answers.gone == [unknown]
+
+
+async def test_a_file_in_any_state_is_found_while_it_has_a_sidecar(own_element: Node) -> None:
+    """NOT_FOUND makes a follower forget the file, and with it what it must stop elsewhere."""
+    planted = dict(zip(FileState, await _planted(own_element, len(FileState)), strict=True))
+    for state, path in planted.items():
+        path.write_text(json.dumps(json.loads(path.read_bytes()) | {"state": state}))
+    ids = {path.name.split("_")[-1].removesuffix(".txt.attr.json") for path in planted.values()}
+
+    async def metadata() -> Any:
+        return own_element.bearer(role="SERVICE")
+
+    answers = await FileLookups(own_element.stub, metadata).look_up(sorted(ids))
+    assert {file.file_id for file in answers.found} == ids
+    assert len({file.state for file in answers.found}) == len(FileState)
+    assert answers.gone == []

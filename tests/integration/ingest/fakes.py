@@ -15,13 +15,15 @@ from google.protobuf import json_format
 from artstore.v1 import (
     elements_pb2,
     elements_pb2_grpc,
+    lifecycle_pb2,
+    lifecycle_pb2_grpc,
     storage_pb2_grpc,
     tokens_pb2_grpc,
     types_pb2,
     uploads_pb2,
 )
 from mesh.errors import ArtStoreError, Unavailable
-from mesh.identity.caller import current_caller, current_upload_token
+from mesh.identity.caller import current_caller, current_request_id, current_upload_token
 from mesh.identity.tokens import KeySet, TokenVerifier
 from mesh.server.server import MeshServer
 from mesh.settings import MeshSettings
@@ -166,6 +168,7 @@ class FakeRegistry(elements_pb2_grpc.StorageElementServiceServicer):
 
     def __init__(self) -> None:
         self.elements: list[PlacedElement] = []
+        self.lifecycle = FakeLifecycle()
         self.down = False
         self.silent = False
 
@@ -179,6 +182,28 @@ class FakeRegistry(elements_pb2_grpc.StorageElementServiceServicer):
             element.report.reported_at.GetCurrentTime()
             reports.append(element.listed())
         return elements_pb2.ListStorageElementsResponse(elements=reports)
+
+
+class FakeLifecycle(lifecycle_pb2_grpc.LifecycleServiceServicer):
+    """Answers what a test says, and keeps what it was asked, and on whose behalf."""
+
+    def __init__(self) -> None:
+        self.transfer = lifecycle_pb2.Transfer(transfer_id="t-1", file_id="x")
+        self.refuses: ArtStoreError | None = None
+        self.asked: list[tuple[Any, str, str]] = []
+
+    async def MoveFile(self, request: Any, context: Any) -> Any:
+        self._note(request)
+        return lifecycle_pb2.MoveFileResponse(transfer=self.transfer)
+
+    async def GetTransfer(self, request: Any, context: Any) -> Any:
+        self._note(request)
+        return lifecycle_pb2.GetTransferResponse(transfer=self.transfer)
+
+    def _note(self, request: Any) -> None:
+        self.asked.append((request, current_caller().subject, current_request_id.get()))
+        if self.refuses is not None:
+            raise self.refuses
 
 
 @asynccontextmanager
@@ -195,6 +220,11 @@ async def fake_admin(signer: Signer) -> AsyncIterator[tuple[str, FakeRegistry]]:
         "artstore.v1.StorageElementService",
         elements_pb2_grpc.add_StorageElementServiceServicer_to_server,
         registry,
+    )
+    server.add(
+        "artstore.v1.LifecycleService",
+        lifecycle_pb2_grpc.add_LifecycleServiceServicer_to_server,
+        registry.lifecycle,
     )
     await server.start()
     try:

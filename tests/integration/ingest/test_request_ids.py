@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import grpc
+import pytest
 
 from artstore.v1 import types_pb2, uploads_pb2
 from mesh.errors import DataLoss, ResourceExhausted
@@ -155,3 +156,43 @@ async def test_start_upload_pins_its_request_too(ingest: IngestUnderTest, elemen
     await ingest.announce(first, second)
     again = await ingest.stub.StartUpload(request, metadata=ingest.bearer())
     assert again.storage_element_id == "se-01"
+
+
+def left_to(element_id: str, state: str) -> types_pb2.File:
+    number = types_pb2.FileState.Value(f"FILE_STATE_{state}")
+    return types_pb2.File(
+        file_id="x", request_id="r-1", state=number, moved_to=element_id, storage_element_id="se-01"
+    )
+
+
+@pytest.mark.parametrize("state", ["MOVED", "GONE"])
+async def test_a_repeat_gets_the_first_file_as_it_is_where_it_went(
+    ingest: IngestUnderTest, element: Any, state: str
+) -> None:
+    first, second = await element("se-01"), await element("se-02", priority=200)
+    home = await element("se-03", mode="RW")
+    await ingest.announce(first, second, home)
+    first.files["x"] = (left_to("se-03", state), b"once")
+    there = types_pb2.File(file_id="x", revision=7, state=types_pb2.FILE_STATE_ACTIVE)
+    home.files["x"] = (there, b"once")
+    assert await ingest.upload(b"once", request_id="r-1") == there
+    assert second.headers == []
+
+
+@pytest.mark.parametrize("state", ["MOVED", "GONE"])
+async def test_a_repeat_is_no_new_file_while_the_first_one_is_out_of_reach(
+    ingest: IngestUnderTest, element: Any, state: str
+) -> None:
+    first, second = await element("se-01"), await element("se-02", priority=200)
+    await ingest.announce(first, second)
+    left = left_to("se-09", state)
+    first.files["x"] = (left, b"once")
+    call = ingest.open()
+    await call.write(header_message(request_id="r-1"))
+    if state == "MOVED":
+        assert (await call).file == left
+    else:
+        error = await status_of(call)
+        assert error.code() is grpc.StatusCode.UNAVAILABLE
+        assert "se-09" in str(error.details())
+    assert second.headers == []

@@ -6,7 +6,7 @@ from typing import Any
 
 import grpc
 
-from artstore.v1 import ingest_pb2, types_pb2, uploads_pb2
+from artstore.v1 import types_pb2, uploads_pb2
 from mesh.errors import ResourceExhausted
 from tests.integration.ingest.conftest import IngestUnderTest
 from tests.integration.ingest.fakes import status_of
@@ -131,11 +131,3 @@ async def test_calls_for_a_stopped_element_are_unavailable(
     request = uploads_pb2.GetUploadRequest(upload_id="se-01.abc")
     error = await status_of(ingest.stub.GetUpload(request, metadata=ingest.bearer(), timeout=5))
     assert error.code() is grpc.StatusCode.UNAVAILABLE
-
-
-async def test_finalization_is_unimplemented(ingest: IngestUnderTest) -> None:
-    for call in (
-        ingest.stub.FinalizeFile(ingest_pb2.FinalizeFileRequest(), metadata=ingest.bearer()),
-        ingest.stub.GetFinalization(ingest_pb2.GetFinalizationRequest(), metadata=ingest.bearer()),
-    ):
-        assert (await status_of(call)).code() is grpc.StatusCode.UNIMPLEMENTED

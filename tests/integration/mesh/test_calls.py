@@ -86,11 +86,13 @@ async def test_a_token_that_does_not_verify_is_refused(
     assert mesh.storage.seen == []
 
 
-@pytest.mark.parametrize("key", ["authorization", "artstore-caller", "artstore-upload-token"])
+@pytest.mark.parametrize(
+    "key", ["authorization", "artstore-caller", "artstore-upload-token", "artstore-ticket"]
+)
 async def test_what_says_who_calls_is_said_once(mesh: Serving, key: str) -> None:
     good = mesh.bearer(role="SERVICE", ns_read=["*"], ns_write=["*"])
     caller = ("artstore-caller", mesh.signer.token())
-    metadata = (*good, caller, ("artstore-upload-token", "t"))
+    metadata = (*good, caller, ("artstore-upload-token", "t"), ("artstore-ticket", "t"))
     await mesh.stub.GetFile(GET_FILE, metadata=metadata)
     again = (key, dict(metadata)[key])
     error = await refusal(mesh.stub.GetFile(GET_FILE, metadata=(*metadata, again)))

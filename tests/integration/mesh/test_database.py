@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import time
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any
 
 import asyncpg
 import pytest
@@ -81,6 +84,56 @@ async def test_a_cancelled_transaction_leaves_nothing_and_the_pool_works(
         await task
     assert await database.fetchval("SELECT count(*) FROM t") == 0
     await database.close()
+
+
+@pytest.fixture
+async def complaints() -> AsyncIterator[list[str]]:
+    """What is told to the event loop: it would be logged as an error whenever a server stops."""
+    loop, told = asyncio.get_running_loop(), list[str]()
+    before = loop.get_exception_handler()
+    loop.set_exception_handler(lambda _, context: told.append(context["message"]))
+    yield told
+    loop.set_exception_handler(before)
+
+
+async def cancel_after(steps: int, work: Coroutine[Any, Any, object]) -> None:
+    """Cancel `work` when the event loop has gone round so many times."""
+    task = asyncio.ensure_future(work)
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def test_a_transaction_that_is_cancelled_as_it_begins_or_ends_is_nothing_to_complain_of(
+    database_url: str, complaints: list[str]
+) -> None:
+    database = Database(database_url, max_size=1)
+
+    async def work() -> None:
+        async with database.transaction() as connection:
+            await connection.execute("SELECT 1")
+
+    try:
+        for steps in range(12):
+            assert await database.fetchval("SELECT 1") == 1
+            await cancel_after(steps, work())
+        assert await database.fetchval("SELECT 1") == 1
+    finally:
+        await database.close()
+    assert complaints == []
+
+
+async def test_a_connection_that_is_cancelled_as_it_is_opened_is_nothing_to_complain_of(
+    database_url: str, complaints: list[str]
+) -> None:
+    database = Database(database_url)
+    for steps in range(12):
+        await cancel_after(steps, database.connect())
+    await database.close()
+    gc.collect()
+    assert complaints == []
+    assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 @pytest.mark.parametrize("replan", [False, True])

@@ -21,6 +21,7 @@ from prometheus_client import REGISTRY
 from artstore.v1 import changes_pb2, storage_pb2
 from mesh.calls.channels import open_channel
 from mesh.identity.tokens import KeySet, TokenVerifier
+from mesh.server import server
 from mesh.server.health import HealthWatcher
 from mesh.server.server import MeshServer
 from mesh.settings import MeshSettings, SettingsError
@@ -150,6 +151,17 @@ async def test_a_stopping_server_says_not_serving_first() -> None:
         await stopping
 
 
+async def test_a_server_whose_health_nobody_watches_stops_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server, "BEAT_SECONDS", 60.0)
+    async with serving() as mesh:
+        request = storage_pb2.StorageServiceGetFileRequest(file_id="f")
+        await mesh.stub.GetFile(request, metadata=mesh.bearer())
+        async with asyncio.timeout(20):
+            await mesh.server.stop()
+
+
 async def test_two_servers_do_not_share_a_port() -> None:
     async with serving() as mesh:
         with pytest.raises(SettingsError, match=str(mesh.server.port)):
@@ -163,8 +175,8 @@ async def test_an_address_of_ipv6_is_told_from_the_port_behind_it(host: str) -> 
     _, errors = await process.communicate()
     assert process.returncode == 1
     assert b"cannot listen on [fd00::a:b]:8765" in errors
-    server = MeshServer(MeshSettings(host=host), TokenVerifier(KeySet()))
-    assert server.endpoint == "[fd00::a:b]:0"
+    unstarted = MeshServer(MeshSettings(host=host), TokenVerifier(KeySet()))
+    assert unstarted.endpoint == "[fd00::a:b]:0"
 
 
 async def test_our_channel_reaches_it_and_comes_back_after_a_restart() -> None:

@@ -13,7 +13,7 @@ import pytest
 from artstore.v1 import changes_pb2, downloads_pb2, storage_pb2
 from mesh.identity.suspensions import Suspension, SuspensionList
 from tests.integration.mesh.serving import Serving, serving, upload_chunk
-from tests.support.caller import Ending, ended, ending_of
+from tests.support.caller import Ending, ToldFirst, ended, ending_of
 from tests.support.waiting import until
 
 GET_FILE = storage_pb2.StorageServiceGetFileRequest(file_id="f")
@@ -125,10 +125,11 @@ async def test_an_upload_that_is_sending_is_told_why_it_ends(mesh: Serving) -> N
             sent += 1
             await asyncio.sleep(0.001)
 
+    first = ToldFirst(upload)
     sending = asyncio.create_task(send())
     await until(lambda: sent > 20)
     suspend(mesh, "mallory")
-    assert told(await ended(upload)) == SUSPENDED
+    assert told(await first.ending()) == SUSPENDED
     sending.cancel()
     await asyncio.gather(sending, return_exceptions=True)
 

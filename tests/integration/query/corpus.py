@@ -11,7 +11,7 @@ import asyncpg
 from query_server.search.table import TABLE
 
 WORKERS = 2
-EXPIRED_BEFORE = datetime(2025, 1, 1, tzinfo=UTC)
+EXPIRES_BEFORE = datetime(2101, 1, 1, tzinfo=UTC)
 
 # Syllables of the vocabulary: 2,000 words, the first ones in most texts, the last in few.
 _VOCABULARY = """
@@ -53,8 +53,8 @@ SELECT
     CASE WHEN n % 5000 = 31 THEN '{{"case": "closed", "team": "red"}}'::jsonb
          ELSE jsonb_build_object('team', 'team-' || n % 20) END,
     CASE WHEN n % 5000 = 37 THEN 'permanent' ELSE 'temporary' END, 30,
-    CASE WHEN n % 5000 = 37 THEN NULL WHEN n % 5000 = 41 THEN '2024-01-02Z'::timestamptz
-         ELSE '2028-01-01Z'::timestamptz + n * interval '1 minute' END, '', false
+    CASE WHEN n % 5000 = 37 THEN NULL WHEN n % 5000 = 41 THEN '2100-01-02Z'::timestamptz
+         ELSE '2110-01-01Z'::timestamptz + n * interval '1 minute' END, '', false
 FROM generate_series($1::integer, $2::integer) n, LATERAL (
     SELECT array_agg(word) AS w FROM (
         SELECT word FROM generate_series(1, 10) k JOIN vocabulary v
@@ -68,7 +68,7 @@ async def fill(url: str, rows: int) -> None:
 
     Of each 5,000 rows one has what the others have not: element se-09, namespace hr, word
     quasar, extension dwg, over 10 GB, account carol, tag urgent, attribute case, PERMANENT,
-    expired.
+    an early end of its retention.
     """
     connections = [await asyncpg.connect(url) for _ in range(WORKERS)]
     first = connections[0]

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from artstore.v1.types_pb2 import File, FileState, RetentionPolicy
 from mesh.follower import Cursor, ReplicaTable
+from mesh.follower.shown import ShownReplicas
 from mesh.postgres.database import Database
 from query_server.databases import followed_database, searched_database
 from query_server.following.tables import CURSORS, migrate
@@ -38,6 +39,14 @@ class Searched:
         changes = [(old.sequence + n, file) for n, file in enumerate(files, 1)]
         await self.replicas.apply(element, old, new, files=changes, removed=[])
 
+    async def remove(self, *files: File, element: str = "se-01") -> None:
+        """Take files away that an element purged."""
+        lead = await self.replicas.lead(element, seconds=60)
+        assert lead is not None
+        new = Cursor(lead.cursor.epoch, lead.cursor.sequence + 1, "x")
+        ids = [file.file_id for file in files]
+        await self.replicas.apply(element, lead.cursor, new, files=[], removed=ids)
+
     async def search(self, text: str = "", order: str = "", **fields: Any) -> Page:
         """One page."""
         return await self.index.search(query(text, order, **fields))
@@ -50,10 +59,10 @@ class Searched:
 
 @asynccontextmanager
 async def searched_index(url: str) -> AsyncIterator[Searched]:
-    """Make the tables in an empty database."""
+    """Make the tables in a database, unless they are there."""
     await migrate(url)
     followed, searched = followed_database(url), searched_database(url)
-    replicas = ReplicaTable(followed, table=TABLE, prefix=CURSORS, leader="test")
+    replicas = ShownReplicas(followed, table=TABLE, prefix=CURSORS, leader="test")
     try:
         yield Searched(replicas, SearchIndex(searched), searched)
     finally:

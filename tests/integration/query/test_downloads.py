@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -14,9 +15,11 @@ import pytest
 from artstore.v1 import downloads_pb2, storage_pb2_grpc
 from artstore.v1.types_pb2 import Chunk, File
 from mesh.calls import channels
-from mesh.errors import Unavailable
+from mesh.calls.status import to_trailing_metadata
+from mesh.errors import NotFound, Unavailable
 from query_server.files import downloads
 from query_server.files.downloads import Downloads
+from query_server.rpc.query import QueryServicer
 from query_server.settings import QuerySettings
 
 CONTENT = bytes(range(256)) * 40
@@ -36,6 +39,11 @@ class Replica(storage_pb2_grpc.StorageServiceServicer):
     ) -> AsyncIterator[downloads_pb2.DownloadResponse]:
         try:
             self.asked.append((request.offset, request.length))
+            if self.after == "end of its retention":
+                over = NotFound("over", reason="EXPIRED")
+                await context.abort(
+                    grpc.StatusCode.NOT_FOUND, over.message, to_trailing_metadata(over)
+                )
             end = request.offset + request.length if request.length else len(CONTENT)
             file = File(file_id=request.file_id, size_bytes=len(CONTENT), sha256=self.sha256)
             header = downloads_pb2.DownloadHeader(
@@ -51,6 +59,11 @@ class Replica(storage_pb2_grpc.StorageServiceServicer):
                 await asyncio.Event().wait()
             elif self.after == "failure":
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "the disk is gone")
+            elif self.after == "collection":
+                went = NotFound("not here any more", metadata={"moved_to": "second"})
+                await context.abort(
+                    grpc.StatusCode.NOT_FOUND, went.message, to_trailing_metadata(went)
+                )
         finally:
             self.ended.set()
 
@@ -95,7 +108,9 @@ def stream(
     passing_on: Downloads, endpoints: Mapping[str, str], *, offset: int = 0, length: int = 0
 ) -> Any:
     return passing_on.stream(
-        downloads_pb2.DownloadRequest(file_id="f", offset=offset, length=length or None),
+        downloads.Progress(
+            downloads_pb2.DownloadRequest(file_id="f", offset=offset, length=length or None)
+        ),
         elements=["first", "second"],
         endpoints=endpoints,
         metadata=no_metadata,
@@ -115,6 +130,17 @@ async def test_another_replica_goes_on_from_the_offset_reached(
     assert parts[0].header.length == len(wanted)
     assert b"".join(p.chunk.data for p in parts[1:]) == wanted
     assert second.asked == [(4096, offset + len(wanted) - 4096)]
+
+
+async def test_a_copy_does_not_give_what_its_home_says_has_expired(
+    serve: Any, passing_on: Downloads
+) -> None:
+    second = Replica()
+    endpoints = await serve(first=Replica(after="end of its retention"), second=second)
+    with pytest.raises(NotFound) as refused:
+        async for _ in stream(passing_on, endpoints):
+            pass
+    assert (refused.value.reason, second.asked) == ("EXPIRED", [])
 
 
 async def test_a_replica_of_other_bytes_does_not_go_on(serve: Any, passing_on: Downloads) -> None:
@@ -147,3 +173,32 @@ async def test_a_download_that_its_caller_leaves_ends_at_the_element(
     async with aclosing(stream(passing_on, endpoints)) as parts:
         assert (await anext(parts)).HasField("header")
     await asyncio.wait_for(first.ended.wait(), 5)
+
+
+async def test_what_is_collected_where_it_is_read_goes_on_where_it_went(
+    serve: Any, passing_on: Downloads
+) -> None:
+    second = Replica()
+    endpoints = await serve(first=Replica(until=4096, after="collection"), second=second)
+
+    async def replicas(*_: object) -> Any:
+        return [{"storage_element_id": "first", "ended": False}]
+
+    async def find(*_: object, but: Any) -> tuple[str, File]:
+        assert but == ["first"]
+        return "second", File()
+
+    def stream(progress: downloads.Progress, homes: Any, caller: object) -> Any:
+        return passing_on.stream(
+            progress, elements=homes, endpoints=endpoints, metadata=no_metadata
+        )
+
+    nothing: Any = None
+    files: Any = SimpleNamespace(replicas=replicas)
+    originals: Any = SimpleNamespace(find=find, stream=stream)
+    query = QueryServicer(nothing, files, originals, nothing, nothing)
+    request = downloads_pb2.DownloadRequest(file_id="f")
+    parts = [part async for part in query.DownloadFile(request, None)]
+    assert [p.HasField("header") for p in parts] == [True] + [False] * (len(parts) - 1)
+    assert b"".join(p.chunk.data for p in parts[1:]) == CONTENT
+    assert second.asked == [(4096, len(CONTENT) - 4096)]

@@ -27,7 +27,7 @@ from query_server.search.strategies import (
 )
 from query_server.search.table import TABLE
 from query_server.search.terms import Terms
-from tests.integration.query.corpus import EXPIRED_BEFORE, fill
+from tests.integration.query.corpus import EXPIRES_BEFORE, fill
 from tests.integration.query.searching import Searched, make_file, query, searched_index
 from tests.support.services import PostgresProcess
 
@@ -61,7 +61,7 @@ RARE: Mapping[str, tuple[str, Filters]] = {
     "tag": ("", Filters(tags=["urgent"])),
     "size": ("", Filters(min_size_bytes=10**10)),
     "policy": ("", Filters(retention_policies=["permanent"])),
-    "expiry": ("", Filters(expires_before_at=EXPIRED_BEFORE)),
+    "expiry": ("", Filters(expires_before_at=EXPIRES_BEFORE)),
     "attribute": ("", Filters(attributes={"case": "closed"})),
     "common word and rare tag": ("invoice", Filters(tags=["urgent"])),
     "common filters and rare word": (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -15,6 +15,8 @@ from query_server.search.request import Filters
 from tests.integration.query.searching import START, Searched, every_page, make_file, query
 
 DAY = timedelta(days=1)
+# Later than any day on which this runs.
+ENDS = START + 36_500 * DAY
 REPORT = "Quarterly_report-2026.Q3 final.pdf"
 
 
@@ -166,8 +168,8 @@ async def test_tombstones_and_foreign_namespaces_are_not_found(searched: Searche
         (Filters(created_before_at=START + 2 * DAY), ["a.PDF"]),
         (Filters(updated_after_at=START + 3 * DAY), ["b.jpg"]),
         (Filters(updated_before_at=START + 3 * DAY), ["a.PDF"]),
-        (Filters(expires_before_at=START + 30 * DAY), []),
-        (Filters(expires_before_at=START + 31 * DAY), ["a.PDF"]),
+        (Filters(expires_before_at=ENDS), []),
+        (Filters(expires_before_at=ENDS + DAY), ["a.PDF"]),
         (Filters(retention_policies=["permanent"]), ["b.jpg"]),
         (Filters(attributes={"k": "v"}), ["b.jpg"]),
         (Filters(attributes={"k": "other"}), []),
@@ -183,7 +185,7 @@ async def test_each_filter_narrows_the_result(
             size_bytes=1,
             created_at=START,
             updated_at=START,
-            expires_at=START + 30 * DAY,
+            expires_at=ENDS,
         ),
         make_file(
             "b.jpg",
@@ -285,3 +287,30 @@ async def test_an_extension_may_be_a_full_one(
     assert sorted(await searched.names(filters=filters)) == expected
     both = Filters(extensions=[extension, "pdf"])
     assert sorted(await searched.names(filters=both)) == [*expected, "b.pdf"]
+
+
+async def test_what_has_expired_is_in_no_page_count_or_facet_unless_it_is_held(
+    searched: Searched,
+) -> None:
+    over = datetime.now(UTC) - timedelta(seconds=1)
+    await searched.put(
+        make_file("lost report.pdf", expires_at=over, tags=["t"], created_at=START),
+        make_file(
+            "held report.pdf", expires_at=over, tags=["t"], created_at=START, legal_hold=True
+        ),
+        make_file("kept report.pdf", expires_at=ENDS, tags=["t"], created_at=START),
+        make_file("permanent report.pdf", tags=["t"], created_at=START),
+    )
+    # By a word, by nothing, by a name, and by what only resembles one.
+    for text in ("report", "", "lost report.pdf", "reporx"):
+        page = await searched.search(text)
+        names = {hit.row["original_filename"] for hit in page.hits}
+        assert "lost report.pdf" not in names
+        assert page.total == len(names) == len(page.hits)
+        if text in ("report", ""):
+            assert page.facets["tag"] == [("t", 3)]
+    assert set(await searched.names("", "original_filename")) == {
+        "held report.pdf",
+        "kept report.pdf",
+        "permanent report.pdf",
+    }

@@ -244,12 +244,10 @@ async def marked(searched: Searched, text: str, asked: str) -> None:
                     assert START in shown
 
 
-async def test_a_row_is_cut_without_a_search_path_as_in_a_restore(
-    searched: Searched, database_url: str
-) -> None:
+async def test_a_row_is_cut_without_a_search_path_as_in_a_restore(searched: Searched) -> None:
     name = "SalesQ3 Ёлка été 合同2.pdf"
     await searched.put(make_file(name))
-    connection = await asyncpg.connect(database_url)
+    connection = await asyncpg.connect(searched.database.url)
     try:
         await connection.execute("SET search_path = ''")
         await connection.execute(f"UPDATE public.{TABLE_NAME} SET description = 'restored'")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import grpc
 import orjson
 import pytest
@@ -18,7 +18,6 @@ from artstore.v1 import storage_pb2, transfers_pb2, transfers_pb2_grpc, types_pb
 from mesh.calls.status import from_rpc_error
 from mesh.errors import Unavailable
 from storage_server.catalog.writes import Writes
-from tests.support.backdoor import LocalBackdoor
 from tests.support.storage_rig import Node, Rig
 from tests.support.waiting import until
 
@@ -163,11 +162,12 @@ async def test_a_hold_is_refused_when_the_file_is_another_or_the_word_is_old(
     shared_local: Node,
 ) -> None:
     file = (await shared_local.upload()).file
-    old = Timestamp(seconds=int(time.time()) - 120)
+    old, ahead = (Timestamp(seconds=int(time.time()) + add) for add in (-120, 30))
     for condition, reason in (
         ({"digest": "00" * 16}, "REVISION_CONFLICT"),
         ({"digest": ""}, "REVISION_CONFLICT"),
         ({"decided_at": old}, "STALE"),
+        ({"decided_at": ahead}, "STALE"),
     ):
         with pytest.raises(grpc.aio.AioRpcError) as error:
             await _hold(shared_local, file.file_id, True, **condition)
@@ -194,6 +194,50 @@ async def _hold(node: Node, file_id: str, legal_hold: bool, **condition: Any) ->
     caller = ("artstore-caller", node.token(role=role, sub="root"))
     metadata = (*node.bearer(role="SERVICE"), caller)
     return await stub.Hold(request, metadata=metadata, timeout=10)
+
+
+async def test_a_file_is_made_permanent_once_whatever_the_digest_then(shared_local: Node) -> None:
+    file = (await shared_local.upload()).file
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await _make_permanent(shared_local, file.file_id, digest="00" * 16)
+    assert error.value.code() == Code.ABORTED
+    made = await _make_permanent(shared_local, file.file_id)
+    assert made.file.retention_policy == types_pb2.RETENTION_POLICY_PERMANENT
+    assert not made.file.HasField("expires_at")
+    assert (made.file.retention_days, made.file.revision) == (0, 2)
+    assert made.change_token
+    again = await _make_permanent(shared_local, file.file_id, digest="00" * 16)
+    assert again.file.revision == 2
+
+
+async def test_a_file_is_made_permanent_for_those_alone_who_may_write_to_it(
+    shared_local: Node,
+) -> None:
+    file = (await shared_local.upload()).file
+    for caller, code in (
+        ({"role": "SERVICE"}, Code.PERMISSION_DENIED),
+        ({"role": "READONLY"}, Code.PERMISSION_DENIED),
+        ({"ns_read": ["other"]}, Code.NOT_FOUND),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await _make_permanent(shared_local, file.file_id, **caller)
+        assert error.value.code() == code
+    assert (await shared_local.get(file.file_id)).revision == 1
+
+
+async def _make_permanent(
+    node: Node, file_id: str, *, digest: str | None = None, **who: Any
+) -> Any:
+    """As admin asks for it, on behalf of a USER."""
+    condition = transfers_pb2.Condition(file_id=file_id, digest=digest)
+    condition.decided_at.GetCurrentTime()
+    stub: Any = transfers_pb2_grpc.TransferServiceStub(node.channel)
+    caller = ("artstore-caller", node.token(**{"role": "USER", "sub": "alice", **who}))
+    return await stub.MakePermanent(
+        transfers_pb2.MakePermanentRequest(condition=condition),
+        metadata=(*node.bearer(role="SERVICE"), caller),
+        timeout=10,
+    )
 
 
 async def test_a_deleted_file_is_gone_and_comes_back(shared: Node) -> None:
@@ -245,7 +289,7 @@ async def test_the_trash_is_emptied_after_its_time(rig: Rig) -> None:
         kept = (await node.upload(b"kept")).file
         gone = (await node.upload(b"gone")).file
         await _delete(node, gone.file_id)
-    async with rig.running(trash_days=1e-6) as node:
+    async with rig.running(trash_days=1e-9) as node:
 
         async def emptied() -> bool:
             return (await node.element()).used_bytes == 4
@@ -255,42 +299,6 @@ async def test_the_trash_is_emptied_after_its_time(rig: Rig) -> None:
             await _undelete(node, gone.file_id)
         assert error.value.code() == Code.NOT_FOUND
         assert await node.download(kept.file_id) == b"kept"
-
-
-async def test_tombstones_are_purged_after_their_time(
-    rig: Rig,
-) -> None:
-    async def rows(node: Node) -> list[str]:
-        connection = await asyncpg.connect(node.rig.values["database_url"])
-        try:
-            found = await connection.fetch("SELECT file_id FROM storage_elem_01_files")
-        finally:
-            await connection.close()
-        return sorted(record["file_id"] for record in found)
-
-    async with rig.running(trash_days=0) as node:
-        kept = (await node.upload(b"kept")).file
-        gone = (await node.upload(b"gone")).file
-        for file in (gone, (await node.upload(b"left")).file):
-            await _delete(node, file.file_id)
-        # As if a purge had been killed between sidecar and row.
-        path = f"{file.storage_path}/{file.storage_filename}.attr.json"
-        (rig.bucket or LocalBackdoor(rig.root)).remove(path)
-        assert len(rig.files()) == 3
-        assert len(await rows(node)) == 3
-    async with rig.running(tombstone_days=1e-6) as node:
-
-        async def purged() -> bool:
-            return await rows(node) == [kept.file_id]
-
-        await until(purged)
-        name = f"{kept.storage_path}/{kept.storage_filename}"
-        assert rig.files() == [name, f"{name}.attr.json"]
-        element = await node.element()
-        assert (element.used_bytes, element.file_count) == (4, 1)
-        with pytest.raises(grpc.aio.AioRpcError) as error:
-            await node.get(gone.file_id)
-        assert error.value.code() == Code.NOT_FOUND
 
 
 async def test_tombstones_without_a_sidecar_do_not_block_the_trash(
@@ -303,9 +311,30 @@ async def test_tombstones_without_a_sidecar_do_not_block_the_trash(
             await _delete(node, file.file_id)
         for file in files[:3]:
             _sidecar_path(node, file).unlink()
-    async with local_rig.running(trash_days=1e-6) as node:
+    async with local_rig.running(trash_days=1e-9) as node:
         last = local_rig.root / files[3].storage_path / files[3].storage_filename
         await until(lambda: not last.exists())
+
+
+async def test_each_namespace_has_its_own_time_in_the_trash(local_rig: Rig) -> None:
+    namespaces = ("brief", "long", "default")
+    async with local_rig.running() as node:
+        files = {one: (await node.upload(b"12345", namespace=one)).file for one in namespaces}
+        for file in files.values():
+            await _delete(node, file.file_id)
+    blobs = {
+        one: local_rig.root / file.storage_path / file.storage_filename
+        for one, file in files.items()
+    }
+    policies = [{"namespace": "brief", "trash_days": 0}, {"namespace": "long", "trash_days": 9}]
+    (local_rig.folder / "policies.json").write_text(json.dumps(policies))
+    async with local_rig.running() as node:
+        await until(lambda: not blobs["brief"].exists())
+        assert blobs["long"].exists()
+        assert blobs["default"].exists()
+    async with local_rig.running(trash_days=1e-9) as node:
+        await until(lambda: not blobs["default"].exists())
+        assert blobs["long"].exists()
 
 
 async def test_a_file_of_another_namespace_is_not_there(shared_local: Node) -> None:

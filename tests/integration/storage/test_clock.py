@@ -137,6 +137,31 @@ async def test_maintenance_by_a_wrong_clock_throws_nothing_away(
         await until(lambda: not blob.exists())
 
 
+async def test_a_tombstone_stays_however_old_it_is_by_this_clock(
+    local_rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maintenance, "INTERVAL_SECONDS", 0.05)
+    monkeypatch.setattr(maintenance, "SELDOM_SECONDS", 0.0)
+    rounds = 0
+    real = UploadKeeping.drop_idle
+
+    async def counted(uploads: UploadKeeping) -> None:
+        nonlocal rounds
+        rounds += 1
+        await real(uploads)
+
+    async with local_rig.running(trash_days=0) as node:
+        file = (await node.upload(b"gone")).file
+        await node.call("DeleteFile", storage_pb2.DeleteFileRequest(file_id=file.file_id))
+    path = local_rig.root / file.storage_path / f"{file.storage_filename}.attr.json"
+    sidecar = json.loads(path.read_bytes())
+    path.write_text(json.dumps(sidecar | {"updated_at": "2020-01-01T00:00:00.000000Z"}))
+    monkeypatch.setattr(UploadKeeping, "drop_idle", counted)
+    async with local_rig.running(trash_days=0):
+        await until(lambda: rounds > 3)
+        assert path.exists()
+
+
 def _planted(node: Node, made: Any, at: datetime) -> str:
     """A file as an element with that clock would have made it: sidecar and bytes, no row."""
     path = node.rig.root / made.storage_path / f"{made.storage_filename}.attr.json"

@@ -166,7 +166,6 @@ async def test_operations_are_shown_listed_and_watched(shared_local: Node) -> No
 async def test_what_later_versions_fill_says_so(shared_local: Node) -> None:
     calls = {
         "SetDrain": storage_pb2.SetDrainRequest(draining=True),
-        "UndeleteFile": storage_pb2.UndeleteFileRequest(file_id="x", retention_days=3),
     }
     for method, request in calls.items():
         with pytest.raises(grpc.aio.AioRpcError) as refused:
@@ -177,7 +176,7 @@ async def test_what_later_versions_fill_says_so(shared_local: Node) -> None:
         await shared_local.start_upload(copies=2)
     assert copies.value.code() is Code.UNIMPLEMENTED
     assert (await shared_local.start_upload(copies=1)).upload_id
-    for method in ("PullFile", "Activate", "OpenElement"):
+    for method in ("Heal", "OpenElement"):
         call = shared_local.channel.unary_unary(f"/artstore.v1.TransferService/{method}")
         with pytest.raises(grpc.aio.AioRpcError) as step:
             await call(b"", metadata=shared_local.bearer(role="SERVICE"), timeout=10)

@@ -14,9 +14,13 @@ from typing import Any
 import asyncpg
 import grpc
 import pytest
+from aiohttp.http_writer import StreamWriter
 
 from artstore.v1 import downloads_pb2, storage_pb2
+from mesh.errors import Unavailable
 from storage_server.store.local import LocalStore
+from storage_server.store.s3_client import S3Client
+from storage_server.store.s3_config import S3Config
 from tests.support.caller import ending_of
 from tests.support.services import PostgresProcess, S3Process, ValkeyProcess
 from tests.support.storage_rig import CHUNK, Node, Rig, noise
@@ -193,6 +197,36 @@ async def _dies_under_load(node: Node, server: PostgresProcess | S3Process | Val
         return True
 
     await until(works, 20)
+
+
+async def test_a_connection_that_is_lost_before_a_body_is_sent_leaves_no_error_of_asyncio(
+    asyncio_errors: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a server dies whose connections were kept: a second attempt takes one as it goes."""
+    write_headers = StreamWriter.write_headers
+    attempts = 0
+
+    async def and_lose_it(writer: StreamWriter, *arguments: Any) -> None:
+        nonlocal attempts
+        attempts += 1
+        await write_headers(writer, *arguments)
+        if attempts > 1:
+            assert writer.transport is not None
+            asyncio.get_running_loop().call_soon(writer.transport.abort)
+
+    monkeypatch.setattr(StreamWriter, "write_headers", and_lose_it)
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1")
+    port = server.sockets[0].getsockname()[1]
+    config = S3Config(f"http://127.0.0.1:{port}", "b", "p", access_key="a", secret_key="s")
+    client = await S3Client.open(config)
+    try:
+        with pytest.raises(Unavailable):
+            await client.call_once("put_object", "k", Body=b"bytes")
+    finally:
+        await client.close()
+        server.close()
+    assert attempts == 2
+    assert asyncio_errors() == []
 
 
 async def test_a_killed_s3_server_leaves_no_error_of_asyncio(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
 from typing import Any
 
 import grpc
@@ -13,7 +14,9 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from artstore.v1 import storage_pb2, types_pb2
+from storage_server.domain.file_id import new_file_id
 from storage_server.files import refresh
+from storage_server.locks.lazy import LazyLocks
 from storage_server.store.local import LocalStore
 from tests.integration.storage.tables import EXPIRE, FILES, sql
 from tests.support.storage_rig import Node
@@ -116,6 +119,22 @@ async def test_a_refresh_that_a_rebuild_has_shut_out_writes_nothing(
     await until(counted)
     assert counted() == {"stale_lock": 1}
     assert await sql(local, f"SELECT description FROM {FILES}") == "row"
+
+
+async def test_that_a_file_is_not_here_is_said_without_the_lock_of_refreshes(
+    local: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @asynccontextmanager
+    async def hold(self: LazyLocks, file_id: str) -> AsyncIterator[int]:
+        raise AssertionError("the lazy lock was asked for")
+        yield 0
+
+    monkeypatch.setattr(LazyLocks, "hold", hold)
+    counted = Counted()
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await local.get(new_file_id(datetime.now(UTC)))
+    assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+    assert counted() == {"not_found": 1}
 
 
 async def test_each_end_of_a_refresh_is_counted_and_a_damaged_row_is_written_anew(

@@ -10,9 +10,13 @@ import grpc
 import pytest
 
 from artstore.v1 import uploads_pb2
+from mesh.calls.status import from_rpc_error
 from mesh.errors import Unavailable
 from storage_server.catalog.pending import Pending
 from storage_server.catalog.writes import Writes
+from storage_server.upkeep import maintenance
+from storage_server.uploads import keeping
+from storage_server.uploads.open_uploads import OpenUploads
 from tests.support.storage_rig import CHUNK, Node, Rig, accepted, chunk_of, noise
 from tests.support.waiting import until
 
@@ -155,6 +159,65 @@ async def test_a_commit_of_too_few_bytes_is_out_of_range_and_goes_on(shared: Nod
     assert await shared.download(answer.file.file_id) == b"12345678"
 
 
+async def _rest(upload_id: str, patch: pytest.MonkeyPatch) -> None:
+    """Wait until an element that looks often has found an upload unused for long enough."""
+    forgotten, real = asyncio.Event(), OpenUploads.forget
+
+    def forget(uploads: OpenUploads, one: str) -> None:
+        real(uploads, one)
+        if one == upload_id:
+            forgotten.set()
+
+    with patch.context() as resting:
+        resting.setattr(keeping, "IDLE_CLOSE_SECONDS", -1.0)
+        resting.setattr(OpenUploads, "forget", forget)
+        await forgotten.wait()
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+async def test_what_s3_did_not_keep_is_sent_again_before_the_commit(
+    s3_rig: Rig, monkeypatch: pytest.MonkeyPatch, *, restarts: bool
+) -> None:
+    monkeypatch.setattr(maintenance, "INTERVAL_SECONDS", 0.05)
+    data = noise(1000)
+    async with s3_rig.running() as node:
+        opened = await node.start_upload()
+        # S3 takes whole parts alone.
+        assert await node.write_upload(opened, data) == 0
+        if not restarts:
+            await _rest(opened.upload_id, monkeypatch)
+            await _goes_on_from_nothing(node, opened, data)
+            return
+    async with s3_rig.running() as node:
+        await _goes_on_from_nothing(node, opened, data)
+
+
+async def test_what_a_store_has_lost_is_sent_again_before_the_commit(local_rig: Rig) -> None:
+    data = noise(1000)
+    async with local_rig.running() as node:
+        opened = await node.start_upload()
+        assert await node.write_upload(opened, data) == len(data)
+    for staged in (local_rig.root / ".staging").iterdir():
+        staged.unlink()
+    async with local_rig.running() as node:
+        await _goes_on_from_nothing(node, opened, data)
+
+
+async def _goes_on_from_nothing(
+    node: Node, opened: uploads_pb2.StartUploadResponse, data: bytes
+) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await node.commit_upload(opened)
+    refused = from_rpc_error(error.value)
+    assert (error.value.code(), refused.reason) == (Code.OUT_OF_RANGE, "INCOMPLETE")
+    assert refused.metadata["committed_size_bytes"] == "0"
+    assert (await node.list()).total_size == 0
+    assert (await node.get_upload(opened)).committed_size_bytes == 0
+    await node.write_upload(opened, data)
+    answer = await node.commit_upload(opened)
+    assert await node.download(answer.file.file_id) == data
+
+
 async def test_a_commit_of_too_many_bytes_is_data_loss_and_keeps_the_offset(shared: Node) -> None:
     opened = await shared.start_upload()
     await shared.write_upload(opened, b"12345")
@@ -258,7 +321,7 @@ async def test_an_upload_nobody_touches_is_dropped(local_rig: Rig) -> None:
     async with local_rig.running() as node:
         opened = await node.start_upload()
         await node.write_upload(opened, noise(MIB))
-    async with local_rig.running(upload_idle_days=1e-6) as node:
+    async with local_rig.running(upload_idle_days=1e-9) as node:
         await until(lambda: local_rig.files() == [])
         with pytest.raises(grpc.aio.AioRpcError) as error:
             await node.get_upload(opened)

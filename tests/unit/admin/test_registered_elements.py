@@ -42,6 +42,9 @@ class Table:
     async def read(self) -> list[RegisteredElement]:
         return []
 
+    async def forgotten(self) -> frozenset[str]:
+        return frozenset()
+
     async def write(self, elements: Any) -> None:
         assert list(elements) == []
 

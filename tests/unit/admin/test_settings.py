@@ -48,3 +48,26 @@ def test_a_wrong_value_is_named_by_its_variable(
     monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError, match=name):
         load(AdminSettings)
+
+
+def test_a_tombstone_outlives_what_may_still_pull_its_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ARTSTORE_TOMBSTONE_DAYS", "0.011")
+    with pytest.raises(SettingsError, match=r"TOMBSTONE_DAYS \(0.011\) must be more than 960 s"):
+        load(AdminSettings)
+    monkeypatch.setenv("ARTSTORE_TICKET_SECONDS", "600")
+    assert load(AdminSettings).tombstone_days == 0.011
+
+
+def test_the_first_change_of_a_home_waits_for_what_was_decided_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ARTSTORE_FIRST_HOME_STEP_SECONDS", "5")
+    with pytest.raises(SettingsError, match="FIRST_HOME_STEP_SECONDS"):
+        load(AdminSettings)
+    monkeypatch.setenv("ARTSTORE_DECISIONS_LIVE_SECONDS", "5")
+    assert load(AdminSettings).first_home_step_seconds == 5
+    # Elements take nothing for longer.
+    monkeypatch.setenv("ARTSTORE_FIRST_HOME_STEP_SECONDS", "100")
+    monkeypatch.setenv("ARTSTORE_DECISIONS_LIVE_SECONDS", "100")
+    with pytest.raises(SettingsError, match="DECISIONS_LIVE_SECONDS"):
+        load(AdminSettings)

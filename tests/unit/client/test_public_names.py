@@ -12,13 +12,25 @@ from artstore_client.accounts import AccountCalls, KeyCalls
 from artstore_client.admission import AdmissionCalls
 from artstore_client.audit import AuditCalls
 from artstore_client.cache import CacheCalls
+from artstore_client.collections import CollectionCalls
+from artstore_client.erasure import ErasureCalls
+from artstore_client.mesh_check import MeshCheckCalls
+from artstore_client.policies import PolicyCalls
+from artstore_client.retention import RetentionCalls
 from artstore_client.sync import (
     SyncAccountCalls,
     SyncAdmissionCalls,
     SyncAuditCalls,
     SyncCacheCalls,
+    SyncErasureCalls,
     SyncKeyCalls,
 )
+from artstore_client.sync_collections import SyncCollectionCalls, SyncTrashCalls
+from artstore_client.sync_mesh_check import SyncMeshCheckCalls
+from artstore_client.sync_policies import SyncPolicyCalls, SyncRetentionCalls
+from artstore_client.sync_transfers import SyncTransferCalls, SyncTransferring
+from artstore_client.transfers import TransferCalls, Transferring
+from artstore_client.trash import TrashCalls
 
 FOLDER = Path(artstore_client.__file__).parent
 
@@ -48,9 +60,17 @@ def test_synchronous_face_has_every_call() -> None:
     assert public(SyncClient) - public(Client) == {"read"}
     assert public(CacheCalls) == public(SyncCacheCalls)
     assert public(AccountCalls) == public(SyncAccountCalls)
+    assert public(ErasureCalls) == public(SyncErasureCalls)
     assert public(KeyCalls) == public(SyncKeyCalls)
     assert public(AdmissionCalls) == public(SyncAdmissionCalls)
     assert public(AuditCalls) == public(SyncAuditCalls)
+    assert public(CollectionCalls) == public(SyncCollectionCalls)
+    assert public(TrashCalls) == public(SyncTrashCalls)
+    assert public(MeshCheckCalls) == public(SyncMeshCheckCalls)
+    assert public(TransferCalls) == public(SyncTransferCalls)
+    assert public(Transferring) == public(SyncTransferring)
+    assert public(PolicyCalls) == public(SyncPolicyCalls)
+    assert public(RetentionCalls) == public(SyncRetentionCalls)
 
 
 async def test_both_faces_have_the_same_areas() -> None:

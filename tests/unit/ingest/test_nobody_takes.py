@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ingest_server.placement.selection import choose
 from ingest_server.uploads.placing import nobody_takes
 from mesh.elements.seen import Mode, SeenElement
+from mesh.elements.selection import choose
 from mesh.errors import (
     ArtStoreError,
     FailedPrecondition,

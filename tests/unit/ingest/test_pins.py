@@ -8,7 +8,8 @@ import redis.exceptions
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest_server.uploads.pins import Pin, Pins, pin_key
+from ingest_server.uploads.pins import Pin, Pins
+from mesh.elements.request_pins import pin_key
 
 TEXT = st.text(max_size=130)
 

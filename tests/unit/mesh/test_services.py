@@ -19,13 +19,14 @@ ROOT = Path(__file__).resolve().parents[3]
 SERVERS = ("mesh", "storage_server", "ingest_server", "query_server", "admin_server")
 METHODS = [method for service in services().values() for method in service.methods]
 # Announced for the life of files and elements; each leaves this list when something answers it.
-YET_TO_COME = {"EXPIRED", "NOT_HOME", "MOVED", "SWITCHING", "LEASE", "CLOSED", "LOST"}
+YET_TO_COME = {"LEASE", "CLOSED", "LOST"}
 STATUSES = {
     "InvalidArgument": "INVALID_ARGUMENT",
     "NotFound": "NOT_FOUND",
     "AlreadyExists": "ALREADY_EXISTS",
     "FailedPrecondition": "FAILED_PRECONDITION",
     "StoreReadOnly": "FAILED_PRECONDITION",
+    "LegallyHeld": "FAILED_PRECONDITION",
     "Aborted": "ABORTED",
     "OutOfRange": "OUT_OF_RANGE",
     "ResourceExhausted": "RESOURCE_EXHAUSTED",

@@ -6,9 +6,11 @@ import asyncio
 import gc
 from typing import Any
 
+import pytest
 import structlog
 import structlog.testing
 
+from mesh.concurrency import watched
 from mesh.concurrency.unbroken import Unbroken
 from mesh.concurrency.watched import cancel_and_wait, seen, telling
 from mesh.errors import Unavailable
@@ -83,3 +85,25 @@ async def test_unbroken_work_goes_on_when_its_caller_leaves() -> None:
     free.set()
     await unbroken.wait(2)
     assert done == [True]
+
+
+async def test_a_task_that_loses_the_word_is_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watched, "AGAIN_SECONDS", 0.01)
+    lost = 0
+
+    async def deaf() -> None:
+        nonlocal lost
+        while lost < 3:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                lost += 1
+        await asyncio.sleep(60)
+
+    task = asyncio.create_task(deaf(), name="deaf")
+    await asyncio.sleep(0)
+    with structlog.testing.capture_logs() as lines:
+        async with asyncio.timeout(5):
+            await cancel_and_wait(task)
+    assert task.cancelled()
+    assert len(lines) == lost == 3 and "deaf" in lines[0]["task"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from artstore.v1.types_pb2 import File
+from artstore.v1.types_pb2 import FILE_STATE_ACTIVE, FILE_STATE_MOVED, File, FileState
 from mesh.errors import ArtStoreError, NotFound, Unavailable
 from mesh.follower.lookups import ElementMetadata
 from query_server.files.asking import Elements
@@ -31,7 +31,7 @@ class Directory:
 class Answering(Elements):
     """Elements that answer what a test says, and are counted when they are asked."""
 
-    def __init__(self, directory: Any, answers: Mapping[str, File | ArtStoreError]) -> None:
+    def __init__(self, directory: Any, answers: Mapping[str, Any]) -> None:
         super().__init__(lambda _: pytest.fail("no channel is needed"), directory)
         self.answers = answers
         self.asked: list[str] = []
@@ -40,7 +40,10 @@ class Answering(Elements):
         self, element_id: str, endpoint: str, file_id: str, metadata: ElementMetadata
     ) -> File | ArtStoreError:
         self.asked.append(endpoint)
-        return self.answers[endpoint]
+        answer = self.answers[endpoint]
+        if isinstance(answer, list):
+            answer = answer.pop(0) if len(answer) > 1 else answer[0]
+        return answer
 
 
 async def no_metadata(element_id: str) -> tuple[tuple[str, str], ...]:
@@ -48,11 +51,18 @@ async def no_metadata(element_id: str) -> tuple[tuple[str, str], ...]:
 
 
 MISSING = NotFound("no such file")
+GONE = NotFound("it went", metadata={"moved_to": "se-02"})
+SILENT = Unavailable("down")
+
+
+def said(state: str, since: int = 1, revision: int = 1) -> File:
+    number = FileState.Value(f"FILE_STATE_{state.upper()}")
+    return File(file_id="x", state=number, home_since=since, revision=revision)
 
 
 async def test_an_element_of_a_moment_ago_is_asked_before_a_file_is_nowhere() -> None:
     directory = Directory({"se-01": "a:1"}, {"se-04": "a:4"})
-    elements = Answering(directory, {"a:1": MISSING, "a:4": File(file_id="x")})
+    elements = Answering(directory, {"a:1": MISSING, "a:4": said("active")})
     assert (await elements.find("x", metadata=no_metadata))[0] == "se-04"
     assert elements.asked == ["a:1", "a:4"]
 
@@ -71,3 +81,71 @@ async def test_without_a_new_element_it_is_nowhere(there: Mapping[str, str] | No
     with pytest.raises(NotFound):
         await elements.find("x", metadata=no_metadata)
     assert elements.asked == ["a:1"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "home"),
+    [
+        (said("active"), said("incoming"), "se-01"),
+        (said("moved", 1, 2), said("incoming"), "se-01"),
+        (said("moved", 1, 2), SILENT, "se-01"),
+        (said("moved", 1, 2), said("active", 2, 2), "se-02"),
+        (GONE, said("active", 2, 2), "se-02"),
+        (GONE, [MISSING, said("active", 2, 2)], "se-02"),
+        (said("active", 1, 9), said("active", 2, 2), "se-02"),
+        (said("deleted", 1, 9), said("active", 2, 2), "se-02"),
+        (said("copy"), SILENT, "se-01"),
+        (said("copy"), said("active"), "se-02"),
+    ],
+)
+async def test_of_two_elements_the_files_home_gives_it(first: Any, second: Any, home: str) -> None:
+    elements = Answering(Directory({"se-01": "a", "se-02": "b"}, {}), {"a": first, "b": second})
+    assert (await elements.find("x", metadata=no_metadata))[0] == home
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "reason"),
+    [
+        (said("deleted", 2), said("active", 1, 9), "FILE_DELETED"),
+        (said("deleted", 1, 2), said("copy"), "FILE_DELETED"),
+        (said("deleted"), SILENT, "FILE_DELETED"),
+        (MISSING, MISSING, "NOT_FOUND"),
+        (MISSING, SILENT, "ELEMENT_UNAVAILABLE"),
+        (GONE, SILENT, "ELEMENT_UNAVAILABLE"),
+        (GONE, MISSING, "SWITCHING"),
+    ],
+)
+async def test_what_is_not_found_all_say_or_one_last_word(
+    first: Any, second: Any, reason: str
+) -> None:
+    elements = Answering(Directory({"se-01": "a", "se-02": "b"}, {}), {"a": first, "b": second})
+    with pytest.raises(ArtStoreError) as told:
+        await elements.find("x", metadata=no_metadata)
+    assert told.value.reason == reason
+
+
+async def test_what_its_home_says_has_expired_is_not_described_by_a_copy() -> None:
+    answers = {
+        "a:1": File(file_id="x", state=FILE_STATE_MOVED),
+        "a:2": NotFound("over", reason="EXPIRED"),
+        "a:3": Unavailable("down"),
+    }
+    everywhere = {"se-01": "a:1", "se-02": "a:2", "se-03": "a:3"}
+    elements = Answering(Directory(everywhere, {}), answers)
+    with pytest.raises(NotFound) as refused:
+        await elements.find("x", metadata=no_metadata)
+    assert refused.value.reason == "EXPIRED"
+    answers["a:2"] = File(file_id="x", state=FILE_STATE_ACTIVE)
+    assert (await elements.find("x", metadata=no_metadata))[0] == "se-02"
+
+
+async def test_of_a_silent_home_its_copys_text_says_that_the_file_has_expired() -> None:
+    over = said("copy")
+    over.expires_at.FromSeconds(1)
+    answers = {"a": SILENT, "b": over}
+    elements = Answering(Directory({"se-01": "a", "se-02": "b"}, {}), answers)
+    with pytest.raises(NotFound) as told:
+        await elements.find("x", metadata=no_metadata)
+    assert told.value.reason == "EXPIRED"
+    answers["a"] = said("active")
+    assert (await elements.find("x", metadata=no_metadata))[0] == "se-01"

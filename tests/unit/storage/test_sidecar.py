@@ -53,8 +53,21 @@ def test_bytes_as_they_were_written_are_their_own_digest(sidecar: Sidecar) -> No
         assert digest(sidecar) == hashlib.blake2b(encoded, digest_size=16).digest()
 
 
-def test_bytes_as_they_were_written_are_not_encoded_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    sidecar = a_sidecar(tags=("a",), attributes={"b": "1", "c": "2"})
+NEW: dict[str, Any] = {
+    "home_since": 1_767_323_045_678,
+    "moved_to": "se-02",
+    "copies": 2,
+    "updated_by": "bob",
+    "deleted_at": AT,
+}
+"""Fields that sidecars of earlier versions lack."""
+
+
+@pytest.mark.parametrize("new", [{}, *({name: value} for name, value in NEW.items()), NEW])
+def test_bytes_as_they_were_written_are_not_encoded_again(
+    new: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sidecar = a_sidecar(tags=("a",), attributes={"b": "1", "c": "2"}, **new)
     expected = (sidecar, digest(sidecar))
     encoded = encode(sidecar)
     monkeypatch.delattr("storage_server.domain.sidecar._canonical")
@@ -70,6 +83,10 @@ OTHER_WAYS = {
     "attributes": lambda members: members | {"attributes": {"b": "1", "a": "2"}},
     "left out": lambda members: {n: v for n, v in members.items() if n != "legal_hold"},
     "more": lambda members: members | {"x": 1},
+    "new ones": lambda members: members | {"home_since": None, "moved_to": "", "copies": None},
+    "new ones in another order": lambda members: members | {"updated_by": "bob", "copies": 2},
+    "new ones first": lambda members: {"moved_to": "se-02"} | members,
+    "a new time": lambda members: members | {"deleted_at": "2026-01-02T04:04:05+01:00"},
 }
 
 
@@ -104,6 +121,9 @@ def test_any_changed_field_changes_the_digest(name: str) -> None:
         "finalized_at": AT,
         "unknown": '"a":1',
         "legal_hold": True,
+        "home_since": 0,
+        "copies": 1,
+        "deleted_at": AT,
     }.get(name)
     if other is None:
         if isinstance(value, str):
@@ -113,6 +133,31 @@ def test_any_changed_field_changes_the_digest(name: str) -> None:
         else:
             other = value + 1
     assert digest(replace(sidecar, **{name: other})) != digest(sidecar)
+
+
+def test_a_sidecar_of_an_earlier_version_is_as_it_was() -> None:
+    """Whoever has no value in a new field has no trace of it: bytes and digest stay."""
+    members = json.loads(encode(a_sidecar()))
+    assert not members.keys() & NEW.keys()
+    assert list(members)[-1] == "legal_hold"
+    all_set = json.loads(encode(a_sidecar(**NEW)))
+    assert list(all_set) == [*members, *NEW]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"home_since": -1}, {"home_since": "1"}, {"copies": 0}, {"moved_to": 2}]
+)
+def test_a_wrong_value_in_a_new_field_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InvalidSidecar, match=next(iter(wrong))):
+        decode(json.dumps(json.loads(encode(a_sidecar())) | wrong).encode())
+
+
+def test_only_an_erased_file_has_no_digest() -> None:
+    erased = a_sidecar(state=FileState.ERASED, sha256="")
+    assert decode(encode(erased)) == erased
+    for state in set(FileState) - {FileState.ERASED}:
+        with pytest.raises(InvalidSidecar, match="sha256"):
+            decode(encode(a_sidecar(state=state, sha256="")))
 
 
 def test_times_are_written_with_microseconds_and_z() -> None:
@@ -314,7 +359,43 @@ def test_a_sidecar_that_would_be_too_large_is_not_written() -> None:
         encode(a_sidecar(unknown='"x":"' + "y" * MAX_SIDECAR_BYTES + '"'))
 
 
-def test_the_systems_own_part_always_fits() -> None:
+# What the steps of a file's life leave unset in each state; all else has its longest value.
+UNSET: dict[FileState, tuple[str, ...]] = {
+    FileState.ACTIVE: ("moved_to", "deleted_at"),
+    FileState.DELETED: ("moved_to",),
+    FileState.MOVED: ("deleted_at",),
+    FileState.COPY: (),
+    FileState.INCOMING: ("moved_to", "deleted_at"),
+    FileState.GONE: ("deleted_at", "copies"),
+    FileState.ERASED: ("moved_to", "deleted_at", "copies"),
+}
+TEMPORARY: dict[str, Any] = {
+    "retention_policy": RetentionPolicy.TEMPORARY,
+    "retention_days": 36_500,
+    "expires_at": AT,
+}
+FINALIZED: dict[str, Any] = {
+    "retention_policy": RetentionPolicy.PERMANENT,
+    "retention_days": None,
+    "expires_at": None,
+    "finalized_at": AT,
+    "finalized_to": "e" * 32,
+}
+
+
+@pytest.mark.parametrize("kept", [TEMPORARY, FINALIZED], ids=["temporary", "finalized"])
+@pytest.mark.parametrize("state", FileState)
+def test_the_systems_own_part_always_fits(state: FileState, kept: dict[str, Any]) -> None:
+    element_id = "e" * 32
+    system: dict[str, Any] = {
+        **kept,
+        "home_since": (1 << 63) - 1,
+        "moved_to": element_id,
+        "copies": 5,
+        "updated_by": "u" * MAX_CREATED_BY_BYTES,
+        "deleted_at": AT,
+    }
+    system = {name: value for name, value in system.items() if name not in UNSET[state]}
     user: dict[str, Any] = {
         "original_filename": "n" * 1000,
         "content_type": "c" * 100,
@@ -331,16 +412,14 @@ def test_the_systems_own_part_always_fits() -> None:
             description += "d"
     largest = a_sidecar(
         revision=(1 << 63) - 1,
-        state=FileState.DELETED,
+        state=state,
         storage_filename="n" * 200,
         size_bytes=(1 << 63) - 1,
         crc32c=(1 << 32) - 1,
         created_by="c" * MAX_CREATED_BY_BYTES,
         description=description,
-        retention_days=36_500,
-        finalized_at=AT,
-        finalized_to="se-123456",
         legal_hold=False,
+        **system,
         **user,
     )
     assert len(encode(largest)) <= MAX_SIDECAR_BYTES

@@ -9,7 +9,7 @@ import pytest
 
 from mesh.errors import FailedPrecondition, InvalidArgument
 from storage_server.domain.sidecar import FileState, RetentionPolicy, decode, encode
-from storage_server.domain.sidecar_changes import moved, tombstoned, undeleted, updated
+from storage_server.domain.sidecar_changes import tombstoned, undeleted, updated
 from storage_server.domain.user_part import check_user_part
 from tests.support.sidecars import AT, a_sidecar
 
@@ -115,16 +115,6 @@ def test_deleting_and_undeleting_lead_back() -> None:
     assert (back.state, back.revision) == (FileState.ACTIVE, 3)
 
 
-def test_a_deleted_source_of_a_finalization_comes_back_as_such() -> None:
-    source = moved(a_sidecar(), "se-03", LATER)
-    assert (source.state, source.finalized_to, source.finalized_at) == (
-        FileState.MOVED,
-        "se-03",
-        LATER,
-    )
-    assert undeleted(tombstoned(source, LATER), LATER).state is FileState.MOVED
-
-
 def test_a_held_file_cannot_be_deleted() -> None:
     with pytest.raises(FailedPrecondition) as refused:
         tombstoned(a_sidecar(legal_hold=True), LATER)
@@ -133,15 +123,14 @@ def test_a_held_file_cannot_be_deleted() -> None:
 
 def test_a_change_in_the_wrong_state_is_refused() -> None:
     tombstone = tombstoned(a_sidecar(), LATER)
-    source = moved(a_sidecar(), "se-03", LATER)
+    source = a_sidecar(state=FileState.MOVED, finalized_to="se-03")
     for change in (
         lambda: updated(tombstone, {}, LATER),
         lambda: updated(source, {}, LATER),
         lambda: tombstoned(tombstone, LATER),
         lambda: undeleted(source, LATER),
         lambda: undeleted(a_sidecar(), LATER),
-        lambda: moved(tombstone, "se-03", LATER),
-        lambda: moved(source, "se-03", LATER),
+        lambda: tombstoned(source, LATER),
     ):
         with pytest.raises(FailedPrecondition):
             change()

@@ -10,6 +10,7 @@ import pytest
 
 from mesh.errors import Aborted, NotFound, PermissionDenied, Unavailable
 from mesh.identity.caller import Caller
+from storage_server.domain.kinds import ChangeKind
 from storage_server.domain.origin import OF_REPAIR, Cause, Origin
 from storage_server.domain.sidecar import digest
 from storage_server.domain.sidecar_changes import updated
@@ -327,3 +328,24 @@ async def test_a_change_that_arrives_while_the_next_one_begins_is_seen_without_c
     assert refused.value.reason == "REVISION_CONFLICT"
     await update(element, file_id, "new", BY_ALICE)
     assert await told(element) == [(1, BY_ALICE), (2, BY_BOB), (3, BY_ALICE)]
+
+
+@pytest.mark.parametrize("intended", [ChangeKind.CREATED, ChangeKind.DELETED, ChangeKind.UNDELETED])
+@pytest.mark.parametrize("row_is_lost", [False, True])
+async def test_a_sidecar_that_no_write_on_record_has_written_is_told_as_a_repairs(
+    element: MemoryElement, intended: ChangeKind, row_is_lost: bool
+) -> None:
+    file_id = await a_file(element)
+    await element.catalog.pending.begin_write(
+        file_id, "path", intended, by=BY_BOB, revision=7, digest=b"of another"
+    )
+    edited = updated(element.sidecar(file_id), {"description": "by hand"}, LONG_AGO)
+    element.put_sidecar(edited)
+    if row_is_lost:
+        element.tables.files.clear()
+    restarted = MemoryElement(element.memory, element.tables)
+    await restarted.replay.all()
+    change = element.tables.feed[-1]
+    assert element.tables.intents == {}
+    assert change.kind is (ChangeKind.CREATED if row_is_lost else ChangeKind.UPDATED)
+    assert (change.revision, change.origin) == (edited.revision, OF_REPAIR)

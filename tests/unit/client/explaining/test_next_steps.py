@@ -120,9 +120,21 @@ def test_what_left_the_trash_is_not_promised_back() -> None:
     assert "restore" not in gone[1]
 
 
-def test_a_deleted_file_stays_where_the_mode_removes_nothing() -> None:
-    ((_, told),) = steps(live("se-03", state=DELETED), About.TRASH)
-    assert told == "nothing is removed while se-03 is in mode rw"
+def test_the_trash_is_emptied_in_every_mode() -> None:
+    gone, _ = steps(live("se-03", {"mode": AR}, state=DELETED, updated_at=NOW - DAY), About.TRASH)
+    assert gone[0] == NOW + 6 * DAY
+
+
+def test_what_expired_is_brought_back_with_new_days() -> None:
+    fields = {"expires_at": NOW - 2 * DAY, "updated_at": NOW - DAY}
+    gone, _ = steps(live(state=DELETED, **fields), About.TRASH)
+    assert "`artstore trash restore --days` brings it back" in gone[1]
+
+
+def test_the_record_goes_by_a_collection_when_nothing_else_is_left() -> None:
+    _, purged = steps(live(state=DELETED, updated_at=NOW - DAY), About.TRASH)
+    assert "a collection takes the record" in purged[1]
+    assert "once every element says that nothing else is left" in purged[1]
 
 
 def test_an_expired_cache_entry_is_checked_by_the_next_read_and_cleanup_spares_the_file() -> None:
@@ -178,3 +190,28 @@ def test_what_holds_now_comes_before_what_comes_then() -> None:
     what = live("se-03", {"mode": RW})
     times = [step.at for step in next_steps(what, NOW)]
     assert times == [None, NOW + 23 * HOUR, ENDS]
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ("QUEUED", "is on its way from se-01 to se-03"),
+        ("COPYING", "`artstore transfer show t-1`"),
+        ("SWITCHING", "changes its home from se-01 to se-03 at this moment"),
+        ("FAILED", "was given up: se-03 is full; `artstore transfer retry t-1` tries again"),
+        ("COMPLETED", ""),
+        ("CANCELLED", ""),
+    ],
+)
+def test_a_file_on_its_way_is_told_with_what_can_be_done(state: str, said: str) -> None:
+    transfer = lifecycle_pb2.Transfer(
+        transfer_id="t-1",
+        state=lifecycle_pb2.TransferState.Value(f"TRANSFER_STATE_{state}"),
+        source_storage_element_id="se-01",
+        target_storage_element_id="se-03",
+        error="se-03 is full" if state == "FAILED" else "",
+    )
+    what = seen(an_element("se-01", a_file()), transfer=Told(transfer))
+    told = [text for _, text in steps(what, About.TRANSFER)]
+    assert bool(told) is bool(said)
+    assert all(said in text for text in told)

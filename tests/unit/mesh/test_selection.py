@@ -7,9 +7,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest_server.placement.selection import choose
 from mesh.contract import MAX_REPORT_AGE_SECONDS
 from mesh.elements.seen import Mode, SeenElement
+from mesh.elements.selection import choose
 from tests.support.elements import NOW, an_element
 
 FULL_PERCENT = {Mode.EDIT: 99, Mode.RW: 98}

@@ -1,0 +1,1 @@
+"""What is wrong with files in the mesh and waits for somebody."""

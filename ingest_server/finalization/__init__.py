@@ -1,0 +1,1 @@
+"""Finalizations, which admin carries out."""

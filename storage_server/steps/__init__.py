@@ -1,0 +1,1 @@
+"""The steps of a file's life that admin has this element take."""
