@@ -186,12 +186,15 @@ async def test_completion_whose_answer_is_lost_is_not_repeated_unseen(
 
 
 async def test_completion_has_time_in_proportion_to_the_size(
-    store: Store, own_s3: S3Process, monkeypatch: pytest.MonkeyPatch
+    account: S3Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = some_bytes(20 * MIB)
+    store = await open_store(unhurried(account))
     stage = await store.open_stage(BLOB, key="upload-1")
     await feed(stage, data)
-    api = stage._client._patient.client  # type: ignore[attr-defined]
+    client = stage._client  # type: ignore[attr-defined]
+    monkeypatch.setattr(client, "patient_seconds", 2 * DEADLINE)
+    api = client._patient.client
     real, calls = api.complete_multipart_upload, 0
 
     async def slow(**parameters: object) -> dict[str, object]:
@@ -204,13 +207,15 @@ async def test_completion_has_time_in_proportion_to_the_size(
     monkeypatch.setattr(api, "complete_multipart_upload", slow)
     assert await stage.seal() == sealed(data)
     assert calls == 1
+    await store.close()
 
 
 async def test_large_object_may_be_looked_at_for_longer(
-    store: Store, own_s3: S3Process, monkeypatch: pytest.MonkeyPatch
+    account: S3Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Some servers hash it from end to end before they answer: rclone does."""
     data = some_bytes(50 * MIB)
+    store = await open_store(unhurried(account))
     stage = await store.open_stage(BLOB, key="upload-1")
     await feed(stage, data)
     await stage.seal()
@@ -228,6 +233,7 @@ async def test_large_object_may_be_looked_at_for_longer(
     await stage.place()
     chunks = store.read_blob(BLOB, offset=0, length=len(data), chunk_size=CHUNK)
     assert b"".join([chunk async for chunk in chunks]) == data
+    await store.close()
 
 
 async def test_parts_are_sent_side_by_side_two_to_four_at_a_time(
