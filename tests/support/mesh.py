@@ -70,6 +70,7 @@ class MeshFile:
     redis_url: str
     data_dir: Path
     processes: dict[str, int]
+    tls: dict[str, str] | None = None
 
     @classmethod
     def read(cls, path: Path) -> MeshFile:
