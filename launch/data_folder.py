@@ -65,6 +65,7 @@ class DataFolder:
             "postgres.new",
             "postgres.socket",
             "processes.json",
+            "tls",
             "valkey",
         }
         found = [path.name for path in self.path.iterdir()]

@@ -24,6 +24,8 @@ from launch.processes import Identity
 from launch.supervisor import Execution, Program, Supervisor
 from launch.topology import LaunchSettings
 from launch.valkey import ValkeyInstance
+from mesh.calls.tls import channel_files
+from mesh.settings import SettingsError
 
 _INFRASTRUCTURE_START_SECONDS = 30.0
 # Tables of an earlier version are brought up to date meanwhile.
@@ -58,7 +60,7 @@ class Mesh:
         self._complete = False
         self._log_begins: dict[str, int] = {}
         self._socket_folder: Path | None = None
-        self._probe = HealthProbe(topology.endpoints(settings))
+        self._probe = HealthProbe(topology.endpoints(settings), settings.tls.settings())
         self._fork_server = ForkServer(topology.imports(), topology.environment_of_all(settings))
         self._supervisor = Supervisor(
             restart=settings.restart,
@@ -87,6 +89,7 @@ class Mesh:
         self._accounts = accounts.load_or_make(
             self._folder.credentials_file, [plan.account for plan in topology.SERVERS]
         )
+        await self._prepare_tls()
         await asyncio.gather(self._start_postgres(), self._start_valkey())
         # The others ask admin for their tokens first of all, and wait if it is not there yet.
         admin, *others = topology.SERVERS
@@ -112,6 +115,20 @@ class Mesh:
     def kill(self) -> None:
         """Kill every process at once."""
         self._supervisor.kill_all()
+
+    async def _prepare_tls(self) -> None:
+        tls = self._settings.tls
+        if tls.own is not None:
+            # What it imports a mesh in plain text has no use for.
+            from launch import certificates
+
+            made = await asyncio.to_thread(certificates.make_own, tls.own, tls.environment)
+            if made:
+                self._say(f"made certificates in {tls.own}: {', '.join(made)}")
+        try:
+            await asyncio.to_thread(channel_files, tls.settings())
+        except SettingsError as refused:
+            raise StartFailed(str(refused)) from refused
 
     async def _start_postgres(self) -> None:
         if self._database_url:
@@ -243,7 +260,7 @@ class Mesh:
         served = topology.endpoints(self._settings)
         elements = {plan.element_id for plan in topology.ELEMENTS}
         others = {name: address for name, address in served.items() if name not in elements}
-        document = {
+        document: dict[str, object] = {
             "endpoints": {**others, "storage": {name: served[name] for name in sorted(elements)}},
             "client_id": self.account.client_id,
             "client_secret": self.account.client_secret,
@@ -252,4 +269,6 @@ class Mesh:
             "data_dir": str(self._settings.data_dir),
             "processes": {name: identity.pid for name, identity in running.items()},
         }
+        if (tls := self._settings.tls.of_callers()) is not None:
+            document["tls"] = tls
         write_private(self._folder.mesh_file, json.dumps(document, indent=2) + "\n")
