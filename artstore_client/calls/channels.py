@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -12,6 +11,7 @@ import grpc.aio
 
 from artstore_client.calls.proxies import goes_direct, proxy_of
 from artstore_client.calls.services import repeatable_calls
+from artstore_client.settings import TlsFiles
 from artstore_client.targets import target_of
 
 _MIB = 1024 * 1024
@@ -100,17 +100,17 @@ class Channels:
     """Opens the channels of an endpoint, one for each keepalive, at their first use.
 
     Args:
-        tls_ca_file: PEM roots to verify servers with; None means no TLS.
+        tls: files to verify servers with, and to show to them; None means no TLS.
         retries: repeat idempotent unary calls, at most three times within 2 s.
     """
 
-    def __init__(self, tls_ca_file: Path | None = None, *, retries: bool = True) -> None:
+    def __init__(self, tls: TlsFiles | None = None, *, retries: bool = True) -> None:
         self._retries = retries
         self._proxy = ""
         self._credentials = (
             None
-            if tls_ca_file is None
-            else grpc.ssl_channel_credentials(root_certificates=tls_ca_file.read_bytes())
+            if tls is None or tls.ca_file is None
+            else grpc.ssl_channel_credentials(root_certificates=tls.ca_file.read_bytes())
         )
         # One address may be both: a front door takes uploads and answers what is only asked.
         self._open: dict[tuple[str, Keepalive], grpc.aio.Channel] = {}
