@@ -127,17 +127,17 @@ class Measured:
 
 async def attacked(mesh: Mesh, kind: str, extent: Extent) -> Measured:
     """Attack a mesh, in alternation with a sink in its place."""
-    processes = {name: pid for name, pid in mesh.processes.items() if name not in NOT_OURS}
-    async with _scene(mesh, KINDS[kind].server) as (targets, callers), sink() as address:
+    processes = servers_of(mesh)
+    async with scene(mesh, KINDS[kind].server) as (targets, callers), sink() as address:
         await callers.for_seconds(WARM_SECONDS)
         before = usage_of(processes)
         measured = Measured(before, dict(before))
         for _ in range(extent.rounds):
-            async with attackers(kind, [one.at(address) for one in targets], extent.callers):
+            async with attackers([kind], [one.at(address) for one in targets], extent.callers):
                 measured.beside_sink.append(await callers.for_seconds(extent.seconds))
             async with (
                 highest(processes) as most,
-                attackers(kind, targets, extent.callers) as ends,
+                attackers([kind], targets, extent.callers) as ends,
             ):
                 measured.beside_attack.append(await callers.for_seconds(extent.seconds))
             measured.ends += ends
@@ -147,11 +147,20 @@ async def attacked(mesh: Mesh, kind: str, extent: Extent) -> Measured:
     return measured
 
 
+def servers_of(mesh: Mesh) -> dict[str, int]:
+    """Pids of the servers that are ours."""
+    return {name: pid for name, pid in mesh.processes.items() if name not in NOT_OURS}
+
+
 @asynccontextmanager
-async def _scene(
-    mesh: Mesh, server: str
+async def scene(
+    mesh: Mesh, server: str, *, processes: int = PROCESSES
 ) -> AsyncIterator[tuple[Sequence[Target], others.OtherCallers]]:
-    """Hostile accounts and a file, and the others, who use the mesh as they always do."""
+    """A target for each process of attackers, and the others, who use the mesh as they always do.
+
+    Args:
+        server: where the others read.
+    """
     uploaded = await mesh.client.upload(os.urandom(LARGE_FILE_BYTES), name="large.bin")
     await _indexed(mesh, uploaded.file_id)
     victim = await mesh.client.accounts.create("victim", role=accounts_pb2.ROLE_USER)
@@ -174,7 +183,7 @@ async def _scene(
                 uploaded.file_id,
                 uploaded.change_token,
             )
-            for number in range(PROCESSES)
+            for number in range(processes)
         ]
         yield (
             targets,

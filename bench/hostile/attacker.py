@@ -1,4 +1,6 @@
-"""`python -m bench.hostile.attacker KIND CALLERS FIRST`: hostile callers as one process.
+"""`python -m bench.hostile.attacker KINDS CALLERS FIRST`: hostile callers as one process.
+
+KINDS are joined by commas, and callers take turns with them; FIRST is the number of the first one.
 
 It reads one line, the target as JSON, prints "begun", attacks until its input ends, and prints how
 its calls ended as JSON.
@@ -11,7 +13,9 @@ import json
 import os
 import resource
 import sys
+import threading
 from collections import Counter
+from collections.abc import Sequence
 
 import grpc.aio
 
@@ -36,18 +40,25 @@ async def _attack(act: Act, me: Attacker, ends: Counter[str]) -> None:
         await asyncio.sleep(PAUSE_SECONDS)
 
 
-async def main(kind: str, callers: int, first: int) -> None:
-    """Attack until the input ends."""
+async def main(kinds: Sequence[str], callers: int, first: int) -> None:
+    """Attack until the input ends, and the process with it."""
     target = Target.of_json(sys.stdin.readline())
-    act, ends = KINDS[kind].act, Counter[str]()
+    ends = Counter[str]()
     print("begun", flush=True)
+    threading.Thread(target=_end, args=(ends,), daemon=True).start()
     tasks = []
-    ended = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
     for number in range(first, first + callers):
-        tasks.append(asyncio.create_task(_attack(act, Attacker(number, target), ends)))
+        turn, kind = divmod(number, len(kinds))
+        act, me = KINDS[kinds[kind]].act, Attacker(turn, target)
+        tasks.append(asyncio.create_task(_attack(act, me, ends)))
         await asyncio.sleep(PAUSE_SECONDS / callers)
-    await ended
-    print(json.dumps(ends), flush=True)
+    await asyncio.gather(*tasks)
+
+
+def _end(ends: Counter[str]) -> None:
+    """Wait for the end of the input in a thread: the loop may be late by seconds."""
+    sys.stdin.read()
+    print(json.dumps(dict(ends)), flush=True)
     # Hostile callers do not take their leave.
     os._exit(0)
 
@@ -56,4 +67,4 @@ if __name__ == "__main__":
     os.nice(NICENESS)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    asyncio.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))
+    asyncio.run(main(sys.argv[1].split(","), int(sys.argv[2]), int(sys.argv[3])))

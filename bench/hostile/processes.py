@@ -24,9 +24,9 @@ async def sink() -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def attackers(
-    kind: str, targets: Sequence[Target], callers: int
+    kinds: Sequence[str], targets: Sequence[Target], callers: int
 ) -> AsyncIterator[Counter[str]]:
-    """So many callers of a kind, in a process for each target, until the context ends.
+    """So many callers of these kinds, in a process for each target, until the context ends.
 
     How their calls ended is counted at the end.
     """
@@ -37,7 +37,7 @@ async def attackers(
             first = callers * number // len(targets)
             count = callers * (number + 1) // len(targets) - first
             process = await stack.enter_async_context(
-                _process("bench.hostile.attacker", kind, str(count), str(first))
+                _process("bench.hostile.attacker", ",".join(kinds), str(count), str(first))
             )
             assert process.stdin is not None
             process.stdin.write(f"{target.as_json()}\n".encode())

@@ -73,11 +73,14 @@ class RawConnection:
         """The first line of HTTP/2 alone."""
         self._writer.write(_PREFACE)
 
-    def call(self, method: str, *, token: str = "", message: bytes | None = None) -> None:
+    def call(
+        self, method: str, *, token: str = "", message: bytes | None = None, gzip: bool = False
+    ) -> None:
         """Begin a call.
 
         Args:
             message: the only one; None sends none and leaves the call open for it.
+            gzip: the message is compressed so.
         """
         self._stream += 2
         headers = [
@@ -90,9 +93,11 @@ class RawConnection:
         ]
         if token:
             headers.append(("authorization", f"Bearer {token}"))
+        if gzip:
+            headers.append(("grpc-encoding", "gzip"))
         self._frame(_HEADERS, _END_HEADERS, self._stream, _packed(headers))
         if message is not None:
-            data = struct.pack(">BI", 0, len(message)) + message
+            data = struct.pack(">BI", gzip, len(message)) + message
             self._frame(_DATA, _END_STREAM, self._stream, data)
 
     async def until_ended(self, calls: int) -> None:
