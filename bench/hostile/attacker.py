@@ -1,4 +1,4 @@
-"""`python -m bench.hostile.attacker KINDS CALLERS FIRST`: hostile callers as one process.
+"""`python -m bench.hostile.attacker KINDS CALLERS FIRST NICENESS`: hostile callers as one process.
 
 KINDS are joined by commas, and callers take turns with them; FIRST is the number of the first one.
 
@@ -22,7 +22,6 @@ import grpc.aio
 from bench.hostile.kinds import KINDS, Act, Attacker
 from bench.hostile.target import Target
 
-NICENESS = 19
 PAUSE_SECONDS = 1.0
 
 
@@ -64,7 +63,7 @@ def _end(ends: Counter[str]) -> None:
 
 
 if __name__ == "__main__":
-    os.nice(NICENESS)
+    os.nice(int(sys.argv[4]))
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     asyncio.run(main(sys.argv[1].split(","), int(sys.argv[2]), int(sys.argv[3])))

@@ -24,7 +24,7 @@ async def sink() -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def attackers(
-    kinds: Sequence[str], targets: Sequence[Target], callers: int
+    kinds: Sequence[str], targets: Sequence[Target], callers: int, *, niceness: int = 19
 ) -> AsyncIterator[Counter[str]]:
     """So many callers of these kinds, in a process for each target, until the context ends.
 
@@ -37,7 +37,9 @@ async def attackers(
             first = callers * number // len(targets)
             count = callers * (number + 1) // len(targets) - first
             process = await stack.enter_async_context(
-                _process("bench.hostile.attacker", ",".join(kinds), str(count), str(first))
+                _process(
+                    "bench.hostile.attacker", ",".join(kinds), str(count), str(first), str(niceness)
+                )
             )
             assert process.stdin is not None
             process.stdin.write(f"{target.as_json()}\n".encode())
