@@ -28,6 +28,7 @@ from mesh.contract import MAX_MESSAGE_BYTES
 from mesh.errors import ArtStoreError
 from mesh.identity.tokens import TokenVerifier
 from mesh.server import logs
+from mesh.server.freed_memory import give_back_freed_memory
 from mesh.server.health import Probe
 from mesh.server.interceptors import standard_interceptors
 from mesh.server.interceptors.metrics import CallMetrics
@@ -158,6 +159,7 @@ class MeshServer:
             await self.set_serving(service, self.info.serving.get(service, True))
         await self._server.start()
         self._background.start("event loop lag", watch_loop_lag)
+        self._background.start("freed memory", give_back_freed_memory)
         self._background.start("calls of suspended accounts", self._standing.watch)
         if self._tell_refusals is not None:
             telling = partial(tell_refusals, self.refusals, self._tell_refusals)
