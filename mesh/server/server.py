@@ -28,6 +28,7 @@ from mesh.contract import MAX_MESSAGE_BYTES
 from mesh.errors import ArtStoreError
 from mesh.identity.tokens import TokenVerifier
 from mesh.server import logs
+from mesh.server.descriptors import raise_descriptor_limit
 from mesh.server.freed_memory import give_back_freed_memory
 from mesh.server.health import Probe
 from mesh.server.interceptors import standard_interceptors
@@ -267,6 +268,7 @@ def run(name: str, settings_type: type[S], build: Build[S]) -> NoReturn:
         sys.exit(0)
     logs.configure(server=name, level=settings.log_level, path=settings.log_path)
     sys.setswitchinterval(SWITCH_SECONDS)
+    raise_descriptor_limit()
     try:
         gave_up = asyncio.run(serve(settings, build))
     except (ArtStoreError, SettingsError) as exc:
