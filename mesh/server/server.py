@@ -35,6 +35,7 @@ from mesh.server.interceptors.metrics import CallMetrics
 from mesh.server.interceptors.refusal_spool import RefusalSpool, Tell, tell_refusals
 from mesh.server.interceptors.standing import Standing
 from mesh.server.loop_lag import watch_loop_lag
+from mesh.server.memory import give_memory_back
 from mesh.server.reflection import enable_reflection
 from mesh.server.server_info import SERVICE as SERVER_SERVICE
 from mesh.server.server_info import ServerInfoServicer
@@ -158,6 +159,7 @@ class MeshServer:
             await self.set_serving(service, self.info.serving.get(service, True))
         await self._server.start()
         self._background.start("event loop lag", watch_loop_lag)
+        self._background.start("give memory back", give_memory_back)
         self._background.start("calls of suspended accounts", self._standing.watch)
         if self._tell_refusals is not None:
             telling = partial(tell_refusals, self.refusals, self._tell_refusals)
