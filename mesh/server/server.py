@@ -28,13 +28,14 @@ from mesh.contract import MAX_MESSAGE_BYTES
 from mesh.errors import ArtStoreError
 from mesh.identity.tokens import TokenVerifier
 from mesh.server import logs
-from mesh.server.freed_memory import give_back_freed_memory
+from mesh.server.descriptors import raise_descriptor_limit
 from mesh.server.health import Probe
 from mesh.server.interceptors import standard_interceptors
 from mesh.server.interceptors.metrics import CallMetrics
 from mesh.server.interceptors.refusal_spool import RefusalSpool, Tell, tell_refusals
 from mesh.server.interceptors.standing import Standing
 from mesh.server.loop_lag import watch_loop_lag
+from mesh.server.memory import give_memory_back
 from mesh.server.reflection import enable_reflection
 from mesh.server.server_info import SERVICE as SERVER_SERVICE
 from mesh.server.server_info import ServerInfoServicer
@@ -158,7 +159,7 @@ class MeshServer:
             await self.set_serving(service, self.info.serving.get(service, True))
         await self._server.start()
         self._background.start("event loop lag", watch_loop_lag)
-        self._background.start("freed memory", give_back_freed_memory)
+        self._background.start("give memory back", give_memory_back)
         self._background.start("calls of suspended accounts", self._standing.watch)
         if self._tell_refusals is not None:
             telling = partial(tell_refusals, self.refusals, self._tell_refusals)
@@ -273,6 +274,7 @@ def run(name: str, settings_type: type[S], build: Build[S]) -> NoReturn:
         sys.exit(0)
     logs.configure(server=name, level=settings.log_level, path=settings.log_path)
     sys.setswitchinterval(SWITCH_SECONDS)
+    raise_descriptor_limit()
     try:
         gave_up = asyncio.run(serve(settings, build))
     except ArtStoreError as exc:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import signal
 import socket
 import sys
@@ -265,6 +266,8 @@ async def test_a_signal_stops_a_server_in_good_order(number: signal.Signals) -> 
     async with asyncio.timeout(20):
         while b"listening" not in (line := await process.stderr.readline()):
             assert line, "ended without listening"
+        soft, hard = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+        assert soft == hard
         process.send_signal(number)
         out, _ = await process.communicate()
     assert out == b"opened\nclosed\n"
