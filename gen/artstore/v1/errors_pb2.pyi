@@ -85,9 +85,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_ACCOUNT_SUSPENDED: _ErrorReason.ValueType  # 28
     """UNAUTHENTICATED: the account is suspended. Ask an ADMIN to resume it."""
     ERROR_REASON_TOO_MANY_WRONG_LOGINS: _ErrorReason.ValueType  # 29
-    """RESOURCE_EXHAUSTED: too many wrong secrets. Wait, as the message says."""
+    """RESOURCE_EXHAUSTED: too many wrong secrets at a time. Try again after RetryInfo."""
     ERROR_REASON_LOGINS_BUSY: _ErrorReason.ValueType  # 30
-    """UNAVAILABLE: too many logins at a time. Try again after RetryInfo."""
+    """RESOURCE_EXHAUSTED: too many logins at a time whose secret was not given before. Try again after
+    RetryInfo.
+    """
     ERROR_REASON_LAST_ADMIN: _ErrorReason.ValueType  # 31
     """FAILED_PRECONDITION: no ADMIN would be left, or none of all namespaces. Make another one first."""
     ERROR_REASON_FILE_DELETED: _ErrorReason.ValueType  # 32
@@ -322,9 +324,11 @@ ERROR_REASON_WRONG_CREDENTIALS: ErrorReason.ValueType  # 27
 ERROR_REASON_ACCOUNT_SUSPENDED: ErrorReason.ValueType  # 28
 """UNAUTHENTICATED: the account is suspended. Ask an ADMIN to resume it."""
 ERROR_REASON_TOO_MANY_WRONG_LOGINS: ErrorReason.ValueType  # 29
-"""RESOURCE_EXHAUSTED: too many wrong secrets. Wait, as the message says."""
+"""RESOURCE_EXHAUSTED: too many wrong secrets at a time. Try again after RetryInfo."""
 ERROR_REASON_LOGINS_BUSY: ErrorReason.ValueType  # 30
-"""UNAVAILABLE: too many logins at a time. Try again after RetryInfo."""
+"""RESOURCE_EXHAUSTED: too many logins at a time whose secret was not given before. Try again after
+RetryInfo.
+"""
 ERROR_REASON_LAST_ADMIN: ErrorReason.ValueType  # 31
 """FAILED_PRECONDITION: no ADMIN would be left, or none of all namespaces. Make another one first."""
 ERROR_REASON_FILE_DELETED: ErrorReason.ValueType  # 32
