@@ -26,6 +26,7 @@ from mesh.calls.tls import CertificateFiles, certificate_files, server_credentia
 from mesh.concurrency.background import Background
 from mesh.contract import MAX_MESSAGE_BYTES
 from mesh.errors import ArtStoreError
+from mesh.identity.call_limits import LimitTable, transport_options
 from mesh.identity.tokens import TokenVerifier
 from mesh.server import logs
 from mesh.server.descriptors import raise_descriptor_limit
@@ -95,7 +96,8 @@ class MeshServer:
         self.name = name
         self.port = 0
         self.metrics = CallMetrics()
-        self.info = ServerInfoServicer(kind, name)
+        self.limits = LimitTable(settings.limits)
+        self.info = ServerInfoServicer(kind, name, self.limits)
         self.refusals = RefusalSpool(name, minute_seconds=settings.refusal_seconds)
         self._tell_refusals: Tell | None = None
         self._health = health.aio.HealthServicer()
@@ -106,9 +108,11 @@ class MeshServer:
         self._standing = Standing(verifier)
         self._server = grpc.aio.server(
             interceptors=[
-                standard_interceptors(verifier, self.metrics, self.refusals, self._standing)
+                standard_interceptors(
+                    verifier, self.metrics, self.refusals, self._standing, self.limits
+                )
             ],
-            options=list(SERVER_OPTIONS),
+            options=[*SERVER_OPTIONS, *transport_options(self.limits.server)],
         )
 
     @property
@@ -266,11 +270,12 @@ def run(name: str, settings_type: type[S], build: Build[S]) -> NoReturn:
     arguments = parser.parse_args()
     try:
         settings = load(settings_type)
+        limits = LimitTable(settings.limits)
     except SettingsError as exc:
         print(f"{name}: wrong settings\n{exc}", file=sys.stderr)
         sys.exit(2)
     if arguments.check_config:
-        print(resolved(settings))
+        print(resolved(settings, limits=limits.shown()))
         sys.exit(0)
     logs.configure(server=name, level=settings.log_level, path=settings.log_path)
     sys.setswitchinterval(SWITCH_SECONDS)
