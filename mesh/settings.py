@@ -72,6 +72,10 @@ class MeshSettings(BaseSettings):
         description="Seconds within which equal refused calls are one event of the audit.",
     )
     token_seconds: int = Field(default=900, ge=5, le=86400, description="Life of access tokens.")
+    limits: str = Field(
+        default="",
+        description="JSON of what differs from the table of limits: docs/limits.md.",
+    )
     tls_cert_file: Path | None = Field(default=None, description="PEM certificate chain.")
     tls_key_file: Path | None = Field(default=None, description="PEM private key.")
     tls_ca_file: Path | None = Field(
@@ -159,11 +163,17 @@ def _is_secret(settings_type: type[MeshSettings], name: str) -> bool:
     return field.repr is False or "SecretStr" in repr(field.annotation)
 
 
-def resolved(settings: MeshSettings) -> str:
-    """The settings as JSON, one key per line, passwords and secrets masked."""
+def resolved(settings: MeshSettings, **others: object) -> str:
+    """The settings as JSON, passwords and secrets masked.
+
+    Args:
+        others: shown in place of a field, as what it comes to.
+    """
     shown: dict[str, object] = {}
     for name, value in settings.model_dump().items():
-        if isinstance(value, SecretStr):
+        if name in others:
+            shown[ENV_PREFIX + name.upper()] = others[name]
+        elif isinstance(value, SecretStr):
             shown[ENV_PREFIX + name.upper()] = "***" if value.get_secret_value() else ""
         elif isinstance(value, str):
             shown[ENV_PREFIX + name.upper()] = without_password(value)

@@ -26,16 +26,17 @@ from mesh.calls.tls import CertificateFiles, certificate_files, server_credentia
 from mesh.concurrency.background import Background
 from mesh.contract import MAX_MESSAGE_BYTES
 from mesh.errors import ArtStoreError
+from mesh.identity.call_limits import LimitTable, transport_options
 from mesh.identity.tokens import TokenVerifier
 from mesh.server import logs
 from mesh.server.descriptors import raise_descriptor_limit
-from mesh.server.freed_memory import give_back_freed_memory
 from mesh.server.health import Probe
 from mesh.server.interceptors import standard_interceptors
 from mesh.server.interceptors.metrics import CallMetrics
 from mesh.server.interceptors.refusal_spool import RefusalSpool, Tell, tell_refusals
 from mesh.server.interceptors.standing import Standing
 from mesh.server.loop_lag import watch_loop_lag
+from mesh.server.memory import give_memory_back
 from mesh.server.metrics_page import MetricsPage
 from mesh.server.reflection import enable_reflection
 from mesh.server.server_info import SERVICE as SERVER_SERVICE
@@ -95,7 +96,8 @@ class MeshServer:
         self.name = name
         self.port = 0
         self.metrics = CallMetrics()
-        self.info = ServerInfoServicer(kind, name)
+        self.limits = LimitTable(settings.limits)
+        self.info = ServerInfoServicer(kind, name, self.limits)
         self.refusals = RefusalSpool(name, minute_seconds=settings.refusal_seconds)
         self._tell_refusals: Tell | None = None
         self._health = health.aio.HealthServicer()
@@ -107,9 +109,11 @@ class MeshServer:
         self._standing = Standing(verifier)
         self._server = grpc.aio.server(
             interceptors=[
-                standard_interceptors(verifier, self.metrics, self.refusals, self._standing)
+                standard_interceptors(
+                    verifier, self.metrics, self.refusals, self._standing, self.limits
+                )
             ],
-            options=list(SERVER_OPTIONS),
+            options=[*SERVER_OPTIONS, *transport_options(self.limits.server)],
         )
 
     @property
@@ -160,7 +164,7 @@ class MeshServer:
             await self.set_serving(service, self.info.serving.get(service, True))
         await self._server.start()
         self._background.start("event loop lag", watch_loop_lag)
-        self._background.start("freed memory", give_back_freed_memory)
+        self._background.start("give memory back", give_memory_back)
         self._background.start("calls of suspended accounts", self._standing.watch)
         if self._tell_refusals is not None:
             telling = partial(tell_refusals, self.refusals, self._tell_refusals)
@@ -260,11 +264,12 @@ def run(name: str, settings_type: type[S], build: Build[S]) -> NoReturn:
     arguments = parser.parse_args()
     try:
         settings = load(settings_type)
+        limits = LimitTable(settings.limits)
     except SettingsError as exc:
         print(f"{name}: wrong settings\n{exc}", file=sys.stderr)
         sys.exit(2)
     if arguments.check_config:
-        print(resolved(settings))
+        print(resolved(settings, limits=limits.shown()))
         sys.exit(0)
     logs.configure(server=name, level=settings.log_level, path=settings.log_path)
     sys.setswitchinterval(SWITCH_SECONDS)

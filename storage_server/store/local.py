@@ -27,7 +27,7 @@ from storage_server.store.paths import (
     check,
     check_key,
 )
-from storage_server.store.port import Identity, ListedFolder, Stage, StagedState
+from storage_server.store.port import ChunkSize, Identity, ListedFolder, Stage, StagedState
 from storage_server.store.side_by_side import side_by_side
 from storage_server.store.threads import Threads, silent
 
@@ -182,7 +182,7 @@ class LocalStore:
         await self._threads.run(f"stage {key}", self._files.discard_stage, key, "")
 
     def read_blob(
-        self, path: str, *, offset: int, length: int, chunk_size: int
+        self, path: str, *, offset: int, length: int, chunk_size: ChunkSize
     ) -> AsyncIterator[bytes]:
         """The bytes of a blob; see the port."""
         return read_blob(

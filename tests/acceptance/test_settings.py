@@ -117,8 +117,9 @@ def test_table_is_what_these_tests_cover() -> None:
     ARTSTORE_STORE_PATIENT_SECONDS in
     `tests/faults/test_dependencies.py`, ARTSTORE_TLS_*_FILE and ARTSTORE_METRICS_HOST in
     `tests/integration/mesh/test_tls.py`, ARTSTORE_TLS in `tests/acceptance/test_tls.py`,
-    ARTSTORE_TLS_NAMES in `tests/unit/launch/test_certificates.py`; those of collections have
-    theirs in `tests/integration/feed/test_collection.py`.
+    ARTSTORE_TLS_NAMES in `tests/unit/launch/test_certificates.py`, ARTSTORE_LIMITS in
+    `tests/integration/mesh/test_limits.py`; those of collections have theirs in
+    `tests/integration/feed/test_collection.py`.
     """
     table = re.findall(r"^\| (`[^|]+) \|", (REPOSITORY / "README.md").read_text(), re.MULTILINE)
     names = {name for cell in table for name in re.findall(r"`([A-Z0-9_]+)`", cell)}
@@ -139,7 +140,7 @@ def test_table_is_what_these_tests_cover() -> None:
         "ARTSTORE_TRANSFER_KEEP_DAYS", "ARTSTORE_TRASH_DAYS", "ARTSTORE_UPLOAD_IDLE_DAYS",
         "ARTSTORE_KEY_ROTATION_DAYS", "ARTSTORE_CACHE_TTL_HOURS", "ARTSTORE_TLS_CERT_FILE",
         "ARTSTORE_TLS_KEY_FILE", "ARTSTORE_TLS_CA_FILE", "ARTSTORE_TLS_CLIENT_CA_FILE",
-        "ARTSTORE_METRICS_HOST", "ARTSTORE_TLS", "ARTSTORE_TLS_NAMES",
+        "ARTSTORE_METRICS_HOST", "ARTSTORE_TLS", "ARTSTORE_TLS_NAMES", "ARTSTORE_LIMITS",
     }  # fmt: skip
 
 

@@ -254,6 +254,28 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED: the account has as many transfers of files under way as it may; metadata
     `transfers`. Try again when some have ended (RetryInfo).
     """
+    ERROR_REASON_MESSAGE_TOO_LARGE: _ErrorReason.ValueType  # 110
+    """RESOURCE_EXHAUSTED: a message is larger than its call takes; metadata `max_bytes`. Send less at
+    a time.
+    """
+    ERROR_REASON_TOO_MANY_ITEMS: _ErrorReason.ValueType  # 111
+    """RESOURCE_EXHAUSTED: a list of the request is too long; metadata `field`, `max_items`. Ask in
+    several calls.
+    """
+    ERROR_REASON_TOO_MANY_CALLS: _ErrorReason.ValueType  # 112
+    """RESOURCE_EXHAUSTED: as many calls of the account, of the address or in all are under way as the
+    server takes; metadata `calls`. Try again after RetryInfo.
+    """
+    ERROR_REASON_NO_MESSAGE: _ErrorReason.ValueType  # 113
+    """RESOURCE_EXHAUSTED: the call's message did not come in time. Begin the call when there is
+    something to send.
+    """
+    ERROR_REASON_SILENCE: _ErrorReason.ValueType  # 114
+    """RESOURCE_EXHAUSTED: a stream of requests was silent for too long. Begin again, or go on with the
+    upload.
+    """
+    ERROR_REASON_STUCK_WRITE: _ErrorReason.ValueType  # 115
+    """RESOURCE_EXHAUSTED: an answer was not taken for too long. Read faster, or ask for less."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """`reason` of google.rpc.ErrorInfo (domain `artstore`) in the details of every error, without the
@@ -493,4 +515,26 @@ ERROR_REASON_TOO_MANY_TRANSFERS: ErrorReason.ValueType  # 104
 """RESOURCE_EXHAUSTED: the account has as many transfers of files under way as it may; metadata
 `transfers`. Try again when some have ended (RetryInfo).
 """
+ERROR_REASON_MESSAGE_TOO_LARGE: ErrorReason.ValueType  # 110
+"""RESOURCE_EXHAUSTED: a message is larger than its call takes; metadata `max_bytes`. Send less at
+a time.
+"""
+ERROR_REASON_TOO_MANY_ITEMS: ErrorReason.ValueType  # 111
+"""RESOURCE_EXHAUSTED: a list of the request is too long; metadata `field`, `max_items`. Ask in
+several calls.
+"""
+ERROR_REASON_TOO_MANY_CALLS: ErrorReason.ValueType  # 112
+"""RESOURCE_EXHAUSTED: as many calls of the account, of the address or in all are under way as the
+server takes; metadata `calls`. Try again after RetryInfo.
+"""
+ERROR_REASON_NO_MESSAGE: ErrorReason.ValueType  # 113
+"""RESOURCE_EXHAUSTED: the call's message did not come in time. Begin the call when there is
+something to send.
+"""
+ERROR_REASON_SILENCE: ErrorReason.ValueType  # 114
+"""RESOURCE_EXHAUSTED: a stream of requests was silent for too long. Begin again, or go on with the
+upload.
+"""
+ERROR_REASON_STUCK_WRITE: ErrorReason.ValueType  # 115
+"""RESOURCE_EXHAUSTED: an answer was not taken for too long. Read faster, or ask for less."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
