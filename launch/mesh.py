@@ -133,7 +133,7 @@ class Mesh:
     async def _start_postgres(self) -> None:
         if self._database_url:
             return
-        # The password is new in each run: it is set through the socket, which needs none.
+        # The servers' password is new in each run: it is set through the socket, which needs none.
         password = secrets.token_urlsafe(24)
         cluster = PostgresCluster(
             self._folder.postgres, port=processes.free_port(), password=password
@@ -147,7 +147,7 @@ class Mesh:
                 leave_taken_port(cluster)
 
         await self._start_below("postgres", cluster.command, prepare, cluster.answers)
-        await asyncio.to_thread(cluster.set_password)
+        await asyncio.to_thread(cluster.admit_servers)
         self._database_url = cluster.url(topology.DATABASE)
 
     async def _start_valkey(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from mesh.contract import MAX_MESSAGE_BYTES
 from mesh.errors import ArtStoreError
 from mesh.identity.call_limits import LimitTable, transport_options
 from mesh.identity.tokens import TokenVerifier
+from mesh.private import UMASK, close_to_others
 from mesh.server import logs
 from mesh.server.descriptors import raise_descriptor_limit
 from mesh.server.health import Probe
@@ -271,6 +273,12 @@ def run(name: str, settings_type: type[S], build: Build[S]) -> NoReturn:
     if arguments.check_config:
         print(resolved(settings, limits=limits.shown()))
         sys.exit(0)
+    os.umask(UMASK)
+    for kept in ("keys", "audit"):
+        close_to_others(settings.data_dir / kept)
+    if settings.log_path is not None:
+        # Who collects logs may have been let in by its group.
+        close_to_others(settings.log_path, keep=0o070)
     logs.configure(server=name, level=settings.log_level, path=settings.log_path)
     sys.setswitchinterval(SWITCH_SECONDS)
     raise_descriptor_limit()
