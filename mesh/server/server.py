@@ -269,7 +269,12 @@ def run(name: str, settings_type: type[S], build: Build[S]) -> NoReturn:
     if arguments.check_config:
         print(resolved(settings))
         sys.exit(0)
-    logs.configure(server=name, level=settings.log_level, path=settings.log_path)
+    logs.configure(
+        server=name,
+        level=settings.log_level,
+        path=settings.log_path,
+        max_bytes=settings.log_max_bytes,
+    )
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
         gave_up = asyncio.run(serve(settings, build))
