@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from launch import processes
+from launch.logs import shorten
 from launch.os_user import OsUser, owner_name
 from launch.private_file import write_private
 from launch.processes import Identity
@@ -23,7 +24,6 @@ INFRASTRUCTURE = ("valkey", "postgres")
 _SERVERS_GRACE_SECONDS = 3.0
 _INFRASTRUCTURE_GRACE_SECONDS = 10.0
 _MIB = 2**20
-_LOG_LIMIT_BYTES = 16 * _MIB
 # Three empty databases and their write-ahead log; later the log of what is written at a start.
 _FIRST_ROOM_BYTES = 160 * _MIB
 _ROOM_BYTES = 48 * _MIB
@@ -165,11 +165,7 @@ class DataFolder:
     def log_of(self, name: str) -> Path:
         """Return the log of one process, after putting an overgrown one aside as `.1`."""
         path = self.logs / f"{name}.log"
-        try:
-            if path.stat().st_size > _LOG_LIMIT_BYTES:
-                path.replace(path.with_suffix(".log.1"))
-        except FileNotFoundError:
-            pass
+        shorten(path)
         return path
 
 

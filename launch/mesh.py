@@ -17,6 +17,7 @@ from launch.cause import cause_in, told_since
 from launch.data_folder import INFRASTRUCTURE, DataFolder
 from launch.forked import ForkServer
 from launch.health import HealthProbe
+from launch.logs import start_keeping_short
 from launch.ports import leave_taken_port, require_free_ports
 from launch.postgres import PostgresCluster
 from launch.private_file import write_private
@@ -25,6 +26,7 @@ from launch.supervisor import Execution, Program, Supervisor
 from launch.topology import LaunchSettings
 from launch.valkey import ValkeyInstance
 from mesh.calls.tls import channel_files
+from mesh.concurrency.watched import cancel_and_wait
 from mesh.settings import SettingsError
 
 _INFRASTRUCTURE_START_SECONDS = 30.0
@@ -60,6 +62,7 @@ class Mesh:
         self._complete = False
         self._log_begins: dict[str, int] = {}
         self._socket_folder: Path | None = None
+        self._shortening: asyncio.Task[None] | None = None
         self._probe = HealthProbe(topology.endpoints(settings), settings.tls.settings())
         self._fork_server = ForkServer(topology.imports(), topology.environment_of_all(settings))
         self._supervisor = Supervisor(
@@ -85,6 +88,7 @@ class Mesh:
         if ended:
             self._say(f"ended what a killed run had left: {', '.join(ended)}")
         require_free_ports(topology.ports(self._settings))
+        self._shortening = start_keeping_short(self._folder.logs)
         self._fork_server.open()
         self._accounts = accounts.load_or_make(
             self._folder.credentials_file, [plan.account for plan in topology.SERVERS]
@@ -101,6 +105,7 @@ class Mesh:
 
     async def stop(self) -> None:
         """Stop the servers, then what stands below; returns when no process is left."""
+        await cancel_and_wait(self._shortening)
         self._fork_server.close()
         await self._supervisor.stop([plan.name for plan in topology.SERVERS])
         for name in INFRASTRUCTURE:

@@ -66,6 +66,11 @@ class MeshSettings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_path: Path | None = Field(default=None, description="Log file; unset: standard error.")
+    log_max_bytes: int = Field(
+        default=64 * 2**20,
+        ge=0,
+        description="Size from which the log file is put aside, as .1 to .3; 0: never.",
+    )
     refusal_seconds: float = Field(
         default=60.0,
         gt=0,

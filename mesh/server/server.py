@@ -279,7 +279,12 @@ def run(name: str, settings_type: type[S], build: Build[S]) -> NoReturn:
     if settings.log_path is not None:
         # Who collects logs may have been let in by its group.
         close_to_others(settings.log_path, keep=0o070)
-    logs.configure(server=name, level=settings.log_level, path=settings.log_path)
+    logs.configure(
+        server=name,
+        level=settings.log_level,
+        path=settings.log_path,
+        max_bytes=settings.log_max_bytes,
+    )
     sys.setswitchinterval(SWITCH_SECONDS)
     raise_descriptor_limit()
     try:

@@ -47,6 +47,7 @@ def test_a_free_port_stays_free_and_has_no_metrics_page() -> None:
         ("ARTSTORE_CLIENT_ID", "se-01", "client_id"),
         ("ARTSTORE_LOG_LEVEL", "debug", "log_level"),
         ("ARTSTORE_LOG_PATH", "/log", "log_path"),
+        ("ARTSTORE_LOG_MAX_BYTES", "0", "log_max_bytes"),
         ("ARTSTORE_TOKEN_SECONDS", "60", "token_seconds"),
         ("ARTSTORE_TLS_CA_FILE", "/ca", "tls_ca_file"),
     ],
