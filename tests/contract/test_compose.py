@@ -13,6 +13,7 @@ import sysconfig
 import tempfile
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -397,7 +398,7 @@ def test_postgresql_of_compose_lets_the_servers_in_at_each_start(
             command = wrapped(
                 ["/usr/bin/env", "bash", "-c", script], death_signal=signal.SIGINT, user=user.name
             )
-            process = subprocess.Popen(command, env=environment, cwd="/")
+            process = subprocess.Popen(command, env=environment, cwd="/", start_new_session=True)
             try:
                 wait_until(marker.exists, 60, "the servers are let in")
                 assert psql(url, "select count(*) from pg_tables where tableowner <> current_user"
@@ -411,3 +412,5 @@ def test_postgresql_of_compose_lets_the_servers_in_at_each_start(
             finally:
                 process.send_signal(signal.SIGINT)
                 process.wait(30)
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
