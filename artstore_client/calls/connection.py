@@ -63,7 +63,9 @@ class Connection:
         self.tokens = (
             FixedToken(settings.token) if settings.token else TokenCache(self._issue_token)
         )
-        self.calls = Calls(self.tokens, timeouts, about_proxy=self._channels.about_proxy)
+        self.calls = Calls(
+            self.tokens, timeouts, about_proxy=self._channels.about_proxy, tls=settings.tls
+        )
         places = settings.endpoints
         self.directory = ElementDirectory(
             pinned=places.storage if places.storage_pinned else {},

@@ -57,6 +57,29 @@ def resolved(path: Path) -> Path:
     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
 
 
+def open_below(top: Path, relative: str) -> int:
+    """Descriptor to read a file below a folder by, reached by no link below it.
+
+    Raises:
+        OSError: it can't be opened, or is no file any more.
+    """
+    *folders, name = Path(relative).parts
+    within = os.open(top, _PASS | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for part in folders:
+            below = os.open(part, _FOLDER, dir_fd=within)
+            os.close(within)
+            within = below
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(name, flags, dir_fd=within)
+    finally:
+        os.close(within)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise OSError(errno.ENXIO, "is no file any more")
+
+
 def require_not_planted(folder: int, found: os.stat_result, path: Path) -> None:
     """Make sure that what stands under a name was not put there to catch what is written to it.
 
