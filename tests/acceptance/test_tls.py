@@ -24,6 +24,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from launch import topology
 from launch.certificates import Certificates, make_own
 from launch.topology import METRICS_PORT_DISTANCE
+from tests.support.command import Command
 from tests.support.mesh import REPOSITORY, MeshProcess, loud_lines
 from tests.support.outside import Outside
 from tests.support.services import copy_cluster
@@ -117,6 +118,14 @@ def test_files_go_in_and_out_by_servers_that_call_each_other(tls_mesh: MeshProce
         file = outside.upload(content, "secret.bin")
         _, found = outside.download(file.storage_element_id, file.file_id)
     assert hashlib.sha256(found).digest() == hashlib.sha256(content).digest()
+
+
+def test_a_command_finds_all_it_needs_in_mesh_json(tls_mesh: MeshProcess, tmp_path: Path) -> None:
+    source, target = tmp_path / "source.bin", tmp_path / "target.bin"
+    source.write_bytes(secrets.token_bytes(100_000))
+    put = Command(tls_mesh, tmp_path, "put", "--json", str(source)).result()
+    Command(tls_mesh, tmp_path, "get", put["file_id"], "-o", str(target)).process.communicate()
+    assert target.read_bytes() == source.read_bytes()
 
 
 def test_every_port_refuses_plain_text(tls_mesh: MeshProcess) -> None:
