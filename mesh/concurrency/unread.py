@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from mesh.contract import CHUNK_BYTES
 
 SMALL_CHUNK_BYTES = 64 * 1024
+AHEAD_BYTES = 2 * SMALL_CHUNK_BYTES
 # Beyond the first, only those have whole chunks that took the last one at once; beyond the second
 # nobody has. A chunk is held about five times, in Python and in gRPC.
 BUSY_BYTES = 4 * 1024 * 1024
@@ -44,10 +46,13 @@ class Reader:
             return CHUNK_BYTES
         return SMALL_CHUNK_BYTES
 
-    async def take(
-        self, write: Awaitable[None], size_bytes: int, *, stuck: Callable[[], None]
-    ) -> None:
-        """Wait until the reader has taken what is written.
+    def ahead_bytes(self) -> int | None:
+        """How much of what follows may come here before it is asked for; None: as it comes."""
+        return None if self.chunk_bytes() == CHUNK_BYTES else AHEAD_BYTES
+
+    @contextmanager
+    def taking(self, size_bytes: int, *, stuck: Callable[[], None]) -> Iterator[None]:
+        """While the reader takes what is written.
 
         Args:
             stuck: called once it has taken nothing for a while.
@@ -57,7 +62,7 @@ class Reader:
         began = time.monotonic()
         alarm = asyncio.get_running_loop().call_later(STUCK_SECONDS, stuck)
         try:
-            await write
+            yield
         finally:
             alarm.cancel()
             unread.waiting_bytes -= size_bytes

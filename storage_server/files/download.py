@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import AbstractContextManager, aclosing
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -74,9 +74,9 @@ class Chunks:
         self._at += len(data)
         return data
 
-    async def taken(self, write: Awaitable[None], size_bytes: int) -> None:
-        """Wait until what is written has been taken."""
-        await self._reader.take(write, size_bytes, stuck=self._rest)
+    def taking(self, size_bytes: int) -> AbstractContextManager[None]:
+        """While the reader takes what is written."""
+        return self._reader.taking(size_bytes, stuck=self._rest)
 
     async def aclose(self) -> None:
         """Let go of whatever is held."""

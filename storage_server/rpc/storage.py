@@ -208,7 +208,8 @@ class StorageServicer(StorageServiceServicer):
                 size = len(data)
                 message = _chunk_of(offset, data)
                 del data
-                await chunks.taken(context.write(message), size)
+                with chunks.taking(size):
+                    await context.write(message)
                 offset += size
 
     async def _has_ticket(self, file_id: str) -> bool:

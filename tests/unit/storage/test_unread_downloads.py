@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable
 
 import pytest
@@ -43,16 +42,12 @@ def chunks_of(store: Store, offset: int, length: int) -> Chunks:
     return Chunks(store.read, offset, length, Reader(Unread()))
 
 
-async def at_once() -> None:
-    pass
-
-
 async def test_what_is_taken_comes_from_one_reading(store: Store) -> None:
     found = b""
     chunks = chunks_of(store, 10, 150)
     async for data in chunks:
-        await chunks.taken(at_once(), len(data))
-        found += data
+        with chunks.taking(len(data)):
+            found += data
     assert found == CONTENT[10:160]
     assert (store.opened_at, store.open) == ([10], 0)
 
@@ -61,21 +56,14 @@ async def test_a_stuck_reader_frees_the_store_and_goes_on_where_it_was(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "STUCK_SECONDS", 0.01)
-    taken = asyncio.Event()
     chunks = chunks_of(store, 0, 100)
-
-    async def write() -> None:
-        await taken.wait()
-
     found = await anext(chunks)
-    writing = asyncio.create_task(chunks.taken(write(), len(found)))
-    assert store.open == 1
-    await until(lambda: store.open == 0)
-    taken.set()
-    await writing
+    with chunks.taking(len(found)):
+        assert store.open == 1
+        await until(lambda: store.open == 0)
     async for data in chunks:
-        await chunks.taken(at_once(), len(data))
-        found += data
+        with chunks.taking(len(data)):
+            found += data
     assert found == CONTENT[:100]
     assert store.opened_at == [0, 30]
 
