@@ -189,7 +189,7 @@ def transport_options(limits: ServerLimits) -> list[tuple[str, int]]:
         ("grpc.max_allowed_incoming_connections", limits.connections),
         ("grpc.max_concurrent_streams", limits.streams_per_connection),
         # What is packed comes as it is, and is unpacked within its method's limit: grpc itself
-        # would unpack 1,000 bytes for each one. Only gzip can be told from a message.
+        # would unpack it as far as the largest limit goes. Only gzip can be told from a message.
         ("grpc.per_message_decompression", 0),
         ("grpc.compression_enabled_algorithms_bitset", _PLAIN_OR_GZIP),
     ]

@@ -57,6 +57,8 @@ async def turn_errors_into_statuses(call: Call, request: Any, *, proceed: Procee
     call.cause = _cause_of(error)
     message = error.message.encode("utf-8", "replace").decode()
     trailing = to_trailing_metadata(error)
+    # A caller who takes nothing may let the status wait: what the handler held goes before.
+    error.__traceback__ = error.__context__ = None
     return await _abort(call, rule.code, message, level=rule.level, trailing=trailing)
 
 
@@ -101,8 +103,8 @@ async def _abort(
     trailing: tuple[tuple[str, bytes], ...],
 ) -> None:
     call.code, call.details, call.level = code, without_quotes(message), level
-    broken = call.cut or call.messages.stuck
-    if call.request_streaming and not call.messages.stuck:
+    stuck = call.messages.stuck
+    if call.request_streaming and not stuck:
         await drain(
             call.messages.rest,
             seconds=DRAIN_SECONDS,
@@ -113,10 +115,11 @@ async def _abort(
         code, message[:1024], trailing_metadata=((REQUEST_ID_KEY, call.request_id), *trailing)
     )
     try:
-        async with asyncio.timeout(END_SECONDS if broken else None):
+        # Where an answer lies at grpc that nobody takes, the call counts until its caller leaves.
+        async with asyncio.timeout(END_SECONDS if call.cut else None):
             await ending
     except (TimeoutError, grpc.aio.InternalError):
-        if not broken:
+        if not (call.cut or stuck):
             raise
         # The client does not take what was sent before, or has left: without a status the call is
         # broken off.

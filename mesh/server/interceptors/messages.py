@@ -48,7 +48,8 @@ class Messages:
         self._reading: asyncio.Future[Any] | None = None
         self._came = False
         self.on_first: Callable[[], None] | None = None
-        # Whether the caller leaves an answer lying: then no status reaches him either.
+        # Whether the caller leaves an answer lying: then no status reaches him either, until he
+        # takes it.
         self.stuck = False
 
     def __getattr__(self, name: str) -> Any:
@@ -140,7 +141,7 @@ def _check_of(kind: type[Any]) -> ListCheck | None:
 
 
 def _unpacked(data: bytes, most: int) -> bytes:
-    """What was packed by gzip; grpc would unpack it whatever comes of it."""
+    """What was packed by gzip, unless that is too much."""
     unpacking = zlib.decompressobj(wbits=_GZIP_WINDOW)
     plain = unpacking.decompress(data, most + 1)
     if len(plain) > most:

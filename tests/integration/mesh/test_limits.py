@@ -136,16 +136,39 @@ async def test_a_silent_upload_ends_and_a_slow_handler_is_no_silence() -> None:
         assert answer.change_token == "2"
 
 
-async def test_answers_that_nobody_takes_end_and_free_their_handler() -> None:
-    async with limited(of_all={"stuck_write_seconds": 0.3}) as mesh:
-        before = refusals("STUCK_WRITE", f"/{STORAGE}/Download")
+async def test_answers_that_nobody_takes_free_their_handler_and_count_until_the_caller_leaves() -> (
+    None
+):
+    download = f"/{STORAGE}/Download"
+    async with limited(Download={"stuck_write_seconds": 0.3, "calls_per_caller": 1}) as mesh:
+        before = refusals("STUCK_WRITE", download)
         ask = downloads_pb2.DownloadRequest(length=1_000_000)
         call = mesh.stub.Download(ask, metadata=mesh.bearer())
         await call.read()
         await until(lambda: mesh.storage.ended == ["Download"])
-        await until(lambda: mesh.server.metrics.in_flight == 0)
-        assert refusals("STUCK_WRITE", f"/{STORAGE}/Download") == before + 1
+        await until(lambda: refusals("STUCK_WRITE", download) == before + 1)
+        # grpc still has what was not taken.
+        again = mesh.stub.Download(ask, metadata=mesh.bearer())
+        assert (await refused(again)).reason == "TOO_MANY_CALLS"
         call.cancel()
+        await until(lambda: mesh.server.metrics.in_flight == 0)
+        one = downloads_pb2.DownloadRequest(length=1)
+        await mesh.stub.Download(one, metadata=mesh.bearer()).read()
+
+
+async def test_who_reads_on_after_all_is_told_why_his_answers_ended() -> None:
+    async with limited(Download={"stuck_write_seconds": 0.3}) as mesh:
+        ask = downloads_pb2.DownloadRequest(length=1_000_000)
+        call = mesh.stub.Download(ask, metadata=mesh.bearer())
+        await call.read()
+        await until(lambda: mesh.storage.ended == ["Download"])
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            async with asyncio.timeout(SECONDS):
+                while True:
+                    await call.read()
+        error = from_rpc_error(caught.value)
+        assert isinstance(error, ResourceExhausted)
+        assert (error.reason, error.retry_after_seconds) == ("STUCK_WRITE", 1.0)
 
 
 async def held_up(mesh: Serving, calls: int, **claims: Any) -> tuple[list[Any], asyncio.Event]:
