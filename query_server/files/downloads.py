@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing
 from typing import Any
 
 import grpc
@@ -52,7 +52,6 @@ class Downloads:
             ArtStoreError: what an element answered; NotFound when all did, or one that it was
                 deleted; Unavailable naming those that don't answer.
         """
-        reader = Reader(self.unread)
         failure: ArtStoreError = Unavailable("no element that has the file is known at the moment")
         silent: dict[str, ArtStoreError] = {}
         for element_id in elements:
@@ -65,11 +64,11 @@ class Downloads:
             except Unavailable as error:
                 silent[element_id] = error
                 continue
-            source = _Source(stub, sent, progress, reader, element_id)
+            source = _Source(stub, sent, progress, Reader(self.unread), element_id)
             try:
                 async with aclosing(source.parts()) as parts:
                     async for part in parts:
-                        with reader.taking(len(part.chunk.data), stuck=source.rest):
+                        with source.taking(part):
                             yield part
                 return
             except ArtStoreError as error:
@@ -85,7 +84,7 @@ class Downloads:
                     # Of its home's word a copy does not know.
                     raise
             finally:
-                source.rest()
+                source.close()
         raise not_answering(progress.file_id, silent) if silent else failure
 
 
@@ -110,6 +109,15 @@ class _Source:
         self._reader = reader
         self._element_id = element_id
         self._call: Any = None
+
+    def taking(self, part: downloads_pb2.DownloadResponse) -> AbstractContextManager[None]:
+        """While the caller takes `part`."""
+        return self._reader.taking(len(part.chunk.data), stuck=self.rest)
+
+    def close(self) -> None:
+        """Nothing more is asked of it."""
+        self._reader.close()
+        self.rest()
 
     def rest(self) -> None:
         """End the call of now; whoever goes on begins another one where it was."""

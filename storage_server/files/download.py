@@ -80,6 +80,7 @@ class Chunks:
 
     async def aclose(self) -> None:
         """Let go of whatever is held."""
+        self._reader.close()
         await self._rested()
         await self._close()
 

@@ -110,7 +110,8 @@ def provide(images: list[str]) -> list[str]:
         pulled = dict(zip(lacking, pool.map(_pull, lacking), strict=True))
     missing = [image for image in lacking if not pulled[image]]
     for image in missing:
-        if _repository(image) not in {DEBIAN, *BUILT}:
+        # Under a digest there is one image only.
+        if "@" in image or _repository(image) not in {DEBIAN, *BUILT}:
             raise NoStandIn(f"{image} can't be made here, only pulled: docker pull {image}")
     base = next((image for image in images if _repository(image) == DEBIAN), None)
     if base in missing:

@@ -19,6 +19,7 @@ PACKAGES = (
     "artstore_client",
     "launch",
     "bench",
+    "supply",
 )
 SERVERS = [package for package in PACKAGES if package.endswith("_server")]
 MAX_ARGUMENTS = 7

