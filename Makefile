@@ -31,7 +31,7 @@ reset: $(VENV)/.run ## Empty the stores, the tables and Valkey (the mesh must be
 	@$(BIN)/python -m launch.reset
 
 certs: $(VENV)/.run ## Make certificates of one's own in .artstore/tls, or in CERTS=folder
-	@$(BIN)/python -m launch.certificates $(if $(RENEW),--renew) $(CERTS)
+	@$(BIN)/python -m launch.certificates $(if $(RENEW),--renew) $(SERVERS:%=--server %) $(CERTS)
 
 install: $(VENV)/.dev ## Make .venv with everything that developing needs
 

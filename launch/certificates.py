@@ -1,8 +1,9 @@
 """A certificate authority of one's own and what it vouches for; `make certs` for all servers.
 
-`python -m launch.certificates [--renew] [FOLDER]`: for development, and for meshes whose operator
-has no authority. The authority is made once. What it issued is made anew where it would end within
-a year, lacks a name, or is not in order; servers and clients that run take it up by themselves.
+`python -m launch.certificates [--renew] [--server NAME] [FOLDER]`: for development, and for meshes
+whose operator has no authority. The authority is made once. What it issued is made anew where it
+would end within a year, lacks a name, or is not in order; servers and clients that run take it up
+by themselves.
 """
 
 from __future__ import annotations
@@ -132,17 +133,24 @@ def more_names(environment: Mapping[str, str]) -> list[str]:
     return [name for part in parts if (name := part.strip())]
 
 
-def make_own(folder: Path, environment: Mapping[str, str], *, renew: bool = False) -> list[str]:
+def make_own(
+    folder: Path,
+    environment: Mapping[str, str],
+    *,
+    servers: Sequence[str] = (),
+    renew: bool = False,
+) -> list[str]:
     """Have a certificate for each server of a mesh and one for callers; returns those made.
 
     Args:
         environment: says what else the servers are called by.
+        servers: names of more than a mesh begins with.
         renew: make them all anew.
 
     Raises:
         CertificatesUnusable: they cannot be made.
     """
-    names = [*(plan.name for plan in topology.SERVERS), CLIENT]
+    names = [*(plan.name for plan in topology.SERVERS), *servers, CLIENT]
     return Certificates(folder).make(names, more_names(environment), renew=renew)
 
 
@@ -150,11 +158,12 @@ def main() -> int:
     """Make certificates, say which, and return the exit code."""
     parser = argparse.ArgumentParser(prog="launch.certificates", description=__doc__)
     parser.add_argument("--renew", action="store_true", help="make all but the authority anew")
+    parser.add_argument("--server", action="append", default=[], help="one more, such as se-04")
     folder = Path(os.environ.get("ARTSTORE_DATA_DIR") or ".artstore") / "tls"
     parser.add_argument("folder", nargs="?", type=Path, default=folder)
     asked = parser.parse_args()
     try:
-        made = make_own(asked.folder, os.environ, renew=asked.renew)
+        made = make_own(asked.folder, os.environ, servers=asked.server, renew=asked.renew)
     except CertificatesUnusable as refused:
         print(refused, file=sys.stderr)
         return 1

@@ -125,7 +125,13 @@ class Mesh:
         tls = self._settings.tls
         if tls.own is not None:
             # What it imports a mesh in plain text has no use for.
-            from launch import certificates
+            try:
+                from launch import certificates
+            except ImportError as missing:
+                raise StartFailed(
+                    "no certificates can be made here: install `artstore[embedded]`, or set"
+                    " ARTSTORE_TLS_CERT_FILE and ARTSTORE_TLS_KEY_FILE"
+                ) from missing
 
             made = await asyncio.to_thread(certificates.make_own, tls.own, tls.environment)
             if made:

@@ -71,6 +71,7 @@ class Connection:
             pinned=places.storage if places.storage_pinned else {},
             seeds={} if places.storage_pinned else places.storage,
             ask=self._list_elements if places.admin else None,
+            about_settings=settings.unused,
         )
         self._registry_silent_until = 0.0
         self.changes = ChangeTokens()

@@ -11,7 +11,7 @@ import structlog
 
 from mesh.calls import tls
 from mesh.calls.tls import CertificateFiles, Held
-from mesh.concurrency.watched import cancel_and_wait
+from mesh.concurrency.watched import cancel_and_wait, tell
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -36,7 +36,7 @@ class RenewedChannel(grpc.aio.Channel):
         self._files = files
         self._open_with = open_with
         self._held = files.held
-        self.current = open_with(files.held)
+        self.current = open_with(self._held)
         self._running: dict[grpc.aio.Channel, int] = {self.current: 0}
         self._closing: set[asyncio.Task[None]] = set()
         self._watching = asyncio.create_task(self._watch(), name="certificates of a channel")
@@ -46,7 +46,10 @@ class RenewedChannel(grpc.aio.Channel):
             await asyncio.sleep(tls.CHECK_SECONDS)
             await asyncio.to_thread(self._files.refresh)
             if self._files.held is not self._held:
-                self._renew()
+                try:
+                    self._renew()
+                except Exception as exc:
+                    tell(_log, "new certificates not used for calls", exc)
 
     def _renew(self) -> None:
         before = self.current

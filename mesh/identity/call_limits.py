@@ -126,6 +126,8 @@ _EXCEPTIONS: Mapping[str, MethodLimits] = {
     "/artstore.v1.AuditService/ExportAuditEvents": _LONG_WORK,
 }
 
+_WITH_FILES = ("/artstore.v1.StorageService/", "/artstore.v1.IngestService/")
+
 T = TypeVar("T", MethodLimits, ServerLimits)
 
 
@@ -165,6 +167,15 @@ class LimitTable:
     def largest_request_bytes(self) -> int:
         """Of any method."""
         return max(limits.request_bytes for limits in self.methods.values())
+
+    @property
+    def largest_question_bytes(self) -> int:
+        """The largest request of a method of those servers that take no bytes of files."""
+        return max(
+            limits.request_bytes
+            for method, limits in self.methods.items()
+            if not method.startswith(_WITH_FILES)
+        )
 
     def shown(self) -> dict[str, dict[str, float]]:
         """The table in the form of `ARTSTORE_LIMITS`: of methods what they have of their own."""

@@ -53,10 +53,14 @@ BEAT_SECONDS = 0.2
 # interpreter; a call needs it about ten times. Python's own choice is ten times as long.
 SWITCH_SECONDS = 0.0005
 
+# Servers that take no bytes of files.
+ASKED_ONLY = frozenset({ServerKind.SERVER_KIND_ADMIN, ServerKind.SERVER_KIND_QUERY})
+# Beyond a limit by less a caller is told which one it is.
+MARGIN_BYTES = 64 * 1024
+
 SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     # Two processes on one port would share calls without a word.
     ("grpc.so_reuseport", 0),
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_metadata_size", 16 * 1024),
     ("grpc.http2.bdp_probe", 0),
@@ -115,7 +119,11 @@ class MeshServer:
                     verifier, self.metrics, self.refusals, self._standing, self.limits
                 )
             ],
-            options=[*SERVER_OPTIONS, *transport_options(self.limits.server)],
+            options=[
+                *SERVER_OPTIONS,
+                *transport_options(self.limits.server),
+                ("grpc.max_receive_message_length", _most_bytes(kind, self.limits)),
+            ],
         )
 
     @property
@@ -230,6 +238,15 @@ class MeshServer:
                 _log.info("certificate read again")
 
         self._background.every("certificate files", tls.CHECK_SECONDS, look)
+
+
+def _most_bytes(kind: ServerKind.ValueType, limits: LimitTable) -> int:
+    """What grpc takes of one message: it holds all of it before its limit is looked at, of every
+    caller that sends one.
+    """
+    if kind not in ASKED_ONLY:
+        return max(MAX_MESSAGE_BYTES, limits.largest_request_bytes + MARGIN_BYTES)
+    return limits.largest_question_bytes + MARGIN_BYTES
 
 
 def _place(host: str, port: int) -> str:

@@ -226,6 +226,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAVAILABLE: PostgreSQL takes no writes. Try again after RetryInfo."""
     ERROR_REASON_TABLES_MISSING: _ErrorReason.ValueType  # 89
     """UNAVAILABLE: tables are being made anew. Try again after RetryInfo."""
+    ERROR_REASON_TOO_MANY_WAITING: _ErrorReason.ValueType  # 118
+    """RESOURCE_EXHAUSTED: too many searches wait for changes to be indexed. Try again after RetryInfo, or
+    search without min_change_tokens.
+    """
     ERROR_REASON_ELEMENT_ACCOUNT: _ErrorReason.ValueType  # 92
     """PERMISSION_DENIED: this account does not report for that element. An ADMIN makes the element and
     its account (`artstore element add`), and its server gets that account.
@@ -487,6 +491,10 @@ ERROR_REASON_DATABASE_READ_ONLY: ErrorReason.ValueType  # 88
 """UNAVAILABLE: PostgreSQL takes no writes. Try again after RetryInfo."""
 ERROR_REASON_TABLES_MISSING: ErrorReason.ValueType  # 89
 """UNAVAILABLE: tables are being made anew. Try again after RetryInfo."""
+ERROR_REASON_TOO_MANY_WAITING: ErrorReason.ValueType  # 118
+"""RESOURCE_EXHAUSTED: too many searches wait for changes to be indexed. Try again after RetryInfo, or
+search without min_change_tokens.
+"""
 ERROR_REASON_ELEMENT_ACCOUNT: ErrorReason.ValueType  # 92
 """PERMISSION_DENIED: this account does not report for that element. An ADMIN makes the element and
 its account (`artstore element add`), and its server gets that account.

@@ -24,6 +24,9 @@ from artstore.v1 import (
 )
 from mesh.calls.status import from_rpc_error
 from mesh.errors import ArtStoreError, InvalidArgument, ResourceExhausted
+from mesh.identity.tokens import KeySet, TokenVerifier
+from mesh.server.server import MeshServer
+from mesh.settings import MeshSettings
 from tests.integration.mesh.serving import STORAGE, Serving, serving, upload_chunk
 from tests.support.waiting import until
 
@@ -310,3 +313,21 @@ async def test_server_info_tells_what_its_calls_keep_to() -> None:
         assert told[f"{STORAGE}/GetFile"].max_request_size_bytes == 64 * 1024
         assert told[f"{STORAGE}/Upload"].max_request_size_bytes == (2 << 20) + 64 * 1024
         assert limits.max_calls == 4000
+
+
+@pytest.mark.parametrize("kind", [server_pb2.SERVER_KIND_ADMIN, server_pb2.SERVER_KIND_QUERY])
+async def test_where_no_files_are_taken_a_large_message_is_refused_before_it_is_there(
+    kind: server_pb2.ServerKind.ValueType,
+) -> None:
+    server = MeshServer(MeshSettings(host="localhost"), TokenVerifier(KeySet()), kind=kind)
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(server.endpoint) as channel:
+            check: Any = channel.unary_unary(HEALTH)
+            said = await refused(check(bytes(1024 * 1024)))
+            assert isinstance(said, ResourceExhausted)
+            assert "larger than max" in said.message
+            # Of what is not much too large the limit is told.
+            assert (await refused(check(bytes(100 * 1024)))).reason == "MESSAGE_TOO_LARGE"
+    finally:
+        await server.stop(drain_seconds=0.5)

@@ -13,6 +13,8 @@ from artstore_client import Client, ConfigurationError
 from artstore_client.settings import load
 from tests.support.strangers import STRANGER, as_root, as_stranger, shared_folder
 
+UNKNOWN = "01a2232c-44a1-7af7-a4bf-eea0f5911fb4"
+
 
 @pytest.fixture
 def mesh() -> Iterator[Path]:
@@ -141,6 +143,8 @@ async def test_whoever_misses_a_server_is_told_of_the_file_that_does_not_count(
             ConfigurationError, match=r"no endpoint of query.*ARTSTORE_MESH="
         ) as told:
             await client.search("x")
+        with pytest.raises(ConfigurationError, match=r"no storage element.*ARTSTORE_MESH="):
+            await client.stat(UNKNOWN)
     assert str(doubtful) in told.value.message
 
 

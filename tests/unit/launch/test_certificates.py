@@ -67,6 +67,12 @@ def test_the_names_of_the_setting_are_those_of_every_server(tmp_path: Path) -> N
         assert named_in(Certificates(tmp_path), name) > {name, "host.example", "10.0.0.5"}
 
 
+def test_servers_that_a_mesh_grew_by_have_theirs(tmp_path: Path) -> None:
+    certificates.make_own(tmp_path, {})
+    assert certificates.make_own(tmp_path, {}, servers=["se-04"]) == ["se-04"]
+    assert "se-04" in named_in(Certificates(tmp_path), "se-04")
+
+
 def test_one_that_ends_within_a_year_is_made_anew(
     made: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
