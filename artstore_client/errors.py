@@ -178,7 +178,13 @@ class ConfigurationError(ArtStoreError):
 STORE_READ_ONLY = "STORE_READ_ONLY"
 """Reason of FailedPrecondition: the element reads but does not write, and nothing was written."""
 
+AT_A_TIME = frozenset({"TOO_MANY_CALLS", "NO_MESSAGE", "SILENCE", "STUCK_WRITE"})
+"""Reasons of a server that takes no more at this moment, or waited too long: the same may pass."""
+
 _ADVICE_FOR = {
+    **dict.fromkeys(AT_A_TIME, ""),
+    "MESSAGE_TOO_LARGE": "",
+    "TOO_MANY_ITEMS": "",
     STORE_READ_ONLY: "An upload that is sent again goes to another element.",
     "MODE": "Look at the modes of the elements: `artstore elements`.",
     "FILE_STATE": "Look at the state of the file: `artstore explain ID`.",

@@ -34,6 +34,10 @@ _QUOTA = "QUOTA"
 _LIMITS_OF_ACCOUNT = frozenset({"TOO_MANY_UPLOADS", "UPLOAD_SHARE", _QUOTA})
 
 
+def _passes(error: errors.ArtStoreError) -> bool:
+    return isinstance(error, _PASSING) or error.reason in errors.AT_A_TIME
+
+
 def after_stream(error: errors.ArtStoreError, *, bytes_sent: int) -> Next:
     """After an upload in one stream, which keeps nothing when it fails.
 
@@ -44,7 +48,7 @@ def after_stream(error: errors.ArtStoreError, *, bytes_sent: int) -> Next:
         return Next.FAIL
     if isinstance(error, errors.Unauthenticated):
         return Next.RENEW_TOKEN
-    if isinstance(error, _PASSING):
+    if _passes(error):
         return Next.RESTART
     if isinstance(error, _REFUSED) and bytes_sent > 0 and error.reason != _QUOTA:
         return Next.RESTART
@@ -61,7 +65,7 @@ def after_write(error: errors.ArtStoreError) -> Next:
         return Next.FAIL
     if isinstance(error, errors.Unauthenticated):
         return Next.RENEW_TOKEN
-    if isinstance(error, (*_PASSING, errors.OutOfRange, errors.DataLoss)):
+    if _passes(error) or isinstance(error, errors.OutOfRange | errors.DataLoss):
         return Next.RESUME
     if error.reason in _LIMITS_OF_ACCOUNT:
         return Next.FAIL
@@ -81,7 +85,7 @@ def after_download(error: errors.ArtStoreError) -> Next:
         return Next.FAIL
     if isinstance(error, errors.Unauthenticated):
         return Next.RENEW_TOKEN
-    return Next.RESUME if isinstance(error, _PASSING) else Next.FAIL
+    return Next.RESUME if _passes(error) else Next.FAIL
 
 
 @dataclass(slots=True)

@@ -65,6 +65,14 @@ def test_an_accounts_limits_are_final(reason: str) -> None:
     assert after_write(errors.ResourceExhausted("x", reason=reason)) is Next.FAIL
 
 
+@pytest.mark.parametrize("reason", ["TOO_MANY_CALLS", "NO_MESSAGE", "SILENCE", "STUCK_WRITE"])
+def test_what_a_server_takes_no_more_of_at_this_moment_passes(reason: str) -> None:
+    error = errors.ResourceExhausted("x", reason=reason)
+    assert after_write(error) is Next.RESUME
+    assert after_download(error) is Next.RESUME
+    assert after_stream(error, bytes_sent=0) is Next.RESTART
+
+
 def test_commit_takes_data_loss_as_final() -> None:
     assert after_commit(errors.DataLoss("x")) is Next.FAIL
     assert after_commit(errors.OutOfRange("x")) is Next.RESUME
