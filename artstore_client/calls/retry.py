@@ -149,6 +149,10 @@ class Patience:
             if self.waits is not None:
                 self.waits.progressed()
 
+    def begin(self) -> None:
+        """Count from now on: until now the caller was busy with what had come."""
+        self._since = self.clock()
+
     def next_delay(self, error: errors.ArtStoreError) -> float | None:
         """Seconds to wait before the next try; None when patience has ended."""
         left = self.seconds - (self.clock() - self._since)

@@ -115,6 +115,7 @@ class Download:
                         patience.note(self.position)
                         renewals = 0
                         yield block
+                        patience.begin()
                 continue
             except errors.ArtStoreError as error:
                 step = retry.after_download(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import os
@@ -77,6 +78,21 @@ async def test_broken_stream_goes_on_at_the_byte_it_reached(fake: FakeMesh, file
         result = await client.download(file_id, target)
     assert target.getvalue() == DATA
     assert result.verified
+    assert fake.element.first_offsets[1] > 0
+
+
+async def test_reader_who_paused_for_longer_than_a_server_waits_goes_on(
+    fake: FakeMesh, file_id: str
+) -> None:
+    waited = errors.ResourceExhausted("not taken", reason="STUCK_WRITE", retry_after_seconds=1.0)
+    fake.element.read_faults = [Fault(1, waited)]
+    got = b""
+    async with fake.client(retry_for_seconds=0.3) as client:
+        async for block in client.download(file_id):
+            if not got:
+                await asyncio.sleep(0.5)
+            got += block
+    assert got == DATA
     assert fake.element.first_offsets[1] > 0
 
 

@@ -36,7 +36,7 @@ def a_download(monkeypatch: pytest.MonkeyPatch, elsewhere: errors.ArtStoreError)
     async def unanswered(_: str) -> None:
         return None
 
-    patience = SimpleNamespace(note=lambda _: None, next_delay=lambda _: 0.0)
+    patience = SimpleNamespace(note=lambda _: None, begin=lambda: None, next_delay=lambda _: 0.0)
     calls = SimpleNamespace(patience=lambda: patience, stream=stream)
     connection: Any = SimpleNamespace(calls=calls, storage=storage, unanswered=unanswered)
     monkeypatch.setattr(downloads, "find_file", find)
