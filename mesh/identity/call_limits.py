@@ -195,7 +195,6 @@ def transport_options(limits: ServerLimits) -> list[tuple[str, int]]:
     """
     return [
         ("grpc.server_handshake_timeout_ms", int(limits.handshake_seconds * 1000)),
-        ("grpc.http2.settings_timeout", int(limits.handshake_seconds * 1000)),
         ("grpc.max_connection_idle_ms", int(limits.idle_seconds * 1000)),
         ("grpc.max_allowed_incoming_connections", limits.connections),
         ("grpc.max_concurrent_streams", limits.streams_per_connection),

@@ -6,6 +6,7 @@ A call counts until its answer has been taken, not only until its handler is don
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from ipaddress import IPv6Address, IPv6Network
 from typing import Any, TypeVar
 from urllib.parse import unquote
@@ -45,9 +46,8 @@ class Admission:
         who = f"address:{address_of(call.context.peer())}" if anonymous else call.caller.subject
         self._require_room(call, who, anonymous=anonymous)
         self._count(call.method, who, 1, anonymous=anonymous)
-        call.context.add_done_callback(
-            lambda _: self._count(call.method, who, -1, anonymous=anonymous)  # type: ignore[arg-type]
-        )
+        ended = partial(self._count, call.method, who, -1, anonymous=anonymous)
+        call.context.add_done_callback(lambda _: ended())  # type: ignore[arg-type]
         if anonymous:
             return await self._proceed_waiting(call, request, who, proceed)
         return await proceed(call, request)
