@@ -115,7 +115,7 @@ def require_not_planted(folder: int, found: os.stat_result, path: Path) -> None:
 def _reach(path: Path) -> int:
     links = 0
     left = list(reversed(path.parts))
-    descriptor = os.open(".", _FOLDER)
+    descriptor = os.open(_ROOT if path.is_absolute() else ".", _FOLDER)
     try:
         while left:
             part = left.pop()

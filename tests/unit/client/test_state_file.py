@@ -201,3 +201,23 @@ def test_state_file_of_another_account_is_not_read(shared: Path) -> None:
     path.write_text(json.dumps(asdict(TICKET) | {"saved_at": time.time()}))
     os.chown(path, STRANGER, STRANGER)
     assert open_state(shared, KEY) is None
+
+
+@as_root
+def test_no_other_account_reads_what_is_remembered(shared: Path) -> None:
+    before = os.umask(0)
+    try:
+        state = open_state(shared, KEY)
+    finally:
+        os.umask(before)
+    assert state is not None
+    state.save(TICKET)
+
+    def look() -> None:
+        with pytest.raises(PermissionError):
+            list(shared.iterdir())
+        with pytest.raises(PermissionError):
+            (shared / f"{KEY.file_name}.json").read_bytes()
+
+    as_stranger(look)
+    state.close()
