@@ -33,20 +33,19 @@ from tests.support.waiting import wait_until
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 # A look at the files every 10 s, and a busy machine.
 TAKEN_SECONDS = 40.0
-# What is about the mesh, not about the launcher or a shell.
-CORE = (
+# Of what is about the mesh, not about the launcher or a shell.
+QUICK = (
     "test_first_files.py",
     "test_cache_sync.py",
     "test_finalization.py",
     "test_life.py",
-    "test_moves.py",
-    "test_one_account.py",
     "test_put_folder.py",
     "test_search.py",
     "test_selftest.py",
     "test_trash.py",
     "test_whose_changes.py",
 )
+FULL = ("test_erasure.py", "test_one_account.py")
 
 
 @pytest.fixture(scope="module")
@@ -219,11 +218,14 @@ def _move_to_new_authority(folder: Path, aside: Path, until_taken: Callable[[], 
 
 
 @pytest.mark.full
-@pytest.mark.timeout(3000)
-def test_what_holds_of_a_mesh_holds_on_tls() -> None:
-    tests = [str(REPOSITORY / "tests" / "acceptance" / name) for name in CORE]
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(
+    ("names", "marks"), [(QUICK, "not full and not containers"), (FULL, "full")]
+)
+def test_what_holds_of_a_mesh_holds_on_tls(names: tuple[str, ...], marks: str) -> None:
+    tests = [str(REPOSITORY / "tests" / "acceptance" / name) for name in names]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-m", "not full and not containers", *tests],
+        [sys.executable, "-m", "pytest", "-q", "--timeout", "900", "-m", marks, *tests],
         cwd=REPOSITORY,
         env={**os.environ, "TESTS_ON_TLS": "1"},
         capture_output=True,
