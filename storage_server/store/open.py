@@ -14,7 +14,8 @@ class StoreConfig:
     """Where an element keeps its files: in `root`, or on S3 when `endpoint_url` or `bucket` is set.
 
     Attributes:
-        root: folder of the element, made if missing.
+        root: folder of the element, made if missing; on S3 what is too much for the memory of
+            this process goes to files without a name beside it.
         endpoint_url: of the S3 server; empty with a bucket means Amazon's.
         bucket: made if missing.
         prefix: of the element's keys, without a slash at the end: `storage_element_01`.
@@ -64,5 +65,6 @@ async def open_store(config: StoreConfig) -> Store:
             max_connections=config.max_connections,
             deadline_seconds=config.deadline_seconds,
             patient_seconds=config.patient_seconds,
+            folder=config.root.parent if config.root.name else None,
         )
     )

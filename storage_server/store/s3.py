@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence, Set
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from mesh.errors import (
@@ -32,6 +33,7 @@ from storage_server.store.s3_object import S3Object, content_md5
 from storage_server.store.s3_probe import honours_conditions, make_bucket, try_write
 from storage_server.store.s3_read import read_blob
 from storage_server.store.s3_stage import S3Stage
+from storage_server.store.s3_tails import Tails
 from storage_server.store.s3_uploads import Part, abort_upload
 from storage_server.store.side_by_side import side_by_side
 from storage_server.store.threads import Threads
@@ -47,13 +49,16 @@ class S3Store:
     backend = "s3"
     lands_late = True
 
-    def __init__(self, client: S3Client, prefix: str, *, conditional_put: bool) -> None:
+    def __init__(
+        self, client: S3Client, prefix: str, *, conditional_put: bool, folder: Path | None = None
+    ) -> None:
         self._client = client
         self._prefix = prefix + "/"
         self._conditional_put = conditional_put
         self._threads = Threads("s3", count=_THREADS, deadline_seconds=client.deadline_seconds)
         self._index = NameIndex(self._list_names)
         self._blob_index = NameIndex(partial(self._names_in, sidecars=False), patient=True)
+        self._tails = Tails(self._threads, folder)
         self._stages: dict[str, S3Stage] = {}
 
     @classmethod
@@ -70,7 +75,7 @@ class S3Store:
         except BaseException:
             await client.close()
             raise
-        return cls(client, config.prefix, conditional_put=conditional)
+        return cls(client, config.prefix, conditional_put=conditional, folder=config.folder)
 
     @property
     def conditional_put(self) -> bool:
@@ -146,7 +151,7 @@ class S3Store:
             parts, placed = await self._resumed(path, resume)
         stage = S3Stage(
             self._client,
-            self._threads,
+            self._tails,
             made=S3Object(
                 self._client,
                 self._threads,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,8 @@ class S3Config:
             for a server's silence while it completes an upload (and a second for each 10 MiB).
         completion_seconds: for completing an upload on a server that answers other calls
             meanwhile, when the caller has set no deadline.
+        folder: for files without a name, of bytes that are too many for the memory; None: the
+            system's own.
     """
 
     endpoint_url: str
@@ -32,3 +35,4 @@ class S3Config:
     deadline_seconds: float = 8.0
     patient_seconds: float = 30.0
     completion_seconds: float = 3600.0
+    folder: Path | None = None

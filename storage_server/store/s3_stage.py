@@ -24,8 +24,8 @@ from storage_server.store.pipeline import Pipeline
 from storage_server.store.port import SealedBlob, StagedState
 from storage_server.store.s3_client import Refused, S3Client
 from storage_server.store.s3_object import S3Object
+from storage_server.store.s3_tails import Tail, Tails
 from storage_server.store.s3_uploads import Part, abort_upload
-from storage_server.store.threads import Threads
 
 MIN_PART_BYTES = 8 << 20
 _PARTS_OF_ONE_SIZE = 1000
@@ -67,7 +67,7 @@ class S3Stage:
     def __init__(
         self,
         client: S3Client,
-        threads: Threads,
+        tails: Tails,
         *,
         made: S3Object,
         upload_id: str = "",
@@ -78,7 +78,8 @@ class S3Stage:
         self.key = made.key
         self._made = made
         self._client = client
-        self._threads = threads
+        self._tails = tails
+        self._threads = tails.threads
         self._upload_id = upload_id
         self._sent = {number: (etag, size) for number, etag, size, _ in parts}
         self._crcs = {number: crc for number, _, _, crc in parts}
@@ -88,11 +89,10 @@ class S3Stage:
         start = sum(part[2] for part in parts) if placed_bytes is None else placed_bytes
         self._offset = start
         self._number = len(parts) + 1
-        self._tail: list[bytes] = []
-        self._tail_bytes = 0
+        self._tail = tails.begin()
         self._sending: set[asyncio.Task[None]] = set()
         self._error: ArtStoreError | None = None
-        self._pipeline = Pipeline(threads, self._hash, what=client.name(made.key))
+        self._pipeline = Pipeline(tails.threads, self._hash, what=client.name(made.key))
         self._digest = RunningDigest() if start == 0 else None
         self._hashing = (self._number, 0, 0)
         self._sealed: SealedBlob | None = None
@@ -107,14 +107,14 @@ class S3Stage:
         """Append; a full part is sent, and waits when too much is under way."""
         self._require_writable()
         while data:
-            room = part_bytes(self._number) - self._tail_bytes
+            room = part_bytes(self._number) - self._tail.size_bytes
             piece, data = data[:room], data[room:]
             await self._pipeline.write(piece)
-            self._tail.append(piece)
-            self._tail_bytes += len(piece)
+            self._tail.add(piece)
             self._offset += len(piece)
             if len(piece) == room:
                 await self._send_tail()
+        await self._tails.make_room()
 
     async def checkpoint(self) -> StagedState:
         """Wait for the parts under way. The tail below a part stays in memory."""
@@ -135,11 +135,10 @@ class S3Stage:
         await self._all_sent()
         if offset == self._offset:
             return
-        start = self._offset - self._tail_bytes
+        start, kept = self._offset - self._tail.size_bytes, b""
         if offset >= start:
-            self._tail = [b"".join(self._tail)[: offset - start]]
+            kept = (await self._tail.whole())[: offset - start]
         else:
-            self._tail = []
             while start > offset:
                 self._number -= 1
                 start -= self._sent.pop(self._number)[1]
@@ -148,11 +147,12 @@ class S3Stage:
                 # Begun anew, since not every server lets a part be sent again with other bytes.
                 await abort_upload(self._client, self.key, self._upload_id)
                 self._upload_id = ""
-        self._tail_bytes = sum(map(len, self._tail))
-        self._offset = start + self._tail_bytes
+        self._begin_tail()
+        self._tail.add(kept)
+        self._offset = start + len(kept)
         self._digest = RunningDigest() if self._offset == 0 else None
         self._hashing = (self._number, 0, 0)
-        await self._threads.run("a part", self._hash, [piece for piece in self._tail if piece])
+        await self._threads.run("a part", self._hash, [kept] if kept else [])
 
     async def seal(
         self,
@@ -205,7 +205,7 @@ class S3Stage:
             await cancel_and_wait(*self._sending)
             await self._pipeline.settle()
         finally:
-            self._tail = []
+            self._tail.drop()
             self._forget(self)
 
     # --- inside --------------------------------------------------------------------
@@ -219,29 +219,35 @@ class S3Stage:
 
     async def _send_tail(self) -> None:
         number, self._number = self._number, self._number + 1
-        chunks, size = self._tail, self._tail_bytes
-        self._tail, self._tail_bytes = [], 0
-        if not self._upload_id:
-            answer = await self._expect("create_multipart_upload")
-            self._upload_id = str(answer["UploadId"])
-        while len(self._sending) >= parts_in_flight(size):
-            await asyncio.wait(self._sending, return_when=asyncio.FIRST_COMPLETED)
-        self._raise_error()
-        task = asyncio.create_task(self._send(number, chunks, size))
+        tail, self._tail = self._tail, self._tails.begin()
+        size = tail.size_bytes
+        try:
+            if not self._upload_id:
+                answer = await self._expect("create_multipart_upload")
+                self._upload_id = str(answer["UploadId"])
+            while len(self._sending) >= parts_in_flight(size):
+                await asyncio.wait(self._sending, return_when=asyncio.FIRST_COMPLETED)
+            self._raise_error()
+        except BaseException:
+            tail.drop()
+            raise
+        task = asyncio.create_task(self._send(number, tail, size))
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
+        task.add_done_callback(lambda _: tail.drop())
 
-    async def _send(self, number: int, chunks: list[bytes], size: int) -> None:
+    async def _send(self, number: int, tail: Tail, size: int) -> None:
         try:
-            body = await self._threads.run("a part", b"".join, chunks)
-            chunks.clear()
-            answer = await self._expect(
-                "upload_part",
-                seconds=self._client.patient_seconds,
-                PartNumber=number,
-                UploadId=self._upload_id,
-                Body=io.BytesIO(body),
-            )
+            async with self._tails.sending(size):
+                body = await tail.whole()
+                tail.drop()
+                answer = await self._expect(
+                    "upload_part",
+                    seconds=self._client.patient_seconds,
+                    PartNumber=number,
+                    UploadId=self._upload_id,
+                    Body=io.BytesIO(body),
+                )
             self._sent[number] = (str(answer["ETag"]), size)
         except ArtStoreError as exc:
             self._error = self._error or exc
@@ -259,10 +265,10 @@ class S3Stage:
                 await abort_upload(self._client, self.key, self._upload_id)
                 self._upload_id = ""
             self._put_tried = True
-            body = await self._threads.run("a blob", b"".join, self._tail)
-            await self._made.put(body, digest)
+            async with self._tails.sending(self._tail.size_bytes):
+                await self._made.put(await self._tail.whole(), digest)
         else:
-            if self._tail_bytes:
+            if self._tail.size_bytes:
                 await self._send_tail()
                 await self._all_sent()
             if seconds_left is not None:
@@ -275,7 +281,11 @@ class S3Stage:
                 digest=digest,
                 seconds_left=seconds_left,
             )
-        self._tail = []
+        self._begin_tail()
+
+    def _begin_tail(self) -> None:
+        self._tail.drop()
+        self._tail = self._tails.begin()
 
     async def _expect(
         self, operation: str, *, seconds: float | None = None, **parameters: object
