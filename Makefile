@@ -18,7 +18,7 @@ unexport PYTHONIOENCODING PIP_TARGET PIP_PREFIX PIP_ROOT PIP_USER CDPATH
 unexport PYTHONDONTWRITEBYTECODE
 export PYTHONUTF8 := 1
 
-.PHONY: help run reset install test test-full test-compose check unit lint $(LINTERS) format gen
+.PHONY: help run reset certs install test test-full test-compose check unit lint $(LINTERS) format gen
 .PHONY: released bench image lock audit pin-images clean FORCE
 
 help: ## Say what there is
@@ -29,6 +29,9 @@ run: $(VENV)/.run ## Run the mesh with embedded PostgreSQL and Valkey until Ctrl
 
 reset: $(VENV)/.run ## Empty the stores, the tables and Valkey (the mesh must be stopped)
 	@$(BIN)/python -m launch.reset
+
+certs: $(VENV)/.run ## Make certificates of one's own in .artstore/tls, or in CERTS=folder
+	@$(BIN)/python -m launch.certificates $(if $(RENEW),--renew) $(SERVERS:%=--server %) $(CERTS)
 
 install: $(VENV)/.dev ## Make .venv with everything that developing needs
 

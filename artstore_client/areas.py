@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import TracebackType
+from typing import Self
+
 from artstore_client.accounts import AccountCalls, KeyCalls
 from artstore_client.admission import AdmissionCalls
 from artstore_client.audit import AuditCalls
@@ -36,6 +39,7 @@ class Areas(Transferring):
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection)
+        self._connection = connection
         self.accounts = AccountCalls(connection)
         self.admission = AdmissionCalls(connection)
         self.keys = KeyCalls(connection)
@@ -47,3 +51,14 @@ class Areas(Transferring):
         self.open_uploads = OpenUploads(connection)
         self.policies = PolicyCalls(connection)
         self.retention = RetentionCalls(connection)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._connection.close()

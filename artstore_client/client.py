@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncGenerator, Awaitable, Generator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO, Self, overload
 
 from artstore.v1 import elements_pb2, query_pb2, types_pb2
@@ -34,7 +33,6 @@ class Client(Areas):
 
     def __init__(self, connection: Connection, uploader: Uploader) -> None:
         super().__init__(connection)
-        self._connection = connection
         self._uploader = uploader
         self._files = Files(connection)
         self._search = SearchCalls(connection)
@@ -52,6 +50,8 @@ class Client(Areas):
         client_secret: str | None = None,
         token: str | None = None,
         tls_ca_file: str | os.PathLike[str] | None = None,
+        tls_cert_file: str | os.PathLike[str] | None = None,
+        tls_key_file: str | os.PathLike[str] | None = None,
         call_timeout_seconds: float = 10.0,
         commit_timeout_seconds: float = 300.0,
         idle_timeout_seconds: float = 30.0,
@@ -66,11 +66,13 @@ class Client(Areas):
         `async with`, or call `close`; `await Client.connect(...)` works as well.
 
         Args:
-            mesh_file: path of mesh.json. Default: ARTSTORE_MESH, else `.artstore/mesh.json` in
-                the working folder or the nearest one above it.
-            admin: host:port of admin, or several admins: `a:port,b:port` of addresses, or
-                `dns:///name:port` of a name that has several. Calls take turns among those that
-                are healthy. Default ARTSTORE_ADMIN_ENDPOINT, else from mesh.json.
+            mesh_file: path of mesh.json. Default: ARTSTORE_MESH, else, if no server and no account
+                is given, `.artstore/mesh.json` in the working folder or the nearest one above it
+                (both of this account or root, and written by nobody else).
+            admin: host:port of admin (https://host:port: with TLS), or several admins:
+                `a:port,b:port` of addresses, or `dns:///name:port` of a name that has several.
+                Calls take turns among those that are healthy. Default ARTSTORE_ADMIN_ENDPOINT,
+                else from mesh.json.
             ingest: the same of ingest. Default ARTSTORE_INGEST_ENDPOINT, else from mesh.json.
             query: the same of query. Default ARTSTORE_QUERY_ENDPOINT, else from mesh.json.
             storage: element id to host:port, for elements that are reached from here at another
@@ -81,8 +83,11 @@ class Client(Areas):
             client_secret: its secret. Default ARTSTORE_CLIENT_SECRET, else from mesh.json.
             token: an access token, used as it is and never renewed. Default ARTSTORE_TOKEN,
                 else tokens are issued to the account and renewed before they expire.
-            tls_ca_file: PEM roots to verify servers with. Default ARTSTORE_TLS_CA_FILE, else
-                connections are not encrypted.
+            tls_ca_file: PEM roots to verify servers with; files are read again when they change.
+                Default ARTSTORE_TLS_CA_FILE, else from mesh.json, else the system's if a server is
+                https:// or ARTSTORE_TLS is 1, else connections are not encrypted.
+            tls_cert_file: certificate to show, PEM. Default ARTSTORE_TLS_CERT_FILE, mesh.json.
+            tls_key_file: its key. Default ARTSTORE_TLS_KEY_FILE, else from mesh.json.
             call_timeout_seconds: deadline of a short call.
             commit_timeout_seconds: longest wait while a whole file is stored or verified.
             idle_timeout_seconds: longest silence of a stream; streams have no total deadline.
@@ -105,6 +110,9 @@ class Client(Areas):
             client_id=client_id,
             client_secret=client_secret,
             token=token,
+            tls_ca_file=tls_ca_file,
+            tls_cert_file=tls_cert_file,
+            tls_key_file=tls_key_file,
         )
         timeouts = Timeouts(
             call=call_timeout_seconds,
@@ -113,8 +121,7 @@ class Client(Areas):
             operation=operation_timeout_seconds,
             retry_for=retry_for_seconds,
         )
-        roots = tls_ca_file or os.environ.get("ARTSTORE_TLS_CA_FILE")
-        connection = Connection(known, timeouts, tls_ca_file=Path(roots) if roots else None)
+        connection = Connection(known, timeouts)
         folder = Path(state_folder) if state_folder else state_file.default_folder()
         return cls(
             connection,
@@ -124,17 +131,6 @@ class Client(Areas):
     async def close(self) -> None:
         """End all calls and connections."""
         await self._connection.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.close()
 
     def __await__(self) -> Generator[None, None, Self]:
         yield from ()

@@ -10,7 +10,8 @@ ArtStoreError
 ├── ResourceExhausted    no space, too large, too many
 ├── DataLoss             bytes differ from what was declared or recorded
 ├── Unavailable          a server or what it needs is down (`retry_after_seconds`)
-│   └── DeadlineExceeded     it did not answer in time
+│   ├── DeadlineExceeded     it did not answer in time
+│   └── NotTrusted           TLS: it is not who it should be, or speaks plain text
 ├── Internal             a server failed in a way it did not foresee
 ├── Unauthenticated      no token, or one that does not verify
 ├── PermissionDenied     the token is good, its role or namespaces do not reach
@@ -130,6 +131,14 @@ class DeadlineExceeded(Unavailable):
     """No answer within the time that was given; what was asked may still have been done."""
 
     advice = "Try again, or give it more time."
+
+
+class NotTrusted(Unavailable):
+    """TLS found that it is not the server it should be, or none that speaks TLS: waiting helps
+    nobody.
+    """
+
+    advice = ""
 
 
 class Internal(ArtStoreError):

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from bench import audit, cache, calls, growth, life, memory, one_file, s3, search, transfer
 from bench.figures import Results
+from bench.hostile.attack import Extent, attacked
+from bench.hostile.kinds import KINDS
 from bench.machine import describe
 from bench.meshes import Mesh
 from bench.peers.object_store import object_store
@@ -20,6 +22,8 @@ from bench.peers.processes import mesh as running_mesh
 from bench.population import Folder
 from bench.report import GROWTH, as_markdown
 
+# Takes an hour, so it runs only when asked for, alone, and has a report of its own.
+HOSTILE = "hostile"
 REPEATS_OF_ONE_FILE = 40
 # What takes long is repeated less, so that all parts end within twelve minutes.
 LONG_ROUNDS = 3
@@ -35,13 +39,19 @@ SMALL_TRANSFERS_ON_S3 = 60
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    parser.add_argument("--part", action="append", choices=PARTS, help="only this; repeatable")
+    parser.add_argument(
+        "--part", action="append", choices=[*PARTS, HOSTILE], help="only this; repeatable"
+    )
     parser.add_argument("--rounds", type=int, default=5, help="counted rounds (default 5)")
     parser.add_argument("--size-mib", type=int, default=256, help="of a transfer (default 256)")
     parser.add_argument("--files", type=int, default=100_000, help="on disk (default 100,000)")
     parser.add_argument("--s3-files", type=int, default=10_000, help="on S3 (default 10,000)")
     parser.add_argument("--big-mib", type=int, default=2048, help="of one file (default 2048)")
     parser.add_argument("--rows", type=int, default=1_000_000, help="searched (default 1,000,000)")
+    parser.add_argument("--kind", action="append", choices=KINDS, help="of hostile callers only")
+    parser.add_argument("--callers", type=int, default=300, help="hostile ones (default 300)")
+    parser.add_argument("--attack-seconds", type=float, default=15.0, help="each (default 15)")
+    parser.add_argument("--quiet-seconds", type=float, default=60.0, help="after (default 60)")
     parser.add_argument("--port-offset", type=int, default=20000, help="of the mesh measured")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="for the results")
     return parser.parse_args()
@@ -156,6 +166,28 @@ async def _lives(
     results.figures += await life.large_files(mesh, size=size, rounds=rounds, label=label)
 
 
+async def _hostile(arguments: argparse.Namespace, folder: Path) -> None:
+    extent = Extent(
+        arguments.callers,
+        min(arguments.rounds, LONG_ROUNDS),
+        arguments.attack_seconds,
+        arguments.quiet_seconds,
+    )
+    parameters: dict[str, object] = {
+        "hostile callers": extent.callers,
+        "rounds": f"{extent.rounds} of {extent.seconds:g} s, each after one against the sink",
+    }
+    results = Results(describe(folder), parameters)
+    for kind in arguments.kind or KINDS:
+        # A mesh of its own for each: a server that has grown does not grow again.
+        async with _mesh(arguments, folder) as mesh:
+            measured = await attacked(mesh, kind, extent)
+        measured.tell(kind)
+        results.figures += measured.as_figures(kind, extent)
+        _write(results, arguments.out, f"{HOSTILE}-")
+    print(as_markdown(results))
+
+
 PARTS = {
     "transfer": _transfer,
     "memory-disk": _memory_disk,
@@ -187,12 +219,15 @@ async def _run(arguments: argparse.Namespace, folder: Path) -> None:
         if name in wanted:
             await part(results, arguments, folder)
             _write(results, arguments.out)
-    print(as_markdown(results))
+    if results.figures:
+        print(as_markdown(results))
+    if HOSTILE in wanted:
+        await _hostile(arguments, folder)
 
 
-def _write(results: Results, folder: Path) -> None:
-    (folder / "results.json").write_text(json.dumps(results.as_json(), indent=2) + "\n")
-    (folder / "report.md").write_text(as_markdown(results))
+def _write(results: Results, folder: Path, prefix: str = "") -> None:
+    (folder / f"{prefix}results.json").write_text(json.dumps(results.as_json(), indent=2) + "\n")
+    (folder / f"{prefix}report.md").write_text(as_markdown(results))
     if results.growth:
         (folder / GROWTH).write_text(growth.as_svg(results.growth))
 

@@ -13,11 +13,14 @@ from artstore_client import Client
 
 @dataclass(frozen=True, slots=True)
 class Mesh:
-    """Addresses, data and a client of one mesh."""
+    """Addresses, data and a client of one mesh.
+
+    Attributes:
+        single: address of each server that there is one of.
+    """
 
     client: Client
-    ingest: str
-    query: str
+    single: Mapping[str, str]
     storage: Mapping[str, str]
     database_url: str
     data_dir: Path
@@ -30,13 +33,27 @@ class Mesh:
         endpoints = described["endpoints"]
         return cls(
             client=Client.connect(mesh_file=mesh_file),
-            ingest=endpoints["ingest"],
-            query=endpoints["query"],
+            single={name: endpoints[name] for name in ("admin", "ingest", "query")},
             storage=endpoints["storage"],
             database_url=described["database_url"],
             data_dir=Path(described["data_dir"]),
             processes=described["processes"],
         )
+
+    @property
+    def admin(self) -> str:
+        """Address of admin."""
+        return self.single["admin"]
+
+    @property
+    def ingest(self) -> str:
+        """Address of ingest."""
+        return self.single["ingest"]
+
+    @property
+    def query(self) -> str:
+        """Address of query."""
+        return self.single["query"]
 
     async def metadata(self) -> tuple[tuple[str, str], ...]:
         """Metadata of a call by the first account."""

@@ -15,6 +15,7 @@ from launch.data_folder import AlreadyRunning, DataFolder, DataFolderUnusable
 from launch.hints import hints
 from launch.mesh import Mesh
 from launch.topology import LaunchSettings, TopologyError
+from mesh.private import UMASK
 
 # What is told in one line; anything else is a fault of ours.
 START_FAILURES = (CredentialsError, OSError, RuntimeError)
@@ -72,6 +73,8 @@ def main() -> int:
         # A path may have characters that the terminal's encoding has not.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    # Of all that is started here, PostgreSQL and Valkey included.
+    os.umask(UMASK)
     try:
         settings = LaunchSettings.read(os.environ)
         folder = DataFolder(settings.data_dir)

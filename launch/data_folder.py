@@ -7,21 +7,23 @@ import json
 import os
 import shutil
 import signal
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from launch import processes
-from launch.os_user import owner_name
+from launch.logs import shorten
+from launch.os_user import OsUser, owner_name
 from launch.private_file import write_private
 from launch.processes import Identity
+from mesh.private import close_to_others
 
 # Servers are ended before what they stand on.
 INFRASTRUCTURE = ("valkey", "postgres")
 _SERVERS_GRACE_SECONDS = 3.0
 _INFRASTRUCTURE_GRACE_SECONDS = 10.0
 _MIB = 2**20
-_LOG_LIMIT_BYTES = 16 * _MIB
 # Three empty databases and their write-ahead log; later the log of what is written at a start.
 _FIRST_ROOM_BYTES = 160 * _MIB
 _ROOM_BYTES = 48 * _MIB
@@ -65,6 +67,7 @@ class DataFolder:
             "postgres.new",
             "postgres.socket",
             "processes.json",
+            "tls",
             "valkey",
         }
         found = [path.name for path in self.path.iterdir()]
@@ -99,8 +102,10 @@ class DataFolder:
         """Make the folder and open its lock."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            self._close_to_others()
             self.logs.mkdir(exist_ok=True)
-            descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CREAT, 0o600)
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+            descriptor = os.open(self.lock_file, flags, 0o600)
         except OSError as refused:
             raise DataFolderUnusable(_told(self.path, refused)) from refused
         needed = _ROOM_BYTES if self.postgres.exists() else _FIRST_ROOM_BYTES
@@ -112,6 +117,28 @@ class DataFolder:
                 f" {needed // _MIB}: free some, or set ARTSTORE_DATA_DIR to a folder elsewhere"
             )
         return descriptor
+
+    def _close_to_others(self) -> None:
+        """Nobody else enters from now on, what an earlier version left open in here included.
+
+        Raises:
+            DataFolderUnusable: somebody else made it, who could put there what we would read.
+        """
+        for found in (self.path.lstat(), self.path.stat()):
+            if not _is_trusted(found, self.path):
+                raise DataFolderUnusable(
+                    f"{self.path} belongs to {owner_name(found.st_uid)}, who could change what is"
+                    " kept there: make it yours (chown -R), or set ARTSTORE_DATA_DIR to a folder"
+                    " of yours"
+                )
+        user = OsUser.needed()
+        passes = user is None or user.passes_through_folders()
+        close_to_others(self.path, keep=0 if passes else 0o011)
+        # Should the folder itself be one that can't be closed.
+        for name in ("keys", "audit", "logs", "valkey"):
+            close_to_others(self.path / name)
+        for path in (self.mesh_file, *self.logs.glob("*.log*")):
+            close_to_others(path)
 
     def record(self, running: Mapping[str, Identity]) -> None:
         """Remember which processes belong to this run."""
@@ -138,12 +165,15 @@ class DataFolder:
     def log_of(self, name: str) -> Path:
         """Return the log of one process, after putting an overgrown one aside as `.1`."""
         path = self.logs / f"{name}.log"
-        try:
-            if path.stat().st_size > _LOG_LIMIT_BYTES:
-                path.replace(path.with_suffix(".log.1"))
-        except FileNotFoundError:
-            pass
+        shorten(path)
         return path
+
+
+def _is_trusted(found: os.stat_result, folder: Path) -> bool:
+    if found.st_uid in {0, os.geteuid()}:
+        return True
+    # Root takes over what another account has, but not what it put into a folder of all.
+    return os.geteuid() == 0 and not folder.parent.stat().st_mode & stat.S_IWOTH
 
 
 def _told(folder: Path, refused: OSError) -> str:

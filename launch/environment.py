@@ -53,6 +53,8 @@ def of_server(environment: Mapping[str, str], *, own_database: bool) -> dict[str
         kept = {name: value for name, value in kept.items() if not is_libpq(name)}
         # Also keeps asyncpg from looking for certificates in a home that may not be readable.
         kept["PGSSLMODE"] = "disable"
+    # Whoever knocks without TLS would fill the log, a line each; read when gRPC is imported.
+    kept.setdefault("GRPC_VERBOSITY", "ERROR")
     # UTF-8 whatever the locale is: names and paths are not ASCII, and locales may not exist.
     return {**kept, **without_proxy_on_loopback(environment), "PYTHONUTF8": "1"}
 

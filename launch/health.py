@@ -14,10 +14,16 @@ _TIMEOUT_SECONDS = 1.0
 
 
 class HealthProbe:
-    """Health of each server by its name; channels open at the first question."""
+    """Health of each server by its name; channels open at the first question.
 
-    def __init__(self, endpoints: Mapping[str, str]) -> None:
+    Args:
+        endpoints: host:port of each.
+        settings: with what certificates they are called.
+    """
+
+    def __init__(self, endpoints: Mapping[str, str], settings: MeshSettings) -> None:
         self._endpoints = endpoints
+        self._settings = settings
         self._channels: dict[str, grpc.aio.Channel] = {}
 
     async def serving(self, name: str, service: str = "") -> bool:
@@ -26,7 +32,7 @@ class HealthProbe:
         Waits for up to 1 s.
         """
         if name not in self._channels:
-            self._channels[name] = open_mesh_channel(self._endpoints[name], MeshSettings())
+            self._channels[name] = open_mesh_channel(self._endpoints[name], self._settings)
         check = self._channels[name].unary_unary(
             "/grpc.health.v1.Health/Check",
             request_serializer=health_pb2.HealthCheckRequest.SerializeToString,

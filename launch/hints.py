@@ -30,24 +30,37 @@ def hints(settings: LaunchSettings, folder: DataFolder) -> str:
         f"{place}{artstore} put README.md",
         f"{artstore} ls",
         f"{artstore} elements",
-        *_grpcurl_lines(served, artstore),
+        *_grpcurl_lines(settings, artstore),
         "",
         f"Logs are in {_short(folder.logs)}. Ctrl-C stops everything.",
     ]
     return "\n".join(lines)
 
 
-def _grpcurl_lines(served: dict[str, str], artstore: str) -> list[str]:
-    grpcurl = _program("grpcurl")
+def _grpcurl_lines(settings: LaunchSettings, artstore: str) -> list[str]:
+    grpcurl, se_01 = _program("grpcurl"), topology.endpoints(settings)["se-01"]
     if shutil.which(grpcurl) is None:
         return []
+    trust = _grpcurl_trust(settings.tls.of_callers())
     header = '-H "authorization: Bearer $TOKEN"'
     return [
         "",
         f"TOKEN=$({artstore} token)",
-        f"{grpcurl} -plaintext {served['se-01']} list",
-        f"{grpcurl} -plaintext {header} {served['se-01']} artstore.v1.StorageService/ListFiles",
+        f"{grpcurl} {trust} {se_01} list",
+        f"{grpcurl} {trust} {header} {se_01} artstore.v1.StorageService/ListFiles",
     ]
+
+
+def _grpcurl_trust(tls: dict[str, str] | None) -> str:
+    if tls is None:
+        return "-plaintext"
+    options = {"-cacert": "ca_file", "-cert": "cert_file", "-key": "key_file"}
+    given = [f"{flag} {_file(tls[key])}" for flag, key in options.items() if key in tls]
+    return " ".join(given)
+
+
+def _file(path: str) -> str:
+    return shlex.quote(_short(Path(path)))
 
 
 def _program(name: str) -> str:

@@ -17,6 +17,7 @@ from launch.cause import cause_in, told_since
 from launch.data_folder import INFRASTRUCTURE, DataFolder
 from launch.forked import ForkServer
 from launch.health import HealthProbe
+from launch.logs import start_keeping_short
 from launch.ports import leave_taken_port, require_free_ports
 from launch.postgres import PostgresCluster
 from launch.private_file import write_private
@@ -24,6 +25,9 @@ from launch.processes import Identity
 from launch.supervisor import Execution, Program, Supervisor
 from launch.topology import LaunchSettings
 from launch.valkey import ValkeyInstance
+from mesh.calls.tls import channel_files
+from mesh.concurrency.watched import cancel_and_wait
+from mesh.settings import SettingsError
 
 _INFRASTRUCTURE_START_SECONDS = 30.0
 # Tables of an earlier version are brought up to date meanwhile.
@@ -58,7 +62,8 @@ class Mesh:
         self._complete = False
         self._log_begins: dict[str, int] = {}
         self._socket_folder: Path | None = None
-        self._probe = HealthProbe(topology.endpoints(settings))
+        self._shortening: asyncio.Task[None] | None = None
+        self._probe = HealthProbe(topology.endpoints(settings), settings.tls.settings())
         self._fork_server = ForkServer(topology.imports(), topology.environment_of_all(settings))
         self._supervisor = Supervisor(
             restart=settings.restart,
@@ -83,10 +88,12 @@ class Mesh:
         if ended:
             self._say(f"ended what a killed run had left: {', '.join(ended)}")
         require_free_ports(topology.ports(self._settings))
+        self._shortening = start_keeping_short(self._folder.logs)
         self._fork_server.open()
         self._accounts = accounts.load_or_make(
             self._folder.credentials_file, [plan.account for plan in topology.SERVERS]
         )
+        await self._prepare_tls()
         await asyncio.gather(self._start_postgres(), self._start_valkey())
         # The others ask admin for their tokens first of all, and wait if it is not there yet.
         admin, *others = topology.SERVERS
@@ -98,6 +105,7 @@ class Mesh:
 
     async def stop(self) -> None:
         """Stop the servers, then what stands below; returns when no process is left."""
+        await cancel_and_wait(self._shortening)
         self._fork_server.close()
         await self._supervisor.stop([plan.name for plan in topology.SERVERS])
         for name in INFRASTRUCTURE:
@@ -113,10 +121,30 @@ class Mesh:
         """Kill every process at once."""
         self._supervisor.kill_all()
 
+    async def _prepare_tls(self) -> None:
+        tls = self._settings.tls
+        if tls.own is not None:
+            # What it imports a mesh in plain text has no use for.
+            try:
+                from launch import certificates
+            except ImportError as missing:
+                raise StartFailed(
+                    "no certificates can be made here: install `artstore[embedded]`, or set"
+                    " ARTSTORE_TLS_CERT_FILE and ARTSTORE_TLS_KEY_FILE"
+                ) from missing
+
+            made = await asyncio.to_thread(certificates.make_own, tls.own, tls.environment)
+            if made:
+                self._say(f"made certificates in {tls.own}: {', '.join(made)}")
+        try:
+            await asyncio.to_thread(channel_files, tls.settings())
+        except SettingsError as refused:
+            raise StartFailed(str(refused)) from refused
+
     async def _start_postgres(self) -> None:
         if self._database_url:
             return
-        # The password is new in each run: it is set through the socket, which needs none.
+        # The servers' password is new in each run: it is set through the socket, which needs none.
         password = secrets.token_urlsafe(24)
         cluster = PostgresCluster(
             self._folder.postgres, port=processes.free_port(), password=password
@@ -130,7 +158,7 @@ class Mesh:
                 leave_taken_port(cluster)
 
         await self._start_below("postgres", cluster.command, prepare, cluster.answers)
-        await asyncio.to_thread(cluster.set_password)
+        await asyncio.to_thread(cluster.admit_servers)
         self._database_url = cluster.url(topology.DATABASE)
 
     async def _start_valkey(self) -> None:
@@ -243,7 +271,7 @@ class Mesh:
         served = topology.endpoints(self._settings)
         elements = {plan.element_id for plan in topology.ELEMENTS}
         others = {name: address for name, address in served.items() if name not in elements}
-        document = {
+        document: dict[str, object] = {
             "endpoints": {**others, "storage": {name: served[name] for name in sorted(elements)}},
             "client_id": self.account.client_id,
             "client_secret": self.account.client_secret,
@@ -252,4 +280,6 @@ class Mesh:
             "data_dir": str(self._settings.data_dir),
             "processes": {name: identity.pid for name, identity in running.items()},
         }
+        if (tls := self._settings.tls.of_callers()) is not None:
+            document["tls"] = tls
         write_private(self._folder.mesh_file, json.dumps(document, indent=2) + "\n")

@@ -6,11 +6,15 @@ import os
 import pwd
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 _NAME = "embedded_postgres"
 _FALLBACK = "nobody"
+_CAP_DAC_OVERRIDE = 1
+_CAP_SETPCAP = 8
 
 
 class NoOsUser(RuntimeError):
@@ -48,6 +52,18 @@ class OsUser:
                 " ARTSTORE_DATABASE_URL"
             )
         return found
+
+    @staticmethod
+    def passes_through_folders() -> bool:
+        """Whether a program of that account keeps root's right to do so (`launch/child.py`)."""
+        if sys.platform != "linux":
+            return False
+        try:
+            status = Path("/proc/self/status").read_text()
+            effective = int(status.partition("CapEff:")[2].split()[0], 16)
+        except (OSError, ValueError, IndexError):
+            return False
+        return all(effective >> right & 1 for right in (_CAP_DAC_OVERRIDE, _CAP_SETPCAP))
 
     @classmethod
     def _find(cls, name: str) -> Self | None:

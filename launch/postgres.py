@@ -2,7 +2,8 @@
 
 Nothing here starts or watches the server process: `command()` says how,
 `tests/support/services.py` and `launch/supervisor.py` do it. The server listens on a Unix socket
-that only its owner can reach (trust) and on 127.0.0.1 with a password.
+that only its owner can reach (trust) and on 127.0.0.1 with a password, which the superuser has not:
+servers come by TCP with a role of their own.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
@@ -21,6 +23,9 @@ from launch.os_user import OsUser, owner_name
 from launch.socket_folder import make_private, socket_folder_of
 
 SUPERUSER = "artstore"
+SERVERS_ROLE = "artstore_servers"
+_ROLE_SQL = Path(__file__).with_name("servers_role.sql")
+_OBJECTS_SQL = Path(__file__).with_name("servers_objects.sql")
 # What initdb says when it may not do something, and what to do about it then.
 _CURES = (
     ("No space left", "free space there, or set ARTSTORE_DATA_DIR to a folder on another disk"),
@@ -69,7 +74,7 @@ class PostgresCluster:
     Args:
         folder: the cluster's data folder; its parent must exist.
         port: TCP port on 127.0.0.1.
-        password: of the superuser `artstore`, for TCP, once `set_password` was called.
+        password: of the servers' role, for TCP, once `admit_servers` was called.
         settings: further settings of postgresql.conf.
     """
 
@@ -163,16 +168,16 @@ class PostgresCluster:
         return self._wrapped([str(bin_folder() / "postgres"), "-D", str(self.folder), *options])
 
     def url(self, database: str = "postgres") -> str:
-        """Return the libpq URI of `database` by TCP, with the password in it."""
+        """Return the servers' libpq URI of `database`, by TCP with the password in it."""
         return (
-            f"postgresql://{SUPERUSER}:{quote(self.password, safe='')}"
-            f"@127.0.0.1:{self.port}/{database}"
+            f"postgresql://{SERVERS_ROLE}:{quote(self.password, safe='')}"
+            f"@127.0.0.1:{self.port}/{quote(database)}"
         )
 
     def socket_url(self, database: str = "postgres") -> str:
-        """Return the libpq URI of `database` by the Unix socket, which is quicker."""
+        """Return the superuser's libpq URI of `database`, by the Unix socket."""
         return (
-            f"postgresql://{SUPERUSER}@/{database}"
+            f"postgresql://{SUPERUSER}@/{quote(database)}"
             f"?host={quote(str(self.socket_folder))}&port={self.port}"
         )
 
@@ -181,27 +186,40 @@ class PostgresCluster:
         return self.psql("select 1", check=False).strip() == "1"
 
     def psql(self, sql: str, *, database: str = "postgres", check: bool = True) -> str:
-        """Run `sql` and return its unaligned output.
+        """Run `sql` as the superuser and return its unaligned output.
 
         Raises:
             PostgresFailed: it failed and `check` is set.
         """
+        return self._psql(sql, {}, database, check=check)
+
+    def admit_servers(self) -> None:
+        """Let the servers in by `password`: make their role, and give it the databases that they
+        made as the superuser; the server must answer, and no other one may be using them.
+
+        Raises:
+            PostgresFailed: PostgreSQL refuses.
+        """
+        told = {"ARTSTORE_SERVERS_PASSWORD": self.password}
+        for database in self._psql(_ROLE_SQL.read_text(), told, "postgres").splitlines():
+            self.psql(_OBJECTS_SQL.read_text(), database=database)
+        self.psql(f"alter role {SUPERUSER} password null")
+
+    def _psql(self, sql: str, told: Mapping[str, str], database: str, *, check: bool = True) -> str:
         done = subprocess.run(
-            [str(bin_folder() / "psql"), "-XqtA", "-v", "ON_ERROR_STOP=1", "-c", sql, "-d",
+            [str(bin_folder() / "psql"), "-XqtA", "-v", "ON_ERROR_STOP=1", "-d",
              self.socket_url(database)],
+            # Every user of this machine may read the arguments of a program.
+            input=sql,
             capture_output=True,
             text=True,
             check=False,
             errors="replace",
-            env={**environment.of_program(os.environ), "PGCONNECT_TIMEOUT": "3"},
+            env={**environment.of_program(os.environ), "PGCONNECT_TIMEOUT": "3", **told},
         )  # fmt: skip
         if check and done.returncode != 0:
-            raise PostgresFailed(f"{sql}: {done.stderr.strip()}")
+            raise PostgresFailed(f"psql: {done.stderr.strip()}")
         return done.stdout
-
-    def set_password(self) -> None:
-        """Make `password` the superuser's; the server must answer."""
-        self.psql(f"alter role {SUPERUSER} password '{self.password}'")
 
     def remove(self) -> None:
         """Delete the cluster and its socket folder; the server must be stopped."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import stat
@@ -61,16 +62,32 @@ def make_private(folder: Path, user: OsUser | None) -> None:
     Raises:
         SocketFolderFailed: there is something of that name that is not ours.
     """
-    folder.mkdir(mode=0o700, exist_ok=True)
-    found = folder.lstat()
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    try:
+        # What is looked at and what is changed are one folder, whoever may rename it meanwhile.
+        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as refused:
+        raise SocketFolderFailed(
+            f"{folder} can't be used ({refused.strerror}): remove it"
+        ) from refused
+    try:
+        _make_private(folder, opened, user)
+    finally:
+        os.close(opened)
+
+
+def _make_private(folder: Path, opened: int, user: OsUser | None) -> None:
+    found = os.fstat(opened)
     ours = {os.geteuid(), user.uid if user is not None else os.geteuid()}
     # Root takes over what another account left in its data folder, nothing in a public one.
     public = folder.parent.stat().st_mode & stat.S_IWOTH
     taken = os.geteuid() == 0 and not public
-    if not stat.S_ISDIR(found.st_mode) or not (found.st_uid in ours or taken):
+    if found.st_uid not in ours and not taken:
         raise SocketFolderFailed(
-            f"{folder} belongs to {owner_name(found.st_uid)} or is no folder: remove it"
+            f"{folder} belongs to {owner_name(found.st_uid)}: remove it, or set ARTSTORE_DATA_DIR"
+            " to a shorter path"
         )
     if user is not None:
-        os.chown(folder, user.uid, user.gid, follow_symlinks=False)
-    folder.chmod(0o700)
+        os.fchown(opened, user.uid, user.gid)
+    os.fchmod(opened, 0o700)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from launch import environment
 from launch.accounts import Account
+from launch.tls import MeshTls, without_tls
 from mesh.postgres.urls import database_name, with_database
 
 DATABASE = "artstore"
@@ -84,6 +85,7 @@ class LaunchSettings:
     redis_url: str
     s3_endpoint_url: str
     s3_bucket: str
+    tls: MeshTls
     environment: Mapping[str, str]
 
     @classmethod
@@ -103,6 +105,11 @@ class LaunchSettings:
             )
         for plan in ELEMENTS:
             _whole_number(environment, capacity_variable(plan), DEFAULT_CAPACITY_BYTES, 2**62)
+        own_tls = _whole_number(environment, "ARTSTORE_TLS", 0, 1) == 1
+        try:
+            tls = MeshTls.read(environment, data_dir / "tls" if own_tls else None)
+        except ValueError as refused:
+            raise TopologyError(str(refused)) from refused
         return cls(
             data_dir=data_dir,
             port_offset=_whole_number(environment, "ARTSTORE_PORT_OFFSET", 0, highest),
@@ -111,6 +118,7 @@ class LaunchSettings:
             redis_url=environment.get("ARTSTORE_REDIS_URL", ""),
             s3_endpoint_url=s3_endpoint_url,
             s3_bucket=s3_bucket,
+            tls=tls,
             environment=dict(environment),
         )
 
@@ -167,7 +175,7 @@ def imports() -> list[str]:
 def environment_of_all(settings: LaunchSettings) -> dict[str, str]:
     """Return what every server is told of the user's environment."""
     kept = environment.of_server(settings.environment, own_database=bool(settings.database_url))
-    return {**kept, "PYTHONUNBUFFERED": "1"}
+    return {**without_tls(kept), "PYTHONUNBUFFERED": "1"}
 
 
 def environment_of(
@@ -191,6 +199,7 @@ def environment_of(
     """
     own = {
         **environment_of_all(settings),
+        **settings.tls.of_server(plan.name),
         "ARTSTORE_DATABASE_URL": database_url,
         "ARTSTORE_REDIS_URL": redis_url,
         "ARTSTORE_DATA_DIR": str(settings.data_dir),

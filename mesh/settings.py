@@ -57,6 +57,9 @@ class MeshSettings(BaseSettings):
     metrics_port: Port | None = Field(
         default=None, description="Prometheus over HTTP; unset: port + 1000; 0: off."
     )
+    metrics_host: str = Field(
+        default="127.0.0.1", description="Address that the Prometheus page listens on."
+    )
     admin_endpoint: str = Field(
         default="",
         description="host:port of admin, or of several: a:port,b:port of addresses, or"
@@ -73,16 +76,29 @@ class MeshSettings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_path: Path | None = Field(default=None, description="Log file; unset: standard error.")
+    log_max_bytes: int = Field(
+        default=64 * 2**20,
+        ge=0,
+        description="Size from which the log file is put aside, as .1 to .3; 0: never.",
+    )
     refusal_seconds: float = Field(
         default=60.0,
         gt=0,
         description="Seconds within which equal refused calls are one event of the audit.",
     )
     token_seconds: int = Field(default=900, ge=5, le=86400, description="Life of access tokens.")
+    limits: str = Field(
+        default="",
+        description="JSON of what differs from the table of limits: docs/limits.md.",
+    )
     tls_cert_file: Path | None = Field(default=None, description="PEM certificate chain.")
     tls_key_file: Path | None = Field(default=None, description="PEM private key.")
     tls_ca_file: Path | None = Field(
         default=None, description="PEM roots to trust when calling other servers."
+    )
+    tls_client_ca_file: Path | None = Field(
+        default=None,
+        description="PEM roots of clients' certificates; set: who shows none is refused.",
     )
 
     @field_validator("admin_endpoint")
@@ -95,6 +111,8 @@ class MeshSettings(BaseSettings):
     def _certificate_has_its_key(self) -> Self:
         if (self.tls_cert_file is None) != (self.tls_key_file is None):
             raise ValueError("TLS_CERT_FILE and TLS_KEY_FILE are set together or not at all")
+        if self.tls_client_ca_file is not None and self.tls_cert_file is None:
+            raise ValueError("TLS_CLIENT_CA_FILE needs TLS_CERT_FILE and TLS_KEY_FILE")
         return self
 
     @property
@@ -160,11 +178,17 @@ def _is_secret(settings_type: type[MeshSettings], name: str) -> bool:
     return field.repr is False or "SecretStr" in repr(field.annotation)
 
 
-def resolved(settings: MeshSettings) -> str:
-    """The settings as JSON, one key per line, passwords and secrets masked."""
+def resolved(settings: MeshSettings, **others: object) -> str:
+    """The settings as JSON, passwords and secrets masked.
+
+    Args:
+        others: shown in place of a field, as what it comes to.
+    """
     shown: dict[str, object] = {}
     for name, value in settings.model_dump().items():
-        if isinstance(value, SecretStr):
+        if name in others:
+            shown[ENV_PREFIX + name.upper()] = others[name]
+        elif isinstance(value, SecretStr):
             shown[ENV_PREFIX + name.upper()] = "***" if value.get_secret_value() else ""
         elif isinstance(value, str):
             shown[ENV_PREFIX + name.upper()] = without_password(value)

@@ -23,6 +23,7 @@ from query_server.files.downloads import Downloads
 from query_server.files.files import IndexedFiles
 from query_server.files.originals import Originals
 from query_server.following.fleet import index_fleet
+from query_server.following.heads import ElementHeads
 from query_server.following.recut import Recut
 from query_server.following.sync import IndexSync
 from query_server.following.tables import index_tables
@@ -87,7 +88,11 @@ async def build(settings: QuerySettings) -> AsyncIterator[MeshServer]:
                     elements,
                     admin.element_tokens,
                 ),
-                sync=IndexSync(followed, fleet),
+                sync=IndexSync(
+                    followed,
+                    fleet,
+                    ElementHeads(channels.to, elements, admin.element_tokens.metadata),
+                ),
                 operations=operations,
             ),
         )

@@ -23,6 +23,7 @@ SHARED_MESHES = frozenset(
         "tests/acceptance/test_explain.py",
         "tests/acceptance/test_first_files.py",
         "tests/acceptance/test_open_uploads.py",
+        "tests/acceptance/test_other_users.py",
         "tests/acceptance/test_put_folder.py",
         "tests/acceptance/test_names.py",
         "tests/acceptance/test_readme.py",

@@ -138,11 +138,15 @@ class Collector:
             found = plan(looked.seen, self._terms, looked.decided_at)
             if order.dry_run:
                 return Outcome(found.steps)
-            outcome = await self._carry_out(candidate, looked, found)
-            if found.settles:
-                await self._settle(candidate.file_id)
         except ArtStoreError as exc:
             return Outcome((), exc.message)
+        outcome = await self._carry_out(candidate, looked, found)
+        if not found.settles:
+            return outcome
+        try:
+            await self._settle(candidate.file_id)
+        except ArtStoreError as exc:
+            return Outcome(outcome.done, outcome.error or exc.message)
         return outcome
 
     async def _settle(self, file_id: str) -> None:

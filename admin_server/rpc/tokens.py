@@ -12,6 +12,7 @@ from admin_server.keys.issuer import TokenIssuer
 from admin_server.keys.rotation import KeyRotation
 from admin_server.rpc.times import timestamp
 from artstore.v1 import tokens_pb2
+from mesh.calls.address import address_of
 from mesh.errors import InvalidArgument, Unavailable
 from mesh.identity.tokens import AUDIENCE, KeySet, audience_of, is_audience
 from mesh.paging import AskedPage
@@ -43,7 +44,9 @@ class TokenServicer:
                 f"audience is {AUDIENCE}, or {audience_of('se-01')} for that element alone",
                 field="audience",
             )
-        account = await self._login.account_of(request.client_id, request.client_secret)
+        account = await self._login.account_of(
+            request.client_id, request.client_secret, address=address_of(context.peer())
+        )
         issued = self._issuer.issue(account, request.audience or AUDIENCE)
         return tokens_pb2.IssueTokenResponse(
             access_token=issued.access_token,

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
 
-from admin_server.accounts.attempts import WrongAttempts
+from admin_server.accounts.attempts import WrongLogins
 from admin_server.accounts.directory import AccountDirectory
 from admin_server.accounts.login import Login
 from admin_server.accounts.refused import RefusedAccounts
@@ -77,7 +77,7 @@ async def wire_access(settings: AdminSettings, database: Database, *, now: Clock
     return Access(
         hasher=hasher,
         directory=AccountDirectory(accounts, hasher, now=now, reserved=settings.own_name),
-        login=Login(accounts, hasher, WrongAttempts(), now=now),
+        login=Login(accounts, hasher, WrongLogins(), now=now),
         issuer=TokenIssuer(rotation, lifetime_seconds=settings.token_seconds, now=now),
         rotation=rotation,
         verifier=TokenVerifier(keys, suspensions=suspensions),

@@ -11,10 +11,12 @@ import grpc
 import grpc.aio
 
 from artstore_client import errors
+from artstore_client.calls import tls_errors
 from artstore_client.calls.retry import Patience
 from artstore_client.calls.waiting import Waits
 from artstore_client.calls.watchdog import IdleWatchdog
 from artstore_client.contract import AUTHORIZATION_KEY, UPLOAD_TOKEN_KEY
+from artstore_client.settings import TlsFiles
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -57,6 +59,7 @@ class Calls:
 
     Args:
         about_proxy: a sentence about the proxy to the servers, "" if there is none.
+        tls: with what servers are verified; None: plain text.
 
     Attributes:
         waits: what is waited for at the moment.
@@ -68,11 +71,13 @@ class Calls:
         timeouts: Timeouts,
         *,
         about_proxy: Callable[[], str] = lambda: "",
+        tls: TlsFiles | None = None,
     ) -> None:
         self.timeouts = timeouts
         self.waits = Waits()
         self._tokens = tokens
         self._about_proxy = about_proxy
+        self._tls = tls
 
     def patience(self) -> Patience:
         """How long one transfer is tried again."""
@@ -80,6 +85,12 @@ class Calls:
 
     def error(self, error: grpc.aio.AioRpcError, doing: str) -> errors.ArtStoreError:
         """The exception for a call that ended with `error`."""
+        failed = None
+        if error.code() is grpc.StatusCode.UNAVAILABLE:
+            failed = tls_errors.meaning(error.details() or "", self._tls)
+        if failed is not None:
+            kind = errors.NotTrusted if failed.certain else errors.Unavailable
+            return kind(f"{doing}: {failed.message}. {self._about_proxy()}".rstrip())
         return errors.from_rpc_error(error, doing=doing, about_proxy=self._about_proxy())
 
     async def metadata(self, upload_token: str = "") -> tuple[tuple[str, str], ...]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import grpc
 import grpc.aio
 
 from artstore_client.calls.proxies import goes_direct, proxy_of
+from artstore_client.calls.renewing import RenewingChannel
 from artstore_client.calls.services import repeatable_calls
+from artstore_client.settings import TlsFiles
 from artstore_client.targets import target_of
 
 _MIB = 1024 * 1024
@@ -100,18 +102,17 @@ class Channels:
     """Opens the channels of an endpoint, one for each keepalive, at their first use.
 
     Args:
-        tls_ca_file: PEM roots to verify servers with; None means no TLS.
+        tls: files to verify servers with, and to show to them; None means no TLS.
         retries: repeat idempotent unary calls, at most three times within 2 s.
+
+    Raises:
+        ConfigurationError: a file of `tls` can't be read, or does not hold what it should.
     """
 
-    def __init__(self, tls_ca_file: Path | None = None, *, retries: bool = True) -> None:
+    def __init__(self, tls: TlsFiles | None = None, *, retries: bool = True) -> None:
         self._retries = retries
         self._proxy = ""
-        self._credentials = (
-            None
-            if tls_ca_file is None
-            else grpc.ssl_channel_credentials(root_certificates=tls_ca_file.read_bytes())
-        )
+        self._credentials = None if tls is None else _credentials(tls)
         # One address may be both: a front door takes uploads and answers what is only asked.
         self._open: dict[tuple[str, Keepalive], grpc.aio.Channel] = {}
 
@@ -119,15 +120,20 @@ class Channels:
         """The channel with this keepalive to one server, or to several that do the same."""
         channel = self._open.get((endpoint, keepalive))
         if channel is None:
-            options = channel_options(endpoint, retries=self._retries, keepalive=keepalive)
             self._proxy = self._proxy or proxy_of(endpoint)
-            target = target_of(endpoint)
-            if self._credentials is None:
-                channel = grpc.aio.insecure_channel(target, options=options)
-            else:
-                channel = grpc.aio.secure_channel(target, self._credentials, options=options)
+            channel = self._opened(endpoint, keepalive)
             self._open[endpoint, keepalive] = channel
         return channel
+
+    def _opened(self, endpoint: str, keepalive: Keepalive) -> grpc.aio.Channel:
+        options = channel_options(endpoint, retries=self._retries, keepalive=keepalive)
+        target = target_of(endpoint)
+        if self._credentials is None:
+            return grpc.aio.insecure_channel(target, options=options)
+        return RenewingChannel(
+            self._credentials,
+            lambda credentials: grpc.aio.secure_channel(target, credentials, options=options),
+        ).as_channel()
 
     def about_proxy(self) -> str:
         """A sentence about the proxy in between, "" when there is none."""
@@ -141,3 +147,10 @@ class Channels:
         self._open.clear()
         for channel in channels:
             await channel.close()
+
+
+def _credentials(tls: TlsFiles) -> Callable[[], grpc.ChannelCredentials]:
+    # What it stands on takes a while to import, which most commands need not wait for.
+    from artstore_client.calls.tls import Credentials
+
+    return Credentials(tls).present

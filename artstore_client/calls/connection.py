@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
 from typing import TypeVar
 
 import grpc.aio
@@ -57,21 +56,22 @@ class Connection:
         self,
         settings: ConnectionSettings,
         timeouts: Timeouts,
-        *,
-        tls_ca_file: Path | None = None,
     ) -> None:
         self.settings = settings
         self.timeouts = timeouts
-        self._channels = Channels(tls_ca_file, retries=timeouts.retry_for > 0)
+        self._channels = Channels(settings.tls, retries=timeouts.retry_for > 0)
         self.tokens = (
             FixedToken(settings.token) if settings.token else TokenCache(self._issue_token)
         )
-        self.calls = Calls(self.tokens, timeouts, about_proxy=self._channels.about_proxy)
+        self.calls = Calls(
+            self.tokens, timeouts, about_proxy=self._channels.about_proxy, tls=settings.tls
+        )
         places = settings.endpoints
         self.directory = ElementDirectory(
             pinned=places.storage if places.storage_pinned else {},
             seeds={} if places.storage_pinned else places.storage,
             ask=self._list_elements if places.admin else None,
+            about_settings=settings.unused,
         )
         self._registry_silent_until = 0.0
         self.changes = ChangeTokens()
@@ -83,13 +83,13 @@ class Connection:
     @property
     def ingest(self) -> ingest_pb2_grpc.IngestServiceAsyncStub:
         """Stub of ingest."""
-        endpoint = _known(self.settings.endpoints.ingest, "ingest")
+        endpoint = self._known(self.settings.endpoints.ingest, "ingest")
         return ingest_pb2_grpc.IngestServiceStub(self._channels.to(endpoint))
 
     @property
     def query(self) -> query_pb2_grpc.QueryServiceAsyncStub:
         """Stub of query."""
-        endpoint = _known(self.settings.endpoints.query, "query")
+        endpoint = self._known(self.settings.endpoints.query, "query")
         return query_pb2_grpc.QueryServiceStub(self._channels.to(endpoint, QUICK))
 
     def storage_at(self, endpoint: str) -> storage_pb2_grpc.StorageServiceAsyncStub:
@@ -140,7 +140,7 @@ class Connection:
         )
 
     def _admin(self, keepalive: Keepalive = PATIENT) -> grpc.aio.Channel:
-        endpoint = _known(self.settings.endpoints.admin, "admin")
+        endpoint = self._known(self.settings.endpoints.admin, "admin")
         return self._channels.to(endpoint, keepalive)
 
     def lifecycle(self) -> lifecycle_pb2_grpc.LifecycleServiceAsyncStub:
@@ -249,9 +249,9 @@ class Connection:
 
     async def _issue_token(self) -> IssuedToken:
         if not self.settings.client_id or not self.settings.client_secret:
-            raise ConfigurationError(
+            raise self._missing(
                 "no credentials: set ARTSTORE_CLIENT_ID and ARTSTORE_CLIENT_SECRET, or"
-                " ARTSTORE_TOKEN, or run where `make run` wrote .artstore/mesh.json"
+                " ARTSTORE_TOKEN"
             )
         stub = tokens_pb2_grpc.TokenServiceStub(self._admin(QUICK))
         request = tokens_pb2.IssueTokenRequest(
@@ -262,11 +262,14 @@ class Connection:
         )
         return IssuedToken(answer.access_token, answer.expires_in_seconds)
 
+    def _known(self, endpoint: str, server: str) -> str:
+        if not endpoint:
+            raise self._missing(
+                f"no endpoint of {server}: set ARTSTORE_{server.upper()}_ENDPOINT (host:port)"
+            )
+        return endpoint
 
-def _known(endpoint: str, server: str) -> str:
-    if not endpoint:
-        raise ConfigurationError(
-            f"no endpoint of {server}: set ARTSTORE_{server.upper()}_ENDPOINT (host:port), or"
-            " run where `make run` wrote .artstore/mesh.json"
-        )
-    return endpoint
+    def _missing(self, what: str) -> ConfigurationError:
+        if self.settings.unused:
+            return ConfigurationError(f"{what}. {self.settings.unused}")
+        return ConfigurationError(f"{what}, or run where `make run` wrote .artstore/mesh.json")

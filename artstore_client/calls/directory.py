@@ -24,6 +24,7 @@ class ElementDirectory:
         pinned: id to host:port as the caller said it; stays known, and goes before admin's word.
         seeds: id to host:port as mesh.json says; stays known, and admin's word goes before it.
         ask: lists the elements at admin; None when admin is not configured.
+        about_settings: a sentence about settings that were found and are not used, "" if none.
         clock: seconds that only grow.
     """
 
@@ -33,11 +34,13 @@ class ElementDirectory:
         pinned: Mapping[str, str],
         seeds: Mapping[str, str],
         ask: AskAdmin | None,
+        about_settings: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._pinned = dict(pinned)
         self._seeds = dict(seeds)
         self._ask = ask
+        self._about_settings = about_settings
         self._clock = clock
         self._turn = asyncio.Lock()
         self._listed: dict[str, elements_pb2.StorageElement] = {}
@@ -60,7 +63,8 @@ class ElementDirectory:
             raise errors.Unavailable(f"no storage element is known: {self.doubt}")
         if not self._ids():
             raise errors.ConfigurationError(
-                "no storage element is known: set ARTSTORE_STORAGE_ENDPOINTS or start the mesh"
+                "no storage element is known: set ARTSTORE_STORAGE_ENDPOINTS or start the mesh."
+                f" {self._about_settings}".rstrip(" .")
             )
         return {element_id: self.place(element_id) for element_id in sorted(self._ids())}
 

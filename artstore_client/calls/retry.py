@@ -40,6 +40,8 @@ def after_stream(error: errors.ArtStoreError, *, bytes_sent: int) -> Next:
     An element that refuses before the first byte was the last one that ingest could ask; one
     that refuses later is not.
     """
+    if isinstance(error, errors.NotTrusted):
+        return Next.FAIL
     if isinstance(error, errors.Unauthenticated):
         return Next.RENEW_TOKEN
     if isinstance(error, _PASSING):
@@ -55,6 +57,8 @@ def after_write(error: errors.ArtStoreError) -> Next:
     ABORTED (taken over) fails: another sender has the upload, and both would fight for it.
     DATA_LOSS resumes: a chunk arrived damaged, and nothing of it was kept.
     """
+    if isinstance(error, errors.NotTrusted):
+        return Next.FAIL
     if isinstance(error, errors.Unauthenticated):
         return Next.RENEW_TOKEN
     if isinstance(error, (*_PASSING, errors.OutOfRange, errors.DataLoss)):
@@ -73,6 +77,8 @@ def after_commit(error: errors.ArtStoreError) -> Next:
 
 def after_download(error: errors.ArtStoreError) -> Next:
     """After a download broke off."""
+    if isinstance(error, errors.NotTrusted):
+        return Next.FAIL
     if isinstance(error, errors.Unauthenticated):
         return Next.RENEW_TOKEN
     return Next.RESUME if isinstance(error, _PASSING) else Next.FAIL

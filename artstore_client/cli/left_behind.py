@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -38,7 +39,7 @@ class Transfer:
 
         return note
 
-    def of_put(self, source: Path | None) -> str:
+    def of_put(self, source: os.PathLike[str] | None) -> str:
         """What is left of an upload."""
         if source is not None and self._total is not None and self._total > ONE_STREAM_BYTES:
             return (

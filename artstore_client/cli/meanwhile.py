@@ -55,7 +55,9 @@ def _started() -> float:
 
 
 def _is_content(file: types_pb2.File, target: Path) -> bool:
-    with target.open("rb") as there:
+    # It was a file a moment ago: what is there now may be a link or a FIFO.
+    descriptor = os.open(target, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as there:
         if not file.sha256 or os.fstat(there.fileno()).st_size != file.size_bytes:
             return False
         return hashlib.file_digest(there, "sha256").hexdigest() == file.sha256

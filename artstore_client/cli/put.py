@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from dataclasses import dataclass, field
 from typing import Annotated, BinaryIO
 
@@ -46,12 +47,12 @@ def put(
         typer.Option(
             "-r",
             "--recursive",
-            help="Take folders; paths go to attribute `path`. A link to a file is stored as the "
-            "file; what is no file is named and left out.",
+            help="Take folders; paths go to attribute `path`. A link to a file of the folder is "
+            "stored as the file; what is no file, or leads out, is named and left out.",
         ),
     ] = False,
     follow_links: Annotated[
-        bool, typer.Option("--follow-links", help="With -r: go through links to folders.")
+        bool, typer.Option("--follow-links", help="With -r: go through links, wherever to.")
     ] = False,
     name: Annotated[str, typer.Option(help="Name to keep, for one file.")] = "",
     content_type: Annotated[str, typer.Option(help="Media type; guessed from the name.")] = "",
@@ -166,7 +167,7 @@ async def _put_one(client: Client, item: Item, said: Said, tally: Tally, *, json
         with left, transfer_bar(shown, quiet=json) as progress:
             uploaded = await client.upload(
                 item.source if item.source is not None else _standard_input(),
-                name=said.name,
+                name=said.name or item.name,
                 content_type=said.content_type,
                 description=said.description,
                 version=said.version,
@@ -191,7 +192,7 @@ async def _put_one(client: Client, item: Item, said: Said, tally: Tally, *, json
 
 
 def _shown(item: Item, said: Said) -> str:
-    return printable(item.relative or (str(item.source) if item.source else said.name))
+    return printable(item.relative or (os.fspath(item.source) if item.source else said.name))
 
 
 def _standard_input() -> BinaryIO:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from artstore_client.uploads.sources import printable
+from artstore_client.uploads.sources import FileBelow, printable
 
 STANDARD_INPUT = "-"
 VANISHED = "it has gone meanwhile"
@@ -26,10 +26,17 @@ _Folders = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One file to upload; `relative` is its path below the folder that was named."""
+    """One file to upload.
 
-    source: Path | None
+    Attributes:
+        source: None for standard input.
+        relative: its path below the folder that was named, which begins it.
+        name: that in the folder, where `source` is what a link of this name leads to.
+    """
+
+    source: Path | FileBelow | None
     relative: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +53,12 @@ Found = Item | LeftOut | OSError
 def items_of(path: str, *, recursive: bool, follow_links: bool = False) -> Iterator[Found]:
     """The files that an argument names, folders in the order of their names.
 
-    A link to a file is the file it leads to. What is left out and what can't be looked at comes
+    A link to a file in the same folder is that file; one that leads out of it could name any file
+    of whoever reads. What is left out and what can't be looked at comes
     in its place; what is named itself is taken whatever it is, a pipe as well.
 
     Args:
-        follow_links: go through links to folders below the one that was named.
+        follow_links: go through links to folders below the one that was named, and out of it.
     """
     if path == STANDARD_INPUT:
         yield Item(None)
@@ -84,6 +92,7 @@ def _walk(top: Path, base: str, found: os.stat_result, *, follow_links: bool) ->
     waiting: list[tuple[str, str, _Folders]] = [
         (os.fspath(top), base, ((found.st_dev, found.st_ino),))
     ]
+    inside = _Inside(top)
     while waiting:
         folder, relative, above = waiting.pop()
         below: list[tuple[str, str, _Folders]] = []
@@ -99,7 +108,8 @@ def _walk(top: Path, base: str, found: os.stat_result, *, follow_links: bool) ->
                 continue
             identity = (status.st_dev, status.st_ino)
             if stat.S_ISREG(status.st_mode):
-                yield Item(Path(entry.path), printable(shown))
+                name = printable(shown)
+                yield Item(Path(entry.path), name) if follow_links else inside.item(entry, name)
             elif not stat.S_ISDIR(status.st_mode):
                 yield LeftOut(shown, _KINDS.get(stat.S_IFMT(status.st_mode), "not a file"))
             elif is_link and not follow_links:
@@ -109,6 +119,25 @@ def _walk(top: Path, base: str, found: os.stat_result, *, follow_links: bool) ->
             else:
                 below.append((entry.path, shown, (*above, identity)))
         waiting += reversed(below)
+
+
+class _Inside:
+    """What lies below a folder when no links are followed but those that stay in it."""
+
+    def __init__(self, top: Path) -> None:
+        self._top = top
+        self._real = Path(os.path.realpath(top))
+
+    def item(self, entry: os.DirEntry[str], shown: str) -> Item | LeftOut:
+        """A file of the folder, by its path without links."""
+        path = Path(entry.path)
+        below = path.relative_to(self._top)
+        if entry.is_symlink():
+            real = Path(os.path.realpath(path))
+            if not real.is_relative_to(self._real):
+                return LeftOut(shown, "a link out of the folder; --follow-links takes the file")
+            below = real.relative_to(self._real)
+        return Item(FileBelow(self._real, os.fspath(below)), shown, printable(entry.name))
 
 
 def _entries(folder: str) -> Iterator[os.DirEntry[str] | OSError]:

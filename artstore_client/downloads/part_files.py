@@ -6,12 +6,14 @@ import errno
 import fcntl
 import os
 import secrets
-import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+
+from artstore_client.local.folders import open_folder
+from artstore_client.local.own_folder import is_own_file
 
 # No link is followed, no FIFO waited for: whoever can write to the folder can put one there.
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -25,11 +27,13 @@ class Part:
     """A part that is open, and this process's alone.
 
     Attributes:
+        folder: descriptor of the folder that it and its target are in, while it is open.
         resumable: a later download of the same file finds it.
         kept: it stays when the download ends before it is in its place.
     """
 
     path: Path
+    folder: int
     file: BinaryIO
     resumable: bool
     kept: bool
@@ -55,40 +59,42 @@ def open_part(folder: Path, name: str, *, whole: bool) -> Iterator[Part]:
     Raises:
         OSError: nothing can be written there.
     """
-    path = folder / name
-    descriptor = _shared(path)
-    resumable = descriptor is not None
-    if descriptor is None:
-        path = folder / f"{name.removesuffix('.part')}.{secrets.token_hex(4)}.part"
-        descriptor = os.open(path, _FLAGS | os.O_EXCL, _MODE)
-    with os.fdopen(descriptor, "a+b", buffering=0) as file:
-        part = Part(path, file, resumable, kept=resumable and whole)
-        try:
-            yield part
-        finally:
-            if not part.kept or part.size_bytes == 0:
-                _remove(part)
+    with open_folder(folder) as within:
+        descriptor = _shared(within, name)
+        resumable = descriptor is not None
+        if descriptor is None:
+            name = f"{name.removesuffix('.part')}.{secrets.token_hex(4)}.part"
+            descriptor = os.open(name, _FLAGS | os.O_EXCL, _MODE, dir_fd=within)
+        with os.fdopen(descriptor, "a+b", buffering=0) as file:
+            part = Part(folder / name, within, file, resumable, kept=resumable and whole)
+            try:
+                yield part
+            finally:
+                if not part.kept or part.size_bytes == 0:
+                    _remove(part)
 
 
 def _remove(part: Part) -> None:
     # After it was renamed, another process may have begun a part of this name.
-    if _is_at(part.file.fileno(), part.path):
-        part.path.unlink(missing_ok=True)
+    if _is_at(part.file.fileno(), part.folder, part.path.name):
+        with suppress(FileNotFoundError):
+            os.unlink(part.path.name, dir_fd=part.folder)
 
 
-def _shared(path: Path) -> int | None:
+def _shared(folder: int, name: str) -> int | None:
     """Open and lock the part that other processes know; None when it is not to be had."""
     while True:
         try:
-            descriptor = os.open(path, _FLAGS, _MODE)
+            descriptor = os.open(name, _FLAGS, _MODE, dir_fd=folder)
         except OSError as error:
-            if error.errno in _TAKEN and os.path.lexists(path):
+            if error.errno in _TAKEN and _is_there(folder, name):
                 return None
             raise
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_at(descriptor, path):
-                if _is_ours(os.fstat(descriptor)):
+            if _is_at(descriptor, folder, name):
+                # One with another name is a file of its own, which must not be written to.
+                if is_own_file(os.fstat(descriptor)):
                     return descriptor
                 os.close(descriptor)
                 return None
@@ -103,13 +109,17 @@ def _shared(path: Path) -> int | None:
         os.close(descriptor)
 
 
-def _is_at(descriptor: int, path: Path) -> bool:
+def _is_there(folder: int, name: str) -> bool:
     try:
-        return os.path.samestat(os.fstat(descriptor), path.lstat())
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except OSError:
+        return False
+    return True
+
+
+def _is_at(descriptor: int, folder: int, name: str) -> bool:
+    try:
+        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
         return False
-
-
-def _is_ours(found: os.stat_result) -> bool:
-    # One with another name is a file of its own, which must not be written to.
-    return stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and found.st_nlink == 1
+    return os.path.samestat(os.fstat(descriptor), found)

@@ -16,11 +16,13 @@ from collections.abc import (
     Iterable,
     Iterator,
 )
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from artstore_client.contract import CHUNK_BYTES
 from artstore_client.errors import InvalidArgument, SourceChanged
+from artstore_client.local.folders import open_below
 from artstore_client.local.lone_thread import LoneThread
 from artstore_client.local.open_files import ends_where_it_says, plain_file, regular_descriptor
 
@@ -30,6 +32,21 @@ BLOCK_PIECES = 4
 UploadSource = (
     str | os.PathLike[str] | BinaryIO | bytes | bytearray | Iterable[bytes] | AsyncIterable[bytes]
 )
+
+
+@dataclass(frozen=True, slots=True)
+class FileBelow(os.PathLike[str]):
+    """A file of a folder that may hold anything: what leads out of the folder is not read.
+
+    Attributes:
+        relative: its path below `top`, without links.
+    """
+
+    top: Path
+    relative: str
+
+    def __fspath__(self) -> str:
+        return os.path.join(self.top, self.relative)  # noqa: PTH118
 
 
 class Source(ABC):
@@ -196,9 +213,9 @@ async def open_source(source: UploadSource) -> Source:
         TypeError: it is nothing that gives bytes.
     """
     if isinstance(source, str | os.PathLike):
-        path, thread = Path(source), LoneThread()
+        thread = LoneThread()
         try:
-            return await thread.call(lambda: _open_path(path))
+            return await thread.call(lambda: _open_path(source))
         finally:
             thread.close()
     if isinstance(source, bytes | bytearray):
@@ -214,8 +231,12 @@ async def open_source(source: UploadSource) -> Source:
     )
 
 
-def _open_path(path: Path) -> Source:
-    opened = path.open("rb", buffering=0)
+def _open_path(given: str | os.PathLike[str]) -> Source:
+    path = Path(given)
+    if isinstance(given, FileBelow):
+        opened = io.FileIO(path, opener=lambda *_: open_below(given.top, given.relative))
+    else:
+        opened = path.open("rb", buffering=0)
     try:
         if ends_where_it_says(opened.fileno()):
             return PathSource(path, opened)

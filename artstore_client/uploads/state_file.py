@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from artstore_client.contract import REQUEST_LIFE_SECONDS
+from artstore_client.local.own_folder import OwnFolder
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +65,11 @@ def default_folder() -> Path:
 class StateFile:
     """The state file of one upload, locked; use `open_state`."""
 
-    def __init__(self, path: Path, descriptor: int, clock: Callable[[], float]) -> None:
-        self._path = path
+    def __init__(
+        self, folder: OwnFolder, name: str, descriptor: int, clock: Callable[[], float]
+    ) -> None:
+        self._folder = folder
+        self._name = name
         self._descriptor = descriptor
         self._clock = clock
 
@@ -99,8 +103,9 @@ class StateFile:
         if self._descriptor < 0:
             return
         if os.fstat(self._descriptor).st_size == 0:
-            self._path.unlink(missing_ok=True)
+            self._folder.remove(self._name)
         os.close(self._descriptor)
+        self._folder.close()
         self._descriptor = -1
 
 
@@ -109,38 +114,52 @@ def open_state(
 ) -> StateFile | None:
     """Lock the state file of `key`; None when another process has it or the folder is unusable.
 
-    Without it an upload works as well; it only can't be taken up by a later process.
+    Without it an upload works as well; it only can't be taken up by a later process. What somebody
+    else may have put there is not read: it could name a server of theirs.
     """
-    path = folder / f"{key.file_name}.json"
+    name = f"{key.file_name}.json"
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        while True:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
-                    return StateFile(path, descriptor, clock)
-            except BaseException:
-                os.close(descriptor)
-                raise
-            # Its last owner removed it between our open and our lock.
-            os.close(descriptor)
+        own = OwnFolder(folder)
     except OSError:
         return None
+    try:
+        return StateFile(own, name, _locked(own, name), clock)
+    except OSError:
+        own.close()
+        return None
+    except BaseException:
+        own.close()
+        raise
+
+
+def _locked(folder: OwnFolder, name: str) -> int:
+    while True:
+        descriptor = folder.open(name, os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), folder.stat(name)):
+                    return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        # Its last owner removed it between our open and our lock.
+        os.close(descriptor)
 
 
 def sweep(folder: Path, clock: Callable[[], float] = time.time) -> None:
     """Remove state files of uploads that no server remembers any more."""
-    try:
-        left = [path for path in folder.glob("*.json") if _age(path, clock) > REQUEST_LIFE_SECONDS]
-        for path in left:
-            path.unlink(missing_ok=True)
-    except OSError:
-        return
+    with suppress(OSError):
+        if not folder.exists():
+            return
+        with OwnFolder(folder) as own:
+            for name in own.names():
+                if name.endswith(".json") and _age(own, name, clock) > REQUEST_LIFE_SECONDS:
+                    own.remove(name)
 
 
-def _age(path: Path, clock: Callable[[], float]) -> float:
+def _age(folder: OwnFolder, name: str, clock: Callable[[], float]) -> float:
     try:
-        return clock() - path.stat().st_mtime
+        return clock() - folder.stat(name).st_mtime
     except FileNotFoundError:
         return 0.0

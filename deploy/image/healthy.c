@@ -6,7 +6,8 @@
  * same bytes and of the answer one frame matters, so there is no HTTP/2 library here.
  *
  * Reads ARTSTORE_PORT, ARTSTORE_PORT_OFFSET (0), ARTSTORE_HOST (127.0.0.1), and
- * ARTSTORE_TLS_CERT_FILE, which says that the server speaks TLS.
+ * ARTSTORE_TLS_CERT_FILE, which says that the server speaks TLS. One that asks for certificates
+ * (ARTSTORE_TLS_CLIENT_CA_FILE) is shown its own (with ARTSTORE_TLS_KEY_FILE).
  */
 #include <openssl/bio.h>
 #include <openssl/err.h>
@@ -106,6 +107,12 @@ static BIO *connection(int tls)
         SSL_CTX *context = SSL_CTX_new(TLS_client_method());
         /* It is this container's own server, whatever name its certificate has. */
         SSL_CTX_set_verify(context, SSL_VERIFY_NONE, NULL);
+        if (is_set("ARTSTORE_TLS_CLIENT_CA_FILE")
+            && (SSL_CTX_use_certificate_chain_file(context, getenv("ARTSTORE_TLS_CERT_FILE")) != 1
+                || !is_set("ARTSTORE_TLS_KEY_FILE")
+                || SSL_CTX_use_PrivateKey_file(context, getenv("ARTSTORE_TLS_KEY_FILE"),
+                                               SSL_FILETYPE_PEM) != 1))
+            fail("the server's own certificate and key cannot be read");
         SSL_CTX_set_alpn_protos(context, (const unsigned char *)"\2h2", 3);
         bio = BIO_new_ssl_connect(context);
     } else {

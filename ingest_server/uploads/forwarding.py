@@ -11,12 +11,11 @@ from typing import Protocol
 
 from ingest_server.metrics import forwarded_bytes
 from ingest_server.uploads.element_stream import ElementStream
+from ingest_server.uploads.kept import KeptMessages
 from mesh.errors import Aborted, InvalidArgument
 
 # Field 3 (finish), length-delimited: how a message that holds it begins.
 _FINISH_TAG = b"\x1a"
-# So much of an upload is kept until it has grown beyond it: two default chunks and their frames.
-KEPT_BYTES = 1024 * 1024 + 4096
 # Whoever ends a stream does so together with its last message.
 END_SECONDS = 2.0
 
@@ -36,8 +35,8 @@ class Forwarding:
 
     Args:
         idle_seconds: how long the client may send nothing.
-        ends_by_finish: True for Upload, where only `finish` ends the stream in good order;
-            False for WriteUpload, where any end does.
+        kept: of an Upload, where only `finish` ends the stream in good order; None for
+            WriteUpload, where any end does.
 
     `finish_sent` says whether the element may have committed the file.
 
@@ -45,16 +44,16 @@ class Forwarding:
     the first one takes it after all not: `rewind`, then `run` with the other's stream.
     """
 
-    def __init__(self, incoming: Incoming, *, idle_seconds: float, ends_by_finish: bool) -> None:
+    def __init__(
+        self, incoming: Incoming, *, idle_seconds: float, kept: KeptMessages | None
+    ) -> None:
         self.finish_sent = False
         self._incoming = incoming
         self._idle_seconds = idle_seconds
-        self._ends_by_finish = ends_by_finish
+        self._ends_by_finish = kept is not None
         self._reading: asyncio.Timeout | None = None
-        self._kept: list[bytes] | None = [] if ends_by_finish else None
-        self._kept_bytes = 0
+        self._kept = kept
         self._ahead: asyncio.Future[bytes | None] | None = None
-        self._replayed = 0
 
     async def first(self) -> bytes | None:
         """The client's first message; None if there is none.
@@ -65,7 +64,9 @@ class Forwarding:
         return await self._read()
 
     def close(self) -> None:
-        """Read no more of the client's messages."""
+        """Read no more of the client's messages, and keep none."""
+        if self._kept is not None:
+            self._kept.forget()
         if self._ahead is not None:
             self._ahead.cancel()
 
@@ -84,9 +85,11 @@ class Forwarding:
             Aborted: the client was idle too long.
         """
         while not stream.ended:
-            message = self._again()
+            message = None if self._kept is None else self._kept.again()
             if message is None:
-                message = self._keep(await self._next(stream))
+                message = await self._next(stream)
+                if message is not None and self._kept is not None:
+                    self._kept.add(message)
             if stream.ended:
                 break
             if message is None:
@@ -111,26 +114,8 @@ class Forwarding:
 
         Only after an element has said that it stored nothing.
         """
-        self._replayed = 0
         self.finish_sent = False
-        return self._kept is not None
-
-    def _again(self) -> bytes | None:
-        """The next kept message that this stream has not had."""
-        if self._kept is None or self._replayed >= len(self._kept):
-            return None
-        self._replayed += 1
-        return self._kept[self._replayed - 1]
-
-    def _keep(self, message: bytes | None) -> bytes | None:
-        if message is not None and self._kept is not None:
-            self._kept_bytes += len(message)
-            if self._kept_bytes > KEPT_BYTES:
-                self._kept = None
-            else:
-                self._kept.append(message)
-                self._replayed = len(self._kept)
-        return message
+        return self._kept is not None and self._kept.rewind()
 
     async def _next(self, stream: ElementStream) -> bytes | None:
         try:
@@ -143,7 +128,7 @@ class Forwarding:
     async def _read(self) -> bytes | None:
         try:
             async with asyncio.timeout(self._idle_seconds) as self._reading:
-                if self._kept is None:
+                if self._ahead is None and (self._kept is None or not self._kept.is_whole):
                     return await self._incoming.read()
                 return await self._read_unbroken()
         except TimeoutError:

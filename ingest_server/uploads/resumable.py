@@ -94,7 +94,7 @@ class ResumableUploads:
         Raises:
             ArtStoreError: what the element raised, or what became of it.
         """
-        forwarding = Forwarding(incoming, idle_seconds=self._limits.idle, ends_by_finish=False)
+        forwarding = Forwarding(incoming, idle_seconds=self._limits.idle, kept=None)
         first = await forwarding.first()
         element = await self._element_of(_upload_id_in(first))
         stream = ElementStream(

@@ -13,6 +13,7 @@ from ingest_server.uploads.element_metadata import metadata_for_element
 from ingest_server.uploads.element_stream import ElementStream
 from ingest_server.uploads.forwarding import Forwarding, Incoming
 from ingest_server.uploads.header import header_of
+from ingest_server.uploads.kept import KeptUploads
 from ingest_server.uploads.placing import Placed, Placement
 from ingest_server.uploads.whereabouts import Whereabouts
 from mesh.concurrency.background import Background
@@ -75,6 +76,7 @@ class StreamedUploads:
         self._background = background
         self._limits = limits
         self._whereabouts = whereabouts
+        self._kept = KeptUploads()
 
     async def upload(self, incoming: Incoming) -> bytes:
         """Pass one upload through and return the element's serialized answer.
@@ -112,7 +114,14 @@ class StreamedUploads:
         return response.SerializeToString()
 
     async def _upload(self, incoming: Incoming) -> bytes:
-        forwarding = Forwarding(incoming, idle_seconds=self._limits.idle, ends_by_finish=True)
+        kept = self._kept.begin()
+        forwarding = Forwarding(incoming, idle_seconds=self._limits.idle, kept=kept)
+        try:
+            return await self._forward_somewhere(incoming, forwarding)
+        finally:
+            forwarding.close()
+
+    async def _forward_somewhere(self, incoming: Incoming, forwarding: Forwarding) -> bytes:
         first = await forwarding.first()
         header = header_of(first)
         gave_up: dict[str, ArtStoreError] = {}
@@ -126,19 +135,16 @@ class StreamedUploads:
             if not gave_up:
                 await incoming.accept()
 
-        try:
-            while True:
-                placed = await self._placement.place(
-                    header, current_caller().subject, attempt, _discard
-                )
-                try:
-                    return await self._forward(placed, forwarding, accept)
-                except (FailedPrecondition, ResourceExhausted) as exc:
-                    if exc.reason not in _ELSEWHERE or not forwarding.rewind():
-                        raise
-                    gave_up[placed.element.element_id] = exc
-        finally:
-            forwarding.close()
+        while True:
+            placed = await self._placement.place(
+                header, current_caller().subject, attempt, _discard
+            )
+            try:
+                return await self._forward(placed, forwarding, accept)
+            except (FailedPrecondition, ResourceExhausted) as exc:
+                if exc.reason not in _ELSEWHERE or not forwarding.rewind():
+                    raise
+                gave_up[placed.element.element_id] = exc
 
     async def _forward(
         self,

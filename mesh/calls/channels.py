@@ -8,7 +8,9 @@ from functools import cache
 
 import grpc
 
+from mesh.calls.renewed_channel import RenewedChannel
 from mesh.calls.services import repeatable
+from mesh.calls.tls import channel_credentials, channel_files
 from mesh.contract import MAX_MESSAGE_BYTES
 from mesh.settings import MeshSettings
 from mesh.targets import target_of
@@ -114,11 +116,19 @@ def open_channel(
 def open_mesh_channel(
     endpoint: str, settings: MeshSettings, *, health_service: str | None = ""
 ) -> grpc.aio.Channel:
-    """`open_channel` with TLS as the settings say: on when certificates are configured."""
-    from mesh.calls.tls import channel_credentials
+    """`open_channel` with TLS as the settings say: on when certificates are configured.
 
-    return open_channel(
-        endpoint, credentials=channel_credentials(settings), health_service=health_service
+    Raises:
+        SettingsError: the files of certificates cannot be read, or do not belong together.
+    """
+    files = channel_files(settings)
+    if files is None:
+        return open_channel(endpoint, health_service=health_service)
+    return RenewedChannel(
+        files,
+        lambda held: open_channel(
+            endpoint, credentials=channel_credentials(held), health_service=health_service
+        ),
     )
 
 

@@ -6,13 +6,16 @@ import asyncio
 import time
 from collections.abc import Sequence
 from datetime import datetime
+from weakref import WeakValueDictionary
 
 from mesh.concurrency.bell import Bell
 from mesh.follower.cursor import Cursor, SyncStatus
 from mesh.follower.replicas import ReplicaTable
 
-# While another process leads, all that wait share one look at the cursors.
+# While another process leads, all that wait share one look at the cursors. Who has waited for long
+# looks less often.
 POLL_SECONDS = 0.05
+LONGEST_POLL_SECONDS = 0.5
 
 
 class Progress:
@@ -21,7 +24,8 @@ class Progress:
     def __init__(self, table: ReplicaTable) -> None:
         self._table = table
         self._led: dict[str, Cursor] = {}
-        self._moved = Bell()
+        # By element, while somebody waits for it.
+        self._moved = WeakValueDictionary[str, Bell]()
         self._looking = asyncio.Lock()
         self._statuses: Sequence[SyncStatus] = ()
         self._looked_at = float("-inf")
@@ -35,7 +39,9 @@ class Progress:
         if cursor is None or before is None or before.epoch != cursor.epoch:
             # More than the place has changed: what was read of the table is outdated.
             self._looked_at, self._readings = float("-inf"), self._readings + 1
-        self._moved.ring()
+        moved = self._moved.get(element_id)
+        if moved is not None:
+            moved.ring()
 
     async def statuses(self, max_age_seconds: float = 0.0) -> Sequence[SyncStatus]:
         """As in the table, read no longer ago than that."""
@@ -56,7 +62,8 @@ class Progress:
         of another epoch counts only when the element was heard of after this call began.
         """
         began: datetime | None = None
-        moves = self._moved.listen()
+        moved = self._moved.setdefault(element_id, Bell())
+        moves, since = moved.listen(), time.monotonic()
         while True:
             moves.take()
             if _has(self._led.get(element_id), epoch, sequence):
@@ -67,7 +74,9 @@ class Progress:
                 if _has(status.cursor, epoch, sequence) or _is_over(status, epoch, began):
                     return
             leads = element_id in self._led
-            await moves.wait(1.0 if leads else POLL_SECONDS)
+            patience = (time.monotonic() - since) / 4
+            pause = min(max(POLL_SECONDS, patience), LONGEST_POLL_SECONDS)
+            await moves.wait(1.0 if leads else pause)
 
     async def _status(self, element_id: str) -> SyncStatus | None:
         for status in await self.statuses(POLL_SECONDS):

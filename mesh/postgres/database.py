@@ -33,6 +33,8 @@ DEFAULT_TIMEOUT_SECONDS = 3.0
 PROBE_SECONDS = 1.0
 PROBE_INTERVAL_SECONDS = 0.25
 FULL_SECONDS = 10.0
+# A connection that is not needed for so long is closed: it is a process of PostgreSQL too.
+IDLE_SECONDS = 30.0
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -279,6 +281,7 @@ class Database:
                     self.url,
                     min_size=0,
                     max_size=self._max_size,
+                    max_inactive_connection_lifetime=IDLE_SECONDS,
                     timeout=self.timeout_seconds,
                     command_timeout=self.timeout_seconds,
                     server_settings=self._server_settings,

@@ -1,6 +1,7 @@
 """Structured logs: one JSON object per line, written by a thread so that no call ever waits.
 
-A file may be moved away at any time, as logrotate does: the next lines go to a new one.
+A file may be moved away at any time, as logrotate does, and is put aside when it has grown too
+long: the next lines go to a new one.
 
 Loggers come from `structlog.stdlib.get_logger(__name__)`; libraries that log through the
 standard library end up in the same stream. Any keyword may be given: the names the line
@@ -15,17 +16,13 @@ from __future__ import annotations
 import atexit
 import json
 import logging
-import logging.handlers
-import os
 import sys
 import threading
 from collections import deque
 from collections.abc import MutableMapping
-from contextlib import suppress
 from datetime import UTC, datetime
-from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import orjson
 import structlog
@@ -33,6 +30,7 @@ from prometheus_client import Counter
 
 from mesh.identity.caller import current_request_id
 from mesh.redaction import redacted, without_names
+from mesh.server.log_outputs import LogFile, LogStream
 
 MAX_WAITING_LINES = 20_000
 FLUSH_SECONDS = 0.05
@@ -47,60 +45,6 @@ for _level in ("error", "critical"):
 
 _LOUD = frozenset({"error", "critical"})
 _server_name = ""
-
-
-class _Left(logging.Handler):
-    """A handler that is left to the writer: its failures are counted there, and logging, which
-    flushes and closes all handlers as the process ends, would be held up by one that is stuck.
-    """
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        error = sys.exc_info()[1]
-        if error is not None:
-            raise error
-
-    def flush(self) -> None:
-        return
-
-    def close(self) -> None:
-        return
-
-
-class LogFile(_Left, logging.handlers.WatchedFileHandler):
-    """Appends to the file that has the path now."""
-
-    def let_go(self) -> None:
-        """Close the file, whatever it did not take: the next lines open it, or a new one.
-
-        logging would flush it again before it lets go, and never get past that.
-        """
-        stream, self.stream = self.stream, None
-        if stream is not None:
-            with suppress(OSError, ValueError):
-                stream.close()
-
-    def _open(self) -> TextIOWrapper:
-        stream = super()._open()
-        if _ends_within_a_line(Path(self.baseFilename)):
-            stream.write("\n")
-        return stream
-
-
-def _ends_within_a_line(path: Path) -> bool:
-    """Whether the last line was cut off, as by a disk that was full."""
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            return size > 0 and os.pread(file.fileno(), 1, size - 1) != b"\n"
-    except OSError:
-        return False
-
-
-class LogStream(_Left, logging.StreamHandler[TextIO]):
-    """Writes to a stream that is open already."""
-
-    def let_go(self) -> None:
-        """It is the only one there is: what it did not take may go out later."""
 
 
 class LineWriter:
@@ -266,13 +210,16 @@ class _StandardHandler(logging.Handler):
         _sink.write(to_json(line), level)
 
 
-def configure(*, server: str, level: str = "info", path: Path | None = None) -> None:
+def configure(
+    *, server: str, level: str = "info", path: Path | None = None, max_bytes: int = 0
+) -> None:
     """Set up logging of the process; a second call replaces the first.
 
     Args:
         server: name in each line.
         level: debug, info, warning or error.
         path: file to append to, made anew when it was moved away; standard error if None.
+        max_bytes: what that file may hold before it is put aside; 0: without end.
     """
     global _server_name  # noqa: PLW0603 - logging is global to the process by nature
     _server_name = server
@@ -283,7 +230,7 @@ def configure(*, server: str, level: str = "info", path: Path | None = None) -> 
         output: LogFile | LogStream = LogStream(stderr)
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
-        output = LogFile(path, encoding="utf-8")
+        output = LogFile(path, max_bytes=max_bytes)
     if _sink.writer is not None:
         _sink.writer.close()
     _sink.writer = LineWriter(output)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -17,23 +18,28 @@ import structlog
 from grpc_channelz.v1 import channelz, channelz_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from prometheus_client import start_http_server
 
 from artstore.v1.server_pb2 import ServerKind
 from artstore.v1.server_pb2_grpc import add_ServerServiceServicer_to_server
+from mesh.calls import tls
 from mesh.calls.channels import LOOKAHEAD_BYTES, keepalive_options
 from mesh.calls.tls import CertificateFiles, certificate_files, server_credentials
 from mesh.concurrency.background import Background
 from mesh.contract import MAX_MESSAGE_BYTES
 from mesh.errors import ArtStoreError
+from mesh.identity.call_limits import LimitTable, transport_options
 from mesh.identity.tokens import TokenVerifier
+from mesh.private import UMASK, close_to_others
 from mesh.server import logs
+from mesh.server.descriptors import raise_descriptor_limit
 from mesh.server.health import Probe
 from mesh.server.interceptors import standard_interceptors
 from mesh.server.interceptors.metrics import CallMetrics
 from mesh.server.interceptors.refusal_spool import RefusalSpool, Tell, tell_refusals
 from mesh.server.interceptors.standing import Standing
 from mesh.server.loop_lag import watch_loop_lag
+from mesh.server.memory import give_memory_back
+from mesh.server.metrics_page import MetricsPage
 from mesh.server.reflection import enable_reflection
 from mesh.server.server_info import SERVICE as SERVER_SERVICE
 from mesh.server.server_info import ServerInfoServicer
@@ -43,15 +49,18 @@ S = TypeVar("S", bound=MeshSettings)
 
 DRAIN_SECONDS = 10.0
 BEAT_SECONDS = 0.2
-CERTIFICATE_CHECK_SECONDS = 10.0
 # How long the event loop waits at most for a thread that computes, each time it needs the
 # interpreter; a call needs it about ten times. Python's own choice is ten times as long.
 SWITCH_SECONDS = 0.0005
 
+# Servers that take no bytes of files.
+ASKED_ONLY = frozenset({ServerKind.SERVER_KIND_ADMIN, ServerKind.SERVER_KIND_QUERY})
+# Beyond a limit by less a caller is told which one it is.
+MARGIN_BYTES = 64 * 1024
+
 SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     # Two processes on one port would share calls without a word.
     ("grpc.so_reuseport", 0),
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_metadata_size", 16 * 1024),
     ("grpc.http2.bdp_probe", 0),
@@ -93,7 +102,8 @@ class MeshServer:
         self.name = name
         self.port = 0
         self.metrics = CallMetrics()
-        self.info = ServerInfoServicer(kind, name)
+        self.limits = LimitTable(settings.limits)
+        self.info = ServerInfoServicer(kind, name, self.limits)
         self.refusals = RefusalSpool(name, minute_seconds=settings.refusal_seconds)
         self._tell_refusals: Tell | None = None
         self._health = health.aio.HealthServicer()
@@ -101,12 +111,19 @@ class MeshServer:
         self._services: list[str] = []
         self._stopping: asyncio.Task[None] | None = None
         self.gave_up = asyncio.Event()
+        self._files: CertificateFiles | None = None
         self._standing = Standing(verifier)
         self._server = grpc.aio.server(
             interceptors=[
-                standard_interceptors(verifier, self.metrics, self.refusals, self._standing)
+                standard_interceptors(
+                    verifier, self.metrics, self.refusals, self._standing, self.limits
+                )
             ],
-            options=list(SERVER_OPTIONS),
+            options=[
+                *SERVER_OPTIONS,
+                *transport_options(self.limits.server),
+                ("grpc.max_receive_message_length", _most_bytes(kind, self.limits)),
+            ],
         )
 
     @property
@@ -157,11 +174,15 @@ class MeshServer:
             await self.set_serving(service, self.info.serving.get(service, True))
         await self._server.start()
         self._background.start("event loop lag", watch_loop_lag)
+        self._background.start("give memory back", give_memory_back)
         self._background.start("calls of suspended accounts", self._standing.watch)
         if self._tell_refusals is not None:
             telling = partial(tell_refusals, self.refusals, self._tell_refusals)
             self._background.start("refusals", telling)
-        self._serve_metrics()
+        page = MetricsPage(self.settings, self._files)
+        page.open()
+        if self._files is not None:
+            self._follow_certificates(self._files, page)
         _log.info("listening", endpoint=self.endpoint, services=self._services)
 
     async def set_serving(self, service: str, serving: bool) -> None:
@@ -200,28 +221,32 @@ class MeshServer:
 
     def _bind(self) -> None:
         address = _place(self.settings.host, self.settings.listen_port)
-        files = certificate_files(self.settings)
+        self._files = certificate_files(self.settings)
         try:
-            if files is None:
+            if self._files is None:
                 self.port = self._server.add_insecure_port(address)
             else:
-                self.port = self._server.add_secure_port(address, server_credentials(files))
+                credentials = server_credentials(self._files)
+                self.port = self._server.add_secure_port(address, credentials)
         except RuntimeError as exc:
             raise SettingsError(f"ARTSTORE_PORT: cannot listen on {address}: {exc}") from exc
-        if files is not None:
-            self._background.every(
-                "certificate files", CERTIFICATE_CHECK_SECONDS, lambda: _reread(files)
-            )
 
-    def _serve_metrics(self) -> None:
-        port = self.settings.listen_metrics_port
-        if not port:
-            return
-        try:
-            start_http_server(port, addr=self.settings.host.strip("[]"))
-        except OSError as exc:
-            # Figures are worth less than the service.
-            _log.warning("metrics page not served", metrics_port=port, reason=str(exc))
+    def _follow_certificates(self, files: CertificateFiles, page: MetricsPage) -> None:
+        async def look() -> None:
+            if await asyncio.to_thread(files.refresh):
+                await asyncio.to_thread(page.renew)
+                _log.info("certificate read again")
+
+        self._background.every("certificate files", tls.CHECK_SECONDS, look)
+
+
+def _most_bytes(kind: ServerKind.ValueType, limits: LimitTable) -> int:
+    """What grpc takes of one message: it holds all of it before its limit is looked at, of every
+    caller that sends one.
+    """
+    if kind not in ASKED_ONLY:
+        return max(MAX_MESSAGE_BYTES, limits.largest_request_bytes + MARGIN_BYTES)
+    return limits.largest_question_bytes + MARGIN_BYTES
 
 
 def _place(host: str, port: int) -> str:
@@ -234,11 +259,6 @@ def _own_services() -> list[Any]:
         health_pb2.DESCRIPTOR.services_by_name["Health"],
         channelz_pb2.DESCRIPTOR.services_by_name["Channelz"],
     ]
-
-
-async def _reread(files: CertificateFiles) -> None:
-    if await asyncio.to_thread(files.refresh):
-        _log.info("certificate read again")
 
 
 Build = Callable[[S], AbstractAsyncContextManager[MeshServer]]
@@ -263,18 +283,31 @@ def run(name: str, settings_type: type[S], build: Build[S]) -> NoReturn:
     arguments = parser.parse_args()
     try:
         settings = load(settings_type)
+        limits = LimitTable(settings.limits)
     except SettingsError as exc:
         print(f"{name}: wrong settings\n{exc}", file=sys.stderr)
         sys.exit(2)
     if arguments.check_config:
-        print(resolved(settings))
+        print(resolved(settings, limits=limits.shown()))
         sys.exit(0)
-    logs.configure(server=name, level=settings.log_level, path=settings.log_path)
+    os.umask(UMASK)
+    for kept in ("keys", "audit"):
+        close_to_others(settings.data_dir / kept)
+    if settings.log_path is not None:
+        # Who collects logs may have been let in by its group.
+        close_to_others(settings.log_path, keep=0o070)
+    logs.configure(
+        server=name,
+        level=settings.log_level,
+        path=settings.log_path,
+        max_bytes=settings.log_max_bytes,
+    )
     sys.setswitchinterval(SWITCH_SECONDS)
+    raise_descriptor_limit()
     try:
         gave_up = asyncio.run(serve(settings, build))
-    except ArtStoreError as exc:
-        _log.error("could not start", reason=exc.message)
+    except (ArtStoreError, SettingsError) as exc:
+        _log.error("could not start", reason=str(exc))
         sys.exit(1)
     except Exception:
         _log.exception("ended by an unforeseen exception")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import AbstractContextManager, aclosing
 from typing import Any
 
 import grpc
@@ -14,6 +15,7 @@ from artstore.v1 import downloads_pb2
 from artstore.v1.storage_pb2_grpc import StorageServiceStub
 from mesh.calls.channels import KeptChannels
 from mesh.calls.status import from_rpc_error
+from mesh.concurrency.unread import Reader, Unread
 from mesh.errors import ArtStoreError, Unavailable
 from mesh.follower.lookups import ElementMetadata
 from query_server.files.asking import not_answering
@@ -31,6 +33,7 @@ class Downloads:
 
     def __init__(self, channels: KeptChannels) -> None:
         self._channels = channels
+        self.unread = Unread()
 
     async def stream(
         self,
@@ -61,12 +64,12 @@ class Downloads:
             except Unavailable as error:
                 silent[element_id] = error
                 continue
-            call = stub.Download(progress.remaining(), metadata=sent)
+            source = _Source(stub, sent, progress, Reader(self.unread), element_id)
             try:
-                parts = aiter(call)
-                while (part := await _next(parts, element_id, progress.patience)) is not None:
-                    if progress.take(part):
-                        yield _translated(part)
+                async with aclosing(source.parts()) as parts:
+                    async for part in parts:
+                        with source.taking(part):
+                            yield part
                 return
             except ArtStoreError as error:
                 failure = error
@@ -81,8 +84,66 @@ class Downloads:
                     # Of its home's word a copy does not know.
                     raise
             finally:
-                call.cancel()
+                source.close()
         raise not_answering(progress.file_id, silent) if silent else failure
+
+
+class _Source:
+    """An element's part in a download. While the caller takes nothing, nothing is asked of it.
+
+    Args:
+        sent: metadata of the calls.
+    """
+
+    def __init__(
+        self,
+        stub: Any,
+        sent: Sequence[tuple[str, Any]],
+        progress: Progress,
+        reader: Reader,
+        element_id: str,
+    ) -> None:
+        self._stub = stub
+        self._sent = sent
+        self._progress = progress
+        self._reader = reader
+        self._element_id = element_id
+        self._call: Any = None
+
+    def taking(self, part: downloads_pb2.DownloadResponse) -> AbstractContextManager[None]:
+        """While the caller takes `part`."""
+        return self._reader.taking(len(part.chunk.data), stuck=self.rest)
+
+    def close(self) -> None:
+        """Nothing more is asked of it."""
+        self._reader.close()
+        self.rest()
+
+    def rest(self) -> None:
+        """End the call of now; whoever goes on begins another one where it was."""
+        call, self._call = self._call, None
+        if call is not None:
+            call.cancel()
+
+    async def parts(self) -> AsyncGenerator[downloads_pb2.DownloadResponse, None]:
+        """What is to be passed on, until all is.
+
+        Raises:
+            ArtStoreError: what the element answered; Unavailable when it is silent.
+        """
+        progress = self._progress
+        while not progress.whole:
+            asked = progress.remaining(self._reader.ahead_bytes())
+            self._call = call = self._stub.Download(asked, metadata=self._sent)
+            parts, before = aiter(call), progress.offset
+            while self._call is call:
+                part = await _next(parts, self._element_id, progress.patience)
+                if part is None:
+                    if not asked.HasField("length") or progress.offset == before:
+                        return
+                    break
+                if progress.take(part):
+                    yield part
 
 
 class Progress:
@@ -117,16 +178,22 @@ class Progress:
         return self._header is not None and self._left == 0
 
     @property
+    def offset(self) -> int:
+        """Where the next byte is."""
+        return self._offset
+
+    @property
     def _left(self) -> int | None:
         if self._header is None:
             return self._length
         return self._header.offset + self._header.length - self._offset
 
-    def remaining(self) -> downloads_pb2.DownloadRequest:
-        """What to ask the next element for."""
-        return downloads_pb2.DownloadRequest(
-            file_id=self.file_id, offset=self._offset, length=self._left
-        )
+    def remaining(self, most_bytes: int | None = None) -> downloads_pb2.DownloadRequest:
+        """What to ask an element for next; at most so many bytes."""
+        left = self._left
+        if most_bytes is not None:
+            left = most_bytes if left is None else min(left, most_bytes)
+        return downloads_pb2.DownloadRequest(file_id=self.file_id, offset=self._offset, length=left)
 
     def take(self, part: downloads_pb2.DownloadResponse) -> bool:
         """Note a part; whether it is to be passed on.
@@ -136,7 +203,13 @@ class Progress:
         """
         if part.HasField("header"):
             if self._header is None:
-                self._header = part.header
+                header = part.header
+                # Less may have been asked for than the caller wants.
+                rest = header.file.size_bytes - header.offset
+                header.length = rest if self._length is None else min(self._length, rest)
+                header.ClearField("sidecar")
+                self._header = downloads_pb2.DownloadHeader()
+                self._header.CopyFrom(header)
                 return True
             if _bytes_of(part.header) != _bytes_of(self._header):
                 raise Unavailable("the elements that have the file differ in its bytes")
@@ -168,9 +241,3 @@ async def _next(
         raise Unavailable(f"storage element {element_id} is silent") from exc
     except grpc.aio.AioRpcError as error:
         raise from_rpc_error(error) from error
-
-
-def _translated(part: downloads_pb2.DownloadResponse) -> downloads_pb2.DownloadResponse:
-    if part.HasField("header"):
-        return downloads_pb2.DownloadResponse(header=part.header)
-    return downloads_pb2.DownloadResponse(chunk=part.chunk)

@@ -10,6 +10,8 @@ from mesh.elements import change_token
 from mesh.errors import InvalidArgument, Unavailable
 from mesh.follower import FollowerFleet, SyncStatus
 from mesh.postgres.database import Database
+from query_server.following.heads import ElementHeads
+from query_server.following.waiting import Waits
 from query_server.search.index import TABLE
 
 # A search says whether the index is complete as of this long ago at most.
@@ -18,8 +20,10 @@ COMPLETE_AGE_SECONDS = 0.5
 SNAPSHOT_SECONDS = 3600.0
 # The answer still has to reach the caller.
 MARGIN_SECONDS = 0.3
-# Of a search without a deadline for the changes that it names.
-WAIT_SECONDS = 600.0
+# Of a search for the changes that it names, whatever its deadline.
+WAIT_SECONDS = 30.0
+# What was stored is indexed sooner; later the element is asked whether it made that change.
+DOUBT_SECONDS = 0.25
 # Of counting a million files.
 COUNT_SECONDS = 20.0
 
@@ -27,18 +31,26 @@ COUNT_SECONDS = 20.0
 class IndexSync:
     """The index as a follower of the elements."""
 
-    def __init__(self, database: Database, fleet: FollowerFleet) -> None:
+    def __init__(self, database: Database, fleet: FollowerFleet, heads: ElementHeads) -> None:
         self._database = database
         self._fleet = fleet
+        self._heads = heads
+        self._waits = Waits()
 
-    async def wait_for(self, tokens: Sequence[str]) -> None:
+    async def wait_for(self, tokens: Sequence[str], *, account: str, size_bytes: int) -> None:
         """Wait until the index has these changes; the caller's deadline ends it.
 
         Nothing of the database is held meanwhile.
 
+        Args:
+            account: who waits.
+            size_bytes: of what is held meanwhile.
+
         Raises:
-            InvalidArgument: not a change token, an empty one too, or too many.
-            Unavailable: the database is down or silent, or ten minutes were not enough.
+            InvalidArgument: not a change token, an empty one too, or too many, or of a change that
+                was not made.
+            ResourceExhausted: too many wait already.
+            Unavailable: the database is down or silent, or half a minute was not enough.
         """
         if len(tokens) > MAX_CHANGE_TOKENS:
             raise InvalidArgument(f"at most {MAX_CHANGE_TOKENS} tokens", field="min_change_tokens")
@@ -47,12 +59,24 @@ class IndexSync:
             one = change_token.decode(token)
             place = (one.element_id, one.epoch)
             wanted[place] = max(one.sequence, wanted.get(place, 0))
+        if not wanted:
+            return
+        with self._waits.one(account, size_bytes):
+            try:
+                async with asyncio.timeout(WAIT_SECONDS):
+                    for (element_id, epoch), sequence in wanted.items():
+                        await self._wait_for(element_id, epoch, sequence)
+            except TimeoutError as exc:
+                raise Unavailable("the index does not have these changes yet") from exc
+
+    async def _wait_for(self, element_id: str, epoch: str, sequence: int) -> None:
+        progress = self._fleet.progress
         try:
-            async with asyncio.timeout(WAIT_SECONDS):
-                for (element_id, epoch), sequence in wanted.items():
-                    await self._fleet.progress.wait_for(element_id, epoch, sequence)
-        except TimeoutError as exc:
-            raise Unavailable("the index does not have these changes yet") from exc
+            async with asyncio.timeout(DOUBT_SECONDS):
+                await progress.wait_for(element_id, epoch, sequence)
+        except TimeoutError:
+            await self._heads.require_made(element_id, epoch, sequence)
+            await progress.wait_for(element_id, epoch, sequence)
 
     async def snapshot(self, element_id: str, seconds: float | None) -> dict[str, int]:
         """Read whole snapshots of one element or of (empty) all; the files read from each.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,6 +18,7 @@ from mesh.paging import page_size_of
 from query_server.search.index import Hit, Page
 from query_server.search.request import (
     DEFAULT_PAGE_SIZE,
+    MAX_FILTER_VALUES,
     Filters,
     SearchQuery,
     check_text,
@@ -45,6 +46,12 @@ _LISTS = (
     "extensions",
     "tags",
 )
+
+
+def _require_short(field: str, values: Sized) -> None:
+    """Before anybody looks at one of them."""
+    if len(values) > MAX_FILTER_VALUES:
+        raise InvalidArgument(f"at most {MAX_FILTER_VALUES} values", field=field)
 
 
 def _moment(filters: query_pb2.SearchFilters, field: str) -> datetime | None:
@@ -92,6 +99,7 @@ def _policies(numbers: Sequence[int]) -> list[str]:
 
 
 def _facets(request: query_pb2.SearchFilesRequest) -> list[str]:
+    _require_short("facet_fields", request.facet_fields)
     asked = list(request.facet_fields)
     if request.omit_facets:
         if asked:
@@ -132,6 +140,8 @@ def to_filters(message: query_pb2.SearchFilters) -> Filters:
     Raises:
         InvalidArgument: naming the field.
     """
+    for name in (*_LISTS, "retention_policies", "attributes"):
+        _require_short(f"filters.{name}", getattr(message, name))
     found: dict[str, Any] = {
         name: _possible(name, _plain(name, list(getattr(message, name)))) for name in _LISTS
     }

@@ -47,8 +47,11 @@ class QueryServicer(QueryServiceServicer):
         self, request: query_pb2.SearchFilesRequest, context: Any
     ) -> query_pb2.SearchFilesResponse:
         """See the proto."""
-        query = messages.to_query(request, current_caller())
-        await self.sync.wait_for(request.min_change_tokens)
+        caller = current_caller()
+        query = messages.to_query(request, caller)
+        await self.sync.wait_for(
+            request.min_change_tokens, account=caller.subject, size_bytes=request.ByteSize()
+        )
         # Asked before the search: what it finds may be more complete than it says, never less.
         complete = self.index.complete and await self.sync.complete()
         with SEARCH_SECONDS.time():

@@ -10,6 +10,8 @@ from datetime import datetime
 from mesh.errors import InvalidArgument
 
 MAX_QUERY_BYTES = 1024
+# Of one list, and of attributes.
+MAX_FILTER_VALUES = 100
 DEFAULT_PAGE_SIZE = 50
 # What values of matches are counted by.
 FACETS = ("content_type", "storage_element_id", "tag")
@@ -91,7 +93,9 @@ def parse_order(order_by: str, *, has_text: bool) -> tuple[Order, bool]:
 
 def check_text(text: str) -> str:
     """The query's text, refused when it is too long or holds NUL."""
-    if len(text.encode("utf-8", "surrogatepass")) > MAX_QUERY_BYTES:
+    # A text has no fewer bytes than characters, which are counted already.
+    too_long = len(text) > MAX_QUERY_BYTES
+    if too_long or len(text.encode("utf-8", "surrogatepass")) > MAX_QUERY_BYTES:
         raise InvalidArgument(f"query is at most {MAX_QUERY_BYTES} bytes", field="query")
     if "\0" in text:
         raise InvalidArgument("query must not hold NUL", field="query")

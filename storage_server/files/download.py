@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import AbstractContextManager, aclosing
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
-from mesh.concurrency.watched import cancel_and_wait
-from mesh.contract import CHUNK_BYTES
+from mesh.concurrency.unread import Reader, Unread
+from mesh.concurrency.watched import cancel_and_wait, seen
 from mesh.errors import DataLoss, InvalidArgument, OutOfRange
 from mesh.identity.caller import Caller
 from storage_server.domain.modes import Action
@@ -34,7 +34,69 @@ class Range:
     view: FileView
     offset: int
     length: int
-    chunks: AsyncGenerator[bytes, None] | None
+    chunks: Chunks | None
+
+
+class Chunks:
+    """The bytes of a range, one chunk after the other; closed by whoever reads them.
+
+    While their reader takes nothing, nothing of the store is held: neither a descriptor or
+    connection, nor what was read ahead.
+
+    Args:
+        open_at: begins to read: at an offset, so many bytes, in chunks of a size.
+    """
+
+    def __init__(
+        self,
+        open_at: Callable[[int, int, Callable[[], int]], AsyncGenerator[bytes, None]],
+        offset: int,
+        length: int,
+        reader: Reader,
+    ) -> None:
+        self._open_at = open_at
+        self._at = offset
+        self._end = offset + length
+        self._reader = reader
+        self._source: AsyncGenerator[bytes, None] | None = None
+        self._resting: asyncio.Task[None] | None = None
+
+    def __aiter__(self) -> Chunks:
+        return self
+
+    async def __anext__(self) -> bytes:
+        await self._rested()
+        if self._source is None:
+            if self._at >= self._end:
+                raise StopAsyncIteration
+            self._source = self._open_at(self._at, self._end - self._at, self._reader.chunk_bytes)
+        data = await anext(self._source)
+        self._at += len(data)
+        return data
+
+    def taking(self, size_bytes: int) -> AbstractContextManager[None]:
+        """While the reader takes what is written."""
+        return self._reader.taking(size_bytes, stuck=self._rest)
+
+    async def aclose(self) -> None:
+        """Let go of whatever is held."""
+        self._reader.close()
+        await self._rested()
+        await self._close()
+
+    def _rest(self) -> None:
+        self._resting = asyncio.ensure_future(self._close())
+        self._resting.add_done_callback(seen)
+
+    async def _rested(self) -> None:
+        if self._resting is not None:
+            await asyncio.wait({self._resting})
+            self._resting = None
+
+    async def _close(self) -> None:
+        source, self._source = self._source, None
+        if source is not None:
+            await source.aclose()
 
 
 class Downloads:
@@ -43,6 +105,7 @@ class Downloads:
     def __init__(self, element: Element, lookup: Lookup) -> None:
         self._element = element
         self._lookup = lookup
+        self._unread = Unread()
 
     async def open(
         self,
@@ -91,8 +154,12 @@ class Downloads:
         store = self._element.reading()
         if not length:
             return Range(view, offset, 0, None)
-        chunks = self._unless_it_went(sidecar, _bytes_of(store, sidecar, offset, length))
-        return Range(view, offset, length, self._guarded(chunks))
+
+        def open_at(at: int, size: int, chunk: Callable[[], int]) -> AsyncGenerator[bytes, None]:
+            chunks = _bytes_of(store, sidecar, at, size, chunk)
+            return self._guarded(self._unless_it_went(sidecar, chunks))
+
+        return Range(view, offset, length, Chunks(open_at, offset, length, Reader(self._unread)))
 
     async def _guarded(self, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
         """`chunks`; the first one is not waited for once the storage has fallen silent."""
@@ -148,12 +215,12 @@ async def _next(chunks: AsyncGenerator[bytes, None]) -> bytes | None:
 
 
 async def _bytes_of(
-    store: Store, sidecar: Sidecar, offset: int, length: int
+    store: Store, sidecar: Sidecar, offset: int, length: int, chunk_size: Callable[[], int]
 ) -> AsyncGenerator[bytes, None]:
     """The bytes from where they are recorded to be, else from another form of that name."""
 
     def reading(path: str) -> AsyncGenerator[bytes, None]:
-        chunks = store.read_blob(path, offset=offset, length=length, chunk_size=CHUNK_BYTES)
+        chunks = store.read_blob(path, offset=offset, length=length, chunk_size=chunk_size)
         return cast("AsyncGenerator[bytes, None]", chunks)
 
     began = False

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import google_crc32c
 import grpc
 
-from artstore.v1 import changes_pb2, downloads_pb2, storage_pb2, types_pb2, uploads_pb2
+from artstore.v1 import changes_pb2, downloads_pb2, storage_pb2, uploads_pb2
 from artstore.v1.storage_pb2_grpc import StorageServiceServicer
 from mesh.contract import CHUNK_BYTES
 from mesh.elements.disclosure import told_to
@@ -205,9 +205,12 @@ class StorageServicer(StorageServiceServicer):
                 if first:
                     await context.write(downloads_pb2.DownloadResponse(header=header))
                     first = False
-                chunk = types_pb2.Chunk(offset=offset, data=data, crc32c=google_crc32c.value(data))
-                await context.write(downloads_pb2.DownloadResponse(chunk=chunk))
-                offset += len(data)
+                size = len(data)
+                message = _chunk_of(offset, data)
+                del data
+                with chunks.taking(size):
+                    await context.write(message)
+                offset += size
 
     async def _has_ticket(self, file_id: str) -> bool:
         ticket = await self.tickets.verify(current_ticket())
@@ -339,3 +342,11 @@ class StorageServicer(StorageServiceServicer):
     ) -> None:
         """See the proto."""
         await self.feed.watch(request, context)
+
+
+def _chunk_of(offset: int, data: bytes) -> downloads_pb2.DownloadResponse:
+    # Each message that is put into another one is copied.
+    message = downloads_pb2.DownloadResponse()
+    chunk = message.chunk
+    chunk.offset, chunk.data, chunk.crc32c = offset, data, google_crc32c.value(data)
+    return message

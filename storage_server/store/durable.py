@@ -62,7 +62,7 @@ def rename(source: str, source_folder: int, target: str, target_folder: int) -> 
 def make_folder(name: str, parent: int) -> bool:
     """Make a folder in an open one; False when it was there."""
     try:
-        os.mkdir(name, 0o755, dir_fd=parent)
+        os.mkdir(name, 0o700, dir_fd=parent)
     except FileExistsError:
         return False
     return True

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mesh.errors import Unavailable
+from mesh.private import close_to_others
 from storage_server.store import durable
 from storage_server.store.paths import ELEMENT_FILE
 
@@ -88,19 +89,20 @@ class Folders:
         return fd
 
     def make_root(self) -> None:
-        """Make the root itself, durably, with its parents."""
+        """Make the root itself, durably, with its parents; nobody else enters it."""
         missing = []
         folder = self._root
         while not folder.is_dir():
             missing.append(folder)
             folder = folder.parent
         for folder in reversed(missing):
-            folder.mkdir(exist_ok=True)
+            folder.mkdir(mode=0o700, exist_ok=True)
             fd = os.open(folder.parent, _FOLDER)
             try:
                 durable.fsync(fd)
             finally:
                 os.close(fd)
+        close_to_others(self._root)
 
     def prove_root(self) -> None:
         """Make sure that what looks missing is: the root is there and is still the element's.

@@ -17,6 +17,7 @@ from storage_server.store.local_files import LocalFiles
 from storage_server.store.local_read import read_blob
 from storage_server.store.local_stage import LocalStage
 from storage_server.store.name_index import FolderNames, NameIndex
+from storage_server.store.open_stages import OpenStages
 from storage_server.store.os_errors import unwritable
 from storage_server.store.paths import (
     ELEMENT_FILE,
@@ -26,7 +27,7 @@ from storage_server.store.paths import (
     check,
     check_key,
 )
-from storage_server.store.port import Identity, ListedFolder, Stage, StagedState
+from storage_server.store.port import ChunkSize, Identity, ListedFolder, Stage, StagedState
 from storage_server.store.side_by_side import side_by_side
 from storage_server.store.threads import Threads, silent
 
@@ -71,7 +72,7 @@ class LocalStore:
         self._listers = Threads("listing", count=_LISTING_THREADS, deadline_seconds=patient_seconds)
         self._index = self._names_index(sidecars=True)
         self._blob_index = self._names_index(sidecars=False)
-        self._stages: dict[str, LocalStage] = {}
+        self._stages = OpenStages[LocalStage]()
         self._changing: dict[str, asyncio.Future[Any]] = {}
         self._lock: Handle | None = None
 
@@ -90,7 +91,7 @@ class LocalStore:
         """Close stages (their bytes stay), let go of the lock, end the threads."""
         await self._index.close()
         await self._blob_index.close()
-        for stage in list(self._stages.values()):
+        for stage in self._stages.all():
             with contextlib.suppress(Unavailable):
                 await stage.close()
         await self._release_lock()
@@ -148,7 +149,7 @@ class LocalStore:
         check(path)
         key = resume.key if resume is not None else key
         check_key(key)
-        if (older := self._stages.get(key)) is not None:
+        if (older := self._stages.find(key)) is not None:
             await older.close()
         what = f"stage {key}"
         if resume is None:
@@ -164,9 +165,9 @@ class LocalStore:
             path=path,
             file=file,
             patient_seconds=self._patient_seconds,
-            forget=self._forget_stage,
+            among=self._stages,
         )
-        self._stages[key] = stage
+        self._stages.add(stage)
         return stage
 
     async def list_stages(self) -> Sequence[tuple[str, str, float]]:
@@ -181,7 +182,7 @@ class LocalStore:
         await self._threads.run(f"stage {key}", self._files.discard_stage, key, "")
 
     def read_blob(
-        self, path: str, *, offset: int, length: int, chunk_size: int
+        self, path: str, *, offset: int, length: int, chunk_size: ChunkSize
     ) -> AsyncIterator[bytes]:
         """The bytes of a blob; see the port."""
         return read_blob(
@@ -368,7 +369,3 @@ class LocalStore:
 
     async def _current_stamp(self, folder: str) -> str:
         return await self._threads.run(folder, stamp_of, self._files.folders, folder)
-
-    def _forget_stage(self, stage: LocalStage) -> None:
-        if self._stages.get(stage.key) is stage:
-            del self._stages[stage.key]

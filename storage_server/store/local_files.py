@@ -110,7 +110,7 @@ class LocalFiles:
         """
         with self.folders.ensured(paths.STAGING) as staging:
             name = _TEMPORARY + secrets.token_hex(8)
-            handle = Handle(os.open(name, _CREATE, 0o644, dir_fd=staging))
+            handle = Handle(os.open(name, _CREATE, 0o600, dir_fd=staging))
             try:
                 durable.append(handle.fd, [bytes(MAX_SIDECAR_BYTES)], 0)
                 durable.fsync(handle.fd)
@@ -186,7 +186,7 @@ class LocalFiles:
         """An empty staging file."""
         with self.folders.ensured(paths.STAGING) as staging:
             flags = _STAGE | os.O_CREAT | os.O_TRUNC
-            return StageFile(Handle(os.open(key, flags, 0o644, dir_fd=staging)))
+            return StageFile(Handle(os.open(key, flags, 0o600, dir_fd=staging)))
 
     @changes_store
     def reopened_stage(self, key: str) -> Handle:
@@ -330,7 +330,7 @@ def _open_lock(root: int) -> int:
     """The lock file, made if it is missing. A lock on a store that does not write is good too."""
     flags = os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        return os.open(paths.LOCK_FILE, os.O_RDWR | os.O_CREAT | flags, 0o644, dir_fd=root)
+        return os.open(paths.LOCK_FILE, os.O_RDWR | os.O_CREAT | flags, 0o600, dir_fd=root)
     except OSError as exc:
         if exc.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
             raise
@@ -380,7 +380,7 @@ def _read_sidecar(name: str, folder: int) -> tuple[bytes, Identity]:
 def replace_file(content: bytes, staging: int, name: str, folder: int) -> Identity:
     """Write `name` in an open folder, whole and durably, by way of the open `staging`."""
     temporary = _TEMPORARY + secrets.token_hex(8)
-    fd = os.open(temporary, _CREATE, 0o644, dir_fd=staging)
+    fd = os.open(temporary, _CREATE, 0o600, dir_fd=staging)
     try:
         durable.append(fd, [content], 0)
         durable.fsync(fd)

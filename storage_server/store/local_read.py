@@ -9,11 +9,18 @@ from collections.abc import AsyncIterator
 from mesh.errors import DataLoss
 from storage_server.store.folders import Handle
 from storage_server.store.local_files import LocalFiles
+from storage_server.store.port import ChunkSize, sizes_of
 from storage_server.store.threads import Threads
 
 
 async def read_blob(
-    files: LocalFiles, threads: Threads, path: str, *, offset: int, length: int, chunk_size: int
+    files: LocalFiles,
+    threads: Threads,
+    path: str,
+    *,
+    offset: int,
+    length: int,
+    chunk_size: ChunkSize,
 ) -> AsyncIterator[bytes]:
     """See `storage_server.store.port.Store.read_blob`."""
     found = await threads.run(path, files.open_blob, path)
@@ -24,11 +31,12 @@ async def read_blob(
         )
     handle, size = found
     end = offset + length if length else size
+    next_size = sizes_of(chunk_size)
     if end > size and length:
         raise DataLoss(f"{path}: the bytes end at {size}, not at {end}", reason="BLOB_SHORT")
 
     def next_chunk() -> asyncio.Future[bytes]:
-        return threads.start(_read, handle, offset, min(chunk_size, end - offset))
+        return threads.start(_read, handle, offset, min(next_size(), end - offset))
 
     ahead = next_chunk() if offset < end else None
     while ahead is not None:

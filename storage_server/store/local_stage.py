@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from mesh.errors import DataLoss, FailedPrecondition, OutOfRange
 from storage_server.store import durable
 from storage_server.store.digest import RunningDigest
 from storage_server.store.folders import Handle
 from storage_server.store.local_files import LocalFiles, StageFile
+from storage_server.store.open_stages import OpenStages
 from storage_server.store.os_errors import changes_store
 from storage_server.store.pipeline import Pipeline
 from storage_server.store.port import SealedBlob, StagedState
@@ -28,7 +30,7 @@ class LocalStage:
     Args:
         file: as it was found, or made; the stage alone holds its handle.
         patient_seconds: deadline of what may have to wait for a slow disk to take much.
-        forget: called once, when this stage is closed or discarded.
+        among: told whenever the file is needed, and when this stage is closed or discarded.
     """
 
     def __init__(
@@ -40,7 +42,7 @@ class LocalStage:
         path: str,
         file: StageFile,
         patient_seconds: float,
-        forget: Callable[[LocalStage], None],
+        among: OpenStages[LocalStage],
     ) -> None:
         self.key = key
         self._path = path
@@ -50,7 +52,8 @@ class LocalStage:
         self._offset = offset = file.size_bytes
         self._placed = file.placed
         self._patient_seconds = patient_seconds
-        self._forget = forget
+        self._among = among
+        self._calls = 0
         self._what = f"stage {key}"
         self._pipeline = Pipeline(threads, self._append, what=self._what)
         self._digest = RunningDigest() if offset == 0 else None
@@ -66,6 +69,11 @@ class LocalStage:
         """Bytes accepted so far."""
         return self._offset
 
+    @property
+    def has_descriptor(self) -> bool:
+        """Its file is open."""
+        return self._handle is not None
+
     async def write(self, data: bytes) -> None:
         """Append; see the port."""
         self._require_open()
@@ -75,12 +83,14 @@ class LocalStage:
             self._sealed = None
             self._offset += len(data)
             await self._pipeline.write(data)
+            self._among.used(self)
 
     async def checkpoint(self) -> StagedState:
         """Make all accepted bytes durable."""
         self._require_open()
-        await self._pipeline.drain()
-        await self._threads.run_within(self._patient_seconds, self._what, self._keep)
+        with self._under_way():
+            await self._pipeline.drain()
+            await self._threads.run_within(self._patient_seconds, self._what, self._keep)
         return StagedState(self.key, self._offset)
 
     async def truncate(self, offset: int) -> None:
@@ -93,7 +103,8 @@ class LocalStage:
         await self._pipeline.drain()
         if offset == self._offset:
             return
-        await self._threads.run(self._what, self._cut, offset)
+        with self._under_way():
+            await self._threads.run(self._what, self._cut, offset)
         self._sealed = None
         self._offset = self._written = offset
         self._writeback_begun = min(self._writeback_begun, offset)
@@ -111,8 +122,9 @@ class LocalStage:
         self._require_open()
         await self._pipeline.drain()
         if self._sealed is None:
-            digest = self._digest or await self._reread()
-            await self._threads.run_within(self._patient_seconds, self._what, self._finish)
+            with self._under_way():
+                digest = self._digest or await self._reread()
+                await self._threads.run_within(self._patient_seconds, self._what, self._finish)
             self._sealed = digest.result()
         check(self._sealed)
         return self._sealed
@@ -134,7 +146,7 @@ class LocalStage:
 
     def rest(self) -> None:
         """Let go of the file until the next call, unless a thread is at it."""
-        if not self._closed and not self._placed and self._pipeline.is_idle:
+        if not self._closed and not self._placed and not self._calls and self._pipeline.is_idle:
             self._let_go()
 
     async def close(self) -> None:
@@ -147,7 +159,17 @@ class LocalStage:
             finally:
                 # A thread that is still at it holds the handle; the last to let go closes it.
                 self._handle = None
-                self._forget(self)
+                self._among.forget(self)
+
+    @contextmanager
+    def _under_way(self) -> Iterator[None]:
+        """The file stays open meanwhile, whoever else needs one."""
+        self._calls += 1
+        try:
+            yield
+        finally:
+            self._calls -= 1
+            self._among.used(self)
 
     def _let_go(self) -> None:
         handle, self._handle = self._handle, None

@@ -32,6 +32,14 @@ UNKNOWN_SIZE = -1
 """Size of a blob whose size the listing did not ask for."""
 
 
+ChunkSize = int | Callable[[], int]
+
+
+def sizes_of(chunk_size: ChunkSize) -> Callable[[], int]:
+    """What answers the size of the next chunk."""
+    return chunk_size if callable(chunk_size) else lambda: chunk_size
+
+
 class Identity(NamedTuple):
     """What changes whenever a sidecar's bytes change, without reading them.
 
@@ -254,13 +262,14 @@ class Store(Protocol):
         """Remove a stage by its key. Missing is fine."""
 
     def read_blob(
-        self, path: str, *, offset: int, length: int, chunk_size: int
+        self, path: str, *, offset: int, length: int, chunk_size: ChunkSize
     ) -> AsyncIterator[bytes]:
         """The bytes of a blob in chunks of `chunk_size` (the last may be shorter).
 
         Args:
             offset: first byte; nothing comes when it is the blob's size or beyond.
             length: how many bytes; 0 means to the end.
+            chunk_size: bytes, or asked anew for each chunk.
 
         The first step raises `mesh.errors.DataLoss` when the blob is missing, and a later one
         when it ends before `length`. At most two chunks are read ahead. Closing the iterator

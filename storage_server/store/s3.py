@@ -20,6 +20,7 @@ from storage_server.store.name_index import FolderNames, NameIndex, names_by_id
 from storage_server.store.paths import ELEMENT_FILE, QUARANTINE, check, check_key, split
 from storage_server.store.port import (
     MAX_SIDECAR_BYTES,
+    ChunkSize,
     Identity,
     ListedFolder,
     Stage,
@@ -171,7 +172,7 @@ class S3Store:
             await abort_upload(self._client, self._prefix + path, key)
 
     def read_blob(
-        self, path: str, *, offset: int, length: int, chunk_size: int
+        self, path: str, *, offset: int, length: int, chunk_size: ChunkSize
     ) -> AsyncIterator[bytes]:
         """The bytes of a blob; see the port."""
         check(path)

@@ -16,7 +16,7 @@ import aioboto3
 import aiohttp
 from aiobotocore.config import AioConfig
 from aiobotocore.httpsession import AIOHTTPSession
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, SSLError
 
 from mesh.calls.loopback import on_loopback
 from mesh.concurrency.watched import seen
@@ -288,9 +288,10 @@ class S3Client:
         except (BotoCoreError, aiohttp.ClientError, OSError) as exc:
             if deadline.expired():
                 raise silent(what, seconds) from exc
-            raise Unavailable(
-                f"S3 does not answer: {what}: {type(exc).__name__}", reason="STORAGE_DOWN"
-            ) from exc
+            kind = type(exc).__name__
+            if isinstance(exc, SSLError):
+                kind += ": no TLS, or a certificate of another name or not of AWS_CA_BUNDLE"
+            raise Unavailable(f"S3 does not answer: {what}: {kind}", reason="STORAGE_DOWN") from exc
 
 
 class _Pool:

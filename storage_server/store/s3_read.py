@@ -7,16 +7,18 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from mesh.errors import DataLoss, Unavailable
+from storage_server.store.port import ChunkSize, sizes_of
 from storage_server.store.s3_client import Refused, S3Client
 
 _MAX_FAILURES = 2
 
 
 async def read_blob(
-    client: S3Client, key: str, *, offset: int, length: int, chunk_size: int
+    client: S3Client, key: str, *, offset: int, length: int, chunk_size: ChunkSize
 ) -> AsyncIterator[bytes]:
     """See `storage_server.store.port.Store.read_blob`. A stream that breaks is opened again."""
     end = offset + length if length else None
+    next_size = sizes_of(chunk_size)
     failures, moved_at = 0, time.monotonic()
     while end is None or offset < end:
         try:
@@ -25,7 +27,9 @@ async def read_blob(
                 _check_range(answer, offset, client.name(key))
                 if end is None:
                     end = offset + int(answer["ContentLength"])
-                while data := await client.read(key, answer["Body"], min(chunk_size, end - offset)):
+                while data := await client.read(
+                    key, answer["Body"], min(next_size(), end - offset)
+                ):
                     offset += len(data)
                     failures = 0
                     yield data

@@ -115,7 +115,10 @@ def test_table_is_what_these_tests_cover() -> None:
     ARTSTORE_KEY_ROTATION_DAYS in `tests/integration/admin/test_keys.py`,
     ARTSTORE_CACHE_TTL_HOURS in `tests/integration/storage/test_modes.py`, and
     ARTSTORE_STORE_PATIENT_SECONDS in
-    `tests/faults/test_dependencies.py`; those of collections have theirs in
+    `tests/faults/test_dependencies.py`, ARTSTORE_TLS_*_FILE and ARTSTORE_METRICS_HOST in
+    `tests/integration/mesh/test_tls.py`, ARTSTORE_TLS in `tests/acceptance/test_tls.py`,
+    ARTSTORE_TLS_NAMES in `tests/unit/launch/test_certificates.py`, ARTSTORE_LIMITS in
+    `tests/integration/mesh/test_limits.py`; those of collections have theirs in
     `tests/integration/feed/test_collection.py`.
     """
     table = re.findall(r"^\| (`[^|]+) \|", (REPOSITORY / "README.md").read_text(), re.MULTILINE)
@@ -135,7 +138,9 @@ def test_table_is_what_these_tests_cover() -> None:
         "ARTSTORE_COLLECTION_FILES_PER_SECOND", "ARTSTORE_EXPIRED_KEEP_HOURS",
         "ARTSTORE_TOMBSTONE_DAYS", "ARTSTORE_ORPHAN_DAYS", "ARTSTORE_QUARANTINE_DAYS",
         "ARTSTORE_TRANSFER_KEEP_DAYS", "ARTSTORE_TRASH_DAYS", "ARTSTORE_UPLOAD_IDLE_DAYS",
-        "ARTSTORE_KEY_ROTATION_DAYS", "ARTSTORE_CACHE_TTL_HOURS",
+        "ARTSTORE_KEY_ROTATION_DAYS", "ARTSTORE_CACHE_TTL_HOURS", "ARTSTORE_TLS_CERT_FILE",
+        "ARTSTORE_TLS_KEY_FILE", "ARTSTORE_TLS_CA_FILE", "ARTSTORE_TLS_CLIENT_CA_FILE",
+        "ARTSTORE_METRICS_HOST", "ARTSTORE_TLS", "ARTSTORE_TLS_NAMES", "ARTSTORE_LIMITS",
     }  # fmt: skip
 
 

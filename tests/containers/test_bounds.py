@@ -70,7 +70,8 @@ def test_no_secret_stands_in_a_command_line(composed: ComposedMesh) -> None:
 def test_no_server_knows_more_than_it_needs(composed: ComposedMesh) -> None:
     knows = {
         "ARTSTORE_S3_SECRET": {"s3", "se-01", "se-02", "se-03"},
-        "ARTSTORE_POSTGRES_PASSWORD": {"postgres", "admin", "query", "se-01", "se-02", "se-03"},
+        "ARTSTORE_POSTGRES_PASSWORD": {"postgres"},
+        "ARTSTORE_SERVERS_PASSWORD": {"postgres", "admin", "query", "se-01", "se-02", "se-03"},
         "ARTSTORE_VALKEY_PASSWORD": {"valkey", *SERVERS},
         "ARTSTORE_ADMIN_SECRET": {"admin"},
         "ARTSTORE_SE_01_SECRET": {"admin", "se-01"},

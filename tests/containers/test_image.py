@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 
 from launch import topology
 from tests.containers.composed import OF_THIS_RUN, PROJECTS, docker, run
-from tests.support.certificates import write_certificate
+from tests.support.certificates import Authority
 from tests.support.locks import VERSION, locked
 from tests.support.mesh import REPOSITORY
 from tests.support.waiting import wait_until
@@ -192,7 +192,7 @@ def test_a_server_that_is_frozen_or_says_that_it_does_not_serve_is_unhealthy(
     options: tuple[str, ...] = ()
     if tls:
         tmp_path.chmod(0o755)
-        cert, key = write_certificate(tmp_path)
+        cert, key = Authority(tmp_path).issue()
         options = (
             f"--volume={tmp_path}:/run/tls:ro",
             f"--env=ARTSTORE_TLS_CERT_FILE=/run/tls/{cert.name}",

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,7 +25,9 @@ import pytest
 import yaml
 
 from launch import topology
-from launch.processes import free_port
+from launch.os_user import OsUser
+from launch.postgres import SERVERS_ROLE, bin_folder
+from launch.processes import free_port, wrapped
 from tests.support.services import clean_environment
 from tests.support.waiting import wait_until
 
@@ -329,3 +335,82 @@ def test_every_variable_of_the_file_stands_in_the_example() -> None:
     told = set(re.findall(r"^#?(\w+)=", example, re.MULTILINE))
     # Of the elements one stands for all.
     assert {re.sub(r"_SE_\d\d_", "_SE_01_", name) for name in read} <= told
+
+
+def test_postgresql_runs_the_sql_of_make_run_and_servers_do_not_know_its_superuser(
+    compose: dict[str, Any],
+) -> None:
+    services = compose["services"]
+    environment = services["postgres"]["environment"]
+    for variable, name in (
+        ("ARTSTORE_ROLE_SQL", "servers_role.sql"),
+        ("ARTSTORE_OBJECTS_SQL", "servers_objects.sql"),
+    ):
+        lines = (ROOT / "launch" / name).read_text().splitlines(keepends=True)
+        sql = "".join(line for line in lines if not line.startswith("--"))
+        assert environment[variable].replace("$$", "$") == sql
+        assert variable in services["postgres"]["command"][-1]
+    for name, service in services.items():
+        if name != "postgres":
+            assert "ARTSTORE_POSTGRES_PASSWORD" not in json.dumps(service), name
+        if "ARTSTORE_DATABASE_URL" in service["environment"]:
+            assert f"//{SERVERS_ROLE}:" in service["environment"]["ARTSTORE_DATABASE_URL"]
+
+
+def test_postgresql_of_compose_lets_the_servers_in_at_each_start(
+    compose: dict[str, Any],
+) -> None:
+    """With the stand-in of its image, as a volume of an earlier version is met."""
+    service = compose["services"]["postgres"]
+    assert os.geteuid() == 0, "PostgreSQL does not run as root, and only root can become another"
+    user = OsUser.needed()
+    assert user is not None
+    with tempfile.TemporaryDirectory(prefix="artstore-compose-") as name:
+        folder = Path(name)
+        port = free_port()
+        marker = folder / "servers-admitted"
+        # Sockets lie elsewhere here; all other ways are those of the image.
+        stand_in = ROOT / "tests/containers/stand_ins/postgres/docker-entrypoint.sh"
+        entrypoint = folder / "docker-entrypoint.sh"
+        entrypoint.write_text(stand_in.read_text().replace("/var/run/postgresql", name))
+        entrypoint.chmod(0o755)
+        script = service["command"][-1].replace("$$", "$").replace("/tmp/", f"{name}/")
+        environment = {
+            **{key: value.replace("$$", "$") for key, value in service["environment"].items()},
+            "POSTGRES_PASSWORD": "of the superuser",
+            "ARTSTORE_SERVERS_PASSWORD": "servers' own",
+            "PATH": f"{folder}:{bin_folder()}:{os.environ['PATH']}",
+            "PGDATA": str(folder / "data"),
+            "PGHOST": name,
+            "PGPORT": str(port),
+            "LANG": "C.UTF-8",
+        }
+        os.chown(folder, user.uid, user.gid)
+        folder.chmod(0o755)
+        url = f"postgresql://{SERVERS_ROLE}:servers%27%20own@127.0.0.1:{port}/artstore"
+
+        def psql(url: str, sql: str) -> str:
+            command = [str(bin_folder() / "psql"), "-XtA", url, "-c", sql]
+            return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+        for _ in range(2):
+            marker.unlink(missing_ok=True)
+            command = wrapped(
+                ["/usr/bin/env", "bash", "-c", script], death_signal=signal.SIGINT, user=user.name
+            )
+            process = subprocess.Popen(command, env=environment, cwd="/", start_new_session=True)
+            try:
+                wait_until(marker.exists, 60, "the servers are let in")
+                assert psql(url, "select count(*) from pg_tables where tableowner <> current_user"
+                    " and schemaname = 'public'").strip() == "0"  # fmt: skip
+                if not (folder / "made").exists():
+                    own = f"postgresql:///artstore?host={name}&port={port}&user=artstore"
+                    psql(own, "create table of_before (a int); insert into of_before values (7)")
+                    (folder / "made").touch()
+                else:
+                    assert psql(url, "select a from of_before").strip() == "7"
+            finally:
+                process.send_signal(signal.SIGINT)
+                process.wait(30)
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)

@@ -66,6 +66,7 @@ def test_the_image_has_the_version_of_the_project() -> None:
 
 def test_the_health_check_reads_settings_that_servers_have() -> None:
     names = set(re.findall(rf'"{ENV_PREFIX}(\w+)"', HEALTHY.read_text()))
-    assert names == {"PORT", "PORT_OFFSET", "HOST", "TLS_CERT_FILE"}
+    tls = {"TLS_CERT_FILE", "TLS_KEY_FILE", "TLS_CLIENT_CA_FILE"}
+    assert names == {"PORT", "PORT_OFFSET", "HOST"} | tls
     assert {name.lower() for name in names} <= set(MeshSettings.model_fields)
     assert re.search(r'^HEALTHCHECK .* CMD \["artstore-healthy"\]$', DOCKERFILE, re.MULTILINE)

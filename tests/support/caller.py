@@ -8,6 +8,7 @@ import hashlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Coroutine
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -128,6 +129,16 @@ def _at_once(answering: Coroutine[Any, Any, Any]) -> Any:
     raise AssertionError("the call has ended, and its status is not there")
 
 
+def credentials_of(file: MeshFile) -> grpc.ChannelCredentials | None:
+    """What a mesh is called with; None for plain text."""
+    if file.tls is None:
+        return None
+    pem = {key: Path(path).read_bytes() for key, path in file.tls.items()}
+    return grpc.ssl_channel_credentials(
+        pem.get("ca_file"), pem.get("key_file"), pem.get("cert_file")
+    )
+
+
 class Stubs:
     """The services of a mesh, for callers that wait for each answer and for those that do not."""
 
@@ -210,16 +221,19 @@ class Caller(Stubs):
     def channel(self, server: str) -> grpc.aio.Channel:
         endpoint = self.endpoint(server)
         if endpoint not in self._channels:
-            self._channels[endpoint] = grpc.aio.insecure_channel(
-                endpoint,
-                options=[
-                    ("grpc.use_local_subchannel_pool", 1),
-                    ("grpc.initial_reconnect_backoff_ms", 100),
-                    ("grpc.max_reconnect_backoff_ms", 500),
-                    ("grpc.max_send_message_length", -1),
-                    # A refusal is to be seen as the server said it, at the first try.
-                    ("grpc.enable_retries", 0),
-                ],
+            options = [
+                ("grpc.use_local_subchannel_pool", 1),
+                ("grpc.initial_reconnect_backoff_ms", 100),
+                ("grpc.max_reconnect_backoff_ms", 500),
+                ("grpc.max_send_message_length", -1),
+                # A refusal is to be seen as the server said it, at the first try.
+                ("grpc.enable_retries", 0),
+            ]
+            credentials = credentials_of(self.file)
+            self._channels[endpoint] = (
+                grpc.aio.insecure_channel(endpoint, options=options)
+                if credentials is None
+                else grpc.aio.secure_channel(endpoint, credentials, options=options)
             )
         return self._channels[endpoint]
 

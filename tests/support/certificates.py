@@ -1,40 +1,26 @@
-"""Certificates that nobody signed but themselves."""
+"""Certificates of an authority that one test trusts."""
 
 from __future__ import annotations
 
-import datetime
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+import trustme
 
 
-def write_certificate(folder: Path) -> tuple[Path, Path]:
-    """A new self-signed certificate for localhost, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    cert_file, key_file = folder / "cert.pem", folder / "key.pem"
-    cert_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    key_file.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return cert_file, key_file
+class Authority:
+    """An authority and the files of those that it vouches for, in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._ca = trustme.CA()
+        self._folder = folder
+        folder.mkdir(exist_ok=True)
+        self.file = folder / "ca.pem"
+        self._ca.cert_pem.write_to_path(self.file)
+
+    def issue(self, name: str = "server", *names: str) -> tuple[Path, Path]:
+        """Write a new certificate and its key, of this machine if no names are given."""
+        issued = self._ca.issue_cert(*(names or ("localhost", "127.0.0.1")))
+        cert_file, key_file = self._folder / f"{name}.pem", self._folder / f"{name}.key"
+        issued.private_key_pem.write_to_path(key_file)
+        issued.cert_chain_pems[0].write_to_path(cert_file)
+        return cert_file, key_file

@@ -17,12 +17,14 @@ from storage_server.store.port import (
     MAX_SIDECAR_BYTES,
     SIDECAR_SUFFIX,
     UNREADABLE_SIZE,
+    ChunkSize,
     Identity,
     ListedFolder,
     ListedSidecar,
     SealedBlob,
     Stage,
     StagedState,
+    sizes_of,
 )
 
 
@@ -207,15 +209,18 @@ class MemoryStore:
         self.memory.stages.pop(key, None)
 
     async def read_blob(
-        self, path: str, *, offset: int, length: int, chunk_size: int
+        self, path: str, *, offset: int, length: int, chunk_size: ChunkSize
     ) -> AsyncIterator[bytes]:
         check(path)
         if path not in self.memory.files:
             raise DataLoss("the bytes are gone", reason="BLOB_MISSING")
         content = self.memory.files[path][0]
         end = offset + length if length else len(content)
-        for start in range(offset, min(end, len(content)), chunk_size):
-            yield content[start : min(start + chunk_size, end)]
+        next_size, start = sizes_of(chunk_size), offset
+        while start < min(end, len(content)):
+            size = next_size()
+            yield content[start : min(start + size, end)]
+            start += size
         if end > len(content):
             raise DataLoss("the bytes end early", reason="BLOB_SHORT")
 

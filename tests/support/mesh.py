@@ -39,6 +39,9 @@ NEW_TABLES = {
     "ARTSTORE_DECISIONS_LIVE_SECONDS": "3",
 }
 
+# Of a run of tests that were written for plain text: all meshes speak TLS.
+ON_TLS = {"ARTSTORE_TLS": "1"} if os.environ.get("TESTS_ON_TLS") == "1" else {}
+
 
 def free_port_offset() -> int:
     """Return an offset at which all ports of a mesh were free a moment ago."""
@@ -70,6 +73,7 @@ class MeshFile:
     redis_url: str
     data_dir: Path
     processes: dict[str, int]
+    tls: dict[str, str] | None = None
 
     @classmethod
     def read(cls, path: Path) -> MeshFile:
@@ -109,6 +113,7 @@ class MeshProcess:
             "ARTSTORE_DATA_DIR": str(data_dir),
             "ARTSTORE_PORT_OFFSET": str(self.port_offset),
             **NEW_TABLES,
+            **ON_TLS,
             **(environment or {}),
         }
         self.mesh_file = data_dir / "mesh.json"

@@ -24,7 +24,7 @@ from artstore.v1 import (
     types_pb2,
     uploads_pb2,
 )
-from tests.support.caller import CHUNK_BYTES, TIMEOUT_SECONDS, Stubs, sha256_of
+from tests.support.caller import CHUNK_BYTES, TIMEOUT_SECONDS, Stubs, credentials_of, sha256_of
 from tests.support.mesh import MeshFile
 
 
@@ -49,7 +49,12 @@ class Outside(Stubs):
         endpoint = self.endpoint(server)
         if endpoint not in self._channels:
             options = [("grpc.use_local_subchannel_pool", 1)]
-            self._channels[endpoint] = grpc.insecure_channel(endpoint, options=options)
+            credentials = credentials_of(self.file)
+            self._channels[endpoint] = (
+                grpc.insecure_channel(endpoint, options=options)
+                if credentials is None
+                else grpc.secure_channel(endpoint, credentials, options=options)
+            )
         return self._channels[endpoint]
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -102,8 +103,8 @@ def _head(piece: bytes) -> Request | None:
 
 
 @asynccontextmanager
-async def s3_proxy(endpoint_url: str) -> AsyncIterator[S3Proxy]:
-    """A proxy before the server at `endpoint_url`."""
+async def s3_proxy(endpoint_url: str, tls: ssl.SSLContext | None = None) -> AsyncIterator[S3Proxy]:
+    """A proxy before the server at `endpoint_url`, which is reached in plain text."""
     url = urlsplit(endpoint_url)
     behind = (str(url.hostname), int(url.port or 80))
     proxy = S3Proxy()
@@ -114,8 +115,9 @@ async def s3_proxy(endpoint_url: str) -> AsyncIterator[S3Proxy]:
         connections.add(task)
         task.add_done_callback(connections.discard)
 
-    async with await asyncio.start_server(connected, "127.0.0.1", 0) as server:
-        proxy.endpoint_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with await asyncio.start_server(connected, "127.0.0.1", 0, ssl=tls) as server:
+        scheme = "http" if tls is None else "https"
+        proxy.endpoint_url = f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         try:
             yield proxy
         finally:

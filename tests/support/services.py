@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 
 from bench.peers.seaweedfs import SeaweedFS
 from launch import environment, processes
-from launch.postgres import PostgresCluster
+from launch.postgres import SERVERS_ROLE, PostgresCluster
 from launch.valkey import ValkeyInstance
 from tests.support.waiting import wait_until
 
@@ -183,13 +183,15 @@ class PostgresProcess(ServiceProcess):
 
     def start(self) -> None:
         super().start()
-        self.cluster.set_password()
+        self.cluster.admit_servers()
+        # Tests work in it as in any other.
+        self.cluster.psql(f"alter database postgres owner to {SERVERS_ROLE}")
 
     def create_database(self) -> str:
         """Make a database with a name of its own and return its URI."""
         name = f"test_{secrets.token_hex(4)}"
         # The files of an empty database are copied, not told page by page to the log.
-        self.cluster.psql(f"create database {name} strategy file_copy")
+        self.cluster.psql(f"create database {name} owner {SERVERS_ROLE} strategy file_copy")
         return self.database_url(name)
 
     def drop_database(self, url: str) -> None:

@@ -85,9 +85,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_ACCOUNT_SUSPENDED: _ErrorReason.ValueType  # 28
     """UNAUTHENTICATED: the account is suspended. Ask an ADMIN to resume it."""
     ERROR_REASON_TOO_MANY_WRONG_LOGINS: _ErrorReason.ValueType  # 29
-    """RESOURCE_EXHAUSTED: too many wrong secrets. Wait, as the message says."""
+    """RESOURCE_EXHAUSTED: too many wrong secrets at a time. Try again after RetryInfo."""
     ERROR_REASON_LOGINS_BUSY: _ErrorReason.ValueType  # 30
-    """UNAVAILABLE: too many logins at a time. Try again after RetryInfo."""
+    """RESOURCE_EXHAUSTED: too many logins at a time whose secret was not given before. Try again after
+    RetryInfo.
+    """
     ERROR_REASON_LAST_ADMIN: _ErrorReason.ValueType  # 31
     """FAILED_PRECONDITION: no ADMIN would be left, or none of all namespaces. Make another one first."""
     ERROR_REASON_FILE_DELETED: _ErrorReason.ValueType  # 32
@@ -224,6 +226,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAVAILABLE: PostgreSQL takes no writes. Try again after RetryInfo."""
     ERROR_REASON_TABLES_MISSING: _ErrorReason.ValueType  # 89
     """UNAVAILABLE: tables are being made anew. Try again after RetryInfo."""
+    ERROR_REASON_TOO_MANY_WAITING: _ErrorReason.ValueType  # 118
+    """RESOURCE_EXHAUSTED: too many searches wait for changes to be indexed. Try again after RetryInfo, or
+    search without min_change_tokens.
+    """
     ERROR_REASON_ELEMENT_ACCOUNT: _ErrorReason.ValueType  # 92
     """PERMISSION_DENIED: this account does not report for that element. An ADMIN makes the element and
     its account (`artstore element add`), and its server gets that account.
@@ -252,6 +258,28 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED: the account has as many transfers of files under way as it may; metadata
     `transfers`. Try again when some have ended (RetryInfo).
     """
+    ERROR_REASON_MESSAGE_TOO_LARGE: _ErrorReason.ValueType  # 110
+    """RESOURCE_EXHAUSTED: a message is larger than its call takes; metadata `max_bytes`. Send less at
+    a time.
+    """
+    ERROR_REASON_TOO_MANY_ITEMS: _ErrorReason.ValueType  # 111
+    """RESOURCE_EXHAUSTED: a list of the request is too long; metadata `field`, `max_items`. Ask in
+    several calls.
+    """
+    ERROR_REASON_TOO_MANY_CALLS: _ErrorReason.ValueType  # 112
+    """RESOURCE_EXHAUSTED: as many calls of the account, of the address or in all are under way as the
+    server takes; metadata `calls`. Try again after RetryInfo.
+    """
+    ERROR_REASON_NO_MESSAGE: _ErrorReason.ValueType  # 113
+    """RESOURCE_EXHAUSTED: the call's message did not come in time. Begin the call when there is
+    something to send.
+    """
+    ERROR_REASON_SILENCE: _ErrorReason.ValueType  # 114
+    """RESOURCE_EXHAUSTED: a stream of requests was silent for too long. Begin again, or go on with the
+    upload.
+    """
+    ERROR_REASON_STUCK_WRITE: _ErrorReason.ValueType  # 115
+    """RESOURCE_EXHAUSTED: an answer was not taken for too long. Read faster, or ask for less."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """`reason` of google.rpc.ErrorInfo (domain `artstore`) in the details of every error, without the
@@ -322,9 +350,11 @@ ERROR_REASON_WRONG_CREDENTIALS: ErrorReason.ValueType  # 27
 ERROR_REASON_ACCOUNT_SUSPENDED: ErrorReason.ValueType  # 28
 """UNAUTHENTICATED: the account is suspended. Ask an ADMIN to resume it."""
 ERROR_REASON_TOO_MANY_WRONG_LOGINS: ErrorReason.ValueType  # 29
-"""RESOURCE_EXHAUSTED: too many wrong secrets. Wait, as the message says."""
+"""RESOURCE_EXHAUSTED: too many wrong secrets at a time. Try again after RetryInfo."""
 ERROR_REASON_LOGINS_BUSY: ErrorReason.ValueType  # 30
-"""UNAVAILABLE: too many logins at a time. Try again after RetryInfo."""
+"""RESOURCE_EXHAUSTED: too many logins at a time whose secret was not given before. Try again after
+RetryInfo.
+"""
 ERROR_REASON_LAST_ADMIN: ErrorReason.ValueType  # 31
 """FAILED_PRECONDITION: no ADMIN would be left, or none of all namespaces. Make another one first."""
 ERROR_REASON_FILE_DELETED: ErrorReason.ValueType  # 32
@@ -461,6 +491,10 @@ ERROR_REASON_DATABASE_READ_ONLY: ErrorReason.ValueType  # 88
 """UNAVAILABLE: PostgreSQL takes no writes. Try again after RetryInfo."""
 ERROR_REASON_TABLES_MISSING: ErrorReason.ValueType  # 89
 """UNAVAILABLE: tables are being made anew. Try again after RetryInfo."""
+ERROR_REASON_TOO_MANY_WAITING: ErrorReason.ValueType  # 118
+"""RESOURCE_EXHAUSTED: too many searches wait for changes to be indexed. Try again after RetryInfo, or
+search without min_change_tokens.
+"""
 ERROR_REASON_ELEMENT_ACCOUNT: ErrorReason.ValueType  # 92
 """PERMISSION_DENIED: this account does not report for that element. An ADMIN makes the element and
 its account (`artstore element add`), and its server gets that account.
@@ -489,4 +523,26 @@ ERROR_REASON_TOO_MANY_TRANSFERS: ErrorReason.ValueType  # 104
 """RESOURCE_EXHAUSTED: the account has as many transfers of files under way as it may; metadata
 `transfers`. Try again when some have ended (RetryInfo).
 """
+ERROR_REASON_MESSAGE_TOO_LARGE: ErrorReason.ValueType  # 110
+"""RESOURCE_EXHAUSTED: a message is larger than its call takes; metadata `max_bytes`. Send less at
+a time.
+"""
+ERROR_REASON_TOO_MANY_ITEMS: ErrorReason.ValueType  # 111
+"""RESOURCE_EXHAUSTED: a list of the request is too long; metadata `field`, `max_items`. Ask in
+several calls.
+"""
+ERROR_REASON_TOO_MANY_CALLS: ErrorReason.ValueType  # 112
+"""RESOURCE_EXHAUSTED: as many calls of the account, of the address or in all are under way as the
+server takes; metadata `calls`. Try again after RetryInfo.
+"""
+ERROR_REASON_NO_MESSAGE: ErrorReason.ValueType  # 113
+"""RESOURCE_EXHAUSTED: the call's message did not come in time. Begin the call when there is
+something to send.
+"""
+ERROR_REASON_SILENCE: ErrorReason.ValueType  # 114
+"""RESOURCE_EXHAUSTED: a stream of requests was silent for too long. Begin again, or go on with the
+upload.
+"""
+ERROR_REASON_STUCK_WRITE: ErrorReason.ValueType  # 115
+"""RESOURCE_EXHAUSTED: an answer was not taken for too long. Read faster, or ask for less."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

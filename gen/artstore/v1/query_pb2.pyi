@@ -51,7 +51,9 @@ Global___FacetField: _TypeAlias = FacetField  # noqa: Y015
 
 @_typing.final
 class SearchFilters(_message.Message):
-    """What a result must match; conditions are joined by AND, values of one list by OR."""
+    """What a result must match; conditions are joined by AND, values of one list by OR. More than 100
+    values in one list, or attributes, are INVALID_ARGUMENT.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -231,7 +233,10 @@ class SearchFilesRequest(_message.Message):
 
     @_builtins.property
     def min_change_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Wait until the index has these changes, within the deadline."""
+        """Wait until the index has these changes, within the deadline, half a minute at most (then
+        UNAVAILABLE). A change that its element has not made is INVALID_ARGUMENT. At most 1,000, and at
+        most 200 searches of an account wait at a time (RESOURCE_EXHAUSTED, reason TOO_MANY_WAITING).
+        """
 
     @_builtins.property
     def facet_fields(self) -> _containers.RepeatedScalarFieldContainer[Global___FacetField.ValueType]:

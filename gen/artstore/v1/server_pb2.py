@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x61rtstore/v1/server.proto\x12\x0b\x61rtstore.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x16\n\x14GetServerInfoRequest\"@\n\x15GetServerInfoResponse\x12\'\n\x06server\x18\x01 \x01(\x0b\x32\x17.artstore.v1.ServerInfo\"\xc1\x02\n\nServerInfo\x12%\n\x04kind\x18\x01 \x01(\x0e\x32\x17.artstore.v1.ServerKind\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12)\n\x06limits\x18\x04 \x01(\x0b\x32\x19.artstore.v1.ServerLimits\x12.\n\nstarted_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x61nswered_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x0c\x64\x65pendencies\x18\x07 \x03(\x0b\x32\x1d.artstore.v1.ServerDependency\x12,\n\x08services\x18\x08 \x03(\x0b\x32\x1a.artstore.v1.ServedService\"\x85\x01\n\x0cServerLimits\x12\x1c\n\x14max_chunk_size_bytes\x18\x01 \x01(\x03\x12 \n\x18\x64\x65\x66\x61ult_chunk_size_bytes\x18\x02 \x01(\x03\x12\x1e\n\x16max_message_size_bytes\x18\x03 \x01(\x03\x12\x15\n\rmax_page_size\x18\x04 \x01(\x05\"D\n\x10ServerDependency\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tavailable\x18\x02 \x01(\x08\x12\x0f\n\x07problem\x18\x03 \x01(\t\".\n\rServedService\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07serving\x18\x02 \x01(\x08*\x88\x01\n\nServerKind\x12\x1b\n\x17SERVER_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11SERVER_KIND_ADMIN\x10\x01\x12\x17\n\x13SERVER_KIND_STORAGE\x10\x02\x12\x16\n\x12SERVER_KIND_INGEST\x10\x03\x12\x15\n\x11SERVER_KIND_QUERY\x10\x04\x32l\n\rServerService\x12[\n\rGetServerInfo\x12!.artstore.v1.GetServerInfoRequest\x1a\".artstore.v1.GetServerInfoResponse\"\x03\x90\x02\x01\x42N\n\x0f\x63om.artstore.v1P\x01Z+artstore.example/gen/artstore/v1;artstorev1\xaa\x02\x0b\x41rtStore.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x61rtstore/v1/server.proto\x12\x0b\x61rtstore.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x16\n\x14GetServerInfoRequest\"@\n\x15GetServerInfoResponse\x12\'\n\x06server\x18\x01 \x01(\x0b\x32\x17.artstore.v1.ServerInfo\"\xc1\x02\n\nServerInfo\x12%\n\x04kind\x18\x01 \x01(\x0e\x32\x17.artstore.v1.ServerKind\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12)\n\x06limits\x18\x04 \x01(\x0b\x32\x19.artstore.v1.ServerLimits\x12.\n\nstarted_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x61nswered_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x0c\x64\x65pendencies\x18\x07 \x03(\x0b\x32\x1d.artstore.v1.ServerDependency\x12,\n\x08services\x18\x08 \x03(\x0b\x32\x1a.artstore.v1.ServedService\"\xff\x02\n\x0cServerLimits\x12\x1c\n\x14max_chunk_size_bytes\x18\x01 \x01(\x03\x12 \n\x18\x64\x65\x66\x61ult_chunk_size_bytes\x18\x02 \x01(\x03\x12\x1e\n\x16max_message_size_bytes\x18\x03 \x01(\x03\x12\x15\n\rmax_page_size\x18\x04 \x01(\x05\x12\x11\n\tmax_calls\x18\x05 \x01(\x05\x12\x1b\n\x13max_anonymous_calls\x18\x06 \x01(\x05\x12%\n\x1dmax_waiting_calls_per_address\x18\x07 \x01(\x05\x12\x17\n\x0fmax_connections\x18\x08 \x01(\x05\x12 \n\x18max_calls_per_connection\x18\t \x01(\x05\x12\x19\n\x11handshake_seconds\x18\n \x01(\x01\x12\x1f\n\x17\x63onnection_idle_seconds\x18\x0b \x01(\x01\x12*\n\x07methods\x18\x0c \x03(\x0b\x32\x19.artstore.v1.MethodLimits\"\x95\x02\n\x0cMethodLimits\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x1e\n\x16max_request_size_bytes\x18\x02 \x01(\x03\x12\x16\n\x0emax_list_items\x18\x03 \x01(\x05\x12\x17\n\x0fmax_batch_items\x18\x04 \x01(\x05\x12\x11\n\tmax_calls\x18\x05 \x01(\x05\x12\x1d\n\x15max_calls_per_account\x18\x06 \x01(\x05\x12\x1d\n\x15max_calls_per_address\x18\x07 \x01(\x05\x12\x1d\n\x15\x66irst_message_seconds\x18\x08 \x01(\x01\x12\x17\n\x0fsilence_seconds\x18\t \x01(\x01\x12\x1b\n\x13stuck_write_seconds\x18\n \x01(\x01\"D\n\x10ServerDependency\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tavailable\x18\x02 \x01(\x08\x12\x0f\n\x07problem\x18\x03 \x01(\t\".\n\rServedService\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07serving\x18\x02 \x01(\x08*\x88\x01\n\nServerKind\x12\x1b\n\x17SERVER_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11SERVER_KIND_ADMIN\x10\x01\x12\x17\n\x13SERVER_KIND_STORAGE\x10\x02\x12\x16\n\x12SERVER_KIND_INGEST\x10\x03\x12\x15\n\x11SERVER_KIND_QUERY\x10\x04\x32l\n\rServerService\x12[\n\rGetServerInfo\x12!.artstore.v1.GetServerInfoRequest\x1a\".artstore.v1.GetServerInfoResponse\"\x03\x90\x02\x01\x42N\n\x0f\x63om.artstore.v1P\x01Z+artstore.example/gen/artstore/v1;artstorev1\xaa\x02\x0b\x41rtStore.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,8 +35,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\017com.artstore.v1P\001Z+artstore.example/gen/artstore/v1;artstorev1\252\002\013ArtStore.V1'
   _globals['_SERVERSERVICE'].methods_by_name['GetServerInfo']._loaded_options = None
   _globals['_SERVERSERVICE'].methods_by_name['GetServerInfo']._serialized_options = b'\220\002\001'
-  _globals['_SERVERKIND']._serialized_start=743
-  _globals['_SERVERKIND']._serialized_end=879
+  _globals['_SERVERKIND']._serialized_start=1273
+  _globals['_SERVERKIND']._serialized_end=1409
   _globals['_GETSERVERINFOREQUEST']._serialized_start=74
   _globals['_GETSERVERINFOREQUEST']._serialized_end=96
   _globals['_GETSERVERINFORESPONSE']._serialized_start=98
@@ -44,11 +44,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SERVERINFO']._serialized_start=165
   _globals['_SERVERINFO']._serialized_end=486
   _globals['_SERVERLIMITS']._serialized_start=489
-  _globals['_SERVERLIMITS']._serialized_end=622
-  _globals['_SERVERDEPENDENCY']._serialized_start=624
-  _globals['_SERVERDEPENDENCY']._serialized_end=692
-  _globals['_SERVEDSERVICE']._serialized_start=694
-  _globals['_SERVEDSERVICE']._serialized_end=740
-  _globals['_SERVERSERVICE']._serialized_start=881
-  _globals['_SERVERSERVICE']._serialized_end=989
+  _globals['_SERVERLIMITS']._serialized_end=872
+  _globals['_METHODLIMITS']._serialized_start=875
+  _globals['_METHODLIMITS']._serialized_end=1152
+  _globals['_SERVERDEPENDENCY']._serialized_start=1154
+  _globals['_SERVERDEPENDENCY']._serialized_end=1222
+  _globals['_SERVEDSERVICE']._serialized_start=1224
+  _globals['_SERVEDSERVICE']._serialized_end=1270
+  _globals['_SERVERSERVICE']._serialized_start=1411
+  _globals['_SERVERSERVICE']._serialized_end=1519
 # @@protoc_insertion_point(module_scope)

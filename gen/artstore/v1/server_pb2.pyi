@@ -163,6 +163,14 @@ class ServerLimits(_message.Message):
     DEFAULT_CHUNK_SIZE_BYTES_FIELD_NUMBER: _builtins.int
     MAX_MESSAGE_SIZE_BYTES_FIELD_NUMBER: _builtins.int
     MAX_PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    MAX_CALLS_FIELD_NUMBER: _builtins.int
+    MAX_ANONYMOUS_CALLS_FIELD_NUMBER: _builtins.int
+    MAX_WAITING_CALLS_PER_ADDRESS_FIELD_NUMBER: _builtins.int
+    MAX_CONNECTIONS_FIELD_NUMBER: _builtins.int
+    MAX_CALLS_PER_CONNECTION_FIELD_NUMBER: _builtins.int
+    HANDSHAKE_SECONDS_FIELD_NUMBER: _builtins.int
+    CONNECTION_IDLE_SECONDS_FIELD_NUMBER: _builtins.int
+    METHODS_FIELD_NUMBER: _builtins.int
     max_chunk_size_bytes: _builtins.int
     """Bytes of one chunk that are accepted; more is RESOURCE_EXHAUSTED."""
     default_chunk_size_bytes: _builtins.int
@@ -171,6 +179,26 @@ class ServerLimits(_message.Message):
     """Bytes of one message; more is RESOURCE_EXHAUSTED."""
     max_page_size: _builtins.int
     """Entries of one page; a page_size beyond it is lowered."""
+    max_calls: _builtins.int
+    """Calls with a token that are under way at a time; more is RESOURCE_EXHAUSTED."""
+    max_anonymous_calls: _builtins.int
+    """Calls without a token that are under way at a time; more is RESOURCE_EXHAUSTED."""
+    max_waiting_calls_per_address: _builtins.int
+    """Calls of one address without a token whose message has not come; of more, the one that waits
+    longest ends.
+    """
+    max_connections: _builtins.int
+    """Connections; further ones are closed at once."""
+    max_calls_per_connection: _builtins.int
+    """Calls of one connection; further ones wait at the caller."""
+    handshake_seconds: _builtins.float
+    """Seconds that a connection has for its handshake."""
+    connection_idle_seconds: _builtins.float
+    """Seconds after which a connection without a call is closed."""
+    @_builtins.property
+    def methods(self) -> _containers.RepeatedCompositeFieldContainer[Global___MethodLimits]:
+        """What the calls that this server offers keep to, by method."""
+
     def __init__(
         self,
         *,
@@ -178,14 +206,80 @@ class ServerLimits(_message.Message):
         default_chunk_size_bytes: _builtins.int = ...,
         max_message_size_bytes: _builtins.int = ...,
         max_page_size: _builtins.int = ...,
+        max_calls: _builtins.int = ...,
+        max_anonymous_calls: _builtins.int = ...,
+        max_waiting_calls_per_address: _builtins.int = ...,
+        max_connections: _builtins.int = ...,
+        max_calls_per_connection: _builtins.int = ...,
+        handshake_seconds: _builtins.float = ...,
+        connection_idle_seconds: _builtins.float = ...,
+        methods: _abc.Iterable[Global___MethodLimits] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_chunk_size_bytes", b"default_chunk_size_bytes", "max_chunk_size_bytes", b"max_chunk_size_bytes", "max_message_size_bytes", b"max_message_size_bytes", "max_page_size", b"max_page_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connection_idle_seconds", b"connection_idle_seconds", "default_chunk_size_bytes", b"default_chunk_size_bytes", "handshake_seconds", b"handshake_seconds", "max_anonymous_calls", b"max_anonymous_calls", "max_calls", b"max_calls", "max_calls_per_connection", b"max_calls_per_connection", "max_chunk_size_bytes", b"max_chunk_size_bytes", "max_connections", b"max_connections", "max_message_size_bytes", b"max_message_size_bytes", "max_page_size", b"max_page_size", "max_waiting_calls_per_address", b"max_waiting_calls_per_address", "methods", b"methods"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ServerLimits: _TypeAlias = ServerLimits  # noqa: Y015
+
+@_typing.final
+class MethodLimits(_message.Message):
+    """What the calls of one method must keep to; beyond it they are RESOURCE_EXHAUSTED."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METHOD_FIELD_NUMBER: _builtins.int
+    MAX_REQUEST_SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    MAX_LIST_ITEMS_FIELD_NUMBER: _builtins.int
+    MAX_BATCH_ITEMS_FIELD_NUMBER: _builtins.int
+    MAX_CALLS_FIELD_NUMBER: _builtins.int
+    MAX_CALLS_PER_ACCOUNT_FIELD_NUMBER: _builtins.int
+    MAX_CALLS_PER_ADDRESS_FIELD_NUMBER: _builtins.int
+    FIRST_MESSAGE_SECONDS_FIELD_NUMBER: _builtins.int
+    SILENCE_SECONDS_FIELD_NUMBER: _builtins.int
+    STUCK_WRITE_SECONDS_FIELD_NUMBER: _builtins.int
+    method: _builtins.str
+    """artstore.v1.StorageService/GetFile."""
+    max_request_size_bytes: _builtins.int
+    """Bytes of one message, unpacked."""
+    max_list_items: _builtins.int
+    """Entries of a list."""
+    max_batch_items: _builtins.int
+    """Entries of a list that is a batch, such as file_ids."""
+    max_calls: _builtins.int
+    """Calls under way at a time."""
+    max_calls_per_account: _builtins.int
+    """Of these, of one account."""
+    max_calls_per_address: _builtins.int
+    """Of these, of one address without a token."""
+    first_message_seconds: _builtins.float
+    """Seconds from the beginning of the call to its first message."""
+    silence_seconds: _builtins.float
+    """Seconds that a stream of requests may be silent."""
+    stuck_write_seconds: _builtins.float
+    """Seconds that a message of a stream of answers may wait to be taken."""
+    def __init__(
+        self,
+        *,
+        method: _builtins.str = ...,
+        max_request_size_bytes: _builtins.int = ...,
+        max_list_items: _builtins.int = ...,
+        max_batch_items: _builtins.int = ...,
+        max_calls: _builtins.int = ...,
+        max_calls_per_account: _builtins.int = ...,
+        max_calls_per_address: _builtins.int = ...,
+        first_message_seconds: _builtins.float = ...,
+        silence_seconds: _builtins.float = ...,
+        stuck_write_seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_message_seconds", b"first_message_seconds", "max_batch_items", b"max_batch_items", "max_calls", b"max_calls", "max_calls_per_account", b"max_calls_per_account", "max_calls_per_address", b"max_calls_per_address", "max_list_items", b"max_list_items", "max_request_size_bytes", b"max_request_size_bytes", "method", b"method", "silence_seconds", b"silence_seconds", "stuck_write_seconds", b"stuck_write_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MethodLimits: _TypeAlias = MethodLimits  # noqa: Y015
 
 @_typing.final
 class ServerDependency(_message.Message):

@@ -36,8 +36,10 @@ class TokenServiceStub:
     IssueToken: _grpc.UnaryUnaryMultiCallable[_tokens_pb2.IssueTokenRequest, _tokens_pb2.IssueTokenResponse]
     """Gives a short-lived access token for client credentials.
 
-    UNAUTHENTICATED when they are wrong or the account is suspended; RESOURCE_EXHAUSTED after
-    too many wrong tries; UNAVAILABLE when the database is down.
+    UNAUTHENTICATED when they are wrong or the account is suspended; the answer to wrong ones takes
+    longer the more there were as the account or from the address, 5 s at most. Right ones are
+    answered at once, whatever others try. RESOURCE_EXHAUSTED when too many log in at a time with a
+    secret that is wrong, or was not given before; UNAVAILABLE when the database is down.
     """
     GetJwks: _grpc.UnaryUnaryMultiCallable[_tokens_pb2.GetJwksRequest, _tokens_pb2.GetJwksResponse]
     """Gives the public keys that tokens are verified with. Idempotent; old keys stay listed for
@@ -65,8 +67,10 @@ class TokenServiceAsyncStub(TokenServiceStub):
     IssueToken: _aio.UnaryUnaryMultiCallable[_tokens_pb2.IssueTokenRequest, _tokens_pb2.IssueTokenResponse]  # type: ignore[assignment]
     """Gives a short-lived access token for client credentials.
 
-    UNAUTHENTICATED when they are wrong or the account is suspended; RESOURCE_EXHAUSTED after
-    too many wrong tries; UNAVAILABLE when the database is down.
+    UNAUTHENTICATED when they are wrong or the account is suspended; the answer to wrong ones takes
+    longer the more there were as the account or from the address, 5 s at most. Right ones are
+    answered at once, whatever others try. RESOURCE_EXHAUSTED when too many log in at a time with a
+    secret that is wrong, or was not given before; UNAVAILABLE when the database is down.
     """
     GetJwks: _aio.UnaryUnaryMultiCallable[_tokens_pb2.GetJwksRequest, _tokens_pb2.GetJwksResponse]  # type: ignore[assignment]
     """Gives the public keys that tokens are verified with. Idempotent; old keys stay listed for
@@ -97,8 +101,10 @@ class TokenServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_tokens_pb2.IssueTokenResponse, _abc.Awaitable[_tokens_pb2.IssueTokenResponse]]:
         """Gives a short-lived access token for client credentials.
 
-        UNAUTHENTICATED when they are wrong or the account is suspended; RESOURCE_EXHAUSTED after
-        too many wrong tries; UNAVAILABLE when the database is down.
+        UNAUTHENTICATED when they are wrong or the account is suspended; the answer to wrong ones takes
+        longer the more there were as the account or from the address, 5 s at most. Right ones are
+        answered at once, whatever others try. RESOURCE_EXHAUSTED when too many log in at a time with a
+        secret that is wrong, or was not given before; UNAVAILABLE when the database is down.
         """
 
     @_abc_1.abstractmethod

@@ -1,14 +1,16 @@
 """What happens around every call, one module for each concern, in this order:
 
 request id -> log line -> metrics -> errors -> refusals -> authentication -> authorization
--> standing -> handler.
+-> admission -> standing -> its messages are read -> handler.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mesh.identity.call_limits import LimitTable
 from mesh.identity.tokens import TokenVerifier
+from mesh.server.interceptors.admission import Admission
 from mesh.server.interceptors.authentication import Authentication
 from mesh.server.interceptors.authorization import authorize
 from mesh.server.interceptors.errors import turn_errors_into_statuses
@@ -28,8 +30,10 @@ def standard_interceptors(
     metrics: CallMetrics,
     refusals: RefusalSpool,
     standing: Standing | None = None,
+    limits: LimitTable | None = None,
 ) -> Interceptors:
     """The interceptors of every ArtStore server, as one for `grpc.aio.server`."""
+    table = LimitTable() if limits is None else limits
     chain: Sequence[Interceptor] = (
         give_request_id,
         log_call,
@@ -38,6 +42,7 @@ def standard_interceptors(
         RefusalNotes(refusals),
         Authentication(verifier),
         authorize,
+        Admission(table),
         Standing(verifier) if standing is None else standing,
     )
-    return Interceptors(chain)
+    return Interceptors(chain, table)

@@ -101,9 +101,10 @@ async def _abort(
     trailing: tuple[tuple[str, bytes], ...],
 ) -> None:
     call.code, call.details, call.level = code, without_quotes(message), level
-    if call.request_streaming:
+    broken = call.cut or call.messages.stuck
+    if call.request_streaming and not call.messages.stuck:
         await drain(
-            call.context.read,
+            call.messages.rest,
             seconds=DRAIN_SECONDS,
             silence_seconds=DRAIN_PAUSE_SECONDS,
             most_bytes=DRAIN_BYTES,
@@ -112,10 +113,10 @@ async def _abort(
         code, message[:1024], trailing_metadata=((REQUEST_ID_KEY, call.request_id), *trailing)
     )
     try:
-        async with asyncio.timeout(END_SECONDS if call.cut else None):
+        async with asyncio.timeout(END_SECONDS if broken else None):
             await ending
     except (TimeoutError, grpc.aio.InternalError):
-        if not call.cut:
+        if not broken:
             raise
         # The client does not take what was sent before, or has left: without a status the call is
         # broken off.

@@ -10,10 +10,9 @@ from typing import Any
 import grpc
 import structlog
 
-from mesh.file_ids import canonical_file_id, is_file_id
 from mesh.identity.caller import current_file_id
 from mesh.redaction import without_names
-from mesh.server.interceptors.wrapping import Call, Proceed
+from mesh.server.interceptors.wrapping import Call, Proceed, file_of
 
 _log = structlog.stdlib.get_logger("mesh.calls")
 
@@ -34,7 +33,7 @@ async def log_call(call: Call, request: Any, *, proceed: Proceed) -> Any:
         call.code = grpc.StatusCode.CANCELLED
         raise
     finally:
-        _log_end(call, file_of(request) or current_file_id.get() or file_of(response))
+        _log_end(call, call.file_id or current_file_id.get() or file_of(response))
 
 
 def _log_end(call: Call, file_id: str) -> None:
@@ -59,14 +58,3 @@ def _log_end(call: Call, file_id: str) -> None:
     if call.cause:
         fields["cause"] = without_names(call.cause)[:MAX_CAUSE_CHARACTERS]
     _log.log(level, "call", **fields)
-
-
-def file_of(message: Any) -> str:
-    """The id of the one file that a request or response is about; empty when there is none, or
-    what stands there is no id.
-    """
-    for part in (message, getattr(message, "condition", None), getattr(message, "file", None)):
-        written = getattr(part, "file_id", "")
-        if written and is_file_id(written):
-            return canonical_file_id(written)
-    return ""

@@ -9,31 +9,15 @@ from typing import Any
 
 import structlog
 
-from mesh.errors import ArtStoreError, Unauthenticated
+from mesh.errors import Unauthenticated
 from mesh.identity.caller import ANONYMOUS
 from mesh.identity.expiry import Expiry, current_expiry
 from mesh.identity.roles import ENDLESS
 from mesh.identity.tokens import TokenVerifier
+from mesh.server.interceptors.held import Held
 from mesh.server.interceptors.wrapping import Call, Proceed
 
 _log = structlog.stdlib.get_logger(__name__)
-
-
-class _Held:
-    """One call under way, and what it is ended with."""
-
-    __slots__ = ("call", "error", "task")
-
-    def __init__(self, call: Call, task: asyncio.Task[Any]) -> None:
-        self.call = call
-        self.task = task
-        self.error: ArtStoreError | None = None
-
-    def end(self, error: ArtStoreError) -> None:
-        """Stop the handler wherever it is; the caller is told `error`."""
-        if self.error is None:
-            self.error, self.call.cut = error, True
-            self.task.cancel()
 
 
 class Standing:
@@ -41,14 +25,14 @@ class Standing:
 
     def __init__(self, verifier: TokenVerifier) -> None:
         self._verifier = verifier
-        self._calls: set[_Held] = set()
+        self._calls: set[Held] = set()
 
     async def __call__(self, call: Call, request: Any, *, proceed: Proceed) -> Any:
         """Hold one call while it goes on."""
         task = asyncio.current_task()
         if call.peer is ANONYMOUS or task is None:
             return await proceed(call, request)
-        held = _Held(call, task)
+        held = Held(call, task)
         self._calls.add(held)
         try:
             # What became known since the token was looked at has found no call to end.
@@ -58,20 +42,11 @@ class Standing:
             raise
         expiry = self._expiry_of(held) if call.method in ENDLESS else None
         try:
-            answer = await proceed(call, request)
-        except BaseException:
-            # Cancelled by somebody else as well (the client left), it ends as that.
-            if held.error is not None and task.uncancel() == 0:
-                raise held.error from None
-            raise
+            return await held.run(request, proceed)
         finally:
             self._calls.discard(held)
             if expiry is not None:
                 expiry.close()
-        if held.error is not None:
-            task.uncancel()
-            raise held.error
-        return answer
 
     async def watch(self) -> None:
         """End the calls of accounts that are suspended, as it becomes known, until cancelled."""
@@ -89,11 +64,11 @@ class Standing:
                     held.end(_doubted())
             await rings.wait()
 
-    def _require_good(self, held: _Held) -> None:
+    def _require_good(self, held: Held) -> None:
         self._verifier.suspensions.require_good(held.call.peer)
         self._verifier.suspensions.require_good(held.call.caller)
 
-    def _expiry_of(self, held: _Held) -> Expiry:
+    def _expiry_of(self, held: Held) -> Expiry:
         seconds = min(map(self._verifier.seconds_left, (held.call.peer, held.call.caller)))
         expiry = Expiry(seconds, lambda: held.end(_expired()))
         current_expiry.set(expiry)

@@ -1,28 +1,26 @@
 """One way to stand around all four kinds of gRPC handlers.
 
 Each handler is wrapped once, when its method is first called. Whatever its shape, it becomes
-one coroutine: a response stream is written with `context.write`, so that a client that went
-away raises inside the handler, and an async generator is closed in the task that ran it.
+one coroutine that reads its requests itself (`messages.py`): a response stream is written with
+`context.write`, so that a client that went away raises inside the handler, and an async generator
+is closed in the task that ran it.
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from inspect import isawaitable
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import grpc
-from google.protobuf.message import DecodeError
 
-from mesh.concurrency.watched import seen
-from mesh.errors import InvalidArgument
+from mesh.file_ids import canonical_file_id, is_file_id
+from mesh.identity.call_limits import LimitTable, MethodLimits
 from mesh.identity.caller import ANONYMOUS, Caller
-
-Context = grpc.aio.ServicerContext[Any, Any]
+from mesh.server.interceptors.messages import Context, Messages
 
 
 class Call:
@@ -35,7 +33,9 @@ class Call:
         "context",
         "cut",
         "details",
+        "file_id",
         "level",
+        "messages",
         "metadata",
         "method",
         "peer",
@@ -45,9 +45,17 @@ class Call:
         "started",
     )
 
-    def __init__(self, method: str, context: Context, *, request_streaming: bool) -> None:
+    def __init__(
+        self,
+        method: str,
+        context: Context,
+        *,
+        request_streaming: bool,
+        messages: Messages | None = None,
+    ) -> None:
         self.method = method
         self.context = context
+        self.messages = messages or Messages(context, None, MethodLimits())
         self.request_streaming = request_streaming
         sent = tuple(context.invocation_metadata() or ())
         self.metadata: dict[str, Any] = dict(sent)
@@ -55,6 +63,8 @@ class Call:
         self.repeated = _NONE if len(sent) == len(self.metadata) else _repeated(sent)
         self.started = time.perf_counter()
         self.request_id = ""
+        # The one file that the request is about.
+        self.file_id = ""
         self.caller: Caller = ANONYMOUS
         self.peer: Caller = ANONYMOUS
         self.code: grpc.StatusCode | None = None
@@ -87,17 +97,27 @@ Proceed = Callable[[Call, Any], Awaitable[Any]]
 
 
 class Interceptor(Protocol):
-    """Runs around a call: `return await proceed(call, request)` at its heart."""
+    """Runs around a call: `return await proceed(call, request)` at its heart.
+
+    `request` stands for what has not been read yet: the handler's side of `messages.py`.
+    """
 
     async def __call__(self, call: Call, request: Any, *, proceed: Proceed) -> Any:
         """Answer the response of a unary call, None for a response stream."""
 
 
 class Interceptors(grpc.aio.ServerInterceptor):
-    """Applies a sequence of interceptors, outermost first, to every method of a server."""
+    """Applies a sequence of interceptors, outermost first, to every method of a server.
 
-    def __init__(self, interceptors: Sequence[Interceptor]) -> None:
+    Args:
+        limits: what messages keep to; unset: the defaults.
+    """
+
+    def __init__(
+        self, interceptors: Sequence[Interceptor], limits: LimitTable | None = None
+    ) -> None:
         self._interceptors = tuple(interceptors)
+        self._limits = LimitTable() if limits is None else limits
         self._wrapped: dict[str, tuple[Any, Any]] = {}
 
     async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
@@ -116,73 +136,23 @@ class Interceptors(grpc.aio.ServerInterceptor):
     def _wrap(self, method: str, handler: Any) -> Any:
         request_streaming = bool(handler.request_streaming)
         response_streaming = bool(handler.response_streaming)
+        limits, parse = self._limits.of(method), handler.request_deserializer
         behaviour = _behaviour_of(handler)
         proceed: Proceed = partial(_write_responses if response_streaming else _answer, behaviour)
         for interceptor in reversed(self._interceptors):
             proceed = partial(interceptor, proceed=proceed)
 
-        async def handle(request: Any, context: Context) -> Any:
-            if request_streaming:
-                # Whatever else is asked of it, the context itself answers.
-                context = cast(Context, _PatientContext(context))
-                request = _requests_of(context)
-            return await proceed(
-                Call(method, context, request_streaming=request_streaming), request
-            )
+        async def handle(_: Any, context: Context) -> Any:
+            messages = Messages(context, parse, limits)
+            call = Call(method, context, request_streaming=request_streaming, messages=messages)
+            return await proceed(call, messages)
 
-        make = _MAKERS[request_streaming, response_streaming]
-        return make(
-            handle,
-            request_deserializer=_careful(
-                handler.request_deserializer, request_streaming=request_streaming
-            ),
-            response_serializer=handler.response_serializer,
+        make: Callable[..., Any] = (
+            grpc.stream_stream_rpc_method_handler
+            if response_streaming
+            else grpc.stream_unary_rpc_method_handler
         )
-
-
-class _PatientContext:
-    """A context whose `read` may be cut off: what it would have answered the next one answers.
-
-    grpc loses the message of a read that is cancelled, and takes no other read until it has come.
-    """
-
-    def __init__(self, context: Context) -> None:
-        self._context = context
-        self._reading: asyncio.Future[Any] | None = None
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._context, name)
-
-    async def read(self) -> Any:
-        """The next message, or EOF."""
-        reading = self._reading
-        if reading is None:
-            reading = self._reading = asyncio.ensure_future(self._context.read())
-            reading.add_done_callback(seen)
-        try:
-            message = await asyncio.shield(reading)
-        except asyncio.CancelledError:
-            if reading.cancelled():
-                self._reading = None
-            raise
-        except BaseException:
-            self._reading = None
-            raise
-        self._reading = None
-        return message
-
-
-async def _requests_of(context: Context) -> AsyncIterator[Any]:
-    while (message := await context.read()) is not grpc.aio.EOF:
-        yield message
-
-
-_MAKERS: dict[tuple[bool, bool], Callable[..., Any]] = {
-    (False, False): grpc.unary_unary_rpc_method_handler,
-    (False, True): grpc.unary_stream_rpc_method_handler,
-    (True, False): grpc.stream_unary_rpc_method_handler,
-    (True, True): grpc.stream_stream_rpc_method_handler,
-}
+        return make(handle, response_serializer=handler.response_serializer)
 
 
 def _behaviour_of(handler: Any) -> Callable[[Any, Any], Any]:
@@ -194,58 +164,40 @@ def _behaviour_of(handler: Any) -> Callable[[Any, Any], Any]:
     return behaviour  # type: ignore[no-any-return]
 
 
-class _Unreadable:
-    """Stands for a request that is no message of its type, until the caller is known."""
-
-
-_UNREADABLE = _Unreadable()
-
-
-def _careful(
-    deserialize: Callable[[bytes], Any] | None, *, request_streaming: bool
-) -> Callable[[bytes], Any] | None:
-    """`deserialize` whose errors are those of the call, not of the server.
-
-    gRPC reads a unary request before any interceptor runs, and would answer UNKNOWN with the
-    exception's text, to anybody.
+def file_of(message: Any) -> str:
+    """The id of the one file that a request or response is about; empty when there is none, or
+    what stands there is no id.
     """
-    if deserialize is None:
-        return None
-
-    def read(data: bytes) -> Any:
-        try:
-            return deserialize(data)
-        except DecodeError as exc:
-            if request_streaming:
-                raise _unreadable() from exc
-            return _UNREADABLE
-
-    return read
+    for part in (message, getattr(message, "condition", None), getattr(message, "file", None)):
+        written = getattr(part, "file_id", "")
+        if written and is_file_id(written):
+            return canonical_file_id(written)
+    return ""
 
 
-def _unreadable() -> InvalidArgument:
-    return InvalidArgument("the message cannot be read: it is not of the type of this call")
+async def _begin(behaviour: Callable[[Any, Any], Any], call: Call, messages: Messages) -> Any:
+    """What `behaviour` answers. Nothing here holds the request while it works."""
+    if call.request_streaming:
+        return behaviour(messages.all(), messages)
+    request = await messages.one()
+    call.file_id = file_of(request)
+    return behaviour(request, messages)
 
 
-def _require_readable(request: Any) -> None:
-    if request is _UNREADABLE:
-        raise _unreadable()
-
-
-async def _answer(behaviour: Callable[[Any, Any], Any], call: Call, request: Any) -> Any:
-    _require_readable(request)
-    result = behaviour(request, call.context)
+async def _answer(behaviour: Callable[[Any, Any], Any], call: Call, messages: Messages) -> Any:
+    result = await _begin(behaviour, call, messages)
     return await result if isawaitable(result) else result
 
 
-async def _write_responses(behaviour: Callable[[Any, Any], Any], call: Call, request: Any) -> None:
-    _require_readable(request)
-    result = behaviour(request, call.context)
+async def _write_responses(
+    behaviour: Callable[[Any, Any], Any], call: Call, messages: Messages
+) -> None:
+    result = await _begin(behaviour, call, messages)
     if isawaitable(result):
         await result
         return
     responses: AsyncIterator[Any] = result
-    write = call.context.write
+    write = messages.write
     try:
         async for response in responses:
             await write(response)

@@ -13,8 +13,8 @@ from tests.contract.client.fake_mesh import FakeMesh, fake_mesh
 @pytest.fixture
 async def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FakeMesh]:
     """A fake mesh on a free port; no setting of the surrounding shell reaches the client."""
-    for name in ("ARTSTORE_MESH", "ARTSTORE_TOKEN", "ARTSTORE_TLS_CA_FILE"):
-        monkeypatch.delenv(name, raising=False)
+    for name in ("MESH", "TOKEN", "TLS", "TLS_CA_FILE", "TLS_CERT_FILE", "TLS_KEY_FILE"):
+        monkeypatch.delenv(f"ARTSTORE_{name}", raising=False)
     monkeypatch.chdir(tmp_path)
     async with fake_mesh(tmp_path / "state") as mesh:
         yield mesh

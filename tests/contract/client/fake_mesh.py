@@ -141,8 +141,10 @@ class FakeMesh:
 
 
 @asynccontextmanager
-async def fake_mesh(state_folder: Path) -> AsyncIterator[FakeMesh]:
-    """Serve the fakes on a free port."""
+async def fake_mesh(
+    state_folder: Path, credentials: grpc.ServerCredentials | None = None
+) -> AsyncIterator[FakeMesh]:
+    """Serve the fakes on a free port, in plain text unless there are credentials."""
     element = FakeElement()
     ingest, tokens, elements = FakeIngest(element), TokenIssuer(), FakeElements()
     running: list[grpc.aio.Server] = []
@@ -155,7 +157,11 @@ async def fake_mesh(state_folder: Path) -> AsyncIterator[FakeMesh]:
         elements_pb2_grpc.add_StorageElementServiceServicer_to_server(elements, server)
         serving = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(serving, server)
-        port = server.add_insecure_port(address)
+        port = (
+            server.add_insecure_port(address)
+            if credentials is None
+            else server.add_secure_port(address, credentials)
+        )
         await server.start()
         running.append(server)
         return port

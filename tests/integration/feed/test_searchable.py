@@ -20,8 +20,17 @@ from artstore.v1 import (
     storage_pb2,
     types_pb2,
 )
+from mesh.calls.status import from_rpc_error
+from mesh.errors import InvalidArgument
+from query_server.following.heads import ElementHeads
 from query_server.search.table import TABLE
 from tests.integration.feed.small_mesh import SmallMesh, fetch
+
+
+def field_of(refused: grpc.aio.AioRpcError) -> str:
+    error = from_rpc_error(refused)
+    assert isinstance(error, InvalidArgument)
+    return error.field
 
 
 async def test_an_upload_is_found_by_name_prefix_description_tag_and_attribute(
@@ -104,12 +113,32 @@ async def test_update_delete_and_undelete_show_at_once(mesh: SmallMesh) -> None:
     assert await mesh.found("zebra", min_change_tokens=[back.change_token]) == ["changing.txt"]
 
 
-async def test_a_token_of_a_change_that_never_comes_ends_with_the_callers_deadline(
-    mesh: SmallMesh,
+async def test_a_change_that_was_not_made_is_not_waited_for(mesh: SmallMesh) -> None:
+    stored = await mesh.elements["se-01"].upload()
+    element_id, epoch, sequence = stored.change_token.split(".")
+    ahead = f"{element_id}.{epoch}.{int(sequence) + 1000}"
+    waiting = [mesh.search("x", min_change_tokens=[token]) for token in (ahead, "se-99.e.1")]
+    async with asyncio.timeout(3):
+        refusals = await asyncio.gather(*waiting * 25, return_exceptions=True)
+    for refused in refusals:
+        assert isinstance(refused, grpc.aio.AioRpcError)
+        assert refused.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert field_of(refused) == "min_change_tokens"
+    # The one that was made is.
+    assert await mesh.search("x", min_change_tokens=[stored.change_token])
+
+
+async def test_a_change_of_an_element_that_cannot_tell_is_waited_for_until_the_deadline(
+    mesh: SmallMesh, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stored = await mesh.elements["se-01"].upload()
     element_id, epoch, sequence = stored.change_token.split(".")
     ahead = f"{element_id}.{epoch}.{int(sequence) + 1000}"
+
+    async def silent(heads: ElementHeads, element_id: str, endpoint: str) -> None:
+        return None
+
+    monkeypatch.setattr(ElementHeads, "_ask", silent)
     waiting = [
         asyncio.create_task(mesh.search("x", timeout=1.0, min_change_tokens=[ahead]))
         for _ in range(50)

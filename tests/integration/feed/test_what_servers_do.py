@@ -14,6 +14,7 @@ from tests.integration.feed.small_mesh import small_mesh
 ALL = [
     "calls of suspended accounts",
     "event loop lag",
+    "give memory back",
     "health",
     "refusals",
     "signing keys",

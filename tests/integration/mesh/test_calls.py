@@ -334,9 +334,9 @@ async def test_a_message_over_the_limit_is_refused(mesh: Serving) -> None:
     assert (await refusal(upload)).code() == grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-async def test_a_message_of_four_mebibytes_fits(mesh: Serving) -> None:
+async def test_a_chunk_of_two_mebibytes_fits(mesh: Serving) -> None:
     upload = mesh.stub.Upload(
-        iter([upload_chunk(4 * 1024 * 1024)]), metadata=mesh.bearer(role="SERVICE")
+        iter([upload_chunk(2 * 1024 * 1024)]), metadata=mesh.bearer(role="SERVICE")
     )
     assert (await upload).change_token == "1"
 

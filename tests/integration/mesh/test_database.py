@@ -230,6 +230,21 @@ async def test_a_slow_statement_ends_in_time_and_does_not_block_others(
     await database.close()
 
 
+async def test_connections_that_are_not_needed_are_closed(
+    database_url: str, postgres: PostgresProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mesh.postgres.database.IDLE_SECONDS", 0.2)
+    database = Database(database_url, application_name="idle")
+    await asyncio.gather(*(database.fetchval("SELECT pg_sleep(0.05)") for _ in range(3)))
+    connection = await asyncpg.connect(postgres.url)
+    open_ones = "SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'idle'"
+    try:
+        await until(lambda: connection.fetchval(open_ones))
+    finally:
+        await connection.close()
+        await database.close()
+
+
 async def test_a_full_pool_gives_up_in_time(database_url: str) -> None:
     database = Database(database_url, max_size=1, timeout_seconds=0.3)
     async with database.connection():

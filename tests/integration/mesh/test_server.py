@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import signal
 import socket
 import sys
@@ -265,6 +266,8 @@ async def test_a_signal_stops_a_server_in_good_order(number: signal.Signals) -> 
     async with asyncio.timeout(20):
         while b"listening" not in (line := await process.stderr.readline()):
             assert line, "ended without listening"
+        soft, hard = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+        assert soft == hard
         process.send_signal(number)
         out, _ = await process.communicate()
     assert out == b"opened\nclosed\n"
@@ -277,10 +280,13 @@ async def test_check_config_prints_settings_without_secrets() -> None:
         ARTSTORE_CLIENT_SECRET="hush-hush",
         ARTSTORE_DATABASE_URL="postgresql://u:hush-hush@db/artstore",
         ARTSTORE_PORT="8010",
+        ARTSTORE_LIMITS='{"artstore.v1.StorageService/GetFile": {"calls_per_caller": 7}}',
     )
     out, _ = await process.communicate()
     assert process.returncode == 0
     shown = json.loads(out)
+    assert shown["ARTSTORE_LIMITS"]["artstore.v1.StorageService/GetFile"] == {"calls_per_caller": 7}
+    assert shown["ARTSTORE_LIMITS"]["*"]["request_bytes"] == 65536
     assert shown["ARTSTORE_PORT"] == 8010
     assert shown["ARTSTORE_DATABASE_URL"] == "postgresql://u:***@db/artstore"
     assert b"hush-hush" not in out
@@ -292,3 +298,10 @@ async def test_wrong_settings_are_named_with_their_values() -> None:
     assert process.returncode == 2
     assert b"ARTSTORE_PORT='99999'" in err
     assert b"ARTSTORE_LOG_LEVEL='chatty'" in err
+
+
+async def test_limits_that_make_no_sense_stop_a_server_with_what_is_wrong() -> None:
+    process = await probe(ARTSTORE_LIMITS='{"*": {"calls": 0}}')
+    _, err = await process.communicate()
+    assert process.returncode == 2
+    assert b"ARTSTORE_LIMITS: calls of '*' is 0: not a whole number above 0" in err

@@ -16,6 +16,7 @@ from artstore.v1 import downloads_pb2, storage_pb2_grpc
 from artstore.v1.types_pb2 import Chunk, File
 from mesh.calls import channels
 from mesh.calls.status import to_trailing_metadata
+from mesh.concurrency import unread
 from mesh.errors import NotFound, Unavailable
 from query_server.files import downloads
 from query_server.files.downloads import Downloads
@@ -202,3 +203,36 @@ async def test_what_is_collected_where_it_is_read_goes_on_where_it_went(
     assert [p.HasField("header") for p in parts] == [True] + [False] * (len(parts) - 1)
     assert b"".join(p.chunk.data for p in parts[1:]) == CONTENT
     assert second.asked == [(4096, len(CONTENT) - 4096)]
+
+
+async def test_where_much_waits_little_is_asked_for_at_a_time_and_all_comes(
+    passing_on: Downloads, serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unread, "AHEAD_BYTES", 2 * PIECE)
+    element = Replica()
+    endpoints = await serve(first=element)
+    passing_on.unread.held_bytes = unread.CROWDED_BYTES
+    parts = [part async for part in stream(passing_on, endpoints, offset=1)]
+    assert b"".join(part.chunk.data for part in parts) == CONTENT[1:]
+    assert (parts[0].header.offset, parts[0].header.length) == (1, len(CONTENT) - 1)
+    assert all(0 < length <= 2 * PIECE for _, length in element.asked)
+    assert len(element.asked) > 1
+    assert passing_on.unread.held_bytes == unread.CROWDED_BYTES
+
+
+async def test_nothing_is_held_at_an_element_for_a_reader_that_takes_nothing(
+    passing_on: Downloads, serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unread, "STUCK_SECONDS", 0.05)
+    element = Replica(after="silence", until=PIECE)
+    endpoints = await serve(first=element)
+    answers = stream(passing_on, endpoints)
+    header = await anext(answers)
+    found = (await anext(answers)).chunk.data
+    async with asyncio.timeout(5):
+        await element.ended.wait()
+    element.after = ""
+    found += b"".join([part.chunk.data async for part in answers])
+    assert header.header.length == len(CONTENT)
+    assert found == CONTENT
+    assert [offset for offset, _ in element.asked] == [0, PIECE]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -12,6 +10,7 @@ import pytest
 
 from artstore.v1 import storage_pb2, uploads_pb2
 from tests.support.caller import ending_of
+from tests.support.open_files import open_stages
 from tests.support.storage_rig import Node, Rig, accepted, chunk_of
 from tests.support.waiting import until
 
@@ -53,16 +52,6 @@ async def reserves(node: Node, size: int) -> None:
         return await reserved(node) == size
 
     await until(so_much)
-
-
-def open_stages() -> list[str]:
-    """Files of stages that this process has open."""
-    found = []
-    for entry in Path("/proc/self/fd").iterdir():
-        # It may be closed meanwhile.
-        with suppress(OSError):
-            found.append(str(entry.readlink()))
-    return [one for one in found if "/.staging/" in one]
 
 
 async def test_an_account_is_held_to_its_limits_and_others_are_not(small: Node) -> None:

@@ -233,6 +233,22 @@ def test_a_file_counts_once_for_each_reason_and_its_bytes_as_often_as_they_go() 
     assert not elements.files["0"]
 
 
+def test_what_was_taken_from_a_file_counts_though_its_settling_fails() -> None:
+    left = replace(
+        HOME, state=CopyState.MOVED, moved_to="se-02", digest="left", updated_at=NOW - 40 * DAY
+    )
+    home = replace(HOME, element_id="se-02", home_since=2)
+    copy = replace(HOME, element_id="se-03", state=CopyState.COPY, digest="copy")
+
+    async def settle(file_id: str) -> None:
+        raise Unavailable("se-02 does not answer", reason="ELEMENT_UNAVAILABLE")
+
+    elements = Elements([{"se-01": left, "se-02": home, "se-03": copy}], frozenset())
+    tally = asyncio.run(run(elements, Order(), settle))
+    assert [(count.reason, count.count) for count in tally.counts] == [(Reason.MOVED, 1)]
+    assert tally.errors == ["file 0: se-02 does not answer"]
+
+
 def test_a_file_that_is_on_its_way_to_another_home_is_left_to_whoever_moves_it() -> None:
     two_homes = {"se-01": HOME, "se-02": replace(HOME, element_id="se-02", home_since=2)}
 

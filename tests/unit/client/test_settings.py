@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from artstore_client import ConfigurationError
-from artstore_client.settings import load
+from artstore_client.settings import Endpoints, TlsFiles, load
 
 MESH = {
     "endpoints": {
@@ -38,8 +38,9 @@ def test_mesh_file_is_found_upward(folder: Path) -> None:
     assert (found.client_id, found.client_secret) == ("first", "from-file")
 
 
-def test_environment_beats_the_mesh_file_one_by_one(folder: Path) -> None:
+def test_environment_beats_the_mesh_file_that_it_names_one_by_one(folder: Path) -> None:
     environment = {
+        "ARTSTORE_MESH": str(folder.parent.parent / ".artstore" / "mesh.json"),
         "ARTSTORE_INGEST_ENDPOINT": "e:1",
         "ARTSTORE_STORAGE_ENDPOINTS": "se-01=e:2, se-02=e:3,",
         "ARTSTORE_CLIENT_SECRET": "from-environment",
@@ -51,6 +52,36 @@ def test_environment_beats_the_mesh_file_one_by_one(folder: Path) -> None:
     assert found.endpoints.storage == {"se-01": "e:2", "se-02": "e:3"}
     assert (found.client_id, found.client_secret) == ("first", "from-environment")
     assert found.token == "t"
+
+
+@pytest.mark.parametrize(
+    "secret", [{"ARTSTORE_CLIENT_ID": "me", "ARTSTORE_CLIENT_SECRET": "s"}, {"ARTSTORE_TOKEN": "t"}]
+)
+def test_secrets_of_the_environment_are_not_for_servers_of_a_file_that_is_found(
+    folder: Path, secret: dict[str, str]
+) -> None:
+    found = load(environment=secret, start_folder=folder)
+    assert found.endpoints == Endpoints()
+    assert (found.client_id, found.client_secret) != ("first", "from-file")
+    assert "ARTSTORE_MESH=" in found.unused
+    assert next(iter(secret)) in found.unused
+
+
+@pytest.mark.parametrize(
+    "server",
+    [
+        {"ARTSTORE_ADMIN_ENDPOINT": "e:1"},
+        {"ARTSTORE_QUERY_ENDPOINT": "e:1"},
+        {"ARTSTORE_STORAGE_ENDPOINTS": "se-01=e:1"},
+    ],
+)
+def test_the_secret_of_a_file_that_is_found_is_not_for_servers_of_the_environment(
+    folder: Path, server: dict[str, str]
+) -> None:
+    found = load(environment=server, start_folder=folder)
+    assert (found.client_id, found.client_secret) == ("", "")
+    assert "m:8000" not in repr(found.endpoints)
+    assert next(iter(server)) in found.unused
 
 
 def test_argument_beats_the_environment(folder: Path) -> None:
@@ -109,7 +140,7 @@ def test_wrong_storage_endpoints_name_the_variable_and_the_part(tmp_path: Path, 
 def test_secrets_are_not_shown(folder: Path) -> None:
     shown = repr(load(token="hidden-token", environment={}, start_folder=folder))
     assert "hidden-token" not in shown
-    assert "from-file" not in shown
+    assert "from-file" not in repr(load(environment={}, start_folder=folder))
 
 
 def test_meshes_and_accounts_are_told_apart(folder: Path) -> None:
@@ -141,3 +172,63 @@ def test_an_endpoint_may_be_several_servers(folder: Path) -> None:
     )
     with pytest.raises(ConfigurationError, match="ARTSTORE_INGEST_ENDPOINT: 'one:1' is no address"):
         load(ingest="one:1,two:1", environment={}, start_folder=folder)
+
+
+FILES = {"ca_file": "tls/ca.pem", "cert_file": "/own/cert.pem", "key_file": "/own/key.pem"}
+
+
+def _with_tls(folder: Path, tls: object) -> Path:
+    path = folder.parent.parent / ".artstore" / "mesh.json"
+    path.write_text(json.dumps(MESH | {"tls": tls}))
+    return path
+
+
+def test_a_mesh_file_says_with_what_its_servers_are_verified(folder: Path) -> None:
+    path = _with_tls(folder, FILES)
+    assert load(environment={}, start_folder=folder).tls == TlsFiles(
+        path.parent / "tls/ca.pem", Path("/own/cert.pem"), Path("/own/key.pem")
+    )
+    _with_tls(folder, {})
+    assert load(environment={}, start_folder=folder).tls == TlsFiles()
+    _with_tls(folder, [])
+    with pytest.raises(ConfigurationError, match="`tls`"):
+        load(environment={}, start_folder=folder)
+
+
+def test_the_certificate_of_the_environment_is_shown_to_servers_of_the_environment(
+    folder: Path,
+) -> None:
+    path = _with_tls(folder, {"ca_file": "/mesh/ca.pem"})
+    pair = {"ARTSTORE_TLS_CERT_FILE": "/my/cert.pem", "ARTSTORE_TLS_KEY_FILE": "/my/key.pem"}
+    found = load(environment=pair, start_folder=folder)
+    assert found.tls == TlsFiles(Path("/mesh/ca.pem"))
+    named = load(environment=pair | {"ARTSTORE_MESH": str(path)})
+    mine = (Path("/my/cert.pem"), Path("/my/key.pem"))
+    assert named.tls == TlsFiles(Path("/mesh/ca.pem"), *mine)
+    said = load(environment=pair | {"ARTSTORE_ADMIN_ENDPOINT": "e:1"}, start_folder=folder)
+    assert said.tls == TlsFiles(None, *mine)
+
+
+@pytest.mark.parametrize(
+    ("environment", "tls"),
+    [
+        ({"ARTSTORE_ADMIN_ENDPOINT": "e:1"}, None),
+        ({"ARTSTORE_ADMIN_ENDPOINT": "e:1", "ARTSTORE_TLS": "0"}, None),
+        ({"ARTSTORE_ADMIN_ENDPOINT": "e:1", "ARTSTORE_TLS": "1"}, TlsFiles()),
+        ({"ARTSTORE_ADMIN_ENDPOINT": "https://e:1/"}, TlsFiles()),
+        ({"ARTSTORE_STORAGE_ENDPOINTS": "se-01=https://e:1"}, TlsFiles()),
+        ({"ARTSTORE_TLS_CA_FILE": "/ca"}, TlsFiles(Path("/ca"))),
+    ],
+)
+def test_connections_are_encrypted_when_a_server_or_a_root_file_says_so(
+    tmp_path: Path, environment: dict[str, str], tls: TlsFiles | None
+) -> None:
+    found = load(environment=environment, start_folder=tmp_path)
+    assert found.tls == tls
+    assert found.endpoints.admin in ("", "e:1")
+    assert found.endpoints.storage in ({}, {"se-01": "e:1"})
+
+
+def test_a_client_certificate_needs_its_key(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="ARTSTORE_TLS_KEY_FILE"):
+        load(environment={"ARTSTORE_TLS_CERT_FILE": "/c"}, start_folder=tmp_path)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import pwd
-from dataclasses import replace
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -16,6 +20,7 @@ from artstore_client.uploads.state_file import (
     open_state,
     sweep,
 )
+from tests.support.strangers import STRANGER, as_root, as_stranger, shared_folder
 
 KEY = UploadKey("/data/big.iso", mtime_ns=1, size_bytes=2, mesh_id="m", header=b"h")
 TICKET = UploadTicket("request", "se-01.x", "secret", "se-01", "host:1", 65536)
@@ -125,3 +130,74 @@ def test_account_without_a_home_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(pwd, "getpwuid", unknown)
     assert open_state(default_folder(), KEY) is None
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A cache folder that everybody may write to, as XDG_CACHE_HOME=/tmp is."""
+    with shared_folder() as folder:
+        yield folder / "uploads"
+
+
+@as_root
+def test_folder_that_another_account_was_quicker_to_make_is_not_used(shared: Path) -> None:
+    ticket = json.dumps(asdict(TICKET) | {"endpoint": "evil:1", "saved_at": time.time()})
+
+    def plant() -> None:
+        shared.mkdir()
+        shared.chmod(0o777)
+        (shared / f"{KEY.file_name}.json").write_text(ticket)
+        (shared / f"{KEY.file_name}.json").chmod(0o666)
+
+    as_stranger(plant)
+    assert open_state(shared, KEY) is None
+    sweep(shared, clock=lambda: time.time() + 30 * 24 * 3600)
+    assert (shared / f"{KEY.file_name}.json").exists()
+
+
+def test_folder_that_is_a_link_is_not_used(shared: Path, tmp_path: Path) -> None:
+    shared.symlink_to(tmp_path)
+    assert open_state(shared, KEY) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folder_of_ours_that_others_can_write_to_is_closed_to_them(shared: Path) -> None:
+    shared.mkdir()
+    shared.chmod(0o777)
+    state = open_state(shared, KEY)
+    assert state is not None
+    state.close()
+    assert shared.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("planted", ["link", "hard link", "FIFO", "folder", "file"])
+def test_what_others_planted_as_a_state_file_is_neither_read_nor_written(
+    shared: Path, tmp_path: Path, planted: str
+) -> None:
+    shared.mkdir()
+    path, precious = shared / f"{KEY.file_name}.json", tmp_path / "precious"
+    precious.write_text(json.dumps(asdict(TICKET) | {"saved_at": time.time()}))
+    before = precious.read_text()
+    match planted:
+        case "link":
+            path.symlink_to(precious)
+        case "hard link":
+            path.hardlink_to(precious)
+        case "FIFO":
+            os.mkfifo(path)
+        case "folder":
+            path.mkdir()
+        case "file":
+            path.write_text(before)
+            path.chmod(0o602)
+    assert open_state(shared, KEY) is None
+    assert precious.read_text() == before
+
+
+@as_root
+def test_state_file_of_another_account_is_not_read(shared: Path) -> None:
+    shared.mkdir(mode=0o700)
+    path = shared / f"{KEY.file_name}.json"
+    path.write_text(json.dumps(asdict(TICKET) | {"saved_at": time.time()}))
+    os.chown(path, STRANGER, STRANGER)
+    assert open_state(shared, KEY) is None

@@ -59,3 +59,16 @@ def test_without_any_account_it_says_why_and_what_to_do(
     assert reason in str(refused.value)
     assert "ARTSTORE_DATABASE_URL" in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("rights", "passes"),
+    [("000001ffffffffff", True), ("00000000a80425fb", True), ("00000000a80424fb", False)],
+    ids=["root", "root in a container", "root without CAP_SETPCAP"],
+)
+def test_postgresql_passes_through_folders_only_where_root_may_give_that_right(
+    rights: str, passes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    status = f"Name:\tpython\nCapPrm:\t{rights}\nCapEff:\t{rights}\nCapBnd:\t0\n"
+    monkeypatch.setattr(Path, "read_text", lambda _: status)
+    assert OsUser.passes_through_folders() is passes

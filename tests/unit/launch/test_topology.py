@@ -80,3 +80,43 @@ def test_only_admin_is_told_of_the_credentials(tmp_path: Path) -> None:
         assert [value for value in told.values() if value in secrets] == [
             known[plan.account].client_secret
         ]
+
+
+def test_a_mesh_on_tls_has_a_certificate_for_each_server_and_one_for_callers() -> None:
+    settings = LaunchSettings.read({"ARTSTORE_DATA_DIR": "/data", "ARTSTORE_TLS": "1"})
+    told = settings.tls.of_server("se-01")
+    assert told["ARTSTORE_TLS_CERT_FILE"] == "/data/tls/se-01/cert.pem"
+    assert told["ARTSTORE_TLS_CA_FILE"] == "/data/tls/se-01/ca.pem"
+    assert settings.tls.of_callers() == {
+        "ca_file": "/data/tls/client/ca.pem",
+        "cert_file": "/data/tls/client/cert.pem",
+        "key_file": "/data/tls/client/key.pem",
+    }
+
+
+def test_certificates_of_the_user_are_used_instead_of_own_ones() -> None:
+    theirs = {f"ARTSTORE_TLS_{name}_FILE": f"/tls/{name}" for name in ("CERT", "KEY", "CA")}
+    settings = LaunchSettings.read({**theirs, "ARTSTORE_TLS": "1"})
+    assert settings.tls.of_server("se-01") == theirs
+    assert settings.tls.of_callers() == {"ca_file": "/tls/CA"}
+
+
+def test_roots_that_the_shell_has_for_another_mesh_make_none_of_tls() -> None:
+    settings = LaunchSettings.read({"ARTSTORE_TLS_CA_FILE": "/elsewhere.pem"})
+    assert "ARTSTORE_TLS_CA_FILE" not in topology.environment_of_all(settings)
+    assert settings.tls.of_server("se-01") == {}
+    assert settings.tls.of_callers() is None
+    assert settings.tls.settings().tls_ca_file is None
+
+
+@pytest.mark.parametrize(
+    ("variable", "lacks"),
+    [
+        ("ARTSTORE_TLS_CERT_FILE", "ARTSTORE_TLS_KEY_FILE"),
+        ("ARTSTORE_TLS_KEY_FILE", "ARTSTORE_TLS_CERT_FILE"),
+        ("ARTSTORE_TLS_CLIENT_CA_FILE", "ARTSTORE_TLS=1"),
+    ],
+)
+def test_half_of_what_tls_needs_is_refused(variable: str, lacks: str) -> None:
+    with pytest.raises(TopologyError, match=lacks):
+        LaunchSettings.read({variable: "/x.pem"})

@@ -20,6 +20,7 @@ import structlog
 
 from mesh.redaction import without_names, without_quotes
 from mesh.server import logs
+from mesh.server.log_outputs import LogFile, LogStream
 
 
 @pytest.fixture
@@ -112,7 +113,7 @@ def test_a_stuck_output_blocks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
             return super().write(data)
 
     output = Stuck()
-    writer = logs.LineWriter(logs.LogStream(io.TextIOWrapper(output)))
+    writer = logs.LineWriter(LogStream(io.TextIOWrapper(output)))
     for number in range(1000):
         writer.put(b"%d" % number, now=True)
     free.set()
@@ -186,8 +187,9 @@ def test_a_full_disk_costs_lines_and_the_file_that_was_on_it_is_let_go(tmp_path:
     path = tmp_path / "server.log"
     path.symlink_to("/dev/full")
     dropped = logs.dropped_lines._value.get()
-    output = logs.LogFile(path, encoding="utf-8")
+    output = LogFile(path)
     full = output.stream
+    assert full is not None
     writer = logs.LineWriter(output)
     writer.put(b"lost", now=True)
     until(lambda: logs.dropped_lines._value.get() == dropped + 1)
@@ -198,10 +200,37 @@ def test_a_full_disk_costs_lines_and_the_file_that_was_on_it_is_let_go(tmp_path:
     assert full.closed
 
 
+def test_a_file_that_has_grown_too_long_is_put_aside_and_no_line_is_lost(tmp_path: Path) -> None:
+    path = tmp_path / "server.log"
+    writer = logs.LineWriter(LogFile(path, max_bytes=1000))
+    for number in range(20):
+        writer.put(b"%03d".ljust(100, b".") % number)
+        writer.flush()
+    # Moved away by somebody else meanwhile, it is made anew all the same.
+    path.rename(tmp_path / "moved")
+    writer.put(b"020")
+    writer.close()
+    files = [tmp_path / "server.log.2", tmp_path / "server.log.1", tmp_path / "moved", path]
+    assert [line[:3] for file in files for line in file.read_text().splitlines()] == [
+        f"{number:03d}" for number in range(21)
+    ]
+    assert all(file.stat().st_size <= 1100 for file in files)
+
+
+def test_of_what_was_put_aside_the_oldest_goes(tmp_path: Path) -> None:
+    writer = logs.LineWriter(LogFile(tmp_path / "server.log", max_bytes=10))
+    for number in range(20):
+        writer.put(b"%d" % number, now=True)
+        writer.flush()
+    writer.close()
+    names = {file.name for file in tmp_path.iterdir()}
+    assert names == {"server.log", "server.log.1", "server.log.2", "server.log.3"}
+
+
 def test_a_line_that_was_cut_off_does_not_spoil_the_next_one(tmp_path: Path) -> None:
     path = tmp_path / "server.log"
     path.write_text("whole\ncut o")
-    writer = logs.LineWriter(logs.LogFile(path, encoding="utf-8"))
+    writer = logs.LineWriter(LogFile(path))
     writer.put(b"next")
     writer.close()
     assert path.read_text().splitlines() == ["whole", "cut o", "next"]
@@ -212,7 +241,7 @@ def test_a_reader_that_is_gone_costs_the_lines_and_nothing_else() -> None:
     os.close(reading)
     dropped = logs.dropped_lines._value.get()
     with os.fdopen(writing, "w") as stream:
-        writer = logs.LineWriter(logs.LogStream(stream))
+        writer = logs.LineWriter(LogStream(stream))
         for number in range(3):
             writer.put(b"%d" % number, now=True)
         writer.close()

@@ -42,10 +42,12 @@ def test_a_free_port_stays_free_and_has_no_metrics_page() -> None:
         ("ARTSTORE_ADMIN_ENDPOINT", "admin:8000", "admin_address"),
         ("ARTSTORE_ADVERTISED_ENDPOINT", "se-01:8010", "advertised_endpoint"),
         ("ARTSTORE_METRICS_PORT", "0", "listen_metrics_port"),
+        ("ARTSTORE_METRICS_HOST", "0.0.0.0", "metrics_host"),
         ("ARTSTORE_KEYS_PATH", "/keys.json", "keys_file"),
         ("ARTSTORE_CLIENT_ID", "se-01", "client_id"),
         ("ARTSTORE_LOG_LEVEL", "debug", "log_level"),
         ("ARTSTORE_LOG_PATH", "/log", "log_path"),
+        ("ARTSTORE_LOG_MAX_BYTES", "0", "log_max_bytes"),
         ("ARTSTORE_TOKEN_SECONDS", "60", "token_seconds"),
         ("ARTSTORE_TLS_CA_FILE", "/ca", "tls_ca_file"),
     ],
@@ -78,6 +80,12 @@ def test_a_wrong_value_is_named_with_its_key(
 def test_a_certificate_needs_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ARTSTORE_TLS_CERT_FILE", "/cert.pem")
     with pytest.raises(SettingsError, match="TLS_KEY_FILE"):
+        load(MeshSettings)
+
+
+def test_authorities_of_clients_need_a_certificate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ARTSTORE_TLS_CLIENT_CA_FILE", "/ca.pem")
+    with pytest.raises(SettingsError, match="TLS_CERT_FILE"):
         load(MeshSettings)
 
 

@@ -12,6 +12,7 @@ from artstore.v1 import query_pb2
 from mesh.errors import InvalidArgument
 from mesh.identity.caller import ANONYMOUS
 from query_server.rpc.messages import to_query
+from query_server.search.request import MAX_FILTER_VALUES
 
 
 def at(day: int) -> Timestamp:
@@ -64,3 +65,24 @@ def test_facets_are_all_some_or_none() -> None:
         with pytest.raises(InvalidArgument) as refused:
             to_query(wrong, ANONYMOUS)
         assert refused.value.field == field
+
+
+@pytest.mark.parametrize(
+    "field", ["tags", "namespaces", "extensions", "retention_policies", "attributes"]
+)
+def test_of_a_list_that_is_too_long_no_value_is_looked_at(field: str) -> None:
+    number = field == "retention_policies"
+    values: Any = [0 if number else "\0"] * (MAX_FILTER_VALUES + 1)
+    if field == "attributes":
+        values = {f"key {n}": "\0" for n in range(MAX_FILTER_VALUES + 1)}
+    request = query_pb2.SearchFilesRequest(filters=query_pb2.SearchFilters(**{field: values}))
+    with pytest.raises(InvalidArgument) as refused:
+        to_query(request, ANONYMOUS)
+    assert refused.value.field == f"filters.{field}"
+    assert "at most 100" in refused.value.message
+
+
+def test_of_facets_too_the_number_is_looked_at_first() -> None:
+    many = query_pb2.SearchFilesRequest(facet_fields=[77] * 101)  # type: ignore[list-item]
+    with pytest.raises(InvalidArgument, match="at most 100"):
+        to_query(many, ANONYMOUS)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from artstore_client.cli.walk import Item, LeftOut, items_of
+from artstore_client.uploads.sources import open_source
 
 
 @pytest.fixture
@@ -36,6 +37,53 @@ def walked(top: Path, *, follow_links: bool = False) -> tuple[list[str], dict[st
 def test_link_to_a_file_is_the_file(top: Path) -> None:
     (top / "b.txt").symlink_to("a.txt")
     assert walked(top) == (["top/a.txt", "top/b.txt"], {}, [])
+
+
+def test_link_out_of_the_folder_is_left_out_or_followed(top: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("s")
+    (top / "b").mkdir()
+    for name, target in (("c", tmp_path / "secret"), ("d", "../../secret"), ("e", "d")):
+        (top / "b" / name).symlink_to(target)
+    taken, left_out, failed = walked(top)
+    assert (taken, failed) == (["top/a.txt"], [])
+    assert left_out.keys() == {"top/b/c", "top/b/d", "top/b/e"}
+    assert "out of the folder; --follow-links" in left_out["top/b/e"]
+    taken, left_out, _ = walked(top, follow_links=True)
+    assert (taken, left_out) == (["top/a.txt", "top/b/c", "top/b/d", "top/b/e"], {})
+
+
+@pytest.mark.parametrize("exchanged", ["file", "folder", "FIFO"])
+async def test_what_is_exchanged_for_a_link_after_it_was_found_is_not_read(
+    top: Path, tmp_path: Path, exchanged: str
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "x").write_text("secret")
+    (top / "b").mkdir()
+    (top / "b" / "x").write_text("x")
+    item = list(items_of(str(top), recursive=True))[1]
+    assert isinstance(item, Item)
+    assert item.source is not None
+    source = await open_source(item.source)
+    assert source.name == "x"
+    source.close()
+    if exchanged == "folder":
+        (top / "b").rename(top / "was")
+        (top / "b").symlink_to(tmp_path / "elsewhere")
+    else:
+        (top / "b" / "x").unlink()
+        if exchanged == "FIFO":
+            os.mkfifo(top / "b" / "x")
+        else:
+            (top / "b" / "x").symlink_to(tmp_path / "elsewhere" / "x")
+    with pytest.raises(OSError):
+        await open_source(item.source)
+
+
+def test_link_to_a_file_keeps_its_own_name(top: Path) -> None:
+    (top / "b.txt").symlink_to("a.txt")
+    items = [item for item in items_of(str(top), recursive=True) if isinstance(item, Item)]
+    assert [item.name for item in items] == ["a.txt", "b.txt"]
+    assert [Path(item.source or "").name for item in items] == ["a.txt", "a.txt"]
 
 
 def test_link_to_a_folder_is_left_out_or_followed(top: Path, tmp_path: Path) -> None:
