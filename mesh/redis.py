@@ -10,6 +10,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from mesh.errors import Unavailable
+from mesh.tls_faults import tls_fault
 
 TIMEOUT_SECONDS = 1.0
 
@@ -23,13 +24,21 @@ _GONE = (
 )
 
 
+class _RereadingConnection(aioredis.SSLConnection):
+    """Takes new certificates to trust, and to show, with each connecting, not the first alone."""
+
+    async def _connect(self) -> None:
+        self.ssl_context.context = None
+        await super()._connect()  # type: ignore[no-untyped-call]
+
+
 def open_redis(
     url: str, *, timeout_seconds: float = TIMEOUT_SECONDS, max_connections: int = 32
 ) -> aioredis.Redis:
     """A client; nothing is connected before the first command.
 
     Args:
-        url: `redis://host:port/0` or `unix:///path`.
+        url: `redis://host:port/0`, `rediss://` or `unix:///path`.
         timeout_seconds: to connect, to get a connection, and for each answer. For blocking
             reads use a client of its own with a longer one.
         max_connections: callers beyond it wait, at most `timeout_seconds`.
@@ -45,6 +54,8 @@ def open_redis(
         retry=Retry(NoBackoff(), 0),
         **({} if url.startswith("unix:") else {"socket_keepalive": True}),
     )
+    if pool.connection_class is aioredis.SSLConnection:
+        pool.connection_class = _RereadingConnection
     return aioredis.Redis.from_pool(pool)
 
 
@@ -66,8 +77,13 @@ class translated:  # noqa: N801 - reads as a verb: `with translated("locks"):`
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if isinstance(error, redis.exceptions.AuthenticationError):
+            raise Unavailable(f"{self._what}: the Redis server refuses the password") from error
         if isinstance(error, _GONE):
-            raise Unavailable(f"{self._what}: the Redis server is not answering") from error
+            fault = tls_fault(error)
+            raise Unavailable(
+                f"{self._what}: the Redis server is not answering" + (f": {fault}" if fault else "")
+            ) from error
 
 
 async def ping(client: aioredis.Redis) -> None:

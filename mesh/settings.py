@@ -8,9 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from mesh.service_urls import checked_postgres_url, checked_redis_url
 from mesh.targets import target_of
 
 ENV_PREFIX = "ARTSTORE_"
@@ -32,10 +40,12 @@ class MeshSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="ignore", frozen=True)
 
-    database_url: str = Field(
+    database_url: Annotated[str, AfterValidator(checked_postgres_url)] = Field(
         default="", repr=False, description="libpq URI of the database `artstore`."
     )
-    redis_url: str = Field(default="", repr=False, description="redis:// or unix:// URL of Valkey.")
+    redis_url: Annotated[str, AfterValidator(checked_redis_url)] = Field(
+        default="", repr=False, description="redis://, rediss:// or unix:// URL of Valkey."
+    )
     data_dir: Path = Field(
         default=Path(".artstore"), description="Folder of stores, keys and uploads."
     )

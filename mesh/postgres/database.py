@@ -23,7 +23,7 @@ import structlog
 from mesh.errors import Unavailable
 from mesh.postgres import tcp_keepalive
 from mesh.postgres.connections import Connection, cut, keep_alive, planned_anew, roll_back
-from mesh.postgres.failures import is_gone, refusal
+from mesh.postgres.failures import is_gone, not_answering, refusal
 from mesh.postgres.opening import Opening
 from mesh.postgres.urls import database_name
 
@@ -88,6 +88,7 @@ class Database:
         self._probe: asyncio.Task[None] | None = None
         self._sign_of_life: asyncpg.Connection[Any] | None = None
         self._down = False
+        self._last_failure: BaseException | None = None
         self._closed = False
         self._full_at = float("-inf")
 
@@ -260,7 +261,7 @@ class Database:
 
     async def _acquire(self) -> tuple[asyncpg.Pool[Any], Any]:
         if self._down:
-            raise Unavailable(f"database {self.name} is not answering")
+            raise not_answering(self.name, self._last_failure)
         pool = self._pool or await self._open()
         try:
             # Not acquire(timeout=...), which costs a task for each call.
@@ -301,7 +302,7 @@ class Database:
     def _unavailable(self, error: BaseException) -> Unavailable:
         if self._probe is None and not self._closed:
             self._probe = asyncio.get_running_loop().create_task(self._watch(repr(error)))
-        return Unavailable(f"database {self.name} is not answering")
+        return not_answering(self.name, error)
 
     async def _watch(self, reason: str) -> None:
         """After a failure: find out whether the server is gone, and until when."""
@@ -312,6 +313,7 @@ class Database:
                         self.url, timeout=PROBE_SECONDS, command_timeout=PROBE_SECONDS
                     )
                 except Exception as exc:
+                    self._last_failure = exc
                     if not self._down:
                         self._down = True
                         _log.warning("database is down", database=self.name, reason=reason)

@@ -15,6 +15,7 @@ from collections.abc import Collection
 import asyncpg
 
 from mesh.errors import TablesMissing, Unavailable
+from mesh.tls_faults import tls_fault
 
 EVERYTHING = "*"
 """For `droppable`: of any relation, column and function that is missing."""
@@ -55,6 +56,12 @@ def is_gone(error: BaseException) -> bool:
     if isinstance(error, asyncpg.InterfaceError):
         return re.search(r"clos|lost|terminat", str(error)) is not None
     return isinstance(error, _GONE)
+
+
+def not_answering(database: str, error: BaseException | None) -> Unavailable:
+    """For a database that is gone, with what is wrong with TLS if it is that."""
+    fault = tls_fault(error) if error is not None else ""
+    return Unavailable(f"database {database} is not answering" + (f": {fault}" if fault else ""))
 
 
 def refusal(

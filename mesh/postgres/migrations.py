@@ -21,6 +21,7 @@ import asyncpg
 
 from mesh.errors import Unavailable
 from mesh.postgres.failures import is_gone, is_missing
+from mesh.tls_faults import tls_fault
 
 CONNECT_SECONDS = 5.0
 
@@ -84,7 +85,11 @@ async def upgrade(
             await asyncio.to_thread(run)
     except Exception as exc:
         if is_gone(exc) or is_gone(getattr(exc, "orig", None) or exc):
-            raise Unavailable(f"migration of {version_table}: PostgreSQL does not answer") from exc
+            fault = tls_fault(exc)
+            raise Unavailable(
+                f"migration of {version_table}: PostgreSQL does not answer"
+                + (f": {fault}" if fault else "")
+            ) from exc
         raise
 
 
