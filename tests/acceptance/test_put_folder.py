@@ -64,3 +64,16 @@ def test_everything_that_can_be_stored_is_and_all_else_is_named(
     assert len(lines) == left_out + failed
     assert f"{len(shown)} of {len(shown) + failed} files" in summary
     assert f"{left_out} left out" in summary
+
+
+def test_files_outside_of_the_folder_are_stored_whole_when_links_are_followed(
+    mesh_local: MeshProcess, tmp_path: Path
+) -> None:
+    (tmp_path / "top").mkdir()
+    every_entry.link_outside(tmp_path / "top")
+    put = artstore(mesh_local, tmp_path, "put", "-r", "--follow-links", "top", "--json")
+    assert put.returncode == 0, put.stderr
+    stored = {file["attributes"]["path"]: file for file in map(json.loads, put.stdout.splitlines())}
+    assert stored.keys() == {f"top/{name}" for name in every_entry.OUTSIDE}
+    for name, path in every_entry.OUTSIDE.items():
+        assert stored[f"top/{name}"]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()

@@ -25,13 +25,16 @@ STORED = (
     "empty",
     "sub/deep.txt",
     "to_file",
-    "size_0_with_content",
-    "size_4096_with_less",
     "sparse",
     BAD_NAME,
     LONG_NAME,
 )
-LEFT_OUT = ("to_folder", "up", "dangling", "fifo", "socket", "device", "disk")
+# Links out of the folder, to files that do not say how much they hold.
+OUTSIDE = {
+    "size_0_with_content": Path("/proc/filesystems"),
+    "size_4096_with_less": Path("/sys/kernel/mm/transparent_hugepage/enabled"),
+}
+LEFT_OUT = ("to_folder", "up", "dangling", "fifo", "socket", "device", "disk", *OUTSIDE)
 FAILED = ("loop", "unreadable.txt", "locked", "growing", "rewritten")
 
 
@@ -46,8 +49,7 @@ def make_every_entry(top: Path, *, sparse_bytes: int) -> None:
     (top / "up").symlink_to("..")
     (top / "dangling").symlink_to("nowhere")
     (top / "loop").symlink_to("loop")
-    (top / "size_0_with_content").symlink_to("/proc/filesystems")
-    (top / "size_4096_with_less").symlink_to("/sys/kernel/mm/transparent_hugepage/enabled")
+    link_outside(top)
     os.mkfifo(top / "fifo")
     os.mknod(top / "device", 0o20666, os.makedev(1, 3))
     os.mknod(top / "disk", 0o60666, os.makedev(7, 0))
@@ -68,6 +70,12 @@ def make_every_entry(top: Path, *, sparse_bytes: int) -> None:
     (top / "locked").mkdir()
     (top / "locked" / "inside.txt").write_text("inside")
     (top / "locked").chmod(0o000)
+
+
+def link_outside(top: Path) -> None:
+    """Put the links of OUTSIDE into `top`."""
+    for name, target in OUTSIDE.items():
+        (top / name).symlink_to(target)
 
 
 @contextmanager
