@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import socket
 import ssl
+import time
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable
@@ -16,13 +17,15 @@ from typing import Any
 import grpc
 import pytest
 
-from artstore.v1 import downloads_pb2, storage_pb2, storage_pb2_grpc
+from artstore.v1 import changes_pb2, downloads_pb2, storage_pb2, storage_pb2_grpc
 from launch.processes import free_port
 from mesh.calls.channels import open_mesh_channel
 from mesh.calls.renewed_channel import RenewedChannel
 from mesh.calls.tls import CertificateFiles
+from mesh.identity.suspensions import Suspension, SuspensionList
 from mesh.settings import MeshSettings, SettingsError
 from tests.integration.mesh.serving import Serving, serving
+from tests.support.caller import ending_of
 from tests.support.certificates import Authority
 from tests.support.waiting import until
 
@@ -144,6 +147,34 @@ async def test_a_kept_channel_takes_new_certificates_while_its_streams_go_on(
 def client_of(authority: Authority) -> dict[str, Path]:
     cert, key = authority.issue("another")
     return {"tls_cert_file": cert, "tls_key_file": key}
+
+
+async def test_a_watch_that_began_on_earlier_certificates_ends_with_the_status_of_its_server(
+    tmp_path: Path,
+) -> None:
+    authority = Authority(tmp_path)
+    async with (
+        serving(**of_server(*authority.issue())) as mesh,
+        channel_to(mesh, tls_ca_file=authority.file) as channel,
+    ):
+        stub: Any = storage_pb2_grpc.StorageServiceStub(channel)
+        watch = stub.WatchChanges(
+            changes_pb2.WatchChangesRequest(), metadata=mesh.bearer(sub="mallory", role="SERVICE")
+        )
+        await watch.read()
+        assert isinstance(channel, RenewedChannel)
+        first = channel.current
+        both = authority.file.read_text() + Authority(tmp_path / "other").file.read_text()
+        authority.file.write_text(both)
+        await until(lambda: channel.current is not first, 20)
+        await get_file(mesh, channel)
+        now = time.time()
+        mesh.suspensions.take(SuspensionList(now, (Suspension("mallory", now),)))
+        with pytest.raises(grpc.aio.AioRpcError) as ended:
+            while await watch.read() is not grpc.aio.EOF:
+                pass
+        found = ending_of(ended.value, 0)
+        assert (found.name, found.reason) == ("UNAUTHENTICATED", "ACCOUNT_SUSPENDED")
 
 
 async def test_a_kept_channel_closes_with_its_calls(tmp_path: Path) -> None:
