@@ -104,6 +104,8 @@ class Forwarding:
             if not await stream.write(message):
                 break
             forwarded_bytes.inc(len(message))
+            # Nothing of it is held while the client is silent.
+            del message
             if last:
                 await stream.half_close()
                 break

@@ -91,12 +91,12 @@ class StorageServicer(StorageServiceServicer):
         self, request_iterator: Any, context: Context
     ) -> uploads_pb2.WriteUploadResponse:
         """See the proto."""
-        first = await upload_streams.first_message(context, "upload_id")
+        read = [await upload_streams.first_message(context, "upload_id")]
         upload, writer = await self.uploads.resumable.writer(
-            first.upload_id, current_upload_token(), current_caller()
+            read[0].upload_id, current_upload_token(), current_caller()
         )
         size = await upload_streams.receive_more(
-            first, upload, writer, context, self.uploads.unbroken
+            read, upload, writer, context, self.uploads.unbroken
         )
         return uploads_pb2.WriteUploadResponse(committed_size_bytes=size)
 

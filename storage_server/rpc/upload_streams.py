@@ -83,6 +83,8 @@ async def _receive(stream: StreamedUpload, reader: _Reader, deadline: float | No
         if kind == "chunk":
             chunk = message.chunk
             await write(chunk.offset, chunk.data, _crc32c(chunk))
+            # Nothing of it is held while the client is silent.
+            del message, chunk
         elif kind == "finish":
             finish = message.finish
             await reader.require_end()
@@ -94,18 +96,22 @@ async def _receive(stream: StreamedUpload, reader: _Reader, deadline: float | No
 
 
 async def receive_more(
-    first: uploads_pb2.WriteUploadRequest,
+    read: list[uploads_pb2.WriteUploadRequest],
     upload: ResumableUpload,
     writer: UploadWriter,
     context: Context,
     unbroken: Unbroken,
 ) -> int:
-    """A WriteUpload from its first message on; answers the bytes on record at its end."""
+    """A WriteUpload; answers the bytes on record at its end.
+
+    Args:
+        read: its first message, which is taken out: nobody holds it while the client is silent.
+    """
     reader = _Reader(context)
     try:
         await context.send_initial_metadata(ACCEPTED)
         await reader.until_interrupted(
-            _receive_more(first, upload, writer, reader), writer.interrupted
+            _receive_more(read.pop(), upload, writer, reader), writer.interrupted
         )
     except BaseException as exc:
         # What came is kept, however the stream ended; its own error is the one to tell.
@@ -127,6 +133,8 @@ async def _receive_more(
         if message.HasField("chunk"):
             chunk = message.chunk
             await write(writer, chunk.offset, chunk.data, _crc32c(chunk))
+            del chunk
+        message = None
         message = await read()
 
 
