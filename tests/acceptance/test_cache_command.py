@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from artstore.v1 import cache_pb2, types_pb2
 from artstore_client.cli import app
-from mesh.settings import METRICS_PORT_DISTANCE
 from tests.acceptance.element_operator import Operator, path_of
 from tests.support.mesh import MeshProcess
 from tests.support.outside import Outside
@@ -196,10 +194,8 @@ def test_wrong_arguments_are_usage_and_unknown_operations_not_found(artstore: Ar
 
 def metrics_of(outside: Outside, element_id: str) -> dict[tuple[str, frozenset[Any]], float]:
     """The samples of an element's metrics page."""
-    host, _, port = outside.file.endpoints["storage"][element_id].rpartition(":")
-    url = f"http://{host}:{int(port) + METRICS_PORT_DISTANCE}/metrics"
-    with urllib.request.urlopen(url, timeout=10) as page:
-        families = text_string_to_metric_families(page.read().decode())
+    page = outside.file.metrics(outside.file.endpoints["storage"][element_id])
+    families = text_string_to_metric_families(page)
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
         for family in families

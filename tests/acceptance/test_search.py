@@ -7,7 +7,6 @@ import json
 import random
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,6 @@ import grpc
 import pytest
 
 from artstore.v1 import accounts_pb2, downloads_pb2, query_pb2
-from launch.topology import METRICS_PORT_DISTANCE
 from tests.support.mesh import MeshProcess
 from tests.support.outside import Outside
 from tests.support.services import clean_environment
@@ -180,10 +178,8 @@ def test_search_text_is_data_wherever_it_stands(outside_local: Outside) -> None:
 
 def test_the_time_of_searches_is_a_metric(outside_local: Outside) -> None:
     def count() -> float:
-        port = int(outside_local.file.endpoints["query"].rpartition(":")[2])
-        url = f"http://127.0.0.1:{port + METRICS_PORT_DISTANCE}/metrics"
-        with urllib.request.urlopen(url, timeout=10) as page:
-            lines = page.read().decode().splitlines()
+        page = outside_local.file.metrics(outside_local.file.endpoints["query"])
+        lines = page.splitlines()
         (line,) = (line for line in lines if line.startswith("artstore_search_seconds_count"))
         return float(line.split()[1])
 

@@ -12,8 +12,8 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -89,15 +89,6 @@ def refused(port: int, credentials: grpc.ChannelCredentials | None) -> grpc.Stat
     return ending.value.code()
 
 
-def metrics(mesh: MeshProcess, port: int, *, tls: bool) -> str:
-    """The page of a server, asked for without a certificate."""
-    roots = str(mesh.data_dir / "tls" / "ca.pem")
-    context = ssl.create_default_context(cafile=roots) if tls else None
-    url = f"{'https' if tls else 'http'}://127.0.0.1:{port + METRICS_PORT_DISTANCE}/metrics"
-    with urllib.request.urlopen(url, timeout=10, context=context) as answer:
-        return str(answer.read().decode())
-
-
 def serial(port: int, pair: tuple[Path, Path]) -> bytes:
     """The certificate that a port shows now."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -130,9 +121,11 @@ def test_a_command_finds_all_it_needs_in_mesh_json(tls_mesh: MeshProcess, tmp_pa
 def test_every_port_refuses_plain_text(tls_mesh: MeshProcess) -> None:
     for port in ports(tls_mesh):
         assert refused(port, None) == UNAVAILABLE
-        assert "artstore_calls_total" in metrics(tls_mesh, port, tls=True)
+        endpoint = f"127.0.0.1:{port}"
+        # Nobody is asked for a certificate there.
+        assert "artstore_calls_total" in tls_mesh.file.metrics(endpoint)
         with pytest.raises(OSError):
-            metrics(tls_mesh, port, tls=False)
+            replace(tls_mesh.file, tls=None).metrics(endpoint)
 
 
 def test_every_port_refuses_a_client_without_a_certificate_of_the_authority(

@@ -12,10 +12,12 @@ import os
 import random
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -79,6 +81,15 @@ class MeshFile:
     def read(cls, path: Path) -> MeshFile:
         found = json.loads(path.read_text())
         return cls(**{**found, "data_dir": Path(found["data_dir"])})
+
+    def metrics(self, endpoint: str) -> str:
+        """The page of the server at host:port."""
+        host, _, port = endpoint.rpartition(":")
+        context = ssl.create_default_context(cafile=self.tls["ca_file"]) if self.tls else None
+        place = f"{host}:{int(port) + topology.METRICS_PORT_DISTANCE}/metrics"
+        url = f"{'https' if context else 'http'}://{place}"
+        with urllib.request.urlopen(url, timeout=10, context=context) as page:
+            return str(page.read().decode())
 
 
 class MeshProcess:
