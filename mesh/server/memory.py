@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-INTERVAL_SECONDS = 20.0
+INTERVAL_SECONDS = 5.0
 # A server that has grown by less since it was smallest is left alone.
 GROWN_BYTES = 24 * 1024 * 1024
 
