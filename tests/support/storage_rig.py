@@ -61,7 +61,7 @@ class Rig:
             **settings,
         }
 
-    @property
+    @cached_property
     def element_id(self) -> str:
         """The element's name."""
         return StorageSettings(**self.values).element_id
