@@ -1,7 +1,7 @@
 """What happens around every call, one module for each concern, in this order:
 
 request id -> log line -> metrics -> errors -> refusals -> authentication -> authorization
--> admission -> standing -> its messages are read -> handler.
+-> admission -> standing -> turns -> its messages are read -> handler.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from mesh.server.interceptors.refusal_spool import RefusalSpool
 from mesh.server.interceptors.refusals import RefusalNotes
 from mesh.server.interceptors.request_ids import give_request_id
 from mesh.server.interceptors.standing import Standing
+from mesh.server.interceptors.turns import Turns
 from mesh.server.interceptors.wrapping import Interceptor, Interceptors
 
 __all__ = ["Interceptors", "standard_interceptors"]
@@ -44,5 +45,6 @@ def standard_interceptors(
         authorize,
         Admission(table),
         Standing(verifier) if standing is None else standing,
+        Turns(),
     )
     return Interceptors(chain, table)
