@@ -112,8 +112,13 @@ class _Asked:
         try:
             return await self.page(client, own, seconds)
         except errors.DeadlineExceeded:
-            print_error("the index does not have your last changes yet")
-            return await self.page(client)
+            pass
+        except errors.InvalidArgument as exc:
+            # An element that was put back to an earlier state has lost them.
+            if exc.field != "min_change_tokens":
+                raise
+        print_error("the index does not have your last changes yet")
+        return await self.page(client)
 
 
 def search(

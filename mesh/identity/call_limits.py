@@ -77,9 +77,10 @@ class ServerLimits:
     streams_per_connection: int = 2000
 
 
+# Counted by its handler, which says INVALID_ARGUMENT.
+COUNTED_ELSEWHERE = frozenset({"artstore.v1.BatchGetFilesRequest.file_ids"})
 BATCHES = frozenset(
     {
-        "artstore.v1.BatchGetFilesRequest.file_ids",
         "artstore.v1.SearchFilesRequest.min_change_tokens",
         "artstore.v1.RecordRefusalsRequest.refusals",
         # Their bytes have a limit of their own, and the account's or file's fields a better error.

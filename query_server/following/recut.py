@@ -107,7 +107,7 @@ class Recut:
         )
         operation.begin("cutting words", left)
         while left:
-            done = int((await connection.execute(_CUT)).split()[-1])
+            done = int((await connection.execute(_CUT, timeout=INDEX_SECONDS)).split()[-1])
             operation.advance(done)
             if not done:
                 await asyncio.sleep(WATCH_SECONDS)

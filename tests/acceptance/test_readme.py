@@ -16,7 +16,7 @@ from tests.acceptance.readme import README, at_this_mesh
 from tests.support.mesh import REPOSITORY, MeshProcess
 from tests.support.services import clean_environment
 
-SECONDS_PER_BLOCK = 60
+SECONDS_PER_BLOCK = 180
 PEOPLE = "## More than one person\n"
 
 

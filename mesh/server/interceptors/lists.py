@@ -9,7 +9,7 @@ from typing import Any
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from mesh.errors import ResourceExhausted
-from mesh.identity.call_limits import BATCHES, MethodLimits
+from mesh.identity.call_limits import BATCHES, COUNTED_ELSEWHERE, MethodLimits
 
 ListCheck = Callable[[Any, MethodLimits], None]
 
@@ -40,6 +40,8 @@ def _check_of_field(field: FieldDescriptor, above: tuple[Descriptor, ...]) -> Li
     kind = field.message_type
     is_map = kind is not None and kind.GetOptions().map_entry
     within = None if kind is None or is_map else _check_of(kind, above)
+    if field.full_name in COUNTED_ELSEWHERE:
+        return None
     if field.is_repeated:
         is_batch = field.full_name in BATCHES
 

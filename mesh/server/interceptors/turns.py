@@ -7,6 +7,7 @@ call of somebody else takes some ten of these rounds, so each round must be shor
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from typing import Any
 
@@ -29,8 +30,11 @@ class Turns:
     ) -> None:
         self._at_once = at_once
         self._seconds = beginning_seconds
-        self._beginning: dict[str, int] = {}
-        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+        # Of each account, since when whose calls have a place; the longest comes first.
+        self._places: dict[str, dict[object, float]] = {}
+        self._waiting: dict[str, deque[tuple[asyncio.Future[None], object]]] = {}
+        # Of which accounts it is looked, before long, whose beginning is over.
+        self._looking: set[str] = set()
 
     async def __call__(self, call: Call, request: Any, *, proceed: Proceed) -> Any:
         """Let one call begin when it is its caller's turn."""
@@ -38,42 +42,58 @@ class Turns:
         if caller is ANONYMOUS or (call.peer.role in _NOT_HELD_UP and call.peer is caller):
             return await proceed(call, request)
         account = caller.subject
-        if self._beginning.get(account, 0) < self._at_once:
-            self._beginning[account] = self._beginning.get(account, 0) + 1
+        places = self._places.setdefault(account, {})
+        key = object()
+        if len(places) < self._at_once:
+            places[key] = time.monotonic()
         else:
-            await self._turn_of(account)
-        over = asyncio.get_running_loop().call_later(self._seconds, self._pass_on, account)
+            await self._turn_of(account, places, key)
         try:
             return await proceed(call, request)
         finally:
-            # Once its time has come, it passes the place on by itself.
-            if over.when() > asyncio.get_running_loop().time():
-                over.cancel()
-                self._pass_on(account)
+            if places.pop(key, None) is not None:
+                self._go_on(account, places)
 
-    async def _turn_of(self, account: str) -> None:
-        """Wait for a place; it is ours when this returns."""
+    async def _turn_of(self, account: str, places: dict[object, float], key: object) -> None:
+        """Wait until a place is kept by this key."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(account, deque()).append(turn)
+        self._waiting.setdefault(account, deque()).append((turn, key))
+        if account not in self._looking:
+            self._look_later(account, places)
         try:
             await turn
         except asyncio.CancelledError:
-            if not turn.cancelled():
-                self._pass_on(account)
+            if places.pop(key, None) is not None:
+                self._go_on(account, places)
             raise
 
-    def _pass_on(self, account: str) -> None:
-        """Give a place to the next who still wants it, or give it up."""
+    def _look_later(self, account: str, places: dict[object, float]) -> None:
+        longest = next(iter(places.values()))
+        left = longest + self._seconds - time.monotonic()
+        self._looking.add(account)
+        asyncio.get_running_loop().call_later(max(0.0, left), self._look, account)
+
+    def _look(self, account: str) -> None:
+        """Take the places of those whose beginning is over, if anybody waits for one."""
+        self._looking.discard(account)
+        if account not in self._waiting:
+            return
+        places, until = self._places[account], time.monotonic() - self._seconds
+        for key in [key for key, since in places.items() if since <= until]:
+            del places[key]
+        self._go_on(account, places)
+        if account in self._waiting:
+            self._look_later(account, places)
+
+    def _go_on(self, account: str, places: dict[object, float]) -> None:
+        """Give free places to those who still want one."""
         waiting = self._waiting.get(account)
-        while waiting:
-            turn = waiting.popleft()
-            if not waiting:
-                del self._waiting[account]
+        while waiting and len(places) < self._at_once:
+            turn, key = waiting.popleft()
             if not turn.done():
+                places[key] = time.monotonic()
                 turn.set_result(None)
-                return
-        left = self._beginning[account] - 1
-        if left:
-            self._beginning[account] = left
-        else:
-            del self._beginning[account]
+        if waiting is not None and not waiting:
+            del self._waiting[account]
+        if not places:
+            del self._places[account]

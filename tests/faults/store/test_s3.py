@@ -18,7 +18,7 @@ from storage_server.store.open import StoreConfig, open_store
 from storage_server.store.port import Store
 from storage_server.store.s3_client import S3Client
 from storage_server.store.s3_config import S3Config
-from tests.faults.store.hurried import DEADLINE, config
+from tests.faults.store.hurried import DEADLINE, config, opened
 from tests.faults.store.reads import SIDECAR, every_read
 from tests.faults.store.stages import no_stages, some_stage
 from tests.support.blobs import BLOB, CHUNK, MIB, feed, read, sealed, some_bytes, store_blob
@@ -39,9 +39,9 @@ def account(own_s3: S3Process) -> S3Account:
 
 @pytest.fixture
 async def store(account: S3Account) -> AsyncIterator[Store]:
-    opened = await open_store(config(account))
-    yield opened
-    await opened.close()
+    made = await opened(config(account))
+    yield made
+    await made.close()
 
 
 async def assert_all_unavailable(store: Store, seconds: float) -> None:
@@ -131,8 +131,9 @@ async def test_bucket_that_is_gone_is_no_proof_of_absence(
 
 
 async def test_download_goes_on_over_a_restart_of_the_server(
-    store: Store, own_s3: S3Process
+    account: S3Account, own_s3: S3Process
 ) -> None:
+    store = await opened(unhurried(account))
     data = some_bytes(24 * MIB)
     await store_blob(store, data)
     chunks = store.read_blob(BLOB, offset=0, length=0, chunk_size=CHUNK)
@@ -141,12 +142,13 @@ async def test_download_goes_on_over_a_restart_of_the_server(
     own_s3.start()
     got += [chunk async for chunk in chunks]
     assert b"".join(got) == data
+    await store.close()
 
 
 async def test_upload_that_breaks_ends_unavailable_and_can_begin_again(
     account: S3Account, own_s3: S3Process
 ) -> None:
-    store = await open_store(unhurried(account))
+    store = await opened(unhurried(account))
     data = some_bytes(20 * MIB)
     stage = await store.open_stage(BLOB, key="upload-1")
     await feed(stage, data[: 9 * MIB])
@@ -189,18 +191,18 @@ async def test_completion_has_time_in_proportion_to_the_size(
     account: S3Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = some_bytes(20 * MIB)
-    store = await open_store(unhurried(account))
+    store = await opened(unhurried(account))
     stage = await store.open_stage(BLOB, key="upload-1")
     await feed(stage, data)
     client = stage._client  # type: ignore[attr-defined]
-    monkeypatch.setattr(client, "patient_seconds", 2 * DEADLINE)
+    monkeypatch.setattr(client, "patient_seconds", 8 * DEADLINE)
     api = client._patient.client
     real, calls = api.complete_multipart_upload, 0
 
     async def slow(**parameters: object) -> dict[str, object]:
         nonlocal calls
         calls += 1
-        await asyncio.sleep(3 * DEADLINE)
+        await asyncio.sleep(9 * DEADLINE)
         answer: dict[str, object] = await real(**parameters)
         return answer
 
@@ -215,7 +217,7 @@ async def test_large_object_may_be_looked_at_for_longer(
 ) -> None:
     """Some servers hash it from end to end before they answer: rclone does."""
     data = some_bytes(50 * MIB)
-    store = await open_store(unhurried(account))
+    store = await opened(unhurried(account))
     stage = await store.open_stage(BLOB, key="upload-1")
     await feed(stage, data)
     await stage.seal()
@@ -239,7 +241,7 @@ async def test_large_object_may_be_looked_at_for_longer(
 async def test_parts_are_sent_side_by_side_two_to_four_at_a_time(
     account: S3Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = await open_store(unhurried(account))
+    store = await opened(unhurried(account))
     data = some_bytes(56 * MIB)
     stage = await store.open_stage(BLOB, key="upload-1")
     api = stage._client._quick.client  # type: ignore[attr-defined]

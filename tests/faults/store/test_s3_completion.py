@@ -10,9 +10,8 @@ from dataclasses import replace
 import pytest
 
 from mesh.errors import Unavailable
-from storage_server.store.open import open_store
 from storage_server.store.port import Stage, Store
-from tests.faults.store.hurried import DEADLINE, config
+from tests.faults.store.hurried import DEADLINE, config, opened
 from tests.support.blobs import BLOB, MIB, feed, read, sealed, some_bytes
 from tests.support.s3_proxy import S3Proxy, s3_proxy
 from tests.support.services import S3Account, S3Process
@@ -36,9 +35,9 @@ async def proxy(account: S3Account) -> AsyncIterator[S3Proxy]:
 
 @pytest.fixture
 async def store(account: S3Account, proxy: S3Proxy) -> AsyncIterator[Store]:
-    opened = await open_store(replace(config(account), endpoint_url=proxy.endpoint_url))
-    yield opened
-    await opened.close()
+    made = await opened(replace(config(account), endpoint_url=proxy.endpoint_url))
+    yield made
+    await made.close()
 
 
 @pytest.fixture

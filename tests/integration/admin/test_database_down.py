@@ -30,7 +30,7 @@ from tests.support.running_admin import (
 from tests.support.services import PostgresProcess
 from tests.support.waiting import until
 
-RECOVERS_SECONDS = 10.0
+RECOVERS_SECONDS = 30.0
 # What a server of the mesh waits for admin.
 ANSWERS_SECONDS = 2.0
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from admin_server.registry.indexes import LOCK_KEY, index_statements, make_indexes
 from mesh.postgres.database import Database
+from mesh.postgres.urls import database_name
+from tests.support.services import PostgresProcess
 
 NAMES = sorted(statement.split()[2] for statement in index_statements())
 
@@ -21,11 +23,16 @@ async def valid(database: Database) -> list[str]:
     return [row["relname"] for row in rows]
 
 
-async def test_indexes_that_are_missing_or_half_made_are_made(admin_tables: Database) -> None:
+async def test_indexes_that_are_missing_or_half_made_are_made(
+    admin_tables: Database, postgres: PostgresProcess
+) -> None:
     assert await valid(admin_tables) == NAMES
     await admin_tables.execute("DROP INDEX file_registry_due, file_registry_erased")
-    await admin_tables.execute(
-        "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'file_registry_copies'::regclass"
+    await asyncio.to_thread(
+        postgres.cluster.psql,
+        "UPDATE pg_index SET indisvalid = false"
+        " WHERE indexrelid = 'file_registry_copies'::regclass",
+        database=database_name(admin_tables.url),
     )
     assert len(await valid(admin_tables)) == len(NAMES) - 3
     assert await make_indexes(admin_tables)

@@ -101,8 +101,9 @@ async def test_a_list_that_is_too_long_is_refused_before_it_is_looked_at() -> No
             "TOO_MANY_ITEMS",
             {"field": "paths", "max_items": "100"},
         )
-        batch = storage_pb2.BatchGetFilesRequest(file_ids=["f"] * 1001)
-        error = await refused(mesh.stub.BatchGetFiles(batch, metadata=mesh.bearer()))
+        batch = storage_pb2.UpdateFileRequest()
+        batch.file.tags.extend(["t"] * 1001)
+        error = await refused(mesh.stub.UpdateFile(batch, metadata=mesh.bearer()))
         assert (error.reason, error.metadata["max_items"]) == ("TOO_MANY_ITEMS", "1000")
 
 

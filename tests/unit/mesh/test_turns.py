@@ -44,7 +44,7 @@ async def settled() -> None:
 
 
 def nothing_is_left(turns: Turns) -> bool:
-    return not turns._beginning and not turns._waiting
+    return not turns._places and not turns._waiting
 
 
 async def test_calls_of_one_account_begin_some_at_a_time_in_their_order() -> None:
