@@ -20,6 +20,7 @@ from tests.support.token_issuer import Signer
 
 METHOD = "/artstore.v1.StorageService/GetFile"
 CALLS = 200
+STEPS = 20_000
 
 
 class Context:
@@ -47,7 +48,19 @@ class Context:
         return "ipv4:127.0.0.1:1"
 
 
-async def test_all_interceptors_together_cost_less_than_100_microseconds(tmp_path: Path) -> None:
+def step_seconds() -> float:
+    """What a step of a plain loop takes on this machine just now."""
+    started = time.thread_time()
+    total = 0
+    for number in range(STEPS):
+        total += number * number
+    return (time.thread_time() - started) / STEPS
+
+
+async def test_all_interceptors_together_cost_less_than_1300_steps_of_a_loop(
+    tmp_path: Path,
+) -> None:
+    """Where a step takes 77 ns, that is 100 microseconds."""
     signer = Signer()
     keys = KeySet()
     keys.replace(signer.jwks())
@@ -65,16 +78,18 @@ async def test_all_interceptors_together_cost_less_than_100_microseconds(tmp_pat
     context = Context((("authorization", f"Bearer {signer.token()}"),))
     logs.configure(server="test", path=tmp_path / "log")
     try:
-        best = float("inf")
+        steps = float("inf")
         for _ in range(20):
+            before = step_seconds()
             # Of this thread alone: what other processes take is not the call's.
             started = time.thread_time()
             for _ in range(CALLS):
                 handler = await interceptors.intercept_service(find_handler, details)
                 assert await handler.stream_unary(None, context) == "answer"
                 context.ended(context)
-            best = min(best, (time.thread_time() - started) / CALLS)
+            cost = (time.thread_time() - started) / CALLS
+            steps = min(steps, 2 * cost / (before + step_seconds()))
     finally:
         logs.flush()
         structlog.reset_defaults()
-    assert best < 100e-6, f"{best * 1e6:.0f} microseconds"
+    assert steps < 1300
