@@ -111,7 +111,7 @@ async def test_wrong_secret_is_unavailable_and_not_told(account: S3Account) -> N
 
 async def test_missing_bucket_is_made(own_s3: S3Process, account: S3Account) -> None:
     bucket = f"a-new-bucket-{secrets.token_hex(4)}"
-    store = await open_store(replace(config(account), bucket=bucket))
+    store = await opened(replace(config(account), bucket=bucket))
     assert await store.is_empty()
     await store.close()
     names = [bucket["Name"] for bucket in own_s3.client().list_buckets()["Buckets"]]
@@ -269,7 +269,7 @@ async def test_callers_wait_for_one_of_few_connections(
     account: S3Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limit, seconds = 4, 0.5
-    store = await open_store(
+    store = await opened(
         replace(
             config(account),
             max_connections=limit,
@@ -311,7 +311,7 @@ async def test_callers_wait_for_one_of_few_connections(
 
 
 async def test_slow_readers_leave_connections_to_others(account: S3Account) -> None:
-    store = await open_store(replace(unhurried(account), max_connections=6))
+    store = await opened(replace(unhurried(account), max_connections=6))
     data = some_bytes(20 * MIB)
     await store_blob(store, data)
     await store.write_sidecar(SIDECAR, b"{}", expected=None)
