@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 from launch.environment import is_libpq
@@ -41,6 +42,9 @@ for name in list(os.environ):
 # How quickly examples come is the machine's, which does three other things at a time.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
+
+# A traceback in colours takes half a second, in which the event loop of a server stands still.
+structlog.get_config()["processors"][-1].exception_formatter = structlog.dev.plain_traceback
 
 __all__ = [
     "mesh",
