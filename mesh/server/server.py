@@ -25,6 +25,7 @@ from mesh.calls import tls
 from mesh.calls.channels import LOOKAHEAD_BYTES, keepalive_options
 from mesh.calls.tls import CertificateFiles, certificate_files, server_credentials
 from mesh.concurrency.background import Background
+from mesh.concurrency.loop import ServerLoop
 from mesh.contract import MAX_MESSAGE_BYTES
 from mesh.errors import ArtStoreError
 from mesh.identity.call_limits import LimitTable, transport_options
@@ -305,7 +306,8 @@ def run(name: str, settings_type: type[S], build: Build[S]) -> NoReturn:
     sys.setswitchinterval(SWITCH_SECONDS)
     raise_descriptor_limit()
     try:
-        gave_up = asyncio.run(serve(settings, build))
+        with asyncio.Runner(loop_factory=ServerLoop) as runner:
+            gave_up = runner.run(serve(settings, build))
     except (ArtStoreError, SettingsError) as exc:
         _log.error("could not start", reason=str(exc))
         sys.exit(1)
