@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc.aio
@@ -48,6 +48,8 @@ class Messages:
         self._reading: asyncio.Future[Any] | None = None
         self._came = False
         self.on_first: Callable[[], None] | None = None
+        # Waits until one more message may be written.
+        self.turn: Callable[[], Awaitable[None]] | None = None
         # Whether the caller leaves an answer lying: then no status reaches him either, until he
         # takes it.
         self.stuck = False
@@ -106,6 +108,8 @@ class Messages:
 
     async def write(self, message: Any) -> None:
         """Write the next message of a stream of answers."""
+        if self.turn is not None:
+            await self.turn()
         try:
             async with asyncio.timeout(self._limits.stuck_write_seconds):
                 await self._context.write(message)
