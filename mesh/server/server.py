@@ -38,7 +38,7 @@ from mesh.server.interceptors.metrics import CallMetrics
 from mesh.server.interceptors.refusal_spool import RefusalSpool, Tell, tell_refusals
 from mesh.server.interceptors.standing import Standing
 from mesh.server.loop_lag import watch_loop_lag
-from mesh.server.memory import give_memory_back
+from mesh.server.memory import give_memory_back, keep_memory
 from mesh.server.metrics_page import MetricsPage
 from mesh.server.reflection import enable_reflection
 from mesh.server.server_info import SERVICE as SERVER_SERVICE
@@ -57,6 +57,7 @@ SWITCH_SECONDS = 0.0005
 ASKED_ONLY = frozenset({ServerKind.SERVER_KIND_ADMIN, ServerKind.SERVER_KIND_QUERY})
 # Beyond a limit by less a caller is told which one it is.
 MARGIN_BYTES = 64 * 1024
+
 
 SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     # Two processes on one port would share calls without a word.
@@ -303,6 +304,7 @@ def run(name: str, settings_type: type[S], build: Build[S]) -> NoReturn:
         max_bytes=settings.log_max_bytes,
     )
     sys.setswitchinterval(SWITCH_SECONDS)
+    keep_memory()
     raise_descriptor_limit()
     try:
         gave_up = asyncio.run(serve(settings, build))
