@@ -119,8 +119,12 @@ class Stage(Protocol):
     def offset(self) -> int:
         """Bytes accepted so far; the offset of the next byte."""
 
-    async def write(self, data: bytes) -> None:
-        """Append, hash, and wait for the store when it is behind (back-pressure)."""
+    async def write(self, data: bytes | memoryview, crc32c: int | None = None) -> None:
+        """Append, hash, and wait for the store when it is behind (back-pressure).
+
+        Args:
+            crc32c: of these bytes, if it is known: then it is not computed again.
+        """
 
     async def checkpoint(self) -> StagedState:
         """Make what can be made durable durable, and say what that is.

@@ -74,6 +74,11 @@ class Messages:
     async def read(self) -> Any:
         """The next message of a stream of requests, or EOF."""
         limits = self._limits
+        ahead = self._reading
+        if ahead is not None and ahead.done():
+            self._reading = None
+            data = ahead.result()
+            return data if data is grpc.aio.EOF else self._taken(data)
         try:
             async with asyncio.timeout(
                 limits.silence_seconds if self._came else limits.first_message_seconds
@@ -85,10 +90,9 @@ class Messages:
 
     async def rest(self) -> Any:
         """The next message as it came, whatever it is, or EOF."""
+        self.ask_ahead()
         reading = self._reading
-        if reading is None:
-            reading = self._reading = asyncio.ensure_future(self._context.read())
-            reading.add_done_callback(seen)
+        assert reading is not None
         try:
             data = await asyncio.shield(reading)
         except asyncio.CancelledError:
@@ -100,6 +104,12 @@ class Messages:
             raise
         self._reading = None
         return data
+
+    def ask_ahead(self) -> None:
+        """Ask for the next message, which the next `read` answers."""
+        if self._reading is None:
+            self._reading = asyncio.ensure_future(self._context.read())
+            self._reading.add_done_callback(seen)
 
     async def all(self) -> AsyncIterator[Any]:
         """The stream of requests."""
