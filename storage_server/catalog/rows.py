@@ -21,6 +21,7 @@ from storage_server.domain.fields import SIDECAR_COLUMNS, WRITTEN_WHEN_SET
 from storage_server.domain.life import HAVE_BYTES
 from storage_server.domain.naming import sidecar_path
 from storage_server.domain.sidecar import FileState, RetentionPolicy, Sidecar, digest
+from storage_server.domain.sidecar_written import WrittenSidecar
 from storage_server.store.port import Identity
 
 CACHE_COLUMNS: Mapping[str, str] = {
@@ -123,7 +124,7 @@ def homes_of(alias: str) -> str:
     return f"({alias}.state = 'active')::int"
 
 
-def has_blob(sidecar: Sidecar, *, blob_present: bool) -> bool:
+def has_blob(sidecar: Sidecar | WrittenSidecar, *, blob_present: bool) -> bool:
     """What a row says of its blob, told whether one was found or is supposed to be there."""
     return blob_present and sidecar.state not in _NEVER_HAVE_BYTES
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 SIDECAR_SUFFIX = ".attr.json"
@@ -207,6 +208,10 @@ class Store(Protocol):
         On S3 the server carries out a PUT that it has whole. Locally a dead process writes
         nothing more.
         """
+
+    @property
+    def folder(self) -> Path | None:
+        """Where another process of this machine finds it; None when it cannot."""
 
     # --- the element ---------------------------------------------------------------
 

@@ -145,6 +145,7 @@ class MemoryStore:
     backend = "memory"
     conditional_put = True
     lands_late = False
+    folder = None
 
     def __init__(self, memory: Memory | None = None) -> None:
         self.memory = memory if memory is not None else Memory()
