@@ -20,7 +20,8 @@ from mesh.follower.each_element import EachElement
 from mesh.follower.follower import FAILURES, ElementFollower
 from mesh.follower.lookups import ElementMetadata
 from mesh.follower.progress import Progress
-from mesh.follower.replicas import CursorMoved, ReplicaTable
+from mesh.follower.replicas import ReplicaTable
+from mesh.follower.writing import CursorMoved
 from mesh.redaction import asked_for
 
 if TYPE_CHECKING:
