@@ -221,3 +221,4 @@ class FollowerFleet:
         await cancel_and_wait(*self._forgetting.values())
         for element_id in self._followers.running:
             await self._leave(element_id)
+        await self.table.pending.stop()

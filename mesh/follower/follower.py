@@ -188,6 +188,8 @@ class ElementFollower:
                         log.info("following goes on with a new token", element=self.element_id)
                         break
                     cursor = await self._take(batch, stream, cursor, wanted)
+                    if stream.empty:
+                        self._table.pending.through()
 
     async def _take(
         self,

@@ -19,6 +19,7 @@ import orjson
 from artstore.v1.types_pb2 import File
 from mesh.errors import Aborted
 from mesh.follower.cursors import CursorTable
+from mesh.follower.pending import PendingRows
 from mesh.follower.rows import content_digest, to_row
 from mesh.postgres.database import Database
 
@@ -67,6 +68,7 @@ class RowWriter(CursorTable):
         super().__init__(database, prefix=prefix, leader=leader)
         self.table = table
         self._seen = f"{prefix}_seen"
+        self.pending = PendingRows(database, table)
         # A plan that was made while the table was empty would read all of it for each row once it
         # is not.
         self._hold = (
@@ -106,6 +108,7 @@ class RowWriter(CursorTable):
                 0
             ]
             await self._after(tx, element_id, files, file_ids)
+        self.pending.written(len(files))
         return record
 
     async def _digests(self, files: Sequence[Numbered]) -> list[bytes]:
