@@ -9,7 +9,7 @@ the database without moving it out of there.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
@@ -75,6 +75,27 @@ class FileRow:
         return self.pending or now >= expiry.expires_at(
             self.sidecar.file_id, self.cache_updated_at, self.cache_ttl_hours
         )
+
+
+class StoredRow(FileRow):
+    """A row that is put together once somebody asks for more of it than its record."""
+
+    __slots__ = ("record",)
+    record: Any
+
+    def __init__(self, record: Any) -> None:
+        object.__setattr__(self, "record", record)
+
+    def __getattr__(self, name: str) -> Any:
+        row = from_record(self.record)
+        for field in fields(FileRow):
+            object.__setattr__(self, field.name, getattr(row, field.name))
+        return getattr(row, name)
+
+    def __eq__(self, other: object) -> bool:
+        return from_record(self.record) == other
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 def columns(alias: str = "") -> str:
