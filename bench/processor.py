@@ -22,7 +22,6 @@ _MIB = 1024 * 1024
 _SHA256_MIB = 64
 _PIECE = 512 * 1024
 _CPUCLOCK_SCHED = 2
-_OF_MALLOC = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -109,13 +108,3 @@ def sha256_us() -> float:
 async def sha256_of_machine(rounds: int = 3) -> float:
     """The median of several rounds of `sha256_us`."""
     return statistics.median([await asyncio.to_thread(sha256_us) for _ in range(rounds)])
-
-
-def malloc_settings(pid: int) -> dict[str, str]:
-    """What glibc's malloc was told in the environment of a process."""
-    try:
-        lines = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    except OSError:
-        return {}
-    pairs = (line.decode(errors="replace").partition("=") for line in lines)
-    return {name: value for name, _, value in pairs if name.startswith(_OF_MALLOC)}

@@ -14,7 +14,6 @@ from artstore.v1 import downloads_pb2, ingest_pb2_grpc, storage_pb2_grpc, types_
 from bench.figures import Figure, Spread
 from bench.meshes import Mesh
 from bench.peers.processes import bare_server
-from bench.processor import malloc_settings
 
 CHUNK_BYTES = 512 * 1024
 OPTIONS = (
@@ -61,7 +60,7 @@ async def rate_of(size: int, work: Callable[[], Awaitable[Any]]) -> float:
 async def downloads(mesh: Mesh, *, size: int, rounds: int) -> list[Figure]:
     """The rate of a download against a bare stream from memory."""
     rates: dict[str, list[float]] = {"bare": [], "artstore": []}
-    with bare_server(malloc_settings(mesh.processes["se-01"])) as peer:
+    with bare_server(mesh.tree.malloc_of(mesh.processes["se-01"])) as peer:
         async with (
             grpc.aio.insecure_channel(peer.address, options=OPTIONS) as bare_channel,
             grpc.aio.insecure_channel(mesh.storage["se-01"], options=OPTIONS) as channel,

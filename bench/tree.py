@@ -10,6 +10,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+# What servers tell the C library themselves, as variables for those that do not.
+MALLOC = {
+    "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
+    "MALLOC_TOP_PAD_": str(4 << 20),
+    "MALLOC_MMAP_THRESHOLD_": str(16 << 20),
+}
+_OF_MALLOC = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")
+
 
 @dataclass(frozen=True)
 class Tree:
@@ -43,6 +51,19 @@ class Tree:
             check=False,
         )
         return asked.stdout.strip() or "unknown"
+
+    @cached_property
+    def tells_malloc(self) -> bool:
+        """Whether its servers tell the C library to keep memory, which nobody sees from outside."""
+        sources = (self.folder / "mesh").rglob("*.py")
+        return any("mallopt" in source.read_text() for source in sources)
+
+    def malloc_of(self, pid: int) -> dict[str, str]:
+        """Variables that give a peer the malloc settings of a server: both have them, or none."""
+        lines = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        pairs = (line.decode(errors="replace").partition("=") for line in lines)
+        told = {name: value for name, _, value in pairs if name.startswith(_OF_MALLOC)}
+        return told or (MALLOC if self.tells_malloc else {})
 
     def _says(self, program: str) -> str:
         asked = subprocess.run(

@@ -27,7 +27,6 @@ from bench.processor import (
     SHA256_AT,
     Used,
     Watched,
-    malloc_settings,
     sha256_of_machine,
 )
 from bench.transfer import MIB, OPTIONS, gated, parts_of, rate_of
@@ -65,7 +64,7 @@ async def uploads(
     results: Results, mesh: Mesh, *, size: int, rounds: int, folder: Path, where: str
 ) -> None:
     """Alternating rounds of one file: direct, through ingest, by the client library, and peers."""
-    malloc = malloc_settings(mesh.processes[ELEMENT])
+    malloc = mesh.tree.malloc_of(mesh.processes[ELEMENT])
     sha256 = [await sha256_of_machine()]
     async with AsyncExitStack() as stack:
         ways = await _Ways.opened(stack, mesh, folder, malloc)
@@ -82,13 +81,17 @@ async def uploads(
                     measured[name].rates.append(rate)
                     measured[name].used.append(watched.used)
             sha256.append(await sha256_of_machine(1))
-    results.parameters["malloc of servers and peers"] = malloc or "none"
+    results.parameters["malloc of servers and peers"] = _as_text(malloc)
     results.parameters["malloc of the sender and the client library"] = "none"
     results.parameters["chunks of all"] = f"{mesh.tree.chunk_bytes // 1024} KiB"
     results.parameters["SHA-256, us/MiB"] = f"{Spread.of(sha256).median:.0f}"
     results.figures += _of_contract(measured, size / MIB, where, Spread.of(sha256).median)
     results.figures += _beside(measured, size / MIB, where)
     results.figures.append(await _by_command(mesh, folder, size, rounds, where))
+
+
+def _as_text(malloc: Mapping[str, str]) -> str:
+    return " ".join(f"{name}={value}" for name, value in malloc.items()) or "none"
 
 
 @dataclass(frozen=True, slots=True)
