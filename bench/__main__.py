@@ -102,8 +102,8 @@ async def _measure(arguments: argparse.Namespace, book: Book, path: Path) -> Non
             when = time.strftime("%Y-%m-%d %H:%M", time.gmtime())
             results = Results(describe(Path(folder)), {"measured": f"{when} UTC", **told})
             await part(results, sizes, Place(Path(folder), tree, arguments.port_offset))
-        # Those of an interrupted or renamed part do not stay beside it.
-        book[name] = results
+        # Another run may have written meanwhile.
+        book |= read_book(path) | {name: results}
         write_book(path, book)
 
 

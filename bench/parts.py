@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,10 +126,15 @@ class Place:
                 yield mesh
 
 
-async def _upload_memory(results: Results, sizes: Sizes, place: Place) -> None:
-    """On a file system in memory, where fsync costs nothing for either side."""
+@contextmanager
+def _in_memory() -> Iterator[Path]:
+    """A folder on a file system in memory, where fsync costs nothing for either side."""
     with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="artstore-bench-") as name:
-        folder = Path(name)
+        yield Path(name)
+
+
+async def _upload_memory(results: Results, sizes: Sizes, place: Place) -> None:
+    with _in_memory() as folder:
         async with place.mesh(folder) as mesh:
             await uploads.uploads(
                 results,
@@ -195,14 +200,16 @@ async def _followers(results: Results, sizes: Sizes, place: Place) -> None:
 
 
 async def _s3(results: Results, sizes: Sizes, place: Place) -> None:
-    rounds = sizes.long_rounds
-    with object_store(place.folder / "buckets") as store:
+    results.parameters["S3"] = "SeaweedFS, whose data lie in memory"
+    with _in_memory() as folder, object_store(folder / "buckets") as store:
         async with place.mesh(environment=store.environment()) as mesh:
-            results.figures += await s3.operations(mesh, store, files=sizes.s3_files, rounds=rounds)
+            results.figures += await s3.operations(
+                mesh, store, files=sizes.s3_files, rounds=sizes.long_rounds
+            )
             results.figures += await s3.transfers(mesh, store, rounds=sizes.rounds)
             # A quarter: the server is a process of this machine too.
             results.figures += await memory.growth(mesh, size=sizes.big // 4, label="S3")
-    with object_store(place.folder / "counted", counting=True) as store:
+    with _in_memory() as folder, object_store(folder / "buckets", counting=True) as store:
         async with place.mesh(environment=store.environment()) as mesh:
             results.figures += await s3.sidecar_reads(
                 mesh, store, files=min(sizes.s3_files, COUNTED_FILES)
