@@ -43,14 +43,19 @@ class Tree:
 
     @property
     def commit(self) -> str:
-        """What is checked out."""
+        """What is checked out, and whether it was changed since."""
+        changed = self._git("status", "--porcelain", "--untracked-files=no")
+        told = self._git("log", "-1", "--format=%h %cs") or "unknown"
+        return f"{told}, changed" if changed else told
+
+    def _git(self, *arguments: str) -> str:
         asked = subprocess.run(
-            ["git", "-C", str(self.folder), "log", "-1", "--format=%h %cs"],
+            ["git", "-C", str(self.folder), *arguments],
             capture_output=True,
             text=True,
             check=False,
         )
-        return asked.stdout.strip() or "unknown"
+        return asked.stdout.strip()
 
     @cached_property
     def tells_malloc(self) -> bool:

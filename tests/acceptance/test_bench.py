@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
+import psutil
 import pytest
 
 from bench import (
@@ -26,8 +29,10 @@ from bench.figures import Figure, Results, Spread, read_book, write_book
 from bench.goals import ROWS
 from bench.meshes import Mesh
 from bench.peers.object_store import object_store
+from bench.processor import Used, used_by
 from bench.report import CHANGE, GROWTH, as_markdown, write_page
 from tests.support.mesh import MeshProcess
+from tests.support.waiting import wait_until
 
 FILES = 12
 SVG = "{http://www.w3.org/2000/svg}"
@@ -98,6 +103,20 @@ async def test_every_part_of_the_bench_runs_and_shows_its_rows(
     assert set(points) == {2}
     picture = ElementTree.fromstring(drawing.curves(results.growth))
     assert len(picture.findall(f"{SVG}polyline")) == len(results.growth)
+
+
+def test_processor_time_is_that_of_children_too_when_they_have_ended() -> None:
+    busy = "import time\nwhile time.process_time() < 0.2: pass"
+    program = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {busy!r}]); input()"
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE) as process:
+        family = psutil.Process(process.pid)
+        wait_until(lambda: family.cpu_times().children_user > 0, 20, "its child has ended")
+        used = used_by(process.pid)
+        process.communicate(b"\n")
+
+    assert used.seconds >= 0.19
+    assert used.faults > 0
+    assert used_by(process.pid) == Used()
 
 
 def test_each_row_of_the_contract_is_shown_measured_or_not(tmp_path: Path) -> None:
