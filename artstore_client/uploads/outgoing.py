@@ -37,7 +37,7 @@ async def outgoing_chunks(
         SourceChanged: it was written to meanwhile.
     """
 
-    def outgoing(position: int, data: bytes) -> Outgoing:
+    def outgoing(position: int, data: bytes | memoryview) -> Outgoing:
         digest.update(position, data)
         return Outgoing(framed(position, data, crc32c(data)), position + len(data))
 

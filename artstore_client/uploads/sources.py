@@ -31,7 +31,10 @@ from artstore_client.local.open_files import ends_where_it_says, plain_file, reg
 BLOCK_PIECES = 2
 
 T = TypeVar("T")
-Make = Callable[[int, bytes], T]
+Make = Callable[[int, bytes | memoryview], T]
+
+# Of others, who knows what reading into a buffer does.
+_READ_INTO = frozenset({io.FileIO, io.BytesIO, io.BufferedReader, io.BufferedRandom})
 
 UploadSource = (
     str | os.PathLike[str] | BinaryIO | bytes | bytearray | Iterable[bytes] | AsyncIterable[bytes]
@@ -76,7 +79,11 @@ class Source(ABC):
     async def made(
         self, make: Make[T], offset: int, piece_bytes: int
     ) -> AsyncGenerator[list[T], None]:
-        """What `make` makes of each piece and its offset, in a thread: as `blocks` gives them."""
+        """What `make` makes of each piece and its offset, in a thread: as `blocks` gives them.
+
+        Args:
+            make: keeps nothing of the piece itself, whose memory serves the next one.
+        """
         loop = asyncio.get_running_loop()
         async with aclosing(self.blocks(offset, piece_bytes)) as blocks:
             async for block in blocks:
@@ -111,6 +118,7 @@ class FileSource(Source):
         self._start = file.tell()
         # A thread whose caller was cancelled may still read when the next try begins.
         self._lock = threading.Lock()
+        self._buffer = bytearray()
         self.size_bytes = max(0, file.seek(0, io.SEEK_END) - self._start)
         file.seek(self._start)
         self.name = name or _name_of(file)
@@ -118,7 +126,7 @@ class FileSource(Source):
         self._before = self._look()
 
     async def blocks(self, offset: int, piece_bytes: int) -> AsyncGenerator[list[bytes], None]:
-        async with aclosing(self.made(lambda _, data: data, offset, piece_bytes)) as blocks:
+        async with aclosing(self.made(lambda _, data: bytes(data), offset, piece_bytes)) as blocks:
             async for block in blocks:
                 yield block
 
@@ -142,19 +150,27 @@ class FileSource(Source):
                 position += len(piece)
         return block
 
-    def _piece(self, position: int, size: int) -> bytes:
+    def _piece(self, position: int, size: int) -> memoryview:
         """The next `size` bytes, also of a file that gives less at a time."""
-        parts: list[bytes] = []
-        left = size
-        while left:
-            part = self._file.read(left)
-            if not part:
+        if len(self._buffer) < size:
+            self._buffer = bytearray(size)
+        piece = memoryview(self._buffer)[:size]
+        came = 0
+        while came < size:
+            count = self._read_into(piece[came:])
+            if not count:
                 name = self.name or "the source"
-                at = position + size - left
-                raise SourceChanged(f"{name} ended at byte {at} of {self.size_bytes}")
-            parts.append(part)
-            left -= len(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+                raise SourceChanged(f"{name} ended at byte {position + came} of {self.size_bytes}")
+            came += count
+        return piece
+
+    def _read_into(self, room: memoryview) -> int:
+        """How many bytes came."""
+        if type(self._file) in _READ_INTO:
+            return cast("io.BufferedReader", self._file).readinto(room) or 0
+        part = self._file.read(len(room)) or b""
+        room[: len(part)] = part
+        return len(part)
 
     def check_unchanged(self) -> None:
         if self._look() != self._before:

@@ -15,8 +15,10 @@ from typing import Self
 MOST = 32
 # A sender that lets so long pass is waited for beside the others.
 SILENT_SECONDS = 0.05
-# What is held for so long waits for something that others may do without.
+# What is held for so long waits for something that others may do without: one in such a time is
+# counted no longer. All at once would be many on a machine that is merely slow.
 STUCK_SECONDS = 1.0
+RELIEF_SECONDS = 0.25
 
 
 class Hands:
@@ -29,6 +31,7 @@ class Hands:
         self._holding: dict[Hand, float] = {}
         self._waiting: deque[tuple[Hand, asyncio.Future[None]]] = deque()
         self._look: asyncio.TimerHandle | None = None
+        self._relieved_at = 0.0
 
     def begin(self) -> Hand:
         """Of one stream. `close` it in the end, or use it as a context."""
@@ -70,8 +73,12 @@ class Hands:
     def _let_in(self) -> None:
         now = time.monotonic()
         if self._waiting and not self._has_room():
-            _drop_older(self._asking, now - SILENT_SECONDS)
-            _drop_older(self._holding, now - STUCK_SECONDS)
+            for hand in _older(self._asking, now - SILENT_SECONDS):
+                del self._asking[hand]
+            stuck = _older(self._holding, now - STUCK_SECONDS)
+            if stuck and not self._has_room() and now - self._relieved_at >= RELIEF_SECONDS:
+                self._relieved_at = now
+                del self._holding[stuck[0]]
         while self._waiting and self._has_room():
             hand, turn = self._waiting.popleft()
             if not turn.done():
@@ -85,9 +92,8 @@ class Hands:
         self._let_in()
 
 
-def _drop_older(of: dict[Hand, float], than: float) -> None:
-    for hand in [one for one, since in of.items() if since < than]:
-        del of[hand]
+def _older(of: dict[Hand, float], than: float) -> list[Hand]:
+    return [hand for hand, since in of.items() if since < than]
 
 
 class Hand:
