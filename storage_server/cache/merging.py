@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Self
 
 from mesh.concurrency.watched import cancel_and_wait
@@ -196,7 +198,9 @@ class Merging:
 
     async def _merge_read(self, candidates: Sequence[Candidate], claims: Claims) -> None:
         rows = await self._catalog.summaries.rows_by_id([one.file_id for one in candidates])
-        await self._merge(self._chosen(candidates, rows, claims), self._run.s0)
+        # Of ten thousand each step takes milliseconds, which are a thread's.
+        chosen = await asyncio.to_thread(self._chosen, candidates, rows, claims)
+        await self._merge(chosen, self._run.s0)
         self._run.operation.advance(len(candidates))
 
     def _chosen(
@@ -229,12 +233,19 @@ class Merging:
         self._run.result.entries_created += merged.created
         self._run.result.entries_updated += merged.updated
         self._run.result.entries_deleted += merged.deleted
-        newer = set(merged.newer)
-        self._missed += [one for one in candidates if one.file_id in newer]
-        self._run.expected.update(
-            one.path.rpartition("/")[0] for one in candidates if one.file_id not in newer
-        )
+        missed, written = await asyncio.to_thread(_sorted_by, set(merged.newer), candidates)
+        self._missed += missed
+        self._run.expected.update(written)
 
 
 def _without_blob(paths: Sequence[str], blobs: ListedBlobs) -> set[str]:
     return {path for path in paths if not blobs.has(blob_beside(path))}
+
+
+def _sorted_by(
+    newer: AbstractSet[str], candidates: Sequence[Candidate]
+) -> tuple[list[Candidate], Counter[str]]:
+    """Those that were left alone, and how many others there are in each folder."""
+    missed = [one for one in candidates if one.file_id in newer]
+    written = (one.path.rpartition("/")[0] for one in candidates if one.file_id not in newer)
+    return missed, Counter(written)

@@ -25,7 +25,7 @@ from storage_server.sidecars.reading import InvalidAttr
 from storage_server.store.port import Store
 
 # A start takes as long as reading so many.
-WORTH_A_PROCESS = 4000
+WORTH_A_PROCESS = 8000
 SILENT_SECONDS = 20.0
 
 _log = structlog.stdlib.get_logger(__name__)

@@ -15,7 +15,7 @@ import orjson
 from msgspec import UNSET
 
 from storage_server.catalog.rows import WRITTEN_COLUMNS, has_blob, signed
-from storage_server.domain.sidecar_written import Written
+from storage_server.domain.sidecar_written import Written, WrittenSidecar
 from storage_server.store.port import Identity
 
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
@@ -31,8 +31,10 @@ _sized_int32, _sized_int64 = Struct("!ii").pack, Struct("!iq").pack
 _COUNT = Struct("!h").pack(len(WRITTEN_COLUMNS))
 _NULL = _int32(-1)
 _EMPTY = _int32(0)
+_NONE_SET = _EMPTY + _NULL + _EMPTY + _NULL + _EMPTY + _NULL
 _FALSE, _TRUE = _int32(1) + b"\0", _int32(1) + b"\1"
 _NO_TEXTS = _sized_int32(12, 0) + _sized_int32(0, _TEXT_OID)
+_ONE_DIMENSION = _sized_int32(1, 0) + _int32(_TEXT_OID)
 _NO_ATTRIBUTES = _int32(3) + _JSONB_VERSION + b"{}"
 _LENGTHS = [_int32(length) for length in range(4097)]
 # cache_updated_at, cache_ttl_hours, mtime_ns, size and inode of the sidecar.
@@ -63,14 +65,15 @@ def encoded_written(
         cache_updated_at: what `microseconds` makes of the time.
     """
     fields, text, lengths = written.fields, str.encode, _LENGTHS
-    file_id, state = text(fields.file_id), text(fields.state.value)
+    file_id, state = text(fields.file_id), text(fields.state)
     namespace, original = text(fields.namespace), text(fields.original_filename)
     filename, path = text(fields.storage_filename), text(fields.storage_path)
     content_type, sha256 = text(fields.content_type), text(fields.sha256)
     created_by, request_id = text(fields.created_by), text(fields.request_id)
     description, version = text(fields.description), text(fields.version)
-    policy, finalized_to = text(fields.retention_policy.value), text(fields.finalized_to)
+    policy, finalized_to = text(fields.retention_policy), text(fields.finalized_to)
     tags, attributes = fields.tags, fields.attributes
+    created_at = _time(written.created_at)
     return b"".join(
         (
             _COUNT,
@@ -86,9 +89,9 @@ def encoded_written(
             lengths[len(content_type)], content_type,
             lengths[len(sha256)], sha256,
             _bigint(fields.crc32c),
-            _time(written.created_at),
+            created_at,
             lengths[len(created_by)], created_by,
-            _time(written.updated_at),
+            created_at if written.updated_at is written.created_at else _time(written.updated_at),
             lengths[len(request_id)], request_id,
             lengths[len(description)], description,
             lengths[len(version)], version,
@@ -100,21 +103,41 @@ def encoded_written(
             _time_or_null(written.finalized_at),
             lengths[len(finalized_to)], finalized_to,
             _TRUE if fields.legal_hold else _FALSE,
+            _NONE_SET if _none_is_set(fields) else _later(written),
+            _SEEN(
+                8, cache_updated_at, 4, cache_ttl_hours, 8, identity.mtime_ns,
+                8, identity.size, 8, signed(identity.inode),
+            ),
+            _text(identity.etag) if identity.etag else _EMPTY,
+            _TRUE if has_blob(fields, blob_present=blob_present) else _FALSE,
+            lengths[16], written.digest,
+        )
+    )  # fmt: skip
+
+
+def _none_is_set(fields: WrittenSidecar) -> bool:
+    return (
+        fields.home_since is UNSET
+        and fields.moved_to is UNSET
+        and fields.copies is UNSET
+        and fields.updated_by is UNSET
+        and fields.deleted_at is UNSET
+    )
+
+
+def _later(written: Written) -> bytes:
+    """From `unknown_fields` on, what sidecars have only where it is set."""
+    fields = written.fields
+    return b"".join(
+        (
             _EMPTY,
             _bigint(fields.home_since),
             _text(fields.moved_to or ""),
             _integer(fields.copies),
             _text(fields.updated_by or ""),
             _time_or_null(written.deleted_at),
-            _SEEN(
-                8, cache_updated_at, 4, cache_ttl_hours, 8, identity.mtime_ns,
-                8, identity.size, 8, signed(identity.inode),
-            ),
-            _text(identity.etag),
-            _TRUE if has_blob(fields, blob_present=blob_present) else _FALSE,
-            lengths[16], written.digest,
         )
-    )  # fmt: skip
+    )
 
 
 def microseconds(at: datetime) -> int:
@@ -155,8 +178,10 @@ def _texts(values: Sequence[str]) -> bytes:
     if not values:
         return _NO_TEXTS
     # One dimension, no nulls, of texts; so many, counted from 1.
-    parts = [_sized_int32(1, 0), _sized_int32(_TEXT_OID, len(values)), _int32(1)]
-    parts += [_text(value) for value in values]
+    parts = [_ONE_DIMENSION, _sized_int32(len(values), 1)]
+    for value in values:
+        encoded_value = value.encode()
+        parts += (_int32(len(encoded_value)), encoded_value)
     return _bytes(b"".join(parts))
 
 

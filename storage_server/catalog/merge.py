@@ -239,12 +239,15 @@ class Merge:
         )
         same = f"(f.digest = s.digest AND {intact('f')})"
         # Its sidecar was read, and then removed on purpose.
-        purged = f"SELECT file_id FROM {self._tables.feed} WHERE sequence > $1 AND kind = 'purged'"
+        purged = (
+            f"EXISTS (SELECT FROM {self._tables.feed} e"
+            " WHERE e.kind = 'purged' AND e.file_id = s.file_id AND e.sequence > $1)"
+        )
         return f"""
         WITH compared AS MATERIALIZED (
             SELECT s.file_id, f.file_id IS NULL AS missing,
                    CASE WHEN f.file_id IS NULL THEN NOT {uploading}
-                             AND s.file_id NOT IN ({purged})
+                             AND NOT {purged}
                         ELSE f.sequence <= $1 END AS old,
                    coalesce({same}, false) AS same,
                    {has_bytes("s")} AS live,

@@ -34,7 +34,7 @@ _Some = Annotated[int, msgspec.Meta(ge=1, le=MAX_INT32)]
 _Text = Annotated[str, msgspec.Meta(min_length=1)]
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
-_HEX = "0123456789abcdef"
+_SHA256 = re.compile(r"[0-9a-f]{64}").fullmatch
 
 
 class WrittenSidecar(msgspec.Struct, kw_only=True, gc=False):
@@ -146,8 +146,7 @@ def _is_valid(fields: WrittenSidecar) -> bool:
     return (
         fields.schema_version == SCHEMA_VERSION
         and ids.is_canonical(fields.file_id)
-        and (len(sha256) == 64 or (not sha256 and fields.state is FileState.ERASED))
-        and not sha256.strip(_HEX)
+        and (_SHA256(sha256) is not None or (not sha256 and fields.state is FileState.ERASED))
         and name not in ("", ".", "..")
         and "/" not in name
         and fields.storage_path[:1] != "/"

@@ -105,9 +105,14 @@ class LazyLock(Protocol):
 
 @dataclass(slots=True)
 class _Progress:
-    """`outcome` is what it would be if nothing more could be done."""
+    """`outcome` is what it would be if nothing more could be done.
+
+    Attributes:
+        met: the sidecar of a file without a row, as it was before the lazy lock was asked for.
+    """
 
     outcome: Outcome = Outcome.LOCK
+    met: ReadSidecar | None = None
 
 
 class Refresh:
@@ -189,7 +194,10 @@ class Refresh:
                 view = await self._read_only(file_id, row, progress)
         except Aborted:
             progress.outcome = Outcome.LOCK
-            raise
+            if progress.met is None:
+                raise
+            # During a rebuild this is every file that it has not come to: they are read once.
+            view = of_sidecar(progress.met.sidecar, self._recording.ttl_hours, stale=True)
         except DataLoss:
             progress.outcome = Outcome.INVALID
             raise
@@ -207,8 +215,9 @@ class Refresh:
             # Where it would lie only a row tells, which may have come meanwhile.
             return False
         async with self._file_locks.hold(file_id):
-            if await self._locate(file_id, None, progress) is None:
-                return True
+            progress.met = await self._locate(file_id, None, progress)
+        if progress.met is None:
+            return True
         progress.outcome = Outcome.LOCK
         return False
 
