@@ -38,7 +38,12 @@ class PendingRows:
         self._database = database
         self._table = table
         self._count = MANY
+        self._also: list[str] = []
         self._emptying: asyncio.Task[None] | None = None
+
+    def also(self, statement: str) -> None:
+        """Run this as well, whenever the lists are emptied."""
+        self._also.append(statement)
 
     def written(self, rows: int) -> None:
         """So many more may wait."""
@@ -62,6 +67,8 @@ class PendingRows:
     async def _empty(self) -> None:
         try:
             await self._database.fetch(_EMPTY, self._table, timeout=EMPTY_SECONDS)
+            for statement in self._also:
+                await self._database.execute(statement, timeout=EMPTY_SECONDS)
         except (Unavailable, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             self._count += MANY
             log.info("pending lists not emptied", table=self._table, reason=str(error))

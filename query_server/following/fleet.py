@@ -9,6 +9,7 @@ from mesh.follower.shown import ShownReplicas
 from mesh.identity.credentials import ElementTokens
 from mesh.postgres.database import Database
 from query_server.following.tables import CURSORS
+from query_server.following.totals import SUM_UP
 from query_server.search.table import TABLE
 from query_server.settings import QuerySettings
 
@@ -20,8 +21,10 @@ def index_fleet(
     tokens: ElementTokens,
 ) -> FollowerFleet:
     """The followers of all elements that the view knows."""
+    table = ShownReplicas(database, table=TABLE, prefix=CURSORS, leader=process_name())
+    table.pending.also(SUM_UP)
     return FollowerFleet(
-        table=ShownReplicas(database, table=TABLE, prefix=CURSORS, leader=process_name()),
+        table=table,
         elements=elements.endpoints,
         knows_all=lambda: elements.listed,
         open_channel=lambda endpoint: open_mesh_channel(endpoint, settings, health_service=None),

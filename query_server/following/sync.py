@@ -11,8 +11,8 @@ from mesh.errors import InvalidArgument, Unavailable
 from mesh.follower import FollowerFleet, SyncStatus
 from mesh.postgres.database import Database
 from query_server.following.heads import ElementHeads
+from query_server.following.totals import count_files
 from query_server.following.waiting import Waits
-from query_server.search.index import TABLE
 
 # A search says whether the index is complete as of this long ago at most.
 COMPLETE_AGE_SECONDS = 0.5
@@ -24,8 +24,6 @@ MARGIN_SECONDS = 0.3
 WAIT_SECONDS = 30.0
 # What was stored is indexed sooner; later the element is asked whether it made that change.
 DOUBT_SECONDS = 0.25
-# Of counting a million files.
-COUNT_SECONDS = 20.0
 
 
 class IndexSync:
@@ -104,18 +102,9 @@ class IndexSync:
             Unavailable: the database is down or silent.
         """
         self._fleet.require_known(element_id, await self._fleet.progress.statuses())
-        statuses, rows = await asyncio.gather(
-            self._fleet.table.statuses(),
-            self._database.fetch(
-                f"SELECT storage_element_id, count(*) FROM {TABLE}"
-                " WHERE state = 'active' AND (expires_at IS NULL OR expires_at > now()"
-                " OR legal_hold) AND ($1::text[] IS NULL OR namespace = ANY($1))"
-                " GROUP BY 1",
-                namespaces,
-                timeout=COUNT_SECONDS,
-            ),
+        statuses, counts = await asyncio.gather(
+            self._fleet.table.statuses(), count_files(self._database, namespaces)
         )
-        counts = {row["storage_element_id"]: row["count"] for row in rows}
         return [
             (status, counts.get(status.element_id, 0))
             for status in statuses

@@ -10,6 +10,7 @@ from mesh.follower.tables import RebuildableTables
 from mesh.postgres.creation import create_database_if_missing
 from mesh.postgres.database import Database
 from mesh.postgres.migrations import upgrade
+from query_server.following import totals
 from query_server.migrations import words
 from query_server.search.index import TABLE
 from query_server.search.session import check_letters
@@ -20,7 +21,7 @@ MIGRATION_LOCK = 0x41525451  # "ARTQ"
 VERSION_TABLE = "query_alembic_version"
 CURSORS = "sync"
 # Those of older versions, too.
-FUNCTIONS = (*words.NAMES, "artstore_search_vector", "artstore_text")
+FUNCTIONS = (*words.NAMES, totals.FUNCTION, "artstore_search_vector", "artstore_text")
 
 
 async def migrate(url: str) -> None:
@@ -48,7 +49,7 @@ def index_tables(
         await check_letters(database)
         await on_made()
 
-    names = [VERSION_TABLE, *table_names(TABLE, CURSORS)]
+    names = [VERSION_TABLE, totals.TOTALS, *table_names(TABLE, CURSORS)]
     return RebuildableTables(
         database,
         names=names,

@@ -28,8 +28,9 @@ async def mesh(tmp_path: Path, database_url: str, redis_url: str) -> AsyncIterat
     made = SmallMesh(tmp_path, database_url, redis_url)
     before = tmp_path / "migrations"
     shutil.copytree(MIGRATIONS, before)
-    for newer in (before / "versions").glob("000[6-9]_*"):
-        newer.unlink()
+    for revision in (before / "versions").glob("0*_*"):
+        if revision.name >= "0006":
+            revision.unlink()
     try:
         await made.start_admin()
         await create_database_if_missing(database_url, made.query_url.rpartition("/")[2])

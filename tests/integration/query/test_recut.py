@@ -51,8 +51,9 @@ async def old(
     monkeypatch.setattr(module, "WATCH_SECONDS", 0.05)
     before = tmp_path / "migrations"
     shutil.copytree(MIGRATIONS, before)
-    for newer in (before / "versions").glob("000[6-9]_*"):
-        newer.unlink()
+    for revision in (before / "versions").glob("0*_*"):
+        if revision.name >= "0006":
+            revision.unlink()
     for folder in (before, MIGRATIONS):
         await upgrade(
             database_url,
