@@ -18,6 +18,7 @@ from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.feed import Change, Head
 from storage_server.catalog.rows import FileRow
 from storage_server.feed.known_states import FollowersBehind
+from storage_server.feed.news import News
 
 log = structlog.get_logger("storage_server.feed")
 
@@ -86,6 +87,7 @@ class ChangeWatch:
 
     Attributes:
         behind: which followers do not know all states of a file.
+        news: of changes.
     """
 
     def __init__(self, catalog: Catalog, *, make_complete: Callable[[], Awaitable[object]]) -> None:
@@ -93,6 +95,7 @@ class ChangeWatch:
         self._make_complete = make_complete
         self._repairs = SingleFlight[str, object]()
         self.behind = FollowersBehind()
+        self.news = News(catalog.feed.head, catalog.bell)
 
     async def follow(self, cursor: FeedCursor) -> AsyncGenerator[FeedEvent, None]:
         """The feed from `cursor` on, for ever; a snapshot first when the cursor is of no use.
@@ -132,7 +135,12 @@ class ChangeWatch:
                 beaten = time.monotonic()
                 yield Beat(cursor, tail.head)
             if not tail.changes:
-                await rings.wait(POLL_SECONDS)
+                self.news.seen(tail.epoch, tail.head)
+                while await self.news.none_by(
+                    beaten + HEARTBEAT_SECONDS, rings, tail.epoch, tail.head, every=POLL_SECONDS
+                ):
+                    beaten = time.monotonic()
+                    yield Beat(cursor, tail.head)
                 continue
             yield ChangeBatch(tail.epoch, tail.changes)
             last = tail.changes[-1]
