@@ -19,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export PYTHONUTF8 := 1
 
 .PHONY: help run reset certs install test test-full test-compose check unit lint $(LINTERS) format gen
-.PHONY: released bench image lock audit pin-images clean FORCE
+.PHONY: released bench bench-quick image lock audit pin-images clean FORCE
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[.a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -100,7 +100,11 @@ gen-check: $(VENV)/.dev
 	fi
 
 bench: $(VENV)/.dev .venv-bench/.done ## Measure against the stated numbers and write the report
-	@$(BIN)/python -m bench
+	@$(BIN)/python -m bench $(BENCH_ARGS)
+
+# Small sizes, under five minutes a part; PART=upload takes all whose names begin so.
+bench-quick: $(VENV)/.dev .venv-bench/.done ## Measure one part (PART=upload) and print its table
+	@$(BIN)/python -m bench --quick --part $(or $(PART),upload-memory) --out .bench-quick $(BENCH_ARGS)
 
 # A peer to measure against, with dependencies of its own.
 .venv-bench/.done: requirements/bench.lock

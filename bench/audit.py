@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Iterable
 
 import asyncpg
-import psutil
 
 from bench.figures import Figure, Spread
 from bench.meshes import Mesh
+from bench.processor import used_by
 
 AT_ONCE = 8
 # A follower that was put off asks again within so long.
@@ -81,18 +81,10 @@ async def _share(mesh: Mesh, connection: asyncpg.Connection, changes: int) -> fl
     return (busy - idle) / uploads
 
 
-def _processes(mesh: Mesh, names: Iterable[str] = ()) -> list[psutil.Process]:
+def _processes(mesh: Mesh, names: Iterable[str] = ()) -> list[int]:
     wanted = set(names) or set(mesh.processes)
-    return [psutil.Process(pid) for name, pid in mesh.processes.items() if name in wanted]
+    return [pid for name, pid in mesh.processes.items() if name in wanted]
 
 
-def _used(processes: Iterable[psutil.Process]) -> float:
-    """Seconds of processor time, of their children too, also of those that have ended."""
-    total = 0.0
-    for process in processes:
-        times = process.cpu_times()
-        total += times.user + times.system + times.children_user + times.children_system
-        for child in process.children(recursive=True):
-            of_child = child.cpu_times()
-            total += of_child.user + of_child.system
-    return total
+def _used(processes: Iterable[int]) -> float:
+    return sum(used_by(pid).seconds for pid in processes)

@@ -21,9 +21,9 @@ async def get_file(mesh: Mesh, file_id: str, *, rounds: int) -> list[Figure]:
     """Calls a second of one caller, as a ratio; p99 at 100 a second."""
     rates: dict[str, list[float]] = {"bare": [], "artstore": []}
     request = storage_pb2.StorageServiceGetFileRequest(file_id=file_id)
-    with bare_server() as bare_at:
+    with bare_server() as peer:
         async with (
-            grpc.aio.insecure_channel(bare_at) as bare_channel,
+            grpc.aio.insecure_channel(peer.address) as bare_channel,
             grpc.aio.insecure_channel(mesh.storage["se-01"]) as channel,
         ):
             bare = storage_pb2_grpc.StorageServiceStub(bare_channel)

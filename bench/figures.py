@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +25,27 @@ class Spread:
         return cls(statistics.median(values), min(values), max(values), len(values))
 
     def __str__(self) -> str:
-        return f"{self.median:.4g} ({self.low:.4g} to {self.high:.4g}, {self.rounds} rounds)"
+        if self.rounds == 1:
+            return _short(self.median)
+        return (
+            f"{_short(self.median)} ({_short(self.low)} to {_short(self.high)},"
+            f" {self.rounds} rounds)"
+        )
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def percentile(values: Sequence[float], share: float) -> float:
     """The value below which `share` (0 to 1) of the values lie."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def ratios(ones: Sequence[float], others: Sequence[float]) -> list[float]:
+    """Of each with the other of the same round."""
+    return [one / other for one, other in zip(ones, others, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +76,13 @@ class Figure:
 
 @dataclass(slots=True)
 class Results:
-    """All figures of one run, and what they were measured with.
+    """All figures of one part, and what they were measured with.
 
     Attributes:
-        growth: seconds of an operation by the number of files: name -> (files, seconds).
+        growth: what an operation takes by the number of files: name -> (files, seconds).
     """
 
-    machine: dict[str, str]
+    machine: Mapping[str, str]
     parameters: dict[str, object]
     figures: list[Figure] = field(default_factory=list)
     growth: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
@@ -73,7 +90,7 @@ class Results:
     def as_json(self) -> dict[str, object]:
         """One document of parameters and results."""
         return {
-            "machine": self.machine,
+            "machine": dict(self.machine),
             "parameters": self.parameters,
             "figures": [
                 asdict(one) | {"floor_met": one.meets(one.floor), "goal_met": one.meets(one.goal)}
@@ -81,3 +98,40 @@ class Results:
             ],
             "growth": self.growth,
         }
+
+    @classmethod
+    def of_json(cls, document: Mapping[str, Any]) -> Self:
+        """What `as_json` made."""
+        return cls(
+            document["machine"],
+            document["parameters"],
+            [
+                Figure(
+                    one["name"],
+                    Spread(**one["value"]),
+                    one["floor"],
+                    one["goal"],
+                    one["higher_is_better"],
+                )
+                for one in document["figures"]
+            ],
+            {name: [(n, s) for n, s in points] for name, points in document["growth"].items()},
+        )
+
+
+Book = dict[str, Results]
+"""The results of each part, by its name; parts may come from several runs."""
+
+
+def read_book(path: Path) -> Book:
+    """What `write_book` wrote; empty if nobody did."""
+    if not path.exists():
+        return {}
+    parts = json.loads(path.read_text())["parts"]
+    return {name: Results.of_json(document) for name, document in parts.items()}
+
+
+def write_book(path: Path, book: Book) -> None:
+    """Write all parts in one document."""
+    parts = {name: results.as_json() for name, results in book.items()}
+    path.write_text(json.dumps({"parts": parts}, indent=1) + "\n")

@@ -1,69 +1,109 @@
-"""How cost grows with the number of files: points, and a chart of two logarithmic axes."""
+"""How the cost of operations grows with the number of files, and memory in the largest rebuild."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
-Series = Mapping[str, Sequence[tuple[int, float]]]
-"""Curves by name: (files, seconds)."""
+import grpc.aio
 
-WIDTH, HEIGHT = 720, 440
-LEFT, RIGHT, TOP, BOTTOM = 70, 200, 30, 50
-COLOURS = ("#1b6ca8", "#c0392b", "#27864c", "#8e44ad", "#b9770e", "#555555")
+from artstore.v1 import query_pb2, query_pb2_grpc, storage_pb2
+from artstore.v1.cache_pb2 import CHECK_LEVEL_FULL, CHECK_LEVEL_QUICK
+from bench import search
+from bench.element import BenchElement, seconds
+from bench.figures import Results, Spread, percentile
+from bench.memory import grown_by, watched
+from bench.meshes import Mesh
+from bench.population import HEADER
+from bench.rebuild import ELEMENT, followers_frozen, from_nothing, populated, quick
 
-
-def as_svg(series: Series) -> str:
-    """A drawing of at least one curve with at least one point; seconds are above 0."""
-    files = [count for points in series.values() for count, _ in points]
-    times = [took for points in series.values() for _, took in points]
-    across = _Axis(min(files), max(files), LEFT, WIDTH - RIGHT)
-    up = _Axis(min(times), max(times), HEIGHT - BOTTOM, TOP)
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}"'
-        ' font-family="sans-serif" font-size="12">',
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
-    ]
-    for value in across.decades():
-        at = across.place(value)
-        parts.append(_line(at, TOP, at, HEIGHT - BOTTOM))
-        parts.append(_text(at, HEIGHT - BOTTOM + 18, f"{value:,.0f}", "middle"))
-    for value in up.decades():
-        at = up.place(value)
-        parts.append(_line(LEFT, at, WIDTH - RIGHT, at))
-        parts.append(_text(LEFT - 8, at + 4, f"{value:g} s", "end"))
-    parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 10, "files", "middle"))
-    for number, (name, points) in enumerate(series.items()):
-        colour = COLOURS[number % len(COLOURS)]
-        places = [(across.place(count), up.place(took)) for count, took in points]
-        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in places]
-        label = TOP + 12 + 20 * number
-        parts.append(_line(WIDTH - RIGHT + 15, label - 4, WIDTH - RIGHT + 35, label - 4, colour))
-        parts.append(_text(WIDTH - RIGHT + 42, label, name, "start"))
-    return "\n".join([*parts, "</svg>"]) + "\n"
+FEWEST = 1_000
+FOLDERS = 1_000
+PAGE = 100
+CALLS = 50
 
 
-class _Axis:
-    """A logarithmic axis of whole decades, from pixel `begin` to pixel `end`."""
+async def growing(results: Results, mesh: Mesh, *, most: int, rounds: int) -> None:
+    """Seconds of each operation at 1,000 files and each ten times as many, up to `most`."""
+    async with (
+        BenchElement.of(mesh, ELEMENT) as element,
+        grpc.aio.insecure_channel(mesh.query) as channel,
+    ):
+        # A thousand folders in the end: a thousandth of the files are those of one.
+        population, root = await populated(element, 1, max(1, most // FOLDERS))
+        query = query_pb2_grpc.QueryServiceStub(channel)
+        files, indexed = min(FEWEST, most), 0
+        while True:
+            await asyncio.to_thread(population.grow, files)
+            step = _Step(results, element, files, rounds if files < most else 1)
+            await step.operations()
+            await step.following()
+            await search.fill(mesh, files, first=indexed)
+            indexed = files
+            await step.searching(query)
+            if files >= most:
+                break
+            files = min(files * 10, most)
+        with followers_frozen(mesh):
+            results.figures += await quick(element, root, rounds)
 
-    def __init__(self, low: float, high: float, begin: float, end: float) -> None:
-        self._low = math.floor(math.log10(low))
-        self._high = max(math.ceil(math.log10(high)), self._low + 1)
-        self._begin, self._end = begin, end
 
-    def place(self, value: float) -> float:
-        share = (math.log10(value) - self._low) / (self._high - self._low)
-        return self._begin + share * (self._end - self._begin)
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One number of files."""
 
-    def decades(self) -> list[float]:
-        return [10.0**exponent for exponent in range(self._low, self._high + 1)]
+    results: Results
+    element: BenchElement
+    files: int
+    rounds: int
 
+    def _add(self, name: str, values: list[float]) -> None:
+        point = (self.files, Spread.of(values).median)
+        self.results.growth.setdefault(name, []).append(point)
 
-def _line(x1: float, y1: float, x2: float, y2: float, colour: str = "#dddddd") -> str:
-    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{colour}"/>'
+    async def operations(self) -> None:
+        """What an element does, while nobody follows."""
+        element = self.element
+        works: dict[str, Callable[[], Awaitable[object]]] = {
+            "rebuild, unchanged": element.rebuild,
+            "check FULL": lambda: element.check(CHECK_LEVEL_FULL),
+            "incremental": element.incremental,
+            "check QUICK": lambda: element.check(CHECK_LEVEL_QUICK),
+        }
+        taken: dict[str, list[float]] = {}
+        with followers_frozen(element.mesh):
+            for _ in range(self.rounds):
+                pid = {ELEMENT: element.mesh.processes[ELEMENT]}
+                took, grown = await watched(pid, from_nothing(element, self.files))
+                taken.setdefault("rebuild, from nothing", []).append(took)
+                for name, work in works.items():
+                    taken.setdefault(name, []).append(await seconds(work()))
+            listed = [await seconds(self._page()) for _ in range(CALLS)]
+        for name, values in taken.items():
+            self._add(name, values)
+        self._add(f"list, a page of {PAGE}", listed)
+        self.results.figures += grown_by(grown, f"rebuild of {self.files:,} files from nothing")
 
+    async def _page(self) -> None:
+        request = storage_pb2.StorageServiceListFilesRequest(page_size=PAGE)
+        await self.element.storage.ListFiles(request, metadata=await self.element.mesh.metadata())
 
-def _text(x: float, y: float, text: str, anchor: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{text}</text>'
+    async def following(self) -> None:
+        """All of the rebuilt rows, and one change after them."""
+        self._add("follow a rebuild", [await seconds(self.element.settle())])
+        taken = []
+        for _ in range(CALLS // 5):
+            await self.element.upload(HEADER, b"x")
+            taken.append(await seconds(self.element.settle()))
+        self._add("follow one change", taken)
+
+    async def searching(self, query: query_pb2_grpc.QueryServiceAsyncStub) -> None:
+        """A rare word with a filter."""
+        filters = query_pb2.SearchFilters(content_types=["application/pdf"])
+        took = []
+        for number in range(CALLS):
+            request = query_pb2.SearchFilesRequest(query=f"r{number}", filters=filters)
+            metadata = await self.element.mesh.metadata()
+            took.append(await seconds(query.SearchFiles(request, metadata=metadata)))
+        self._add("search, p95", [percentile(took, 0.95)])

@@ -29,15 +29,16 @@ async def growth(mesh: Mesh, *, size: int, label: str) -> list[Figure]:
     """
     endpoints = {"ingest": mesh.ingest, "query": mesh.query, "se-01": mesh.storage["se-01"]}
     before = {name: await loop_lag(endpoint) for name, endpoint in endpoints.items()}
+    processes = {name: mesh.processes[name] for name in endpoints}
     figures = []
     async with BenchElement.of(mesh, "se-01") as element:
-        file_id, grown = await _watched(mesh, endpoints, _upload(mesh, size))
-        figures += _figures(grown, f"upload of {size // MIB} MiB, {label}")
+        file_id, grown = await watched(processes, _upload(mesh, size))
+        figures += grown_by(grown, f"upload of {size // MIB} MiB, {label}")
         await element.settle()
-        got, grown = await _watched(mesh, endpoints, _download(mesh, file_id))
+        got, grown = await watched(processes, _download(mesh, file_id))
         if got != size:
             raise RuntimeError(f"{got} of {size} bytes came back")
-        figures += _figures(grown, f"download of {size // MIB} MiB, {label}")
+        figures += grown_by(grown, f"download of {size // MIB} MiB, {label}")
     for name, endpoint in endpoints.items():
         figures += blocked(
             f"{name}, big transfers, {label}", before[name], await loop_lag(endpoint)
@@ -73,10 +74,9 @@ async def _download(mesh: Mesh, file_id: str) -> int:
     return got
 
 
-async def _watched(
-    mesh: Mesh, names: Mapping[str, str], work: Awaitable[T]
-) -> tuple[T, Mapping[str, float]]:
-    processes = {name: psutil.Process(mesh.processes[name]) for name in names}
+async def watched(pids: Mapping[str, int], work: Awaitable[T]) -> tuple[T, Mapping[str, float]]:
+    """The result of some work, and by how many MiB each process has grown at most meanwhile."""
+    processes = {name: psutil.Process(pid) for name, pid in pids.items()}
     before = {name: process.memory_info().rss for name, process in processes.items()}
     highest = dict(before)
 
@@ -93,10 +93,10 @@ async def _watched(
         sampling.cancel()
         with suppress(asyncio.CancelledError):
             await sampling
-    return result, {name: (highest[name] - before[name]) / MIB for name in names}
+    return result, {name: (highest[name] - before[name]) / MIB for name in pids}
 
 
-def _figures(grown: Mapping[str, float], what: str) -> list[Figure]:
+def grown_by(grown: Mapping[str, float], what: str) -> list[Figure]:
     return [
         Figure(f"memory growth, {name}, {what}, MiB", Spread.of([mib]), 200, 64, False)
         for name, mib in grown.items()

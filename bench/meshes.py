@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psutil
+
 from artstore_client import Client
+from bench.tree import OWN, Tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +28,11 @@ class Mesh:
     database_url: str
     data_dir: Path
     processes: Mapping[str, int]
+    tree: Tree
 
     @classmethod
-    def of(cls, mesh_file: Path) -> Mesh:
-        """The mesh that a mesh.json describes."""
+    def of(cls, mesh_file: Path, tree: Tree = OWN) -> Mesh:
+        """The mesh that a mesh.json describes, whose programs are those of a checkout."""
         described = json.loads(mesh_file.read_text())
         endpoints = described["endpoints"]
         return cls(
@@ -38,6 +42,7 @@ class Mesh:
             database_url=described["database_url"],
             data_dir=Path(described["data_dir"]),
             processes=described["processes"],
+            tree=tree,
         )
 
     @property
@@ -54,6 +59,16 @@ class Mesh:
     def query(self) -> str:
         """Address of query."""
         return self.single["query"]
+
+    @property
+    def mesh_file(self) -> Path:
+        """What tells clients about it."""
+        return self.data_dir / "mesh.json"
+
+    @property
+    def launcher(self) -> int:
+        """The process that started them all."""
+        return psutil.Process(self.processes["admin"]).ppid()
 
     async def metadata(self) -> tuple[tuple[str, str], ...]:
         """Metadata of a call by the first account."""

@@ -70,15 +70,19 @@ class Folder:
 
 
 class Population:
-    """The files made so far, a thousand in each folder `YYYY/MM/DD/HH` of the past weeks.
+    """The files made so far, so many in each folder `YYYY/MM/DD/HH` of the past weeks.
 
     Args:
         place: the element's.
         template: the file that was uploaded.
+        files_a_folder: how many files each folder gets.
     """
 
-    def __init__(self, place: Place, template: types_pb2.File) -> None:
+    def __init__(
+        self, place: Place, template: types_pb2.File, files_a_folder: int = FILES_A_FOLDER
+    ) -> None:
         self._place = place
+        self._files_a_folder = files_a_folder
         blob = f"{template.storage_path}/{template.storage_filename}"
         self._content = place.read(blob)
         sidecar: Mapping[str, Any] = orjson.loads(place.read(blob + SIDECAR_SUFFIX))
@@ -87,7 +91,7 @@ class Population:
         # The name ends with `_{YYYYMMDDTHHMMSS}_{file_id}`.
         self._stem, self._extension = name.stem.rsplit("_", 2)[0], name.suffix
         now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
-        self._begin = now - timedelta(days=30)
+        self._begin = now - timedelta(days=90)
         self.file_ids = [template.file_id]
 
     def grow(self, total: int) -> None:
@@ -97,8 +101,8 @@ class Population:
     def _new(self, total: int) -> Iterator[tuple[str, bytes]]:
         while len(self.file_ids) < total:
             number = len(self.file_ids)
-            hour, rest = divmod(number, FILES_A_FOLDER)
-            at = self._begin + timedelta(hours=hour, seconds=3600 * rest // FILES_A_FOLDER)
+            hour, rest = divmod(number, self._files_a_folder)
+            at = self._begin + timedelta(hours=hour, seconds=3600 * rest // self._files_a_folder)
             yield self._file(at)
 
     def _file(self, at: datetime) -> tuple[str, bytes]:

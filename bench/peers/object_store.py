@@ -1,4 +1,4 @@
-"""SeaweedFS behind a proxy that counts the requests for sidecars, and a bare listing of it."""
+"""SeaweedFS, if wanted behind a proxy that counts the requests for sidecars."""
 
 from __future__ import annotations
 
@@ -7,31 +7,18 @@ import re
 import secrets
 import subprocess
 import threading
-import urllib.request
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
-from xml.sax.saxutils import unescape
 
-from botocore.auth import S3SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.config import Config
-from botocore.credentials import Credentials
-from botocore.handlers import add_expect_header
-
+from bench.peers.bare_s3 import REGION, BareS3
 from bench.peers.processes import free_address, wait_until
 from bench.peers.seaweedfs import SeaweedFS
 
-REGION = "us-east-1"
-_PUTS_IN_FLIGHT = 8
 _READ = re.compile(rb"(?:GET|HEAD) /[^ ?]*\.attr\.json[ ?]")
 # A request line that begins in one piece of bytes ends in the next.
 _LONGEST_LINE = 4096
-_TOKEN = re.compile(r"<NextContinuationToken>([^<]*)</NextContinuationToken>")
 
 
 @dataclass(slots=True)
@@ -39,7 +26,7 @@ class ObjectStore:
     """A bucket, and what was asked of it.
 
     Attributes:
-        endpoint_url: of the proxy.
+        endpoint_url: of the proxy, if there is one.
         behind_url: of the server itself.
         sidecar_reads: GET and HEAD of `*.attr.json` so far.
     """
@@ -47,6 +34,7 @@ class ObjectStore:
     endpoint_url: str
     behind_url: str
     bucket: str
+    pid: int
     access_key: str
     secret_key: str = field(repr=False)
     sidecar_reads: int = 0
@@ -63,103 +51,82 @@ class ObjectStore:
 
     def place(self, prefix: str) -> Bucket:
         """The element's prefix, past the proxy."""
-        return Bucket(self._client(), self.bucket, prefix)
+        return Bucket(self, prefix)
 
-    def make_bucket(self) -> None:
-        """Make it. Blocks."""
-        self._client().create_bucket(Bucket=self.bucket)
-
-    def _client(self) -> Any:
-        import boto3
-
-        client = boto3.client(
-            "s3",
-            endpoint_url=self.behind_url,
-            aws_access_key_id=self.access_key,
-            aws_secret_access_key=self.secret_key,
-            region_name=REGION,
-            config=Config(
-                s3={"addressing_style": "path"},
-                request_checksum_calculation="when_required",
-                max_pool_connections=_PUTS_IN_FLIGHT,
-            ),
-        )
-        # Without it a PUT is answered in one step instead of two.
-        client.meta.events.unregister("before-call.s3", add_expect_header)
-        return client
-
-    def list_bare(self, prefix: str) -> int:
-        """Ask for every page of a listing, parse none, and answer how many there were. Blocks."""
-        token, pages = "", 0
-        while True:
-            more = f"continuation-token={quote(token, safe='')}&" if token else ""
-            url = (
-                f"{self.endpoint_url}/{self.bucket}?{more}encoding-type=url&list-type=2"
-                f"&prefix={quote(prefix, safe='')}"
-            )
-            request = AWSRequest("GET", url, {"x-amz-content-sha256": "UNSIGNED-PAYLOAD"})
-            account = Credentials(self.access_key, self.secret_key)
-            S3SigV4Auth(account, "s3", REGION).add_auth(request)
-            signed = urllib.request.Request(url, headers=dict(request.headers.items()))
-            with urllib.request.urlopen(signed, timeout=60) as answer:
-                page = answer.read().decode()
-            pages += 1
-            found = _TOKEN.search(page)
-            if found is None:
-                return pages
-            token = unescape(found[1])
+    def bare(self) -> AbstractAsyncContextManager[BareS3]:
+        """A client of the server itself."""
+        return BareS3.of(self.behind_url, self.bucket, self.access_key, self.secret_key)
 
 
 class Bucket:
-    """A `bench.population.Place` in the bucket, by a blocking client."""
+    """A `bench.population.Place` in the bucket."""
 
-    def __init__(self, client: Any, bucket: str, prefix: str) -> None:
-        self._client = client
-        self._bucket = bucket
+    def __init__(self, store: ObjectStore, prefix: str) -> None:
+        self._store = store
         self._prefix = prefix
 
     def read(self, path: str) -> bytes:
         """One object."""
-        found = self._client.get_object(Bucket=self._bucket, Key=f"{self._prefix}/{path}")
-        return bytes(found["Body"].read())
+
+        async def read() -> bytes:
+            async with self._store.bare() as bare:
+                return await bare.get(f"{self._prefix}/{path}")
+
+        return asyncio.run(read())
 
     def lay(self, sidecars: Iterable[tuple[str, bytes]], content: bytes) -> None:
         """Write blobs and sidecars, several at a time."""
 
-        def put(file: tuple[str, bytes]) -> None:
-            path, sidecar = file
-            for name, body in ((path, content), (f"{path}.attr.json", sidecar)):
-                key = f"{self._prefix}/{name}"
-                self._client.put_object(Bucket=self._bucket, Key=key, Body=body)
+        def objects() -> Iterator[tuple[str, bytes]]:
+            for path, sidecar in sidecars:
+                yield f"{self._prefix}/{path}", content
+                yield f"{self._prefix}/{path}.attr.json", sidecar
 
-        with ThreadPoolExecutor(_PUTS_IN_FLIGHT) as threads:
-            for _ in threads.map(put, sidecars):
-                pass
+        async def lay() -> None:
+            async with self._store.bare() as bare:
+                await bare.put_all(objects())
+
+        asyncio.run(lay())
 
 
 @contextmanager
-def object_store(folder: Path) -> Iterator[ObjectStore]:
-    """SeaweedFS in `folder`, an empty bucket, and the proxy, until the context ends."""
+def object_store(folder: Path, *, counting: bool = False) -> Iterator[ObjectStore]:
+    """SeaweedFS in `folder` and an empty bucket, until the context ends.
+
+    Args:
+        counting: a proxy of this process stands before it, which takes time.
+    """
     access_key, secret_key = secrets.token_hex(10), secrets.token_hex(20)
     server = SeaweedFS(folder, access_key, secret_key)
-    before = free_address()
-    store = ObjectStore(
-        f"http://{before}", f"http://{server.address}", "bench", access_key, secret_key
-    )
+    before = free_address() if counting else server.address
     server.prepare()
     quiet = subprocess.DEVNULL
     with subprocess.Popen(server.command(), stdout=quiet, stderr=quiet) as process:
         try:
             wait_until(server.answers, "SeaweedFS answers")
-            store.make_bucket()
+            store = ObjectStore(
+                f"http://{before}",
+                f"http://{server.address}",
+                "bench",
+                process.pid,
+                access_key,
+                secret_key,
+            )
             with _event_loop() as loop:
-                proxy = _proxy(store, before, server.address)
-                asyncio.run_coroutine_threadsafe(proxy, loop).result()
+                asyncio.run_coroutine_threadsafe(_make_bucket(store), loop).result()
+                if counting:
+                    proxy = _proxy(store, before, server.address)
+                    asyncio.run_coroutine_threadsafe(proxy, loop).result()
                 yield store
         finally:
             process.kill()
             process.wait()
             server.remove()
+
+
+async def _make_bucket(store: ObjectStore) -> None:
+    async with store.bare() as bare:
+        await bare.make_bucket()
 
 
 @contextmanager

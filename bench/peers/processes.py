@@ -9,9 +9,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+
+from bench.tree import OWN, Tree
 
 START_SECONDS = 60.0
 
@@ -34,28 +37,47 @@ instances:
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A server that runs."""
+
+    address: str
+    pid: int
+
+
 @contextmanager
-def bare_server() -> Iterator[str]:
-    """A bare gRPC server; its address."""
+def bare_server(environment: Mapping[str, str] | None = None) -> Iterator[Peer]:
+    """A bare gRPC server, with more variables."""
     command = [sys.executable, "-m", "bench.peers.bare"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    env = {**os.environ, **(environment or {})}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as process:
         try:
             assert process.stdout is not None
-            yield process.stdout.readline().strip()
+            yield Peer(process.stdout.readline().strip(), process.pid)
         finally:
             process.kill()
 
 
+def has_buildgrid() -> bool:
+    """Whether it is installed."""
+    return _buildgrid_program().exists()
+
+
+def _buildgrid_program() -> Path:
+    own = OWN.folder / ".venv-bench" / "bin" / "bgd"
+    return Path(os.environ.get("BENCH_BUILDGRID", own))
+
+
 @contextmanager
-def buildgrid(folder: Path) -> Iterator[str]:
-    """BuildGrid's ByteStream on a disk storage in `folder`; its address.
+def buildgrid(folder: Path, environment: Mapping[str, str] | None = None) -> Iterator[Peer]:
+    """BuildGrid's ByteStream on a disk storage in `folder`, with more variables.
 
     It lives in a virtual environment of its own (`BENCH_BUILDGRID`, made by `make bench`).
 
     Raises:
         FileNotFoundError: that environment is not there.
     """
-    program = Path(os.environ.get("BENCH_BUILDGRID", ".venv-bench/bin/bgd"))
+    program = _buildgrid_program()
     if not program.exists():
         raise FileNotFoundError(f"{program}: run `make bench`, which installs BuildGrid")
     shutil.rmtree(folder, ignore_errors=True)
@@ -67,29 +89,28 @@ def buildgrid(folder: Path) -> Iterator[str]:
         [str(program), "server", "start", str(config)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        env={**os.environ, **(environment or {})},
     ) as process:
         try:
             wait_for(address)
-            yield address
+            yield Peer(address, process.pid)
         finally:
             process.kill()
             shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
-def mesh(data_dir: Path, port_offset: int, **environment: str) -> Iterator[Path]:
+def mesh(data_dir: Path, port_offset: int, tree: Tree = OWN, **environment: str) -> Iterator[Path]:
     """A whole mesh of its own in `data_dir`; the path of its mesh.json."""
     shutil.rmtree(data_dir, ignore_errors=True)
     data_dir.mkdir(parents=True)
     described = data_dir / "mesh.json"
-    env = {
-        **os.environ,
-        "ARTSTORE_DATA_DIR": str(data_dir),
-        "ARTSTORE_PORT_OFFSET": str(port_offset),
-        **environment,
-    }
+    own = {"ARTSTORE_DATA_DIR": str(data_dir.absolute()), "ARTSTORE_PORT_OFFSET": str(port_offset)}
     with subprocess.Popen(
-        [sys.executable, "-m", "launch"], env=env, stdout=subprocess.DEVNULL
+        [tree.python, "-m", "launch"],
+        cwd=tree.folder,
+        env=tree.environment({**own, **environment}),
+        stdout=subprocess.DEVNULL,
     ) as process:
         try:
             deadline = time.monotonic() + START_SECONDS

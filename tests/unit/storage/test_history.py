@@ -10,9 +10,9 @@ from mesh.concurrency.bell import Bell
 from mesh.elements.feed_cursor import FeedCursor
 from storage_server.catalog.feed import Change, Place, Tail
 from storage_server.domain.kinds import ChangeKind
+from storage_server.feed import ChangeBatch, FeedEvent, SnapshotEnds
 from storage_server.feed.history import History
 from storage_server.feed.news import News
-from storage_server.feed.watch import ChangeBatch, FeedEvent, SnapshotEnds
 
 EPOCH = "e1"
 
