@@ -6,6 +6,9 @@
 \getenv password ARTSTORE_SERVERS_PASSWORD
 SELECT 'CREATE ROLE artstore_servers'
 WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'artstore_servers') \gexec
+-- What makes guessing dear would be most of what a connection costs, and nobody guesses a password
+-- that was drawn by a machine.
+SET scram_iterations = 1;
 ALTER ROLE artstore_servers
     LOGIN NOSUPERUSER CREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS PASSWORD :'password';
 -- After a large change an operator may want one.

@@ -15,7 +15,7 @@ from mesh.concurrency.bell import Bell
 from mesh.concurrency.watched import cancel_and_wait
 from mesh.errors import Unavailable
 
-POLL_SECONDS = 1.0
+POLL_SECONDS = 2.0
 COUNT_SECONDS = 15.0
 
 OPEN = Gauge("artstore_transfers_open", "Transfers that have not ended", ["state"])

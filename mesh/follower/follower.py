@@ -37,7 +37,7 @@ log = structlog.get_logger("mesh.follower")
 # Another process takes over as long after the leader was last heard of: searches that wait for a
 # change wait for it too, and most callers wait for ten seconds.
 LEAD_SECONDS = 6.0
-RENEW_SECONDS = 1.5
+RENEW_SECONDS = 2.0
 FIRST_PAUSE_SECONDS = 0.1
 MAX_PAUSE_SECONDS = 5.0
 CALM_SECONDS = 10.0

@@ -20,6 +20,7 @@ from storage_server.feed.events import (
     SnapshotBegins,
     SnapshotEnds,
 )
+from storage_server.feed.news import News
 
 POLL_SECONDS = 1.0
 
@@ -27,8 +28,9 @@ POLL_SECONDS = 1.0
 class History:
     """Serves the audit of one element."""
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, feed: Feed, news: News) -> None:
         self._feed = feed
+        self._news = news
 
     async def follow(self, cursor: FeedCursor) -> AsyncGenerator[FeedEvent, None]:
         """The changes from `cursor` on, for ever.
@@ -57,9 +59,10 @@ class History:
 
     async def _tail(self, cursor: FeedCursor) -> AsyncIterator[FeedEvent]:
         """Changes after the cursor; ends when they are not to be had."""
-        beaten = 0.0
+        beaten, rings = 0.0, self._news.listen()
         while True:
             after = cursor.sequence
+            rings.take()
             tail = await self._feed.history(after, limit=BATCH)
             if tail.epoch != cursor.epoch or tail.head < after:
                 return
@@ -74,6 +77,13 @@ class History:
                 yield ChangeBatch(tail.epoch, changes)
                 last = changes[-1]
                 cursor = FeedCursor(tail.epoch, last.sequence, last.change_id)
+            if not changes:
+                self._news.seen(tail.epoch, tail.head)
+                while await self._news.none_by(
+                    beaten + HEARTBEAT_SECONDS, rings, tail.epoch, tail.head, every=POLL_SECONDS
+                ):
+                    beaten = time.monotonic()
+                    yield Beat(cursor, tail.head)
             if len(changes) < BATCH:
                 await asyncio.sleep(POLL_SECONDS)
 

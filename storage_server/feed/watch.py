@@ -24,6 +24,7 @@ from storage_server.feed.events import (
     SnapshotFiles,
 )
 from storage_server.feed.known_states import FollowersBehind
+from storage_server.feed.news import News
 from storage_server.feed.pieces import Pieces
 
 log = structlog.get_logger("storage_server.feed")
@@ -46,6 +47,7 @@ class ChangeWatch:
 
     Attributes:
         behind: which followers do not know all states of a file.
+        news: of changes.
     """
 
     def __init__(self, catalog: Catalog, *, make_complete: Callable[[], Awaitable[object]]) -> None:
@@ -54,6 +56,7 @@ class ChangeWatch:
         self._repairs = SingleFlight[str, object]()
         self._pieces = Pieces(catalog.feed)
         self.behind = FollowersBehind()
+        self.news = News(catalog.feed.head, catalog.bell)
 
     async def follow(self, cursor: FeedCursor) -> AsyncGenerator[FeedEvent, None]:
         """The feed from `cursor` on, for ever; a snapshot first when the cursor is of no use.
@@ -100,7 +103,12 @@ class ChangeWatch:
                 beaten = time.monotonic()
                 yield Beat(cursor, tail.head)
             if not tail.changes:
-                await rings.wait(POLL_SECONDS)
+                self.news.seen(tail.epoch, tail.head)
+                while await self.news.none_by(
+                    beaten + HEARTBEAT_SECONDS, rings, tail.epoch, tail.head, every=POLL_SECONDS
+                ):
+                    beaten = time.monotonic()
+                    yield Beat(cursor, tail.head)
                 continue
             yield piece.batch
             last = tail.changes[-1]

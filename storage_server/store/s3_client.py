@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aioboto3
@@ -17,6 +19,7 @@ import aiohttp
 from aiobotocore.config import AioConfig
 from aiobotocore.httpsession import AIOHTTPSession
 from botocore.exceptions import BotoCoreError, ClientError, SSLError
+from botocore.httpsession import create_urllib3_context, get_cert_path
 
 from mesh.calls.loopback import on_loopback
 from mesh.concurrency.watched import seen
@@ -323,6 +326,28 @@ class _HttpSession(AIOHTTPSession):
         session: aiohttp.ClientSession = await super()._get_session(proxy_url)  # type: ignore[misc]
         session._request_class = _Request
         return session
+
+    def _create_connector(self, proxy_url: str | None) -> aiohttp.TCPConnector:
+        # As above.
+        own: Any = self
+        authorities = get_cert_path(own._verify) if own._verify else None
+        if proxy_url or own._cert_file or not authorities:
+            made: aiohttp.TCPConnector = super()._create_connector(proxy_url)  # type: ignore[misc]
+            return made
+        found = Path(authorities).stat()
+        return aiohttp.TCPConnector(
+            limit=own._max_pool_connections,
+            ssl=_trusting(authorities, found.st_mtime_ns, found.st_size),
+            **own._connector_args,
+        )
+
+
+@functools.lru_cache(maxsize=4)
+def _trusting(authorities: str, _changed_ns: int, _size: int) -> ssl.SSLContext:
+    """Kept, since reading all authorities of the web holds up the event loop for 50 ms."""
+    context: ssl.SSLContext = create_urllib3_context()
+    context.load_verify_locations(authorities)
+    return context
 
 
 @functools.cache

@@ -114,7 +114,7 @@ def wire_servicers(
         mode_change=wired.upkeep.mode_change,
         files=wired.files,
         uploads=wired.uploads,
-        feed=FeedStreams(element, wired.cache.watch, History(feed), feed),
+        feed=FeedStreams(element, wired.cache.watch, History(feed, wired.cache.watch.news), feed),
         tickets=tickets,
     )
     steps = TransferServicer(

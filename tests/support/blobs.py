@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import random
 
@@ -15,6 +16,7 @@ CHUNK = 512 * 1024
 BLOB = f"{FOLDER}/report_user_20261124T030000_0199c0de-0000-7000-8000-000000000001.pdf"
 
 
+@functools.lru_cache(maxsize=8)
 def some_bytes(size: int, seed: int = 1) -> bytes:
     return random.Random(seed).randbytes(size)
 

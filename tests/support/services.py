@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -331,10 +331,12 @@ class S3Service(ServiceProcess):
         client.meta.events.unregister("before-call.s3", add_expect_header)
         return client
 
+    _kept = cached_property(lambda self: self.client())
+
     def create_bucket(self) -> S3Account:
         """Make a bucket with a name of its own."""
         bucket = f"test-{secrets.token_hex(4)}"
-        self.client().create_bucket(Bucket=bucket)
+        self._kept.create_bucket(Bucket=bucket)
         return S3Account(self.endpoint_url, self.access_key, self.secret_key, bucket)
 
 
@@ -414,12 +416,10 @@ class RcloneProcess(S3Service):
 
     def answers(self) -> bool:
         try:
-            with urllib.request.urlopen(self.endpoint_url, timeout=1):
-                return True
-        except urllib.error.HTTPError:
-            return True
-        except OSError:
-            return False
+            urllib.request.urlopen(self.endpoint_url, timeout=1).close()
+        except OSError as error:
+            return isinstance(error, urllib.error.HTTPError)
+        return True
 
 
 def freeze_family(pid: int) -> None:

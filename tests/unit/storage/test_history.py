@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from mesh.concurrency.bell import Bell
 from mesh.elements.feed_cursor import FeedCursor
 from storage_server.catalog.feed import Change, Place, Tail
 from storage_server.domain.kinds import ChangeKind
 from storage_server.feed import ChangeBatch, FeedEvent, SnapshotEnds
 from storage_server.feed.history import History
+from storage_server.feed.news import News
 
 EPOCH = "e1"
 
@@ -36,6 +38,9 @@ class FeedTrimmed:
             next((one.sequence for one in kept if one.sequence > sequence), None),
         )
 
+    async def head(self) -> Any:
+        raise AssertionError("there is always something to tell")
+
     async def history(self, after: int, *, limit: int) -> Tail:
         return Tail(EPOCH, self._head, [one for one in self._kept if one.sequence > after][:limit])
 
@@ -48,7 +53,7 @@ def _change(sequence: int) -> Change:
 async def _told(feed: Any, cursor: FeedCursor) -> tuple[list[FeedCursor], Sequence[Change]]:
     """Where it goes on after something is missing, and the first changes."""
     jumps: list[FeedCursor] = []
-    events = History(feed).follow(cursor)
+    events = History(feed, News(feed.head, Bell())).follow(cursor)
     try:
         event: FeedEvent
         async for event in events:
