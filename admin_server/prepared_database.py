@@ -44,11 +44,11 @@ class PreparedDatabase(Database):
         self.prepared = asyncio.Event()
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[asyncpg.Connection[Any]]:
+    async def connection(self, *, patient: bool = False) -> AsyncIterator[asyncpg.Connection[Any]]:
         """As in `Database`, once the tables are there."""
         if not self.prepared.is_set():
             raise Unavailable(f"database {self.name} is not ready yet")
-        async with super().connection() as connection:
+        async with super().connection(patient=patient) as connection:
             yield connection
 
     async def prepare(

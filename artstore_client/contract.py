@@ -9,7 +9,7 @@ AUTHORIZATION_KEY: Final = "authorization"
 UPLOAD_TOKEN_KEY: Final = "artstore-upload-token"
 ACCEPTED_KEY: Final = "artstore-accepted"
 
-CHUNK_BYTES: Final = 512 * 1024
+CHUNK_BYTES: Final = 1024 * 1024
 MAX_CHUNK_BYTES: Final = 2 * 1024 * 1024
 MAX_PAGE_SIZE: Final = 1000
 MAX_BATCH_FILE_IDS: Final = 1000

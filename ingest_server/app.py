@@ -11,7 +11,7 @@ from artstore.v1.server_pb2 import ServerKind
 from ingest_server.finalization.finalizations import Finalizations
 from ingest_server.metrics import fresh_elements
 from ingest_server.placement.suspects import Suspects
-from ingest_server.rpc.ingest import SERVICE, IngestServicer, add_to_server
+from ingest_server.rpc.ingest import FORMS, SERVICE, IngestServicer
 from ingest_server.settings import IngestSettings
 from ingest_server.uploads.element_calls import ElementConnections
 from ingest_server.uploads.pins import Pins
@@ -24,6 +24,7 @@ from mesh.calls.channels import open_mesh_channel
 from mesh.concurrency.background import Background
 from mesh.elements.view import follow_elements
 from mesh.redis import open_redis, ping
+from mesh.server.announced import partly
 from mesh.server.health import HealthWatcher
 from mesh.server.server import MeshServer
 
@@ -74,7 +75,7 @@ async def build(settings: IngestSettings) -> AsyncIterator[MeshServer]:
         )
         server.tell_refusals_to(link.tell_refusals)
         server.needs("redis", partial(ping, redis))
-        server.add(SERVICE, add_to_server, servicer)
+        server.add(SERVICE, partly(SERVICE, FORMS), servicer)
 
         async def has_elements() -> bool:
             return elements.count_fresh() > 0

@@ -28,7 +28,7 @@ ELEMENT_ID: Final = r"[a-z][a-z0-9-]{0,31}"
 DEFAULT_NAMESPACE: Final = "default"
 MAX_NAMESPACE_BYTES: Final = 128
 
-CHUNK_BYTES: Final = 512 * 1024
+CHUNK_BYTES: Final = 1024 * 1024
 MAX_CHUNK_BYTES: Final = 2 * 1024 * 1024
 MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024 + 64 * 1024
 """What a server takes; a client sends and takes 64 KiB less."""

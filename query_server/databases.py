@@ -46,9 +46,9 @@ class SearchedDatabase(Database):
         self._ready = ready
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[asyncpg.Connection[Any]]:
+    async def connection(self, *, patient: bool = False) -> AsyncIterator[asyncpg.Connection[Any]]:
         """As in `Database`, once the tables are there."""
-        async with super().connection() as connection:
+        async with super().connection(patient=patient) as connection:
             self.require_ready()
             yield connection
 

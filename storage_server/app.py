@@ -10,7 +10,6 @@ from functools import partial
 
 from artstore.v1.cache_pb2_grpc import add_CacheServiceServicer_to_server
 from artstore.v1.server_pb2 import SERVER_KIND_STORAGE
-from artstore.v1.storage_pb2_grpc import add_StorageServiceServicer_to_server
 from mesh.calls.admin_link import AdminLink, link_to_admin
 from mesh.concurrency.background import Background
 from mesh.operations.servicer import serve_operations
@@ -21,6 +20,7 @@ from mesh.server.server import MeshServer
 from storage_server.feed.hints import publish_hints
 from storage_server.reporting.reports import Reports
 from storage_server.rpc import transfers
+from storage_server.rpc.storage import FORMS
 from storage_server.settings import StorageSettings
 from storage_server.upkeep import trimming
 from storage_server.wiring.adapters import open_adapters, store_opener, wire_clock
@@ -75,7 +75,7 @@ def _serve(server: MeshServer, wired: WiredElement, admin: AdminLink) -> HealthW
     files, steps, caches = wire_servicers(wired, admin.keys)
     element, cache = wired.adapters.element, wired.cache.operations
     database, redis = wired.adapters.catalog.database.ping, partial(ping, wired.adapters.redis)
-    server.add(STORAGE, add_StorageServiceServicer_to_server, files)
+    server.add(STORAGE, partly(STORAGE, FORMS), files)
     server.add(transfers.SERVICE, partly(transfers.SERVICE), steps)
     serve_operations(server, cache.operations, element_id=element.element_id)
     server.add(CACHE, add_CacheServiceServicer_to_server, caches)

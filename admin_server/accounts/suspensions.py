@@ -47,10 +47,13 @@ class SuspensionTable:
             after,
             limit,
         )
+        found = [Suspension(*row) for row in rows]
+        if not after and len(found) < limit:
+            return found, len(found)
         total = await self._database.fetchval(
             f"SELECT count(*) FROM suspensions WHERE {_STANDING}", now
         )
-        return [Suspension(*row) for row in rows], int(total)
+        return found, int(total)
 
 
 async def suspend(connection: Any, client_id: str, now: datetime) -> None:

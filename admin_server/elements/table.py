@@ -106,17 +106,15 @@ class ElementTable:
     async def write(self, elements: Iterable[RegisteredElement]) -> None:
         """Note the reports of elements that are there already, and what of them waits."""
         written = list(elements)
-        await self._database.executemany(
-            _UPDATE, [(*astuple(one.report), one.reported_at, one.admissions) for one in written]
-        )
-        await self._database.executemany(
-            _UPDATE_AWAITING,
-            [
-                (one.storage_element_id, *astuple(one.awaiting), one.admissions)
-                for one in written
-                if one.awaiting.at > NEVER
-            ],
-        )
+        reports = [(*astuple(one.report), one.reported_at, one.admissions) for one in written]
+        awaiting = [
+            (one.storage_element_id, *astuple(one.awaiting), one.admissions)
+            for one in written
+            if one.awaiting.at > NEVER
+        ]
+        for statement, rows in ((_UPDATE, reports), (_UPDATE_AWAITING, awaiting)):
+            if rows:
+                await self._database.executemany(statement, rows)
 
     async def admit(self, element: RegisteredElement) -> bool:
         """Note what store and address an element has; False if another admin did so meanwhile."""

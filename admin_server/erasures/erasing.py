@@ -138,14 +138,15 @@ class Erasures:
             try:
                 if await self._table.found():
                     _log.info("erasures taken up that elements told of")
-                for record in await self._table.undone():
+                undone = await self._table.undone()
+                for record in undone:
                     self._shown.show(record)
                 healthy = [
                     one.storage_element_id
                     for one in self._elements.joined()
                     if self._elements.is_healthy(one)
                 ]
-                for record in await self._table.due(healthy):
+                for record in await self._table.due(healthy) if undone else ():
                     await self._settle(record)
             except ArtStoreError as exc:
                 _log.debug("erasures left for later", reason=exc.message)

@@ -41,10 +41,15 @@ class KeyTable:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._unusable: set[str] = set()
+        self._read: tuple[list[tuple[object, ...]], KeyRing] = ([], KeyRing())
 
     async def read(self) -> KeyRing:
         """All keys that can be used; one that cannot is logged once and left out."""
-        return KeyRing(self._keys(await self._database.fetch(_SELECT)))
+        rows = await self._database.fetch(_SELECT)
+        # Read every two seconds, and they change every few weeks.
+        if (values := [tuple(row) for row in rows]) != self._read[0]:
+            self._read = values, KeyRing(self._keys(rows))
+        return self._read[1]
 
     async def change(self, decide: Callable[[KeyRing], KeyChange]) -> KeyRing:
         """Change keys while no other admin does; answers what is then there.

@@ -73,8 +73,10 @@ class PolicyTable:
             after,
             limit,
         )
-        total = await self._database.fetchval("SELECT count(*) FROM policies")
-        return [_policy(row) for row in rows], int(total)
+        found = [_policy(row) for row in rows]
+        if not after and len(found) < limit:
+            return found, len(found)
+        return found, int(await self._database.fetchval("SELECT count(*) FROM policies"))
 
 
 def _policy(row: asyncpg.Record) -> SetPolicy:

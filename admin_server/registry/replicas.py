@@ -10,7 +10,7 @@ import asyncpg
 from admin_server.registry.registry import CURSORS, TABLE
 from artstore.v1.types_pb2 import FileState
 from mesh.follower import ReplicaTable, process_name
-from mesh.follower.replicas import APPLY_SECONDS, Numbered
+from mesh.follower.writing import APPLY_SECONDS, Numbered
 from mesh.postgres.database import Database
 
 _HOMES = frozenset({FileState.FILE_STATE_ACTIVE, FileState.FILE_STATE_DELETED})

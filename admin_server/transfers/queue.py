@@ -66,6 +66,13 @@ _CLAIM = f"""
     AND {_IS_OPEN} AND coalesce(leased_until, '-infinity') <= now()
     RETURNING {COLUMNS}
 """
+# Nearly always nothing is: one statement then, and no lock.
+_IS_ANY_DUE = f"""
+    SELECT EXISTS (
+        SELECT FROM transfers WHERE {_IS_OPEN} AND coalesce(leased_until, '-infinity') <= now()
+            AND coalesce(next_attempt_at, '-infinity') <= now()
+    )
+"""
 
 
 class LeaseLost(Aborted):
@@ -104,6 +111,8 @@ class TransferQueue:
 
     async def claim(self) -> Claim | None:
         """One that is due, oldest first, those that switch before all others; None if none is."""
+        if not await self._database.fetchval(_IS_ANY_DUE):
+            return None
         owner, asked_at = secrets.token_hex(8), time.monotonic()
         async with self._database.transaction() as connection:
             await connection.execute("SELECT pg_advisory_xact_lock($1)", _CLAIM_LOCK)

@@ -73,7 +73,8 @@ def channel_options(
     addresses that are given as a list.
 
     Without the probe of the bandwidth-delay product a stalled stream holds 64 KiB instead of
-    megabytes; a stream reads ahead what `lookahead_bytes` says.
+    megabytes; a stream reads ahead what `lookahead_bytes` says. By default bytes come in frames of
+    16 KiB, each looked at by itself.
     """
     return [
         ("grpc.service_config", service_config()),
@@ -91,6 +92,7 @@ def channel_options(
         ("grpc.max_send_message_length", 4 * _MIB),
         ("grpc.http2.bdp_probe", 0),
         ("grpc.http2.lookahead_bytes", _MIB),
+        ("grpc.http2.max_frame_size", 4 * _MIB),
         ("grpc.use_local_subchannel_pool", 1),
         ("grpc.initial_reconnect_backoff_ms", 200),
         ("grpc.min_reconnect_backoff_ms", 5_000),

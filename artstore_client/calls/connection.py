@@ -29,6 +29,7 @@ from artstore_client.calls.change_tokens import ChangeTokens
 from artstore_client.calls.channels import PATIENT, QUICK, Channels, Keepalive
 from artstore_client.calls.directory import ElementDirectory
 from artstore_client.calls.pages import pages
+from artstore_client.calls.streams import ingest_stub, storage_stub
 from artstore_client.calls.tokens import FixedToken, IssuedToken, TokenCache
 from artstore_client.contract import MAX_PAGE_SIZE
 from artstore_client.errors import ArtStoreError, ConfigurationError, Unavailable, Unimplemented
@@ -84,7 +85,7 @@ class Connection:
     def ingest(self) -> ingest_pb2_grpc.IngestServiceAsyncStub:
         """Stub of ingest."""
         endpoint = self._known(self.settings.endpoints.ingest, "ingest")
-        return ingest_pb2_grpc.IngestServiceStub(self._channels.to(endpoint))
+        return ingest_stub(self._channels.to(endpoint))
 
     @property
     def query(self) -> query_pb2_grpc.QueryServiceAsyncStub:
@@ -94,7 +95,7 @@ class Connection:
 
     def storage_at(self, endpoint: str) -> storage_pb2_grpc.StorageServiceAsyncStub:
         """Stub of the element at `endpoint` (host:port)."""
-        return storage_pb2_grpc.StorageServiceStub(self._channels.to(endpoint))
+        return storage_stub(self._channels.to(endpoint))
 
     async def storage(self, element_id: str) -> storage_pb2_grpc.StorageServiceAsyncStub:
         """Stub of the element `element_id`.

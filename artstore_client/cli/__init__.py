@@ -13,6 +13,9 @@ def main() -> None:
     first_signal.heed()
     # Core writes about each connection to standard error; ours are the only lines there.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from artstore_client.cli.memory import keep_memory
+
+    keep_memory()
     from artstore_client.cli import streams
 
     streams.prepare()

@@ -22,15 +22,15 @@ class Behind:
     """
 
     def __init__(
-        self, work: Callable[[list[bytes]], None], *, thread: LoneThread | None = None
+        self, work: Callable[[list[bytes | memoryview]], None], *, thread: LoneThread | None = None
     ) -> None:
         self._work = work
         self._thread = thread
-        self._gathered: list[bytes] = []
+        self._gathered: list[bytes | memoryview] = []
         self._size = 0
         self._running: asyncio.Future[None] | None = None
 
-    async def put(self, piece: bytes) -> None:
+    async def put(self, piece: bytes | memoryview) -> None:
         """Take a piece; waits while the batch before is not done and this one is full."""
         self._gathered.append(piece)
         self._size += len(piece)

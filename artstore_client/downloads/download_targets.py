@@ -144,7 +144,7 @@ async def _fill(download: Download, part: Part) -> int:
 
 async def _drain(
     download: Download,
-    write: Callable[[list[bytes]], None],
+    write: Callable[[list[bytes | memoryview]], None],
     thread: LoneThread | None = None,
 ) -> None:
     """Write everything, a batch behind what arrives; also what had arrived before a break."""
@@ -174,9 +174,10 @@ def _take_up(download: Download, file: BinaryIO) -> int:
     return download.position
 
 
-def _write_all(file: BinaryIO, batch: list[bytes]) -> None:
+def _write_all(file: BinaryIO, batch: list[bytes | memoryview]) -> None:
     for block in batch:
-        left: bytes | memoryview = block
+        # An object of the caller's may do with bytes what a view does not do.
+        left = block if isinstance(file, io.IOBase) else bytes(block)
         while left:
             written = file.write(left)
             if written is None and isinstance(file, io.RawIOBase):

@@ -12,6 +12,7 @@ from artstore_client.calls import retry
 from artstore_client.calls.connection import Connection
 from artstore_client.downloads.behind import Behind
 from artstore_client.files.finding import find_file
+from artstore_client.framing import Piece
 from artstore_client.local.digest import RunningDigest, crc32c
 from artstore_client.results import Progress
 
@@ -79,7 +80,7 @@ class Download:
             )
         return self.file
 
-    async def blocks(self) -> AsyncGenerator[bytes, None]:
+    async def blocks(self) -> AsyncGenerator[bytes | memoryview, None]:
         """The bytes from `position` to the end, each verified by its own checksum.
 
         A stream that breaks is taken up at the byte it reached. Of a whole file the SHA-256 is
@@ -105,7 +106,7 @@ class Download:
             await hashing.leave()
         self._verify()
 
-    async def _received(self) -> AsyncGenerator[bytes, None]:
+    async def _received(self) -> AsyncGenerator[bytes | memoryview, None]:
         patience = self._connection.calls.patience()
         renewals = 0
         while self.position < self.end:
@@ -150,7 +151,7 @@ class Download:
         if (file.sha256, file.size_bytes) == (self.file.sha256, self.file.size_bytes):
             self._element_id = element_id
 
-    async def _one_stream(self) -> AsyncGenerator[bytes, None]:
+    async def _one_stream(self) -> AsyncGenerator[bytes | memoryview, None]:
         stub = await self._connection.storage(self._element_id)
         request = downloads_pb2.DownloadRequest(
             file_id=self._file_id, offset=self.position, length=self.end - self.position
@@ -160,9 +161,12 @@ class Download:
             self._connection.calls.stream(stub.Download, request, doing=doing)
         ) as answers:
             async for answer in answers:
-                if answer.WhichOneof("payload") != "chunk":
+                if isinstance(answer, Piece):
+                    data = self._checked(answer)
+                elif answer.WhichOneof("payload") == "chunk":
+                    data = self._checked(Piece.of(answer.chunk))
+                else:
                     continue
-                data = self._checked(answer.chunk)
                 self.position += len(data)
                 self._damaged = 0
                 if self._progress is not None:
@@ -171,9 +175,9 @@ class Download:
         if self.position < self.end:
             raise errors.Unavailable(f"{doing}: the stream ended at byte {self.position}")
 
-    def _checked(self, chunk: types_pb2.Chunk) -> bytes:
+    def _checked(self, chunk: Piece) -> bytes | memoryview:
         data = chunk.data
-        damaged = chunk.HasField("crc32c") and crc32c(data) != chunk.crc32c
+        damaged = chunk.crc32c is not None and crc32c(data) != chunk.crc32c
         if damaged or chunk.offset != self.position or self.position + len(data) > self.end:
             raise errors.DataLoss(
                 f"bytes at {self.position} of file {self._file_id} arrived damaged."
@@ -207,4 +211,4 @@ async def as_generator(download: Download) -> AsyncGenerator[bytes, None]:
     await download.open()
     async with aclosing(download.blocks()) as blocks:
         async for block in blocks:
-            yield block
+            yield bytes(block)

@@ -6,12 +6,12 @@ import hashlib
 import threading
 from collections.abc import Iterable
 
-import google_crc32c
+import crc32c as _crc32c
 
 
-def crc32c(data: bytes) -> int:
+def crc32c(data: bytes | memoryview) -> int:
     """CRC-32C (Castagnoli) of `data`."""
-    return int(google_crc32c.value(data))
+    return _crc32c.crc32c(data)
 
 
 class RunningDigest:
@@ -22,7 +22,7 @@ class RunningDigest:
         self._lock = threading.Lock()
         self.position = 0
 
-    def update(self, offset: int, data: bytes) -> None:
+    def update(self, offset: int, data: bytes | memoryview) -> None:
         """Take the part of `data` that lies beyond `position`.
 
         Raises:
@@ -36,7 +36,7 @@ class RunningDigest:
             self._sha256.update(fresh)
             self.position += len(fresh)
 
-    def update_all(self, offset: int, pieces: Iterable[bytes]) -> None:
+    def update_all(self, offset: int, pieces: Iterable[bytes | memoryview]) -> None:
         """`update` with each of the pieces, which follow one another."""
         for data in pieces:
             self.update(offset, data)

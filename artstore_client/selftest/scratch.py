@@ -9,11 +9,10 @@ import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-import google_crc32c
-
 from artstore.v1 import types_pb2, uploads_pb2
 from artstore_client import errors
 from artstore_client.client import Client
+from artstore_client.local.digest import crc32c
 from artstore_client.uploads.sending import send_stream
 
 KEPT_DAYS = 1
@@ -152,7 +151,7 @@ class Scratch:
 
 async def _rest(content: bytes) -> AsyncGenerator[uploads_pb2.UploadRequest, None]:
     """What follows the header: one chunk, since scratch files are small, and the end."""
-    chunk = types_pb2.Chunk(offset=0, data=content, crc32c=google_crc32c.value(content))
+    chunk = types_pb2.Chunk(offset=0, data=content, crc32c=crc32c(content))
     yield uploads_pb2.UploadRequest(chunk=chunk)
     digest = hashlib.sha256(content).hexdigest()
     finish = uploads_pb2.UploadFinish(size_bytes=len(content), sha256=digest)

@@ -7,28 +7,21 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import NamedTuple
 
-from artstore.v1 import types_pb2
 from artstore_client.contract import CHUNK_BYTES
+from artstore_client.framing import framed
 from artstore_client.local.digest import RunningDigest, crc32c
 from artstore_client.uploads.sources import Source
 
 
 class Outgoing(NamedTuple):
-    """A chunk before it is a message: copying half a megabyte between messages costs."""
+    """A chunk as the message that is sent.
 
-    offset: int
-    data: bytes
+    Attributes:
+        end: offset of the byte after it.
+    """
 
-    @property
-    def end(self) -> int:
-        """Offset of the byte after it."""
-        return self.offset + len(self.data)
-
-    def fill(self, chunk: types_pb2.Chunk) -> None:
-        """Write it into the message that is sent."""
-        chunk.offset = self.offset
-        chunk.data = self.data
-        chunk.crc32c = crc32c(self.data)
+    message: bytes
+    end: int
 
 
 async def outgoing_chunks(
@@ -36,21 +29,27 @@ async def outgoing_chunks(
 ) -> AsyncGenerator[Outgoing, None]:
     """Chunks of `source` from `offset` to its end; `digest` takes what it has not seen yet.
 
-    The next block is read and hashed while the chunks of the one before are on their way.
+    The next block is read, hashed and made into messages while those of the one before are on
+    their way.
 
     Raises:
         OSError: the source can't be read.
         SourceChanged: it was written to meanwhile.
     """
-    position = offset
-    async with aclosing(_hashed(source, offset, digest, chunk_bytes)) as blocks:
+
+    def outgoing(position: int, data: bytes) -> Outgoing:
+        digest.update(position, data)
+        return Outgoing(framed(position, data, crc32c(data)), position + len(data))
+
+    async with aclosing(source.made(outgoing, offset, chunk_bytes)) as blocks:
         ahead = asyncio.ensure_future(anext(blocks, None))
         try:
             while (block := await ahead) is not None:
                 ahead = asyncio.ensure_future(anext(blocks, None))
-                for data in block:
-                    yield Outgoing(position, data)
-                    position += len(data)
+                # Taken out, so that nothing holds what is sent already.
+                block.reverse()
+                while block:
+                    yield block.pop()
         finally:
             # The generator can't be closed while a step of it runs.
             ahead.cancel()
@@ -76,15 +75,3 @@ async def catch_up(source: Source, offset: int, digest: RunningDigest) -> None:
                 start += len(wanted)
             if start >= offset:
                 return
-
-
-async def _hashed(
-    source: Source, offset: int, digest: RunningDigest, piece_bytes: int
-) -> AsyncGenerator[list[bytes], None]:
-    loop = asyncio.get_running_loop()
-    position = offset
-    async with aclosing(source.blocks(offset, piece_bytes)) as blocks:
-        async for block in blocks:
-            await loop.run_in_executor(None, digest.update_all, position, block)
-            yield block
-            position += sum(map(len, block))

@@ -15,7 +15,7 @@ from artstore_client.calls.calls import Calls
 from artstore_client.contract import CHUNK_BYTES, MAX_CHUNK_BYTES
 from artstore_client.local.digest import RunningDigest
 from artstore_client.results import Progress, UploadedFile
-from artstore_client.uploads.outgoing import Outgoing, catch_up, outgoing_chunks
+from artstore_client.uploads.outgoing import catch_up, outgoing_chunks
 from artstore_client.uploads.sources import Source
 from artstore_client.uploads.state_file import StateFile, UploadTicket
 from artstore_client.uploads.upload_route import UploadRoute
@@ -142,14 +142,14 @@ class ResumableUpload:
         )
         self._remember()
 
-    async def _outgoing(self, position: int) -> AsyncGenerator[Outgoing, None]:
+    async def _outgoing(self, position: int) -> AsyncGenerator[bytes, None]:
         self._accepted = True
         size = min(self._ticket.chunk_bytes or CHUNK_BYTES, MAX_CHUNK_BYTES)
         async with aclosing(
             outgoing_chunks(self._source, position, self._digest, chunk_bytes=size)
         ) as outgoing:
             async for chunk in outgoing:
-                yield chunk
+                yield chunk.message
                 self._patience.note(chunk.end, of="sent")
                 if self._progress is not None:
                     self._progress(chunk.end, self._size)

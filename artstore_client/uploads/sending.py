@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import grpc.aio
 
@@ -29,14 +29,15 @@ async def send_stream(
     calls: Calls,
     method: grpc.aio.StreamUnaryMultiCallable[Request, Response],
     first: Request,
-    rest: AsyncGenerator[Request, None],
+    rest: AsyncGenerator[Request | bytes, None],
     *,
     doing: str,
     upload_token: str = "",
 ) -> Response:
     """Send `first`, wait until the server accepts it, send `rest`, answer what it answers.
 
-    `rest` is not begun when the server refuses, and is closed in any case.
+    `rest` is not begun when the server refuses, and is closed in any case. What it gives may be
+    serialized already (`artstore_client.calls.streams`).
 
     Raises:
         ArtStoreError: mirrors the status; DeadlineExceeded when the server stood still.
@@ -44,7 +45,8 @@ async def send_stream(
     """
     metadata = await calls.metadata(upload_token)
     feed = _Feed(first, rest)
-    call = method(feed.messages, metadata=metadata)
+    messages: Any = feed.messages
+    call = method(messages, metadata=metadata)
     feed.watchdog = watchdog = IdleWatchdog(call.cancel, calls.timeouts.idle)
     feed.silence_at_end = calls.timeouts.commit
     try:
@@ -78,7 +80,7 @@ async def _accepted(call: grpc.aio.StreamUnaryCall[Request, Response]) -> bool:
 class _Feed(Generic[Request]):
     """The request iterator that core reads, in a task of its own."""
 
-    def __init__(self, first: Request, rest: AsyncGenerator[Request, None]) -> None:
+    def __init__(self, first: Request, rest: AsyncGenerator[Request | bytes, None]) -> None:
         self._first = first
         self._rest = rest
         self._task: asyncio.Task[object] | None = None
@@ -90,7 +92,7 @@ class _Feed(Generic[Request]):
         self.waiting: Open
         self.silence_at_end = 0.0
 
-    async def _all_messages(self) -> AsyncGenerator[Request, None]:
+    async def _all_messages(self) -> AsyncGenerator[Request | bytes, None]:
         self._task = asyncio.current_task()
         yield self._first
         if not await self.go:

@@ -16,9 +16,10 @@ from collections.abc import (
     Iterable,
     Iterator,
 )
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, TypeVar, cast
 
 from artstore_client.contract import CHUNK_BYTES
 from artstore_client.errors import InvalidArgument, SourceChanged
@@ -27,7 +28,10 @@ from artstore_client.local.lone_thread import LoneThread
 from artstore_client.local.open_files import ends_where_it_says, plain_file, regular_descriptor
 
 # Several pieces are read at a time, since each change of thread costs.
-BLOCK_PIECES = 4
+BLOCK_PIECES = 2
+
+T = TypeVar("T")
+Make = Callable[[int, bytes], T]
 
 UploadSource = (
     str | os.PathLike[str] | BinaryIO | bytes | bytearray | Iterable[bytes] | AsyncIterable[bytes]
@@ -69,6 +73,16 @@ class Source(ABC):
         A piece has at most `piece_bytes` and is never empty.
         """
 
+    async def made(
+        self, make: Make[T], offset: int, piece_bytes: int
+    ) -> AsyncGenerator[list[T], None]:
+        """What `make` makes of each piece and its offset, in a thread: as `blocks` gives them."""
+        loop = asyncio.get_running_loop()
+        async with aclosing(self.blocks(offset, piece_bytes)) as blocks:
+            async for block in blocks:
+                yield await loop.run_in_executor(None, _made, make, offset, block)
+                offset += sum(map(len, block))
+
     @property
     def can_restart(self) -> bool:
         """`blocks` still gives every byte."""
@@ -104,26 +118,43 @@ class FileSource(Source):
         self._before = self._look()
 
     async def blocks(self, offset: int, piece_bytes: int) -> AsyncGenerator[list[bytes], None]:
-        loop = asyncio.get_running_loop()
-        position = offset
-        while block := await loop.run_in_executor(None, self._read, position, piece_bytes):
-            yield block
-            position += sum(map(len, block))
+        async with aclosing(self.made(lambda _, data: data, offset, piece_bytes)) as blocks:
+            async for block in blocks:
+                yield block
 
-    def _read(self, position: int, piece_bytes: int) -> list[bytes]:
+    async def made(
+        self, make: Make[T], offset: int, piece_bytes: int
+    ) -> AsyncGenerator[list[T], None]:
+        loop, size = asyncio.get_running_loop(), self.size_bytes or 0
+        while offset < size:
+            yield await loop.run_in_executor(None, self._read, make, offset, piece_bytes)
+            offset += min(BLOCK_PIECES * piece_bytes, size - offset)
+
+    def _read(self, make: Make[T], position: int, piece_bytes: int) -> list[T]:
         size = self.size_bytes or 0
-        block: list[bytes] = []
+        block: list[T] = []
         with self._lock:
             self._file.seek(self._start + position)
             # One that grows is read to the size that was declared, and then found to have changed.
             while position < size and len(block) < BLOCK_PIECES:
-                piece = self._file.read(min(piece_bytes, size - position))
-                if not piece:
-                    name = self.name or "the source"
-                    raise SourceChanged(f"{name} ended at byte {position} of {size}")
-                block.append(piece)
+                piece = self._piece(position, min(piece_bytes, size - position))
+                block.append(make(position, piece))
                 position += len(piece)
         return block
+
+    def _piece(self, position: int, size: int) -> bytes:
+        """The next `size` bytes, also of a file that gives less at a time."""
+        parts: list[bytes] = []
+        left = size
+        while left:
+            part = self._file.read(left)
+            if not part:
+                name = self.name or "the source"
+                at = position + size - left
+                raise SourceChanged(f"{name} ended at byte {at} of {self.size_bytes}")
+            parts.append(part)
+            left -= len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def check_unchanged(self) -> None:
         if self._look() != self._before:
@@ -263,6 +294,14 @@ def _name_of(file: BinaryIO) -> str:
     if not isinstance(name, str) or name.startswith("<"):
         return ""
     return printable(Path(name).name)
+
+
+def _made(make: Make[T], offset: int, block: list[bytes]) -> list[T]:
+    made = []
+    for data in block:
+        made.append(make(offset, data))
+        offset += len(data)
+    return made
 
 
 async def _from_file(file: BinaryIO, thread: LoneThread) -> AsyncIterator[bytes]:

@@ -88,12 +88,10 @@ class StreamedUpload:
             await check_repeat(self._source, response.file, self._header.request_id)
         return UploadedFile(response.file, response.change_token)
 
-    async def _rest(self) -> AsyncGenerator[uploads_pb2.UploadRequest, None]:
+    async def _rest(self) -> AsyncGenerator[uploads_pb2.UploadRequest | bytes, None]:
         async with aclosing(outgoing_chunks(self._source, 0, self._digest)) as outgoing:
             async for chunk in outgoing:
-                request = uploads_pb2.UploadRequest()
-                chunk.fill(request.chunk)
-                yield request
+                yield chunk.message
                 self._sent = chunk.end
                 if self._progress is not None:
                     self._progress(self._sent, self._source.size_bytes)

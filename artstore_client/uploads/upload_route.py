@@ -9,7 +9,6 @@ from typing import Any
 from artstore.v1 import ingest_pb2_grpc, storage_pb2_grpc, types_pb2, uploads_pb2
 from artstore_client.calls.calls import Calls
 from artstore_client.results import UploadedFile
-from artstore_client.uploads.outgoing import Outgoing
 from artstore_client.uploads.sending import send_stream
 from artstore_client.uploads.state_file import UploadTicket
 
@@ -53,27 +52,18 @@ class UploadRoute:
         )
         return answer.committed_size_bytes, answer.file if answer.HasField("file") else None
 
-    async def write(self, ticket: UploadTicket, chunks: AsyncGenerator[Outgoing, None]) -> int:
-        """Send `chunks`; answers the bytes that the element has for sure."""
+    async def write(self, ticket: UploadTicket, messages: AsyncGenerator[bytes, None]) -> int:
+        """Send chunks as `messages`; answers the bytes that the element has for sure."""
         answer = await send_stream(
             self.calls,
             self.stub.WriteUpload,
             # Without a chunk: the server accepts the upload before any byte is on its way.
             uploads_pb2.WriteUploadRequest(upload_id=ticket.upload_id),
-            self._writes(chunks),
+            messages,
             doing=f"WriteUpload on {self.name}",
             upload_token=ticket.upload_token,
         )
         return int(answer.committed_size_bytes)
-
-    async def _writes(self, chunks: AsyncGenerator[Outgoing, None]) -> AsyncGenerator[Any, None]:
-        try:
-            async for chunk in chunks:
-                request = uploads_pb2.WriteUploadRequest()
-                chunk.fill(request.chunk)
-                yield request
-        finally:
-            await chunks.aclose()
 
     async def commit(
         self,

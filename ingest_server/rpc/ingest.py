@@ -5,18 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import grpc
-from google.protobuf import message_factory
 
 from artstore.v1 import ingest_pb2, uploads_pb2
 from ingest_server.finalization.finalizations import Finalizations
 from ingest_server.rpc.incoming import ClientStream
 from ingest_server.uploads.resumable import ResumableUploads
 from ingest_server.uploads.streamed import StreamedUploads
+from mesh.concurrency.hands import Hands
 from mesh.identity.caller import current_file_id
+from mesh.server.announced import Form
 
 SERVICE = "artstore.v1.IngestService"
 
-_RAW = frozenset({"Upload", "WriteUpload"})
+# Passed on as they came.
+_RAW = Form(None, None)
+FORMS = {"Upload": _RAW, "WriteUpload": _RAW}
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -32,10 +35,12 @@ class IngestServicer:
         self._streamed = streamed
         self._resumable = resumable
         self._finalizations = finalizations
+        self._hands = Hands()
 
     async def Upload(self, requests: object, context: Context) -> bytes:
         """Store a file in one stream."""
-        answer = await self._streamed.upload(ClientStream(context))
+        with self._hands.begin() as hand:
+            answer = await self._streamed.upload(ClientStream(context, hand))
         current_file_id.set(uploads_pb2.UploadResponse.FromString(answer).file.file_id)
         return answer
 
@@ -47,7 +52,8 @@ class IngestServicer:
 
     async def WriteUpload(self, requests: object, context: Context) -> bytes:
         """Pass bytes on to the element that has the upload."""
-        return await self._resumable.write(ClientStream(context))
+        with self._hands.begin() as hand:
+            return await self._resumable.write(ClientStream(context, hand))
 
     async def GetUpload(
         self, request: uploads_pb2.GetUploadRequest, context: Context
@@ -82,26 +88,3 @@ class IngestServicer:
         transfer = await self._finalizations.get(request)
         current_file_id.set(transfer.file_id)
         return ingest_pb2.GetFinalizationResponse(transfer=transfer)
-
-
-def add_to_server(servicer: IngestServicer, server: grpc.aio.Server) -> None:
-    """Register every method of the service, as the generated function would, but leave the
-    messages of the upload streams serialized."""
-    handlers = {
-        method.name: _handler(getattr(servicer, method.name), method)
-        for method in ingest_pb2.DESCRIPTOR.services_by_name["IngestService"].methods
-    }
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
-    server.add_registered_method_handlers(SERVICE, handlers)
-
-
-def _handler(behaviour: Any, method: Any) -> grpc.RpcMethodHandler[Any, Any]:
-    if method.name in _RAW:
-        return grpc.stream_unary_rpc_method_handler(behaviour)
-    request = message_factory.GetMessageClass(method.input_type)
-    response = message_factory.GetMessageClass(method.output_type)
-    return grpc.unary_unary_rpc_method_handler(
-        behaviour,
-        request_deserializer=request.FromString,
-        response_serializer=response.SerializeToString,
-    )

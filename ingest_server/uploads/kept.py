@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# So much of one upload: two default chunks and their frames.
+# So much of one upload: a default chunk and its frame.
 KEPT_BYTES = 1024 * 1024 + 4096
 # So much of all together; then of those from which nothing came for longest nothing is kept.
 KEPT_IN_ALL_BYTES = 32 * 1024 * 1024

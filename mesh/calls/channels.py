@@ -16,6 +16,8 @@ from mesh.settings import MeshSettings
 from mesh.targets import target_of
 
 LOOKAHEAD_BYTES = 1024 * 1024
+# Of the frames taken; by default a message comes 16 KiB at a time, each looked at by itself.
+FRAME_BYTES = 4 * 1024 * 1024
 # A server that is frozen, or cut off, is left after both: then calls go to the other one.
 KEEPALIVE_SECONDS = 5.0
 SILENCE_SECONDS = 5.0
@@ -77,6 +79,7 @@ def channel_options(health_service: str | None = "") -> list[tuple[str, str | in
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         ("grpc.http2.bdp_probe", 0),
         ("grpc.http2.lookahead_bytes", LOOKAHEAD_BYTES),
+        ("grpc.http2.max_frame_size", FRAME_BYTES),
         *keepalive_options(KEEPALIVE_SECONDS, SILENCE_SECONDS),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),

@@ -18,7 +18,7 @@ from mesh.identity.policies import Policies, Policy
 if TYPE_CHECKING:
     from artstore.v1.lifecycle_pb2_grpc import LifecycleServiceAsyncStub
 
-POLL_SECONDS = 2.0
+POLL_SECONDS = 5.0
 # Each refusal is put on record.
 REFUSED_SECONDS = 60.0
 CALL_SECONDS = 5.0

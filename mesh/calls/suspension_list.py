@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from artstore.v1.tokens_pb2_grpc import TokenServiceAsyncStub
 
 # A suspension bites everywhere within 30 s, also when admin and Redis are slow to fail.
-POLL_SECONDS = 2.0
+POLL_SECONDS = 5.0
 CALL_SECONDS = 2.0
 
 _log = structlog.stdlib.get_logger(__name__)

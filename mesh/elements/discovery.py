@@ -63,6 +63,8 @@ class RedisReports:
     def __init__(self, client: Any, admitted: Admitted) -> None:
         self._client = client
         self._admitted = admitted
+        # A report is renewed less often than it is read.
+        self._decoded: dict[bytes | str, elements_pb2.StorageElementReport | None] = {}
 
     async def read(self, element_ids: Collection[str]) -> list[SeenElement]:
         """The reports of these elements; those without one, or not admitted, are left out.
@@ -74,7 +76,13 @@ class RedisReports:
             return []
         with translated("element reports"):
             values = await self._client.mget([REPORT_KEY_PREFIX + name for name in element_ids])
-        reports = [report for value in values if (report := _decoded(value)) is not None]
+        known = self._decoded
+        self._decoded = {
+            value: known[value] if value in known else _decoded(value)
+            for value in values
+            if value is not None
+        }
+        reports = [report for report in self._decoded.values() if report is not None]
         return [element_of(report) for report in reports if report in self._admitted]
 
     async def find_ids(self) -> set[str]:
@@ -91,9 +99,7 @@ class RedisReports:
         return found
 
 
-def _decoded(value: bytes | str | None) -> elements_pb2.StorageElementReport | None:
-    if value is None:
-        return None
+def _decoded(value: bytes | str) -> elements_pb2.StorageElementReport | None:
     report = elements_pb2.StorageElementReport()
     try:
         json_format.Parse(value, report, ignore_unknown_fields=True)

@@ -1,7 +1,7 @@
 """The one view of the elements that every server goes by, kept fresh in the background.
 
-Redis is read every second, and walked through every 15 s for elements that nobody named. Admin's
-list is read every five, every second while Redis gives nothing, and at once when an element
+Redis is read every two seconds, and walked through every 15 s for elements that nobody named.
+Admin's list is read every five, every second while Redis gives nothing, and at once when an element
 reports to Redis that is not on it. Both are merged: the younger report of an element wins
 (`seen.heard`), and the priority is the one that admin's list says. An
 element that was once seen keeps its endpoint here, so that its resumable uploads are found while
@@ -30,7 +30,9 @@ from mesh.elements.seen import ELEMENT_ID, SeenElement, heard
 from mesh.errors import ArtStoreError, Unavailable
 from mesh.redis import translated
 
-REDIS_INTERVAL_SECONDS = 1.0
+REDIS_INTERVAL_SECONDS = 2.0
+# What is asked instead of one that gives nothing.
+INSTEAD_SECONDS = 1.0
 ADMIN_INTERVAL_SECONDS = 5.0
 # Elements that admin does not list, and whose announcement got lost, are found no later. It is well
 # below mesh.follower.fleet.GONE_SECONDS, after which their files would be dropped.
@@ -171,7 +173,7 @@ class ElementView:
                 return
             await asyncio.sleep(self._registry_asked_at + LOOK_SECONDS - self._clock())
             self._registry_works = await self._read_registry()
-            if not self._registry_works and self._is_due(REDIS_INTERVAL_SECONDS):
+            if not self._registry_works and self._is_due(INSTEAD_SECONDS):
                 self._reports_work = await self._read_reports(walk=True)
 
     def hint(self, element_id: str = "") -> None:
@@ -199,7 +201,7 @@ class ElementView:
 
     async def follow_registry(self) -> None:
         """Read admin's list again and again until cancelled."""
-        backoff, wanted = Backoff(REDIS_INTERVAL_SECONDS), self._list_wanted.listen()
+        backoff, wanted = Backoff(INSTEAD_SECONDS), self._list_wanted.listen()
         while True:
             async with self._registry_turn:
                 wanted.take()
@@ -208,7 +210,7 @@ class ElementView:
             if not self._registry_works:
                 await backoff.pause()
                 continue
-            seconds = ADMIN_INTERVAL_SECONDS if calm else REDIS_INTERVAL_SECONDS
+            seconds = ADMIN_INTERVAL_SECONDS if calm else INSTEAD_SECONDS
             await wanted.wait(seconds, burst_seconds=LOOK_SECONDS)
 
     async def _read_reports(self, *, walk: bool = False) -> bool:
@@ -320,8 +322,8 @@ def follow_elements(redis: Any, link: AdminLink, background: Background) -> Elem
 async def follow_hints(client: Any, elements: ElementView) -> None:
     """Read the reports whenever an element says on Redis that it changed, until cancelled.
 
-    A hint may get lost: the reports of known elements are read every second anyway, and Redis is
-    walked through at each subscription and every 15 s.
+    A hint may get lost: the reports of known elements are read every two seconds anyway, and Redis
+    is walked through at each subscription and every 15 s.
 
     Raises:
         Unavailable: the connection broke; start again.

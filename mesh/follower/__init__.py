@@ -10,7 +10,8 @@ from mesh.follower.cursor import Cursor, Lead, SyncStatus
 from mesh.follower.fleet import FollowerFleet
 from mesh.follower.follower import ElementFollower
 from mesh.follower.progress import Progress
-from mesh.follower.replicas import CursorMoved, ReplicaTable, SnapshotRun, process_name
+from mesh.follower.replicas import ReplicaTable, SnapshotRun
+from mesh.follower.writing import CursorMoved, process_name
 
 __all__ = [
     "Cursor",

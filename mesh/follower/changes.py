@@ -11,7 +11,8 @@ from artstore.v1 import changes_pb2
 from mesh.follower.cursor import Cursor, cursor_of
 from mesh.follower.lag import SET_ASIDE
 from mesh.follower.lookups import FileLookups
-from mesh.follower.replicas import POISON, Numbered, ReplicaTable
+from mesh.follower.replicas import ReplicaTable
+from mesh.follower.writing import POISON, Numbered
 
 log = structlog.get_logger("mesh.follower")
 

@@ -30,7 +30,8 @@ class CursorTable:
             INSERT INTO {self._cursors} AS c (storage_element_id, leader, leader_until)
             VALUES ($1, $2, now() + make_interval(secs => $3))
             ON CONFLICT (storage_element_id) DO UPDATE
-            SET leader = excluded.leader, leader_until = excluded.leader_until
+            SET leader = excluded.leader, leader_until = excluded.leader_until,
+                reading = CASE WHEN c.leader = excluded.leader THEN c.reading ELSE '' END
             WHERE c.leader = excluded.leader OR c.leader_until < now()
             RETURNING epoch, sequence, change_id, snapshots_wanted, snapshots_done,
                       extract(epoch FROM now() - snapshot_at)::float8 AS age

@@ -20,7 +20,8 @@ from mesh.follower.each_element import EachElement
 from mesh.follower.follower import FAILURES, ElementFollower
 from mesh.follower.lookups import ElementMetadata
 from mesh.follower.progress import Progress
-from mesh.follower.replicas import CursorMoved, ReplicaTable
+from mesh.follower.replicas import ReplicaTable
+from mesh.follower.writing import CursorMoved
 from mesh.redaction import asked_for
 
 if TYPE_CHECKING:
@@ -220,3 +221,4 @@ class FollowerFleet:
         await cancel_and_wait(*self._forgetting.values())
         for element_id in self._followers.running:
             await self._leave(element_id)
+        await self.table.pending.stop()

@@ -23,10 +23,11 @@ from mesh.follower.changes import ChangeWriter
 from mesh.follower.cursor import Cursor, Lead, cursor_of
 from mesh.follower.lag import Lag
 from mesh.follower.lookups import FileLookups, Metadata
-from mesh.follower.replicas import POISON, CursorMoved, ReplicaTable
+from mesh.follower.replicas import ReplicaTable
 from mesh.follower.rows import KNOWN_STATES
 from mesh.follower.snapshot import SnapshotReader
 from mesh.follower.stream import FeedStream, token_ended
+from mesh.follower.writing import POISON, CursorMoved
 
 if TYPE_CHECKING:
     from artstore.v1.storage_pb2_grpc import StorageServiceAsyncStub
@@ -117,6 +118,7 @@ class ElementFollower:
                     if lead is None:
                         await self._watch_leader()
                         continue
+                    await self._table.forget_snapshot(self.element_id)
                     self._goes_by(lead.cursor.epoch)
                     await _both(self._tail(lead.cursor, lead.wanted), self._keep())
                 except CursorMoved as moved:
@@ -186,6 +188,8 @@ class ElementFollower:
                         log.info("following goes on with a new token", element=self.element_id)
                         break
                     cursor = await self._take(batch, stream, cursor, wanted)
+                    if stream.empty:
+                        self._table.pending.through()
 
     async def _take(
         self,
@@ -302,6 +306,7 @@ class ElementFollower:
         try:
             async with self._reading:
                 dropped = self._changes.dropped = set[str]()
+                await self._table.announce_snapshot(self.element_id)
                 async with await self._watch(Cursor()) as stream:
                     begin = await self._snapshot_begin(stream)
                     if cursor_of(begin.cursor).epoch != epoch:
@@ -320,6 +325,7 @@ class ElementFollower:
             text = self._told(error)
             with suppress(Unavailable, asyncpg.PostgresError):
                 await self._table.note_snapshot_error(self.element_id, text)
+                await self._table.forget_snapshot(self.element_id)
             return False
         finally:
             self._changes.dropped = None

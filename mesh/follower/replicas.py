@@ -1,56 +1,22 @@
-"""The table a follower writes: replicas of files, and the cursor of each element beside it.
-
-Every write asks for the lead in its own statement, so a process that has lost it, however
-late it wakes up, writes nothing.
-"""
+"""The table a follower writes: replicas of files, and the cursor of each element beside it."""
 
 from __future__ import annotations
 
-import os
-import secrets
-import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
-
-import asyncpg
-import orjson
 
 from artstore.v1.types_pb2 import File
-from mesh.errors import Aborted
 from mesh.follower import statements
 from mesh.follower.cursor import Cursor
-from mesh.follower.cursors import CursorTable
-from mesh.follower.rows import to_row
+from mesh.follower.writing import APPLY_SECONDS, CLEAN_BATCH, CursorMoved, Numbered, RowWriter
 from mesh.postgres.database import Database
 
-APPLY_SECONDS = 30.0
+__all__ = ["CursorMoved", "ReplicaTable", "SnapshotRun"]
+
 TIDY_SECONDS = 600.0
-CLEAN_BATCH = 20_000
-
-# A file and the sequence of the change that it comes with.
-Numbered = tuple[int, File]
-
-
-# What one row can be guilty of: a value that no column, index or constraint takes.
-POISON = (
-    asyncpg.DataError,
-    asyncpg.IntegrityConstraintViolationError,
-    asyncpg.ProgramLimitExceededError,
-    orjson.JSONEncodeError,
-    OverflowError,
-    ValueError,
-)
-
-
-def process_name() -> str:
-    """Names this process, and no other that ever was: the `leader` of a `ReplicaTable`."""
-    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-
-
-class CursorMoved(Aborted):
-    """This process does not lead here any more, or the cursor is elsewhere: read it again."""
+# A snapshot that has not begun yet; the id of none.
+_ANNOUNCED = "announced"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,20 +36,11 @@ class SnapshotRun:
     replace: bool
 
 
-class ReplicaTable(CursorTable):
-    """Rows of files by (file_id, storage_element_id), and cursors, in one database.
-
-    Args:
-        database: where both are.
-        table: the replica table, made by `mesh.follower.schema`.
-        prefix: of the tables beside it.
-        leader: names this process, and no other that ever was.
-    """
+class ReplicaTable(RowWriter):
+    """Rows of files, and cursors. Its arguments are those of `RowWriter`."""
 
     def __init__(self, database: Database, *, table: str, prefix: str, leader: str) -> None:
-        super().__init__(database, prefix=prefix, leader=leader)
-        self.table = table
-        self._seen = f"{prefix}_seen"
+        super().__init__(database, table=table, prefix=prefix, leader=leader)
         self._apply = statements.apply_changes(table, self._cursors, self._aside)
         self._apply_snapshot = statements.apply_snapshot(
             table, self._cursors, self._seen, self._aside
@@ -125,6 +82,7 @@ class ReplicaTable(CursorTable):
             new.change_id,
             changed_at,
             [*(file.file_id for _, file in files), *removed],
+            leave_equal=True,
         )
         if not row["moved"]:
             raise CursorMoved(f"the cursor of {element_id} was moved by another follower")
@@ -164,6 +122,27 @@ class ReplicaTable(CursorTable):
 
     # --- snapshots -----------------------------------------------------------------------
 
+    async def announce_snapshot(self, element_id: str) -> None:
+        """One will be asked for, to be read beside the changes: from now on each of them leaves its
+        sequence in its row, also where it says what the row says. Else what the snapshot read
+        before it would be taken for newer.
+        """
+        led = await self._led(
+            f"UPDATE {self._cursors} SET reading = $3"
+            " WHERE storage_element_id = $1 AND leader = $2 RETURNING 1",
+            element_id,
+            _ANNOUNCED,
+        )
+        self._require(led, element_id)
+
+    async def forget_snapshot(self, element_id: str) -> None:
+        """None is read for now: whatever still comes of one that was is not let in."""
+        await self._led(
+            f"UPDATE {self._cursors} SET reading = ''"
+            " WHERE storage_element_id = $1 AND leader = $2 AND reading <> '' RETURNING 1",
+            element_id,
+        )
+
     async def begin_snapshot(self, run: SnapshotRun) -> None:
         """Start; with `replace`, the cursor is given up, so that nothing else comes of it."""
         forget = (
@@ -171,10 +150,11 @@ class ReplicaTable(CursorTable):
             " behind_since = coalesce(behind_since, now())"
         )
         led = await self._led(
-            f"UPDATE {self._cursors} SET snapshot_files = 0, snapshot_alive_at = now()"
-            f"{forget if run.replace else ''}"
+            f"UPDATE {self._cursors} SET snapshot_files = 0, snapshot_alive_at = now(),"
+            f" reading = $3{forget if run.replace else ''}"
             " WHERE storage_element_id = $1 AND leader = $2 RETURNING 1",
             run.element_id,
+            run.snapshot_id,
         )
         self._require(led, run.element_id)
         await self._clean(run.element_id)
@@ -205,7 +185,7 @@ class ReplicaTable(CursorTable):
             f"""
             WITH led AS (
                 UPDATE {self._cursors} SET snapshot_files = snapshot_files + $7::int
-                WHERE storage_element_id = $1 AND leader = $5 RETURNING 1
+                WHERE storage_element_id = $1 AND leader = $5 AND reading = $6 RETURNING 1
             ),
             met AS (
                 INSERT INTO {self._seen} (storage_element_id, snapshot_id, file_id)
@@ -266,6 +246,7 @@ class ReplicaTable(CursorTable):
             run.head,
             run.replace,
             [*(file.file_id for file in files), *removed],
+            run.snapshot_id,
         )
         self._require(row["led"], run.element_id)
 
@@ -282,23 +263,25 @@ class ReplicaTable(CursorTable):
             CursorMoved: another process leads, or the tables are not those it was applied to.
         """
         if run.replace:
-            place = "epoch = $5, sequence = $6, change_id = $7, head = $6, behind_since = NULL,"
+            place = "epoch = $6, sequence = $7, change_id = $8, head = $7, behind_since = NULL,"
             condition = ""
             arguments: tuple[object, ...] = (new.epoch, new.sequence, new.change_id)
         else:
-            place, condition, arguments = "", "AND epoch = $5", (new.epoch,)
+            place, condition, arguments = "", "AND epoch = $6", (new.epoch,)
         led = await self._led(
             f"""
             UPDATE {self._cursors}
             SET {place} complete = true, snapshot_at = now(),
                 snapshots_done = greatest(snapshots_done, $3), last_contact_at = now(),
-                last_error = '', snapshot_error = ''
-            WHERE storage_element_id = $1 AND leader = $2 AND snapshot_files = $4 {condition}
+                last_error = '', snapshot_error = '', reading = ''
+            WHERE storage_element_id = $1 AND leader = $2 AND snapshot_files = $4
+              AND reading = $5 {condition}
             RETURNING 1
             """,
             run.element_id,
             number,
             files,
+            run.snapshot_id,
             *arguments,
         )
         self._require(led, run.element_id)
@@ -359,86 +342,6 @@ class ReplicaTable(CursorTable):
     async def tidy(self) -> None:
         """Bring the planner's statistics and the visibility map up to date after a load."""
         await self.database.execute(f"VACUUM (ANALYZE) {self.table}", timeout=TIDY_SECONDS)
-
-    # --- statements ----------------------------------------------------------------------
-
-    async def _write(
-        self,
-        statement: str,
-        files: Sequence[Numbered],
-        element_id: str,
-        ids: Sequence[str],
-        *rest: object,
-    ) -> asyncpg.Record:
-        rows = orjson.dumps([to_row(file, element_id, n) for n, file in files]).decode()
-        arguments = (rows, list(ids), element_id, self.leader, *rest)
-        file_ids = {*(file.file_id for _, file in files), *ids}
-        async with self.database.transaction() as tx:
-            await self._before(tx, element_id, files, sorted(file_ids))
-            if ids:
-                # What is removed must be seen by the statement: it begins after all others.
-                await tx.execute(
-                    f"SELECT FROM {self._cursors} WHERE storage_element_id = $1 FOR UPDATE",
-                    element_id,
-                )
-            record: asyncpg.Record = (await tx.fetch(statement, *arguments, timeout=APPLY_SECONDS))[
-                0
-            ]
-            await self._after(tx, element_id, files, sorted(file_ids))
-        return record
-
-    async def _before(
-        self,
-        tx: asyncpg.Connection[Any],
-        element_id: str,
-        files: Sequence[Numbered],
-        file_ids: Sequence[str],
-    ) -> None:
-        """What a table does more in a transaction that writes rows of files, before that.
-
-        Args:
-            files: those that are written for the element.
-            file_ids: of these, and of those that are removed.
-        """
-
-    async def _after(
-        self,
-        tx: asyncpg.Connection[Any],
-        element_id: str,
-        files: Sequence[Numbered],
-        file_ids: Sequence[str],
-    ) -> None:
-        """What it does more afterwards.
-
-        Args:
-            files: those that were written for the element.
-            file_ids: of these, and of those that were removed.
-        """
-
-    async def _led(self, statement: str, element_id: str, *arguments: object) -> bool:
-        found = await self._fetchval(statement, element_id, self.leader, *arguments)
-        return found is not None
-
-    async def _fetchval(self, statement: str, *arguments: object) -> Any:
-        """The first value of a statement that writes: it is never repeated."""
-        async with self.database.connection() as connection:
-            return await connection.fetchval(statement, *arguments, timeout=APPLY_SECONDS)
-
-    def _require(self, led: bool, element_id: str) -> None:
-        if not led:
-            raise CursorMoved(f"another process follows {element_id} now")
-
-    async def _clean(self, element_id: str) -> None:
-        """Forget what snapshots have seen, in short statements."""
-        while True:
-            tag = await self.database.execute(
-                f"DELETE FROM {self._seen} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {self._seen}"
-                f" WHERE storage_element_id = $1 LIMIT {CLEAN_BATCH}))",
-                element_id,
-                timeout=APPLY_SECONDS,
-            )
-            if tag == "DELETE 0":
-                return
 
 
 def _text(error: Exception) -> str:

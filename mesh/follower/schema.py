@@ -7,6 +7,8 @@ def create_statements(table: str, prefix: str) -> list[str]:
     """SQL that makes the replica table `table` and its cursors `{prefix}_cursors`.
 
     A row is a file on one element; a file is visible while any of its rows is not deleted.
+    Its `digest` is that of the message it was made of, NULL where that is not known.
+    `reading` names the snapshot whose files are let in, empty while none is read.
     `{prefix}_seen` holds the ids met by a snapshot that is being read; it may be lost.
     `{prefix}_set_aside` names files whose newest state the table could not take. Truncating
     the replica table voids the cursors: what they say would not be there any more.
@@ -17,6 +19,7 @@ def create_statements(table: str, prefix: str) -> list[str]:
             file_id text NOT NULL,
             storage_element_id text NOT NULL,
             sequence bigint NOT NULL,
+            digest bytea,
             revision bigint NOT NULL,
             state text NOT NULL,
             namespace text NOT NULL,
@@ -67,6 +70,7 @@ def create_statements(table: str, prefix: str) -> list[str]:
             snapshot_files bigint NOT NULL DEFAULT 0,
             snapshot_at timestamptz,
             snapshot_alive_at timestamptz,
+            reading text NOT NULL DEFAULT '',
             last_contact_at timestamptz,
             leader text NOT NULL DEFAULT '',
             leader_until timestamptz NOT NULL DEFAULT '-infinity'
@@ -118,6 +122,15 @@ def add_states(table: str) -> str:
             ADD COLUMN IF NOT EXISTS updated_by text NOT NULL DEFAULT '',
             ADD COLUMN IF NOT EXISTS deleted_at timestamptz
     """
+
+
+def add_digests(table: str, prefix: str) -> list[str]:
+    """As `add_states`: what tells that a row says already what a change does."""
+    return [
+        f"ALTER TABLE IF EXISTS {table} ADD COLUMN IF NOT EXISTS digest bytea",
+        f"ALTER TABLE IF EXISTS {prefix}_cursors"
+        " ADD COLUMN IF NOT EXISTS reading text NOT NULL DEFAULT ''",
+    ]
 
 
 def table_names(table: str, prefix: str) -> list[str]:

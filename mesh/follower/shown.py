@@ -16,8 +16,9 @@ import asyncpg
 
 from artstore.v1.types_pb2 import FileState
 from mesh.elements.home import LISTED, SPEAKING, later_in_sql
-from mesh.follower.replicas import APPLY_SECONDS, Numbered, ReplicaTable
+from mesh.follower.replicas import ReplicaTable
 from mesh.follower.rows import EARLIER
+from mesh.follower.writing import APPLY_SECONDS, Numbered
 
 SHOWN = "active"
 

@@ -13,8 +13,9 @@ from mesh.errors import Unavailable
 from mesh.follower.cursor import Cursor, cursor_of
 from mesh.follower.lag import FINDINGS, SET_ASIDE, SNAPSHOTS
 from mesh.follower.lookups import BATCH, FileLookups
-from mesh.follower.replicas import POISON, Numbered, ReplicaTable, SnapshotRun
+from mesh.follower.replicas import ReplicaTable, SnapshotRun
 from mesh.follower.stream import FeedStream
+from mesh.follower.writing import POISON, Numbered
 
 log = structlog.get_logger("mesh.follower")
 

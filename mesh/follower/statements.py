@@ -70,7 +70,7 @@ def apply_snapshot(table: str, cursors: str, seen: str, aside: str) -> str:
             UPDATE {cursors}
             SET snapshot_files = snapshot_files + cardinality($2::text[]),
                 snapshot_alive_at = now(), last_contact_at = now(), last_error = ''
-            WHERE storage_element_id = $3 AND leader = $4
+            WHERE storage_element_id = $3 AND leader = $4 AND reading = $5
             RETURNING 1
         ),
         met AS (
@@ -80,9 +80,12 @@ def apply_snapshot(table: str, cursors: str, seen: str, aside: str) -> str:
         {_cleared(aside, "$2", "led", "($7 OR a.sequence <= $6)")},
         incoming AS MATERIALIZED ({_incoming(table, "led")}),
         compared AS MATERIALIZED (
-            SELECT i.file_id, t.sequence AS had,
+            SELECT i.file_id,
                    t.file_id IS NOT NULL AND {_of("t")} IS NOT DISTINCT FROM {_of("i")} AS same
-            FROM incoming i LEFT JOIN {table} t USING ({_KEY})
+            FROM incoming i LEFT JOIN LATERAL (
+                SELECT * FROM {table}
+                WHERE file_id = i.file_id AND storage_element_id = i.storage_element_id OFFSET 0
+            ) t ON true
         ),
         written AS (
             INSERT INTO {table} AS t ({_NAMES})
@@ -104,12 +107,12 @@ def apply_unseen(table: str, cursors: str, aside: str) -> str:
     """What the element said of rows that its snapshot lacked; answers whether this one leads.
 
     Parameters: rows, removed ids, element, leader, the snapshot's head, whether to replace,
-    ids of rows and removed.
+    ids of rows and removed, the snapshot's id.
     """
     return f"""
         WITH led AS (
             UPDATE {cursors} SET snapshot_alive_at = now(), last_contact_at = now()
-            WHERE storage_element_id = $3 AND leader = $4
+            WHERE storage_element_id = $3 AND leader = $4 AND reading = $8
             RETURNING 1
         ),
         gone AS (

@@ -15,6 +15,8 @@ from mesh.errors import Unavailable
 
 # Changes that are handed on together; twice as many are read ahead.
 BATCH = 1000
+# A change that is larger than any sidecar counts as several.
+CHANGE_BYTES = 8192
 # Three heartbeats missed.
 SILENCE_SECONDS = 3 * HEARTBEAT_SECONDS + 1.0
 
@@ -44,6 +46,11 @@ class FeedStream:
         # The reader first: a parked reader leaks the connection when the call ends under it.
         await cancel_and_wait(self._reader)
         self._call.cancel()
+
+    @property
+    def empty(self) -> bool:
+        """Nothing has come since the last batch."""
+        return not self._left and self._queue.empty()
 
     def push_back(self, messages: list[WatchChangesResponse]) -> None:
         """The next batch begins with these."""
@@ -100,7 +107,7 @@ class FeedStream:
 
 
 def _weight(message: WatchChangesResponse) -> int:
-    return max(1, len(message.changes.changes))
+    return max(1, len(message.changes.changes), message.ByteSize() // CHANGE_BYTES)
 
 
 def token_ended(error: Exception) -> bool:

@@ -11,7 +11,7 @@ import structlog
 from mesh.errors import ArtStoreError, Unavailable
 from mesh.postgres.database import Database
 
-WATCH_SECONDS = 1.0
+WATCH_SECONDS = 2.0
 
 _log = structlog.get_logger("mesh.follower")
 

@@ -15,6 +15,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any, TypeVar
 
 import asyncpg
@@ -25,6 +26,7 @@ from mesh.postgres import tcp_keepalive
 from mesh.postgres.connections import Connection, cut, keep_alive, planned_anew, roll_back
 from mesh.postgres.failures import is_gone, not_answering, refusal
 from mesh.postgres.opening import Opening
+from mesh.postgres.patience import patience
 from mesh.postgres.urls import database_name
 
 T = TypeVar("T")
@@ -103,17 +105,23 @@ class Database:
         return not self._down
 
     async def fetch(
-        self, query: str, *arguments: object, timeout: float | None = None, replan: bool = False
+        self,
+        query: str,
+        *arguments: object,
+        timeout: float | None = None,
+        replan: bool = False,
+        patient: bool = False,
     ) -> list[asyncpg.Record]:
         """All rows. Repeated once if the connection was found dead: use it for reads only.
 
         Args:
             replan: plan for these very arguments and the table as it is. A plan that a
                 connection keeps may be of when the table was empty, and scans it.
+            patient: see `connection`.
         """
         if replan:
-            return await self._twice(lambda c: planned_anew(c, query, arguments, timeout))
-        return await self._twice(lambda c: c.fetch(query, *arguments, timeout=timeout))
+            return await self._twice(lambda c: planned_anew(c, query, arguments, timeout), patient)
+        return await self._twice(lambda c: c.fetch(query, *arguments, timeout=timeout), patient)
 
     async def fetchrow(
         self, query: str, *arguments: object, timeout: float | None = None
@@ -141,12 +149,22 @@ class Database:
             await connection.executemany(query, rows, timeout=timeout)
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[asyncpg.Connection[Any]]:
-        """A pooled connection; errors of the server inside the block become `Unavailable`."""
+    async def connection(self, *, patient: bool = False) -> AsyncIterator[asyncpg.Connection[Any]]:
+        """A pooled connection; errors of the server inside the block become `Unavailable`.
+
+        Args:
+            patient: statements may take as long as the server gives signs of life; see
+                `mesh.postgres.patience`.
+        """
         pool, held = await self._acquire()
         connection: Any = held
         try:
-            yield connection
+            if not patient:
+                yield connection
+            else:
+                ask = partial(self.ping, self.timeout_seconds)
+                async with patience(connection, ask, self.timeout_seconds):
+                    yield connection
         except BaseException as exc:
             if isinstance(exc, asyncpg.DiskFullError):
                 self._full_at = time.monotonic()
@@ -162,13 +180,16 @@ class Database:
 
     @asynccontextmanager
     async def transaction(
-        self, *, isolation: str | None = None, readonly: bool = False
+        self, *, isolation: str | None = None, readonly: bool = False, patient: bool = False
     ) -> AsyncIterator[asyncpg.Connection[Any]]:
         """A transaction: committed at the end of the block, rolled back if it raises.
 
         `Unavailable` raised by the commit itself leaves open whether it was done.
+
+        Args:
+            patient: see `connection`.
         """
-        async with self.connection() as connection:
+        async with self.connection(patient=patient) as connection:
             transaction = connection.transaction(
                 isolation=isolation,  # type: ignore[arg-type]
                 readonly=readonly,
@@ -249,14 +270,16 @@ class Database:
                 pool.terminate()
         await self._opening.close()
 
-    async def _twice(self, call: Callable[[asyncpg.Connection[Any]], Awaitable[T]]) -> T:
+    async def _twice(
+        self, call: Callable[[asyncpg.Connection[Any]], Awaitable[T]], patient: bool = False
+    ) -> T:
         try:
-            async with self.connection() as connection:
+            async with self.connection(patient=patient) as connection:
                 return await call(connection)
         except Unavailable as exc:
-            if not isinstance(exc.__cause__, _CUT_OFF):
+            if self._down or not isinstance(exc.__cause__, _CUT_OFF):
                 raise
-        async with self.connection() as connection:
+        async with self.connection(patient=patient) as connection:
             return await call(connection)
 
     async def _acquire(self) -> tuple[asyncpg.Pool[Any], Any]:

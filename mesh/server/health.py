@@ -47,13 +47,17 @@ class HealthWatcher:
 
     async def look(self) -> None:
         """Ask each probe once, all at the same time, and report."""
-        answers = await asyncio.gather(*(self._ask(probe) for _, probe in self.probes))
+        # One alone needs no task of its own: most servers have one, and look all the time.
+        asked = [self._ask(probe) for _, probe in self.probes]
+        answers = [await asked[0]] if len(asked) == 1 else await asyncio.gather(*asked)
         verdicts: dict[str, bool] = {}
         reasons: dict[str, str] = {}
         for (service, _), reason in zip(self.probes, answers, strict=True):
             verdicts[service] = verdicts.get(service, True) and not reason
             reasons[service] = reasons.get(service) or reason
         for service, serving in verdicts.items():
+            if self._last.get(service) is serving:
+                continue
             await self.sink.set_serving(service, serving)
             if self._last.get(service, True) != serving:
                 _log.warning(

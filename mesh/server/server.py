@@ -22,9 +22,10 @@ from grpc_reflection.v1alpha import reflection
 from artstore.v1.server_pb2 import ServerKind
 from artstore.v1.server_pb2_grpc import add_ServerServiceServicer_to_server
 from mesh.calls import tls
-from mesh.calls.channels import LOOKAHEAD_BYTES, keepalive_options
+from mesh.calls.channels import FRAME_BYTES, keepalive_options
 from mesh.calls.tls import CertificateFiles, certificate_files, server_credentials
 from mesh.concurrency.background import Background
+from mesh.concurrency.loop import ServerLoop
 from mesh.contract import MAX_MESSAGE_BYTES
 from mesh.errors import ArtStoreError
 from mesh.identity.call_limits import LimitTable, transport_options
@@ -38,7 +39,7 @@ from mesh.server.interceptors.metrics import CallMetrics
 from mesh.server.interceptors.refusal_spool import RefusalSpool, Tell, tell_refusals
 from mesh.server.interceptors.standing import Standing
 from mesh.server.loop_lag import watch_loop_lag
-from mesh.server.memory import give_memory_back
+from mesh.server.memory import give_memory_back, keep_memory
 from mesh.server.metrics_page import MetricsPage
 from mesh.server.reflection import enable_reflection
 from mesh.server.server_info import SERVICE as SERVER_SERVICE
@@ -58,13 +59,18 @@ ASKED_ONLY = frozenset({ServerKind.SERVER_KIND_ADMIN, ServerKind.SERVER_KIND_QUE
 # Beyond a limit by less a caller is told which one it is.
 MARGIN_BYTES = 64 * 1024
 
+# Of one stream, of messages that nobody has asked for yet: each caller has so much in our memory.
+# One that is asked for comes as a whole.
+UNASKED_BYTES = 256 * 1024
+
 SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     # Two processes on one port would share calls without a word.
     ("grpc.so_reuseport", 0),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_metadata_size", 16 * 1024),
     ("grpc.http2.bdp_probe", 0),
-    ("grpc.http2.lookahead_bytes", LOOKAHEAD_BYTES),
+    ("grpc.http2.lookahead_bytes", UNASKED_BYTES),
+    ("grpc.http2.max_frame_size", FRAME_BYTES),
     # Patient: bytes of a download may stand in a client's slow line before the ping.
     *keepalive_options(20.0, 20.0),
     ("grpc.keepalive_permit_without_calls", 1),
@@ -303,9 +309,11 @@ def run(name: str, settings_type: type[S], build: Build[S]) -> NoReturn:
         max_bytes=settings.log_max_bytes,
     )
     sys.setswitchinterval(SWITCH_SECONDS)
+    keep_memory()
     raise_descriptor_limit()
     try:
-        gave_up = asyncio.run(serve(settings, build))
+        with asyncio.Runner(loop_factory=ServerLoop) as runner:
+            gave_up = runner.run(serve(settings, build))
     except (ArtStoreError, SettingsError) as exc:
         _log.error("could not start", reason=str(exc))
         sys.exit(1)

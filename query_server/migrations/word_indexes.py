@@ -11,7 +11,7 @@ _KEYS = ", ".join(
 INDEXES = {
     f"{TABLE}_words": f"""USING gin (
         words, tag_keys, attributes jsonb_path_ops, {_KEYS},
-        content_family, extension, storage_element_id) WITH (fastupdate = off)""",
+        content_family, extension, storage_element_id) WITH (fastupdate = on)""",
     f"{TABLE}_name_key": "(name_key DESC, file_id DESC) WHERE state = 'active'",
 }
 # What was there before, once nobody asks for it: an index goes with its column.

@@ -30,14 +30,16 @@ from query_server.migrations.characters import (
     VARIANTS,
     WORD,
 )
+from query_server.migrations.weighted import (
+    ASCII_BORDER,
+    HEAD,
+    WORD_CHARACTERS,
+    weighted_function,
+)
 from query_server.search.table import KEY_CHARACTERS
 
 # Rows of an index that is small enough to be cut by the migration itself; takes seconds.
 AT_ONCE = 20_000
-# Characters of a word that are looked at.
-WORD_CHARACTERS = 100
-
-_HEAD = "LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE STRICT"
 
 
 def functions(version: int, schema: str, own: str) -> list[str]:
@@ -63,7 +65,7 @@ def functions(version: int, schema: str, own: str) -> list[str]:
 
     # Words apart by one space each, in their own case. Of ASCII nothing else is asked.
     spaced = f"""
-CREATE OR REPLACE FUNCTION artstore_words(given text) RETURNS text {_HEAD} AS $$
+CREATE OR REPLACE FUNCTION artstore_words(given text) RETURNS text {HEAD} AS $$
 BEGIN
     IF octet_length(given) = length(given) THEN
         RETURN btrim(regexp_replace(given, '[^A-Za-z0-9]+', ' ', 'g'));
@@ -77,7 +79,7 @@ END $$
 """
     # Case is known by the caller to be lower; й stays what it is, as to everybody who reads it.
     fold = f"""
-CREATE OR REPLACE FUNCTION artstore_folded(words text) RETURNS text {_HEAD} AS $$
+CREATE OR REPLACE FUNCTION artstore_folded(words text) RETURNS text {HEAD} AS $$
 BEGIN
     IF octet_length(words) = length(words) THEN
         RETURN words;
@@ -98,11 +100,11 @@ END $$
     )
     # A | at each border within words.
     bordered = f"""
-CREATE OR REPLACE FUNCTION artstore_bordered(words text) RETURNS text {_HEAD} AS $$
+CREATE OR REPLACE FUNCTION artstore_bordered(words text) RETURNS text {HEAD} AS $$
 DECLARE cut text {collate} := words;
 BEGIN
     IF octet_length(words) = length(words) THEN
-        IF words !~ '[a-z][A-Z]|[A-Z]{{2}}[a-z]|[A-Za-z][0-9]|[0-9][A-Za-z]' THEN
+        IF words !~ '{ASCII_BORDER}' THEN
             RETURN words;
         END IF;
         words := regexp_replace(words, '([A-Z])([A-Z][a-z])', '\\1|\\2', 'g');
@@ -126,7 +128,7 @@ END $$
 """
     # Neighbours are those from the first on by twos, and those from the second on.
     parts = f"""
-CREATE OR REPLACE FUNCTION artstore_parts(spaced text) RETURNS text {_HEAD} AS $$
+CREATE OR REPLACE FUNCTION artstore_parts(spaced text) RETURNS text {HEAD} AS $$
 DECLARE
     bordered text := artstore_bordered(spaced);
     pairs text;
@@ -167,7 +169,7 @@ $$
     # The dictionaries are those of the configuration `russian`: of Cyrillic words the Russian
     # one, of Latin ones the English one.
     lists = f"""
-CREATE OR REPLACE FUNCTION artstore_list(words text) RETURNS text[] {_HEAD} AS $$
+CREATE OR REPLACE FUNCTION artstore_list(words text) RETURNS text[] {HEAD} AS $$
 DECLARE found text[] := array_remove(string_to_array(words, ' '), '');
 BEGIN
     IF length(words) > {WORD_CHARACTERS} THEN
@@ -177,7 +179,7 @@ BEGIN
 END $$
 """
     stems = f"""
-CREATE OR REPLACE FUNCTION artstore_stems(words text[]) RETURNS text[] {_HEAD} AS $$
+CREATE OR REPLACE FUNCTION artstore_stems(words text[]) RETURNS text[] {HEAD} AS $$
 DECLARE plain text := array_to_string(words, ' ');
 BEGIN
     -- What is not of letters only has no stem, and the parser would take it apart.
@@ -188,7 +190,7 @@ BEGIN
 END $$
 """
     cut = f"""
-CREATE OR REPLACE FUNCTION artstore_cut(given text) RETURNS text[] {_HEAD} AS $$
+CREATE OR REPLACE FUNCTION artstore_cut(given text) RETURNS text[] {HEAD} AS $$
 DECLARE
     spaced text := artstore_words(given);
     parts text;
@@ -216,7 +218,7 @@ BEGIN
 END $$
 """
     without = f"""
-CREATE OR REPLACE FUNCTION artstore_without(words text, known text[]) RETURNS text[] {_HEAD} AS $$
+CREATE OR REPLACE FUNCTION artstore_without(words text, known text[]) RETURNS text[] {HEAD} AS $$
 BEGIN
     IF words ~ '[^a-z0-9 ]' THEN
         words := regexp_replace(words {collate}, '[^{WORD} ]+', '', 'g');
@@ -225,7 +227,7 @@ BEGIN
 END $$
 """
     marked = f"""
-CREATE OR REPLACE FUNCTION artstore_marked(mark text, words text[]) RETURNS text[] {_HEAD} AS $$
+CREATE OR REPLACE FUNCTION artstore_marked(mark text, words text[]) RETURNS text[] {HEAD} AS $$
 BEGIN
     IF cardinality(words) = 0 THEN
         RETURN words;
@@ -233,25 +235,11 @@ BEGIN
     RETURN string_to_array(mark || array_to_string(words, ' ' || mark), ' ');
 END $$
 """
-    # Each lexeme has one position, since relevance goes by fields, not by how often a word is in.
-    weighted = f"""
-CREATE OR REPLACE FUNCTION artstore_weighted(given text, weight text) RETURNS tsvector {_HEAD} AS $$
-DECLARE words text[];
-BEGIN
-    IF given = '' THEN
-        RETURN '';
-    END IF;
-    words := artstore_cut(given);
-    IF cardinality(words) = 0 THEN
-        RETURN '';
-    END IF;
-    RETURN (array_to_string(words, ':1' || weight || ' ') || ':1' || weight)::tsvector;
-END $$
-"""
+    weighted = weighted_function(lower_case("plain"))
     vector = f"""
 CREATE OR REPLACE FUNCTION artstore_vector(
     name text, description text, version text, tags text[], attributes jsonb
-) RETURNS tsvector {_HEAD} AS $$
+) RETURNS tsvector {HEAD} AS $$
 DECLARE rest text := version;
 BEGIN
     IF attributes <> '{{}}' THEN
@@ -263,7 +251,7 @@ BEGIN
 END $$
 """
     visible = f"""
-CREATE OR REPLACE FUNCTION artstore_visible(name text) RETURNS text {_HEAD} AS $$
+CREATE OR REPLACE FUNCTION artstore_visible(name text) RETURNS text {HEAD} AS $$
 BEGIN
     IF octet_length(name) <> length(name) AND name !~ '{PLAIN}' THEN
         RETURN normalize(regexp_replace(name, '[{IGNORED}]+', '', 'g'), NFC);
@@ -273,7 +261,7 @@ END $$
 """
     # A name folded and, where that is another text, in its own form behind a \u0001.
     name = f"""
-CREATE OR REPLACE FUNCTION artstore_name(name text) RETURNS text {_HEAD} AS $$
+CREATE OR REPLACE FUNCTION artstore_name(name text) RETURNS text {HEAD} AS $$
 DECLARE
     cased text := {lower_case("translate(artstore_visible(name), chr(1), ' ')")};
     folded text := artstore_folded(cased);
@@ -283,7 +271,7 @@ END $$
 """
     # What names are sorted by: a number by its length first.
     key = f"""
-CREATE OR REPLACE FUNCTION artstore_name_key(name text) RETURNS text {_HEAD} AS $$
+CREATE OR REPLACE FUNCTION artstore_name_key(name text) RETURNS text {HEAD} AS $$
 DECLARE key text := artstore_name(name);
 BEGIN
     IF key ~ '[0-9]' THEN
@@ -301,7 +289,7 @@ END $$
     terms = f"""
 CREATE OR REPLACE FUNCTION artstore_terms(given text, most integer) RETURNS TABLE (
     word text, folded text[], stems text[], parts text[], part_stems text[]
-) {_HEAD} AS $$
+) {HEAD} AS $$
 DECLARE raw text;
 BEGIN
     FOR raw IN
@@ -329,7 +317,7 @@ END $$
     within = f"""
 CREATE OR REPLACE FUNCTION artstore_marks_within(
     word text, wanted tsquery, letters text[], reach integer
-) RETURNS integer[] {_HEAD} AS $$
+) RETURNS integer[] {HEAD} AS $$
 DECLARE
     units text[] := string_to_array(artstore_bordered(word), '|');
     size integer := cardinality(units);

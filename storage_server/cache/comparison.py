@@ -92,6 +92,18 @@ class Differences:
     blobs: ListedBlobs = field(default_factory=lambda: ListedBlobs({}))
 
 
+def without_rows(listings: Sequence[ListedFolder]) -> Differences:
+    """Folders that no row names: all that lies there is new."""
+    found = Differences(listings, blobs=ListedBlobs.of(listings))
+    for folder in listings:
+        for one in folder.sidecars:
+            if one.identity.size == UNREADABLE_SIZE:
+                found.unreadable.append(one.path)
+            else:
+                found.to_read.append(one)
+    return found
+
+
 class Comparison:
     """Finds out which files of some folders differ. Its methods are for a thread."""
 

@@ -4,37 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
-from typing import Any, NamedTuple, Self
+from typing import Self
 
 from mesh.concurrency.watched import cancel_and_wait
+from storage_server.cache.candidates import Candidate, Seen
 from storage_server.cache.comparison import Differences, ListedBlobs
+from storage_server.cache.pace import Pace
+from storage_server.cache.reading import Reading
 from storage_server.cache.run import RebuildRun
 from storage_server.catalog.catalog import Catalog
-from storage_server.catalog.rows import to_values
 from storage_server.catalog.summaries import RowSummary
 from storage_server.domain.decisions import keeps_id
-from storage_server.domain.life import HAVE_BYTES
 from storage_server.domain.naming import blob_beside
 from storage_server.domain.sidecar import FileState
-from storage_server.sidecars.reading import InvalidAttr, look_at, taken, validated
-from storage_server.store.port import UNKNOWN_SIZE, Identity, Store
+from storage_server.sidecars.reading import InvalidAttr, look_at, taken
+from storage_server.store.port import UNKNOWN_SIZE, Store
 
-READ_BATCH = 1000
+READ_TOGETHER = 1000
+DECIDED_TOGETHER = 1000
 LOOKS_AGAIN = 3
 
-
-class _Candidate(NamedTuple):
-    """A valid sidecar that may become a row; `row` is what is stored of it."""
-
-    path: str
-    recorded_path: str
-    file_id: str
-    at_home: bool
-    is_tombstone: bool
-    is_erased: bool
-    blob_present: bool
-    row: tuple[Any, ...]
+Claims = dict[str, list[RowSummary]]
+_Part = tuple[list[Candidate], Claims]
 
 
 class Merging:
@@ -56,24 +47,48 @@ class Merging:
         self._run = run
         self._store = store
         self._catalog = catalog
-        self._cache_ttl_hours = cache_ttl_hours
-        self._strays: list[_Candidate] = []
-        self._missed: list[_Candidate] = []
+        self._reading = Reading(store, lambda: Seen(run.now, cache_ttl_hours()))
+        self._strays: list[Candidate] = []
+        self._missed: list[Candidate] = []
+        self._waiting: list[Candidate] = []
+        self._claims: Claims = {}
+        self._pace = Pace()
+        self._ahead: asyncio.Task[_Part] | None = None
         self._under_way: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        await cancel_and_wait(self._under_way)
+    async def __aexit__(self, *error: object) -> None:
+        await cancel_and_wait(self._ahead, self._under_way)
+        await self._reading.__aexit__(*error)
 
     async def read_and_merge(self, found: Differences) -> None:
-        """Deal with the differences of some folders; the last batch may still be under way."""
+        """Deal with the differences of some folders; the last batches may still be under way."""
         paths = [sidecar.path for sidecar in found.to_read]
-        for start in range(0, len(paths), READ_BATCH):
-            candidates = await self._read(found, paths[start : start + READ_BATCH])
-            await self._merged()
-            self._under_way = asyncio.create_task(self._merge_read(candidates, found.claims))
+        for start in range(0, len(paths), READ_TOGETHER):
+            part = self._read_part(found, paths[start : start + READ_TOGETHER])
+            await self._take_in(asyncio.create_task(part))
+
+    async def _take_in(self, ahead: asyncio.Task[_Part] | None = None) -> None:
+        """What was being read; the next ones are read meanwhile."""
+        reading, self._ahead = self._ahead, ahead
+        if reading is None:
+            return
+        candidates, claims = await reading
+        self._waiting += candidates
+        self._claims |= claims
+        if len(self._waiting) + READ_TOGETHER > self._pace.rows:
+            await self._begin_merge()
+
+    async def _begin_merge(self) -> None:
+        """Merge what waits, when what is being merged has been."""
+        await self._merged()
+        (candidates, self._waiting), (claims, self._claims) = (
+            (self._waiting, []),
+            (self._claims, {}),
+        )
+        self._under_way = asyncio.create_task(self._merge_read(candidates, claims))
 
     async def _merged(self) -> None:
         if self._under_way is not None:
@@ -82,15 +97,17 @@ class Merging:
 
     async def merge_strays(self) -> None:
         """Decide between sidecars with one id, and merge the winners."""
+        await self._take_in()
+        await self._begin_merge()
         await self._merged()
         waiting = sorted(
             self._strays, key=lambda one: (not one.is_erased, not one.at_home, one.path)
         )
         while waiting:
-            batch: dict[str, _Candidate] = {}
+            batch: dict[str, Candidate] = {}
             later = []
             for stray in waiting:
-                if stray.file_id in batch or len(batch) >= READ_BATCH:
+                if stray.file_id in batch or len(batch) >= DECIDED_TOGETHER:
                     later.append(stray)
                 else:
                     batch[stray.file_id] = stray
@@ -121,10 +138,10 @@ class Merging:
         """
         for _ in range(LOOKS_AGAIN):
             missed, self._missed = self._missed, []
-            for start in range(0, len(missed), READ_BATCH):
-                await self._merge_again(missed[start : start + READ_BATCH])
+            for start in range(0, len(missed), DECIDED_TOGETHER):
+                await self._merge_again(missed[start : start + DECIDED_TOGETHER])
 
-    async def _merge_again(self, missed: Sequence[_Candidate]) -> None:
+    async def _merge_again(self, missed: Sequence[Candidate]) -> None:
         s0 = (await self._catalog.feed.head()).sequence
         before = {one.path: one for one in missed}
         rows = await self._catalog.summaries.rows_by_id([one.file_id for one in missed])
@@ -146,7 +163,12 @@ class Merging:
         self._run.suspects += [rows[one.file_id] for one in before.values() if one.file_id in rows]
         await self._merge(candidates, s0)
 
-    async def _read(self, found: Differences, paths: Sequence[str]) -> list[_Candidate]:
+    async def _read_part(self, found: Differences, paths: Sequence[str]) -> _Part:
+        candidates = await self._read(found, paths)
+        claims = found.claims
+        return candidates, {path: claims[path] for path in paths if path in claims}
+
+    async def _read(self, found: Differences, paths: Sequence[str]) -> list[Candidate]:
         result = self._run.result
         candidates, invalid = await self._candidates(paths, found.blobs)
         for bad in invalid:
@@ -167,27 +189,23 @@ class Merging:
 
     async def _candidates(
         self, paths: Sequence[str], blobs: ListedBlobs
-    ) -> tuple[list[_Candidate], list[InvalidAttr]]:
+    ) -> tuple[list[Candidate], list[InvalidAttr]]:
         """The sidecars at `paths` that are there, valid ones and others."""
-        contents = await self._store().read_sidecars(paths)
-        return await asyncio.to_thread(
-            _sorted_out, paths, contents, blobs, self._run.now, self._cache_ttl_hours()
-        )
+        without_blob = await asyncio.to_thread(_without_blob, paths, blobs)
+        return await self._reading.read(paths, without_blob)
 
-    async def _merge_read(
-        self, candidates: Sequence[_Candidate], claims: Mapping[str, Sequence[RowSummary]]
-    ) -> None:
+    async def _merge_read(self, candidates: Sequence[Candidate], claims: Claims) -> None:
         rows = await self._catalog.summaries.rows_by_id([one.file_id for one in candidates])
         await self._merge(self._chosen(candidates, rows, claims), self._run.s0)
         self._run.operation.advance(len(candidates))
 
     def _chosen(
         self,
-        candidates: Sequence[_Candidate],
+        candidates: Sequence[Candidate],
         rows: Mapping[str, RowSummary],
-        claims: Mapping[str, Sequence[RowSummary]],
-    ) -> list[_Candidate]:
-        chosen: dict[str, _Candidate] = {}
+        claims: Claims,
+    ) -> list[Candidate]:
+        chosen: dict[str, Candidate] = {}
         for one in candidates:
             row = rows.get(one.file_id)
             # A row claims the sidecar of another name when nothing is left under its own.
@@ -201,12 +219,13 @@ class Merging:
                 self._strays.append(one)
         return list(chosen.values())
 
-    async def _merge(self, candidates: Sequence[_Candidate], s0: int) -> None:
+    async def _merge(self, candidates: Sequence[Candidate], s0: int) -> None:
         if not candidates:
             return
-        merged = await self._catalog.merge.merge(
-            [one.row for one in candidates], s0=s0, fence=self._run.fence
-        )
+        with self._pace.measured(len(candidates)):
+            merged = await self._catalog.merge.merge(
+                [one.row for one in candidates], s0=s0, fence=self._run.fence
+            )
         self._run.result.entries_created += merged.created
         self._run.result.entries_updated += merged.updated
         self._run.result.entries_deleted += merged.deleted
@@ -217,43 +236,5 @@ class Merging:
         )
 
 
-def _sorted_out(
-    paths: Sequence[str],
-    contents: Sequence[tuple[bytes, Identity] | None],
-    blobs: ListedBlobs,
-    now: datetime,
-    cache_ttl_hours: int,
-) -> tuple[list[_Candidate], list[InvalidAttr]]:
-    valid: list[_Candidate] = []
-    invalid: list[InvalidAttr] = []
-    for path, content in zip(paths, contents, strict=True):
-        if content is None:
-            continue
-        read = validated(path, *content)
-        if isinstance(read, InvalidAttr):
-            invalid.append(read)
-            continue
-        sidecar = read.sidecar
-        blob_present = blobs.has(read.blob_path)
-        row = to_values(
-            sidecar,
-            read.identity,
-            cache_updated_at=now,
-            cache_ttl_hours=cache_ttl_hours,
-            blob_present=blob_present,
-            known_digest=read.digest,
-        )
-        is_tombstone = sidecar.state not in HAVE_BYTES
-        valid.append(
-            _Candidate(
-                path,
-                read.recorded_path,
-                sidecar.file_id,
-                read.at_home,
-                is_tombstone,
-                read.is_erased,
-                blob_present,
-                row,
-            )
-        )
-    return valid, invalid
+def _without_blob(paths: Sequence[str], blobs: ListedBlobs) -> set[str]:
+    return {path for path in paths if not blobs.has(blob_beside(path))}

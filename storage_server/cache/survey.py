@@ -8,7 +8,13 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mesh.concurrency.watched import cancel_and_wait
-from storage_server.cache.comparison import ComparedBlobs, Comparison, Differences, compare_blobs
+from storage_server.cache.comparison import (
+    ComparedBlobs,
+    Comparison,
+    Differences,
+    compare_blobs,
+    without_rows,
+)
 from storage_server.catalog.summaries import FolderSummary, RowSummary, Summaries, fingerprint
 from storage_server.domain.naming import blob_beside
 from storage_server.store.port import ListedFolder, Store
@@ -152,13 +158,12 @@ class _Walk:
             EqualFolder(one, known[one.path], self._blob_sizes) for one in equal
         ]
         same = {one.path for one in equal}
-        different = [
-            one
-            for one in batch
-            if one.path not in same and (one.sidecars or one.blobs or one.path in known)
-        ]
+        different = [one for one in batch if one.path in known and one.path not in same]
         if different:
             found.append(await self._differences(different, known))
+        new = [one for one in batch if one.path not in known and (one.sidecars or one.blobs)]
+        if new:
+            found.append(await asyncio.to_thread(without_rows, new))
         return found
 
     async def rows_only(self, listed: set[str]) -> AsyncIterator[Differences]:

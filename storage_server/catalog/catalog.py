@@ -16,6 +16,7 @@ from storage_server.catalog.open import (
     element_is_known,
     open_tables,
     tables_present,
+    tables_still_present,
 )
 from storage_server.catalog.pending import Pending
 from storage_server.catalog.pulls import Pulls
@@ -41,6 +42,7 @@ class Catalog:
         self.bell = Bell()
         self.fences = Fences(database, tables)
         self._epoch = Epoch()
+        self._were_there = False
         self.writes = Writes(database, tables, self.fences, self.bell, self._epoch)
         self.pending = Pending(database, tables)
         self.uploads = Uploads(database, tables)
@@ -73,7 +75,9 @@ class Catalog:
 
     async def is_there(self) -> bool:
         """Whether all tables are there now. They are made by `open` alone."""
-        return await tables_present(self.database, self.tables)
+        look = tables_still_present if self._were_there else tables_present
+        self._were_there = await look(self.database, self.tables)
+        return self._were_there
 
     async def is_known(self) -> bool:
         """Whether the database has any of the tables, or knows that it had them."""

@@ -12,7 +12,6 @@ from storage_server.catalog.rows import has_bytes
 from storage_server.catalog.tables import Tables
 from storage_server.catalog.writes import MAX_COUNTER
 
-_TIMEOUT_SECONDS = 30.0
 _CORRECTIONS = 3
 
 
@@ -79,7 +78,7 @@ class Counters:
                        coalesce(sum(size_bytes) FILTER (WHERE blob_present), 0) AS bytes
                 FROM {self._tables.files} f GROUP BY storage_path) f ON true
             """,
-            timeout=_TIMEOUT_SECONDS,
+            patient=True,
         )
         if not records:
             raise self._tables.head_lost()
@@ -97,7 +96,7 @@ class Counters:
 
     async def _correct(self, fence: Fence, counted: _Count, *, complete: bool) -> bool:
         """Move the counters; whether nobody else has moved them since they were read."""
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(patient=True) as connection:
             await begin_guarded(connection, self._tables, self._fences, fence)
             await connection.execute("SET LOCAL synchronous_commit = on")
             record = await connection.fetchrow(
@@ -111,6 +110,5 @@ class Counters:
                 counted.bytes_off,
                 counted.files_off,
                 complete,
-                timeout=_TIMEOUT_SECONDS,
             )
         return tuple(record or ()) == (counted.used_bytes, counted.active_rows)

@@ -12,7 +12,7 @@ from mesh.elements.feed_cursor import FeedCursor
 from mesh.postgres.database import Database
 from storage_server.catalog.epoch import Epoch
 from storage_server.catalog.pending import origin_of
-from storage_server.catalog.rows import FileRow, columns, from_record
+from storage_server.catalog.rows import FileRow, StoredRow, columns
 from storage_server.catalog.tables import Tables
 from storage_server.domain.kinds import ChangeKind
 from storage_server.domain.origin import Origin
@@ -260,7 +260,7 @@ class Feed:
             )
             if not records:
                 return
-            yield [from_record(record) for record in records]
+            yield [StoredRow(record) for record in records]
             after = records[-1]["file_id"]
 
     async def total_rows(self, namespaces: Sequence[str] | None = None) -> int:
@@ -291,7 +291,7 @@ def _change(record: asyncpg.Record) -> Change:
         ChangeKind(record["kind"]),
         record["subject"],
         record["changed_at"],
-        None if record["revision"] is None else from_record(record),
+        None if record["revision"] is None else StoredRow(record),
         record["change_revision"],
         origin_of(record),
     )

@@ -11,7 +11,7 @@ the next statement, whose snapshot therefore has every write that came before in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -20,6 +20,7 @@ import asyncpg
 
 from mesh.concurrency.bell import Bell
 from mesh.postgres.database import Database
+from storage_server.catalog.binary_rows import piece
 from storage_server.catalog.expiry import expired_sql
 from storage_server.catalog.fences import Fence, Fences
 from storage_server.catalog.guarded import begin_guarded
@@ -34,7 +35,8 @@ from storage_server.catalog.summaries import RowSummary
 from storage_server.catalog.tables import Tables
 
 BATCH = 2000
-_TIMEOUT_SECONDS = 30.0
+MERGED_TOGETHER = 10_000
+_SENT_TOGETHER = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,22 +80,20 @@ class Merge:
         self._bell = bell
         self._stage = f"{tables.prefix}stage"
 
-    async def merge(self, found: Sequence[tuple[Any, ...]], *, s0: int, fence: Fence) -> Merged:
-        """Make the rows of some files say what their sidecars say; at most BATCH of them.
+    async def merge(self, found: Sequence[bytes], *, s0: int, fence: Fence) -> Merged:
+        """Make the rows of some files say what their sidecars say; at most MERGED_TOGETHER of them.
 
         A missing row is inserted; a row that differs from the sidecar, or is damaged, is
         written anew; one that says the same is renewed.
 
         Args:
-            found: what `to_values` makes of each sidecar; distinct file ids.
+            found: of each sidecar what `binary_rows` makes of it; distinct file ids.
             s0: the feed's head as noted before the first of them was read.
         """
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(patient=True) as connection:
             await self._fill_stage(connection, found)
             await self._begin(connection, fence)
-            (record,) = await connection.fetch(
-                self._merge_statement(), s0, timeout=_TIMEOUT_SECONDS
-            )
+            (record,) = await connection.fetch(self._merge_statement(), s0)
         self._bell.ring()
         return Merged(
             created=record["created"],
@@ -109,7 +109,7 @@ class Merge:
         The caller has a complete listing without them and a direct stat of each path that
         says absent. Answers the ids that were dropped; rows changed after S0 stay.
         """
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(patient=True) as connection:
             await self._begin(connection, fence)
             records = await connection.fetch(
                 f"""
@@ -129,7 +129,6 @@ class Merge:
                 """,
                 list(file_ids),
                 s0,
-                timeout=_TIMEOUT_SECONDS,
             )
         self._bell.ring()
         return [record["file_id"] for record in records]
@@ -152,7 +151,7 @@ class Merge:
         Args:
             after: `last_id` of the page before; empty at first.
         """
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(patient=True) as connection:
             await self._begin(connection, fence)
             (record,) = await connection.fetch(
                 f"""
@@ -177,7 +176,6 @@ class Merge:
                 list(exceptions),
                 s0,
                 max(now, datetime.now(UTC)),
-                timeout=_TIMEOUT_SECONDS,
             )
         return RenewedPage(record["renewed"], record["last_id"])
 
@@ -189,7 +187,7 @@ class Merge:
         The caller has found their files without them, so the feed is told nothing; the head
         remembers that rows are missing. Tombstones and files with an intent stay.
         """
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(patient=True) as connection:
             await self._begin(connection, fence)
             tag = await connection.execute(
                 f"""
@@ -203,7 +201,6 @@ class Merge:
                 now,
                 [row.file_id for row in rows],
                 [row.sequence for row in rows],
-                timeout=_TIMEOUT_SECONDS,
             )
             deleted = int(tag.rpartition(" ")[2])
             if deleted:
@@ -215,17 +212,15 @@ class Merge:
     async def _begin(self, connection: asyncpg.Connection[Any], fence: Fence) -> None:
         await begin_guarded(connection, self._tables, self._fences, fence)
 
-    async def _fill_stage(
-        self, connection: asyncpg.Connection[Any], values: Sequence[tuple[Any, ...]]
-    ) -> None:
+    async def _fill_stage(self, connection: asyncpg.Connection[Any], rows: Sequence[bytes]) -> None:
         fields = ", ".join(f"{name} {kind}" for name, kind in WRITTEN_COLUMNS.items())
         await connection.execute(f"CREATE TEMP TABLE {self._stage} ({fields}) ON COMMIT DROP")
-        await connection.copy_records_to_table(
+        await connection.copy_to_table(
             self._stage,
-            records=values,
+            source=_in_pieces(rows),
             columns=list(WRITTEN_COLUMNS),
             schema_name="pg_temp",
-            timeout=_TIMEOUT_SECONDS,
+            format="binary",
         )
 
     def _merge_statement(self) -> str:
@@ -295,3 +290,13 @@ class Merge:
                (SELECT count(*) FROM renewed) AS renewed,
                ARRAY(SELECT file_id FROM compared WHERE NOT old) AS newer
         """
+
+
+async def _in_pieces(rows: Sequence[bytes]) -> AsyncIterator[bytes]:
+    """A whole COPY, some hundred KiB at a time."""
+    for start in range(0, len(rows), _SENT_TOGETHER):
+        yield piece(
+            rows[start : start + _SENT_TOGETHER],
+            first=start == 0,
+            last=start + _SENT_TOGETHER >= len(rows),
+        )

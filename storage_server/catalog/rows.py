@@ -9,7 +9,7 @@ the database without moving it out of there.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
@@ -21,6 +21,7 @@ from storage_server.domain.fields import SIDECAR_COLUMNS, WRITTEN_WHEN_SET
 from storage_server.domain.life import HAVE_BYTES
 from storage_server.domain.naming import sidecar_path
 from storage_server.domain.sidecar import FileState, RetentionPolicy, Sidecar, digest
+from storage_server.domain.sidecar_written import WrittenSidecar
 from storage_server.store.port import Identity
 
 CACHE_COLUMNS: Mapping[str, str] = {
@@ -76,6 +77,27 @@ class FileRow:
         )
 
 
+class StoredRow(FileRow):
+    """A row that is put together once somebody asks for more of it than its record."""
+
+    __slots__ = ("record",)
+    record: Any
+
+    def __init__(self, record: Any) -> None:
+        object.__setattr__(self, "record", record)
+
+    def __getattr__(self, name: str) -> Any:
+        row = from_record(self.record)
+        for field in fields(FileRow):
+            object.__setattr__(self, field.name, getattr(row, field.name))
+        return getattr(row, name)
+
+    def __eq__(self, other: object) -> bool:
+        return from_record(self.record) == other
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 def columns(alias: str = "") -> str:
     """The written columns and `sequence`, for a SELECT that `from_record` reads."""
     dot = f"{alias}." if alias else ""
@@ -123,7 +145,7 @@ def homes_of(alias: str) -> str:
     return f"({alias}.state = 'active')::int"
 
 
-def has_blob(sidecar: Sidecar, *, blob_present: bool) -> bool:
+def has_blob(sidecar: Sidecar | WrittenSidecar, *, blob_present: bool) -> bool:
     """What a row says of its blob, told whether one was found or is supposed to be there."""
     return blob_present and sidecar.state not in _NEVER_HAVE_BYTES
 

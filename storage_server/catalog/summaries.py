@@ -22,7 +22,6 @@ from storage_server.domain.naming import SIDECAR_SUFFIX, sidecar_path
 from storage_server.domain.sidecar import FileState
 from storage_server.store.port import Identity, ListedSidecar
 
-_SCAN_TIMEOUT_SECONDS = 60.0
 _BATCH = 2000
 _KEYS = 10_000
 
@@ -158,7 +157,7 @@ class Summaries:
             f" FROM {self._tables.files} f{where} GROUP BY f.storage_path",
             datetime.now(UTC),
             *(() if only is None else (list(only),)),
-            timeout=_SCAN_TIMEOUT_SECONDS,
+            patient=True,
             replan=True,
         )
         return {
@@ -185,7 +184,7 @@ class Summaries:
             f" max(f.sequence) AS newest_sequence, {_EXPIRED}"
             f" FROM {self._tables.files} f GROUP BY f.storage_path",
             datetime.now(UTC),
-            timeout=_SCAN_TIMEOUT_SECONDS,
+            patient=True,
         )
         return {
             record["storage_path"]: FolderSummary(
@@ -216,7 +215,7 @@ class Summaries:
             f" FROM {self._tables.files} f WHERE f.storage_path = ANY($1::text[])) f"
             " GROUP BY f.piece",
             list(folders),
-            timeout=_SCAN_TIMEOUT_SECONDS,
+            patient=True,
             replan=True,
         )
         return [
@@ -232,7 +231,10 @@ class Summaries:
     async def rows_by_id(self, file_ids: Sequence[str]) -> dict[str, RowSummary]:
         """Rows by id, wherever their folder is; ids without a row are left out."""
         records = await self._database.fetch(
-            f"{self._select()} WHERE f.file_id = ANY($1::text[])", list(file_ids), replan=True
+            f"{self._select()} WHERE f.file_id = ANY($1::text[])",
+            list(file_ids),
+            replan=True,
+            patient=True,
         )
         return {record["file_id"]: _row_summary(record) for record in records}
 
@@ -246,7 +248,7 @@ class Summaries:
             after,
             now,
             limit,
-            timeout=_SCAN_TIMEOUT_SECONDS,
+            patient=True,
         )
         return [_row_summary(record) for record in records]
 

@@ -67,7 +67,7 @@ class FileState(StrEnum):
     ERASED = "erased"
 
 
-_LEAVE_OUT_NULLS = frozenset({FileState.COPY, FileState.INCOMING, FileState.GONE, FileState.ERASED})
+LEAVE_OUT_NULLS = frozenset({FileState.COPY, FileState.INCOMING, FileState.GONE, FileState.ERASED})
 """States that came later: their sidecars have no field that is null, so that the longest fits."""
 
 
@@ -196,7 +196,7 @@ def _canonical(sidecar: Sidecar) -> bytes:
         "legal_hold": sidecar.legal_hold,
         **_set_members(sidecar),
     }
-    if sidecar.state in _LEAVE_OUT_NULLS:
+    if sidecar.state in LEAVE_OUT_NULLS:
         members = {name: value for name, value in members.items() if value is not None}
     body = orjson.dumps(members)
     return body[:-1] + b"," + sidecar.unknown.encode() + b"}" if sidecar.unknown else body
@@ -303,7 +303,7 @@ def _is_canonical(data: bytes, members: dict[str, Any]) -> bool:
 
 def _leaves_out_nulls(members: dict[str, Any]) -> bool:
     state = members.get("state")
-    return type(state) is str and state in _LEAVE_OUT_NULLS
+    return type(state) is str and state in LEAVE_OUT_NULLS
 
 
 def _names_as_written(members: dict[str, Any]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from storage_server.domain.sidecar_scan import InvalidSidecar
 
 MAX_INT64 = (1 << 63) - 1
 MAX_INT32 = (1 << 31) - 1
-_YEARS = range(1970, 9999)
+YEARS = range(1970, 9999)
 _HEX = frozenset("0123456789abcdef")
 _Word = TypeVar("_Word", bound=StrEnum)
 
@@ -120,6 +120,6 @@ def time(members: dict[str, Any], name: str) -> datetime | None:
         if isinstance(error, InvalidSidecar):
             raise
         raise InvalidSidecar(f"{name} is no RFC 3339 time") from None
-    if at.year not in _YEARS:
+    if at.year not in YEARS:
         raise InvalidSidecar(f"{name} is out of range")
     return at

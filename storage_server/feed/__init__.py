@@ -1,15 +1,15 @@
 """The change feed as followers read it: snapshot, then tail."""
 
-from storage_server.feed.history import History
-from storage_server.feed.watch import (
+from storage_server.feed.events import (
     Beat,
     ChangeBatch,
-    ChangeWatch,
     FeedEvent,
     SnapshotBegins,
     SnapshotEnds,
     SnapshotFiles,
 )
+from storage_server.feed.history import History
+from storage_server.feed.watch import ChangeWatch
 
 __all__ = [
     "Beat",

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from mesh.contract import HEARTBEAT_SECONDS
 from mesh.elements.feed_cursor import FeedCursor
 from storage_server.catalog.feed import Feed, Place
-from storage_server.feed.watch import (
+from storage_server.feed.events import (
     BATCH,
     Beat,
     ChangeBatch,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from mesh.errors import DataLoss
 from mesh.identity.caller import ALL_NAMESPACES, Caller
 from storage_server.catalog.feed import Change, Feed
-from storage_server.feed.watch import ChangeBatch, FeedEvent, SnapshotBegins, SnapshotFiles
+from storage_server.feed.events import ChangeBatch, FeedEvent, SnapshotBegins, SnapshotFiles
 from storage_server.sidecars.locate import locate
 from storage_server.store.port import Store
 

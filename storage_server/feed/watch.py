@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 
 import structlog
 
@@ -15,64 +14,25 @@ from mesh.contract import HEARTBEAT_SECONDS
 from mesh.elements.feed_cursor import FeedCursor
 from mesh.errors import Unavailable
 from storage_server.catalog.catalog import Catalog
-from storage_server.catalog.feed import Change, Head
-from storage_server.catalog.rows import FileRow
+from storage_server.catalog.feed import Head
+from storage_server.feed.events import (
+    BATCH,
+    Beat,
+    FeedEvent,
+    SnapshotBegins,
+    SnapshotEnds,
+    SnapshotFiles,
+)
 from storage_server.feed.known_states import FollowersBehind
+from storage_server.feed.pieces import Pieces
 
 log = structlog.get_logger("storage_server.feed")
 
 # What this process writes rings; other processes' writes are found by looking.
 POLL_SECONDS = 1.0
-# Of one message: 500 files as large as a sidecar may be are half of what a message may hold.
-BATCH = 500
 MAX_REPAIRS = 3
 # All followers share the one that runs.
 _REPAIR = "repair"
-
-
-@dataclass(frozen=True, slots=True)
-class SnapshotBegins:
-    """Every file follows, as it is now or was at `head` or later."""
-
-    epoch: str
-    head: int
-    change_id: str
-    total: int
-
-
-@dataclass(frozen=True, slots=True)
-class SnapshotEnds:
-    """The snapshot is complete; go on from here."""
-
-    epoch: str
-    head: int
-    change_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class SnapshotFiles:
-    """Some files of a snapshot, at most `BATCH`."""
-
-    rows: Sequence[FileRow]
-
-
-@dataclass(frozen=True, slots=True)
-class ChangeBatch:
-    """Some changes in order, at most `BATCH`."""
-
-    epoch: str
-    changes: Sequence[Change]
-
-
-@dataclass(frozen=True, slots=True)
-class Beat:
-    """A sign of life: what was told so far, and how far the feed is."""
-
-    cursor: FeedCursor
-    head: int
-
-
-FeedEvent = SnapshotBegins | SnapshotEnds | SnapshotFiles | ChangeBatch | Beat
 
 
 class ChangeWatch:
@@ -92,6 +52,7 @@ class ChangeWatch:
         self._catalog = catalog
         self._make_complete = make_complete
         self._repairs = SingleFlight[str, object]()
+        self._pieces = Pieces(catalog.feed)
         self.behind = FollowersBehind()
 
     async def follow(self, cursor: FeedCursor) -> AsyncGenerator[FeedEvent, None]:
@@ -102,13 +63,14 @@ class ChangeWatch:
                 needed repair could not run.
         """
         while True:
+            asked_at = time.monotonic()
             head = await self._catalog.feed.head()
             if not await self._known(cursor, head):
                 async for event in self._snapshot():
                     yield event
                     if isinstance(event, SnapshotEnds):
                         cursor = FeedCursor(event.epoch, event.head, event.change_id)
-            async for event in self._tail(cursor):
+            async for event in self._tail(cursor, asked_at):
                 yield event
             # The history is not the cursor's any more: made anew, restored, or trimmed.
             cursor = FeedCursor()
@@ -116,14 +78,20 @@ class ChangeWatch:
     async def stop(self) -> None:
         """Leave a repair that is under way to itself."""
         await self._repairs.stop()
+        await self._pieces.stop()
 
-    async def _tail(self, cursor: FeedCursor) -> AsyncIterator[FeedEvent]:
-        """Changes after the cursor as they come; ends when they are not to be had."""
+    async def _tail(self, cursor: FeedCursor, since: float) -> AsyncIterator[FeedEvent]:
+        """Changes after the cursor as they come; ends when they are not to be had.
+
+        Args:
+            since: as of `Pieces.after`.
+        """
         beaten, rings = 0.0, self._catalog.bell.listen()
         while True:
             after = cursor.sequence
             rings.take()
-            tail = await self._catalog.feed.tail(after, limit=BATCH)
+            piece = await self._pieces.after(cursor.epoch, after, since=since)
+            tail = piece.tail
             if tail.epoch != cursor.epoch or tail.head < after:
                 return
             if tail.head > after and (not tail.changes or tail.changes[0].sequence != after + 1):
@@ -134,7 +102,7 @@ class ChangeWatch:
             if not tail.changes:
                 await rings.wait(POLL_SECONDS)
                 continue
-            yield ChangeBatch(tail.epoch, tail.changes)
+            yield piece.batch
             last = tail.changes[-1]
             cursor = FeedCursor(tail.epoch, last.sequence, last.change_id)
 

@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-import google_crc32c
 import grpc
 
 from artstore.v1 import downloads_pb2
 from artstore.v1.storage_pb2_grpc import StorageServiceStub
 from mesh.calls.channels import KeptChannels
 from mesh.calls.status import from_rpc_error
+from mesh.checksum import crc32c
 from mesh.contract import TICKET_KEY
 from mesh.elements.damaged import damaged
 from mesh.errors import (
@@ -59,7 +59,7 @@ class Reading:
         if part is None:
             return b""
         data = part.chunk.data
-        if part.chunk.HasField("crc32c") and part.chunk.crc32c != google_crc32c.value(data):
+        if part.chunk.HasField("crc32c") and part.chunk.crc32c != crc32c(data):
             raise DataLoss("a chunk was damaged on its way", reason="CHECKSUM_MISMATCH")
         return data
 

@@ -10,12 +10,14 @@ from typing import Any
 
 from artstore.v1 import changes_pb2 as pb
 from artstore.v1 import types_pb2
+from mesh.concurrency.watched import seen
 from mesh.elements import feed_cursor
 from mesh.errors import PermissionDenied
 from mesh.identity.caller import ALL_NAMESPACES, Role, current_caller
 from mesh.identity.expiry import current_expiry
 from storage_server.catalog.feed import Change, Feed
-from storage_server.catalog.rows import FileRow
+from storage_server.catalog.rows import FileRow, StoredRow
+from storage_server.domain.kinds import ChangeKind
 from storage_server.element.state import Element
 from storage_server.feed import (
     Beat,
@@ -28,7 +30,8 @@ from storage_server.feed import (
     SnapshotFiles,
 )
 from storage_server.feed.reach import Reach
-from storage_server.rpc.messages import CHANGE_CAUSES, CHANGE_KINDS, file_message, timestamp
+from storage_server.rpc.messages import CHANGE_CAUSES, CHANGE_KINDS, file_message
+from storage_server.rpc.told import tell_file, tell_time
 from storage_server.writing.view import of_row
 
 # A batch is put into words in pieces, so that other calls have their turn between them.
@@ -41,6 +44,7 @@ LATER_STATES = frozenset(types_pb2.FileState.values()) - {
     types_pb2.FILE_STATE_DELETED,
     types_pb2.FILE_STATE_MOVED,
 }
+_OF_NO_FILE = frozenset({ChangeKind.DROPPED, ChangeKind.PURGED})
 Hidden = frozenset[int]
 
 
@@ -107,18 +111,17 @@ async def to_message(
     Args:
         hidden: states that the follower does not know; their files are told as deleted.
     """
-    message = pb.WatchChangesResponse()
     if isinstance(event, ChangeBatch):
-        for number, change in enumerate(event.changes):
-            message.changes.changes.append(_change(change, event.epoch, element_id, hidden))
-            if number % TURN == TURN - 1:
-                await asyncio.sleep(0)
-    elif isinstance(event, SnapshotFiles):
-        for number, row in enumerate(event.rows):
-            message.changes.changes.append(_file(row, element_id, hidden))
-            if number % TURN == TURN - 1:
-                await asyncio.sleep(0)
-    elif isinstance(event, Beat):
+        task = event.told.get(hidden)
+        if task is None:
+            task = event.told[hidden] = asyncio.create_task(_batch(event, element_id, hidden))
+            task.add_done_callback(seen)
+        batch: pb.WatchChangesResponse = await asyncio.shield(task)
+        return batch
+    if isinstance(event, SnapshotFiles):
+        return await _files(event, element_id, hidden)
+    message = pb.WatchChangesResponse()
+    if isinstance(event, Beat):
         cursor = event.cursor
         message.heartbeat.cursor = _text(cursor.epoch, cursor.sequence, cursor.change_id)
         message.heartbeat.position = cursor.sequence
@@ -136,45 +139,60 @@ async def to_message(
 _text = feed_cursor.encode
 
 
-def _told(row: FileRow, element_id: str, hidden: Hidden) -> types_pb2.File:
-    file = file_message(of_row(row, datetime.now(UTC)), element_id)
-    if file.state in hidden:
-        file.state = types_pb2.FILE_STATE_DELETED
-    return file
+async def _batch(event: ChangeBatch, element_id: str, hidden: Hidden) -> pb.WatchChangesResponse:
+    """Changes, for all followers who know the same."""
+    message, now = pb.WatchChangesResponse(), datetime.now(UTC)
+    for number, change in enumerate(event.changes, start=1):
+        told = message.changes.changes.add()
+        _tell_change(told, change, event.epoch)
+        # A row that went since was cleaned or purged: the follower asks for the file.
+        if change.row is not None and change.kind not in _OF_NO_FILE:
+            _tell_row(told, change.row, element_id, hidden, now)
+        if number % TURN == 0:
+            await asyncio.sleep(0)
+    return message
 
 
-def _file(row: FileRow, element_id: str, hidden: Hidden) -> pb.Change:
-    """A file of a snapshot."""
-    return pb.Change(
-        position=row.sequence,
-        kind=pb.CHANGE_KIND_SNAPSHOT,
-        file_id=row.sidecar.file_id,
-        file=_told(row, element_id, hidden),
-        revision=row.sidecar.revision,
-        digest=row.digest.hex(),
-    )
+async def _files(event: SnapshotFiles, element_id: str, hidden: Hidden) -> pb.WatchChangesResponse:
+    """Files of a snapshot."""
+    message, now = pb.WatchChangesResponse(), datetime.now(UTC)
+    for number, row in enumerate(event.rows, start=1):
+        told = message.changes.changes.add()
+        told.kind = pb.CHANGE_KIND_SNAPSHOT
+        _tell_row(told, row, element_id, hidden, now)
+        told.file_id = told.file.file_id
+        told.position = row.record["sequence"] if isinstance(row, StoredRow) else row.sequence
+        if number % TURN == 0:
+            await asyncio.sleep(0)
+    return message
 
 
-def _change(change: Change, epoch: str, element_id: str, hidden: Hidden) -> pb.Change:
-    kind = CHANGE_KINDS[change.kind]
-    message = pb.Change(
-        cursor=_text(epoch, change.sequence, change.change_id),
-        position=change.sequence,
-        kind=kind,
-        file_id=change.file_id,
-        changed_at=timestamp(change.changed_at),
-        change_revision=change.revision,
-    )
+def _tell_change(told: pb.Change, change: Change, epoch: str) -> None:
+    told.cursor = _text(epoch, change.sequence, change.change_id)
+    told.position = change.sequence
+    told.kind = CHANGE_KINDS[change.kind]
+    told.file_id = change.file_id
+    tell_time(told.changed_at, change.changed_at)
+    if change.revision is not None:
+        told.change_revision = change.revision
     origin = change.origin
     if origin is not None:
-        message.cause = CHANGE_CAUSES[origin.cause]
-        message.actor = origin.actor
-        message.request_id = origin.request_id
-        message.reason = origin.reason
-    row = change.row
-    # A row that went since was cleaned or purged: the follower asks for the file.
-    if row is not None and kind not in (pb.CHANGE_KIND_DROPPED, pb.CHANGE_KIND_PURGED):
-        message.file.CopyFrom(_told(row, element_id, hidden))
-        message.revision = row.sidecar.revision
-        message.digest = row.digest.hex()
-    return message
+        told.cause = CHANGE_CAUSES[origin.cause]
+        told.actor = origin.actor
+        told.request_id = origin.request_id
+        told.reason = origin.reason
+
+
+def _tell_row(
+    told: pb.Change, row: FileRow, element_id: str, hidden: Hidden, now: datetime
+) -> None:
+    file = told.file
+    if isinstance(row, StoredRow):
+        tell_file(file, row.record, element_id, now)
+        told.digest = row.record["digest"].hex()
+    else:
+        file.CopyFrom(file_message(of_row(row, now), element_id))
+        told.digest = row.digest.hex()
+    told.revision = file.revision
+    if file.state in hidden:
+        file.state = types_pb2.FILE_STATE_DELETED

@@ -25,7 +25,7 @@ from storage_server.writing.view import FileView
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
-_STATES: Mapping[FileState, types_pb2.FileState.ValueType] = {
+STATES: Mapping[FileState, types_pb2.FileState.ValueType] = {
     FileState.ACTIVE: types_pb2.FILE_STATE_ACTIVE,
     FileState.DELETED: types_pb2.FILE_STATE_DELETED,
     FileState.MOVED: types_pb2.FILE_STATE_MOVED,
@@ -34,14 +34,14 @@ _STATES: Mapping[FileState, types_pb2.FileState.ValueType] = {
     FileState.GONE: types_pb2.FILE_STATE_GONE,
     FileState.ERASED: types_pb2.FILE_STATE_ERASED,
 }
-_POLICIES: Mapping[RetentionPolicy, types_pb2.RetentionPolicy.ValueType] = {
+POLICIES: Mapping[RetentionPolicy, types_pb2.RetentionPolicy.ValueType] = {
     RetentionPolicy.TEMPORARY: types_pb2.RETENTION_POLICY_TEMPORARY,
     RetentionPolicy.PERMANENT: types_pb2.RETENTION_POLICY_PERMANENT,
 }
-_STATE_OF: Mapping[int, FileState] = {number: state for state, number in _STATES.items()}
+_STATE_OF: Mapping[int, FileState] = {number: state for state, number in STATES.items()}
 _POLICY_OF: Mapping[int, RetentionPolicy] = {
     types_pb2.RETENTION_POLICY_UNSPECIFIED: RetentionPolicy.TEMPORARY,
-    **{number: policy for policy, number in _POLICIES.items()},
+    **{number: policy for policy, number in POLICIES.items()},
 }
 _MODE_OF: Mapping[int, Mode] = {number: mode for mode, number in MODES.items()}
 CHANGE_KINDS: Mapping[ChangeKind, changes_pb2.ChangeKind.ValueType] = {
@@ -97,7 +97,7 @@ def file_message(view: FileView, element_id: str) -> types_pb2.File:
     return types_pb2.File(
         file_id=sidecar.file_id,
         revision=sidecar.revision,
-        state=_STATES[sidecar.state],
+        state=STATES[sidecar.state],
         namespace=sidecar.namespace,
         original_filename=sidecar.original_filename,
         storage_filename=sidecar.storage_filename,
@@ -114,7 +114,7 @@ def file_message(view: FileView, element_id: str) -> types_pb2.File:
         version=sidecar.version,
         tags=sidecar.tags,
         attributes=sidecar.attributes,
-        retention_policy=_POLICIES[sidecar.retention_policy],
+        retention_policy=POLICIES[sidecar.retention_policy],
         retention_days=sidecar.retention_days or 0,
         expires_at=timestamp(sidecar.expires_at),
         finalized_at=timestamp(sidecar.finalized_at),
@@ -217,7 +217,7 @@ def open_upload(row: UploadRow, expires_at: datetime) -> storage_pb2.OpenUpload:
             tags=header.tags,
             attributes=header.attributes,
             namespace=header.namespace,
-            retention_policy=_POLICIES[header.retention_policy],
+            retention_policy=POLICIES[header.retention_policy],
             retention_days=header.retention_days or 0,
             request_id=header.request_id,
         ),

@@ -6,14 +6,15 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-import google_crc32c
 import grpc
 
 from artstore.v1 import changes_pb2, downloads_pb2, storage_pb2, uploads_pb2
 from artstore.v1.storage_pb2_grpc import StorageServiceServicer
+from mesh.checksum import crc32c
 from mesh.contract import CHUNK_BYTES
 from mesh.elements.disclosure import told_to
 from mesh.errors import InvalidArgument, PermissionDenied, Unimplemented
+from mesh.framing import Piece, as_bytes, framed, pieces_or
 from mesh.identity.caller import (
     Role,
     current_caller,
@@ -22,6 +23,7 @@ from mesh.identity.caller import (
     current_upload_token,
 )
 from mesh.identity.tickets import TicketVerifier
+from mesh.server.announced import Form
 from storage_server.domain.sidecar import digest, encode
 from storage_server.element.mode_change import ModeChange
 from storage_server.files.element_files import ElementFiles
@@ -43,6 +45,17 @@ from storage_server.uploads.intake import Repeated
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
+# Streams of bytes go past protobuf where they can.
+FORMS = {
+    "Upload": Form(
+        pieces_or(uploads_pb2.UploadRequest), uploads_pb2.UploadResponse.SerializeToString
+    ),
+    "WriteUpload": Form(
+        pieces_or(uploads_pb2.WriteUploadRequest), uploads_pb2.WriteUploadResponse.SerializeToString
+    ),
+    "Download": Form(downloads_pb2.DownloadRequest.FromString, as_bytes),
+}
+
 
 @dataclass(slots=True)
 class StorageServicer(StorageServiceServicer):
@@ -59,7 +72,7 @@ class StorageServicer(StorageServiceServicer):
     async def Upload(self, request_iterator: Any, context: Context) -> uploads_pb2.UploadResponse:
         """See the proto."""
         first = await upload_streams.first_message(context, "header")
-        if not first.HasField("header"):
+        if isinstance(first, Piece) or not first.HasField("header"):
             raise InvalidArgument("the first message is not the header", field="header")
         begun = await self.uploads.intake.begin(
             header_of(first.header), current_caller(), by=of_this_call()
@@ -68,7 +81,9 @@ class StorageServicer(StorageServiceServicer):
             view = begun.view
         else:
             current_file_id.set(begun.file_id)
-            view = await upload_streams.receive(begun, context, self.uploads.unbroken)
+            view = await upload_streams.receive(
+                begun, context, self.uploads.unbroken, hand=self.uploads.hands.begin()
+            )
         return uploads_pb2.UploadResponse(
             file=self.answers.file(view), change_token=self.answers.token(view)
         )
@@ -92,11 +107,12 @@ class StorageServicer(StorageServiceServicer):
     ) -> uploads_pb2.WriteUploadResponse:
         """See the proto."""
         read = [await upload_streams.first_message(context, "upload_id")]
+        upload_id = "" if isinstance(read[0], Piece) else read[0].upload_id
         upload, writer = await self.uploads.resumable.writer(
-            read[0].upload_id, current_upload_token(), current_caller()
+            upload_id, current_upload_token(), current_caller()
         )
         size = await upload_streams.receive_more(
-            read, upload, writer, context, self.uploads.unbroken
+            read, upload, writer, context, self.uploads.unbroken, hand=self.uploads.hands.begin()
         )
         return uploads_pb2.WriteUploadResponse(committed_size_bytes=size)
 
@@ -206,7 +222,7 @@ class StorageServicer(StorageServiceServicer):
                     await context.write(downloads_pb2.DownloadResponse(header=header))
                     first = False
                 size = len(data)
-                message = _chunk_of(offset, data)
+                message = framed(offset, data, crc32c(data))
                 del data
                 with chunks.taking(size):
                     await context.write(message)
@@ -342,11 +358,3 @@ class StorageServicer(StorageServiceServicer):
     ) -> None:
         """See the proto."""
         await self.feed.watch(request, context)
-
-
-def _chunk_of(offset: int, data: bytes) -> downloads_pb2.DownloadResponse:
-    # Each message that is put into another one is copied.
-    message = downloads_pb2.DownloadResponse()
-    chunk = message.chunk
-    chunk.offset, chunk.data, chunk.crc32c = offset, data, google_crc32c.value(data)
-    return message

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
 
 import grpc
 
-from artstore.v1 import types_pb2, uploads_pb2
+from artstore.v1 import uploads_pb2
 from mesh.calls.draining import drain
+from mesh.concurrency.hands import Hand
 from mesh.concurrency.unbroken import Unbroken
 from mesh.concurrency.watched import seen
 from mesh.contract import ACCEPTED
 from mesh.errors import ArtStoreError, InvalidArgument
+from mesh.framing import Piece
 from storage_server.rpc.messages import optional
 from storage_server.uploads.resumable import ResumableUpload, UploadWriter
 from storage_server.uploads.streamed import StreamedUpload
@@ -46,9 +48,15 @@ def deadline_of(context: Context) -> float | None:
     return None if seconds is None else time.monotonic() + seconds
 
 
-async def receive(stream: StreamedUpload, context: Context, unbroken: Unbroken) -> FileView:
-    """Everything after the header of an Upload; leaves nothing unless it ended with `finish`."""
-    reader = _Reader(context)
+async def receive(
+    stream: StreamedUpload, context: Context, unbroken: Unbroken, *, hand: Hand
+) -> FileView:
+    """Everything after the header of an Upload; leaves nothing unless it ended with `finish`.
+
+    Args:
+        hand: what is read comes into it.
+    """
+    reader = _Reader(context, hand)
     try:
         await context.send_initial_metadata(ACCEPTED)
         return await reader.until_interrupted(
@@ -59,6 +67,7 @@ async def receive(stream: StreamedUpload, context: Context, unbroken: Unbroken) 
         await reader.drain()
         raise
     finally:
+        hand.close()
         await _leave_nothing(stream, unbroken)
 
 
@@ -79,35 +88,38 @@ async def _receive(stream: StreamedUpload, reader: _Reader, deadline: float | No
             raise InvalidArgument(
                 "the stream ended without `finish`; nothing was stored", field="finish"
             )
-        kind = message.WhichOneof("payload")
-        if kind == "chunk":
-            chunk = message.chunk
-            await write(chunk.offset, chunk.data, _crc32c(chunk))
-            # Nothing of it is held while the client is silent.
-            del message, chunk
-        elif kind == "finish":
-            finish = message.finish
-            await reader.require_end()
-            return await stream.finish(
-                optional(finish, "size_bytes"), optional(finish, "sha256"), deadline=deadline
-            )
-        else:
-            raise InvalidArgument("expected `chunk` or `finish`", field="payload")
+        if not isinstance(message, Piece):
+            kind = message.WhichOneof("payload")
+            if kind == "finish":
+                finish = message.finish
+                await reader.require_end()
+                return await stream.finish(
+                    optional(finish, "size_bytes"), optional(finish, "sha256"), deadline=deadline
+                )
+            if kind != "chunk":
+                raise InvalidArgument("expected `chunk` or `finish`", field="payload")
+            message = Piece.of(message.chunk)
+        await write(*message)
+        # Nothing of it is held while the client is silent.
+        del message
 
 
 async def receive_more(
-    read: list[uploads_pb2.WriteUploadRequest],
+    read: list[uploads_pb2.WriteUploadRequest | Piece],
     upload: ResumableUpload,
     writer: UploadWriter,
     context: Context,
     unbroken: Unbroken,
+    *,
+    hand: Hand,
 ) -> int:
     """A WriteUpload; answers the bytes on record at its end.
 
     Args:
         read: its first message, which is taken out: nobody holds it while the client is silent.
+        hand: what is read comes into it.
     """
-    reader = _Reader(context)
+    reader = _Reader(context, hand)
     try:
         await context.send_initial_metadata(ACCEPTED)
         await reader.until_interrupted(
@@ -119,6 +131,8 @@ async def receive_more(
         if isinstance(exc, ArtStoreError):
             await reader.drain()
         raise
+    finally:
+        hand.close()
     return await unbroken.run(upload.end(writer))
 
 
@@ -128,12 +142,12 @@ async def _receive_more(
     upload_id = upload.upload_id
     read, write = reader.read, upload.write
     while message is not grpc.aio.EOF:
-        if message.upload_id and message.upload_id != upload_id:
-            raise InvalidArgument("a stream is of one upload", field="upload_id")
-        if message.HasField("chunk"):
-            chunk = message.chunk
-            await write(writer, chunk.offset, chunk.data, _crc32c(chunk))
-            del chunk
+        if not isinstance(message, Piece):
+            if message.upload_id and message.upload_id != upload_id:
+                raise InvalidArgument("a stream is of one upload", field="upload_id")
+            message = Piece.of(message.chunk) if message.HasField("chunk") else None
+        if message is not None:
+            await write(writer, *message)
         message = None
         message = await read()
 
@@ -151,21 +165,28 @@ class _Reader:
     A write is never cancelled half-way: what of it the stage has taken would not be known.
     """
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, hand: Hand) -> None:
         self._read = context.read
+        self._ask_ahead: Callable[[], None] = getattr(context, "ask_ahead", _do_not)
+        self._hand = hand
         self._reading = False
         self._stopped = False
         self._cut = False
 
     async def read(self) -> Any:
         """The next message, or EOF."""
+        await self._hand.ask()
         if self._stopped:
             raise asyncio.CancelledError
         self._reading = True
         try:
-            return await self._read()
+            message = await self._read()
         finally:
             self._reading = False
+        self._hand.hold()
+        if self._hand.may_ask_ahead:
+            self._ask_ahead()
+        return message
 
     async def require_end(self) -> None:
         """Make sure that `finish` was the last message: whoever sends more means something else.
@@ -212,6 +233,7 @@ class _Reader:
 
     async def _stop(self, task: asyncio.Task[T]) -> None:
         self._stopped = True
+        self._hand.give_up()
         if not task.done():
             if self._reading:
                 # The client is silent, and core allows no other read while one is cut off.
@@ -222,8 +244,8 @@ class _Reader:
         seen(task)
 
 
-def _crc32c(chunk: types_pb2.Chunk) -> int | None:
-    return chunk.crc32c if chunk.HasField("crc32c") else None
+def _do_not() -> None:
+    return
 
 
 async def first_message(context: Context, what: str) -> Any:

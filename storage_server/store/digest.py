@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-import google_crc32c
-
+from mesh.checksum import JOINED_FROM_BYTES, crc32c, joined
 from storage_server.store.port import SealedBlob
 
 
@@ -17,10 +16,14 @@ class RunningDigest:
         self.crc32c = 0
         self._sha256 = hashlib.sha256()
 
-    def update(self, data: bytes | memoryview) -> None:
-        """Add the next bytes."""
+    def update(self, data: bytes | memoryview, known: int | None = None) -> None:
+        """Add the next bytes.
+
+        Args:
+            known: their own crc32c, if it is known.
+        """
         self._sha256.update(data)
-        self.crc32c = crc32c(data, self.crc32c)
+        self.crc32c = after(self.crc32c, data, known)
         self.size_bytes += len(data)
 
     def result(self) -> SealedBlob:
@@ -28,6 +31,8 @@ class RunningDigest:
         return SealedBlob(self.size_bytes, self._sha256.hexdigest(), self.crc32c)
 
 
-def crc32c(data: bytes | memoryview, start: int = 0) -> int:
-    """crc32c of `data`, continuing from `start`."""
-    return int(google_crc32c.extend(start, bytes(data) if isinstance(data, memoryview) else data))
+def after(before: int, data: bytes | memoryview, known: int | None) -> int:
+    """crc32c of what had the one `before` and of `data` behind it, whose own may be known."""
+    if known is not None and len(data) >= JOINED_FROM_BYTES:
+        return joined(before, known, len(data))
+    return crc32c(data, before)

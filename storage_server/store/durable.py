@@ -15,7 +15,7 @@ _WAIT_BEFORE, _WRITE, _WAIT_AFTER = 1, 2, 4
 _MAX_BUFFERS = 512
 
 
-def append(fd: int, chunks: Sequence[bytes], offset: int) -> int:
+def append(fd: int, chunks: Sequence[bytes | memoryview], offset: int) -> int:
     """Write all of `chunks` one after another from `offset` on; returns the next offset."""
     for start in range(0, len(chunks), _MAX_BUFFERS):
         rest: list[bytes | memoryview] = list(chunks[start : start + _MAX_BUFFERS])

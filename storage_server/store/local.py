@@ -57,6 +57,7 @@ class LocalStore:
     def __init__(
         self, root: Path, *, deadline_seconds: float = 8.0, patient_seconds: float = 30.0
     ) -> None:
+        self.folder = root.absolute()
         self._files = LocalFiles(root)
         self._patient_seconds = patient_seconds
         self.write_trouble = asyncio.Event()

@@ -369,10 +369,11 @@ def _read_sidecar(name: str, folder: int) -> tuple[bytes, Identity]:
             raise
         return _UNREADABLE
     try:
-        identity = identity_of(os.fstat(fd))
-        if identity.size == UNREADABLE_SIZE:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
             return _UNREADABLE
-        return os.read(fd, MAX_SIDECAR_BYTES + 1), identity
+        content = os.read(fd, MAX_SIDECAR_BYTES + 1)
+        return content, Identity(found.st_size, found.st_mtime_ns, found.st_ino)
     finally:
         os.close(fd)
 

@@ -14,7 +14,7 @@ from storage_server.store.folders import Handle
 from storage_server.store.local_files import LocalFiles, StageFile
 from storage_server.store.open_stages import OpenStages
 from storage_server.store.os_errors import changes_store
-from storage_server.store.pipeline import Pipeline
+from storage_server.store.pipeline import Pipeline, Written
 from storage_server.store.port import SealedBlob, StagedState
 from storage_server.store.threads import Threads
 
@@ -74,7 +74,7 @@ class LocalStage:
         """Its file is open."""
         return self._handle is not None
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: bytes | memoryview, crc32c: int | None = None) -> None:
         """Append; see the port."""
         self._require_open()
         if self._placed:
@@ -82,7 +82,7 @@ class LocalStage:
         if data:
             self._sealed = None
             self._offset += len(data)
-            await self._pipeline.write(data)
+            await self._pipeline.write(data, crc32c)
             self._among.used(self)
 
     async def checkpoint(self) -> StagedState:
@@ -205,12 +205,12 @@ class LocalStage:
         return handle
 
     @changes_store
-    def _append(self, batch: Sequence[bytes]) -> None:
+    def _append(self, batch: Sequence[Written]) -> None:
         handle = self._opened()
-        self._written = durable.append(handle.fd, batch, self._written)
+        self._written = durable.append(handle.fd, [one.data for one in batch], self._written)
         if self._digest is not None:
-            for data in batch:
-                self._digest.update(data)
+            for one in batch:
+                self._digest.update(one.data, one.crc32c)
         if self._written - self._writeback_begun >= _WRITEBACK_BYTES:
             length = self._written - self._writeback_begun
             durable.start_writeback(handle.fd, self._writeback_begun, length)

@@ -8,11 +8,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from mesh.errors import Unavailable
 from storage_server.store.threads import Threads
 
 BATCH_BYTES = 1 << 20
+# Beyond so much on its way to all threads, nobody is a batch ahead of its own.
+HELD_BYTES = 32 << 20
+
+
+class Written(NamedTuple):
+    """Bytes that were written, and their crc32c if it is known."""
+
+    data: bytes | memoryview
+    crc32c: int | None
 
 
 class Pipeline:
@@ -24,14 +34,15 @@ class Pipeline:
     """
 
     def __init__(
-        self, threads: Threads, sink: Callable[[Sequence[bytes]], None], *, what: str
+        self, threads: Threads, sink: Callable[[Sequence[Written]], None], *, what: str
     ) -> None:
         self._threads = threads
         self._sink = sink
         self._what = what
-        self._filling: list[bytes] = []
+        self._filling: list[Written] = []
         self._filling_bytes = 0
         self._job: asyncio.Future[None] | None = None
+        self._job_bytes = 0
         self._error: Exception | None = None
 
     @property
@@ -39,18 +50,23 @@ class Pipeline:
         """No thread is at it, and nothing waits for one."""
         return self._job is None and not self._filling
 
-    async def write(self, data: bytes) -> None:
-        """Hand `data` over; waits only when the thread is a whole batch behind.
+    async def write(self, data: bytes | memoryview, crc32c: int | None = None) -> None:
+        """Hand it over; waits only when the thread is a whole batch behind, or all threads
+        together have much.
 
         Raises:
             ArtStoreError: this or an earlier batch failed; so will every later call.
         """
         self._raise_error()
-        self._filling.append(data)
+        self._filling.append(Written(data, crc32c))
         self._filling_bytes += len(data)
+        self._threads.held_bytes += len(data)
         if self._job is None:
             self._begin_batch()
         elif self._filling_bytes >= BATCH_BYTES:
+            await self._wait(self._job)
+            self._raise_error()
+        if self._job is not None and self._threads.held_bytes > HELD_BYTES:
             await self._wait(self._job)
             self._raise_error()
 
@@ -70,17 +86,27 @@ class Pipeline:
         Raises:
             Unavailable: the thread did not come back within the deadline.
         """
-        self._filling = []
+        self._forget_filling()
         if self._job is not None:
             await self._wait(self._job)
 
     def _begin_batch(self) -> None:
-        batch, self._filling, self._filling_bytes = self._filling, [], 0
-        self._job = self._threads.start(self._sink, batch)
+        batch, size = self._filling, self._filling_bytes
+        self._filling, self._filling_bytes, self._job_bytes = [], 0, size
+        try:
+            self._job = self._threads.start(self._sink, batch)
+        except Unavailable:
+            self._threads.held_bytes -= size
+            raise
         self._job.add_done_callback(self._batch_ended)
+
+    def _forget_filling(self) -> None:
+        self._threads.held_bytes -= self._filling_bytes
+        self._filling, self._filling_bytes = [], 0
 
     def _batch_ended(self, job: asyncio.Future[None]) -> None:
         self._job = None
+        self._threads.held_bytes -= self._job_bytes
         if job.cancelled():
             self._error = Unavailable("the store is closed", reason="STORAGE_DOWN")
         elif (error := job.exception()) is not None:

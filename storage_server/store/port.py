@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 SIDECAR_SUFFIX = ".attr.json"
@@ -119,8 +120,12 @@ class Stage(Protocol):
     def offset(self) -> int:
         """Bytes accepted so far; the offset of the next byte."""
 
-    async def write(self, data: bytes) -> None:
-        """Append, hash, and wait for the store when it is behind (back-pressure)."""
+    async def write(self, data: bytes | memoryview, crc32c: int | None = None) -> None:
+        """Append, hash, and wait for the store when it is behind (back-pressure).
+
+        Args:
+            crc32c: of these bytes, if it is known: then it is not computed again.
+        """
 
     async def checkpoint(self) -> StagedState:
         """Make what can be made durable durable, and say what that is.
@@ -203,6 +208,10 @@ class Store(Protocol):
         On S3 the server carries out a PUT that it has whole. Locally a dead process writes
         nothing more.
         """
+
+    @property
+    def folder(self) -> Path | None:
+        """Where another process of this machine finds it; None when it cannot."""
 
     # --- the element ---------------------------------------------------------------
 

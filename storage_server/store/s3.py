@@ -47,7 +47,7 @@ class S3Store:
     """One element's prefix of a bucket. Opened by `open`."""
 
     backend = "s3"
-    lands_late = True
+    lands_late, folder = True, None
 
     def __init__(
         self, client: S3Client, prefix: str, *, conditional_put: bool, folder: Path | None = None

@@ -11,6 +11,7 @@ import io
 import time
 from collections.abc import Callable, Sequence
 
+from mesh.checksum import crc32c
 from mesh.concurrency.watched import cancel_and_wait
 from mesh.errors import (
     ArtStoreError,
@@ -19,8 +20,8 @@ from mesh.errors import (
     OutOfRange,
     ResourceExhausted,
 )
-from storage_server.store.digest import RunningDigest, crc32c
-from storage_server.store.pipeline import Pipeline
+from storage_server.store.digest import RunningDigest, after
+from storage_server.store.pipeline import Pipeline, Written
 from storage_server.store.port import SealedBlob, StagedState
 from storage_server.store.s3_client import Refused, S3Client
 from storage_server.store.s3_object import S3Object
@@ -103,13 +104,18 @@ class S3Stage:
         """Bytes accepted so far."""
         return self._offset
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: bytes | memoryview, crc32c: int | None = None) -> None:
         """Append; a full part is sent, and waits when too much is under way."""
         self._require_writable()
         while data:
             room = part_bytes(self._number) - self._tail.size_bytes
-            piece, data = data[:room], data[room:]
-            await self._pipeline.write(piece)
+            piece = data
+            if len(data) > room:
+                # Each has bytes of its own: a view would hold the whole for the little in it.
+                piece, data, crc32c = bytes(data[:room]), bytes(data[room:]), None
+            else:
+                data = b""
+            await self._pipeline.write(piece, crc32c)
             self._tail.add(piece)
             self._offset += len(piece)
             if len(piece) == room:
@@ -152,7 +158,7 @@ class S3Stage:
         self._offset = start + len(kept)
         self._digest = RunningDigest() if self._offset == 0 else None
         self._hashing = (self._number, 0, 0)
-        await self._threads.run("a part", self._hash, [kept] if kept else [])
+        await self._threads.run("a part", self._hash, [Written(kept, None)] if kept else [])
 
     async def seal(
         self,
@@ -313,12 +319,13 @@ class S3Stage:
 
     # --- in a thread ---------------------------------------------------------------
 
-    def _hash(self, batch: Sequence[bytes]) -> None:
+    def _hash(self, batch: Sequence[Written]) -> None:
         number, size, crc = self._hashing
-        for data in batch:
+        for data, said in batch:
+            known = crc32c(data) if said is None else said
             if self._digest is not None:
-                self._digest.update(data)
-            size, crc = size + len(data), crc32c(data, crc)
+                self._digest.update(data, known)
+            size, crc = size + len(data), after(crc, data, known)
             if size == part_bytes(number):
                 self._crcs[number] = crc
                 number, size, crc = number + 1, 0, 0

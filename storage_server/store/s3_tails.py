@@ -96,7 +96,7 @@ class Tail:
 
     def __init__(self, among: Tails) -> None:
         self._among = among
-        self._pieces: list[bytes] = []
+        self._pieces: list[bytes | memoryview] = []
         self._memory_bytes = 0
         self._file: Handle | None = None
         self._file_bytes = 0
@@ -113,7 +113,7 @@ class Tail:
         """There is something in memory that is worth a file."""
         return self._going is None and self._memory_bytes >= LEAST_TO_FILE_BYTES
 
-    def add(self, piece: bytes) -> None:
+    def add(self, piece: bytes | memoryview) -> None:
         """Append."""
         self._pieces.append(piece)
         self._memory_bytes += len(piece)
@@ -166,7 +166,7 @@ class Tail:
             self._going = None
 
 
-def _write(file: Handle, at: int, pieces: Sequence[bytes]) -> None:
+def _write(file: Handle, at: int, pieces: Sequence[bytes | memoryview]) -> None:
     for piece in pieces:
         rest = memoryview(piece)
         while rest:
@@ -174,7 +174,7 @@ def _write(file: Handle, at: int, pieces: Sequence[bytes]) -> None:
             at, rest = at + written, rest[written:]
 
 
-def _joined(file: Handle | None, file_bytes: int, pieces: Sequence[bytes]) -> bytes:
+def _joined(file: Handle | None, file_bytes: int, pieces: Sequence[bytes | memoryview]) -> bytes:
     if file is None:
         return b"".join(pieces)
     found, at = [], 0

@@ -33,6 +33,8 @@ class Threads:
         on_trouble: Callable[[], None] = lambda: None,
     ) -> None:
         self.deadline_seconds = deadline_seconds
+        # Bytes on their way to all threads.
+        self.held_bytes = 0
         self._on_trouble = on_trouble
         self._pool = ThreadPoolExecutor(count, thread_name_prefix=name)
 

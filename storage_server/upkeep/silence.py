@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import structlog
 
@@ -14,6 +15,8 @@ from storage_server.uploads.element_uploads import ElementUploads
 
 # Looked at so often; a stage on which nothing came for so long lets go of its descriptor.
 REST_SECONDS = 2.0
+# All uploads are looked through for what lapses, by PostgreSQL, at least so often.
+LAPSE_SECONDS = 15.0
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -41,15 +44,19 @@ class Silence:
         self._uploads = uploads
         self._idle_seconds = idle_seconds
         self._interval = min(REST_SECONDS, idle_seconds / 4, lapse_seconds / 4)
+        self._lapse_interval = min(LAPSE_SECONDS, lapse_seconds / 4)
 
     async def watch(self) -> None:
         """End streams that are silent, and free what they hold, until cancelled."""
+        lapse_at = time.monotonic()
         while True:
             await asyncio.sleep(self._interval)
             self._uploads.interrupt_idle(self._idle_seconds)
             self._uploads.rest_idle(REST_SECONDS)
             # By a clock that is wrong anything may look old enough.
-            if self._element.phase is Phase.WRITING and not self._clock.doubt():
+            writes = self._element.phase is Phase.WRITING and not self._clock.doubt()
+            if writes and time.monotonic() >= lapse_at:
+                lapse_at = time.monotonic() + self._lapse_interval
                 await self._lapse()
 
     async def _lapse(self) -> None:

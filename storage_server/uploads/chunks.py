@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import google_crc32c
-
+from mesh.checksum import crc32c as checksum
 from mesh.contract import MAX_CHUNK_BYTES
 from mesh.errors import DataLoss, OutOfRange, ResourceExhausted
 
 
 def new_bytes(
-    data: bytes,
+    data: bytes | memoryview,
     crc32c: int | None,
     *,
     offset: int,
     at: int,
     declared: int | None,
     resumed: bool,
-) -> bytes:
+) -> bytes | memoryview:
     """What of a chunk was not accepted before; empty when all of it was.
 
     Args:
@@ -41,13 +40,14 @@ def new_bytes(
             f"a chunk holds at most {MAX_CHUNK_BYTES} bytes, this one {len(data)}",
             reason="CHUNK_TOO_LARGE",
         )
-    if crc32c is not None and google_crc32c.value(data) != crc32c:
+    if crc32c is not None and checksum(data) != crc32c:
         raise DataLoss("a chunk's crc32c does not match its bytes", reason="CHECKSUM_MISMATCH")
     if declared is not None and end > declared:
         raise DataLoss(
             f"more bytes come than the {declared} that were declared", reason="SIZE_MISMATCH"
         )
-    return data if offset == at else data[at - offset :]
+    # A view would hold all of the message for the little that is new.
+    return data if offset == at else bytes(data[at - offset :])
 
 
 def _gap(offset: int, at: int, advice: str) -> OutOfRange:

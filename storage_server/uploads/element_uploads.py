@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from mesh.concurrency.hands import Hands
 from mesh.concurrency.unbroken import Unbroken
 from mesh.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from storage_server.domain.allowance import Holding
@@ -26,6 +27,7 @@ class ElementUploads:
         resumable: the calls of those that take many.
         keeping: what happens to these without their callers.
         unbroken: what of them goes on to its end when its caller leaves.
+        hands: into which their bytes come.
     """
 
     space: Space
@@ -34,6 +36,7 @@ class ElementUploads:
     resumable: ResumableUploads
     keeping: UploadKeeping
     unbroken: Unbroken
+    hands: Hands = field(default_factory=Hands)
 
     def totals(self, account: str) -> Holding:
         """What an account's uploads hold here, for another element.

@@ -74,11 +74,15 @@ class RecordedStage:
         self._stage = stage
         return stage
 
-    async def append(self, data: bytes) -> None:
-        """Take the next bytes of an open stage; now and then they are put on record."""
+    async def append(self, data: bytes | memoryview, crc32c: int | None) -> None:
+        """Take the next bytes of an open stage; now and then they are put on record.
+
+        Args:
+            crc32c: of these bytes, if it is known.
+        """
         stage = await self.opened()
         try:
-            await stage.write(data)
+            await stage.write(data, crc32c)
         except ArtStoreError:
             # After an error only the last checkpoint is sure.
             await self.close()

@@ -119,7 +119,7 @@ class ResumableUpload:
             return self._writer
 
     async def write(
-        self, writer: UploadWriter, offset: int, data: bytes, crc32c: int | None
+        self, writer: UploadWriter, offset: int, data: bytes | memoryview, crc32c: int | None
     ) -> None:
         """Take a chunk; what of it was accepted before is skipped.
 
@@ -145,7 +145,7 @@ class ResumableUpload:
             if data:
                 await self._reserve(at + len(data), writer.limits)
                 try:
-                    await self.stage.append(data)
+                    await self.stage.append(data, crc32c if offset == at else None)
                 finally:
                     self._parts.space.sent(self.upload_id, self.stage.offset)
 

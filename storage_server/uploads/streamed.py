@@ -83,7 +83,7 @@ class StreamedUpload:
         if self.state is UploadState.TAKING and self._stage is not None and not self._writing:
             self._stage.rest()
 
-    async def write(self, offset: int, data: bytes, crc32c: int | None) -> None:
+    async def write(self, offset: int, data: bytes | memoryview, crc32c: int | None) -> None:
         """Take the next chunk.
 
         Raises:
@@ -109,7 +109,7 @@ class StreamedUpload:
         self._writing = True
         try:
             if data:
-                await (await self._opened()).write(data)
+                await (await self._opened()).write(data, crc32c)
         finally:
             self._writing = False
         self._parts.space.sent(self.file_id, at + len(data))

@@ -73,7 +73,7 @@ class MemoryStage:
     def offset(self) -> int:
         return len(self._bytes)
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: bytes | memoryview, crc32c: int | None = None) -> None:
         self._require_writable()
         self._sealed = None
         self._memory.stages[self._key][0].extend(data)
@@ -145,6 +145,7 @@ class MemoryStore:
     backend = "memory"
     conditional_put = True
     lands_late = False
+    folder = None
 
     def __init__(self, memory: Memory | None = None) -> None:
         self.memory = memory if memory is not None else Memory()

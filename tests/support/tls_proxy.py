@@ -8,42 +8,14 @@ import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
-
-import trustme
 
 _PIECE = 1 << 16
 # What a client of PostgreSQL sends first when it wants TLS, and what it sends to cancel.
 _SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 _CANCEL_REQUEST = struct.pack("!ii", 16, 80877102)
 HOST = "localhost"
-
-
-class Authority:
-    """Certificates of one authority, in a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir()
-        self._folder = folder
-        self._authority = trustme.CA()
-        self.file = folder / "ca.pem"
-        self.renew()
-
-    def renew(self) -> None:
-        """Be another one from now on, in the same file."""
-        self._authority = trustme.CA()
-        self._authority.cert_pem.write_to_path(self.file)
-
-    def issue(self, name: str = HOST, *, days: int = 1) -> tuple[Path, Path]:
-        """Certificate and key, each time in the same files."""
-        ends = datetime.now(UTC) + timedelta(days=days)
-        made = self._authority.issue_cert(name, not_after=ends)
-        certificate, key = self._folder / "cert.pem", self._folder / "key.pem"
-        made.cert_chain_pems[0].write_to_path(certificate)
-        made.private_key_pem.write_to_path(key)
-        return certificate, key
 
 
 @dataclass

@@ -411,7 +411,7 @@ Global___File: _TypeAlias = File  # noqa: Y015
 
 @_typing.final
 class Chunk(_message.Message):
-    """A piece of a file's bytes: 512 KiB by default, at most 2 MiB."""
+    """A piece of a file's bytes: 1 MiB by default, at most 2 MiB."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

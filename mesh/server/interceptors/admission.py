@@ -42,8 +42,7 @@ class Admission:
     async def __call__(self, call: Call, request: Any, *, proceed: Proceed) -> Any:
         """Let one call in and count it while it goes on."""
         anonymous = call.caller is ANONYMOUS
-        # No account has a colon in its name.
-        who = f"address:{address_of(call.context.peer())}" if anonymous else call.caller.subject
+        who = owner_of(call)
         self._require_room(call, who, anonymous=anonymous)
         self._count(call.method, who, 1, anonymous=anonymous)
         ended = partial(self._count, call.method, who, -1, anonymous=anonymous)
@@ -110,6 +109,14 @@ class Admission:
             return await held.run(request, proceed)
         finally:
             came()
+
+
+def owner_of(call: Call) -> str:
+    """Whose call it is: an account, or without one an address."""
+    if call.caller is ANONYMOUS:
+        # No account has a colon in its name.
+        return f"address:{address_of(call.context.peer())}"
+    return call.caller.subject
 
 
 def _add(counted: dict[T, int], key: T, change: int) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc.aio
@@ -48,6 +48,8 @@ class Messages:
         self._reading: asyncio.Future[Any] | None = None
         self._came = False
         self.on_first: Callable[[], None] | None = None
+        # Waits until one more message may be written.
+        self.turn: Callable[[], Awaitable[None]] | None = None
         # Whether the caller leaves an answer lying: then no status reaches him either, until he
         # takes it.
         self.stuck = False
@@ -72,6 +74,11 @@ class Messages:
     async def read(self) -> Any:
         """The next message of a stream of requests, or EOF."""
         limits = self._limits
+        ahead = self._reading
+        if ahead is not None and ahead.done():
+            self._reading = None
+            data = ahead.result()
+            return data if data is grpc.aio.EOF else self._taken(data)
         try:
             async with asyncio.timeout(
                 limits.silence_seconds if self._came else limits.first_message_seconds
@@ -83,10 +90,9 @@ class Messages:
 
     async def rest(self) -> Any:
         """The next message as it came, whatever it is, or EOF."""
+        self.ask_ahead()
         reading = self._reading
-        if reading is None:
-            reading = self._reading = asyncio.ensure_future(self._context.read())
-            reading.add_done_callback(seen)
+        assert reading is not None
         try:
             data = await asyncio.shield(reading)
         except asyncio.CancelledError:
@@ -99,6 +105,12 @@ class Messages:
         self._reading = None
         return data
 
+    def ask_ahead(self) -> None:
+        """Ask for the next message, which the next `read` answers."""
+        if self._reading is None:
+            self._reading = asyncio.ensure_future(self._context.read())
+            self._reading.add_done_callback(seen)
+
     async def all(self) -> AsyncIterator[Any]:
         """The stream of requests."""
         while (message := await self.read()) is not grpc.aio.EOF:
@@ -106,6 +118,8 @@ class Messages:
 
     async def write(self, message: Any) -> None:
         """Write the next message of a stream of answers."""
+        if self.turn is not None:
+            await self.turn()
         try:
             async with asyncio.timeout(self._limits.stuck_write_seconds):
                 await self._context.write(message)

@@ -1,7 +1,7 @@
-"""Callers take turns: who begins hundreds of calls at once holds up his own, not those of others.
+"""Callers take turns: who has hundreds of calls under way holds up his own, not those of others.
 
-An event loop lets every task that can go on do one step before it comes to the first one again. A
-call of somebody else takes some ten of these rounds, so each round must be short.
+Of one account some calls are at their beginning at a time; and of what all begin and are answered
+in streams a little is done in each round of the event loop, for each account in turn.
 """
 
 from __future__ import annotations
@@ -9,9 +9,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from functools import partial
 from typing import Any
 
+from mesh.concurrency.rounds import Rounds
 from mesh.identity.caller import ANONYMOUS, Role
+from mesh.server.interceptors.admission import owner_of
 from mesh.server.interceptors.wrapping import Call, Proceed
 
 # Of one account, how many calls are in what they begin with.
@@ -30,6 +33,7 @@ class Turns:
     ) -> None:
         self._at_once = at_once
         self._seconds = beginning_seconds
+        self._rounds = Rounds()
         # Of each account, since when whose calls have a place; the longest comes first.
         self._places: dict[str, dict[object, float]] = {}
         self._waiting: dict[str, deque[tuple[asyncio.Future[None], object]]] = {}
@@ -39,9 +43,13 @@ class Turns:
     async def __call__(self, call: Call, request: Any, *, proceed: Proceed) -> Any:
         """Let one call begin when it is its caller's turn."""
         caller = call.caller
-        if caller is ANONYMOUS or (call.peer.role in _NOT_HELD_UP and call.peer is caller):
+        if call.peer.role in _NOT_HELD_UP and call.peer is caller:
             return await proceed(call, request)
-        account = caller.subject
+        account = owner_of(call)
+        call.messages.turn = partial(self._rounds.turn, account)
+        await self._rounds.turn(account)
+        if caller is ANONYMOUS:
+            return await proceed(call, request)
         places = self._places.setdefault(account, {})
         key = object()
         if len(places) < self._at_once:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from storage_server.catalog.binary_rows import encoded
 from storage_server.catalog.catalog import Catalog
 from storage_server.catalog.fences import Fence, Guard
 from storage_server.catalog.merge import Merged
@@ -83,10 +84,10 @@ async def commit(
 
 def found(
     sidecar: Sidecar, number: int = 1, *, at: datetime | None = None, hours: int = TTL_HOURS
-) -> tuple[Any, ...]:
+) -> bytes:
     """What a repair has found of a sidecar, just now."""
-    return to_values(
-        sidecar, an_identity(number), cache_updated_at=at or now(), cache_ttl_hours=hours
+    return encoded(
+        to_values(sidecar, an_identity(number), cache_updated_at=at or now(), cache_ttl_hours=hours)
     )
 
 

@@ -366,6 +366,32 @@ async def test_a_server_frozen_inside_a_transaction_ends_it_in_time(
     await other.close()
 
 
+async def test_a_patient_statement_takes_as_long_as_the_server_lives(database_url: str) -> None:
+    database = Database(database_url, timeout_seconds=0.2)
+    assert await database.fetch("SELECT 1 FROM pg_sleep(1)", patient=True)
+    async with database.transaction(patient=True) as connection:
+        await connection.execute("SELECT pg_sleep(1)")
+    with pytest.raises(Unavailable):
+        await database.fetch("SELECT pg_sleep(1)")
+    await database.close()
+
+
+async def test_a_patient_statement_ends_when_the_server_gives_no_sign_of_life(
+    own_postgres: PostgresProcess,
+) -> None:
+    database = Database(own_postgres.create_database(), timeout_seconds=0.3)
+    try:
+        async with asyncio.timeout(8):
+            with pytest.raises(Unavailable):
+                async with database.transaction(patient=True) as connection:
+                    own_postgres.freeze()
+                    await connection.execute("SELECT 1")
+    finally:
+        own_postgres.thaw()
+    await comes_back(database)
+    await database.close()
+
+
 async def test_a_database_is_created_if_missing(database_url: str) -> None:
     name = database_name(database_url) + "_more"
     url = with_database(database_url, name)

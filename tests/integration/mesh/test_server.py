@@ -259,6 +259,16 @@ async def test_the_loop_lag_is_noticed() -> None:
         await until(lambda: lags(longer_than=0.1) > long)
 
 
+async def test_a_loop_that_is_held_between_two_looks_is_noticed() -> None:
+    async with serving():
+        seen = lags()
+        # The second is a look that follows a pause.
+        await until(lambda: lags() > seen + 1)
+        long = lags(longer_than=0.1)
+        time.sleep(0.15)  # noqa: ASYNC251 - the fault that is to be seen
+        await until(lambda: lags(longer_than=0.1) > long)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_stops_a_server_in_good_order(number: signal.Signals) -> None:
     process = await probe(ARTSTORE_PORT="0")

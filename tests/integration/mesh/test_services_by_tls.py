@@ -17,7 +17,8 @@ from mesh.postgres.database import Database
 from mesh.postgres.migrations import upgrade
 from mesh.postgres.urls import with_database
 from mesh.redis import open_redis, ping
-from tests.support.tls_proxy import HOST, Authority, TlsProxy, tls_proxy
+from tests.support.certificates import Authority
+from tests.support.tls_proxy import HOST, TlsProxy, tls_proxy
 from tests.support.waiting import until
 
 # A handshake beside other tests may take longer than a server would wait.
@@ -156,7 +157,7 @@ async def test_an_authority_that_is_not_trusted_is_refused_and_named_as_the_caus
 
 
 async def test_another_name_is_refused_and_said(proxy: TlsProxy, authority: Authority) -> None:
-    proxy.present(*authority.issue("db.example"))
+    proxy.present(*authority.issue("db", "db.example"))
     with pytest.raises(Unavailable, match=f"is refused: Hostname mismatch.*'{HOST}'"):
         await sign_of_life(proxy.verified(authority.file))
     assert proxy.encrypted == 0

@@ -9,8 +9,8 @@ from typing import Any
 from mesh.elements.feed_cursor import FeedCursor
 from storage_server.catalog.feed import Change, Place, Tail
 from storage_server.domain.kinds import ChangeKind
+from storage_server.feed import ChangeBatch, FeedEvent, SnapshotEnds
 from storage_server.feed.history import History
-from storage_server.feed.watch import ChangeBatch, FeedEvent, SnapshotEnds
 
 EPOCH = "e1"
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from mesh.errors import ResourceExhausted, Unavailable
-from storage_server.store.pipeline import BATCH_BYTES, Pipeline
+from storage_server.store.pipeline import BATCH_BYTES, HELD_BYTES, Pipeline, Written
 from storage_server.store.threads import Threads
 
 
@@ -22,22 +22,23 @@ async def threads() -> AsyncIterator[Threads]:
 
 
 async def test_everything_arrives_in_order(threads: Threads) -> None:
-    arrived: list[bytes] = []
+    arrived: list[Written] = []
     pipeline = Pipeline(threads, arrived.extend, what="test")
     sent = [bytes([n % 256]) * (n * 997) for n in range(300)]
     for data in sent:
         await pipeline.write(data)
     await pipeline.drain()
-    assert b"".join(arrived) == b"".join(sent)
+    assert b"".join(one.data for one in arrived) == b"".join(sent)
+    assert threads.held_bytes == 0
 
 
 async def test_writer_waits_when_the_thread_is_behind(threads: Threads) -> None:
     go = threading.Event()
     held: list[int] = []
 
-    def sink(batch: Sequence[bytes]) -> None:
+    def sink(batch: Sequence[Written]) -> None:
         go.wait(5)
-        held.append(sum(map(len, batch)))
+        held.append(sum(len(one.data) for one in batch))
 
     pipeline = Pipeline(threads, sink, what="test")
     half = b"x" * (BATCH_BYTES // 2)
@@ -52,8 +53,38 @@ async def test_writer_waits_when_the_thread_is_behind(threads: Threads) -> None:
     assert held == [BATCH_BYTES // 2, BATCH_BYTES]
 
 
+async def test_of_many_writers_none_is_ahead_of_its_thread(threads: Threads) -> None:
+    threads.deadline_seconds = 10
+    go = threading.Event()
+    many = [
+        Pipeline(threads, lambda batch: bool(go.wait(5)) and None, what="test")
+        for _ in range(HELD_BYTES // BATCH_BYTES)
+    ]
+    for pipeline in many:
+        await pipeline.write(bytes(BATCH_BYTES))
+    one_more = Pipeline(threads, lambda batch: bool(go.wait(5)) and None, what="test")
+    written = asyncio.create_task(one_more.write(b"x"))
+    await asyncio.sleep(0.05)
+    assert not written.done()
+    go.set()
+    await written
+    for pipeline in many:
+        await pipeline.drain()
+    assert threads.held_bytes == 0
+
+
+async def test_bytes_that_nobody_wants_any_more_count_no_longer(threads: Threads) -> None:
+    go = threading.Event()
+    pipeline = Pipeline(threads, lambda batch: bool(go.wait(5)) and None, what="test")
+    await pipeline.write(b"x")
+    await pipeline.write(b"y")
+    go.set()
+    await pipeline.settle()
+    assert threads.held_bytes == 0
+
+
 async def test_error_of_the_thread_meets_the_writer_and_stays(threads: Threads) -> None:
-    def full(batch: Sequence[bytes]) -> None:
+    def full(batch: Sequence[Written]) -> None:
         raise OSError(errno.ENOSPC, "full")
 
     pipeline = Pipeline(threads, full, what="test")
