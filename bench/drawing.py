@@ -12,7 +12,17 @@ Series = Mapping[str, Sequence[tuple[int, float]]]
 
 WIDTH, HEIGHT = 760, 440
 LEFT, RIGHT, TOP, BOTTOM = 70, 240, 30, 50
-COLOURS = ("#1b6ca8", "#c0392b", "#27864c", "#8e44ad", "#b9770e", "#555555", "#138d90", "#a04070")
+COLOURS = (
+    "#1b6ca8",
+    "#c0392b",
+    "#27864c",
+    "#8e44ad",
+    "#b9770e",
+    "#555555",
+    "#138d90",
+    "#a04070",
+    "#111111",
+)
 _GREY = "#dddddd"
 _ROW, _NAMES = 18, 540
 
