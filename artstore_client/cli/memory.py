@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-# M_TRIM_THRESHOLD, M_TOP_PAD and M_MMAP_THRESHOLD of mallopt(3).
-_KEPT = ((-1, 64 << 20), (-2, 4 << 20), (-3, 16 << 20))
+# M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD and M_ARENA_MAX of mallopt(3).
+_KEPT = ((-1, 16 << 20), (-2, 4 << 20), (-3, 16 << 20), (-8, 2))
 
 
 def keep_memory() -> None:

@@ -17,9 +17,10 @@ INTERVAL_SECONDS = 5.0
 # A server that has grown by less since it was smallest is left alone.
 GROWN_BYTES = 24 * 1024 * 1024
 
-# M_TRIM_THRESHOLD, M_TOP_PAD and M_MMAP_THRESHOLD of mallopt(3). Two chunks of the largest size and
-# what is asked for at a time lie well below; what idles is given back by the clock.
-_KEPT = ((-1, 64 << 20), (-2, 4 << 20), (-3, 16 << 20))
+# M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD and M_ARENA_MAX of mallopt(3). The messages of a
+# stream lie well below, also of the largest chunks; what idles is given back by the clock. Arenas
+# keep as much each, and by default there are eight for each core.
+_KEPT = ((-1, 16 << 20), (-2, 4 << 20), (-3, 16 << 20), (-8, 2))
 
 _SIZES = Path("/proc/self/statm")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")

@@ -11,6 +11,7 @@ import pytest
 
 from artstore.v1 import uploads_pb2
 from mesh.calls.status import from_rpc_error
+from mesh.contract import CHUNK_BYTES
 from mesh.errors import Unavailable
 from storage_server.catalog.pending import Pending
 from storage_server.catalog.writes import Writes
@@ -30,7 +31,7 @@ async def test_a_resumable_upload_becomes_a_file(shared: Node) -> None:
     assert opened.upload_id.startswith("se-01.")
     assert opened.storage_element_id == "se-01"
     assert opened.endpoint.endswith(str(shared.server.port))
-    assert opened.chunk_size_bytes == CHUNK
+    assert opened.chunk_size_bytes == CHUNK_BYTES == 2**20
     await shared.write_upload(opened, data)
     answer = await shared.commit_upload(
         opened, size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest()
