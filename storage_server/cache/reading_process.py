@@ -13,6 +13,7 @@ import os
 import pickle
 import signal
 import sys
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -35,13 +36,11 @@ def main(fd: int, root: Path) -> None:
     files = LocalFiles(root)
     # The server has seen it: a root without it is not the element's any more.
     files.folders.element_seen = True
-    with Connection(fd) as connection:
+    # A server that has gone wants no answer.
+    with Connection(fd) as connection, suppress(EOFError, ConnectionError):
         connection.send_bytes(READY)
         while True:
-            try:
-                request: Request = pickle.loads(connection.recv_bytes())
-            except EOFError:
-                return
+            request: Request = pickle.loads(connection.recv_bytes())
             try:
                 answer = _answer(files, request)
             except (ArtStoreError, OSError) as exc:
