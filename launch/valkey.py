@@ -69,7 +69,8 @@ class ValkeyInstance:
             "maxmemory-policy noeviction",
             "daemonize no",
             # Ten times a second by default: what has expired is gone for whoever asks, at any rate.
-            "hz 1",
+            # More seldom, it would be slow to heed a signal.
+            "hz 3",
             "loglevel warning",
         ]
         config = self.folder / "valkey.conf"

@@ -14,6 +14,8 @@ SAMPLE_SECONDS = 0.02
 # Waking up fifty times a second would be most of what an idle server does.
 IDLE_SAMPLE_SECONDS = 1.0
 BUSY_SHARE = 0.05
+# So long a turn is no news: a busy loop has thousands each second.
+SHORT_SECONDS = 0.0005
 
 lag_seconds = Histogram(
     "artstore_event_loop_lag_seconds",
@@ -23,7 +25,7 @@ lag_seconds = Histogram(
 
 
 class Turn:
-    """The longest turn of a loop since it was last asked for."""
+    """The longest turn of a loop since it was last asked for; 0 for short ones."""
 
     def __init__(self) -> None:
         self._seconds = 0.0
@@ -53,9 +55,9 @@ class _Timed:
         return getattr(self.selector, name)
 
     def select(self, timeout: float | None = None) -> Any:
-        seconds = time.monotonic() - self._back_at
-        for turn in self.listening:
-            turn.note(seconds)
+        if (seconds := time.monotonic() - self._back_at) > SHORT_SECONDS:
+            for turn in self.listening:
+                turn.note(seconds)
         try:
             return self.selector.select(timeout)
         finally:
