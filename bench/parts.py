@@ -17,6 +17,7 @@ from bench import (
     growth,
     idle,
     life,
+    live,
     memory,
     one_file,
     rebuild,
@@ -194,6 +195,11 @@ async def _rebuild(results: Results, sizes: Sizes, place: Place) -> None:
         )
 
 
+async def _rebuild_live(results: Results, sizes: Sizes, place: Place) -> None:
+    async with place.mesh() as mesh:
+        await live.rebuild(results, mesh, files=sizes.most_files, read_seconds=sizes.seconds)
+
+
 async def _followers(results: Results, sizes: Sizes, place: Place) -> None:
     async with place.mesh() as mesh:
         await followers.following(results, mesh, files=sizes.followed, rounds=sizes.long_rounds)
@@ -266,6 +272,7 @@ PARTS: Mapping[str, Part] = {
     "calls": _calls,
     "one-file": _one_file,
     "rebuild": _rebuild,
+    "rebuild-live": _rebuild_live,
     "followers": _followers,
     "s3": _s3,
     "growth": _growth,

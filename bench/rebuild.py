@@ -212,26 +212,43 @@ async def one_folder(mesh: Mesh, *, files: int, rounds: int) -> list[Figure]:
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """Seconds of each GetFile, and how many were refused."""
+
+    latencies: list[float]
+    refused: int
+
+    def __add__(self, other: Reads) -> Reads:
+        return Reads([*self.latencies, *other.latencies], self.refused + other.refused)
+
+    @property
+    def p99(self) -> float:
+        """In seconds."""
+        return percentile(self.latencies, 0.99)
+
+
 async def _reads(
     element: BenchElement, file_ids: Sequence[str], read_seconds: float, rounds: int
 ) -> list[Figure]:
     """p99 of GetFile when nothing else happens, and while rebuilds run."""
-    idle, unchanged, nothing = [], [], []
+    idle: list[float] = []
+    unchanged: list[float] = []
+    nothing: list[float] = []
     refused = 0
 
     async def again() -> None:
         await from_nothing(element, len(file_ids))
 
     for _ in range(rounds):
-        p99, lost = await _read(element, file_ids, read_seconds)
-        idle.append(p99)
-        p99, lost_too = await _read_while(element, file_ids, read_seconds, element.rebuild)
-        unchanged.append(p99)
-        if lost or lost_too:
-            raise RuntimeError(f"{lost + lost_too} reads of files that have a row were refused")
-        p99, lost = await _read_while(element, file_ids, read_seconds, again)
-        nothing.append(p99)
-        refused += lost
+        quiet = await read(element, file_ids, read_seconds)
+        busy = await _read_while(element, file_ids, read_seconds, element.rebuild)
+        if quiet.refused or busy.refused:
+            raise RuntimeError("reads of files that have a row were refused")
+        lost = await _read_while(element, file_ids, read_seconds, again)
+        for kept, one in ((idle, quiet), (unchanged, busy), (nothing, lost)):
+            kept.append(one.p99)
+        refused += lost.refused
     name = f"GetFile p99 at {READS_PER_SECOND}/s"
     goal = 2 * Spread.of(idle).median
     return [
@@ -244,10 +261,8 @@ async def _reads(
     ]  # fmt: skip
 
 
-async def _read(
-    element: BenchElement, file_ids: Sequence[str], read_seconds: float
-) -> tuple[float, int]:
-    """p99 of GetFile, and how many were refused: an element looks for so many lost rows only."""
+async def read(element: BenchElement, file_ids: Sequence[str], read_seconds: float) -> Reads:
+    """GetFile at a steady rate: an element looks for so many lost rows only, and refuses others."""
     choice = random.Random(4)
     refused = 0
 
@@ -260,8 +275,8 @@ async def _read(
                 raise
             refused += 1
 
-    latencies = await at_steady_rate(get, per_second=READS_PER_SECOND, seconds=read_seconds)
-    return percentile(latencies, 0.99), refused
+    took = await at_steady_rate(get, per_second=READS_PER_SECOND, seconds=read_seconds)
+    return Reads(took, refused)
 
 
 async def _read_while(
@@ -269,9 +284,9 @@ async def _read_while(
     file_ids: Sequence[str],
     read_seconds: float,
     work: Callable[[], Awaitable[object]],
-) -> tuple[float, int]:
-    """`_read` while `work` is done over and over; the last time is let end."""
-    reading = asyncio.create_task(_read(element, file_ids, read_seconds))
+) -> Reads:
+    """`read` while `work` is done over and over; the last time is let end."""
+    reading = asyncio.create_task(read(element, file_ids, read_seconds))
     while not reading.done():
         await work()
     return await reading

@@ -18,6 +18,7 @@ from bench import (
     growth,
     idle,
     life,
+    live,
     memory,
     one_file,
     rebuild,
@@ -38,16 +39,27 @@ FILES = 12
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-async def test_every_part_of_the_bench_runs_and_shows_its_rows(
-    tmp_path: Path, own_mesh: Callable[..., MeshProcess], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture(autouse=True)
+def _without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audit, "TAKE_UP_SECONDS", 0.1)
     monkeypatch.setattr(growth, "CALLS", 5)
     monkeypatch.setattr(growth, "FEWEST", 5)
     monkeypatch.setattr(idle, "SETTLE_SECONDS", 0)
     monkeypatch.setattr(life, "WARM_UP", 0)
+    monkeypatch.setattr(live, "READ_SECONDS", 0.1)
     monkeypatch.setattr(search, "SEARCHES", 2)
     monkeypatch.setattr(search, "FAR_PAGE", 2)
+
+
+def _shown(results: Results) -> set[str]:
+    """Keys of the rows of the contract that were measured."""
+    names = {one.name for one in results.figures}
+    return {key for key, row in ROWS.items() if row.name in names}
+
+
+async def test_what_is_measured_of_local_files_runs_and_shows_its_rows(
+    own_mesh: Callable[..., MeshProcess],
+) -> None:
     results = Results({}, {})
     mesh = Mesh.of(own_mesh().mesh_file)
     async with mesh.client:
@@ -56,53 +68,86 @@ async def test_every_part_of_the_bench_runs_and_shows_its_rows(
         results.figures += await rebuild.one_folder(mesh, files=FILES, rounds=1)
         await followers.following(results, mesh, files=FILES, rounds=1)
         await growth.growing(results, mesh, most=2 * FILES, rounds=1)
-        results.figures += await memory.growth(mesh, size=3_000_000, label="tiny")
-        await uploads.uploads(
-            results, mesh, size=3_000_000, rounds=1, folder=tmp_path, where=uploads.IN_MEMORY
-        )
+        await live.rebuild(results, mesh, files=3 * FILES, read_seconds=0.1)
         results.figures += await search.searchable(mesh, upload_seconds=0.1)
         results.figures += await search.filtered(mesh, rows=1000, rounds=1)
-        results.figures += await audit.cost(mesh, changes=4, rounds=1)
-        results.figures += await life.finalizations(mesh, files=1, size=1000, label="tiny")
-        results.figures += await life.small_files(mesh, files=2, rounds=1, label="tiny")
-        results.figures += await life.large_files(mesh, size=3_000_000, rounds=1, label="tiny")
         results.figures += await idle.idling(mesh, seconds=0.1, rounds=1)
-    with object_store(tmp_path / "buckets", counting=True) as store:
-        mesh = Mesh.of(own_mesh(**store.environment()).mesh_file)
-        async with mesh.client:
-            results.figures += await s3.operations(mesh, store, files=FILES, rounds=1)
-            results.figures += await s3.sidecar_reads(mesh, store, files=FILES)
-            results.figures += await s3.transfers(mesh, store, rounds=1, size=3_000_000)
 
-    reads = next(one for one in results.figures if one.name.startswith("sidecars read"))
-    assert reads.value.median == 0
     page = as_markdown({"all": results})
     for row in (
         "1 file, cleanup, p50",
         f"full rebuild, from nothing, {FILES} local files",
         "GetFile p99 at 100/s, during full rebuilds, s",
         "event loop blocked, se-01",
-        "memory growth, ingest, upload",
+        f"live rebuild of {3 * FILES} files, GetFile refused, calls",
         f"memory growth, se-01, rebuild of {2 * FILES} files",
         "upload to searchable at 20 uploads/s, p99",
         "common word, page 2, p95",
+    ):
+        assert row in page
+    assert _shown(results) == {
+        *("rebuild", "rebuild us", "reads", "refused", "check", "incremental", "unchanged"),
+        *("followers", "query unchanged", "query new", "admin unchanged", "admin new"),
+        *("search rare", "search common", "idle", "quick"),
+    }
+    # At 5 and at 24 files.
+    assert [len(points) for points in results.growth.values()] == [2] * 9
+    picture = ElementTree.fromstring(drawing.curves(results.growth))
+    assert len(picture.findall(f"{SVG}polyline")) == 9
+
+
+async def test_what_is_measured_of_transfers_and_s3_runs_and_shows_its_rows(
+    tmp_path: Path, own_mesh: Callable[..., MeshProcess]
+) -> None:
+    results = Results({}, {})
+    with object_store(tmp_path / "buckets", counting=True) as store:
+        mesh = Mesh.of(own_mesh(**store.environment()).mesh_file)
+        async with mesh.client:
+            results.figures += await s3.operations(mesh, store, files=FILES, rounds=1)
+            results.figures += await s3.sidecar_reads(mesh, store, files=FILES)
+            results.figures += await s3.transfers(mesh, store, rounds=1, size=3_000_000)
+            results.figures += await memory.growth(mesh, size=3_000_000, label="tiny")
+            await uploads.uploads(
+                results, mesh, size=3_000_000, rounds=1, folder=tmp_path, where=uploads.IN_MEMORY
+            )
+            results.figures += await audit.cost(mesh, changes=4, rounds=1)
+            results.figures += await life.finalizations(mesh, files=1, size=1000, label="tiny")
+            results.figures += await life.small_files(mesh, files=2, rounds=1, label="tiny")
+            results.figures += await life.large_files(mesh, size=3_000_000, rounds=1, label="tiny")
+
+    reads = next(one for one in results.figures if one.name.startswith("sidecars read"))
+    assert reads.value.median == 0
+    page = as_markdown({"all": results})
+    for row in (
+        "upload, ingest, in memory: ingest, us/MiB",
+        "memory growth, ingest, upload",
         "audit, processor time of a change",
         "through ingest, tiny, p95, s",
         "files of 2 kB moved, 2 asked for at once",
         "MoveFile, of a bare Download + Upload",
     ):
         assert row in page
-    names = {one.name for one in results.figures}
-    elsewhere = {"s3 manifests", "make test", "direct on disk", "ingest on disk"}
-    # A peer that `make bench` installs.
-    elsewhere |= {"buildgrid in memory", "buildgrid on disk"}
-    assert {key for key, row in ROWS.items() if row.name not in names} <= elsewhere
-    points = [len(one) for one in results.growth.values()]
-    # At 5 and at 24 files.
-    assert len(points) >= 9
-    assert set(points) == {2}
-    picture = ElementTree.fromstring(drawing.curves(results.growth))
-    assert len(picture.findall(f"{SVG}polyline")) == len(results.growth)
+    # BuildGrid is a peer that `make bench` installs.
+    assert _shown(results) - {"buildgrid in memory"} == {
+        *("element", "client", "direct in memory", "ingest in memory"),
+        *("s3 rebuild", "s3 unchanged", "s3 upload", "s3 download"),
+    }
+
+
+@pytest.mark.full
+@pytest.mark.timeout(3600)
+async def test_a_million_files_come_back_in_little_memory_while_all_are_readable(
+    own_mesh: Callable[..., MeshProcess],
+) -> None:
+    results = Results({}, {})
+    mesh = Mesh.of(own_mesh().mesh_file)
+    async with mesh.client:
+        await live.rebuild(results, mesh, files=1_000_000, read_seconds=10)
+
+    print(as_markdown({"live": results}, whole=False))
+    found = {one.name: one.value.median for one in results.figures}
+    assert found["live rebuild of 1,000,000 files, GetFile refused, calls"] == 0
+    assert found["memory growth, se-01, live rebuild of 1,000,000 files, MiB"] < 200
 
 
 def test_processor_time_is_that_of_children_too_when_they_have_ended() -> None:
