@@ -24,6 +24,7 @@ class LazyLocks:
                 this file.
             Unavailable: Valkey or PostgreSQL is down or silent.
         """
+        self._locks.require_no_rebuild_here()
         async with self._locks.hold(
             LockKind.LAZY_REBUILD, operation_id="", file_id=file_id
         ) as held:

@@ -134,6 +134,17 @@ class ElementLocks:
             HOLD_SECONDS.labels(kind.name).observe(time.monotonic() - started)
             await self._releases.run(self._release(held))
 
+    def require_no_rebuild_here(self) -> None:
+        """Spare a lazy refresh to ask, while this process itself has the element for a rebuild.
+
+        Raises:
+            Aborted: it has (LOCK_HELD).
+        """
+        kinds = (one.kind for one in self._mine.values() if not one.lost)
+        if LockKind.MANUAL_REBUILD in kinds:
+            OUTCOMES.labels(LockKind.LAZY_REBUILD.name, "refused").inc()
+            raise Aborted("a rebuild has the element", reason="LOCK_HELD")
+
     async def list_locks(self) -> list[LockEntry]:
         """The locks held on the element, highest priority first."""
         found = await self._run(scripts.LIST, [self._locks_key], [])

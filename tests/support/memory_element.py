@@ -66,6 +66,9 @@ class FreeLock:
         self.error: ArtStoreError | None = None
         self._catalog = catalog
 
+    def require_no_rebuild_here(self) -> None:
+        """There is none."""
+
     @asynccontextmanager
     async def hold(
         self, kind: LockKind, *, operation_id: str, file_id: str = "", wait_seconds: float = 0.0

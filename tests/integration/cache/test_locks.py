@@ -13,7 +13,7 @@ from mesh.errors import Aborted, NotFound, Unavailable
 from mesh.redis import open_redis
 from storage_server.cache.report import Level
 from storage_server.catalog.fences import Fence, Guard
-from storage_server.locks import LockKind
+from storage_server.locks import ElementLocks, LazyLocks, LockKind
 from storage_server.locks.kinds import conflict
 from tests.integration.cache.lock_holders import abandon, held_by_a_task, locks_of, may_write, take
 from tests.support.cache_rig import ELEMENT_ID, CacheRig
@@ -400,3 +400,18 @@ def test_the_element_is_part_of_every_key(rig: CacheRig) -> None:
     locks = rig.process.locks
     for key in (locks._locks_key, locks._fences_key, locks._fence_prefix):
         assert f"{{{ELEMENT_ID}}}" in key
+
+
+async def test_a_refresh_beside_a_rebuild_of_its_own_process_is_refused_without_asking(
+    rig: CacheRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lazy = LazyLocks(rig.process.locks)
+    async with rig.process.locks.hold(REBUILD, operation_id="full"):
+        with monkeypatch.context() as patched:
+            patched.delattr(ElementLocks, "_run")
+            with pytest.raises(Aborted) as refused:
+                async with lazy.hold("some file"):
+                    pass
+        assert refused.value.reason == "LOCK_HELD"
+    async with lazy.hold("some file"):
+        pass
