@@ -30,8 +30,9 @@ from mesh.server.server import MeshServer
 
 # Waited for in the course of an upload, so short; the view of the elements is read beside it.
 PIN_TIMEOUT_SECONDS = 0.25
-# The probe looks at memory only, so health can follow closely.
-HEALTH_INTERVAL_SECONDS = 0.25
+# The probe looks at memory only, so health can follow closely; what is there goes by its age.
+HEALTH_INTERVAL_SECONDS = 1.0
+DOWN_INTERVAL_SECONDS = 0.25
 # Before the port opens, so that the first calls find keys and a token; admin may be away.
 ADMIN_FIRST_SECONDS = 2.0
 
@@ -85,7 +86,9 @@ async def build(settings: IngestSettings) -> AsyncIterator[MeshServer]:
         async def can_place() -> bool:
             return elements.count_fresh() > 0 and link.account.valid
 
-        watcher = HealthWatcher(server, [(SERVICE, can_place)], HEALTH_INTERVAL_SECONDS)
+        watcher = HealthWatcher(
+            server, [(SERVICE, can_place)], HEALTH_INTERVAL_SECONDS, DOWN_INTERVAL_SECONDS
+        )
         background.start("health", watcher.watch)
         await _wait_for_admin(link)
         yield server

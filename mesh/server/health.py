@@ -9,7 +9,9 @@ from typing import Protocol
 
 import structlog
 
-INTERVAL_SECONDS = 1.0
+INTERVAL_SECONDS = 2.0
+# Who waits for a server waits for this too.
+DOWN_INTERVAL_SECONDS = 1.0
 PROBE_TIMEOUT_SECONDS = 2.0
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -26,24 +28,29 @@ class HealthSink(Protocol):
 
 @dataclass(slots=True)
 class HealthWatcher:
-    """Asks the probes about once a second; run `watch` as a background task.
+    """Asks the probes every two seconds, more often while one says no; run `watch` as a background
+    task.
 
     Args:
         sink: takes the verdicts.
         probes: (full service name, probe). A probe raises, or answers False, when what it
             looks at is down or silent; a service with several needs them all.
+        interval_seconds: from one look to the next.
+        down_seconds: the same, while a service does not serve.
     """
 
     sink: HealthSink
     probes: Sequence[tuple[str, Probe]]
     interval_seconds: float = INTERVAL_SECONDS
+    down_seconds: float = DOWN_INTERVAL_SECONDS
     _last: dict[str, bool] = field(default_factory=dict)
 
     async def watch(self) -> None:
         """Look again and again until cancelled."""
         while True:
             await self.look()
-            await asyncio.sleep(self.interval_seconds)
+            all_serve = all(self._last.values())
+            await asyncio.sleep(self.interval_seconds if all_serve else self.down_seconds)
 
     async def look(self) -> None:
         """Ask each probe once, all at the same time, and report."""

@@ -107,6 +107,27 @@ async def test_a_probe_that_never_answers_counts_as_down(
     assert verdicts == {"s": False}
 
 
+async def test_what_is_down_is_looked_at_more_often() -> None:
+    verdicts: list[bool] = []
+
+    class Sink:
+        async def set_serving(self, service: str, serving: bool) -> None:
+            verdicts.append(serving)
+
+    looks = 0
+
+    async def comes_up_late() -> bool:
+        nonlocal looks
+        looks += 1
+        return looks > 3
+
+    watcher = HealthWatcher(Sink(), [("s", comes_up_late)], 3600.0, 0.001)
+    watching = asyncio.create_task(watcher.watch())
+    await until(lambda: verdicts == [False, True])
+    watching.cancel()
+    assert looks == 4
+
+
 async def test_a_stop_lets_a_running_upload_end_and_cuts_watches() -> None:
     async with serving() as mesh:
         watch = mesh.stub.WatchChanges(
