@@ -12,7 +12,7 @@ Form = Callable[[str], str]
 
 def _shortened(name: str) -> str:
     """As a tool does it that takes 128 characters: from the middle of what the user wrote."""
-    return name[:3] + name[-100:] if len(name) > 103 else name[1:]
+    return name[:3] + name[-100:] if len(name) > 103 else name[:1] + name[2:]
 
 
 FORMS: dict[str, Form] = {
