@@ -46,6 +46,7 @@ class Reading:
         self._store = store
         self._seen = seen
         self._met = 0
+        self._here = asyncio.Lock()
         self._other: asyncio.Task[_Other] | None = None
         self._given_up = False
 
@@ -77,10 +78,11 @@ class Reading:
                 return await other.read(request)
             except (OSError, EOFError, TimeoutError, pickle.PickleError) as exc:
                 await self._give_up(exc)
-        contents = await self._store().read_sidecars(paths)
-        return await asyncio.to_thread(
-            sorted_out, request.paths, contents, request.without_blob, request.seen
-        )
+        async with self._here:
+            contents = await self._store().read_sidecars(paths)
+            return await asyncio.to_thread(
+                sorted_out, request.paths, contents, request.without_blob, request.seen
+            )
 
     async def _ready(self) -> _Other | None:
         folder = self._store().folder

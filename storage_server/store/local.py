@@ -36,6 +36,7 @@ T = TypeVar("T")
 
 _FILE_THREADS = 16
 _LISTING_THREADS = 3
+_FINDING_THREADS = 2
 _READ_TOGETHER = 256
 _READS_IN_FLIGHT = 2
 
@@ -71,6 +72,8 @@ class LocalStore:
         self._prober = Threads("write probe", count=1, deadline_seconds=patient_seconds)
         self._probe: asyncio.Future[None] | None = None
         self._listers = Threads("listing", count=_LISTING_THREADS, deadline_seconds=patient_seconds)
+        # Their own: whoever looks for one file does not wait for a whole listing's turns.
+        self._finders = Threads("names", count=_FINDING_THREADS, deadline_seconds=patient_seconds)
         self._index = self._names_index(sidecars=True)
         self._blob_index = self._names_index(sidecars=False)
         self._stages = OpenStages[LocalStage]()
@@ -98,6 +101,7 @@ class LocalStore:
         await self._release_lock()
         self._threads.close()
         self._listers.close()
+        self._finders.close()
         self._prober.close()
 
     # --- the element ---------------------------------------------------------------
@@ -364,7 +368,7 @@ class LocalStore:
     def _names_index(self, *, sidecars: bool) -> NameIndex:
         async def names(folder: str) -> FolderNames | None:
             folders = self._files.folders
-            return await self._listers.run(folder, names_in, folders, folder, sidecars=sidecars)
+            return await self._finders.run(folder, names_in, folders, folder, sidecars=sidecars)
 
         return NameIndex(names, current_stamp=self._current_stamp, patient=not sidecars)
 

@@ -111,7 +111,7 @@ async def test_downloads_are_refused_soon_when_the_disk_freezes(
 
     def with_a_disk_that_freezes(store: LocalStore, *arguments: Any, **options: Any) -> None:
         real_start(store, *arguments, **options)
-        for pool in (store._threads, store._listers):
+        for pool in (store._threads, store._listers, store._finders):
             submit = pool._pool.submit
             monkeypatch.setattr(
                 pool._pool,
