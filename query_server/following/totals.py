@@ -29,7 +29,8 @@ STATEMENTS = (
     )
     """,
     f"""
-    CREATE OR REPLACE FUNCTION {FUNCTION}() RETURNS trigger LANGUAGE plpgsql AS $$
+    CREATE OR REPLACE FUNCTION {FUNCTION}() RETURNS trigger LANGUAGE plpgsql
+    SET search_path FROM CURRENT AS $$
     BEGIN
         IF TG_OP = 'INSERT' THEN
             {_EACH}, count(*) FROM made WHERE state = 'active' GROUP BY 1, 2;
