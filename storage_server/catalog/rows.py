@@ -83,6 +83,10 @@ class StoredRow(FileRow):
     __slots__ = ("record",)
     record: Any
 
+    def __new__(cls, record: Any = None, **values: Any) -> StoredRow:
+        """A changed one, as `dataclasses.replace` makes it, is not stored: it is a plain row."""
+        return FileRow(**values) if values else object.__new__(cls)  # type: ignore[return-value]
+
     def __init__(self, record: Any) -> None:
         object.__setattr__(self, "record", record)
 

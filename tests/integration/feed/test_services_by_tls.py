@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.integration.feed.small_mesh import small_mesh
-from tests.support.tls_proxy import Authority, tls_proxy
+from tests.support.certificates import Authority
+from tests.support.tls_proxy import tls_proxy
 from tests.support.waiting import until
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -50,3 +51,4 @@ def test_a_row_that_is_put_together_late_is_the_same_row(sidecar: Sidecar) -> No
     assert late == row
     assert (late.sidecar, late.sequence, late.path) == (row.sidecar, 7, row.path)
     assert late.cache_expired(SEEN_AT) == row.cache_expired(SEEN_AT)
+    assert replace(late, sequence=8) == replace(row, sequence=8)
