@@ -18,6 +18,8 @@ from __future__ import annotations
 
 import re
 
+from sqlalchemy import Connection
+
 from query_server.migrations.characters import (
     CYRILLIC,
     IGNORED,
@@ -40,6 +42,18 @@ from query_server.search.table import KEY_CHARACTERS
 
 # Rows of an index that is small enough to be cut by the migration itself; takes seconds.
 AT_ONCE = 20_000
+
+
+def make_functions(connection: Connection) -> None:
+    """Make them, or make them anew, where the extension unaccent is."""
+    version, schema, own = connection.exec_driver_sql(
+        "SELECT current_setting('server_version_num')::integer, quote_ident(nspname),"
+        " quote_ident(current_schema())"
+        " FROM pg_extension JOIN pg_namespace ON pg_namespace.oid = extnamespace"
+        " WHERE extname = 'unaccent'"
+    ).one()
+    for function in functions(version, schema, own):
+        connection.exec_driver_sql(function)
 
 
 def functions(version: int, schema: str, own: str) -> list[str]:

@@ -18,14 +18,7 @@ depends_on = None
 def upgrade() -> None:
     op.execute("CREATE EXTENSION IF NOT EXISTS unaccent")
     connection = op.get_bind()
-    version, schema, own = connection.exec_driver_sql(
-        "SELECT current_setting('server_version_num')::integer, quote_ident(nspname),"
-        " quote_ident(current_schema())"
-        " FROM pg_extension JOIN pg_namespace ON pg_namespace.oid = extnamespace"
-        " WHERE extname = 'unaccent'"
-    ).one()
-    for function in words.functions(version, schema, own):
-        connection.exec_driver_sql(function)
+    words.make_functions(connection)
     op.execute(
         f"""
         ALTER TABLE {TABLE} ADD COLUMN words tsvector, ADD COLUMN name_key text COLLATE "C",

@@ -27,15 +27,7 @@ def upgrade() -> None:
         END $$
         """
     )
-    connection = op.get_bind()
-    version, schema, own = connection.exec_driver_sql(
-        "SELECT current_setting('server_version_num')::integer, quote_ident(nspname),"
-        " quote_ident(current_schema())"
-        " FROM pg_extension JOIN pg_namespace ON pg_namespace.oid = extnamespace"
-        " WHERE extname = 'unaccent'"
-    ).one()
-    for function in words.functions(version, schema, own):
-        connection.exec_driver_sql(function)
+    words.make_functions(op.get_bind())
 
 
 def downgrade() -> None:
